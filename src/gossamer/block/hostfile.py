@@ -1,0 +1,126 @@
+"""A file of the host with positioned reads and writes; every failure is an `ImageError`."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from gossamer.block import locks
+from gossamer.block.errors import ImageError
+
+Buffer = bytes | bytearray | memoryview
+_MAX_VECTORS: Final = 512
+
+
+class HostFile:
+    """An open image file.
+
+    `size` is the length in bytes (kept up to date by our own writes), `identity` the host's
+    device and inode, which tells two names of one file apart from two files.
+    """
+
+    def __init__(self, path: Path | str, *, read_only: bool, lock: bool = True) -> None:
+        self.path = Path(path)
+        self.read_only = read_only
+        status = self._status()
+        flags = os.O_RDONLY if read_only else os.O_RDWR
+        try:
+            self.fd = os.open(self.path, flags | os.O_CLOEXEC)
+        except OSError as error:
+            if not read_only and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+                message = "cannot be written by this user; open it read-only"
+                raise ImageError(self.path, message, error.errno) from None
+            raise ImageError.of(self.path, "open", error) from None
+        self.identity = (status.st_dev, status.st_ino)
+        try:
+            self.size = os.lseek(self.fd, 0, os.SEEK_END)
+            self.locked = locks.lock(self.fd, self.path, write=not read_only) if lock else False
+        except BaseException:
+            self.close()
+            raise
+
+    def _status(self) -> os.stat_result:
+        try:
+            status = self.path.stat()
+        except OSError as error:
+            raise ImageError.of(self.path, "open", error) from None
+        except ValueError:
+            raise ImageError(repr(str(self.path)), "not a file name", errno.EINVAL) from None
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISBLK(status.st_mode)):
+            raise ImageError(self.path, "neither a file nor a block device", errno.EINVAL)
+        return status
+
+    @property
+    def closed(self) -> bool:
+        return self.fd < 0
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """`length` bytes from `offset`; what lies behind the end of the file reads as zeros."""
+        try:
+            data = os.pread(self.fd, length, offset)
+            while len(data) < length:
+                more = os.pread(self.fd, length - len(data), offset + len(data))
+                if not more:
+                    return data + bytes(length - len(data))
+                data += more
+        except OSError as error:
+            raise ImageError.of(self.path, f"read {length} bytes at {offset:#x}", error) from None
+        return data
+
+    def write_at(self, offset: int, *buffers: Buffer) -> None:
+        """Write the buffers one after the other from `offset` on."""
+        parts: Sequence[Buffer] = [part for part in buffers if len(part)]
+        at = offset
+        try:
+            while parts:
+                done = os.pwritev(self.fd, parts[:_MAX_VECTORS], at)
+                at += done
+                parts = _drop(parts, done)
+        except OSError as error:
+            raise ImageError.of(self.path, f"write at {at:#x}", error) from None
+        finally:
+            self.size = max(self.size, at)
+
+    def resize(self, size: int) -> None:
+        try:
+            os.ftruncate(self.fd, size)
+        except OSError as error:
+            raise ImageError.of(self.path, f"resize to {size} bytes", error) from None
+        self.size = size
+
+    def sync(self) -> None:
+        """Return when everything written so far is on the medium."""
+        try:
+            os.fdatasync(self.fd)
+        except OSError as error:
+            raise ImageError.of(self.path, "flush", error) from None
+
+    def hole_at(self, offset: int) -> int:
+        """Length of the hole that begins at `offset`; 0 when there is data or nobody knows."""
+        if offset >= self.size:
+            return 0
+        try:
+            return os.lseek(self.fd, offset, os.SEEK_DATA) - offset
+        except OSError as error:
+            return self.size - offset if error.errno == errno.ENXIO else 0
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+def _drop(parts: Sequence[Buffer], count: int) -> list[Buffer]:
+    """What is left of the buffers when the first `count` bytes are written."""
+    left: list[Buffer] = []
+    for part in parts:
+        if count >= len(part):
+            count -= len(part)
+            continue
+        left.append(memoryview(part)[count:])
+        count = 0
+    return left

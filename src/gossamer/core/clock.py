@@ -1,0 +1,101 @@
+"""Virtual time and alarms.
+
+One clock, in ns, moved only by the run loop.  Alarms due at the same time fire in the order of
+their owners' paths, then of their handlers' names, so that order never depends on arming history.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from typing import Final
+
+from gossamer.base.units import Ns
+
+NEVER: Final = Ns(1 << 62)
+
+
+class Alarm:
+    """A call due at a point of virtual time; `when` is -1 while not armed."""
+
+    __slots__ = ("_clock", "fire", "key", "serial", "when")
+
+    def __init__(self, clock: Clock, fire: Callable[[], None]) -> None:
+        self._clock, self.fire = clock, fire
+        self.key = ("", getattr(fire, "__name__", ""))
+        self.serial = 0
+        self.when = -1
+
+    @property
+    def armed(self) -> bool:
+        return self.when >= 0
+
+    def set(self, when: int) -> None:
+        """Be due at `when` ns (a time already passed: at the next boundary)."""
+        self.when = max(when, 0)
+        self._clock.arm(self)
+
+    def cancel(self) -> None:
+        self.when = -1
+        self.serial += 1
+
+
+class Clock:
+    """The machine's virtual clock.
+
+    `now` is exact whenever a device is called: the engine brings it up to date before each MMIO
+    access and each alarm.  `deadline_moved` is called when an earlier deadline appears while the
+    CPU is running.
+    """
+
+    def __init__(self) -> None:
+        self._now = 0
+        self._heap: list[tuple[int, tuple[str, str], int, Alarm]] = []
+        self._sequence = 0
+        self.alarms: list[Alarm] = []
+        self.read_now: Callable[[], int] | None = None
+        self.deadline_moved: Callable[[], None] = lambda: None
+
+    @property
+    def now(self) -> Ns:
+        """The virtual time, ns."""
+        return Ns(self._now if self.read_now is None else self.read_now())
+
+    def alarm(self, fire: Callable[[], None]) -> Alarm:
+        """A new alarm, not armed."""
+        made = Alarm(self, fire)
+        self.alarms.append(made)
+        return made
+
+    def arm(self, alarm: Alarm) -> None:
+        alarm.serial += 1
+        earliest = self.deadline
+        heapq.heappush(self._heap, (alarm.when, alarm.key, self._tie(alarm), alarm))
+        if alarm.when < earliest:
+            self.deadline_moved()
+
+    def _tie(self, alarm: Alarm) -> int:
+        return alarm.serial
+
+    @property
+    def deadline(self) -> int:
+        """When the next alarm is due; NEVER without one."""
+        heap = self._heap
+        while heap and (heap[0][3].when != heap[0][0] or heap[0][3].serial != heap[0][2]):
+            heapq.heappop(heap)
+        return heap[0][0] if heap else NEVER
+
+    def advance(self, to: int) -> None:
+        """Move to `to` ns, firing what is due on the way, each at its own time or at `to`'s past.
+
+        The run loop stops at each deadline, so `to` never passes one by more than an instruction.
+        """
+        self.set(to)
+        while self.deadline <= to:
+            due = heapq.heappop(self._heap)[3]
+            due.cancel()
+            due.fire()
+
+    def set(self, now: int) -> None:
+        """Set the time without firing anything (load, run loop)."""
+        self._now = now

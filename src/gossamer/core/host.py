@@ -1,0 +1,23 @@
+"""The one door to the host's time and randomness."""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+
+def monotonic_ns() -> int:
+    return time.monotonic_ns()
+
+
+def utc_ns() -> int:
+    """Nanoseconds since 1970, UTC."""
+    return time.time_ns()
+
+
+def sleep_ns(ns: int) -> None:
+    time.sleep(ns / 1e9)
+
+
+def random_bytes(n: int) -> bytes:
+    return secrets.token_bytes(n)

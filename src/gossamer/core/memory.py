@@ -1,0 +1,235 @@
+"""Real memory: RAM blocks in one arena, MMIO regions, and the map of real addresses.
+
+All RAM, ROM and video memory lies in one host mapping (the arena), page by page, so that native
+code reaches any of it by one base and an offset.  `pages` maps each of the 2**20 real pages to its
+arena page (`MMIO`: none).  Writes that Python makes (DMA, loaders, debuggers) go through `write`,
+which marks pages dirty and tells the engine when code may have changed.
+"""
+
+from __future__ import annotations
+
+import mmap
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gossamer.base.errors import ConfigError
+from gossamer.base.units import PAGE_SIZE
+from gossamer.core.region import Region
+from gossamer.core.trace import QUIET, Trace
+
+MMIO: Final = 0xFFFF_FFFF
+READ_ONLY: Final = 0x8000_0000
+PAGE_COUNT: Final = 1 << 20
+
+
+@dataclass(eq=False)
+class RamBlock:
+    """A piece of memory with a name on the wire.  `offset` is its place in the arena, bytes."""
+
+    name: str
+    size: int
+    offset: int
+    read_only: bool = False
+
+
+class Arena:
+    """The one host mapping that holds every RAM block, page-aligned."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.map = mmap.mmap(-1, capacity, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self.bytes: NDArray[np.uint8] = np.frombuffer(self.map, dtype=np.uint8)
+        self.view = memoryview(self.map)
+        self.used = 0
+        self.blocks: list[RamBlock] = []
+        pages = capacity // PAGE_SIZE
+        #: A byte a page; each consumer (state hash, migration, display) owns one bit.
+        self.dirty: NDArray[np.uint8] = np.zeros(pages, dtype=np.uint8)
+        #: One when decoded code of the page may exist in the engine.
+        self.code: NDArray[np.uint8] = np.zeros(pages, dtype=np.uint8)
+
+    @property
+    def address(self) -> int:
+        """Host address of the arena."""
+        return int(self.bytes.ctypes.data)
+
+    def add(self, name: str, size: int, *, read_only: bool = False) -> RamBlock:
+        if size <= 0 or size % PAGE_SIZE:
+            raise ConfigError(f"{name}: size must be a positive multiple of 4096, got {size}")
+        if self.used + size > self.capacity:
+            raise ConfigError(f"{name}: {size} bytes do not fit in the arena")
+        block = RamBlock(name, size, self.used, read_only)
+        self.used += size
+        self.blocks.append(block)
+        return block
+
+    def bytes_of(self, block: RamBlock) -> NDArray[np.uint8]:
+        return self.bytes[block.offset : block.offset + block.size]
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """A RAM block or region at a real address; higher `priority` covers lower."""
+
+    base: int
+    size: int
+    target: RamBlock | Region
+    priority: int = 0
+
+    @property
+    def end(self) -> int:
+        return self.base + self.size
+
+
+class AddressMap:
+    """What is where in the 32-bit real address space."""
+
+    def __init__(self, arena: Arena, trace: Trace = QUIET) -> None:
+        self.arena, self.trace = arena, trace
+        self.pages: NDArray[np.uint32] = np.full(PAGE_COUNT, MMIO, dtype=np.uint32)
+        self._mappings: list[Mapping] = []
+        self._bases: list[int] = []
+        self._flat: list[tuple[int, int, Mapping]] = []
+        #: Called when a mapping changed, so that the engine forgets translations.
+        self.changed: Callable[[], None] = lambda: None
+        #: Called with (arena offset, length) after Python wrote to pages with decoded code.
+        self.code_written: Callable[[int, int], None] = lambda offset, length: None
+
+    # --- mapping ------------------------------------------------------------------------------
+
+    def map(self, target: RamBlock | Region, base: int, *, priority: int = 0) -> Mapping:
+        """Put `target` at real address `base`; overlap at equal priority is refused."""
+        m = Mapping(base, target.size, target, priority)
+        if base < 0 or m.end > 1 << 32:
+            raise ConfigError(f"{target.name}: {base:#x}..{m.end:#x} is outside 4 GiB")
+        if isinstance(target, RamBlock) and base % PAGE_SIZE:
+            raise ConfigError(f"{target.name}: RAM must begin on a page, got {base:#x}")
+        for other in self._mappings:
+            if other.priority == priority and m.base < other.end and other.base < m.end:
+                raise ConfigError(f"{target.name} at {base:#x} overlaps {other.target.name}")
+        self._mappings.append(m)
+        self._rebuild()
+        return m
+
+    def unmap(self, mapping: Mapping) -> None:
+        self._mappings.remove(mapping)
+        self._rebuild()
+
+    def _rebuild(self) -> None:
+        """Flatten the mappings: sorted, disjoint (start, end, mapping)."""
+        edges = sorted({m.base for m in self._mappings} | {m.end for m in self._mappings})
+        flat: list[tuple[int, int, Mapping]] = []
+        for start, end in zip(edges, edges[1:], strict=False):
+            over = [m for m in self._mappings if m.base <= start and end <= m.end]
+            if not over:
+                continue
+            top = max(over, key=lambda m: m.priority)
+            if flat and flat[-1][2] is top and flat[-1][1] == start:
+                flat[-1] = (flat[-1][0], end, top)
+            else:
+                flat.append((start, end, top))
+        self._flat = flat
+        self._bases = [f[0] for f in flat]
+        self.pages[:] = MMIO
+        for start, end, m in flat:
+            block = m.target
+            if isinstance(block, RamBlock) and start % PAGE_SIZE == 0 and end % PAGE_SIZE == 0:
+                first = (block.offset + start - m.base) // PAGE_SIZE
+                count = (end - start) // PAGE_SIZE
+                flag = READ_ONLY if block.read_only else 0
+                numbers = np.arange(first, first + count, dtype=np.uint32) | np.uint32(flag)
+                self.pages[start // PAGE_SIZE : end // PAGE_SIZE] = numbers
+        self.changed()
+
+    def find(self, ra: int) -> tuple[int, int, Mapping] | None:
+        """(start, end, mapping) of what covers real address `ra`."""
+        n = bisect_right(self._bases, ra) - 1
+        if n >= 0 and ra < self._flat[n][1]:
+            return self._flat[n]
+        return None
+
+    @property
+    def mappings(self) -> list[tuple[int, int, Mapping]]:
+        """Everything mapped, in address order (for `info mtree`)."""
+        return list(self._flat)
+
+    # --- access from Python -------------------------------------------------------------------
+
+    def load(self, ra: int, size: int) -> int:
+        """One access of `size` bytes (1, 2, 4, 8): the big-endian value; ones where nothing is."""
+        found = self.find(ra)
+        if found is None or ra + size > found[1]:
+            if found is None:
+                self.trace.event("bus", f"read of nothing at {ra & ~0xFFF:#010x}")
+                return (1 << 8 * size) - 1
+            return int.from_bytes(bytes(self.load(ra + n, 1) for n in range(size)), "big")
+        m = found[2]
+        if isinstance(m.target, RamBlock):
+            at = m.target.offset + ra - m.base
+            return int.from_bytes(self.arena.view[at : at + size], "big")
+        return m.target.load(ra - m.base, size)
+
+    def store(self, ra: int, value: int, size: int) -> None:
+        """One access of `size` bytes (1, 2, 4, 8)."""
+        found = self.find(ra)
+        if found is None or ra + size > found[1]:
+            if found is None:
+                self.trace.event("bus", f"write to nothing at {ra & ~0xFFF:#010x}")
+                return
+            for n, byte in enumerate(value.to_bytes(size, "big")):
+                self.store(ra + n, byte, 1)
+            return
+        m = found[2]
+        if isinstance(m.target, RamBlock):
+            if not m.target.read_only:
+                at = m.target.offset + ra - m.base
+                self.write_arena(at, value.to_bytes(size, "big"))
+        else:
+            m.target.store(ra - m.base, value, size)
+
+    def read(self, ra: int, length: int) -> bytes:
+        """Bytes of RAM (DMA, debugger); ones where no RAM is."""
+        out = bytearray()
+        while length:
+            found = self.find(ra)
+            step = min(length, PAGE_SIZE - ra % PAGE_SIZE)
+            if found is not None and isinstance(found[2].target, RamBlock):
+                step = min(length, found[1] - ra)
+                at = found[2].target.offset + ra - found[2].base
+                out += self.arena.view[at : at + step]
+            else:
+                out += b"\xff" * step
+            ra = (ra + step) & 0xFFFF_FFFF
+            length -= step
+        return bytes(out)
+
+    def write(self, ra: int, data: bytes | bytearray | memoryview) -> None:
+        """Write bytes to RAM (DMA, debugger); what is not writable RAM stays as it is."""
+        data = memoryview(data)
+        while data:
+            found = self.find(ra)
+            step = min(len(data), PAGE_SIZE - ra % PAGE_SIZE)
+            if found is not None and isinstance(found[2].target, RamBlock):
+                step = min(len(data), found[1] - ra)
+                if not found[2].target.read_only:
+                    at = found[2].target.offset + ra - found[2].base
+                    self.write_arena(at, data[:step])
+            ra = (ra + step) & 0xFFFF_FFFF
+            data = data[step:]
+
+    def write_arena(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        """Write at an arena offset, marking pages dirty and code changed."""
+        end = offset + len(data)
+        self.arena.view[offset:end] = data
+        first, last = offset // PAGE_SIZE, (end - 1) // PAGE_SIZE + 1
+        self.arena.dirty[first:last] = 0xFF
+        if self.arena.code[first:last].any():
+            self.code_written(offset, len(data))
+
+
+__all__ = ["MMIO", "READ_ONLY", "AddressMap", "Arena", "Mapping", "RamBlock"]

@@ -1,0 +1,69 @@
+"""MMIO regions: where a chip's registers are reached from.
+
+A chip offers `read(offset, size) -> value` and `write(offset, size, value)`.  Values are what a
+big-endian CPU puts on or takes off the bus; `little=True` swaps the bytes of the lane for chips
+with little-endian registers (PCI), so that the chip sees numbers as its manual writes them.
+`widths` are the access sizes that the chip takes; other sizes are split into its smallest one or
+passed as the largest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Read = Callable[[int, int], int]
+Write = Callable[[int, int, int], None]
+
+
+class Region:
+    """A range of registers, `size` bytes."""
+
+    __slots__ = ("_read", "_write", "little", "name", "size", "widths")
+
+    def __init__(
+        self,
+        name: str,
+        size: int,
+        read: Read,
+        write: Write,
+        *,
+        widths: tuple[int, ...] = (1, 2, 4),
+        little: bool = False,
+    ) -> None:
+        self.name, self.size = name, size
+        self._read, self._write = read, write
+        self.widths, self.little = widths, little
+
+    def load(self, offset: int, size: int) -> int:
+        """One access by the CPU: the big-endian value of `size` bytes."""
+        if size in self.widths:
+            value = self._read(offset, size) & ((1 << 8 * size) - 1)
+            return _swap(value, size) if self.little else value
+        step = max((w for w in self.widths if w < size), default=0)
+        if not step:
+            step = min(self.widths)
+            value = self.load(offset & -step, step)
+            return value >> 8 * (step - size - offset % step) & ((1 << 8 * size) - 1)
+        value = 0
+        for n in range(0, size, step):
+            value = value << 8 * step | self.load(offset + n, step)
+        return value
+
+    def store(self, offset: int, value: int, size: int) -> None:
+        """One access by the CPU of `size` bytes."""
+        if size in self.widths:
+            self._write(offset, size, _swap(value, size) if self.little else value)
+            return
+        step = max((w for w in self.widths if w < size), default=0)
+        if not step:
+            step = min(self.widths)
+            shift = 8 * (step - size - offset % step)
+            self.store(offset & -step, value << shift, step)
+            return
+        for n in range(0, size, step):
+            part = value >> 8 * (size - n - step) & ((1 << 8 * step) - 1)
+            self.store(offset + n, part, step)
+
+
+def _swap(value: int, size: int) -> int:
+    return int.from_bytes(value.to_bytes(size, "big"), "little")

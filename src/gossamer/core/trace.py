@@ -1,0 +1,23 @@
+"""Trace events: counted notes of what a guest did that a chip does not expect."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+
+class Trace:
+    """Counts events by (chip, text); an optional listener sees each as it happens."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.listener: Callable[[str, str], None] | None = None
+
+    def event(self, chip: str, text: str) -> None:
+        self.counts[chip, text] += 1
+        if self.listener is not None:
+            self.listener(chip, text)
+
+
+#: A sink for devices used outside a machine.
+QUIET = Trace()

@@ -1,0 +1,400 @@
+"""What a body may do: read and write registers, access memory, branch, raise, act on conditions.
+
+A body runs once, over symbolic values, and leaves a list of statements (its *trace*).  The order
+in which an engine must carry out the statements of one list:
+
+1. `Do` (a load), `Probe`, `Store` and `Raise` in program order; a `Raise` or a fault ends the
+   instruction with nothing written;
+2. every value, index and condition of the list's writes is computed from the state before;
+3. `When` and `Loop` in program order, each a list of its own (a loop: once an iteration);
+4. the list's `Write`s and `RamStore`s;
+5. a `Raise` with `commit`, then `Effect`s, then the `Branch`.
+
+So a body reads the state before the instruction and its writes commit together after the last
+access that can fault; nothing in a `When` or `Loop` may fault unless it was probed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Final, overload
+
+from gossamer.base.bits import bit
+from gossamer.isa.expr import Expr, const, eq, lift, lts, select, trunc, zext
+from gossamer.isa.registers import REGISTERS
+
+
+class Interrupt(IntEnum):
+    """Vector offsets (MPC750UM table 4-2)."""
+
+    RESET = 0x100
+    MACHINE_CHECK = 0x200
+    DSI = 0x300
+    ISI = 0x400
+    EXTERNAL = 0x500
+    ALIGNMENT = 0x600
+    PROGRAM = 0x700
+    FP_UNAVAILABLE = 0x800
+    DECREMENTER = 0x900
+    SYSTEM_CALL = 0xC00
+    TRACE = 0xD00
+    PERFORMANCE = 0xF00
+    VEC_UNAVAILABLE = 0xF20
+    IABR = 0x1300
+    SMI = 0x1400
+    VEC_ASSIST = 0x1600
+    THERMAL = 0x1700
+
+
+class Irq(IntEnum):
+    """Elements of the `irq` register: an input's level or a pending (edge) exception, 0 or 1."""
+
+    RESET = 0
+    MACHINE_CHECK = 1
+    SMI = 2
+    EXTERNAL = 3
+    PERFORMANCE = 4
+    DECREMENTER = 5
+    THERMAL = 6
+
+
+SRR1_FP_ENABLED: Final = bit(11)
+SRR1_ILLEGAL: Final = bit(12)
+SRR1_PRIVILEGED: Final = bit(13)
+SRR1_TRAP: Final = bit(14)
+
+
+class Access(IntEnum):
+    """Kinds of access to an effective address."""
+
+    READ = 0
+    WRITE = 1
+    FETCH = 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Write:
+    """Set a register (element `index` of `reg`) when `when` holds."""
+
+    reg: str
+    index: Expr
+    value: Expr
+    when: Expr
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Do:
+    """Carry out the access of a `load` expression here."""
+
+    expr: Expr
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Store:
+    """Store the low `size` bytes of `value`, big-endian, at `ea` when `when` holds."""
+
+    ea: Expr
+    size: int
+    value: Expr
+    when: Expr
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Probe:
+    """Translate every byte of [ea, ea + length) for `access`; fault as that access would."""
+
+    ea: Expr
+    length: Expr
+    access: Access
+    when: Expr
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RamStore:
+    """Store at a real address that is RAM (elsewhere: nothing happens) when `when` holds."""
+
+    ra: Expr
+    size: int
+    value: Expr
+    when: Expr
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Raise:
+    """Take an interrupt when `when` holds; `srr1` holds the bits to set in SRR1.
+
+    `dar` and `dsisr`, where given, are set too.  With `commit` the writes are made first and SRR0
+    is the next instruction when `after` is set (system call), else this one.
+    """
+
+    interrupt: Interrupt
+    when: Expr
+    srr1: Expr
+    dar: Expr | None = None
+    dsisr: Expr | None = None
+    commit: bool = False
+    after: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Branch:
+    """Go on at `target` when `when` holds; `offset` is set when target is cia + offset."""
+
+    target: Expr
+    when: Expr
+    offset: Expr | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Effect:
+    """Something outside the register block follows from this instruction; see `EFFECTS`."""
+
+    name: str
+    args: tuple[Expr, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class When:
+    """Carry out `body` when `cond` holds, else `other`."""
+
+    cond: Expr
+    body: list[Statement] = field(default_factory=list)
+    other: list[Statement] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loop:
+    """Carry out `body` `count` times; the `index` expression counts from zero."""
+
+    count: Expr
+    index: Expr
+    body: list[Statement] = field(default_factory=list)
+
+
+Statement = Write | Do | Store | Probe | RamStore | Raise | Branch | Effect | When | Loop
+
+EFFECTS: Final[dict[str, str]] = {
+    "msr": "MSR changed: translation mode, endianness, pending interrupts now enabled, POW, SE, BE",
+    "translation": "a BAT, SDR1 or HID0 changed: forget all translations",
+    "segment": "a segment register changed: translations through it change",
+    "tlbie": "one argument, ea: forget the translations of its page, in every segment",
+    "tlb": "forget all translations",
+    "timer": "DEC or the timebase was written: alarms follow",
+    "breakpoint": "IABR or DABR changed",
+    "stop": "end this run after the instruction (checkstop, sleep, unsupported request)",
+}
+
+
+class Registers:
+    """A register file: reads see the state before the instruction."""
+
+    def __init__(self, s: Body, name: str) -> None:
+        self._s, self._name = s, name
+        self._width, self._count = REGISTERS[name]
+
+    def _index(self, index: Expr | int) -> Expr:
+        if isinstance(index, int):
+            assert 0 <= index < self._count, f"{self._name}[{index}]"
+            return const(index, 32)
+        return zext(index, 32)
+
+    def __getitem__(self, index: Expr | int) -> Expr:
+        return Expr("reg", self._width, (self._index(index),), self._name)
+
+    def __setitem__(self, index: Expr | int, value: Expr | int) -> None:
+        self._s.write(self._name, self._index(index), lift(value, self._width))
+
+
+class Register:
+    """A single register as an attribute of `Body`."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, s: None, owner: type) -> Register: ...
+    @overload
+    def __get__(self, s: Body, owner: type) -> Expr: ...
+    def __get__(self, s: Body | None, owner: type) -> Register | Expr:
+        if s is None:
+            return self
+        return Expr("reg", REGISTERS[self.name][0], (const(0, 32),), self.name)
+
+    def __set__(self, s: Body, value: Expr | int) -> None:
+        s.write(self.name, const(0, 32), lift(value, REGISTERS[self.name][0]))
+
+
+_ALWAYS: Final = const(1, 1)
+
+
+class Body:
+    """The CPU as a body sees it."""
+
+    so, ov, ca, xer = Register(), Register(), Register(), Register()
+    lr, ctr, nia = Register(), Register(), Register()
+    fpscr, vscr, vrsave = Register(), Register(), Register()
+    reserved, reserve_ea = Register(), Register()
+    msr, srr0, srr1, dar, dsisr = Register(), Register(), Register(), Register(), Register()
+    sdr1, ear, pvr = Register(), Register(), Register()
+    tb_offset, dec_zero, tb_hz = Register(), Register(), Register()
+    hid0, hid1, l2cr, ictc = Register(), Register(), Register(), Register()
+    iabr, dabr = Register(), Register()
+    sia, bamr, pir = Register(), Register(), Register()
+
+    def __init__(self) -> None:
+        self.trace: list[Statement] = []
+        for name in "gpr fpr vr crf sprg sr ibat dbat thrm mmcr pmc msscr irq".split():
+            setattr(self, name, Registers(self, name))
+
+    gpr: Registers
+    fpr: Registers
+    vr: Registers
+    crf: Registers
+    sprg: Registers
+    sr: Registers
+    ibat: Registers
+    dbat: Registers
+    thrm: Registers
+    mmcr: Registers
+    pmc: Registers
+    msscr: Registers
+    irq: Registers
+
+    @property
+    def cia(self) -> Expr:
+        """Address of this instruction."""
+        return Expr("cia", 32)
+
+    @property
+    def now(self) -> Expr:
+        """Virtual time at this instruction, 64 bits, ns."""
+        return Expr("now", 64)
+
+    def write(self, reg: str, index: Expr, value: Expr, when: Expr = _ALWAYS) -> None:
+        if not (when.is_const and when.arg == 0):
+            self.trace.append(Write(reg, index, value, when))
+
+    # --- memory -------------------------------------------------------------------------------
+
+    def ra0(self, ra: Expr) -> Expr:
+        """(RA|0): register RA, or zero when the field is 0."""
+        return select(eq(ra, 0), const(0, 32), self.gpr[ra])
+
+    def load(self, ea: Expr, size: int) -> Expr:
+        """The `size` bytes (1, 2, 4, 8, 16) at `ea`, big-endian; faults as the MMU says."""
+        e = Expr("load", size * 8, (ea,), size)
+        self.trace.append(Do(e))
+        return e
+
+    def store(self, ea: Expr, value: Expr, size: int, when: Expr = _ALWAYS) -> None:
+        """Store the low `size` bytes (1, 2, 4, 8, 16, 32) of `value` at `ea`, big-endian."""
+        assert value.width >= size * 8
+        self.trace.append(Store(ea, size, trunc(value, size * 8), when))
+
+    def probe(self, ea: Expr, length: Expr | int, access: Access, when: Expr = _ALWAYS) -> None:
+        """Fault now if any byte of [ea, ea + length), at most 4096 bytes, can't be accessed."""
+        self.trace.append(Probe(ea, lift(length, 32), access, when))
+
+    def ram(self, ra: Expr, size: int = 4) -> Expr:
+        """The bytes at a real address that is RAM, zero elsewhere; no effect, never faults."""
+        return Expr("ram", size * 8, (ra,), size)
+
+    def ram_store(self, ra: Expr, value: Expr, size: int, when: Expr = _ALWAYS) -> None:
+        self.trace.append(RamStore(ra, size, value, when))
+
+    # --- control ------------------------------------------------------------------------------
+
+    def interrupt(
+        self,
+        interrupt: Interrupt,
+        when: Expr = _ALWAYS,
+        srr1: Expr | int = 0,
+        *,
+        dar: Expr | None = None,
+        dsisr: Expr | None = None,
+        commit: bool = False,
+        after: bool = False,
+    ) -> None:
+        """Take `interrupt` when `when` holds; see `Raise`."""
+        if not (when.is_const and when.arg == 0):
+            bits32 = lift(srr1, 32)
+            self.trace.append(Raise(interrupt, when, bits32, dar, dsisr, commit, after))
+
+    def illegal(self, when: Expr = _ALWAYS) -> None:
+        self.interrupt(Interrupt.PROGRAM, when, SRR1_ILLEGAL)
+
+    def privileged(self, when: Expr = _ALWAYS) -> None:
+        """Privileged-instruction program interrupt when in user mode (and `when`)."""
+        user = trunc(self.msr >> 14, 1)
+        self.interrupt(Interrupt.PROGRAM, user & when, SRR1_PRIVILEGED)
+
+    def branch(self, target: Expr, when: Expr = _ALWAYS) -> None:
+        """Go on at `target` (its low two bits are dropped) when `when` holds."""
+        self.trace.append(Branch(target & ~3, when))
+
+    def branch_by(self, offset: Expr, when: Expr = _ALWAYS) -> None:
+        """Go on at cia + offset (a multiple of 4) when `when` holds."""
+        self.trace.append(Branch(self.cia + offset, when, offset))
+
+    def effect(self, name: str, *args: Expr) -> None:
+        assert name in EFFECTS, name
+        self.trace.append(Effect(name, args))
+
+    @contextmanager
+    def when(self, cond: Expr) -> Iterator[None]:
+        """What the `with` block does is done when `cond` holds."""
+        outer, self.trace = self.trace, []
+        try:
+            yield
+        finally:
+            inner, self.trace = self.trace, outer
+        if not cond.is_const or cond.arg:
+            self.trace.append(When(cond, inner))
+
+    def loop(self, count: Expr | int, body: Callable[[Expr], None]) -> None:
+        """Do `body(k)` for k (32 bits) from 0 to count - 1, each iteration committing in turn."""
+        outer, self.trace = self.trace, []
+        index = Expr("index", 32)
+        try:
+            body(index)
+        finally:
+            inner, self.trace = self.trace, outer
+        self.trace.append(Loop(lift(count, 32), index, inner))
+
+    # --- condition register and XER -------------------------------------------------------------
+
+    def compare_code(self, less: Expr, equal: Expr) -> Expr:
+        """LT, GT, EQ, SO as a CR field from two conditions and XER[SO]."""
+        code = select(less, const(8, 8), select(equal, const(2, 8), const(4, 8)))
+        return code | self.so
+
+    def record(self, rc: Expr, value: Expr, so: Expr | None = None) -> None:
+        """Set CR0 from the signed `value` when the 1-bit `rc` is one.
+
+        `so` (8 bits, 0 or 1) is the summary overflow after this instruction when it sets it.
+        """
+        code = select(lts(value, 0), const(8, 8), select(eq(value, 0), const(2, 8), const(4, 8)))
+        summary = self.so if so is None else so
+        self.write("crf", const(0, 32), code | summary, rc)
+
+    def cr_bit(self, n: Expr) -> Expr:
+        """CR bit `n` (5 bits, 0 is the most significant) as one bit."""
+        field_value = self.crf[zext(n, 32) >> 2]
+        return trunc(field_value >> trunc((zext(n, 32) & 3) ^ 3, 8), 1)
+
+    def set_cr_bit(self, n: Expr, value: Expr) -> None:
+        index = zext(n, 32) >> 2
+        shift = trunc((zext(n, 32) & 3) ^ 3, 8)
+        old = self.crf[index]
+        self.crf[index] = old & ~(const(1, 8) << shift) | zext(value, 8) << shift
+
+    def mark_overflow(self, oe: Expr, overflow: Expr) -> Expr:
+        """Set OV (and SO) from `overflow` when `oe` is one; the SO that CR0 shall copy (8 bits)."""
+        ov8 = zext(overflow, 8)
+        new_so = self.so | ov8
+        self.write("ov", const(0, 32), ov8, oe)
+        self.write("so", const(0, 32), new_so, oe)
+        return select(oe, new_so, self.so)

@@ -1,0 +1,78 @@
+"""Instruction forms: where the fields of a word are.  Bit 0 is the most significant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import overload
+
+from gossamer.isa.expr import Expr, sext, trunc
+
+
+@dataclass(frozen=True)
+class Field:
+    """Instruction bits `first`..`last`; the value is shifted left by `shift` when read."""
+
+    first: int
+    last: int
+    shown: str = "{}"
+    signed: bool = False
+    shift: int = 0
+
+    @property
+    def width(self) -> int:
+        return self.last - self.first + 1
+
+    @property
+    def mask(self) -> int:
+        """The field's bits in the word."""
+        return ((1 << self.width) - 1) << (31 - self.last)
+
+    @overload
+    def __get__(self, form: None, owner: type) -> Field: ...
+    @overload
+    def __get__(self, form: Form, owner: type) -> Expr: ...
+    def __get__(self, form: Form | None, owner: type) -> Field | Expr:
+        if form is None:
+            return self
+        raw = trunc(form.word >> (31 - self.last), self.width)
+        if self.signed:
+            return sext(raw, 32) << self.shift
+        return raw
+
+    def get(self, word: int) -> int:
+        """The field's value in a word, sign-extended and shifted as declared."""
+        raw = word >> (31 - self.last) & (1 << self.width) - 1
+        if self.signed and raw >> (self.width - 1):
+            raw -= 1 << self.width
+        return raw << self.shift
+
+    def put(self, value: int) -> int:
+        """The word bits for `value`; ValueError when it does not fit."""
+        raw = value >> self.shift
+        low, high = (0, 1 << self.width)
+        if self.signed:
+            low, high = -(1 << self.width - 1), 1 << self.width - 1
+        if not low <= raw < high or raw << self.shift != value:
+            raise ValueError(f"{value} does not fit in {self.width} bits")
+        return (raw & (1 << self.width) - 1) << (31 - self.last)
+
+
+class Form:
+    """An instruction word seen through its fields."""
+
+    OPCD = Field(0, 5)
+
+    def __init__(self, word: Expr) -> None:
+        self.word = word
+
+    @classmethod
+    def field(cls, name: str) -> Field:
+        """The field called `name`; KeyError when the form has none."""
+        for c in cls.__mro__:
+            if isinstance(f := c.__dict__.get(name), Field):
+                return f
+        raise KeyError(f"{cls.__name__} has no field {name}")
+
+    @classmethod
+    def has(cls, name: str) -> bool:
+        return any(isinstance(c.__dict__.get(name), Field) for c in cls.__mro__)

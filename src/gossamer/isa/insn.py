@@ -1,0 +1,137 @@
+"""The table of instructions: encoding, assembly template and body, each written once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from gossamer.isa.body import Body, Interrupt, Statement
+from gossamer.isa.expr import Expr, const, trunc
+from gossamer.isa.form import Form
+
+MSR_FP_SHIFT: Final = 13
+MSR_VEC_SHIFT: Final = 25
+
+#: Fields of which every value gets a handler of its own (the body folds on them).
+SPLIT: Final = ("Rc", "OE", "LK", "AA")
+
+
+@dataclass(frozen=True)
+class Insn:
+    """One instruction.
+
+    `fixed` gives the fields that identify it.  `special` lists further partial words (field to
+    value) worth a handler of their own; they change nothing but speed.  `features` names what a
+    CPU model must have (empty: every model).
+    """
+
+    name: str
+    form: type[Form]
+    asm: str
+    fixed: dict[str, int]
+    body: Callable[[Body, Any], None]
+    supervisor: bool = False
+    needs: str = ""
+    features: frozenset[str] = frozenset()
+    special: tuple[dict[str, int], ...] = ()
+    mask: int = field(init=False)
+    match: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        mask = match = 0
+        for name, value in self.fixed.items():
+            f = self.form.field(name)
+            mask |= f.mask
+            match |= f.put(value)
+        object.__setattr__(self, "mask", mask)
+        object.__setattr__(self, "match", match)
+
+    def matches(self, word: int) -> bool:
+        return word & self.mask == self.match
+
+    def trace(self, word: Expr) -> list[Statement]:
+        """The statements of the body for a (constant or symbolic) instruction word."""
+        s = Body()
+        if self.supervisor:
+            s.privileged()
+        if self.needs == "FP":
+            s.interrupt(Interrupt.FP_UNAVAILABLE, ~trunc(s.msr >> MSR_FP_SHIFT, 1))
+        elif self.needs == "VEC":
+            s.interrupt(Interrupt.VEC_UNAVAILABLE, ~trunc(s.msr >> MSR_VEC_SHIFT, 1))
+        self.body(s, self.form(word))
+        return s.trace
+
+
+TABLE: Final[list[Insn]] = []
+F = TypeVar("F", bound=Form)
+BodyFunction = Callable[[Body, F], None]
+
+
+def insn(
+    form: type[F],
+    asm: str,
+    *,
+    name: str = "",
+    supervisor: bool = False,
+    needs: str = "",
+    features: Iterable[str] = (),
+    special: Iterable[dict[str, int]] = (),
+    **fixed: int,
+) -> Callable[[BodyFunction[F]], BodyFunction[F]]:
+    """Register the decorated body as an instruction of `form` with the `fixed` field values.
+
+    `asm` is the template: mnemonic with ``{Rc}``, ``{OE}``, ``{LK}``, ``{AA}`` where those flags
+    are spelled, a blank, then the operands by field name as the books print them.
+    """
+
+    def register(body: BodyFunction[F]) -> BodyFunction[F]:
+        row = Insn(
+            name or body.__name__,
+            form,
+            asm,
+            dict(fixed),
+            body,
+            supervisor,
+            needs,
+            frozenset(features),
+            tuple(special),
+        )
+        TABLE.append(row)
+        return body
+
+    return register
+
+
+class Decoder:
+    """Finds the instruction of a word for one CPU model's features.
+
+    Instructions with more fixed bits win, so a general form (an undefined SPR) may stand beside
+    particular ones; two forms of equal rank that overlap are an error.
+    """
+
+    def __init__(self, features: Iterable[str], table: Iterable[Insn] | None = None) -> None:
+        have = frozenset(features)
+        rows = [i for i in (TABLE if table is None else table) if i.features <= have]
+        self.rows = sorted(rows, key=lambda i: -i.mask.bit_count())
+        self._by_opcode: dict[int, list[Insn]] = {}
+        for row in self.rows:
+            self._by_opcode.setdefault(row.match >> 26, []).append(row)
+        for same in self._by_opcode.values():
+            for n, a in enumerate(same):
+                for b in same[n + 1 :]:
+                    common = a.mask & b.mask
+                    clash = a.match & common == b.match & common
+                    equal = a.mask.bit_count() == b.mask.bit_count()
+                    assert not (clash and equal), f"{a.name} and {b.name} overlap"
+
+    def decode(self, word: int) -> Insn | None:
+        """The instruction, or None for an illegal word."""
+        for row in self._by_opcode.get(word >> 26, ()):
+            if word & row.mask == row.match:
+                return row
+        return None
+
+
+def trace_word(row: Insn, word: int) -> list[Statement]:
+    return row.trace(const(word, 32))

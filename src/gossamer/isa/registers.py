@@ -1,0 +1,63 @@
+"""The architected registers by name: element width in bits and number of elements.
+
+This is the one list of them.  `cpu.block` lays them out in memory for native code; the CPU's
+state fields and SPR forms refer to them by these names.  CR is kept as eight fields (`crf`, LT 8,
+GT 4, EQ 2, SO 1) and XER as `so`, `ov`, `ca` and the rest (`xer`); only their architected views
+are ever shown.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+REGISTERS: Final[dict[str, tuple[int, int]]] = {
+    # Book I
+    "gpr": (32, 32),
+    "crf": (8, 8),
+    "so": (8, 1),
+    "ov": (8, 1),
+    "ca": (8, 1),
+    "reserved": (8, 1),  # a lwarx reservation is held
+    "xer": (32, 1),  # without SO, OV, CA
+    "lr": (32, 1),
+    "ctr": (32, 1),
+    "nia": (32, 1),  # address of the next instruction, valid outside native code
+    "fpr": (64, 32),
+    "fpscr": (32, 1),
+    "vr": (128, 32),
+    "vscr": (32, 1),
+    "vrsave": (32, 1),
+    "reserve_ea": (32, 1),
+    # Book III
+    "msr": (32, 1),
+    "srr0": (32, 1),
+    "srr1": (32, 1),
+    "dar": (32, 1),
+    "dsisr": (32, 1),
+    "sdr1": (32, 1),
+    "ear": (32, 1),
+    "pvr": (32, 1),
+    "sprg": (32, 4),
+    "sr": (32, 16),
+    "ibat": (32, 8),  # U and L in turn
+    "dbat": (32, 8),
+    "tb_offset": (64, 1),  # added to the ticks since virtual time 0
+    "dec_zero": (64, 1),  # tick (since virtual time 0) at which DEC is zero, low 32 bits
+    "tb_hz": (64, 1),  # wiring: ticks of TB and DEC a second
+    # MPC750, MPC7400
+    "hid0": (32, 1),
+    "hid1": (32, 1),
+    "l2cr": (32, 1),
+    "ictc": (32, 1),
+    "thrm": (32, 3),
+    "iabr": (32, 1),
+    "dabr": (32, 1),
+    "mmcr": (32, 3),
+    "pmc": (32, 4),
+    "sia": (32, 1),
+    "bamr": (32, 1),
+    "msscr": (32, 2),
+    "pir": (32, 1),
+    # interrupt inputs (levels) and pending exceptions, one a source
+    "irq": (8, 8),  # by body.Irq
+}

@@ -1,0 +1,193 @@
+"""Writes RAM records: whole blocks for a saver, single runs for a re-emitter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from gossamer.base.units import PAGE_SIZE
+from gossamer.base.wire import WireWriter
+from gossamer.migrate import ram
+from gossamer.migrate.ram import U8, U64, Block, BlockList, Mark, Record, Run
+
+
+class Sink(Protocol):
+    """Takes bytes: a file, a socket's file, a compressor."""
+
+    def write(self, data: bytes | memoryview, /) -> object: ...
+
+
+def block_list(blocks: Iterable[Block], total: int | None = None) -> bytes:
+    """The MEM_SIZE record; blocks in the order given (QEMU sends the largest first)."""
+    blocks = tuple(blocks)
+    out = WireWriter()
+    out.uint((sum(b.length for b in blocks) if total is None else total) | ram.MEM_SIZE, 8)
+    for block in blocks:
+        out.cstr(block.name)
+        out.uint(block.length, 8)
+        if block.address is not None:
+            out.uint(block.address, 8)
+        if block.page_size is not None:
+            out.uint(block.page_size, 8)
+    return bytes(out.data)
+
+
+def mark(kind: int = ram.EOS) -> bytes:
+    """EOS or MULTIFD_FLUSH."""
+    return kind.to_bytes(8, "big")
+
+
+def zero_run(addresses: U64, fills: U8 | int = 0) -> bytes:
+    """ZERO|CONTINUE records, 9 bytes each."""
+    table = np.empty(len(addresses), np.dtype([("head", ">u8"), ("fill", "u1")]))
+    table["head"] = addresses | np.uint64(ram.ZERO | ram.CONTINUE)
+    table["fill"] = fills
+    return table.tobytes()
+
+
+def page_run(addresses: U64, pages: U8) -> bytes:
+    """PAGE|CONTINUE records, 8 bytes and a page each."""
+    table = np.empty((len(addresses), 8 + pages.shape[1]), np.uint8)
+    heads = (addresses | np.uint64(ram.PAGE | ram.CONTINUE)).astype(">u8")
+    table[:, :8] = heads.view(np.uint8).reshape(-1, 8)
+    table[:, 8:] = pages
+    return table.tobytes()
+
+
+def first_page(name: str, address: int, page: bytes | memoryview | None, fill: int = 0) -> bytes:
+    """The record that names its block: PAGE, or ZERO when `page` is None."""
+    out = WireWriter()
+    out.uint(address | (ram.ZERO if page is None else ram.PAGE), 8)
+    out.cstr(name)
+    if page is None:
+        out.uint(fill, 1)
+    else:
+        out.raw(page)
+    return bytes(out.data)
+
+
+def packed_page(run: Run) -> bytes:
+    """An XBZRLE or COMPRESS_PAGE record."""
+    out = WireWriter()
+    out.uint(int(run.addresses[0]) | run.kind | (0 if run.named else ram.CONTINUE), 8)
+    if run.named:
+        out.cstr(run.block.name)
+    payload = run.payload if run.payload is not None else memoryview(b"")
+    if run.kind == ram.XBZRLE:
+        out.uint(ram.XBZRLE_ENCODING, 1)
+        out.uint(len(payload), 2)
+    else:
+        out.uint(len(payload), 4)
+    out.raw(payload)
+    return bytes(out.data)
+
+
+def record(item: Record) -> bytes:
+    """Exactly the bytes that `item` was read from (mapped-ram block lists excepted)."""
+    if isinstance(item, Mark):
+        return mark(item.kind)
+    if isinstance(item, BlockList):
+        return block_list(item.blocks, item.total)
+    if item.payload is not None:
+        return packed_page(item)
+    if item.fills is not None:
+        if item.named:
+            return first_page(item.block.name, int(item.addresses[0]), None, int(item.fills[0]))
+        return zero_run(item.addresses, item.fills)
+    assert item.pages is not None
+    if item.named:
+        return first_page(item.block.name, int(item.addresses[0]), item.pages[0].tobytes())
+    return page_run(item.addresses, item.pages)
+
+
+def is_zero(memory: U8, page_size: int = PAGE_SIZE) -> npt.NDArray[np.bool_]:
+    """For each page of `memory`, whether all its bytes are 0."""
+    words = memory.reshape(-1, page_size).view(np.uint64)
+    # Most pages that are not zero show it in the first line: only the others are read whole.
+    zero = ~words[:, :8].any(axis=1)
+    candidates = np.flatnonzero(zero)
+    for start in range(0, len(candidates), 1024):
+        part = candidates[start : start + 1024]
+        lo, hi = int(part[0]), int(part[-1]) + 1
+        rows = words[lo:hi] if hi - lo == len(part) else words[part]
+        zero[part] = np.bitwise_or.reduce(rows, axis=1) == 0
+    return zero
+
+
+class RamWriter:
+    """Writes pages of blocks; keeps the current block between bodies as QEMU does.
+
+    Memory is anything with a buffer whose length is a multiple of the page size.
+    """
+
+    def __init__(self, out: Sink, page_size: int = PAGE_SIZE) -> None:
+        self.out = out
+        self.page_size = page_size
+        self.current: str | None = None
+        self.sent = 0
+        """Bytes written so far."""
+
+    def block_list(self, blocks: Iterable[Block]) -> None:
+        self._write(block_list(blocks))
+        self.current = None
+
+    def end(self) -> None:
+        """Close the body."""
+        self._write(mark())
+
+    def block(self, name: str, memory: Buffer) -> None:
+        """Every page of a block, ascending: zero pages as ZERO records."""
+        pages = self._pages(memory)
+        self._send(name, pages, np.arange(len(pages), dtype=np.int64))
+
+    def pages(self, name: str, memory: Buffer, numbers: npt.NDArray[np.int64]) -> None:
+        """The given pages (numbers, ascending) of a block: what a later round sends."""
+        self._send(name, self._pages(memory), numbers)
+
+    def _pages(self, memory: Buffer) -> U8:
+        flat = np.frombuffer(memory, np.uint8)
+        return flat.reshape(-1, self.page_size)
+
+    def _send(self, name: str, pages: U8, numbers: npt.NDArray[np.int64]) -> None:
+        if not len(numbers):
+            return
+        whole = len(numbers) == len(pages)
+        zero = is_zero(pages if whole else pages[numbers], self.page_size)
+        addresses = numbers.astype(np.uint64) * np.uint64(self.page_size)
+        start = 0
+        if self.current != name:
+            page = None if zero[0] else pages[int(numbers[0])].tobytes()
+            self._write(first_page(name, int(addresses[0]), page))
+            self.current, start = name, 1
+        edges = np.flatnonzero(np.diff(zero[start:])) + 1 + start
+        bounds = [start, *edges.tolist(), len(numbers)]
+        for lo, hi in zip(bounds[:-1], bounds[1:], strict=True):
+            if lo < hi:
+                self._run(pages, numbers[lo:hi], addresses[lo:hi], bool(zero[lo]))
+
+    def _run(
+        self, pages: U8, numbers: npt.NDArray[np.int64], addresses: U64, zero: bool
+    ) -> None:
+        if zero:
+            self._write(zero_run(addresses))
+            return
+        for start in range(0, len(numbers), 1024):
+            part = slice(start, start + 1024)
+            self._write(page_run(addresses[part], pages[numbers[part]]))
+
+    def _write(self, data: bytes) -> None:
+        self.out.write(data)
+        self.sent += len(data)
+
+
+Buffer = bytes | bytearray | memoryview | U8
+"""Memory of a block."""
+
+
+def largest_first(lengths: Mapping[str, int] | Sequence[tuple[str, int]]) -> list[Block]:
+    """Blocks in QEMU's order: by length, largest first, equal lengths in the order given."""
+    pairs = list(lengths.items()) if isinstance(lengths, Mapping) else list(lengths)
+    return [Block(name, length) for name, length in sorted(pairs, key=lambda p: -p[1])]

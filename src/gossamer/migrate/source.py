@@ -1,0 +1,116 @@
+"""A binary file read from the front through one window: files, pipes and sockets alike."""
+
+from __future__ import annotations
+
+import os
+from typing import BinaryIO, Final
+
+from gossamer.base.errors import StreamError
+from gossamer.base.wire import WireReader
+
+CHUNK: Final = 1 << 20
+"""Bytes asked of the file at a time; also the most that is held without being asked for."""
+
+
+class Source(WireReader):
+    """A `WireReader` over a file of any length.
+
+    Nothing is allocated because a stream claims it: `take(n)` collects what the file really has,
+    a chunk at a time, and fails when the file ends first.  Views handed out stay valid.
+    `limit` is the offset that must not be passed (a package inside a stream), None for none.
+    """
+
+    def __init__(self, file: BinaryIO, base: int = 0) -> None:
+        super().__init__(b"", base)
+        self.file = file
+        self.limit: int | None = None
+        self.size = _size_of(file, base)
+        self._ended = False
+
+    @property
+    def left(self) -> int:
+        """Bytes known to be left: of the whole file when it tells its size, else of the window."""
+        end = self.limit if self.limit is not None else self.size
+        return end - self.offset if end is not None else len(self.data) - self.at
+
+    @property
+    def window(self) -> memoryview:
+        """What is in memory and not read yet; `fill` makes it longer."""
+        end = len(self.data)
+        if self.limit is not None:
+            end = min(end, max(self.at, self.limit - self.base))
+        return self.data[self.at : end]
+
+    def fill(self, n: int) -> int:
+        """Have at least `n` bytes in the window if the file has them; returns how many there are."""
+        have = len(self.data) - self.at
+        if have < n and not self._ended:
+            parts = [bytes(self.data[self.at :])]
+            while have < n:
+                part = self._read(max(CHUNK, min(n - have, CHUNK * 16)))
+                if not part:
+                    self._ended = True
+                    break
+                parts.append(part)
+                have += len(part)
+            self.base += self.at
+            self.data, self.at = memoryview(b"".join(parts)), 0
+        return len(self.window)
+
+    def take(self, n: int) -> memoryview:
+        """The next `n` bytes; StreamError when there are fewer."""
+        if n < 0:
+            raise self.error(f"needs {n} bytes: a length cannot be negative")
+        if len(self.data) - self.at < n or self.limit is not None:
+            self._need(n)
+        self.at += n
+        return self.data[self.at - n : self.at]
+
+    def peek(self, n: int) -> bytes:
+        """Up to `n` of the next bytes, without reading them."""
+        self.fill(n)
+        return bytes(self.window[:n])
+
+    def skip(self, n: int) -> None:
+        """Pass over `n` bytes without keeping them; StreamError when there are fewer."""
+        if n < 0:
+            raise self.error(f"cannot go back {-n} bytes")
+        if n <= len(self.window):
+            self.at += n
+            return
+        if self.size is not None:
+            if n > self.left:
+                raise self.error(f"needs {n} bytes, {self.left} left")
+            target = self.offset + n
+            self.file.seek(target)
+            self.data, self.at, self.base, self._ended = memoryview(b""), 0, target, False
+            return
+        while n:
+            step = min(n, CHUNK)
+            self.take(step)
+            n -= step
+
+    def _need(self, n: int) -> None:
+        if self.size is not None and n > self.left:
+            raise self.error(f"needs {n} bytes, {max(self.left, 0)} left")
+        got = self.fill(n)
+        if got < n:
+            raise self.error(f"needs {n} bytes, {got} left")
+
+    def _read(self, n: int) -> bytes:
+        try:
+            return self.file.read(n) or b""
+        except OSError as fault:
+            raise StreamError(f"cannot be read: {fault}", self.path, self.offset) from fault
+
+
+def _size_of(file: BinaryIO, base: int) -> int | None:
+    """Length of a file that can seek; None for a pipe.  Leaves the file at `base`."""
+    try:
+        if not file.seekable():
+            return None
+        size = file.seek(0, os.SEEK_END)
+        file.seek(base)
+    except (OSError, AttributeError):
+        return None
+    return size

@@ -1,0 +1,111 @@
+"""The JSON description of an object's body, as QEMU appends it to a stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gossamer.state.codec import Array
+from gossamer.state.declare import ChildState, Stateful
+from gossamer.state.layout import Constant, Item, Nested, Subsection, View
+from gossamer.state.transfer import (
+    Profile,
+    field_view,
+    layout_of,
+    nested_of,
+    sent_subsections,
+    subsection_items,
+)
+
+Json = dict[str, Any]
+
+
+def describe(owner: Stateful, profile: Profile, *, every: bool = False) -> Json:
+    """``{"vmsd_name", "version", "fields", "subsections"}`` of what `save` writes now.
+
+    With `every`, all subsections and conditional fields are listed: the static schema.
+    """
+    out: Json = {
+        "vmsd_name": owner.vmsd,
+        "version": owner.version,
+        "fields": _fields(owner, layout_of(owner, profile), owner.version, profile, every),
+    }
+    subs = owner.subsections if every else sent_subsections(owner, profile)
+    chosen = [s for s in subs if profile.ours or not s.ours]
+    if chosen:
+        out["subsections"] = [_subsection(owner, s, profile, every) for s in chosen]
+    return out
+
+
+def _subsection(owner: Stateful, sub: Subsection, profile: Profile, every: bool) -> Json:
+    return {
+        "vmsd_name": sub.name,
+        "version": sub.version,
+        "fields": _fields(owner, subsection_items(owner, sub), sub.version, profile, every),
+    }
+
+
+def _fields(
+    owner: Stateful,
+    items: list[Item | ChildState],
+    version: int,
+    profile: Profile,
+    every: bool,
+) -> list[Json]:
+    out: list[Json] = []
+    for item in items:
+        if isinstance(item, str):
+            out += _view(owner, field_view(owner, item), version, every)
+        elif isinstance(item, View):
+            out += _view(owner, item, version, every)
+        elif isinstance(item, Constant):
+            if item.since <= version:
+                out.append(_plain(item.name, item.codec))
+        elif isinstance(item, Nested):
+            out += _nested(owner, item, profile, every)
+        else:
+            for nested in nested_of(owner, item):
+                out += _nested(owner, nested, profile, every)
+    return out
+
+
+def _plain(name: str, codec: Any) -> Json:  # noqa: ANN401 - any Codec
+    if isinstance(codec, Array) and codec.count > 1:
+        return {
+            "name": name,
+            "array_len": codec.count,
+            "type": codec.kind,
+            "size": codec.of.size,
+        }
+    return {"name": name, "type": codec.kind, "size": codec.size}
+
+
+def _view(owner: Stateful, v: View, version: int, every: bool) -> list[Json]:
+    there = every or (v.when(owner) if v.when else v.since <= version)
+    return [_plain(v.name, v.codec)] if there else []
+
+
+def _nested(owner: Stateful, item: Nested, profile: Profile, every: bool) -> list[Json]:
+    if item.when is not None and not every and not item.when(owner):
+        return []
+    target = item.target(owner)
+    if item.layout is None:
+        struct = describe(target, profile, every=every)
+    else:
+        version = target.version if item.version is None else item.version
+        fields = _fields(target, list(item.layout), version, profile, every)
+        struct = {"vmsd_name": item.vmsd, "version": version, "fields": fields}
+    name, bracket, index = item.name.partition("[")
+    out: Json = {"name": name}
+    if bracket:
+        out["index"] = int(index[:-1])
+    return [out | {"type": "struct", "struct": struct, "size": struct_size(struct)}]
+
+
+def struct_size(struct: Json) -> int:
+    """Bytes of a described struct on the wire, subsection headers included."""
+    total = 0
+    for f in struct["fields"]:
+        total += f["size"] * f.get("array_len", 1)
+    for sub in struct.get("subsections", []):
+        total += 2 + len(sub["vmsd_name"]) + 4 + struct_size(sub)
+    return total
