@@ -7,6 +7,7 @@ does not depend on the format of the image, and a change costs as much as the ch
 
 from __future__ import annotations
 
+import struct
 from typing import Final, Protocol
 
 import xxhash
@@ -14,6 +15,8 @@ import xxhash
 CHUNK: Final = 65536
 _ZEROS: Final = bytes(CHUNK)
 _SUM_MASK: Final = (1 << 128) - 1
+_LOW: Final = (1 << 64) - 1
+_PAIR: Final = struct.Struct(">QQ")
 
 
 class Hashable(Protocol):
@@ -77,3 +80,20 @@ class ContentHash:
             self._digests[index] = digest
             self._sum += digest
         self._sum &= _SUM_MASK
+
+    def digests(self) -> bytes:
+        """The chunks that are not zero, ascending: u64 index, u64 digest, big-endian.
+
+        As of the last `value`.
+        """
+        return b"".join(
+            _PAIR.pack(index, self._digests[index] & _LOW) for index in sorted(self._digests)
+        )
+
+    def differences(self, saved: bytes) -> set[int]:
+        """Indexes of the chunks that differ from an earlier `digests`."""
+        if len(saved) % _PAIR.size:
+            raise ValueError("truncated")
+        before = dict(_PAIR.iter_unpack(saved))
+        now = {index: digest & _LOW for index, digest in self._digests.items()}
+        return {n for n in before.keys() | now.keys() if before.get(n) != now.get(n)}

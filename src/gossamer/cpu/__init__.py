@@ -1,0 +1,1 @@
+"""Floor 3: the CPU around its instructions: register block, MMU, exceptions, models."""

@@ -20,7 +20,8 @@ class Expr:
     `op` is a row of `OPS` or one of the leaves: ``const`` (arg: value), ``word`` (the instruction),
     ``cia`` (its address), ``reg`` (arg: register name, one argument: index), ``load`` (arg: bytes,
     one argument: ea), ``ram`` (arg: bytes, one argument: real address), ``now`` (virtual ns),
-    ``arg`` (a parameter of a service body), ``index`` (the variable of the enclosing loop).
+    ``arg`` (arg: number; a parameter of a service body), ``call`` (arg: service name, arguments as
+    its parameters), ``index`` (the variable of the enclosing loop).
     """
 
     op: str
@@ -142,6 +143,15 @@ def select(cond: Expr, yes: Expr | int, no: Expr | int) -> Expr:
     if cond.op == "const":
         return yes if cond.arg else no
     return node("select", yes.width, cond, yes, no)
+
+
+def choose(cond: Expr, yes: Expr, no: Expr) -> Expr:
+    """`yes` when the 1-bit `cond` is one, else `no`; only the side taken is evaluated."""
+    assert cond.width == 1
+    assert yes.width == no.width, f"widths {yes.width} and {no.width}"
+    if cond.op == "const":
+        return yes if cond.arg else no
+    return node("choose", yes.width, cond, yes, no)
 
 
 def zext(a: Expr, width: int) -> Expr:

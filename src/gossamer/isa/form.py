@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import overload
 
-from gossamer.isa.expr import Expr, sext, trunc
+from gossamer.isa.expr import Expr, const, sext, trunc
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,10 @@ class Field:
     def __get__(self, form: Form | None, owner: type) -> Field | Expr:
         if form is None:
             return self
-        raw = trunc(form.word >> (31 - self.last), self.width)
+        if self.mask & ~form.known_mask:
+            raw = trunc(form.word >> (31 - self.last), self.width)
+        else:
+            raw = const(form.known_bits >> (31 - self.last), self.width)
         if self.signed:
             return sext(raw, 32) << self.shift
         return raw
@@ -58,12 +61,16 @@ class Field:
 
 
 class Form:
-    """An instruction word seen through its fields."""
+    """An instruction word seen through its fields.
+
+    `known_mask` and `known_bits` say which bits of a symbolic word are already decided: fields of
+    known bits are constants.
+    """
 
     OPCD = Field(0, 5)
 
-    def __init__(self, word: Expr) -> None:
-        self.word = word
+    def __init__(self, word: Expr, known_mask: int = 0, known_bits: int = 0) -> None:
+        self.word, self.known_mask, self.known_bits = word, known_mask, known_bits
 
     @classmethod
     def field(cls, name: str) -> Field:

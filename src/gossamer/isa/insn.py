@@ -50,8 +50,13 @@ class Insn:
     def matches(self, word: int) -> bool:
         return word & self.mask == self.match
 
-    def trace(self, word: Expr) -> list[Statement]:
-        """The statements of the body for a (constant or symbolic) instruction word."""
+    def trace(
+        self, word: Expr, known_mask: int = 0, known_bits: int = 0
+    ) -> list[Statement]:
+        """The statements of the body for a (constant or symbolic) instruction word.
+
+        Further bits of a symbolic word may be given as known.
+        """
         s = Body()
         if self.supervisor:
             s.privileged()
@@ -59,7 +64,8 @@ class Insn:
             s.interrupt(Interrupt.FP_UNAVAILABLE, ~trunc(s.msr >> MSR_FP_SHIFT, 1))
         elif self.needs == "VEC":
             s.interrupt(Interrupt.VEC_UNAVAILABLE, ~trunc(s.msr >> MSR_VEC_SHIFT, 1))
-        self.body(s, self.form(word))
+        known_mask |= self.mask
+        self.body(s, self.form(word, known_mask, known_bits | self.match))
         return s.trace
 
 
@@ -107,13 +113,14 @@ class Decoder:
     """Finds the instruction of a word for one CPU model's features.
 
     Instructions with more fixed bits win, so a general form (an undefined SPR) may stand beside
-    particular ones; two forms of equal rank that overlap are an error.
+    particular ones; among equals the one that asks for more features wins, so a model may have
+    its own mtmsr; two forms of equal rank that overlap are an error.
     """
 
     def __init__(self, features: Iterable[str], table: Iterable[Insn] | None = None) -> None:
         have = frozenset(features)
         rows = [i for i in (TABLE if table is None else table) if i.features <= have]
-        self.rows = sorted(rows, key=lambda i: -i.mask.bit_count())
+        self.rows = sorted(rows, key=lambda i: (-i.mask.bit_count(), -len(i.features)))
         self._by_opcode: dict[int, list[Insn]] = {}
         for row in self.rows:
             self._by_opcode.setdefault(row.match >> 26, []).append(row)
@@ -122,7 +129,7 @@ class Decoder:
                 for b in same[n + 1 :]:
                     common = a.mask & b.mask
                     clash = a.match & common == b.match & common
-                    equal = a.mask.bit_count() == b.mask.bit_count()
+                    equal = a.mask.bit_count() == b.mask.bit_count() and a.features == b.features
                     assert not (clash and equal), f"{a.name} and {b.name} overlap"
 
     def decode(self, word: int) -> Insn | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from gossamer.base.bits import ones, signed
+from gossamer.isa import hostfloat
 
 Value = Callable[[int, list[int], list[int]], int]
 
@@ -47,7 +48,19 @@ OPS: Final[dict[str, Value]] = {
     "ltu": lambda w, _, v: int(v[0] < v[1]),
     "lts": lambda w, n, v: int(signed(v[0], n[0]) < signed(v[1], n[1])),
     "select": lambda w, _, v: v[1] if v[0] else v[2],
+    "choose": lambda w, _, v: v[1] if v[0] else v[2],  # a reader evaluates only the side taken
     "zext": lambda w, _, v: v[0],
     "sext": lambda w, n, v: signed(v[0], n[0]) & ones(w),
     "trunc": lambda w, _, v: v[0] & ones(w),
+    # IEEE arithmetic to nearest even, as host instructions give it; a NaN result is any NaN
+    "fadd64": lambda w, _, v: hostfloat.add(v[0], v[1]),
+    "fsub64": lambda w, _, v: hostfloat.subtract(v[0], v[1]),
+    "fmul64": lambda w, _, v: hostfloat.multiply(v[0], v[1]),
+    "fdiv64": lambda w, _, v: hostfloat.divide(v[0], v[1]),
+    "fma64": lambda w, _, v: hostfloat.fused(v[0], v[1], v[2]),  # a * b + c, rounded once
+    "fcvt64to32": lambda w, _, v: hostfloat.narrow(v[0]),
+    "fcvt32to64": lambda w, _, v: hostfloat.widen(v[0]),
+    "flt64": lambda w, _, v: int(hostfloat.double(v[0]) < hostfloat.double(v[1])),
+    "feq64": lambda w, _, v: int(hostfloat.double(v[0]) == hostfloat.double(v[1])),
+    "fcvt_i32": lambda w, _, v: hostfloat.to_word(v[0]) & ones(w),  # towards zero; in range
 }

@@ -61,6 +61,8 @@ _COMMAND_LENGTHS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Header:
+    """Magic (checked) and version."""
+
     version: int
     offset: int = 0
 
@@ -126,6 +128,8 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Eof:
+    """The end element; only the description may follow."""
+
     offset: int
 
 
@@ -154,7 +158,7 @@ Bodies: TypeAlias = Callable[[Section, Source], None]
 class Walker:
     """Walks one stream.  `footers` None: found out at the first section.
 
-    `on_event`-free: iterate `events()`.  `configuration` is there once it has been read.
+    `configuration` is there once it has been read; `page_size_hint` is what a postcopy advice says.
     """
 
     source: Source
@@ -163,6 +167,7 @@ class Walker:
     configuration: Configuration | None = None
     page_size_hint: int | None = None
     _open: dict[int, Section] = field(default_factory=dict)
+    _last: Section | None = None
 
     def events(self) -> Iterator[Event]:
         """Header to trailing bytes."""
@@ -202,8 +207,6 @@ class Walker:
 
     def _after(self) -> str:
         return f"after section {self._last.title}" if self._last else "after the header"
-
-    _last: Section | None = None
 
     def _section(self, kind: Kind, offset: int, package: bool) -> Section:
         source = self.source

@@ -15,7 +15,6 @@ from gossamer.base.units import PAGE_SIZE
 from gossamer.base.wire import WireReader
 from gossamer.migrate import vmdesc
 from gossamer.migrate.framing import (
-    Bodies,
     Command,
     Configuration,
     Description,
@@ -45,7 +44,7 @@ class Schema(Protocol):
 
 
 @dataclass(slots=True)
-class Bodyreader:
+class BodyReader:
     """Measures every body of a stream; RAM records go to `on_ram`."""
 
     desc: StreamDesc | None = None
@@ -234,7 +233,7 @@ def open_stream(
 
 
 class _LateBodies:
-    """Builds the `Bodyreader` at the first section, when the configuration has been read."""
+    """Builds the `BodyReader` at the first section, when the configuration has been read."""
 
     def __init__(
         self,
@@ -246,14 +245,14 @@ class _LateBodies:
         self.stream, self.schema, self.on_ram = stream, schema, on_ram
         self.page_size = page_size
         self.walker: Walker | None = None
-        self.reader: Bodies | Bodyreader | None = None
+        self.reader: BodyReader | None = None
 
     def __call__(self, section: Section, source: Source) -> None:
         if self.reader is None:
             self.reader = self._build()
         self.reader(section, source)
 
-    def _build(self) -> Bodyreader:
+    def _build(self) -> BodyReader:
         walker, desc = self.walker, self.stream.desc
         assert walker is not None
         config = walker.configuration
@@ -265,4 +264,4 @@ class _LateBodies:
             size = walker.page_size_hint
         ram = RamReader(size or PAGE_SIZE, "x-ignore-shared" in names, "mapped-ram" in names)
         schema = self.schema(config) if self.schema is not None and desc is None else None
-        return Bodyreader(desc, schema, self.on_ram, ram)
+        return BodyReader(desc, schema, self.on_ram, ram)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
@@ -107,7 +108,7 @@ def is_zero(memory: U8, page_size: int = PAGE_SIZE) -> npt.NDArray[np.bool_]:
     """For each page of `memory`, whether all its bytes are 0."""
     words = memory.reshape(-1, page_size).view(np.uint64)
     # Most pages that are not zero show it in the first line: only the others are read whole.
-    zero = ~words[:, :8].any(axis=1)
+    zero: npt.NDArray[np.bool_] = np.logical_not(words[:, :8].any(axis=1))
     candidates = np.flatnonzero(zero)
     for start in range(0, len(candidates), 1024):
         part = candidates[start : start + 1024]
@@ -164,7 +165,7 @@ class RamWriter:
             self.current, start = name, 1
         edges = np.flatnonzero(np.diff(zero[start:])) + 1 + start
         bounds = [start, *edges.tolist(), len(numbers)]
-        for lo, hi in zip(bounds[:-1], bounds[1:], strict=True):
+        for lo, hi in itertools.pairwise(bounds):
             if lo < hi:
                 self._run(pages, numbers[lo:hi], addresses[lo:hi], bool(zero[lo]))
 

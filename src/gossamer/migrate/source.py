@@ -42,7 +42,7 @@ class Source(WireReader):
         return self.data[self.at : end]
 
     def fill(self, n: int) -> int:
-        """Have at least `n` bytes in the window if the file has them; returns how many there are."""
+        """Have `n` bytes in the window if the file has them; returns how many there are."""
         have = len(self.data) - self.at
         if have < n and not self._ended:
             parts = [bytes(self.data[self.at :])]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
@@ -32,6 +32,7 @@ class Leaf:
     size: int
     count: int | None
     value: Scalar | tuple[Scalar, ...]
+    index: int | None = None
 
     @property
     def length(self) -> int:
@@ -49,15 +50,19 @@ class Struct:
     length: int
     members: list[Node] = field(default_factory=list)
     subsections: list[Struct] = field(default_factory=list)
+    index: int | None = None
 
 
 @dataclass(slots=True)
 class StructArray:
+    """An array of structs that are all laid out alike."""
+
     name: str
     vmsd: str
     offset: int
     length: int
     elements: list[Struct] = field(default_factory=list)
+    index: int | None = None
 
 
 Node: TypeAlias = Leaf | Struct | StructArray
@@ -92,8 +97,11 @@ def _field(desc: FieldDesc, reader: WireReader) -> Node:
         if desc.struct is None:
             return _leaf(desc, reader)
         if desc.count is None:
-            return decode(desc.struct, reader, desc.label)
+            node = decode(desc.struct, reader, desc.label)
+            node.index = desc.index
+            return node
         array = StructArray(desc.label, desc.struct.name, reader.offset, desc.length)
+        array.index = desc.index
         for i in range(desc.count):
             with reader.within(f"[{i}]"):
                 array.elements.append(decode(desc.struct, reader, f"[{i}]"))
@@ -113,7 +121,7 @@ def _leaf(desc: FieldDesc, reader: WireReader) -> Leaf:
         value = int.from_bytes(raw, "big", signed=desc.type in SIGNED)
     else:
         value = tuple(np.frombuffer(raw, _dtype(desc.type)).tolist())
-    return Leaf(desc.label, desc.type, offset, desc.size, desc.count, value)
+    return Leaf(desc.label, desc.type, offset, desc.size, desc.count, value, desc.index)
 
 
 def _dtype(kind: str) -> str:
@@ -148,6 +156,43 @@ def _leaf_bytes(leaf: Leaf) -> bytes:
             return items[0].to_bytes(leaf.size, "big", signed=leaf.type in SIGNED)
         return np.array(items, _dtype(leaf.type)).tobytes()
     return b"".join(item for item in items if isinstance(item, bytes))
+
+
+def length(node: Node) -> int:
+    """Bytes that `encode` gives, subsections and their heads included."""
+    if isinstance(node, Leaf):
+        return node.length
+    if isinstance(node, StructArray):
+        return sum(map(length, node.elements))
+    heads = sum(6 + len(sub.vmsd) + length(sub) for sub in node.subsections)
+    return heads + sum(map(length, node.members))
+
+
+def describe(node: Struct) -> dict[str, Any]:
+    """The JSON of a struct, keys in QEMU's order: vmsd_name, version, fields, subsections."""
+    out: dict[str, Any] = {"vmsd_name": node.vmsd, "version": node.version}
+    out["fields"] = [_describe_field(member) for member in node.members]
+    if node.subsections:
+        out["subsections"] = [describe(sub) for sub in node.subsections]
+    return out
+
+
+def _describe_field(node: Node) -> dict[str, Any]:
+    suffix = f"[{node.index}]"
+    plain = node.name if node.index is None else node.name.removesuffix(suffix)
+    out: dict[str, Any] = {"name": plain}
+    count = node.count if isinstance(node, Leaf) else None
+    if isinstance(node, StructArray):
+        count = len(node.elements)
+    if count is not None:
+        out["array_len"] = count
+    if node.index is not None:
+        out["index"] = node.index
+    if isinstance(node, Leaf):
+        return out | {"type": node.type, "size": node.size}
+    struct = node.elements[0] if isinstance(node, StructArray) and node.elements else node
+    assert isinstance(struct, Struct)
+    return out | {"type": "struct", "struct": describe(struct), "size": length(struct)}
 
 
 def leaves(node: Node, prefix: str = "") -> Iterator[tuple[str, Leaf]]:

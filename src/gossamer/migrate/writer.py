@@ -27,7 +27,7 @@ def subsection_head(name: str, version: int) -> bytes:
 
 
 def configuration(config: Configuration) -> bytes:
-    """The configuration element; subsections in `config.order`, or QEMU's order if that is empty."""
+    """The configuration element; subsections in `config.order`, or QEMU's order without it."""
     out = WireWriter()
     out.uint(Kind.CONFIGURATION, 1)
     name = config.machine.encode("ascii")

@@ -1,0 +1,1 @@
+"""Floor 7: programs on streams and measurements; `stream_cli` is `gossamer stream`."""

@@ -1,0 +1,172 @@
+"""Opening and creating images by name."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+from gossamer.block import journal
+from gossamer.block.errors import ImageError
+from gossamer.block.hostfile import HostFile
+from gossamer.block.image import Image
+from gossamer.block.overlay import OverlayImage
+from gossamer.block.probe import check_format, probe
+from gossamer.block.qcow2 import Qcow2Image
+from gossamer.block.qcow2 import header as headers
+from gossamer.block.qcow2.create import write_empty
+from gossamer.block.raw import RawFile
+
+_MAX_CHAIN: Final = 200
+_PROTOCOL: Final = re.compile(r"^[^/]*:")
+Identity = tuple[int, int]
+
+
+def open_image(
+    path: Path | str, *, format: str | None = None, read_only: bool = False, snapshot: bool = False
+) -> Image:
+    """Open a disk image.
+
+    Args:
+        path: The file (or block device).
+        format: ``raw`` or ``qcow2``; None looks at the first bytes.
+        read_only: The guest cannot write.
+        snapshot: The guest can write, the file never changes (QEMU's ``-snapshot``).
+
+    A writable qcow2 image keeps its state in internal snapshots (`Qcow2Image`), a writable raw
+    one in an overlay (`OverlayImage`), whose changes reach the file with `commit` or `close`.
+    """
+    file = HostFile(path, read_only=read_only or snapshot)
+    try:
+        found = format or probe(file)
+        check_format(file.path, found)
+        image = _open(file, found, (), probed=format is None)
+        if snapshot:
+            return OverlayImage(image)
+        if isinstance(image, RawFile) and not read_only:
+            return _writable_raw(image)
+    except BaseException:
+        file.close()
+        raise
+    return image
+
+
+def _writable_raw(raw: RawFile) -> Image:
+    return OverlayImage(
+        raw,
+        commit_to=lambda changes: journal.commit(raw.file, changes),
+        check_write=raw.check_first_sector,
+    )
+
+
+def _open(file: HostFile, found: str, above: tuple[Identity, ...], *, probed: bool) -> Image:
+    if found == "raw":
+        journal.recover(file)
+        return RawFile(file, probed=probed)
+    header = headers.parse(file)
+    if not file.read_only:
+        _check_writable(file, header)
+    backing = None
+    if header.backing_name:
+        backing = _open_backing(file, header, (*above, file.identity))
+    try:
+        return Qcow2Image(file, header, backing)
+    except BaseException:
+        if backing is not None:
+            backing.close()
+        raise
+
+
+def _check_writable(file: HostFile, header: headers.Header) -> None:
+    if header.incompatible & headers.CORRUPT:
+        message = "marked as corrupt; repair it with qemu-img check -r all, or open it read-only"
+        raise ImageError(file.path, message, errno.EIO)
+    if header.bitmaps:
+        message = (
+            f"has {header.bitmaps} persistent bitmaps, which writing would invalidate; remove "
+            "them with qemu-img bitmap --remove, or open it read-only"
+        )
+        raise ImageError(file.path, message, errno.ENOTSUP)
+
+
+def _open_backing(file: HostFile, header: headers.Header, above: tuple[Identity, ...]) -> Image:
+    path = backing_path(file.path, header.backing_name)
+    try:
+        below = HostFile(path, read_only=True)
+    except ImageError as error:
+        raise ImageError(file.path, f"backing file {error}", error.errno) from None
+    try:
+        if below.identity in above or len(above) > _MAX_CHAIN:
+            message = f"its chain of backing files comes back to {path}"
+            raise ImageError(file.path, message, errno.ELOOP)
+        found = header.backing_format or probe(below)
+        check_format(path, found)
+        return _open(below, found, above, probed=not header.backing_format)
+    except BaseException:
+        below.close()
+        raise
+
+
+def backing_path(path: Path, name: str) -> Path:
+    """Where a backing file is: beside the image that names it, unless its name is absolute."""
+    if name.startswith("file:"):
+        name = name.removeprefix("file:")
+    elif _PROTOCOL.match(name):
+        protocol = name.partition(":")[0]
+        message = f"its backing file {name[:80]!r} needs protocol {protocol!r}, only files work"
+        raise ImageError(path, message, errno.ENOTSUP)
+    return path.parent / name
+
+
+def create(
+    path: Path | str,
+    format: str,
+    size: int | None,
+    backing: str | None = None,
+    cluster_size: int = 65536,
+    *,
+    backing_format: str | None = None,
+    refcount_bits: int = 16,
+    version: int = 3,
+) -> None:
+    """Make an empty image; a file that exists is refused.
+
+    `size` (bytes, rounded up to whole sectors) may be None when there is a `backing` file, whose
+    name is taken relative to the new image's folder.  `version` and `refcount_bits` are qcow2's.
+    """
+    path = Path(path)
+    check_format(path, format)
+    if backing is not None:
+        if format != "qcow2":
+            raise ImageError(path, f"{format} has no backing files, qcow2 has", errno.EINVAL)
+        below = open_image(backing_path(path, backing), format=backing_format, read_only=True)
+        backing_format = below.format
+        size = below.size if size is None else size
+        below.close()
+    if size is None or size < 0:
+        raise ImageError(path, f"size {size}, expected a number of bytes", errno.EINVAL)
+    size = -(-size // 512) * 512
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+    except OSError as error:
+        raise ImageError.of(path, "create", error) from None
+    file = HostFile(path, read_only=False)
+    try:
+        if format == "raw":
+            file.resize(size)
+        else:
+            write_empty(
+                file,
+                size,
+                cluster_size=cluster_size,
+                version=version,
+                refcount_bits=refcount_bits,
+                backing=(backing, backing_format or "raw") if backing is not None else None,
+            )
+    except BaseException:
+        path.unlink()
+        raise
+    finally:
+        file.close()

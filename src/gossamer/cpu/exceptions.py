@@ -1,0 +1,54 @@
+"""Exception entry: what taking an interrupt does to the registers.  One text for engines.
+
+Source: MPC750UM 4.3 (table 4-7 MSR settings) and 4.5.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gossamer.base.bits import bit
+from gossamer.isa.body import Body, Interrupt, Irq
+from gossamer.isa.expr import Expr, const, eq, ne, select
+
+MSR_POW: Final = bit(13)
+MSR_ILE: Final = bit(15)
+MSR_EE: Final = bit(16)
+MSR_PR: Final = bit(17)
+MSR_FP: Final = bit(18)
+MSR_ME: Final = bit(19)
+MSR_SE: Final = bit(21)
+MSR_BE: Final = bit(22)
+MSR_IP: Final = bit(25)
+MSR_IR: Final = bit(26)
+MSR_DR: Final = bit(27)
+MSR_RI: Final = bit(30)
+
+#: MSR bits that SRR1 receives: 0, 5..9, 16..31.
+SRR1_FROM_MSR: Final = 0x87C0_FFFF
+#: MSR bits that survive into the handler (ME too, except for machine check; IP, ILE).
+MSR_KEPT: Final = MSR_ILE | MSR_ME | MSR_IP
+
+#: Interrupts that arrive between instructions: source, vector, MSR bits that all must be set,
+#: in order of priority (MPC750UM table 4-3).  Edge sources are cleared when taken.
+ASYNCHRONOUS: Final = (
+    (Irq.RESET, Interrupt.RESET, 0, True),
+    (Irq.MACHINE_CHECK, Interrupt.MACHINE_CHECK, MSR_ME, True),
+    (Irq.SMI, Interrupt.SMI, MSR_EE, True),
+    (Irq.EXTERNAL, Interrupt.EXTERNAL, MSR_EE, False),
+    (Irq.PERFORMANCE, Interrupt.PERFORMANCE, MSR_EE, True),
+    (Irq.DECREMENTER, Interrupt.DECREMENTER, MSR_EE, True),
+    (Irq.THERMAL, Interrupt.THERMAL, MSR_EE, True),
+)
+
+
+def enter(s: Body, vector: Expr, srr0: Expr, srr1: Expr) -> None:
+    """Take the interrupt at `vector` (32 bits): SRR0, SRR1 (`srr1`: further bits), MSR, NIA."""
+    s.srr0 = srr0
+    s.srr1 = s.msr & SRR1_FROM_MSR | srr1
+    machine_check = eq(vector, Interrupt.MACHINE_CHECK)
+    kept = select(machine_check, const(MSR_KEPT & ~MSR_ME, 32), const(MSR_KEPT, 32))
+    s.msr = s.msr & kept
+    base = select(ne(s.msr & MSR_IP, 0), const(0xFFF0_0000, 32), const(0, 32))
+    s.effect("msr")
+    s.branch(base | vector)

@@ -1,0 +1,169 @@
+"""Address translation of the 6xx/7xx: BATs, segments, hashed page table.  One text for engines.
+
+Source: MPC750UM chapter 5; Book III (32-bit).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from gossamer.base.bits import bit
+from gossamer.isa.body import Access, Body
+from gossamer.isa.expr import Expr, const, eq, ne, select, trunc
+
+MSR_PR: Final = bit(17)
+MSR_IR: Final = bit(26)
+MSR_DR: Final = bit(27)
+
+#: Fault bits, as in DSISR (data) and SRR1 (fetch).
+NOT_FOUND: Final = bit(1)
+NO_EXECUTE: Final = bit(3)  # fetch: no-execute segment, guarded page or direct-store segment
+PROTECTED: Final = bit(4)
+DIRECT_STORE: Final = bit(5)  # data, MPC750UM table 4-9 (DSISR)
+STORE: Final = bit(6)
+
+WIMG_REAL: Final = 0b0011  # real mode: memory coherent, guarded (MPC750UM 5.2)
+WIMG_W, WIMG_I, WIMG_M, WIMG_G = 8, 4, 2, 1
+
+PTE_R: Final = bit(23)
+PTE_C: Final = bit(24)
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """The outcome: `ra` 32 bits; `fault` DSISR or SRR1 bits, zero when the access may go on;
+    `wimg` 4 bits; `writable` 1 bit: a store to the page needs nothing more (C is set)."""
+
+    ra: Expr
+    fault: Expr
+    wimg: Expr
+    writable: Expr
+
+
+def translate(s: Body, ea: Expr, access: Access) -> Translation:
+    """Translate `ea` (32 bits) for `access` with the present MSR, BATs, SRs and page table.
+
+    Referenced and changed bits are written back as the walk finds them.
+    """
+    fetch = access is Access.FETCH
+    on = ne(s.msr & (MSR_IR if fetch else MSR_DR), 0)
+    bats = _match_bats(s, ea, access)
+    page = _walk(s, ea, access, on & ~bats.hit)
+    return Translation(
+        select(on, select(bats.hit, bats.ra, page.ra), ea),
+        select(on, select(bats.hit, bats.fault, page.fault), const(0, 32)),
+        select(on, select(bats.hit, bats.wimg, page.wimg), const(WIMG_REAL, 4)),
+        ~on | select(bats.hit, bats.writable, page.writable),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Bats:
+    hit: Expr
+    ra: Expr
+    fault: Expr
+    wimg: Expr
+    writable: Expr
+
+
+def _match_bats(s: Body, ea: Expr, access: Access) -> _Bats:
+    """The block of the lowest-numbered BAT that matches."""
+    file = s.ibat if access is Access.FETCH else s.dbat
+    user = ne(s.msr & MSR_PR, 0)
+    upper, lower, hit = const(0, 32), const(0, 32), const(0, 1)
+    for n in reversed(range(4)):
+        u, low = file[2 * n], file[2 * n + 1]
+        valid = ne(u & select(user, const(1, 32), const(2, 32)), 0)
+        compared = ~((u & 0x1FFC) << 15) & 0xFFFE_0000
+        match = valid & eq((ea ^ u) & compared, 0)
+        upper, lower, hit = select(match, u, upper), select(match, low, lower), hit | match
+    length = (upper & 0x1FFC) << 15
+    ra = lower & 0xFFFE_0000 & ~length | ea & (length | 0x1_FFFF)
+    pp = lower & 3
+    writable = eq(pp, 2)
+    allowed = writable if access is Access.WRITE else ne(pp, 0)
+    wimg = trunc(lower >> 3, 4)
+    fault = select(allowed, const(0, 32), const(PROTECTED, 32))
+    if access is Access.FETCH:
+        guarded = ne(wimg & WIMG_G, 0)
+        fault = select(guarded, const(NO_EXECUTE, 32), fault)
+    return _Bats(hit, ra, _with_store(fault, access), wimg, writable)
+
+
+def _with_store(fault: Expr, access: Access) -> Expr:
+    if access is not Access.WRITE:
+        return fault
+    return select(eq(fault, 0), fault, fault | STORE)
+
+
+def _walk(s: Body, ea: Expr, access: Access, walking: Expr) -> Translation:
+    """Segment and page table; R and C are written only when `walking`."""
+    sr = s.sr[ea >> 28]
+    vsid = sr & 0x00FF_FFFF
+    direct = ne(sr & bit(0), 0)
+    key = ne(sr & select(ne(s.msr & MSR_PR, 0), const(bit(2), 32), const(bit(1), 32)), 0)
+    index = (ea >> 12) & 0xFFFF
+    hash1 = (vsid & 0x7_FFFF) ^ index
+    wanted = const(bit(0), 32) | vsid << 7 | index >> 10
+    first, at1, low1 = _search(s, _group(s, hash1), wanted)
+    second, at2, low2 = _search(s, _group(s, hash1 ^ 0x7_FFFF), wanted | bit(25))
+    found = first | second
+    at, low = select(first, at1, at2), select(first, low1, low2)
+    ra = low & 0xFFFF_F000 | ea & 0xFFF
+    wimg = trunc(low >> 3, 4)
+    fault = _page_fault(sr, key, low, wimg, found, access)
+    fault = select(direct, const(_direct_fault(access), 32), fault)
+    ok = eq(fault, 0)
+    new = low | PTE_R
+    if access is Access.WRITE:
+        new = new | select(ok, const(PTE_C, 32), const(0, 32))
+    s.ram_store(at + 4, new, 4, walking & ~direct & found & ne(new, low))
+    pp = low & 3
+    may_write = select(key, eq(pp, 2), ne(pp, 3))
+    return Translation(ra, fault, wimg, may_write & ne(new & PTE_C, 0))
+
+
+def _direct_fault(access: Access) -> int:
+    if access is Access.FETCH:
+        return NO_EXECUTE
+    return DIRECT_STORE | (STORE if access is Access.WRITE else 0)
+
+
+def _page_fault(
+    sr: Expr, key: Expr, low: Expr, wimg: Expr, found: Expr, access: Access
+) -> Expr:
+    pp = low & 3
+    if access is Access.WRITE:
+        allowed = select(key, eq(pp, 2), ne(pp, 3))
+    else:
+        allowed = ~(key & eq(pp, 0))
+    fault = select(allowed, const(0, 32), const(PROTECTED, 32))
+    fault = select(found, fault, const(NOT_FOUND, 32))
+    if access is Access.FETCH:
+        guarded = found & ne(wimg & WIMG_G, 0)
+        barred = guarded | ne(sr & bit(3), 0)
+        fault = select(barred, const(NO_EXECUTE, 32), fault)
+    return _with_store(fault, access)
+
+
+def _group(s: Body, hash_value: Expr) -> Expr:
+    """Real address of the PTE group of a 19-bit hash."""
+    mask = (s.sdr1 & 0x1FF) << 16 | 0xFFC0
+    return s.sdr1 & 0xFFFF_0000 | (hash_value << 6) & (mask & 0x1FF_FFFF)
+
+
+def _search(s: Body, group: Expr, wanted: Expr) -> tuple[Expr, Expr, Expr]:
+    """(found, real address of the PTE, its second word) for the first of eight that matches."""
+    words = s.ram(group, 64)
+    found, at, low = const(0, 1), const(0, 32), const(0, 32)
+    for n in reversed(range(8)):
+        upper = trunc(words >> (512 - 64 * n - 32), 32)
+        lower = trunc(words >> (512 - 64 * n - 64), 32)
+        match = eq(upper, wanted)
+        at = select(match, group + 8 * n, at)
+        low = select(match, lower, low)
+        found = found | match
+    return found, at, low
+
+

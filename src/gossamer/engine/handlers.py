@@ -1,0 +1,430 @@
+"""Tier 0: one LLVM function an instruction form and known field values, chained by tail calls.
+
+``void h(ptr cpu, ptr e, i64 K)``: `e` is the predecoded entry, K = e + 16 x (instructions left of
+the budget), constant along straight-line code.  A handler of an instruction that accesses memory
+comes twice: the fast form goes on in the slow form on a TLB miss, before anything was written; the
+slow form calls functions that translate first and then access, and then looks at `exit_request`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Final
+
+from gossamer.engine.context import CONTEXT, DTLB_ENTRIES, ITLB_ENTRIES
+from gossamer.engine.emit import LIKELY, TB_ENTRY, TB_MEM, TB_TLB, UNLIKELY
+from gossamer.engine.statements import StatementWriter, is_true, text_of
+from gossamer.isa.body import Branch, Do, Effect, Loop, Probe, Raise, Statement, Store, When
+from gossamer.isa.expr import Expr
+from gossamer.isa.form import Form
+from gossamer.isa.insn import SPLIT, Decoder, Insn
+from gossamer.isa.spec.alignment import dsisr
+
+SIGNATURE: Final = "(ptr %cpu, ptr %e, i64 %K)"
+#: Effects that native code sees to; the others call out to Python with this code.
+NATIVE_EFFECTS: Final = {"msr", "translation", "segment", "tlbie", "tlb"}
+EFFECT_CODES: Final = {"timer": 1, "breakpoint": 2, "stop": 3}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """An instruction with some fields known; `kind` 1 or 2 when it branches relative (B, I form).
+
+    `names` are the handlers' names: target in the same page, target elsewhere.
+    """
+
+    row: Insn
+    mask: int
+    match: int
+    kind: int
+    names: tuple[str, str]
+
+
+def variants(decoder: Decoder) -> list[Variant]:
+    """Every variant of a model's instructions, most particular first."""
+    out: list[Variant] = []
+    for row in decoder.rows:
+        for n, (mask, match) in enumerate(_known(row)):
+            kind = {"B": 1, "I": 2}.get(row.form.__name__, 0)
+            aa = row.form.field("AA").mask if kind else 0
+            if kind and mask & aa and match & aa:
+                kind = 0
+            stem = f"h_{row.name}_{n}"
+            names = (f"{stem}_local", f"{stem}_far") if kind else (stem, stem)
+            out.append(Variant(row, mask, match, kind, names))
+    return sorted(out, key=lambda v: -v.mask.bit_count())
+
+
+def _known(row: Insn) -> Iterator[tuple[int, int]]:
+    """(mask, match) of each combination of split fields, the special ones among them."""
+    split = [n for n in SPLIT if row.form.has(n) and n not in row.fixed]
+    seen: set[tuple[int, int]] = set()
+    for special in (*row.special, {}):
+        free = [n for n in split if n not in special]
+        for values in product((0, 1), repeat=len(free)):
+            fields = dict(special) | dict(zip(free, values, strict=True))
+            mask, match = row.mask, row.match
+            for name, value in fields.items():
+                f = row.form.field(name)
+                mask |= f.mask
+                match |= f.put(value)
+            if (mask, match) not in seen:
+                seen.add((mask, match))
+                yield mask, match
+
+
+def accesses_memory(statements: list[Statement]) -> bool:
+    return any(
+        isinstance(s, Do | Store | Probe)
+        or (isinstance(s, When | Loop) and accesses_memory(s.body))
+        for s in statements
+    )
+
+
+def loops(statements: list[Statement]) -> bool:
+    return any(
+        isinstance(s, Loop | Probe)
+        or (isinstance(s, When) and loops(s.body))
+        or (isinstance(s, Store) and s.size > 16)
+        for s in statements
+    )
+
+
+def handler_text(v: Variant, intrinsics: set[str]) -> list[str]:
+    """The functions of one variant."""
+    word = Expr("word", 32)
+    trace = v.row.trace(word, v.mask, v.match)
+    memory = accesses_memory(trace)
+    out = []
+    for local, name in zip((True, False), v.names, strict=True):
+        slow = f"{name}_slow"
+        if memory:
+            out.append(_Handler(intrinsics, local, "").text(slow, trace))
+        if memory and loops(trace):
+            out.append(f"define internal void @{name}{SIGNATURE} nounwind {{\n"
+                       f"  musttail call void @{slow}{SIGNATURE}\n  ret void\n}}")
+        else:
+            target = slow if memory else ""
+            out.append(_Handler(intrinsics, local, target).text(name, trace))
+        if v.kind == 0:
+            break
+    return out
+
+
+class _Handler(StatementWriter):
+    """Writes one handler.  `slow` names the slow form to go on in; empty: this is it (or none)."""
+
+    def __init__(self, intrinsics: set[str], local: bool, slow: str) -> None:
+        super().__init__(intrinsics)
+        self.local, self.slow = local, slow
+        self.pending_ok = ""
+        self.calls_out = False
+        self.effects: list[tuple[str, list[str]]] = []
+        self.branches: list[tuple[Branch, str, str, str]] = []
+        self.raises: list[tuple[Raise, str, str]] = []
+        self.leaves = {
+            "word": self._word,
+            "cia": self._cia,
+            "now": self._now,
+            "ram": self.ram,
+        }
+
+    def text(self, name: str, trace: list[Statement]) -> str:
+        self.carry_out(trace)
+        self._finish()
+        return text_of(self, f"define internal void @{name}{SIGNATURE} nounwind")
+
+    # --- leaves -----------------------------------------------------------------------------------
+
+    def _word(self, e: Expr) -> str:
+        where = self.value("getelementptr i8, ptr %e, i64 8")
+        return self.value(f"load i32, ptr {where}{TB_ENTRY}")
+
+    def _cia(self, e: Expr) -> str:
+        return self.value("call i32 @cia_of(ptr %cpu, ptr %e)")
+
+    def _now(self, e: Expr) -> str:
+        return self.value("call i64 @now_of(ptr %cpu, ptr %e, i64 %K)")
+
+    # --- memory -----------------------------------------------------------------------------------
+
+    def _tlb(self, ea: str, size: int, write: bool) -> tuple[str, str]:
+        """(1-bit hit, host pointer valid on a hit) for `size` bytes at `ea`."""
+        base = self.field("dtlb", "ptr")
+        shifted = self.value(f"lshr i32 {ea}, 8")
+        index = self.value(f"and i32 {shifted}, {(DTLB_ENTRIES - 1) * 16}")
+        wide = self.value(f"zext i32 {index} to i64")
+        entry = self.value(f"getelementptr i8, ptr {base}, i64 {wide}")
+        where = self.value(f"getelementptr i8, ptr {entry}, i64 4") if write else entry
+        tag = self.value(f"load i32, ptr {where}{TB_TLB}")
+        last = self.value(f"add i32 {ea}, {size - 1}") if size > 1 else ea
+        page = self.value(f"and i32 {last}, -4096")
+        hit = self.value(f"icmp eq i32 {page}, {tag}")
+        addend = self.value(f"getelementptr i8, ptr {entry}, i64 8")
+        host = self.value(f"load ptr, ptr {addend}{TB_TLB}")
+        offset = self.value(f"zext i32 {ea} to i64")
+        return hit, self.value(f"getelementptr i8, ptr {host}, i64 {offset}")
+
+    def _miss(self, hit: str) -> str:
+        """Branch on a TLB hit; in the fast form a miss leaves.  The label of the miss block."""
+        ok, miss = self.label("hit"), self.label("miss")
+        self.line(f"br i1 {hit}, label %{ok}, label %{miss}{LIKELY}")
+        if self.slow:
+            self.start(miss)
+            self._tail(self.slow, "%e", "%K")
+            self.start(ok)
+            return ""
+        self.pending_ok = ok
+        return miss
+
+    def load(self, e: Expr) -> str:
+        size = int(e.arg)
+        kind = f"i{8 * size}"
+        ea = self.expr(e.args[0])
+        hit, where = self._tlb(ea, size, write=False)
+        miss = self._miss(hit)
+        if not miss:
+            return self._fast_load(where, kind)
+        ok, join = self.pending_ok, self.label("loaded")
+        self.start(miss)
+        missed = self._slow_load(ea, size)
+        from_miss = self.block
+        self.line(f"br label %{join}")
+        self.start(ok)
+        value = self._fast_load(where, kind)
+        self.line(f"br label %{join}")
+        self.start(join)
+        return self.value(f"phi {kind} [ {missed}, %{from_miss} ], [ {value}, %{ok} ]")
+
+    def _fast_load(self, where: str, kind: str) -> str:
+        raw = self.value(f"load {kind}, ptr {where}, align 1{TB_MEM}")
+        return raw if kind == "i8" else self.call(f"llvm.bswap.{kind}", kind, (kind, raw))
+
+    def _slow_load(self, ea: str, size: int) -> str:
+        self._note_time()
+        if size == 16:
+            high = self._slow_load(ea, 8)
+            low = self._slow_load(self.value(f"add i32 {ea}, 8"), 8)
+            wide = self.value(f"shl i128 {self.value(f'zext i64 {high} to i128')}, 64")
+            return self.value(f"or i128 {wide}, {self.value(f'zext i64 {low} to i128')}")
+        raw = self.value(f"call i64 @slow_load(ptr %cpu, i32 {ea}, i32 {size})")
+        self._check_fault()
+        return raw if size == 8 else self.value(f"trunc i64 {raw} to i{8 * size}")
+
+    def store(self, s: Store) -> None:
+        ea, value = self.expr(s.ea), self.expr(s.value)
+        kind = f"i{8 * s.size}"
+        if s.size == 32:
+            self._store_line(ea)
+            return
+        hit, where = self._tlb(ea, s.size, write=True)
+        miss = self._miss(hit)
+        if not miss:
+            self._fast_store(where, kind, value)
+            return
+        ok, join = self.pending_ok, self.label("stored")
+        self.start(miss)
+        self._slow_store(ea, value, s.size)
+        self.line(f"br label %{join}")
+        self.start(ok)
+        self._fast_store(where, kind, value)
+        self.line(f"br label %{join}")
+        self.start(join)
+
+    def _fast_store(self, where: str, kind: str, value: str) -> None:
+        raw = value if kind == "i8" else self.call(f"llvm.bswap.{kind}", kind, (kind, value))
+        self.line(f"store {kind} {raw}, ptr {where}, align 1{TB_MEM}")
+
+    def _slow_store(self, ea: str, value: str, size: int) -> None:
+        self._note_time()
+        if size == 16:
+            high = self.value(f"trunc i128 {self.value(f'lshr i128 {value}, 64')} to i64")
+            self._slow_store(ea, high, 8)
+            low = self.value(f"trunc i128 {value} to i64")
+            self._slow_store(self.value(f"add i32 {ea}, 8"), low, 8)
+            return
+        wide = value if size == 8 else self.value(f"zext i{8 * size} {value} to i64")
+        self.line(f"call void @slow_store(ptr %cpu, i32 {ea}, i64 {wide}, i32 {size})")
+        self._check_fault()
+
+    def _store_line(self, ea: str) -> None:
+        """dcbz: 32 zero bytes; an alignment interrupt where the page is not copy-back cached."""
+        self._note_time()
+        bits = self.expr(dsisr(Form(Expr("word", 32))))
+        self.line(f"call void @zero_line(ptr %cpu, i32 {ea}, i32 {bits})")
+        self._check_fault()
+
+    def probe(self, s: Probe) -> None:
+        self._note_time()
+        ea, length = self.expr(s.ea), self.expr(s.length)
+        self.line(f"call void @probe(ptr %cpu, i32 {ea}, i32 {length}, i32 {int(s.access)})")
+        self._check_fault()
+
+    def _note_time(self) -> None:
+        """Leave the remaining budget where Python finds the time."""
+        self.calls_out = True
+        here = self.value("ptrtoint ptr %e to i64")
+        self.set_field("current_left", "i64", self.value(f"sub i64 %K, {here}"))
+
+    def _check_fault(self) -> None:
+        fault = self.field("x_fault", "i32")
+        bad, good = self.label("fault"), self.label("good")
+        test = self.value(f"icmp ne i32 {fault}, 0")
+        self.line(f"br i1 {test}, label %{bad}, label %{good}{UNLIKELY}")
+        self.start(bad)
+        self._tail("h_data_fault", "%e", "%K")
+        self.start(good)
+
+    # --- interrupts, effects, branches ------------------------------------------------------------
+
+    def interrupt(self, s: Raise) -> None:
+        cold, on = self.label("raise"), self.label("on")
+        outer = dict(self.memo)
+        if is_true(s.when):
+            self.line(f"br label %{cold}")
+        else:
+            cond = self.expr(s.when)
+            outer = dict(self.memo)
+            self.line(f"br i1 {cond}, label %{cold}, label %{on}{UNLIKELY}")
+        self.start(cold)
+        self._take(s)
+        self.memo = outer
+        self.start(on)
+
+    def _take(self, s: Raise) -> None:
+        srr1 = self.expr(s.srr1)
+        self.set_field("x_srr1", "i32", srr1)
+        self.set_field("x_vector", "i32", str(int(s.interrupt)))
+        for name, e in (("dar", s.dar), ("dsisr", s.dsisr)):
+            if e is not None:
+                where = self.register(name, Expr("const", 32, (), 0))
+                self.line(f"store i32 {self.expr(e)}, ptr {where}")
+        self._tail("h_interrupt_after" if s.after else "h_interrupt", "%e", "%K")
+
+    def prepare_ends(self, ends: list[Raise | Effect | Branch]) -> None:
+        for s in ends:
+            if isinstance(s, Raise) and s.commit:
+                assert s.dar is None and s.dsisr is None
+                self.raises.append((s, self.expr(s.when), self.expr(s.srr1)))
+            elif isinstance(s, Effect):
+                self.effects.append((s.name, [self.expr(a) for a in s.args]))
+            elif isinstance(s, Branch) and not (s.when.is_const and not s.when.arg):
+                offset = "" if s.offset is None else self.expr(s.offset)
+                target = "" if offset and self.local else self.expr(s.target)
+                when = "" if is_true(s.when) else self.expr(s.when)
+                self.branches.append((s, target, when, offset))
+
+    def _finish(self) -> None:
+        for s, when, srr1 in self.raises:
+            cold, on = self.label("raise"), self.label("on")
+            self.line(f"br i1 {when}, label %{cold}, label %{on}")
+            self.start(cold)
+            self.set_field("x_srr1", "i32", srr1)
+            self.set_field("x_vector", "i32", str(int(s.interrupt)))
+            self._tail("h_interrupt_after" if s.after else "h_interrupt", "%e", "%K")
+            self.start(on)
+        if self.effects:
+            self._finish_effects()
+            return
+        for s, target, when, offset in self.branches:
+            on = ""
+            if when:
+                taken, on = self.label("taken"), self.label("on")
+                self.line(f"br i1 {when}, label %{taken}, label %{on}")
+                self.start(taken)
+            if offset and self.local:
+                self._go_local(offset)
+            else:
+                self._go_far(target)
+            if not on:
+                return
+            self.start(on)
+        self._next()
+
+    def _finish_effects(self) -> None:
+        """Effects change what the next fetch sees: go on by address, looking at requests."""
+        if self.branches:
+            _, target, when, _ = self.branches[0]
+            assert not when
+            nia = target
+        else:
+            nia = self.value(f"add i32 {self.value('call i32 @cia_of(ptr %cpu, ptr %e)')}, 4")
+        self.line(f"store i32 {nia}, ptr {self.register('nia', Expr('const', 32, (), 0))}")
+        for name, args in self.effects:
+            if name in NATIVE_EFFECTS:
+                more = "".join(f", i32 {a}" for a in args)
+                self.line(f"call void @effect_{name}(ptr %cpu{more})")
+            else:
+                self._note_time()
+                arg = args[0] if args else "0"
+                code = EFFECT_CODES[name]
+                self.line(f"call void @effect_python(ptr %cpu, i32 {code}, i32 {arg})")
+        here = self.value("ptrtoint ptr %e to i64")
+        left = self.value(f"sub i64 {self.value(f'sub i64 %K, {here}')}, 16")
+        self._tail("h_sync", "null", left)
+
+    def _next(self) -> None:
+        following = self.value("getelementptr i8, ptr %e, i64 16")
+        if self.calls_out:
+            self._tail("h_next", following, "%K")
+        else:
+            self._dispatch(following, "%K")
+
+    def _dispatch(self, entry: str, k: str) -> None:
+        h = self.value(f"load ptr, ptr {entry}{TB_ENTRY}")
+        self.line(f"musttail call void {h}(ptr %cpu, ptr {entry}, i64 {k})")
+        self.line("ret void")
+
+    def _tail(self, name: str, entry: str, k: str) -> None:
+        self.line(f"musttail call void @{name}(ptr %cpu, ptr {entry}, i64 {k})")
+        self.line("ret void")
+
+    def _go_local(self, offset: str) -> None:
+        """To the entry at `offset` bytes of code from here, in this page."""
+        wide = self.value(f"sext i32 {offset} to i64")
+        entry = self.value(f"getelementptr i8, ptr %e, i64 {self.value(f'shl i64 {wide}, 2')}")
+        target = self.value(f"ptrtoint ptr {entry} to i64")
+        here = self.value("ptrtoint ptr %e to i64")
+        moved = self.value(f"sub i64 {target}, {here}")
+        k = self.value(f"sub i64 {self.value(f'add i64 %K, {moved}')}, 16")
+        self._budget(f"icmp sle i64 {k}, {target}", entry, k, "h_exit")
+        self._dispatch(entry, k)
+
+    def _budget(self, test: str, entry: str, k: str, leave: str) -> None:
+        out, on = self.label("out"), self.label("on")
+        spent = self.value(test)
+        self.line(f"br i1 {spent}, label %{out}, label %{on}{UNLIKELY}")
+        self.start(out)
+        self._tail(leave, entry, k)
+        self.start(on)
+
+    def _go_far(self, target: str) -> None:
+        """To the entry of effective address `target`, through the fetch TLB."""
+        here = self.value("ptrtoint ptr %e to i64")
+        left = self.value(f"sub i64 {self.value(f'sub i64 %K, {here}')}, 16")
+        base = self.field("itlb", "ptr")
+        shifted = self.value(f"lshr i32 {target}, 8")
+        index = self.value(f"and i32 {shifted}, {(ITLB_ENTRIES - 1) * 16}")
+        wide = self.value(f"zext i32 {index} to i64")
+        line = self.value(f"getelementptr i8, ptr {base}, i64 {wide}")
+        tag = self.value(f"load i32, ptr {line}{TB_TLB}")
+        page = self.value(f"and i32 {target}, -4096")
+        same = self.value(f"icmp eq i32 {tag}, {page}")
+        enough = self.value(f"icmp sgt i64 {left}, 0")
+        go, leave = self.label("go"), self.label("leave")
+        both = self.value(f"and i1 {same}, {enough}")
+        self.line(f"br i1 {both}, label %{go}, label %{leave}{LIKELY}")
+        self.start(leave)
+        self.line(f"store i32 {target}, ptr {self.register('nia', Expr('const', 32, (), 0))}")
+        self._tail("h_jump", "null", left)
+        self.start(go)
+        where = self.value(f"getelementptr i8, ptr {line}, i64 8")
+        entries = self.value(f"load ptr, ptr {where}{TB_TLB}")
+        self.line(f"store i32 {page}, ptr {self.at(CONTEXT['fpage'])}")
+        low = self.value(f"and i32 {target}, 4092")
+        offset = self.value(f"zext i32 {self.value(f'shl i32 {low}, 2')} to i64")
+        entry = self.value(f"getelementptr i8, ptr {entries}, i64 {offset}")
+        k = self.value(f"add i64 {left}, {self.value(f'ptrtoint ptr {entry} to i64')}")
+        self._dispatch(entry, k)

@@ -1,0 +1,57 @@
+"""The whole LLVM module of tier 0 for one CPU model, as text."""
+
+from __future__ import annotations
+
+import gossamer.isa.spec
+from gossamer.engine.emit import METADATA
+from gossamer.engine.handlers import Variant, handler_text, variants
+from gossamer.engine.runtime import (
+    DECLARATIONS,
+    entry_function,
+    fixed_functions,
+    service_functions,
+    translation_functions,
+)
+from gossamer.isa.insn import Decoder
+
+assert gossamer.isa.spec  # importing it fills the table
+
+
+def module_text(features: frozenset[str]) -> str:
+    """LLVM text: every handler, the runtime and the decode table."""
+    decoder = Decoder(features)
+    intrinsics: set[str] = set(DECLARATIONS)
+    rows = variants(decoder)
+    handlers = [text for v in rows for text in handler_text(v, intrinsics)]
+    parts = [
+        translation_functions(intrinsics),
+        entry_function(intrinsics),
+        service_functions(intrinsics),
+        fixed_functions(),
+        *handlers,
+        decode_rows(rows),
+    ]
+    return "\n".join([*sorted(intrinsics), *parts, METADATA])
+
+
+def decode_rows(rows: list[Variant]) -> str:
+    """Constant tables: for each primary opcode its variants, most particular first.
+
+    A row is mask, match, kind, 0, handler (target in this page), handler (target elsewhere); the
+    last of each list matches every word and is the illegal instruction.
+    """
+    kind = "{ i32, i32, i32, i32, ptr, ptr }"
+    out, heads = [], []
+    for opcode in range(64):
+        lines = [
+            f"{kind} {{ i32 {v.mask}, i32 {v.match}, i32 {v.kind}, i32 0, "
+            f"ptr @{v.names[0]}, ptr @{v.names[1]} }}"
+            for v in rows
+            if v.match >> 26 == opcode
+        ]
+        lines.append(f"{kind} {{ i32 0, i32 0, i32 0, i32 0, ptr @h_illegal, ptr @h_illegal }}")
+        body = ",\n  ".join(lines)
+        out.append(f"@rows_{opcode} = internal constant [{len(lines)} x {kind}] [\n  {body} ]")
+        heads.append(f"ptr @rows_{opcode}")
+    out.append(f"@decode_rows = internal constant [64 x ptr] [ {', '.join(heads)} ]")
+    return "\n".join(out)

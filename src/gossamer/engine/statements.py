@@ -1,0 +1,162 @@
+"""Statements to LLVM text, in the order that `gossamer.isa.body` lays down.
+
+A `StatementWriter` is told by its subclass how an access, an interrupt, an effect and a branch
+look where it is used: in a handler (`handlers`) or in a function of the runtime (`services`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gossamer.engine.emit import TB_CPU, TB_MEM, Function
+from gossamer.isa.body import (
+    Branch,
+    Do,
+    Effect,
+    Loop,
+    Probe,
+    Raise,
+    RamStore,
+    Statement,
+    Store,
+    When,
+    Write,
+)
+from gossamer.isa.expr import Expr
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A write whose operands are computed: pointer, type, value, condition (none: always)."""
+
+    where: str
+    kind: str
+    value: str
+    when: str
+
+
+def is_true(cond: Expr) -> bool:
+    return cond.is_const and bool(cond.arg)
+
+
+class StatementWriter(Function):
+    """Carries out one list of statements after the other."""
+
+    def carry_out(self, statements: list[Statement]) -> None:
+        """Phases 1 to 4 of a list; the ends (phase 5) are left to `finish`."""
+        for s in statements:
+            if isinstance(s, Do):
+                self.memo[s.expr] = self.load(s.expr)
+            elif isinstance(s, Store):
+                self.conditionally(s.when, lambda s=s: self.store(s))  # type: ignore[misc]
+            elif isinstance(s, Probe):
+                self.conditionally(s.when, lambda s=s: self.probe(s))  # type: ignore[misc]
+            elif isinstance(s, Raise) and not s.commit:
+                self.interrupt(s)
+        pending = [self._prepare(s) for s in statements if isinstance(s, Write)]
+        ram = [self._prepare_ram(s) for s in statements if isinstance(s, RamStore)]
+        self.prepare_ends([s for s in statements if isinstance(s, Raise | Effect | Branch)])
+        for s in statements:
+            if isinstance(s, When):
+                self._when(s)
+            elif isinstance(s, Loop):
+                self._loop(s)
+        for p in pending:
+            self._commit(p)
+        for args in ram:
+            self.line("call void @ram_store_word(ptr %cpu, " + args)
+
+    # --- writes -----------------------------------------------------------------------------------
+
+    def _prepare(self, s: Write) -> _Pending:
+        value = self.expr(s.value)
+        when = "" if is_true(s.when) else self.expr(s.when)
+        return _Pending(self.register(s.reg, s.index), f"i{s.value.width}", value, when)
+
+    def _commit(self, p: _Pending) -> None:
+        value = p.value
+        if p.when:
+            old = self.value(f"load {p.kind}, ptr {p.where}{TB_CPU}")
+            value = self.value(f"select i1 {p.when}, {p.kind} {value}, {p.kind} {old}")
+        self.line(f"store {p.kind} {value}, ptr {p.where}{TB_CPU}")
+
+    def _prepare_ram(self, s: RamStore) -> str:
+        assert s.size == 4, s.size
+        ra, value, when = self.expr(s.ra), self.expr(s.value), self.expr(s.when)
+        return f"i32 {ra}, i32 {value}, i1 {when})"
+
+    # --- structure --------------------------------------------------------------------------------
+
+    def conditionally(self, cond: Expr, action: object) -> None:
+        """Do `action` when `cond` holds."""
+        assert callable(action)
+        if is_true(cond):
+            action()
+            return
+        yes, on = self.label("do"), self.label("on")
+        self.line(f"br i1 {self.expr(cond)}, label %{yes}, label %{on}")
+        outer = dict(self.memo)
+        self.start(yes)
+        action()
+        self.line(f"br label %{on}")
+        self.memo = outer
+        self.start(on)
+
+    def _when(self, s: When) -> None:
+        self.conditionally(s.cond, lambda: self.carry_out(s.body))
+        assert not s.other
+
+    def _loop(self, s: Loop) -> None:
+        count = self.expr(s.count)
+        counter = f"%index{self.label('')}"
+        self.allocas.append(f"  {counter} = alloca i32")
+        head, body, out = self.label("loop"), self.label("body"), self.label("out")
+        self.line(f"store i32 0, ptr {counter}")
+        self.line(f"br label %{head}")
+        self.start(head)
+        index = self.value(f"load i32, ptr {counter}")
+        more = self.value(f"icmp ult i32 {index}, {count}")
+        self.line(f"br i1 {more}, label %{body}, label %{out}")
+        outer = self.memo
+        # Registers are read anew in each iteration; only what was computed outside is kept.
+        self.memo = {e: t for e, t in outer.items() if e.op != "reg"}
+        self.memo[s.index] = index
+        self.start(body)
+        self.carry_out(s.body)
+        again = self.value(f"add i32 {index}, 1")
+        self.line(f"store i32 {again}, ptr {counter}")
+        self.line(f"br label %{head}")
+        self.memo = outer
+        self.start(out)
+
+    # --- what the subclass gives --------------------------------------------------------------------
+
+    def load(self, e: Expr) -> str:
+        raise NotImplementedError
+
+    def store(self, s: Store) -> None:
+        raise NotImplementedError
+
+    def probe(self, s: Probe) -> None:
+        raise NotImplementedError
+
+    def interrupt(self, s: Raise) -> None:
+        raise NotImplementedError
+
+    def prepare_ends(self, ends: list[Raise | Effect | Branch]) -> None:
+        """Compute the operands of the list's ends from the state before."""
+
+    # --- real memory without effects ----------------------------------------------------------------
+
+    def ram(self, e: Expr) -> str:
+        """The bytes at a real address that is RAM, zero elsewhere."""
+        size = int(e.arg)
+        where = self.value(f"call ptr @ram_pointer(ptr %cpu, i32 {self.expr(e.args[0])})")
+        kind = f"i{8 * size}"
+        raw = self.value(f"load {kind}, ptr {where}, align 4{TB_MEM}")
+        return self.call(f"llvm.bswap.{kind}", kind, (kind, raw))
+
+
+def text_of(f: Function, signature: str) -> str:
+    """The whole function: `signature` up to the opening brace, entry block, body."""
+    return "\n".join([signature + " {", "entry:", *f.allocas, *f.lines, "}"])

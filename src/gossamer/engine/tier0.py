@@ -1,0 +1,221 @@
+"""Tier 0: the interpreter, driven from Python.
+
+Owns the native context: register block, translation caches, predecoded entries.  `run` executes
+an exact number of instructions or less; less only when something asked for an exit.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from gossamer.base.units import PAGE_SIZE
+from gossamer.core.memory import AddressMap
+from gossamer.cpu.block import RegisterBlock
+from gossamer.engine import build
+from gossamer.engine.context import (
+    BANK_SIZE,
+    BANKS,
+    CONTEXT,
+    CONTEXT_SIZE,
+    DTLB_SIZE,
+    ENTRY_STRIDE,
+    ITLB_SIZE,
+)
+
+#: A straight line of code can overrun the budget by a page of instructions at the most.
+_SLACK: Final = PAGE_SIZE // 4
+_RATE_BITS: Final = 20
+_MAP_NORESERVE: Final = 0x4000  # Linux; mmap names it from Python 3.13 on
+
+_LOAD = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint32)
+_STORE = ctypes.CFUNCTYPE(None, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_uint32)
+_EFFECT = ctypes.CFUNCTYPE(None, ctypes.c_uint32, ctypes.c_uint32)
+
+
+class Tier0:
+    """The interpreter for one CPU on one address map.
+
+    `count` is the number of instructions executed so far; `effect` is called with a code of
+    `handlers.EFFECT_CODES` and an argument.
+    """
+
+    def __init__(self, memory: AddressMap, features: frozenset[str]) -> None:
+        self.memory = memory
+        self.effect: Callable[[int, int], None] = lambda code, argument: None
+        self._native = build.native(features)
+        self._context = mmap.mmap(-1, CONTEXT_SIZE)
+        self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._context))
+        self.block = RegisterBlock(memoryview(self._context))
+        self.count = 0
+        self._running = False
+        self._error: BaseException | None = None
+        self._base_ns = self._base_count = 0
+        self._rate = 1 << _RATE_BITS
+        self._allocate()
+        self._bind()
+        memory.changed = self.flush
+        memory.code_written = self._code_written
+        self._prepare(self._address)
+        self.flush()
+
+    # --- set-up -----------------------------------------------------------------------------------
+
+    def _allocate(self) -> None:
+        arena = self.memory.arena
+        pages = arena.capacity // PAGE_SIZE
+        size = (pages + 4) * ENTRY_STRIDE
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
+        self._entries = mmap.mmap(-1, size, flags)
+        start = ctypes.addressof(ctypes.c_char.from_buffer(self._entries))
+        entries = -(-start // ENTRY_STRIDE) * ENTRY_STRIDE
+        self._tlbs = np.ones((BANKS * BANK_SIZE + 2 * (DTLB_SIZE + ITLB_SIZE)) // 4, np.uint32)
+        tlbs = self._tlbs.ctypes.data
+        self._ready = np.zeros(pages, np.uint8)
+        self._code_writes = np.zeros(pages, np.uint8)
+        real = tlbs + BANKS * BANK_SIZE
+        pointers = {
+            "arena": arena.address,
+            "pages": self.memory.pages.ctypes.data,
+            "dirty": arena.dirty.ctypes.data,
+            "code": arena.code.ctypes.data,
+            "code_writes": self._code_writes.ctypes.data,
+            "ready": self._ready.ctypes.data,
+            "entries": entries,
+            "entries_end": entries + pages * ENTRY_STRIDE,
+            "scratch": entries + (pages + 1) * ENTRY_STRIDE,
+            "banks": tlbs,
+            "d_real": real,
+            "d_null": real + DTLB_SIZE,
+            "i_real": real + 2 * DTLB_SIZE,
+            "i_null": real + 2 * DTLB_SIZE + ITLB_SIZE,
+        }
+        for name, value in pointers.items():
+            self._set64(name, value)
+
+    def _bind(self) -> None:
+        """Native functions and the callbacks that they call."""
+        pointer, i64, u32 = ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint32
+        address = self._native.address
+        self._run = ctypes.CFUNCTYPE(None, pointer, i64)(address("run"))
+        self._step = ctypes.CFUNCTYPE(None, pointer, i64)(address("step"))
+        self._interrupt = ctypes.CFUNCTYPE(None, pointer, u32, u32, u32)(address("interrupt"))
+        self._effect_msr = ctypes.CFUNCTYPE(None, pointer)(address("effect_msr"))
+        self._flush = ctypes.CFUNCTYPE(None, pointer)(address("flush"))
+        self._written = ctypes.CFUNCTYPE(None, pointer, i64, i64)(address("code_written"))
+        self._prepare = ctypes.CFUNCTYPE(None, pointer)(address("prepare"))
+        self._callbacks = (_LOAD(self._load), _STORE(self._store), _EFFECT(self._on_effect))
+        names = ("load_callback", "store_callback", "effect_callback")
+        for name, callback in zip(names, self._callbacks, strict=True):
+            self._set64(name, ctypes.cast(callback, ctypes.c_void_p).value or 0)
+        self._left = ctypes.c_int64.from_address(self._address + CONTEXT["left"])
+        self._current_left = ctypes.c_int64.from_address(self._address + CONTEXT["current_left"])
+        self._end_count = ctypes.c_int64.from_address(self._address + CONTEXT["end_count"])
+        self._exit = ctypes.c_uint32.from_address(self._address + CONTEXT["exit_request"])
+        self._bypass = ctypes.c_uint32.from_address(self._address + CONTEXT["bypass"])
+
+    def _set64(self, name: str, value: int) -> None:
+        ctypes.c_uint64.from_address(self._address + CONTEXT[name]).value = value
+
+    # --- callbacks: everything is caught, kept and raised when native code has returned -------------
+
+    def _load(self, ra: int, size: int) -> int:
+        try:
+            return self.memory.load(ra, size)
+        except BaseException as e:  # noqa: BLE001 - ctypes would swallow it
+            self._keep(e)
+            return 0
+
+    def _store(self, ra: int, value: int, size: int) -> None:
+        try:
+            self.memory.store(ra, value, size)
+        except BaseException as e:  # noqa: BLE001
+            self._keep(e)
+
+    def _on_effect(self, code: int, argument: int) -> None:
+        try:
+            self.effect(code, argument)
+        except BaseException as e:  # noqa: BLE001
+            self._keep(e)
+
+    def _keep(self, e: BaseException) -> None:
+        if self._error is None:
+            self._error = e
+        self.request_exit()
+
+    # --- running ------------------------------------------------------------------------------------
+
+    def request_exit(self) -> None:
+        """End the run at the next instruction boundary after a call into Python."""
+        self._exit.value = 1
+
+    def run(self, limit: int) -> int:
+        """Execute at most `limit` instructions; how many.  Raises what a device raised."""
+        start = self.count
+        end = start + limit
+        self._exit.value = 0
+        self._effect_msr(self._address)  # an interrupt that is due, MSR changed from Python
+        self._exit.value = 0
+        self._running = True
+        try:
+            while self.count < end and not self._exit.value:
+                rest = end - self.count
+                if rest > _SLACK:
+                    self._end_count.value = self.count + rest - _SLACK
+                    self._run(self._address, (rest - _SLACK) * 16)
+                else:
+                    self._end_count.value = end
+                    self._step(self._address, rest)
+                self.count = self._end_count.value - (self._left.value >> 4)
+        finally:
+            self._running = False
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        return self.count - start
+
+    def deliver(self, vector: int, srr1: int = 0) -> None:
+        """Take an interrupt now, between two instructions."""
+        self._interrupt(self._address, vector, self.block.get("nia"), srr1)
+
+    def flush(self) -> None:
+        """Forget every translation (map, dirty bits or registers were changed from Python)."""
+        self._flush(self._address)
+
+    def bypass(self, on: bool) -> None:
+        """Send every data access down the slow path (watchpoints)."""
+        self._bypass.value = int(on)
+        self.flush()
+
+    def _code_written(self, offset: int, length: int) -> None:
+        self._written(self._address, offset, length)
+
+    # --- time -----------------------------------------------------------------------------------------
+
+    @property
+    def count_now(self) -> int:
+        """Instructions completed, exact inside a call out of native code too."""
+        if self._running:
+            return self._end_count.value - (self._current_left.value >> 4)
+        return self.count
+
+    def set_time(self, ns: int, rate: int) -> None:
+        """From here on virtual time is `ns` + instructions x `rate` / 2**20 ns."""
+        self._base_ns, self._base_count, self._rate = ns, self.count, rate
+        self._set64("base_ns", ns)
+        self._set64("base_count", self.count)
+        self._set64("rate", rate)
+
+    def time_at(self, count: int) -> int:
+        """Virtual ns when `count` instructions have been executed."""
+        return self._base_ns + ((count - self._base_count) * self._rate >> _RATE_BITS)
+
+    def count_at(self, ns: int) -> int:
+        """The first instruction count at which virtual time is `ns` or later."""
+        if ns <= self._base_ns:
+            return self._base_count
+        return self._base_count - (-((ns - self._base_ns) << _RATE_BITS) // self._rate)

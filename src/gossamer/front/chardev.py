@@ -1,0 +1,173 @@
+"""Character devices: where the bytes of serial ports and monitors come from and go to.
+
+A device never blocks and has no thread: it says which file descriptors it waits for (`events`)
+and is told when they are ready (`handle`).  Input is read only while the other side has room.
+Output is kept until it can be written; a device that holds `LIMIT` bytes is `full`, and the
+console lets the guest wait.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from gossamer.base.errors import HostError
+
+LIMIT: Final = 64 << 10
+"""Bytes of output that wait before the guest has to."""
+CHUNK: Final = 4096
+WRITE_CHUNK: Final = 512
+"""A pipe or terminal that is ready for output takes at least so many bytes without blocking."""
+HANGUP: Final = select.POLLHUP | select.POLLERR | select.POLLNVAL
+
+
+class Chardev:
+    """A device without file descriptors; what is written to it is dropped.
+
+    `receive` takes the bytes that come in, `room` says how many it can take, `opened` is called
+    when somebody is there to read.
+    """
+
+    is_terminal = False
+    """Whether a person types into it: then monitors echo and offer line editing."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.receive: Callable[[bytes], None] = lambda data: None
+        self.room: Callable[[], int] = lambda: CHUNK
+        self.opened: Callable[[], None] = lambda: None
+        self.out = bytearray()
+
+    @property
+    def connected(self) -> bool:
+        """Whether somebody reads; output is dropped while nobody does."""
+        return False
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the machine must not start before somebody connects."""
+        return False
+
+    @property
+    def full(self) -> bool:
+        return len(self.out) >= LIMIT
+
+    def write(self, data: bytes) -> None:
+        """Queue output."""
+        if self.connected:
+            self.out += data
+
+    def events(self) -> dict[int, int]:
+        """Poll masks by file descriptor."""
+        return {}
+
+    def handle(self, fd: int, mask: int) -> None:
+        """File descriptor `fd` of `events` is ready."""
+
+    def flush(self) -> None:
+        """Write what can be written at once."""
+
+    def close(self) -> None:
+        """Give back everything; calling it again does nothing."""
+
+
+class Null(Chardev):
+    """Nowhere."""
+
+
+class FdChardev(Chardev):
+    """A device on file descriptors; -1 for a direction that is closed."""
+
+    def __init__(self, label: str, read_fd: int, write_fd: int) -> None:
+        super().__init__(label)
+        self.read_fd, self.write_fd = read_fd, write_fd
+
+    @property
+    def connected(self) -> bool:
+        return self.write_fd >= 0
+
+    def events(self) -> dict[int, int]:
+        wanted: dict[int, int] = {}
+        if self.read_fd >= 0 and self.room() > 0:
+            wanted[self.read_fd] = select.POLLIN
+        if self.write_fd >= 0 and self.out:
+            wanted[self.write_fd] = wanted.get(self.write_fd, 0) | select.POLLOUT
+        return wanted
+
+    def handle(self, fd: int, mask: int) -> None:
+        if fd == self.write_fd and self.out and mask & (select.POLLOUT | HANGUP):
+            self._drain()
+        if fd == self.read_fd and mask & (select.POLLIN | HANGUP):
+            self._fetch()
+
+    def flush(self) -> None:
+        """Write while the host takes it without blocking."""
+        while self.out and self.write_fd >= 0:
+            poller = select.poll()
+            poller.register(self.write_fd, select.POLLOUT)
+            if not poller.poll(0):
+                return
+            self._drain()
+
+    def _fetch(self) -> None:
+        room = self.room()
+        if room <= 0:
+            return
+        try:
+            data = os.read(self.read_fd, min(room, CHUNK))
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if data:
+            self.receive(data)
+        else:
+            self.input_ended()
+
+    def _drain(self) -> None:
+        try:
+            done = os.write(self.write_fd, self.out[:WRITE_CHUNK])
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as fault:
+            self.output_failed(fault)
+            return
+        del self.out[:done]
+
+    def input_ended(self) -> None:
+        """The other side sends no more."""
+        self.read_fd = -1
+
+    def output_failed(self, fault: OSError) -> None:
+        """The other side takes no more."""
+        del fault
+        self.out.clear()
+        self.write_fd = -1
+
+
+class FileOut(FdChardev):
+    """Output into a file, which is emptied first."""
+
+    def __init__(self, path: str) -> None:
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        except OSError as fault:
+            raise HostError(f"{path}: cannot be opened for output: {fault.strerror}") from None
+        super().__init__(f"file:{path}", -1, fd)
+        self.path = Path(path)
+
+    def output_failed(self, fault: OSError) -> None:
+        """A log with a hole in it is worse than none."""
+        if fault.errno == errno.EIO or fault.errno == errno.ENOSPC:
+            raise HostError(f"{self.path}: cannot be written: {fault.strerror}") from None
+        super().output_failed(fault)
+
+    def close(self) -> None:
+        if self.write_fd >= 0:
+            self.flush()
+            os.close(self.write_fd)
+            self.write_fd = -1

@@ -1,0 +1,171 @@
+"""Sockets as character devices: TCP and Unix, as client or server of one client at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import stat
+
+from gossamer.base.errors import ConfigError, HostError
+from gossamer.front.chardev import FdChardev
+
+Address = str | tuple[str, int]
+
+
+class SocketChardev(FdChardev):
+    """What server and client share: one connection, or none."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__(label, -1, -1)
+        self.peer: socket.socket | None = None
+
+    def adopt(self, peer: socket.socket) -> None:
+        """Talk to `peer` from now on."""
+        peer.setblocking(False)
+        if peer.family != socket.AF_UNIX:
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.peer = peer
+        self.read_fd = self.write_fd = peer.fileno()
+        self.opened()
+
+    def input_ended(self) -> None:
+        self.drop()
+
+    def output_failed(self, fault: OSError) -> None:
+        del fault
+        self.drop()
+
+    def drop(self) -> None:
+        """End the connection; output for it is lost."""
+        if self.peer is not None:
+            self.peer.close()
+        self.peer = None
+        self.read_fd = self.write_fd = -1
+        self.out.clear()
+
+    def close(self) -> None:
+        self.flush()
+        self.drop()
+
+
+class SocketServer(SocketChardev):
+    """Listens at `address`; with `wait` the machine starts when the first client is there."""
+
+    def __init__(self, label: str, address: Address, *, wait: bool) -> None:
+        super().__init__(label)
+        self._wait = wait
+        self._path = address if isinstance(address, str) else None
+        try:
+            if isinstance(address, str):
+                _remove_stale(address)
+            self.listener = _listen(address)
+        except OSError as fault:
+            raise HostError(f"{label}: cannot listen: {fault.strerror or fault}") from None
+        self.listener.setblocking(False)
+
+    @property
+    def waiting(self) -> bool:
+        return self._wait and self.peer is None
+
+    @property
+    def port(self) -> int:
+        """The TCP port; what the host chose when 0 was asked for."""
+        return int(self.listener.getsockname()[1])
+
+    def adopt(self, peer: socket.socket) -> None:
+        self._wait = False
+        super().adopt(peer)
+
+    def events(self) -> dict[int, int]:
+        if self.peer is None and self.listener.fileno() >= 0:
+            return {self.listener.fileno(): select.POLLIN}
+        return super().events()
+
+    def handle(self, fd: int, mask: int) -> None:
+        if fd != self.listener.fileno():
+            super().handle(fd, mask)
+        elif self.peer is None:
+            with contextlib.suppress(OSError):
+                self.adopt(self.listener.accept()[0])
+
+    def close(self) -> None:
+        super().close()
+        if self.listener.fileno() < 0:
+            return
+        self.listener.close()
+        if self._path is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)  # noqa: PTH108 - a socket's name
+
+
+class SocketClient(SocketChardev):
+    """Connects to `address` at once; a connection that ends is not made again."""
+
+    def __init__(self, label: str, address: Address) -> None:
+        super().__init__(label)
+        try:
+            if isinstance(address, str):
+                peer = socket.socket(socket.AF_UNIX)
+                peer.connect(address)
+            else:
+                peer = socket.create_connection(address, timeout=10)
+        except OSError as fault:
+            raise HostError(f"{label}: cannot connect: {fault.strerror or fault}") from None
+        self.adopt(peer)
+
+
+def open_socket(label: str, kind: str, place: str, options: dict[str, str]) -> SocketChardev:
+    """``unix:PATH`` or ``tcp:HOST:PORT`` with the options server and wait."""
+    address = _address(label, kind, place)
+    server, wait = False, True
+    for key, value in options.items():
+        if key in ("server", "wait", "nodelay") and value in ("on", "off"):
+            server = value == "on" if key == "server" else server
+            wait = value == "on" if key == "wait" else wait
+        elif key == "nowait":
+            wait = False
+        else:
+            raise ConfigError(f"{label}: {key}={value}: there is server=on|off and wait=on|off")
+    return SocketServer(label, address, wait=wait) if server else SocketClient(label, address)
+
+
+def _address(label: str, kind: str, place: str) -> Address:
+    if kind == "unix":
+        if not place or len(os.fsencode(place)) > 107:
+            raise ConfigError(f"{label}: a socket's path has 1 to 107 bytes")
+        return place
+    host, colon, port = place.rpartition(":")
+    if not colon or not (port.isascii() and port.isdigit() and int(port[:6]) < 65536):
+        raise ConfigError(f"{label}: expected tcp:HOST:PORT")
+    return (host.strip("[]"), int(port))
+
+
+def _listen(address: Address) -> socket.socket:
+    if isinstance(address, str):
+        listener = socket.socket(socket.AF_UNIX)
+        try:
+            listener.bind(address)
+            listener.listen(1)
+        except OSError:
+            listener.close()
+            raise
+        return listener
+    host, port = address
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=1)
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket that nobody listens at; anything else there is left alone."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)  # noqa: PTH108 - a socket's name

@@ -1,0 +1,115 @@
+"""What consoles and monitors need of a machine: the border between `front` and `control`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotInfo:
+    """A saved state inside the machine's disks or folder.
+
+    `size` bytes of state, `date_ns` ns since 1970 UTC, `vm_clock_ns` virtual ns, `icount`
+    instructions since power-on (None: not known).
+    """
+
+    id: str
+    tag: str
+    size: int
+    date_ns: int
+    vm_clock_ns: int
+    icount: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """A picture: rows from the top, three bytes (red, green, blue) a pixel."""
+
+    width: int
+    height: int
+    rgb: bytes
+
+
+class VmControl(Protocol):
+    """A machine as a monitor sees it.
+
+    Every method is called between two instructions, from the thread that runs the machine, and
+    raises `GossamerError` with one clear line when it cannot do what it is asked.
+    """
+
+    @property
+    def name(self) -> str:
+        """The machine, such as ``g3beige-1.0``, or what -name gave."""
+
+    @property
+    def run_state(self) -> str:
+        """QEMU's words: running, paused, prelaunch, inmigrate, postmigrate, shutdown, …"""
+
+    @property
+    def instructions(self) -> int:
+        """Instructions executed since power-on."""
+
+    @property
+    def clock_ns(self) -> int:
+        """The virtual clock."""
+
+    def cont(self) -> None: ...
+    def stop(self) -> None: ...
+    def reset(self) -> None: ...
+    def power_down(self) -> None: ...
+    def quit(self) -> None:
+        """Make `run_state` shutdown."""
+
+    def save(self, path: Path) -> None: ...
+    def load(self, path: Path) -> None: ...
+    def savevm(self, name: str) -> None: ...
+    def loadvm(self, name: str) -> None: ...
+    def delvm(self, name: str) -> None: ...
+    def snapshots(self) -> Sequence[SnapshotInfo]: ...
+
+    def registers_text(self) -> str: ...
+    def pic_text(self) -> str: ...
+    def irq_text(self) -> str: ...
+    def qtree_text(self) -> str: ...
+    def mtree_text(self) -> str: ...
+    def register(self, name: str) -> int:
+        """A register by its name in the books, in lower case (``pc`` for the next address)."""
+
+    def read_virtual(self, ea: int, length: int) -> bytes: ...
+    def read_physical(self, ra: int, length: int) -> bytes: ...
+    def instruction_text(self, word: int, ea: int) -> str:
+        """The disassembly of an instruction word at `ea`."""
+
+    def screen(self) -> Screen:
+        """What the display shows now."""
+
+    def send_key(self, names: Sequence[str], hold_ms: int) -> None:
+        """Press the keys in order, hold them, release them in reverse order."""
+
+    def mouse_move(self, dx: int, dy: int, dz: int) -> None: ...
+    def mouse_buttons(self, mask: int) -> None:
+        """1 left, 2 middle, 4 right."""
+
+    def migrate(self, uri: str, *, background: bool) -> None: ...
+    def migrate_cancel(self) -> None: ...
+    def migration_text(self) -> str: ...
+
+
+class RunnableVm(VmControl, Protocol):
+    """A machine that a console runs."""
+
+    @property
+    def idle_until_ns(self) -> int | None:
+        """Host monotonic ns before which there is nothing to run; None while there is."""
+
+    def run_slice(self, max_host_ns: int) -> None:
+        """Run the guest for about so long, or until it is idle or no longer running."""
+
+    def serial_room(self, channel: int) -> int:
+        """Bytes that the serial port can take now."""
+
+    def serial_receive(self, channel: int, byte: int) -> None:
+        """A byte for the guest; only while there is room."""

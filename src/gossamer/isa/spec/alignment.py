@@ -1,0 +1,27 @@
+"""The alignment interrupt and what it leaves in DSISR.  Source: MPC750UM 4.5.6."""
+
+from __future__ import annotations
+
+from gossamer.isa.body import Body, Interrupt
+from gossamer.isa.expr import Expr, ne
+from gossamer.isa.form import Form
+from gossamer.isa.spec.forms import D
+
+
+def dsisr(i: Form) -> Expr:
+    """DSISR for an access by instruction `i`: enough of it to emulate the access in software.
+
+    Bits 15..16 are instruction bits 29..30 (X-form), 17 is 25 (D-form: 5), 18..21 are 21..24
+    (D-form: 1..4), 22..31 are 6..15.
+    """
+    word = i.word
+    registers = word >> 16 & 0x3FF
+    if isinstance(i, D):
+        return registers | (word >> 26 & 1) << 14 | (word >> 27 & 15) << 10
+    return registers | (word >> 1 & 3) << 15 | (word >> 6 & 1) << 14 | (word >> 7 & 15) << 10
+
+
+def check_aligned(s: Body, i: Form, ea: Expr, when: Expr | None = None) -> None:
+    """Alignment interrupt unless `ea` is a multiple of four (and `when`)."""
+    odd = ne(ea & 3, 0)
+    s.interrupt(Interrupt.ALIGNMENT, odd if when is None else odd & when, dar=ea, dsisr=dsisr(i))

@@ -1,0 +1,54 @@
+"""Cache instructions.  There are no caches to keep: what is left is translation and its faults.
+
+Source: Book II chapter 3; MPC750UM 2.3.5.3 and 3.4.  Fetch is always coherent here, so icbi has
+nothing to do but translate.
+"""
+
+from __future__ import annotations
+
+from gossamer.isa.body import Access, Body
+from gossamer.isa.expr import const
+from gossamer.isa.insn import insn
+from gossamer.isa.spec.forms import X
+from gossamer.isa.spec.load_store import ea_x
+
+
+@insn(X, "icbi RA,RB", OPCD=31, XO=982)
+def icbi(s: Body, i: X) -> None:
+    s.probe(ea_x(s, i), 1, Access.READ)
+
+
+@insn(X, "dcbst RA,RB", OPCD=31, XO=54)
+def dcbst(s: Body, i: X) -> None:
+    s.probe(ea_x(s, i), 1, Access.READ)
+
+
+@insn(X, "dcbf RA,RB", OPCD=31, XO=86)
+def dcbf(s: Body, i: X) -> None:
+    s.probe(ea_x(s, i), 1, Access.READ)
+
+
+@insn(X, "dcbi RA,RB", OPCD=31, XO=470, supervisor=True)
+def dcbi(s: Body, i: X) -> None:
+    s.probe(ea_x(s, i), 1, Access.WRITE)
+
+
+@insn(X, "dcbt RA,RB", OPCD=31, XO=278)
+def dcbt(s: Body, i: X) -> None:
+    """A hint; it never faults."""
+
+
+@insn(X, "dcbtst RA,RB", OPCD=31, XO=246)
+def dcbtst(s: Body, i: X) -> None:
+    """A hint; it never faults."""
+
+
+@insn(X, "dcbz RA,RB", OPCD=31, XO=1014)
+def dcbz(s: Body, i: X) -> None:
+    """The alignment interrupt on write-through or inhibited pages is the engine's."""
+    s.store(ea_x(s, i) & ~31, const(0, 256), 32)
+
+
+@insn(X, "dcba RA,RB", OPCD=31, XO=758, features=["7400"])
+def dcba(s: Body, i: X) -> None:
+    """Allocating a block changes nothing that a program may rely on.  Not on the 750: illegal."""

@@ -1,0 +1,54 @@
+"""The timebase and decrementer, computed from virtual time.  Source: ARCHITECTURE 4; MPC750UM 2.1.
+
+Ticks since virtual time 0: floor(now * f / 10**9).  TB = ticks + tb_offset.
+DEC = (dec_zero - ticks) mod 2**32.
+"""
+
+from __future__ import annotations
+
+from gossamer.isa.body import Body, Irq
+from gossamer.isa.expr import Expr, const, trunc, udiv, zext
+
+NS = 10**9
+
+
+def ticks(s: Body) -> Expr:
+    """Ticks since virtual time 0, 64 bits, without overflow in between (tb_hz below 2**34)."""
+    second = const(NS, 64)
+    whole = udiv(s.now, second)
+    rest = s.now - whole * second
+    return whole * s.tb_hz + udiv(rest * s.tb_hz, second)
+
+
+def timebase(s: Body) -> Expr:
+    """TBU || TBL, 64 bits."""
+    return ticks(s) + s.tb_offset
+
+
+def decrementer(s: Body) -> Expr:
+    return trunc(s.dec_zero - ticks(s), 32)
+
+
+def write_decrementer(s: Body, value: Expr) -> None:
+    """Mtdec; raising bit 0 by hand makes the exception pending as counting does."""
+    now = ticks(s)
+    old = trunc(s.dec_zero - now, 32)
+    s.dec_zero = now + zext(value, 64)
+    raised = trunc((~old & value) >> 31, 1)
+    s.write("irq", const(Irq.DECREMENTER, 32), const(1, 8), raised)
+    s.effect("timer")
+
+
+def write_timebase(s: Body, value: Expr) -> None:
+    s.tb_offset = value - ticks(s)
+    s.effect("timer")
+
+
+def write_tbl(s: Body, value: Expr) -> None:
+    old = timebase(s)
+    write_timebase(s, (old >> 32) << 32 | zext(value, 64))
+
+
+def write_tbu(s: Body, value: Expr) -> None:
+    old = timebase(s)
+    write_timebase(s, zext(value, 64) << 32 | zext(trunc(old, 32), 64))

@@ -1,0 +1,229 @@
+"""What a machine is made from: the choices of a user, checked, with the defaults filled in."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from gossamer.base.errors import ConfigError
+from gossamer.base.units import KiB, MiB
+
+ON_OFF: Final = ("on", "off")
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A machine that can be chosen: what it has by default, and its limits.
+
+    `versions`: newest last.  `properties` of ``-M name,property=value`` and their values.
+    """
+
+    name: str
+    title: str
+    versions: tuple[str, ...]
+    cpus: tuple[str, ...]
+    ram_default: int
+    ram_least: int
+    ram_most: int
+    serials: int
+    drives: int
+    vga: tuple[str, ...] = ("std", "none")
+    has_nic: bool = True
+    properties: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+MODELS: Final = {
+    m.name: m
+    for m in (
+        Model(
+            name="g3beige",
+            title="Power Macintosh G3 (Beige), Heathrow",
+            versions=("1.0",),
+            cpus=("750",),
+            ram_default=128 * MiB,
+            # OpenBIOS 1.1 was seen to reach its prompt with 4 MiB.
+            ram_least=4 * MiB,
+            # As QEMU 7.2.
+            ram_most=2047 * MiB,
+            serials=2,
+            drives=4,
+            properties={"graphics": ON_OFF, "suppress-vmdesc": ON_OFF, "accel": ("tcg",)},
+        ),
+        Model(
+            name="bare",
+            title="a CPU, RAM and a serial port, for programs without an operating system",
+            versions=("1.0",),
+            cpus=("750",),
+            ram_default=16 * MiB,
+            ram_least=MiB,
+            ram_most=2047 * MiB,
+            serials=1,
+            drives=0,
+            vga=("none",),
+            has_nic=False,
+            properties={"suppress-vmdesc": ON_OFF, "accel": ("tcg",)},
+        ),
+    )
+}
+DEFAULT_MACHINE: Final = "g3beige"
+CPU_ALIASES: Final = {"750_v3.1": "750", "g3": "750"}
+
+
+@dataclass(frozen=True, slots=True)
+class Drive:
+    """A disk or CD-ROM.  `index` is its place: 0, 1 first IDE channel, 2, 3 second."""
+
+    interface: str
+    index: int
+    media: str
+    file: Path | None
+    format: str | None = None
+    readonly: bool = False
+    snapshot: bool = False
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that decides what machine is built and how it is started.
+
+    `ram_size` bytes; `icount` the shift of ``-icount`` (2**shift ns an instruction), None for
+    real time; `rtc_base` "utc", "localtime" or seconds since 1970; `graphic` False for
+    ``-nographic``; `serials` and `monitors` are character devices in QEMU's spelling, "none" for
+    no device; `start` False for ``-S``.
+    """
+
+    machine: str = DEFAULT_MACHINE
+    version: str = "1.0"
+    ram_size: int = 128 * MiB
+    cpu: str = "750"
+    properties: Mapping[str, str] = field(default_factory=dict)
+    bios: str | None = None
+    firmware_folders: tuple[Path, ...] = ()
+    prom_env: tuple[str, ...] = ()
+    kernel: Path | None = None
+    initrd: Path | None = None
+    append: str = ""
+    boot: str = ""
+    drives: tuple[Drive, ...] = ()
+    snapshot: bool = False
+    graphic: bool = True
+    resolution: tuple[int, int, int] = (800, 600, 32)
+    vga: str = "std"
+    nic: bool = True
+    serials: tuple[str, ...] = ("mon:stdio",)
+    monitors: tuple[str, ...] = ()
+    icount: int | None = None
+    icount_sleep: bool = True
+    rtc_base: str | int = "utc"
+    start: bool = True
+    reboot: bool = True
+    shutdown: bool = True
+    loadvm: str | None = None
+    incoming: str | None = None
+    dump_vmstate: Path | None = None
+    name: str = ""
+    uuid: str = ""
+    pidfile: Path | None = None
+    arguments: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> Model:
+        return MODELS[self.machine]
+
+    @property
+    def full_name(self) -> str:
+        """The machine with its version, as ``g3beige-1.0``."""
+        return f"{self.machine}-{self.version}"
+
+    @property
+    def vmdesc(self) -> bool:
+        """Whether streams end with their own description."""
+        return self.properties.get("suppress-vmdesc") != "on"
+
+    def drive(self, index: int) -> Drive | None:
+        """The drive at a place; None when it is empty."""
+        return next((d for d in self.drives if d.index == index), None)
+
+
+def unknown(what: str, got: str, known: Iterable[str]) -> ConfigError:
+    """The error for a name that does not exist: what exists, and what was perhaps meant."""
+    names = sorted(known)
+    near = difflib.get_close_matches(got, names, 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    listed = ", ".join(names)
+    return ConfigError(f"unknown {what} {got!r}{hint} (there is: {listed})")
+
+
+def find_machine(name: str) -> tuple[str, str]:
+    """Name and version of a machine: ``g3beige`` is the newest, ``g3beige-1.0`` that one."""
+    if name in MODELS:
+        return name, MODELS[name].versions[-1]
+    machine, _, version = name.rpartition("-")
+    if machine in MODELS and version[:1].isdigit():
+        if version not in MODELS[machine].versions:
+            raise unknown(f"version of {machine}", version, MODELS[machine].versions)
+        return machine, version
+    raise unknown("machine", name, MODELS)
+
+
+def find_cpu(name: str, model: Model) -> str:
+    found = CPU_ALIASES.get(name.lower(), name.lower())
+    if found not in model.cpus:
+        raise unknown(f"CPU for {model.name}", name, model.cpus)
+    return found
+
+
+def check_ram(size: int, model: Model) -> int:
+    """`size` bytes if the machine can have that much RAM; ConfigError otherwise."""
+    if size < model.ram_least:
+        least = f"at least {mebibytes(model.ram_least)}"
+        raise ConfigError(f"-m: {model.name} needs {least} of RAM, got {mebibytes(size)}")
+    if size > model.ram_most:
+        most = f"at most {mebibytes(model.ram_most)}"
+        raise ConfigError(f"-m: {model.name} takes {most} of RAM, got {mebibytes(size)}")
+    if size % (64 * KiB):
+        raise ConfigError(f"-m: RAM must be a multiple of 64 KiB, got {size} bytes")
+    return size
+
+
+def mebibytes(size: int) -> str:
+    """A size for a message."""
+    whole, rest = divmod(size, MiB)
+    return f"{size} bytes" if rest else f"{whole} MiB"
+
+
+def check(config: Config) -> Config:
+    """`config` if its parts fit together; ConfigError otherwise."""
+    model = config.model
+    check_ram(config.ram_size, model)
+    if config.kernel is None:
+        for given, option in ((config.append, "-append"), (config.initrd, "-initrd")):
+            if given:
+                raise ConfigError(f"{option} needs -kernel")
+    if config.machine == "bare" and config.kernel is None:
+        raise ConfigError("bare: give the program with -kernel FILE (ELF or raw)")
+    if len(config.serials) > model.serials:
+        count = f"{model.serials} serial port" + "s" * (model.serials > 1)
+        raise ConfigError(f"-serial: {model.name} has {count}, got {len(config.serials)}")
+    if config.vga not in model.vga:
+        raise unknown(f"display adapter for {model.name}", config.vga, model.vga)
+    if config.loadvm is not None and config.incoming is not None:
+        raise ConfigError("-loadvm and -incoming exclude each other")
+    _check_drives(config, model)
+    return config
+
+
+def _check_drives(config: Config, model: Model) -> None:
+    taken: dict[int, Drive] = {}
+    for drive in config.drives:
+        if drive.index >= model.drives:
+            raise ConfigError(
+                f"-drive: {model.name} has {model.drives} IDE places, got index {drive.index}"
+            )
+        if drive.index in taken:
+            raise ConfigError(f"-drive: index {drive.index} is taken by {taken[drive.index].file}")
+        taken[drive.index] = drive

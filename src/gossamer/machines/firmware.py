@@ -1,0 +1,247 @@
+"""Firmware and kernels: where they are on this host, and their content as pieces of memory.
+
+Every check that a file needs is made here, once; a file that is not what it should be is a
+`ConfigError` of one line.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+from elftools.common.exceptions import ELFError
+from elftools.construct.lib.container import Container as ElfRecord
+from elftools.elf.elffile import ELFFile
+
+from gossamer.base.errors import ConfigError
+from gossamer.base.units import GiB, MiB
+
+OPENBIOS: Final = "openbios-ppc"
+#: Where Debian, Ubuntu, Fedora and builds of QEMU put firmware; in order of search.
+PLACES: Final = (
+    Path("/usr/share/qemu"),
+    Path("/usr/share/openbios"),
+    Path("/usr/share/qemu-openbios"),
+    Path("/usr/local/share/qemu"),
+    Path("/usr/share/seabios"),
+    Path("/usr/lib/ipxe/qemu"),
+    Path("/usr/share/ipxe/qemu"),
+    Path("/usr/share/ipxe"),
+    Path("/usr/share/seavgabios"),
+)
+VGA_ROM: Final = ("vgabios-stdvga.bin",)
+VGA_DRIVER: Final = ("qemu_vga.ndrv",)
+NE2K_ROM: Final = ("efi-ne2k_pci.rom", "pxe-ne2k_pci.rom")
+HOW_TO_GET: Final = (
+    "Debian and Ubuntu have it in the package qemu-system-data (older ones: openbios-ppc); "
+    "or give a file with -bios"
+)
+MAX_FILE: Final = 256 * MiB
+MAX_SEGMENTS: Final = 64
+EM_PPC: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Bytes that go to real address `ra`."""
+
+    ra: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A loaded file: where it starts (an effective address) and what goes where."""
+
+    path: Path
+    entry: int
+    segments: tuple[Segment, ...]
+
+    @property
+    def start(self) -> int:
+        return min(s.ra for s in self.segments)
+
+    @property
+    def end(self) -> int:
+        """First real address above the image, zeroed memory included."""
+        return max(s.ra + len(s.data) for s in self.segments)
+
+
+# --- finding ------------------------------------------------------------------------------------
+
+
+def places(folders: Iterable[Path] = ()) -> list[Path]:
+    """Folders searched for firmware: `folders` (-L), $GOSSAMER_FIRMWARE, then the usual ones."""
+    given = os.environ.get("GOSSAMER_FIRMWARE", "")
+    return [*folders, *(Path(p) for p in given.split(os.pathsep) if p), *PLACES]
+
+
+def find(names: Iterable[str], folders: Iterable[Path] = ()) -> Path | None:
+    """The first of `names` that some folder has; None when there is none."""
+    searched = places(folders)
+    for name in names:
+        for folder in searched:
+            if (folder / name).is_file():
+                return folder / name
+    return None
+
+
+def find_firmware(bios: str | None = None, folders: Iterable[Path] = ()) -> Path:
+    """The firmware's file: `bios` as a path or a name in the folders, else OpenBIOS."""
+    if bios is not None and Path(bios).is_file():
+        return Path(bios)
+    if bios is None or "/" not in bios:
+        found = find([bios or OPENBIOS], folders)
+        if found is not None:
+            return found
+    searched = ", ".join(map(str, places(folders)))
+    if bios is None:
+        raise ConfigError(f"no firmware: {OPENBIOS} is not in {searched}. {HOW_TO_GET}")
+    if "/" in bios:
+        raise ConfigError(f"-bios: there is no file {bios}")
+    raise ConfigError(f"-bios: {bios} is neither a file nor in {searched}")
+
+
+def optional_rom(names: Iterable[str], size: int, folders: Iterable[Path] = ()) -> bytes:
+    """An option ROM of `size` bytes, zeros behind its end; all zeros where the host has none."""
+    path = find(names, folders)
+    data = b"" if path is None else read_file(path, size, "option ROM")
+    return data.ljust(size, b"\0")
+
+
+def optional_file(names: Iterable[str], folders: Iterable[Path] = ()) -> bytes | None:
+    """The content of an optional firmware file, such as the Mac OS display driver."""
+    path = find(names, folders)
+    return None if path is None else read_file(path, MiB, "firmware file")
+
+
+# --- loading ------------------------------------------------------------------------------------
+
+
+def read_file(path: Path, most: int = MAX_FILE, what: str = "file") -> bytes:
+    """A whole file, not longer than `most` bytes and not empty."""
+    try:
+        if not path.is_file():
+            raise ConfigError(f"{path}: not a regular file" if path.exists() else _absent(path))
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+    except OSError as fault:
+        raise ConfigError(f"{path}: cannot be read: {fault.strerror}") from None
+    if not data:
+        raise ConfigError(f"{path}: {what} is empty")
+    if len(data) > most:
+        raise ConfigError(f"{path}: {what} is longer than {most} bytes")
+    return data
+
+
+def _absent(path: Path) -> str:
+    return f"{path}: no such file"
+
+
+def load_image(path: Path, base: int, size: int) -> bytes:
+    """Firmware as the content of a ROM of `size` bytes at real address `base`.
+
+    An ELF file's segments are put where their physical addresses say, gaps are zeros.  A raw file
+    is put at the ROM's end, where the reset vector is, as QEMU does.
+    """
+    data = read_file(path, most=max(size, MAX_FILE), what="firmware")
+    rom = bytearray(size)
+    if data[:4] != b"\x7fELF":
+        if len(data) > size:
+            raise ConfigError(f"{path}: {len(data)} bytes do not fit in a ROM of {size}")
+        rom[size - len(data) :] = data
+        return bytes(rom)
+    image = parse_elf(path, data)
+    for s in image.segments:
+        if s.ra < base or s.ra + len(s.data) > base + size:
+            where = f"{s.ra:#x}..{s.ra + len(s.data):#x}"
+            raise ConfigError(
+                f"{path}: a segment at {where} is outside the ROM ({base:#x}..{base + size:#x})"
+            )
+        rom[s.ra - base : s.ra - base + len(s.data)] = s.data
+    return bytes(rom)
+
+
+def load_elf(path: Path) -> Image:
+    """An ELF program: 32-bit, big-endian, PowerPC."""
+    return parse_elf(path, read_file(path, what="program"))
+
+
+def load_program(path: Path, base: int = 0, entry: int | None = None) -> Image:
+    """A program for the bare machine: ELF, or raw bytes that go to `base` and start there."""
+    data = read_file(path, what="program")
+    if data[:4] == b"\x7fELF":
+        return parse_elf(path, data)
+    return Image(path, base if entry is None else entry, (Segment(base, data),))
+
+
+def check_fits(image: Image, ram_size: int) -> None:
+    """ConfigError when a segment of `image` lies outside `ram_size` bytes of RAM at 0."""
+    for s in image.segments:
+        if s.ra + len(s.data) > ram_size:
+            where = f"{s.ra:#x}..{s.ra + len(s.data):#x}"
+            raise ConfigError(f"{image.path}: a segment at {where} is outside RAM ({ram_size:#x})")
+
+
+def parse_elf(path: Path, data: bytes) -> Image:
+    """The loadable segments of an ELF file, with the zeroed memory behind each."""
+    _check_ident(path, data)
+    try:
+        elf = ELFFile(BytesIO(data))
+        count = elf.header["e_phnum"]
+        if elf.header["e_machine"] not in ("EM_PPC", EM_PPC):
+            raise ConfigError(f"{path}: ELF for {elf.header['e_machine']}, expected EM_PPC")
+        if elf.header["e_type"] != "ET_EXEC":
+            raise ConfigError(f"{path}: ELF type {elf.header['e_type']}, expected ET_EXEC")
+        if not 0 < count <= MAX_SEGMENTS:
+            raise ConfigError(f"{path}: {count} program headers, expected 1 to {MAX_SEGMENTS}")
+        headers = [elf.get_segment(n).header for n in range(count)]
+        entry = int(elf.header["e_entry"])
+    except (ELFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as fault:
+        raise ConfigError(f"{path}: damaged ELF file: {fault}") from None
+    segments = [
+        _segment(path, data, h) for h in headers if h["p_type"] == "PT_LOAD" and h["p_memsz"]
+    ]
+    if not segments:
+        raise ConfigError(f"{path}: ELF without anything to load")
+    _check_overlap(path, segments)
+    return Image(path, entry, tuple(segments))
+
+
+def _check_ident(path: Path, data: bytes) -> None:
+    if data[:4] != b"\x7fELF":
+        raise ConfigError(f"{path}: not an ELF file")
+    if len(data) < 52:
+        raise ConfigError(f"{path}: damaged ELF file: {len(data)} bytes, a header has 52")
+    if data[4] != 1:
+        raise ConfigError(f"{path}: ELF class {data[4]}, expected 1 (32-bit)")
+    if data[5] != 2:
+        raise ConfigError(f"{path}: ELF data encoding {data[5]}, expected 2 (big-endian)")
+
+
+def _segment(path: Path, data: bytes, head: ElfRecord) -> Segment:
+    ra, offset = int(head["p_paddr"]), int(head["p_offset"])
+    held, size = int(head["p_filesz"]), int(head["p_memsz"])
+    if held > size:
+        raise ConfigError(f"{path}: a segment of {size} bytes has {held} bytes in the file")
+    if offset + held > len(data):
+        raise ConfigError(
+            f"{path}: truncated: a segment needs {offset + held} bytes, the file has {len(data)}"
+        )
+    if size > MAX_FILE or ra + size > 4 * GiB:
+        raise ConfigError(f"{path}: a segment at {ra:#x} of {size:#x} bytes cannot be loaded")
+    return Segment(ra, data[offset : offset + held].ljust(size, b"\0"))
+
+
+def _check_overlap(path: Path, segments: list[Segment]) -> None:
+    ordered = sorted(segments, key=lambda s: s.ra)
+    for one, other in pairwise(ordered):
+        if one.ra + len(one.data) > other.ra:
+            raise ConfigError(f"{path}: segments overlap at {other.ra:#x}")
+    if sum(len(s.data) for s in segments) > MAX_FILE:
+        raise ConfigError(f"{path}: more than {MAX_FILE} bytes to load")

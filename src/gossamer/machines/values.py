@@ -1,0 +1,88 @@
+"""The small values inside QEMU's options: sizes, switches, lists of key=value, dates."""
+
+from __future__ import annotations
+
+import calendar
+import re
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Final
+
+from gossamer.base.errors import ConfigError
+from gossamer.base.units import MiB
+from gossamer.machines.config import unknown
+
+_SUFFIXES: Final = {"b": 0, "k": 10, "m": 20, "g": 30, "t": 40}
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)([bkmgt]?)", re.IGNORECASE | re.ASCII)
+_DATE: Final = re.compile(
+    r"(\d{4})-(\d{1,2})-(\d{1,2})(?:T(\d{1,2}):(\d{1,2}):(\d{1,2}))?", re.ASCII
+)
+
+
+def pairs(option: str, text: str, *, first: str | None = None) -> dict[str, str]:
+    """``key=value,key=value`` as a dict; a comma in a value is doubled.
+
+    A leading value without a key belongs to `first`.  A later key without a value, as QEMU has
+    it, means on; ``nokey`` is not understood.
+    """
+    found: dict[str, str] = {}
+    parts = [p.replace("\0", ",") for p in text.replace(",,", "\0").split(",")]
+    for n, part in enumerate(parts):
+        key, equals, value = part.partition("=")
+        if not equals:
+            if n == 0 and first is not None:
+                key, value = first, part
+            else:
+                value = "on"
+        if not key or (not value and n == 0 and not equals):
+            raise ConfigError(f"{option}: expected key=value, got {part!r}")
+        if key in found:
+            raise ConfigError(f"{option}: {key} is given twice")
+        found[key] = value
+    return found
+
+
+def choice(option: str, value: str, known: Iterable[str]) -> str:
+    """`value` if it is one of `known`."""
+    if value not in known:
+        raise unknown(f"value for {option}" if option[0] == "-" else option, value, known)
+    return value
+
+
+def on_off(option: str, value: str) -> bool:
+    return choice(option, value, ("on", "off")) == "on"
+
+
+def whole(option: str, text: str, least: int, most: int) -> int:
+    """A whole number in decimal."""
+    if not (text.isascii() and text.isdigit() and least <= int(text[:20]) <= most):
+        raise ConfigError(f"{option} must be {least} to {most}, got {text!r}")
+    return int(text)
+
+
+def size_of(option: str, text: str, unit: int = MiB) -> int:
+    """A size in bytes; a number without a suffix counts `unit`s."""
+    match = _SIZE.fullmatch(text)
+    if match is None or len(text) > 20:
+        expected = "expected a size such as 128, 128M or 1G"
+        raise ConfigError(f"{option}: {expected}, got {text!r}")
+    scale = 1 << _SUFFIXES[match[2].lower()] if match[2] else unit
+    size = Fraction(match[1]) * scale
+    if size.denominator != 1:
+        raise ConfigError(f"{option}: {text!r} is no whole number of bytes")
+    return int(size)
+
+
+def rtc_base(text: str) -> str | int:
+    """``utc``, ``localtime``, or seconds since 1970 for a date (UTC)."""
+    if text in ("utc", "localtime"):
+        return text
+    match = _DATE.fullmatch(text)
+    expected = "expected utc, localtime, YYYY-MM-DD or YYYY-MM-DDTHH:MM:SS"
+    if match is None:
+        raise ConfigError(f"-rtc: base: {expected}, got {text!r}")
+    year, month, day, hour, minute, second = (int(part or 0) for part in match.groups())
+    in_month = 1 <= month <= 12 and 1 <= day <= calendar.monthrange(max(year, 1), month)[1]
+    if not (in_month and 1904 <= year <= 2040 and hour < 24 and minute < 60 and second < 60):
+        raise ConfigError(f"-rtc: base: {text!r} is no date from 1904 to 2040")
+    return calendar.timegm((year, month, day, hour, minute, second))

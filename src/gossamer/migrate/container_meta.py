@@ -1,0 +1,93 @@
+"""What a save file says about itself, in its first frame."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final
+
+from gossamer.base.errors import StreamError
+
+MAX_META: Final = 1 << 20
+"""Bytes of JSON."""
+FORMAT: Final = "gossamer-state"
+
+
+@dataclass(frozen=True, slots=True)
+class DiskMeta:
+    """A disk of the machine: `name` as in the DISK frames, `size` of the guest's disk in bytes.
+
+    `backing` and `identity` name the image below the overlay (path, and whatever its owner keeps
+    to know it again).
+    """
+
+    name: str
+    size: int
+    format: str = "raw"
+    backing: str = ""
+    identity: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What is saved.
+
+    `ram_size` in bytes, `created_ns` in ns since 1970 UTC, `clock_ns` virtual ns, `icount`
+    instructions since power-on, `gossamer` the version that wrote it, `options` the command line
+    that made the machine.
+    """
+
+    machine: str
+    machine_version: str
+    ram_size: int
+    created_ns: int
+    icount: int
+    name: str
+    gossamer: str
+    clock_ns: int = 0
+    disks: tuple[DiskMeta, ...] = ()
+    options: tuple[str, ...] = ()
+
+    def encode(self) -> bytes:
+        data = json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=True).encode()
+        assert len(data) <= MAX_META, f"META of {len(data)} bytes, at most {MAX_META}"
+        return data
+
+    @classmethod
+    def parse(cls, data: bytes, path: str = "", offset: int | None = None) -> Meta:
+        """Read `encode`'s bytes; StreamError naming `path` and `offset` when they are not."""
+        try:
+            tree = json.loads(data)
+            if not isinstance(tree, dict) or tree.pop("format", None) != FORMAT:
+                raise ValueError(f'not an object with "format": "{FORMAT}"')
+            disks = tuple(_typed(DiskMeta, one) for one in _listed(tree.pop("disks", [])))
+            options = tuple(_listed(tree.pop("options", [])))
+            if not all(isinstance(one, str) for one in options):
+                raise ValueError("options must be texts")
+            meta: Meta = _typed(cls, {**tree, "disks": disks, "options": options})
+        except (ValueError, RecursionError) as fault:
+            raise StreamError(f"META: {fault}", path, offset) from None
+        return meta
+
+
+def _listed(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"expected a list, got {value!r:.40}")
+    return value
+
+
+def _typed(made: type[Any], tree: object) -> Any:  # noqa: ANN401 - an instance of `made`
+    """An instance of a dataclass of texts and whole numbers; keys and types are checked."""
+    if not isinstance(tree, dict):
+        raise ValueError(f"expected an object, got {tree!r:.40}")
+    known = {field.name: field for field in fields(made)}
+    for name, value in tree.items():
+        if name not in known:
+            raise ValueError(f"unknown key {name!r:.40}")
+        wanted = {"str": str, "int": int}.get(str(known[name].type), tuple)
+        if type(value) is not wanted:
+            raise ValueError(f"{name} must be of type {wanted.__name__}, got {value!r:.40}")
+    try:
+        return made(**tree)
+    except TypeError as fault:
+        raise ValueError(str(fault).partition("() ")[2]) from None

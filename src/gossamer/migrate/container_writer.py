@@ -1,0 +1,212 @@
+"""Writes a save file: complete and on the medium under its name, or not there at all."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import xxhash
+import zstandard
+
+from gossamer.base.errors import HostError
+from gossamer.core import host
+from gossamer.migrate.container_frame import (
+    CHUNK,
+    DISK,
+    END,
+    MAGIC,
+    MAX_DISKS,
+    MAX_NAME,
+    META,
+    NAME,
+    RAW,
+    STRM,
+    TAIL,
+    ZSTD,
+    header,
+)
+from gossamer.migrate.container_meta import Meta
+
+Buffer = bytes | bytearray | memoryview
+SUFFIX = ".part"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a save cost: bytes in and out, and ns that fsync of the file and its folder took."""
+
+    stream_bytes: int
+    disk_bytes: int
+    file_bytes: int
+    fsync_ns: int
+
+
+class ContainerWriter:
+    """Writes one save file; `with` removes what was not committed.
+
+    The bytes go to a temporary file beside `path`; `commit` syncs it, gives it its name and syncs
+    the folder, so that a save that is killed at any moment leaves the old file whole.  Memory of
+    the guest is private: a new file is readable by its owner only, a replaced one keeps its mode.
+    """
+
+    def __init__(self, path: Path | str, meta: Meta) -> None:
+        try:
+            self.path = Path(path).resolve()
+            mode = _mode_of(self.path)
+            _remove_abandoned(self.path)
+            fd, name = tempfile.mkstemp(SUFFIX, f".{self.path.name}.", self.path.parent)
+        except OSError as fault:
+            raise HostError(f"{path}: cannot be created: {fault.strerror}") from None
+        self._temporary = Path(name)
+        self._file = os.fdopen(fd, "wb", buffering=0)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        os.fchmod(fd, mode)
+        self._pack = zstandard.ZstdCompressor(level=1)
+        self._hash = xxhash.xxh3_128()
+        self._buffer = bytearray()
+        self._frames = self._stream = self._disk = self._size = 0
+        self._disks: set[str] = set()
+        self.result: Written | None = None
+        self._out(MAGIC)
+        self._frame(META, meta.encode())
+
+    def write(self, data: Buffer) -> int:
+        """Append bytes of the stream; before any `disk`."""
+        assert not self._disks, "the stream comes before the disks"
+        view = memoryview(data).cast("B")
+        size = len(view)
+        if self._buffer:
+            room = CHUNK - len(self._buffer)
+            self._buffer += view[:room]
+            view = view[room:]
+            if len(self._buffer) == CHUNK:
+                self._flush()
+        while len(view) >= CHUNK:
+            self._frame(STRM, view[:CHUNK])
+            view = view[CHUNK:]
+        self._buffer += view
+        self._stream += size
+        return size
+
+    def disk(self, name: str, chunks: Iterable[Buffer]) -> None:
+        """Store the content of a disk; `name` is ASCII, once a file."""
+        self._flush()
+        label = name.encode("ascii")
+        assert 0 < len(label) <= MAX_NAME, name
+        assert name not in self._disks, name
+        assert len(self._disks) < MAX_DISKS, "too many disks"
+        self._disks.add(name)
+        self._frame(NAME, label)
+        for chunk in chunks:
+            view = memoryview(chunk).cast("B")
+            for at in range(0, len(view), CHUNK):
+                piece = view[at : at + CHUNK]
+                self._frame(DISK, piece)
+                self._disk += len(piece)
+
+    def commit(self) -> Written:
+        """Finish the file and put it in its place; only now is there anything under `path`."""
+        self._flush()
+        tail = TAIL.pack(self._frames, self._stream, self._disk, self._hash.digest())
+        self._frame(END, tail)
+        began = host.monotonic_ns()
+        self._host(lambda: os.fsync(self._file.fileno()))
+        took = host.monotonic_ns() - began
+        self._host(lambda: self._temporary.replace(self.path))
+        self._file.close()
+        began = host.monotonic_ns()
+        self._host(lambda: _sync_folder(self.path.parent))
+        took += host.monotonic_ns() - began
+        self.result = Written(self._stream, self._disk, self._size, took)
+        return self.result
+
+    def abandon(self) -> None:
+        """Remove what was written; nothing to do after `commit`."""
+        if not self._file.closed:
+            self._file.close()
+            self._temporary.unlink(missing_ok=True)
+
+    def __enter__(self) -> ContainerWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.abandon()
+
+    def _flush(self) -> None:
+        if self._buffer:
+            self._frame(STRM, self._buffer)
+            self._buffer = bytearray()
+
+    def _frame(self, kind: bytes, raw: Buffer) -> None:
+        stored: Buffer = self._pack.compress(raw)
+        codec = ZSTD
+        if len(stored) >= len(raw):
+            stored, codec = raw, RAW
+        head = header(kind, codec, self._frames, len(raw), stored)
+        if kind != END:
+            self._hash.update(head)
+        self._frames += 1
+        self._out(head)
+        self._out(stored)
+
+    def _out(self, data: Buffer) -> None:
+        view = memoryview(data)
+        while view:
+            done = self._host(lambda view=view: self._file.write(view))  # type: ignore[misc]
+            view = view[done:]
+            self._size += done
+
+    def _host(self, action: Callable[[], object]) -> int:
+        """Do something to the file; HostError, and no temporary file, when the host refuses."""
+        try:
+            done = action()
+        except OSError as fault:
+            self.abandon()
+            raise HostError(f"{self.path}: cannot be written: {fault.strerror}") from None
+        return done if isinstance(done, int) else 0
+
+
+def _mode_of(path: Path) -> int:
+    """Access mode for the new file; HostError when `path` is no place for one."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return stat.S_IRUSR | stat.S_IWUSR
+    if not stat.S_ISREG(status.st_mode):
+        raise HostError(f"{path}: not a regular file, a save cannot replace it")
+    return stat.S_IMODE(status.st_mode)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove temporary files of saves to `path` that were killed (nobody holds their lock)."""
+    for entry in path.parent.glob("." + _literal(path.name) + ".*" + SUFFIX):
+        try:
+            fd = os.open(entry, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            entry.unlink(missing_ok=True)
+        except OSError:
+            continue
+        finally:
+            os.close(fd)
+
+
+def _literal(name: str) -> str:
+    """`name` as a pattern that matches only itself."""
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put a folder's entries on the medium."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,204 @@
+"""Random and edge operands for an instruction, so that most vectors do something worth comparing.
+
+A memory instruction gets base registers that put its effective address in the window (a few:
+outside); a branch gets targets among the pads.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from gossamer.isa.body import Branch, Do, Loop, Probe, Statement, Store, When
+from gossamer.isa.expr import Expr
+from gossamer.isa.form import Field
+from gossamer.isa.insn import Insn
+from gossamer.tools.verify_isa_record import (
+    END_EA,
+    INSN,
+    NOP,
+    PAD_COUNT,
+    PAD_SIZE,
+    PADS,
+    SIZE,
+    WINDOW,
+    WINDOW_EA,
+    Record,
+)
+
+WORDS: Final = (
+    *(0, 1, 2, 3, 7, 8, 15, 16, 31, 32, 33, 63, 64, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF),
+    *(0x7FFF_FFFF, 0x8000_0000, 0x8000_0001, 0xFFFF_FFFF, 0xFFFF_FFFE, 0xFFFF_8000, 0x5555_5555),
+)
+DOUBLES: Final = tuple(
+    int(x, 16)
+    for x in (
+        "0 1 3ff0000000000000 4000000000000000 3fe0000000000000 4330000000000000 41dfffffffc00000"
+        " 41e0000000000000 41efffffffe00000 41f0000000000000 000fffffffffffff 0010000000000000"
+        " 7fefffffffffffff 7ff0000000000000 7ff8000000000000 7ff0000000000001 7ff4000000000000"
+        " 47efffffe0000000 47efffffefffffff 47effffff0000000 3810000000000000 380fffffffffffff"
+        " 36a0000000000000 3690000000000000 3ff0000010000000 3ff0000030000000 3ff0000020000001"
+        " 37ffffffffffffff 3fd5555555555555 400921fb54442d18 3cb0000000000000 7fd0000000000000"
+    ).split()
+)
+SIGN: Final = 1 << 63
+#: Instructions whose effective address must be a multiple of four to be compared.
+ALIGNED: Final = frozenset("lmw stmw lwarx stwcx. stfiwx".split())
+HOLE: Final = 0xE000_0000  # nothing is mapped from here on for 128 MB
+
+
+def _nested(statements: Sequence[Statement]) -> Iterator[Statement]:
+    for s in statements:
+        yield s
+        if isinstance(s, When):
+            yield from _nested(s.body)
+            yield from _nested(s.other)
+        elif isinstance(s, Loop):
+            yield from _nested(s.body)
+
+
+def fields(row: Insn) -> dict[str, Field]:
+    """Fields of the row's form, by name."""
+    found: dict[str, Field] = {}
+    for c in reversed(row.form.__mro__):
+        found |= {n: f for n, f in vars(c).items() if isinstance(f, Field)}
+    return found
+
+
+class Vectors:
+    """Makes records for one instruction."""
+
+    def __init__(self, row: Insn, rng: random.Random) -> None:
+        self.row, self.rng = row, rng
+        statements = list(_nested(row.trace(Expr("word", 32))))
+        self.touches_memory = any(isinstance(s, Do | Store | Probe) for s in statements)
+        self.branches = any(isinstance(s, Branch) for s in statements)
+        self.fields = {
+            n: f for n, f in fields(row).items() if n in row.asm or "{" + n + "}" in row.asm
+        }
+        self.used = 0
+        for f in self.fields.values():
+            self.used |= f.mask
+        self.aligned = row.name in ALIGNED or (row.needs == "FP" and self.touches_memory)
+
+    def word_value(self) -> int:
+        rng = self.rng
+        kind = rng.random()
+        if kind < 0.45:
+            return rng.choice(WORDS)
+        if kind < 0.6:
+            return (rng.choice((0, -1)) ^ (1 << rng.randrange(32))) & 0xFFFF_FFFF
+        return rng.getrandbits(32)
+
+    def double_value(self) -> int:
+        rng = self.rng
+        kind = rng.random()
+        if kind < 0.4:
+            return rng.choice(DOUBLES) ^ (SIGN if rng.random() < 0.5 else 0)
+        if kind < 0.6:
+            return rng.getrandbits(64)
+        if kind < 0.8:  # around one, where roundings and cancellation happen
+            return rng.getrandbits(1) << 63 | rng.randrange(0x3F8, 0x408) << 52 | rng.getrandbits(52)
+        if kind < 0.9:  # a single
+            single = rng.randrange(0x380, 0x480) << 52 | rng.getrandbits(23) << 29
+            return rng.getrandbits(1) << 63 | single
+        return rng.getrandbits(1) << 63 | rng.randrange(0x360, 0x3A0) << 52 | rng.getrandbits(52)
+
+    def state(self, word: int) -> Record:
+        rng = self.rng
+        r = Record(word)
+        r.gpr = [self.word_value() for _ in range(32)]
+        r.fpr = [self.double_value() for _ in range(32)]
+        r.cr = rng.getrandbits(32)
+        r.xer = rng.getrandbits(3) << 29 | rng.randrange(0, 64)
+        r.lr, r.ctr = self.word_value(), self.word_value()
+        r.fpscr = rng.getrandbits(2) | (4 if rng.random() < 0.1 else 0)
+        r.memory = rng.randbytes(SIZE - WINDOW)
+        return r
+
+    def pad_target(self) -> int:
+        return PADS + PAD_SIZE * self.rng.randrange(PAD_COUNT)
+
+    def instruction(self) -> int:
+        """A word of this row: random in the fields that its template shows."""
+        word = self.row.match | self.rng.getrandbits(32) & self.used & ~self.row.mask
+        if self.rng.random() < 0.3 and "RA" in self.fields and "RB" in self.fields:
+            ra = self.fields["RA"].get(word)
+            word = self.put(word, "RB", ra)
+        if self.branches:
+            word = self.aim(word)
+        return word
+
+    def put(self, word: int, name: str, value: int) -> int:
+        f = self.fields[name]
+        return word & ~f.mask | f.put(value)
+
+    def aim(self, word: int) -> int:
+        for name in ("LI", "BD"):
+            if name in self.fields:
+                absolute = self.fields["AA"].get(word)
+                word = self.put(word, name, self.pad_target() - (0 if absolute else INSN))
+        if self.row.name == "bcctr":
+            word |= 4 << 21  # the decrementing forms are invalid
+        return word
+
+    def reach(self, r: Record) -> int:
+        """Set base registers for the address wanted; the word, changed where that is needed."""
+        rng, word = self.rng, r.word
+        target = rng.randrange(WINDOW_EA, END_EA - 128)
+        kind = rng.random()
+        if kind < 0.1 and self.row.name not in ALIGNED and "s" not in self.row.name[1:2]:
+            target = rng.randrange(END_EA - 16, END_EA + 4)
+        elif kind < 0.13:
+            target = HOLE + rng.randrange(1 << 27)
+        if self.aligned:
+            target &= ~3
+        ra = self.fields["RA"].get(word)
+        updates = "u" in self.row.name[2:] and "x" not in self.row.name[-1:] or "ux" in self.row.name
+        if updates and ra == 0:
+            ra = rng.randrange(1, 32)
+            word = self.put(word, "RA", ra)
+        if "D" in self.fields:
+            if ra == 0:
+                return self.put(word, "D", target & 0x7FFF & (~3 if self.aligned else ~0))
+            r.gpr[ra] = (target - self.fields["D"].get(word)) & 0xFFFF_FFFF
+            return word
+        rb = self.fields["RB"].get(word) if "RB" in self.fields else None
+        if rb is None:
+            if ra == 0:
+                word = self.put(word, "RA", ra := rng.randrange(1, 32))
+            r.gpr[ra] = target
+        elif ra == 0:
+            r.gpr[rb] = target
+        elif ra == rb:
+            r.gpr[ra] = target // 2 & (~1 if self.aligned else ~0)
+        else:
+            r.gpr[ra] = (target - r.gpr[rb]) & 0xFFFF_FFFF
+        return word
+
+    def reserve(self, r: Record) -> None:
+        """Before stwcx.: often a lwarx, mostly of the same address."""
+        ra, rb = self.fields["RA"].get(r.word), self.fields["RB"].get(r.word)
+        lwarx = 31 << 26 | 20 << 1 | ra << 16 | rb << 11
+        spare = next(n for n in range(3, 32) if n not in (ra, rb))
+        kind = self.rng.random()
+        if kind < 0.6:
+            r.prefix = lwarx | spare << 21
+        elif kind < 0.8:
+            r.gpr[spare] = WINDOW_EA + 64
+            r.prefix = 31 << 26 | 20 << 1 | spare << 21 | spare << 11
+
+    def make(self) -> Record:
+        r = self.state(self.instruction())
+        r.prefix = NOP
+        if self.touches_memory and "RA" in self.fields:
+            r.word = self.reach(r)
+        if self.branches:
+            r.lr = self.pad_target() | self.rng.getrandbits(2)
+            r.ctr = self.pad_target() | self.rng.getrandbits(2)
+            if self.row.name != "bcctr" and self.rng.random() < 0.6:
+                r.ctr = self.rng.choice((0, 1, 2, 0xFFFF_FFFF))
+        if self.row.name == "stwcx.":
+            self.reserve(r)
+        return r

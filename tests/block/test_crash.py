@@ -1,0 +1,225 @@
+"""Killed at any write: the file is replayed up to there and judged.
+
+Two kinds of end: the process dies (every write up to then is in the file) and the host dies (of
+the writes since the last flush, any may be missing).
+"""
+
+from __future__ import annotations
+
+import errno
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gossamer.block import ImageError, OverlayImage, Qcow2Image, open_image
+from gossamer.block.journal import journal_path
+
+SIZE = 3 << 20
+STATE = random.Random(4).randbytes(400_000)
+SYNC = (-1, b"")
+
+
+class Recorder:
+    """Everything that an image writes from now on, and the file as it was before."""
+
+    def __init__(self, image: Qcow2Image) -> None:
+        image.flush()
+        self.before = image.path.read_bytes()
+        self.log: list[tuple[int, bytes]] = []
+        self._write, self._sync = image.file.write_at, image.file.sync
+        image.file.write_at = self.write_at  # type: ignore[method-assign]
+        image.file.sync = self.sync  # type: ignore[method-assign]
+
+    def write_at(self, offset: int, *buffers: bytes) -> None:
+        data = b"".join(map(bytes, buffers))
+        if data:
+            self.log.append((offset, data))
+        self._write(offset, data)
+
+    def sync(self) -> None:
+        self.log.append(SYNC)
+        self._sync()
+
+    def replay(self, path: Path, count: int, lost: random.Random | None = None) -> None:
+        """Write the file as it stands after `count` steps; `lost` chooses what never arrived."""
+        part = self.log[:count]
+        flushed = max((n for n, step in enumerate(part) if step == SYNC), default=-1)
+        content = bytearray(self.before)
+        for n, (offset, data) in enumerate(part):
+            if offset < 0 or (lost and n > flushed and lost.random() < 0.5):
+                continue
+            content.extend(bytes(max(offset + len(data) - len(content), 0)))
+            content[offset : offset + len(data)] = data
+        path.write_bytes(content)
+
+
+def prepare(make: Callable[..., Qcow2Image], **options: object) -> tuple[Qcow2Image, bytes]:
+    """An image with snapshot "old", and what that holds."""
+    image = make(SIZE, **options)
+    generator = random.Random(5)
+    for _ in range(12):
+        image.write(generator.randrange(SIZE - 90_000), generator.randbytes(90_000))
+    old = image.read(0, SIZE)
+    image.create_snapshot("old", [STATE], vm_clock_ns=1, date_ns=1)
+    image.write(100_000, generator.randbytes(500_000))
+    image.create_snapshot("other", [STATE[::-1]], vm_clock_ns=2, date_ns=2)
+    image.write(900_000, generator.randbytes(300_000))
+    return image, old
+
+
+def guest_writes(image: Qcow2Image) -> None:
+    generator = random.Random(6)
+    for _ in range(10):
+        image.write(generator.randrange(SIZE - 50_000), generator.randbytes(50_000))
+        image.zero(generator.randrange(SIZE - 200_000), 200_000)
+        image.flush()
+
+
+OPERATIONS: dict[str, Callable[[Qcow2Image], object]] = {
+    "guest writes": guest_writes,
+    "create": lambda image: image.create_snapshot(
+        "new", [STATE[n : n + 9000] for n in range(0, 400_000, 9000)], vm_clock_ns=3, date_ns=3
+    ),
+    "replace": lambda image: image.create_snapshot(
+        "other", [STATE], vm_clock_ns=3, date_ns=3, replaces=True
+    ),
+    "apply": lambda image: image.apply_snapshot("old"),
+    "delete": lambda image: image.delete_snapshot("other"),
+}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("cluster_size", [512, 65536])
+def test_image_when_killed_at_any_write_then_old_snapshot_is_whole(
+    new_qcow2, judge, tmp_path: Path, operation: str, cluster_size: int
+) -> None:
+    image, old = prepare(new_qcow2, cluster_size=cluster_size)
+    recorder = Recorder(image)
+    active = image.read(0, SIZE)
+    OPERATIONS[operation](image)
+    after = image.read(0, SIZE)
+    image.abandon()
+    steps = len(recorder.log)
+    assert steps > 5
+    generator = random.Random(7)
+    header_writes = [n for n, (offset, _) in enumerate(recorder.log) if offset == 0]
+    points = {n + k for n in header_writes for k in (0, 1)} | {1, steps - 1, steps}
+    points |= {generator.randrange(steps + 1) for _ in range(12)}
+    victim = tmp_path / "victim.qcow2"
+    for lost in (None, generator):
+        for point in sorted(points):
+            recorder.replay(victim, point, lost)
+            judge.check(victim, leaks=True)
+            check_survivor(victim, old, operation, (active, after))
+
+
+def check_survivor(path: Path, old: bytes, operation: str, active: tuple[bytes, bytes]) -> None:
+    """Reads the old snapshot, changes to it, and goes on working."""
+    image = open_image(path)
+    assert isinstance(image, Qcow2Image)
+    if operation != "guest writes":
+        assert image.read(0, SIZE) in active
+    for snapshot in image.snapshots:
+        with image.open_vmstate(snapshot.id) as state:
+            assert state.read() in (STATE, STATE[::-1])
+    image.apply_snapshot("old")
+    assert image.read(0, SIZE) == old
+    image.close()
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_operation_when_the_host_disk_fills_then_error_and_image_is_whole(
+    new_qcow2, judge, operation: str
+) -> None:
+    """At the n-th write for every n: ENOSPC, and everything goes on once there is room again."""
+    image, old = prepare(new_qcow2, cluster_size=4096)
+    image.flush()
+    original = image.file.write_at
+    failures = 0
+    while True:
+        left = failures + 1
+
+        def full(offset: int, *buffers: bytes) -> None:
+            nonlocal left
+            left -= 1
+            if left <= 0:
+                raise ImageError(image.path, "cannot write", errno.ENOSPC)
+            original(offset, *buffers)
+
+        image.file.write_at = full  # type: ignore[method-assign]
+        try:
+            OPERATIONS[operation](image)
+        except ImageError as error:
+            assert error.errno == errno.ENOSPC
+        else:
+            break
+        finally:
+            image.file.write_at = original  # type: ignore[method-assign]
+        image.flush()
+        judge.check(image.path, leaks=True)
+        assert "old" in [s.name for s in image.snapshots]
+        failures += 7 if operation == "guest writes" else 3
+    assert failures
+    image.apply_snapshot("old")
+    assert image.read(0, SIZE) == old
+    image.close()
+    judge.check(image.path, leaks=True)
+
+
+def test_vmstate_when_its_source_fails_then_nothing_is_left_behind(new_qcow2, judge) -> None:
+    image, _ = prepare(new_qcow2)
+
+    def broken():
+        yield STATE
+        yield STATE * 5
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        image.create_snapshot("new", broken(), vm_clock_ns=0, date_ns=0)
+    assert [s.name for s in image.snapshots] == ["old", "other"]
+    image.close()
+    judge.check(image.path)
+
+
+def test_raw_commit_when_killed_then_all_or_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "disk.img"
+    before = random.Random(1).randbytes(300_000)
+    before += bytes(-len(before) % 512)
+    path.write_bytes(before)
+    image = open_image(path)
+    assert isinstance(image, OverlayImage)
+    image.write(1000, b"new" * 60_000)
+    after = image.read(0, image.size)
+    base = image.base
+    writes = 0
+
+    def dies(offset: int, *buffers: bytes) -> None:
+        nonlocal writes
+        writes += 1
+        if writes == 2:
+            raise KeyboardInterrupt
+
+    base.file.write_at = dies
+    with pytest.raises(KeyboardInterrupt):
+        image.commit()
+    image.abandon()
+    journal = journal_path(path)
+    whole = journal.read_bytes()
+    with pytest.raises(ImageError, match="a commit to it was interrupted"):
+        open_image(path, read_only=True)
+    for cut in (0, 10, 16, 5000, len(whole) - 1):
+        journal.write_bytes(whole[:cut])
+        open_image(path).close()
+        assert path.read_bytes() == before
+        assert not journal.exists()
+    flipped = bytearray(whole)
+    flipped[5000] ^= 1
+    journal.write_bytes(flipped)
+    open_image(path).close()
+    assert path.read_bytes() == before
+    journal.write_bytes(whole)
+    open_image(path).close()
+    assert path.read_bytes() == after
+    assert not journal.exists()
