@@ -82,16 +82,14 @@ def u64(content: bytes, offset: int) -> int:
         ((96, "I", 7), r"refcount_order 7, expected 0\.\.6"),
         ((100, "I", 96), r"header length 96, expected a multiple of 8 in 104\.\.4096"),
         ((104, "B", 9), r"compression type 9, this build reads 0 \(zlib\) and 1 \(zstd\)"),
-        ((112, "II", 0), "header extension 0x1 of 65535 bytes at 0x78 overruns"),
+        ((112, "Q", 1 << 32 | 0xFFFF), "header extension 0x1 of 65535 bytes at 0x78 overruns"),
         ((8, "Q", 5000), r"the backing file name \(0 bytes at 0x1388\) is not in the first cl"),
     ],
 )
 def test_header_when_a_field_is_wrong_then_refused_by_its_name(
     patched, patch: tuple[int, str, int], message: str
 ) -> None:
-    offset, kind, value = patch
-    patches = [patch] if kind != "II" else [(offset, "Q", 1 << 32 | 0xFFFF)]
-    path = patched(*patches)
+    path = patched(patch)
     with pytest.raises(ImageError, match=message) as caught:
         open_image(path)
     assert str(caught.value).startswith(f"{path}: ")
@@ -151,42 +149,48 @@ def test_refcounts_when_metadata_is_counted_free_then_never_overwritten(
 ) -> None:
     block = u64(good, u64(good, 48))
     image = open_image(patched(*[(block + 2 * n, "H", 0) for n in range(1, 200)]))
-    with pytest.raises(ImageError, match="metadata near 0x\\w+ is counted as free"):
-        for n in range(256):
-            image.write(n * 4096, b"x" * 4096)
+    with pytest.raises(ImageError, match=r"metadata near 0x\w+ is counted as free"):
+        image.write(0, b"x" * SIZE)
     image.abandon()
 
 
 def exercise(path: Path, seed: int) -> None:
     """Everything a machine might do with an image; ImageError is the only way out."""
-    generator = random.Random(seed)
     for read_only in (True, False):
-        image = None
         try:
             image = open_image(path, format="qcow2", read_only=read_only)
-            assert isinstance(image, Qcow2Image)
-            operations = [
-                lambda: image.read(0, min(image.size, SIZE)),
-                lambda: [image.open_vmstate(s.id).read(100_000) for s in image.snapshots],
-                lambda: image.write(generator.randrange(SIZE - 9000), bytes(range(250)) * 30),
-                lambda: image.zero(5000, 50000),
-                lambda: image.flush(),
-                lambda: image.create_snapshot("n", [b"x" * 9000], vm_clock_ns=0, date_ns=0),
-                lambda: image.write(0, b"y" * 9000),
-                lambda: image.apply_snapshot("1"),
-                lambda: image.delete_snapshot("2"),
-                lambda: image.close(),
-            ]
-            for operation in operations:
+        except ImageError as error:
+            check_line(error)
+            continue
+        assert isinstance(image, Qcow2Image)
+        try:
+            for operation in operations(image, random.Random(seed)):
                 try:
                     operation()
                 except ImageError as error:
-                    assert "\n" not in str(error)
-        except ImageError as error:
-            assert "\n" not in str(error)
+                    check_line(error)
         finally:
-            if image is not None:
-                image.abandon()
+            image.abandon()
+
+
+def check_line(error: ImageError) -> None:
+    assert "\n" not in str(error)
+    assert error.errno > 0
+
+
+def operations(image: Qcow2Image, generator: random.Random) -> list[Callable[[], object]]:
+    return [
+        lambda: image.read(0, min(image.size, SIZE)),
+        lambda: [image.open_vmstate(s.id).read(100_000) for s in image.snapshots],
+        lambda: image.write(generator.randrange(SIZE - 9000), bytes(range(250)) * 30),
+        lambda: image.zero(5000, 50000),
+        image.flush,
+        lambda: image.create_snapshot("n", [b"x" * 9000], vm_clock_ns=0, date_ns=0),
+        lambda: image.write(0, b"y" * 9000),
+        lambda: image.apply_snapshot("1"),
+        lambda: image.delete_snapshot("2"),
+        image.close,
+    ]
 
 
 @settings(max_examples=60)

@@ -24,7 +24,9 @@ def opened(path: Path, **options: object) -> Qcow2Image:
     return image
 
 
-@pytest.mark.parametrize("options", ["compat=1.1", "compat=0.10", "lazy_refcounts=on,cluster_size=4k"])
+@pytest.mark.parametrize(
+    "options", ["compat=1.1", "compat=0.10", "lazy_refcounts=on,cluster_size=4k"]
+)
 def test_writes_when_interleaved_with_qemu_io_then_contents_are_equal(
     tmp_path: Path, judge, qemu_io, options: str
 ) -> None:
@@ -67,9 +69,7 @@ def test_compressed_image_when_read_and_overwritten_then_right(
     model = bytearray(b"".join(bytes([generator.randrange(4)]) * 3000 for _ in range(700)))
     model += bytes(-len(model) % 512)
     source.write_bytes(model)
-    made = judge.run(
-        "convert", "-c", "-O", "qcow2", "-o", f"compression_type={kind}", source, path
-    )
+    made = judge.run("convert", "-c", "-O", "qcow2", "-o", f"compression_type={kind}", source, path)
     assert made.returncode == 0, made.stderr
     image = opened(path)
     assert image.read(0, image.size) == model

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import struct
 
+from tests.isa.float_reference import to_float
+
 EDGES = [
     s << 63 | m
     for s in (0, 1)
@@ -110,7 +112,7 @@ def operands(rng: random.Random) -> tuple[int, int, int]:
         return a, c, double(rng, product + rng.randint(-2, 2))
     if kind == 8:  # product and addend far apart
         return a, c, double(rng, product + rng.choice((-1, 1)) * rng.randint(20, 130))
-    near = struct.unpack(">d", a.to_bytes(8, "big"))[0] * struct.unpack(">d", c.to_bytes(8, "big"))[0]
+    near = to_float(a) * to_float(c)
     b = int.from_bytes(struct.pack(">d", near), "big") ^ 1 << 63  # a × c + b is the rounding error
     return a, c, b + rng.randint(-1, 1) & (1 << 64) - 1
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 
 FX, FEX, VX, OX, UX, ZX, XX = (1 << (31 - n) for n in range(7))
@@ -35,7 +35,7 @@ class State:
     fpscr: int
     events: int = 0
     rounding: int = 0
-    fprf: int | None = field(default=None)
+    adjusted: bool = False
 
     @property
     def mode(self) -> int:
@@ -120,10 +120,12 @@ def round_result(x: Fraction, single: bool, st: State) -> int:
         st.rounding = FI | (FR if abs(r) > abs(x) else 0)
     if e < low:
         st.events |= UX
+        st.adjusted = True
         return _wrap(r, adjust)
     if abs(r) >= Fraction(2) ** (high + 1):
         st.events |= OX
         if st.fpscr & OE:
+            st.adjusted = True
             return _wrap(r, -adjust)
         st.events |= XX
         if st.mode == 0 or st.mode == 2 + s:
@@ -141,7 +143,9 @@ def _wrap(r: Fraction, adjust: int) -> int:
     return int(r < 0) << 63 | (e + 1023 & 0x7FF) << 52 | int(fraction * 2**52)
 
 
-def classify(b: int, single: bool) -> int:
+def classify(b: int, single: bool, st: State) -> int:
+    if st.adjusted:
+        return 8 if sign(b) else 4
     if is_nan(b):
         return 0x11
     minus = sign(b)
@@ -161,7 +165,7 @@ def quieted(b: int, single: bool) -> int:
 def conclude(st: State, result: int, fprf: int | None) -> Outcome:
     old = st.fpscr
     invalid = st.events & ALL_VX
-    held = bool(invalid and old & VE or st.events & ZX and old & ZE)
+    held = bool((invalid and old & VE) or (st.events & ZX and old & ZE))
     new = old & ~(FR | FI) | st.events | st.rounding
     if fprf is not None and not held:
         new = new & ~(0x1F << 12) | fprf << 12
@@ -169,11 +173,11 @@ def conclude(st: State, result: int, fprf: int | None) -> Outcome:
         new |= FX
     new = summary(new)
     trap = bool(
-        invalid and old & VE
-        or st.events & OX and old & OE
-        or st.events & UX and old & UE
-        or st.events & ZX and old & ZE
-        or st.events & XX and old & XE
+        (invalid and old & VE)
+        or (st.events & OX and old & OE)
+        or (st.events & UX and old & UE)
+        or (st.events & ZX and old & ZE)
+        or (st.events & XX and old & XE)
     )
     return Outcome(None if held else result, new, trap)
 
@@ -193,7 +197,7 @@ def fused(a: int, c: int, b: int, st: State, single: bool, minus: bool, negate: 
     for x in (a, b, c):
         if is_signaling(x):
             st.events |= VXSNAN
-    imz = is_infinite(a) and is_zero(c) or is_zero(a) and is_infinite(c)
+    imz = (is_infinite(a) and is_zero(c)) or (is_zero(a) and is_infinite(c))
     if imz:
         st.events |= VXIMZ
     for x in (a, b, c):
@@ -220,7 +224,7 @@ def fused(a: int, c: int, b: int, st: State, single: bool, minus: bool, negate: 
             r = (product if both else int(st.mode == 3)) << 63
     if negate:
         r ^= 1 << 63
-    return conclude(st, r, classify(r, single))
+    return conclude(st, r, classify(r, single, st))
 
 
 def add(a: int, b: int, st: State, single: bool, minus: bool) -> Outcome:
@@ -240,7 +244,7 @@ def add(a: int, b: int, st: State, single: bool, minus: bool) -> Outcome:
         r = round_result(x, single, st)
     else:
         r = a if is_zero(a) and a == b else int(st.mode == 3) << 63
-    return conclude(st, r, classify(r, single))
+    return conclude(st, r, classify(r, single, st))
 
 
 def multiply(a: int, c: int, st: State, single: bool) -> Outcome:
@@ -250,7 +254,7 @@ def multiply(a: int, c: int, st: State, single: bool) -> Outcome:
         if is_nan(x):
             return conclude(st, quieted(x, single), 0x11)
     s = sign(a) ^ sign(c)
-    if is_infinite(a) and is_zero(c) or is_zero(a) and is_infinite(c):
+    if (is_infinite(a) and is_zero(c)) or (is_zero(a) and is_infinite(c)):
         st.events |= VXIMZ
         return conclude(st, DEFAULT_NAN, 0x11)
     if is_infinite(a) or is_infinite(c):
@@ -259,7 +263,7 @@ def multiply(a: int, c: int, st: State, single: bool) -> Outcome:
         r = round_result(x, single, st)
     else:
         r = s << 63
-    return conclude(st, r, classify(r, single))
+    return conclude(st, r, classify(r, single, st))
 
 
 def divide(a: int, b: int, st: State, single: bool) -> Outcome:
@@ -283,7 +287,7 @@ def divide(a: int, b: int, st: State, single: bool) -> Outcome:
         r = s << 63
     else:
         r = round_result(exact(a) / exact(b), single, st)
-    return conclude(st, r, classify(r, single))
+    return conclude(st, r, classify(r, single, st))
 
 
 def round_single(b: int, st: State) -> Outcome:
@@ -292,7 +296,7 @@ def round_single(b: int, st: State) -> Outcome:
     if is_nan(b):
         return conclude(st, quieted(b, True), 0x11)
     r = b if is_infinite(b) or is_zero(b) else round_result(exact(b), True, st)
-    return conclude(st, r, classify(r, True))
+    return conclude(st, r, classify(r, True, st))
 
 
 def to_word(b: int, st: State, mode: int) -> Outcome:

@@ -10,9 +10,10 @@ from tests.isa.float_cpu import FRT, MSR_FE0, MSR_FE1, UNTOUCHED, execute_float
 
 COMPARES = ("fcmpu", "fcmpo")
 ARITHMETIC = (
-    "fadd fadds fsub fsubs fmul fmuls fdiv fdivs fmadd fmadds fmsub fmsubs fnmadd fnmadds fnmsub "
-    "fnmsubs frsp fctiw fctiwz fsel"
-).split()
+    *("fadd", "fadds", "fsub", "fsubs", "fmul", "fmuls", "fdiv", "fdivs"),
+    *("fmadd", "fmadds", "fmsub", "fmsubs", "fnmadd", "fnmadds", "fnmsub", "fnmsubs"),
+    *("frsp", "fctiw", "fctiwz", "fsel"),
+)
 
 
 def check(name: str, a: int, c: int, b: int, fpscr: int, fe: int, rc: int) -> None:

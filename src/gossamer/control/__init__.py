@@ -1,0 +1,1 @@
+"""Floor 6: the virtual machine as a user handles it: run, save, load, hash."""

@@ -16,15 +16,18 @@ NEVER: Final = Ns(1 << 62)
 
 
 class Alarm:
-    """A call due at a point of virtual time; `when` is -1 while not armed."""
+    """A call due at a point of virtual time; `when` is -1 while not armed.
 
-    __slots__ = ("_clock", "fire", "key", "serial", "when")
+    Inside `fire`, `due` is the time it was due at: what a periodic alarm counts on from.
+    """
+
+    __slots__ = ("_clock", "due", "fire", "key", "serial", "when")
 
     def __init__(self, clock: Clock, fire: Callable[[], None]) -> None:
         self._clock, self.fire = clock, fire
         self.key = ("", getattr(fire, "__name__", ""))
         self.serial = 0
-        self.when = -1
+        self.when = self.due = -1
 
     @property
     def armed(self) -> bool:
@@ -92,8 +95,9 @@ class Clock:
         """
         self.set(to)
         while self.deadline <= to:
-            due = heapq.heappop(self._heap)[3]
+            when, _, _, due = heapq.heappop(self._heap)
             due.cancel()
+            due.due = when
             due.fire()
 
     def set(self, now: int) -> None:

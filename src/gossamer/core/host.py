@@ -21,3 +21,8 @@ def sleep_ns(ns: int) -> None:
 
 def random_bytes(n: int) -> bytes:
     return secrets.token_bytes(n)
+
+
+def utc_offset() -> int:
+    """Seconds that local time is ahead of UTC."""
+    return time.localtime().tm_gmtoff

@@ -28,10 +28,6 @@ OK, TIMEOUT = 0x00, 0x02
 """Status of a transaction, as Cuda reports it."""
 
 SEND_RESET, FLUSH, LISTEN, TALK = 0x0, 0x1, 0x8, 0xC
-ADDRESS_CHANGE: Final = 0x00
-SELF_TEST: Final = 0xFF
-CHANGE_IF_NO_COLLISION: Final = 0xFE
-CHANGE_IF_ACTIVATED: Final = 0xFD
 SRQ_ENABLED: Final = 0x60
 """Register 3, high byte: no exceptional event, service request enabled."""
 
@@ -89,9 +85,9 @@ class AdbDevice(Device):
         if register != 3 or len(data) < 2:
             return
         match data[1]:
-            case 0x00 | 0xFE:
+            case 0x00 | 0xFE:  # plain change; change if no collision was seen
                 self.devaddr = data[0] & 0xF
-            case 0xFD | 0xFF:
+            case 0xFD | 0xFF:  # change if activated; self-test: no activator, always well
                 self.note(f"listen register 3 with handler {data[1]:#x}")
             case handler if self.accepts(handler):
                 self.handler = handler
@@ -213,10 +209,8 @@ class AdbBus(Device):
             self.autopoll_timer.cancel()
 
     def _poll_due(self) -> None:
-        # The run loop fires alarms at their due time, so the next is one period from it.
-        if self.autopoll_enabled and not self.autopoll_blocked:
-            self.autopoll_timer.set(self.clock.now + self.period)
-            self.poll()
+        self.autopoll_timer.set(self.autopoll_timer.due + self.period)
+        self.poll()
 
 
 def _no_master() -> None:

@@ -59,7 +59,7 @@ class AdbMouse(AdbDevice):
     # --- bus ----------------------------------------------------------------------------------
 
     def flush(self) -> None:
-        self.buttons_state = self.last_buttons_state = 0
+        self.last_buttons_state = self.buttons_state
         self.dx = self.dy = self.dz = 0
 
     @property

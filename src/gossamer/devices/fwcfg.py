@@ -14,7 +14,7 @@ from gossamer.base.errors import ConfigError
 from gossamer.core.clock import Clock
 from gossamer.core.device import Device
 from gossamer.core.region import Region
-from gossamer.state.declare import derived, u16, u32, wiring
+from gossamer.state.declare import u16, u32, wiring
 
 BASE: Final = 0xF000_0510
 
@@ -66,7 +66,6 @@ class FwCfg(Device):
     cur_offset = u32(wire="cur_offset[1]")
     entries: dict[int, bytes] = wiring()
     files: dict[str, bytes] = wiring()
-    selected: bytes = derived()
     control: Region = wiring()
     data: Region = wiring()
 
@@ -83,7 +82,6 @@ class FwCfg(Device):
     def add(self, key: int, value: bytes) -> None:
         """Set what the firmware finds under `key`."""
         self.entries[key] = bytes(value)
-        self.post_load(self.version)
 
     def add_file(self, name: str, value: bytes) -> None:
         """Add a named file; keys follow from the order of the names."""
@@ -97,12 +95,10 @@ class FwCfg(Device):
             listing += known.encode("ascii").ljust(NAME_SIZE, b"\0")
         self.add(FILE_DIR, listing)
 
-    def reset(self) -> None:
-        super().reset()
-        self.post_load(self.version)
-
-    def post_load(self, version: int) -> None:
-        self.selected = self.entries.get(self.cur_entry & ~WRITE_CHANNEL, b"")
+    @property
+    def selected(self) -> bytes:
+        """The entry that the data port reads; empty where there is none."""
+        return self.entries.get(self.cur_entry & ~WRITE_CHANNEL, b"")
 
     # --- registers ------------------------------------------------------------------------------
 
@@ -117,14 +113,14 @@ class FwCfg(Device):
             return
         exists = value & ~(WRITE_CHANNEL | ARCH_LOCAL) < FILE_FIRST + FILE_SLOTS
         self.cur_entry, self.cur_offset = value if exists else INVALID, 0
-        self.post_load(self.version)
 
     def read_data(self, offset: int, size: int) -> int:
         """The next byte of the entry; zero, without moving on, past its end."""
-        if self.cur_offset >= len(self.selected):
+        entry = self.selected
+        if self.cur_offset >= len(entry):
             return 0
         self.cur_offset += 1
-        return self.selected[self.cur_offset - 1]
+        return entry[self.cur_offset - 1]
 
     def write_data(self, offset: int, size: int, value: int) -> None:
         self.note("write to the data port")

@@ -56,6 +56,17 @@ class Chardev:
     def full(self) -> bool:
         return len(self.out) >= LIMIT
 
+    def start(self) -> None:
+        """The machine and its monitors are there: greet who is already connected."""
+        if self.connected:
+            self.opened()
+
+    def suspend(self) -> None:
+        """The emulator is about to be stopped by its shell; `resume` follows."""
+
+    def resume(self) -> None:
+        """The shell lets the emulator run again."""
+
     def write(self, data: bytes) -> None:
         """Queue output."""
         if self.connected:

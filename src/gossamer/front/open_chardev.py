@@ -1,4 +1,4 @@
-"""Character devices from QEMU's spelling: ``stdio``, ``file:P``, ``unix:P,server=on``, …"""
+"""Character devices from QEMU's spelling: ``stdio``, ``file:P``, ``unix:P,server=on``."""
 
 from __future__ import annotations
 
@@ -34,5 +34,5 @@ def open_chardev(spec: str, *, signals: bool = True) -> Chardev | None:
         return FileOut(rest.replace(",,", ","))
     elif kind in ("unix", "tcp"):
         place, comma, options = rest.partition(",")
-        return open_socket(spec, kind, place, pairs(spec, options, first="server") if comma else {})
+        return open_socket(spec, kind, place, pairs(spec, options) if comma else {})
     raise ConfigError(f"unknown character device {spec!r} (there is: {KINDS})")

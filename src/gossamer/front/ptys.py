@@ -34,6 +34,10 @@ class PtyChardev(FdChardev):
     def connected(self) -> bool:
         return self.write_fd >= 0 and self.look()
 
+    def start(self) -> None:
+        self._present = False
+        self.look()
+
     def look(self) -> bool:
         """Whether somebody has the other end open; notices who came and who left."""
         poller = select.poll()

@@ -31,6 +31,8 @@ class SocketChardev(FdChardev):
         self.opened()
 
     def input_ended(self) -> None:
+        # Who sends a command and shuts that direction still wants the answer.
+        self.flush()
         self.drop()
 
     def output_failed(self, fault: OSError) -> None:

@@ -19,6 +19,13 @@ class Stdio(FdChardev):
         self.is_terminal = self.terminal.is_terminal
         self.terminal.raw()
 
+    def suspend(self) -> None:
+        self.flush()
+        self.terminal.restore()
+
+    def resume(self) -> None:
+        self.terminal.raw()
+
     def close(self) -> None:
         self.flush()
         self.terminal.restore()

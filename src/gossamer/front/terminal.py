@@ -63,17 +63,20 @@ class Terminal:
             guard.wait()
 
     def _start_guard(self, mode: list[Any]) -> None:
-        command = [sys.executable, "-I", "-S", "-c", _GUARD, str(self.fd)]
+        # A copy: the guard's own standard input is its line to us.
+        copy = os.dup(self.fd)
+        command = [sys.executable, "-I", "-S", "-c", _GUARD, str(copy)]
         self._guard = subprocess.Popen(  # noqa: S603 - our own text
             [*command, repr(self._old), repr(mode)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            pass_fds=[self.fd],
+            pass_fds=[copy],
             bufsize=0,
             # Another session: no signal of the terminal reaches it.
             start_new_session=True,
         )
+        os.close(copy)
 
     def __enter__(self) -> Terminal:
         self.raw()

@@ -46,7 +46,7 @@ class VmControl(Protocol):
 
     @property
     def run_state(self) -> str:
-        """QEMU's words: running, paused, prelaunch, inmigrate, postmigrate, shutdown, …"""
+        """QEMU's words: running, paused, prelaunch, inmigrate, postmigrate, shutdown and more."""
 
     @property
     def instructions(self) -> int:

@@ -15,7 +15,20 @@ from dataclasses import dataclass
 from typing import Final
 
 from gossamer.isa.expr import Expr, const, eq, ltu, ne, node, select, trunc, zext
-from gossamer.isa.fpscr import FI, FPRF, FPRF_SHIFT, FR, FX, RN, SIGN, XE, XX, has, pack
+from gossamer.isa.fpscr import (
+    FI,
+    FPRF,
+    FPRF_SHIFT,
+    FR,
+    FX,
+    RN,
+    SIGN,
+    XE,
+    XX,
+    has,
+    normal_class,
+    pack,
+)
 from gossamer.isa.softfloat import SINGLE_BITS
 
 # Biased exponents.  A double result at or above `_SAFE` has an error that is no denormal, and so
@@ -131,11 +144,10 @@ def deliver(fpscr: Expr, x: Fast, negate: Expr | None = None) -> Expr:
     grew = inexact & trunc((x.error ^ x.value) >> 63, 1)
     value = x.value if negate is None else x.value ^ zext(negate, 64) << 63
     negative = trunc(value >> 63, 1)
-    signed = select(negative, const(8 << FPRF_SHIFT, 32), const(4 << FPRF_SHIFT, 32))
     zero = select(negative, const(0x12 << FPRF_SHIFT, 32), const(2 << FPRF_SHIFT, 32))
-    new = fpscr & ~(FR | FI | FPRF) | select(is_zero(value), zero, signed)
+    fprf = select(is_zero(value), zero, normal_class(negative))
+    new = fpscr & ~(FR | FI | FPRF) | fprf
     rounding = select(grew, const(FR | FI | XX, 32), const(FI | XX, 32))
     first = select(has(fpscr, XX), const(0, 32), const(FX, 32))
     new = select(inexact, new | rounding | first, new)
     return pack(value, new, const(1, 1), const(0, 1))
-

@@ -67,6 +67,11 @@ def single_class(value: Expr) -> Expr:
     return result_class(value) | flag(small, 0x10 << FPRF_SHIFT)
 
 
+def normal_class(negative: Expr) -> Expr:
+    """FPRF (in place) of a normal number with this sign."""
+    return select(negative, const(8 << FPRF_SHIFT, 32), const(4 << FPRF_SHIFT, 32))
+
+
 def finish(
     fpscr: Expr, value: Expr, events: Expr, rounding: Expr, fprf: Expr | None = None
 ) -> Expr:

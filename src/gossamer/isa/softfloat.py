@@ -27,6 +27,9 @@ from gossamer.isa.fpscr import (
     XX,
     flag,
     has,
+    normal_class,
+    result_class,
+    single_class,
 )
 
 EXP: Final = 16  # bits of an exponent (signed)
@@ -100,11 +103,15 @@ def signed_value(negative: Expr, magnitude: Expr | int) -> Expr:
 
 @dataclass(frozen=True)
 class Rounded:
-    """A rounded result with its events (OX, UX, XX) and rounding bits (FR, FI)."""
+    """A rounded result with its events (OX, UX, XX), rounding bits (FR, FI) and class (FPRF).
+
+    A result with an adjusted exponent counts as a normal number.
+    """
 
     value: Expr
     events: Expr
     rounding: Expr
+    fprf: Expr
 
 
 def round_and_pack(
@@ -152,10 +159,14 @@ def round_and_pack(
     inexact = inexact | lost | flushed
     grew = select(lost, away, up) & ~flushed
     under = tiny & (has(fpscr, UE) | inexact)
+    value = signed_value(negative, magnitude)
+    trapped = over & has(fpscr, OE) | tiny & has(fpscr, UE)
+    plain = select(single, single_class(value), result_class(value))
     return Rounded(
-        signed_value(negative, magnitude),
+        value,
         flag(over, OX) | flag(under, UX) | flag(inexact, XX),
         flag(grew, FR) | flag(inexact, FI),
+        select(trapped, normal_class(negative), plain),
     )
 
 

@@ -22,6 +22,7 @@ from gossamer.isa.expr import (
 )
 from gossamer.isa.fpscr import (
     DEFAULT_NAN,
+    FPRF_SHIFT,
     INFINITY,
     RESULT_WIDTH,
     RN,
@@ -34,8 +35,8 @@ from gossamer.isa.fpscr import (
     ZX,
     finish,
     flag,
+    has,
     result_class,
-    single_class,
 )
 from gossamer.isa.service import service
 from gossamer.isa.softfloat import (
@@ -64,18 +65,15 @@ def option(options: Expr, mask: int) -> Expr:
     return trunc(options >> (mask.bit_length() - 1), 1)
 
 
-def _deliver(
-    fpscr: Expr, single: Expr, special: Expr, value: Expr, events: Expr, rounded: Rounded
-) -> Expr:
-    """The result of either the special case or the rounded one, finished."""
-    result = select(special, value, rounded.value)
+def _deliver(fpscr: Expr, special: Expr, value: Expr, events: Expr, rounded: Rounded) -> Expr:
+    """The result of either the special case (zero, infinity, NaN) or the rounded one, finished."""
     none = const(0, 32)
     return finish(
         fpscr,
-        result,
+        select(special, value, rounded.value),
         events | select(special, none, rounded.events),
         select(special, none, rounded.rounding),
-        select(single, single_class(result), result_class(result)),
+        select(special, result_class(value), rounded.fprf),
     )
 
 
@@ -107,9 +105,21 @@ def float_fma(fra: Expr, frc: Expr, frb: Expr, fpscr: Expr, options: Expr) -> Ex
     value = select(nan | times_zero | opposed, invalid, plain)
 
     rounded = _normalize(negative, exponent, sum_, single, fpscr)
-    signed = rounded.value ^ signed_value(option(options, NEGATE), 0)
-    rounded = Rounded(signed, rounded.events, rounded.rounding)
-    return _deliver(fpscr, single, special, value, events, rounded)
+    rounded = _negate(rounded, option(options, NEGATE))
+    return _deliver(fpscr, special, value, events, rounded)
+
+
+def _negate(x: Rounded, negate: Expr) -> Rounded:
+    """`x` with its sign turned after rounding, when `negate` is one."""
+    other = x.fprf ^ 0xC << FPRF_SHIFT  # FL and FG
+    zero = x.fprf ^ 0x10 << FPRF_SHIFT  # a zero's sign is in C
+    turned = select(has(x.fprf, 2 << FPRF_SHIFT), zero, other)
+    return Rounded(
+        x.value ^ signed_value(negate, 0),
+        x.events,
+        x.rounding,
+        select(negate, turned, x.fprf),
+    )
 
 
 def _sum(a: Parts, c: Parts, b: Parts, product: Expr, addend: Expr) -> tuple[Expr, Expr, Expr]:
@@ -182,5 +192,4 @@ def float_divide(fra: Expr, frb: Expr, fpscr: Expr, options: Expr) -> Expr:
     significand = quotient << lead | zext(ne(rest, 0), 64)
     exponent = a.exponent - b.exponent + 8 - trunc(lead, EXP)
     rounded = round_and_pack(negative, exponent, significand, single, fpscr)
-    return _deliver(fpscr, single, special, value, events, rounded)
-
+    return _deliver(fpscr, special, value, events, rounded)

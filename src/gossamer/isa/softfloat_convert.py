@@ -18,7 +18,7 @@ from gossamer.isa.fpscr import (
     XX,
     finish,
     flag,
-    single_class,
+    result_class,
 )
 from gossamer.isa.service import service
 from gossamer.isa.softfloat import (
@@ -58,7 +58,7 @@ def float_round(frb: Expr, fpscr: Expr) -> Expr:
         value,
         flag(b.signaling, VXSNAN) | select(special, none, rounded.events),
         select(special, none, rounded.rounding),
-        single_class(value),
+        select(special, result_class(value), rounded.fprf),
     )
 
 

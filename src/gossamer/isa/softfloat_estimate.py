@@ -80,7 +80,8 @@ def float_reciprocal(frb: Expr, fpscr: Expr) -> Expr:
 
     overflow, tiny = gts(exponent, 127), lts(exponent, -126)
     adjust = select(overflow, const(-192, EXP), const(192, EXP))
-    trapped = overflow & has(fpscr, OE) | tiny & has(fpscr, UE)
+    special = b.nan | b.zero | b.infinite
+    trapped = ~special & (overflow & has(fpscr, OE) | tiny & has(fpscr, UE))
     exponent = select(trapped, exponent + adjust, exponent)
     normal = (zext(exponent + 1023, 64) << 52) + (estimate << 29) & ((1 << 63) - 1)
     depth = const(-126, EXP) - exponent
@@ -90,13 +91,13 @@ def float_reciprocal(frb: Expr, fpscr: Expr) -> Expr:
     magnitude = select(overflow, const(LARGEST_SINGLE, 64), select(tiny, denormal, normal))
     magnitude = select(trapped, normal, magnitude)
 
-    special = b.nan | b.zero | b.infinite
     limit = select(b.zero, const(INFINITY, 64), const(0, 64))
     value = signed_value(b.negative, select(special, limit, magnitude))
     value = select(b.nan, quiet(frb, const(1, 1)), value)
     events = select(special, const(0, 32), flag(overflow, OX) | flag(tiny, UX))
     events = events | flag(b.signaling, VXSNAN) | flag(b.zero, ZX)
-    return finish(fpscr, value, events, const(0, 32), single_class(value))
+    fprf = select(trapped, result_class(value), single_class(value))
+    return finish(fpscr, value, events, const(0, 32), fprf)
 
 
 @service(64, 32, result=RESULT_WIDTH)

@@ -301,3 +301,17 @@ class RamReader:
             )
         source.skip(mapped.pages_offset + length - source.offset)
         return Block(name, length, page_size, address, mapped)
+
+
+class OpenRamReader(RamReader):
+    """Reads records where no block list came before: a postcopy preempt channel.
+
+    Any block name is taken, of any length.
+    """
+
+    def _named(self, source: Source) -> Block:
+        name = source.cstr()
+        if not name:
+            raise source.error("a record names no RAM block")
+        self.current = self.blocks.setdefault(name, Block(name, 1 << 62))
+        return self.current

@@ -36,7 +36,8 @@ class Edit:
 
     `section`: None drops the section; the returned tree is encoded and described.  `records`:
     records to write for one that was read.  `before_devices`: raw elements to put in front of the
-    first device section.
+    first device section.  `missing_configuration` is written where the stream has none; `footers`
+    None keeps them as they are.
     """
 
     section: Callable[[Section, Struct], tuple[Section, Struct] | None] | None = None
@@ -45,6 +46,8 @@ class Edit:
     configuration: Callable[[Configuration], Configuration] | None = None
     description: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None
     before_devices: bytes = b""
+    missing_configuration: Configuration | None = None
+    footers: bool | None = None
 
 
 def rewrite(stream: StreamFile, out: Sink, edit: Edit | None = None) -> None:
@@ -57,9 +60,10 @@ class _Rewriter:
         self.stream, self.out, self.edit = stream, out, edit
         self.changed: dict[int, tuple[Section, Struct] | None] = {}
         names = (stream.configuration.capabilities or ()) if stream.configuration else ()
-        if "mapped-ram" in names:
+        mapped = "mapped-ram" in names
+        if mapped and self.edit.records is None:
             raise StreamError("a mapped-ram file has its pages at fixed places: not rewritten")
-        self.ram = RamReader(stream.page_size, "x-ignore-shared" in names)
+        self.ram = RamReader(stream.page_size, "x-ignore-shared" in names, mapped)
         self.devices_begun = False
 
     def run(self) -> None:
@@ -88,6 +92,9 @@ class _Rewriter:
     def _event(self, event: Any) -> None:  # noqa: ANN401 - any event, told apart here
         if isinstance(event, Header):
             self.out.write(writer.header(event.version))
+            missing = self.edit.missing_configuration
+            if missing is not None and self.stream.configuration is None:
+                self.out.write(writer.configuration(missing))
         elif isinstance(event, Configuration):
             change = self.edit.configuration
             self.out.write(writer.configuration(change(event) if change else event))
@@ -116,7 +123,11 @@ class _Rewriter:
             self._ram(section)
         else:
             _copy(self.stream.file, section.body, section.length, self.out)
-        if section.footer:
+        self._footer(section)
+
+    def _footer(self, section: Section) -> None:
+        wanted = self.edit.footers
+        if section.footer if wanted is None else wanted:
             self.out.write(writer.footer(section.section_id))
 
     def _device(self, section: Section) -> None:
@@ -136,8 +147,7 @@ class _Rewriter:
                 self.changed[before.offset] = kept
             self.out.write(writer.section_head(section))
             self.out.write(body)
-        if section.footer:
-            self.out.write(writer.footer(section.section_id))
+        self._footer(section)
 
     def _ram(self, section: Section) -> None:
         self.stream.file.seek(section.body)

@@ -46,8 +46,10 @@ class Source(WireReader):
         have = len(self.data) - self.at
         if have < n and not self._ended:
             parts = [bytes(self.data[self.at :])]
+            place = self.base + len(self.data)
             while have < n:
-                part = self._read(max(CHUNK, min(n - have, CHUNK * 16)))
+                part = self._read(place, max(CHUNK, min(n - have, CHUNK * 16)))
+                place += len(part)
                 if not part:
                     self._ended = True
                     break
@@ -82,7 +84,6 @@ class Source(WireReader):
             if n > self.left:
                 raise self.error(f"needs {n} bytes, {self.left} left")
             target = self.offset + n
-            self.file.seek(target)
             self.data, self.at, self.base, self._ended = memoryview(b""), 0, target, False
             return
         while n:
@@ -97,8 +98,11 @@ class Source(WireReader):
         if got < n:
             raise self.error(f"needs {n} bytes, {got} left")
 
-    def _read(self, n: int) -> bytes:
+    def _read(self, place: int, n: int) -> bytes:
         try:
+            if self.size is not None:
+                # The file may be read elsewhere between two chunks.
+                self.file.seek(place)
             return self.file.read(n) or b""
         except OSError as fault:
             raise StreamError(f"cannot be read: {fault}", self.path, self.offset) from fault

@@ -76,8 +76,9 @@ def meaning(context: Context, vmsd: str, leaf: Leaf, value: int | bytes, index: 
         return _of_spr(context, index, value)
     bits = chips.FIELD_BITS.get((vmsd, field))
     if bits is not None and (context.is_mac or vmsd not in ("cpu",)):
-        extra = _of_ivpr(value) if field == "ivpr" else ""
-        return chips.bit_names(value & 0xFFF000FF | value & 0xF00 if extra else value, bits) + extra
+        if field == "ivpr":
+            return chips.bit_names(value & sum(bits), bits) + _of_ivpr(value)
+        return chips.bit_names(value, bits)
     special = _SPECIAL.get((vmsd, field))
     return special(context, value) if special else ""
 
@@ -144,7 +145,6 @@ _SPECIAL: Final = {
     ("ohci-core", "ctl"): _ohci_ctl,
     ("adb_bus", "autopoll_rate_ms"): lambda c, v: f"{v} ms",
     ("cpu_common", "halted"): lambda c, v: "asleep" if v else "",
-    ("heathrow_pic_one", "events"): lambda c, v: "",
 }
 
 

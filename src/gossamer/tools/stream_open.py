@@ -126,3 +126,23 @@ def read_stream(
         return open_stream(
             given.file, given.name, schema=schema, on_ram=advance, page_size=page_size
         )
+
+
+@contextmanager
+def new_file(path: str, source: str) -> Iterator[BinaryIO]:
+    """A file written beside `path` and given its name when all is well; `-` is standard output."""
+    if path == "-":
+        yield sys.stdout.buffer
+        return
+    target = Path(path)
+    if source != "-" and target.exists() and Path(source).exists() and target.samefile(source):
+        raise ConfigError(f"{path}: is the stream that is read; give another name")
+    part = target.with_name(target.name + ".part")
+    try:
+        with part.open("wb") as out:
+            yield out
+        part.replace(target)
+    except OSError as fault:
+        raise HostError(f"{path}: cannot be written: {fault.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)

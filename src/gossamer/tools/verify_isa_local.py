@@ -35,6 +35,7 @@ from gossamer.tools.verify_isa_record import (
 
 MSR_USER: Final = bit(16) | bit(17) | bit(18) | bit(26) | bit(27)  # EE PR FP IR DR
 MSR_FE: Final = bit(20) | bit(23)
+EAR_ON: Final = bit(0)
 XER_FLAGS: Final = 0xE000_0000
 TAKEN: Final = -1  # next address after an interrupt
 OUTSIDE: Final = 0xFFFF_FFFF  # "pad" when control went elsewhere
@@ -116,6 +117,7 @@ class LocalCpu:
             "ctr": [r.ctr],
             "fpscr": [r.fpscr],
             "msr": [self.msr],
+            "ear": [EAR_ON],
         }
         self.registers |= state
         self.memory = bytearray(r.memory)

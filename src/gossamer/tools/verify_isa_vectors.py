@@ -10,6 +10,7 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from gossamer.isa import fpscr
 from gossamer.isa.body import Branch, Do, Loop, Probe, Statement, Store, When
 from gossamer.isa.expr import Expr
 from gossamer.isa.form import Field
@@ -43,8 +44,11 @@ DOUBLES: Final = tuple(
     ).split()
 )
 SIGN: Final = 1 << 63
+MET: Final = fpscr.OX | fpscr.UX | fpscr.ZX | fpscr.XX | fpscr.INVALID
 #: Instructions whose effective address must be a multiple of four to be compared.
 ALIGNED: Final = frozenset("lmw stmw lwarx stwcx. stfiwx".split())
+#: Accesses that the architecture lets stop part-way, so they never straddle the window's end.
+LONG: Final = frozenset("lmw stmw lswi lswx stswi stswx".split())
 HOLE: Final = 0xE000_0000  # nothing is mapped from here on for 128 MB
 
 
@@ -105,6 +109,18 @@ class Vectors:
             return rng.getrandbits(1) << 63 | single
         return rng.getrandbits(1) << 63 | rng.randrange(0x360, 0x3A0) << 52 | rng.getrandbits(52)
 
+    def fpscr_value(self) -> int:
+        """A rounding mode; some enables, or some exceptions met before (not both: no FEX)."""
+        rng = self.rng
+        value = rng.getrandbits(2) | (fpscr.NI if rng.random() < 0.05 else 0)
+        kind = rng.random()
+        if kind < 0.2:
+            value |= rng.getrandbits(5) << 3
+        elif kind < 0.4:
+            value |= fpscr.FX | rng.getrandbits(32) & (MET | fpscr.FPRF)
+            value |= fpscr.VX if value & fpscr.INVALID else 0
+        return value
+
     def state(self, word: int) -> Record:
         rng = self.rng
         r = Record(word)
@@ -113,7 +129,7 @@ class Vectors:
         r.cr = rng.getrandbits(32)
         r.xer = rng.getrandbits(3) << 29 | rng.randrange(0, 64)
         r.lr, r.ctr = self.word_value(), self.word_value()
-        r.fpscr = rng.getrandbits(2) | (4 if rng.random() < 0.1 else 0)
+        r.fpscr = self.fpscr_value()
         r.memory = rng.randbytes(SIZE - WINDOW)
         return r
 
@@ -148,15 +164,16 @@ class Vectors:
         rng, word = self.rng, r.word
         target = rng.randrange(WINDOW_EA, END_EA - 128)
         kind = rng.random()
-        if kind < 0.1 and self.row.name not in ALIGNED and "s" not in self.row.name[1:2]:
+        if kind < 0.1 and self.row.name not in LONG:
             target = rng.randrange(END_EA - 16, END_EA + 4)
         elif kind < 0.13:
             target = HOLE + rng.randrange(1 << 27)
         if self.aligned:
             target &= ~3
         ra = self.fields["RA"].get(word)
-        updates = "u" in self.row.name[2:] and "x" not in self.row.name[-1:] or "ux" in self.row.name
-        if updates and ra == 0:
+        if ra == 0 and target > END_EA:
+            target = WINDOW_EA
+        if self.row.name.endswith(("u", "ux")) and ra == 0:
             ra = rng.randrange(1, 32)
             word = self.put(word, "RA", ra)
         if "D" in self.fields:

@@ -237,9 +237,7 @@ def _check_tables(file: HostFile, header: Header) -> None:
     header.size &= -512
     check_extent(file, header, "L1 table", header.l1_offset, header.l1_size * 8, MAX_L1_BYTES)
     table_bytes = header.table_clusters << header.cluster_bits
-    check_extent(
-        file, header, "refcount table", header.table_offset, table_bytes, MAX_TABLE_BYTES
-    )
+    check_extent(file, header, "refcount table", header.table_offset, table_bytes, MAX_TABLE_BYTES)
     needed = header.l1_needed(header.size)
     if header.l1_size < needed:
         message = f"L1 table of {header.l1_size} entries, a disk of {header.size} needs {needed}"

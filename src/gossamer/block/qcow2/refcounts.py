@@ -231,6 +231,7 @@ class Refcounts:
         while (used := self._first_used(at, count)) is not None:
             at = used + 1
         first_index, last_index = at // self.block_entries, (at + count - 1) // self.block_entries
+        self._check_free(at, count)
         missing = [n for n in range(first_index, last_index + 1) if self.block(n) is None]
         for index in missing:
             self._create_unplaced(index)
@@ -247,12 +248,15 @@ class Refcounts:
                 return cluster
         return None
 
-    def _take(self, first: int, count: int) -> None:
+    def _check_free(self, first: int, count: int) -> None:
         if (first + count) << self.cluster_bits > _MAX_OFFSET:
             raise ImageError(self.file.path, "the image is full (64 PiB)", errno.EFBIG)
         if not self.reserved.isdisjoint(range(first, first + count)):
             where = first << self.cluster_bits
             raise self._corrupt(f"metadata near {where:#x} is counted as free")
+
+    def _take(self, first: int, count: int) -> None:
+        self._check_free(first, count)
         while count:
             index, place = divmod(first, self.block_entries)
             block = self.block(index)
@@ -264,8 +268,9 @@ class Refcounts:
 
     def _create(self, index: int) -> Block:
         """A new block, which counts itself as the first cluster of its own range."""
-        block = self._create_unplaced(index)
         first = index * self.block_entries
+        self._check_free(first, 1)
+        block = self._create_unplaced(index)
         self._take(first, 1)
         self.reserved.add(first)
         self.table[index] = first << self.cluster_bits
@@ -331,7 +336,8 @@ class Refcounts:
 
     def _write_blocks(self) -> None:
         for index in sorted(self.dirty):
-            assert self.table[index] != _UNPLACED
+            if self.table[index] == _UNPLACED:  # the search for a place found corruption
+                raise self._corrupt(f"refcount block {index} has no place")
             self.file.write_at(self.table[index], self._encode(self.blocks[index]))
 
     def _write_table(self, offset: int, clusters: int) -> None:

@@ -24,9 +24,7 @@ from gossamer.isa.softfloat_estimate import float_reciprocal, float_reciprocal_r
 from gossamer.isa.spec.forms import A
 
 
-def _finish(
-    s: Body, i: A, fpscr: Expr, quick: fast.Fast, options: int, exact: Expr
-) -> None:
+def _finish(s: Body, i: A, fpscr: Expr, quick: fast.Fast, options: int, exact: Expr) -> None:
     """Round `quick` on to single where asked, take it or the exact result, and commit."""
     if options & SINGLE:
         quick = fast.to_single(quick)

@@ -1,0 +1,257 @@
+"""The command line: `gossamer COMMAND …` and `gossamer-system-ppc`, which takes QEMU's options.
+
+What a command needs is imported when it is called, so that `--help` is quick.  Exit status: 0 fine,
+1 something was found, 2 bad input (one line on stderr), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import gossamer
+from gossamer.base.errors import ConfigError, GossamerError
+
+if TYPE_CHECKING:
+    from gossamer.machines.config import Config
+
+BAD_INPUT: Final = 2
+INTERRUPTED: Final = 130
+USAGE: Final = """\
+usage: gossamer COMMAND ...
+
+{commands}
+
+gossamer COMMAND --help tells more.  gossamer-system-ppc OPTIONS is gossamer run OPTIONS.
+"""
+RUN_HELP: Final = """\
+usage: gossamer run [OPTIONS] [DISK]
+
+Runs a Power Macintosh.  The options are QEMU's; docs/usage.md explains them:
+
+{options}
+
+Without options: a g3beige with OpenBIOS on this terminal.  C-a h shows the escape keys.
+"""
+DEMO_HELP: Final = """\
+usage: gossamer demo [openbios|builtin|linux] [OPTIONS]
+
+  openbios  a g3beige to the prompt of its firmware (default where the firmware is installed)
+  builtin   a small program of gossamer's own on a bare machine (default elsewhere)
+  linux     Linux on a g3beige; needs -kernel FILE and perhaps -initrd FILE
+
+OPTIONS are those of gossamer run.  C-a x ends it.
+"""
+
+
+class Command(NamedTuple):
+    """A command: its line in the help, and what does it."""
+
+    text: str
+    run: Callable[[list[str]], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of `gossamer`; returns the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    return guarded(lambda: dispatch(words))
+
+
+def system_ppc(argv: Sequence[str] | None = None) -> int:
+    """Entry point of `gossamer-system-ppc`."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    return guarded(lambda: run(words))
+
+
+def guarded(action: Callable[[], int]) -> int:
+    """Do `action`; what goes wrong on purpose becomes one line and an exit status."""
+    try:
+        check_platform()
+        return action()
+    except GossamerError as fault:
+        line = " ".join(str(fault).split())
+        print(f"gossamer: {line}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Who read our output has gone; nothing is left to say, at exit neither.
+        sys.stdout = None
+        return 0
+
+
+def check_platform(
+    version: tuple[int, ...] = sys.version_info[:2], system: str = "", machine: str = ""
+) -> None:
+    """ConfigError where gossamer cannot run; by default looks at where it is."""
+    import os
+
+    here = os.uname()
+    system, machine = system or here.sysname, machine or here.machine
+    if version < (3, 11):
+        found = ".".join(map(str, version))
+        raise ConfigError(f"needs Python 3.11 or newer, this is {found}")
+    if (system, machine) != ("Linux", "x86_64"):
+        raise ConfigError(f"needs Linux on x86_64, this is {system} on {machine}")
+
+
+def dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "-help", "help"):
+        lines = "\n".join(f"  {name:8} {command.text}" for name, command in COMMANDS.items())
+        print(USAGE.format(commands=lines), end="")
+        return 0 if words else BAD_INPUT
+    if words[0] in ("-V", "--version", "-version"):
+        print(f"gossamer {gossamer.__version__}")
+        return 0
+    if words[0] not in COMMANDS:
+        from gossamer.machines.config import unknown
+
+        raise unknown("command", words[0], COMMANDS)
+    return COMMANDS[words[0]].run(words[1:])
+
+
+# --- run and demo -------------------------------------------------------------------------------
+
+
+def wants_help(words: list[str]) -> bool:
+    return any(word in ("-h", "-help", "--help") for word in words)
+
+
+def run(words: list[str]) -> int:
+    """`gossamer run`: a machine from QEMU's options."""
+    from gossamer.machines import options
+
+    if wants_help(words):
+        import textwrap
+
+        known = " ".join([*options.VALUED, *options.FLAGS])
+        print(RUN_HELP.format(options=textwrap.indent(textwrap.fill(known, 76), "  ")), end="")
+        return 0
+    if words[:1] in (["-version"], ["--version"]):
+        return dispatch(["--version"])
+    return start(options.parse(words))
+
+
+def start(config: Config) -> int:
+    """Build the machine and run it until it ends."""
+    loop = part("gossamer.control.loop", "the machine itself")
+    from gossamer.front.console import Console
+
+    with written_pid(config), Console(config) as console:
+        status: int = loop.run_console(config, console)
+    return status
+
+
+def written_pid(config: Config) -> Any:  # noqa: ANN401 - a context
+    """The file of -pidfile while the machine is there."""
+    from contextlib import ExitStack
+
+    from gossamer.base.errors import HostError
+
+    stack = ExitStack()
+    if config.pidfile is not None:
+        import os
+
+        try:
+            config.pidfile.write_text(f"{os.getpid()}\n")
+        except OSError as fault:
+            raise HostError(f"-pidfile: {config.pidfile}: {fault.strerror}") from None
+        stack.callback(config.pidfile.unlink, missing_ok=True)
+    return stack
+
+
+def demo(words: list[str]) -> int:
+    """`gossamer demo`: something to look at without knowing an option."""
+    if wants_help(words):
+        print(DEMO_HELP, end="")
+        return 0
+    from gossamer.machines import firmware, options
+
+    what = words.pop(0) if words and not words[0].startswith("-") else ""
+    if what not in ("", "openbios", "builtin", "linux"):
+        raise unknown_demo(what)
+    if not what:
+        what = "openbios" if firmware.find([firmware.OPENBIOS]) else "builtin"
+        if what == "builtin":
+            print(f"gossamer: no {firmware.OPENBIOS} here; {firmware.HOW_TO_GET}", file=sys.stderr)
+    if what == "builtin":
+        status: int = part("gossamer.control.demo", "the built-in program").run_builtin(words)
+        return status
+    if what == "linux" and "-kernel" not in words:
+        raise ConfigError("demo linux: give a kernel with -kernel FILE")
+    boot = ["-prom-env", "auto-boot?=false"] if what == "openbios" else []
+    print("C-a x ends the emulator, C-a c is its monitor, C-a h is help.", file=sys.stderr)
+    return start(options.parse(["-M", "g3beige", "-nographic", *boot, *words]))
+
+
+def unknown_demo(what: str) -> GossamerError:
+    from gossamer.machines.config import unknown
+
+    return unknown("demo", what, ("openbios", "builtin", "linux"))
+
+
+# --- tools --------------------------------------------------------------------------------------
+
+
+def part(module: str, what: str) -> Any:  # noqa: ANN401 - a module
+    """A module of gossamer; ConfigError when this build does not have it."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as fault:
+        if fault.name is None or not module.startswith(fault.name):
+            raise
+        raise ConfigError(f"{what}: not in this build ({fault.name} is missing)") from None
+
+
+def tool(group: str, name: str, module: str, words: list[str]) -> int:
+    """Run a tool: its module has add_parser(subparsers), for `name`, and run(arguments)."""
+    import argparse
+
+    loaded = part(module, f"{group} {name}")
+    parser = argparse.ArgumentParser(prog=group)
+    loaded.add_parser(parser.add_subparsers(required=True, metavar="COMMAND"))
+    status: int = loaded.run(parser.parse_args([name, *words]))
+    return status
+
+
+def several(command: str, modules: dict[str, str]) -> Callable[[list[str]], int]:
+    """A command with sub-commands, each a tool."""
+
+    def choose(words: list[str]) -> int:
+        if not words or wants_help(words[:1]):
+            print(f"usage: gossamer {command} {'|'.join(modules)} ...")
+            return 0 if words else BAD_INPUT
+        if words[0] not in modules:
+            from gossamer.machines.config import unknown
+
+            raise unknown(f"gossamer {command}", words[0], modules)
+        return tool(f"gossamer {command}", words[0], modules[words[0]], words[1:])
+
+    return choose
+
+
+COMMANDS: Final = {
+    "run": Command("run a machine; takes QEMU's options", run),
+    "demo": Command("boot one in this terminal, without options", demo),
+    "stream": Command(
+        "look into, compare and convert saved machines",
+        lambda words: tool("gossamer", "stream", "gossamer.tools.stream_cli", words),
+    ),
+    "verify": Command(
+        "check instructions against QEMU, and cuts against no cuts",
+        several(
+            "verify",
+            {
+                "isa": "gossamer.tools.verify_isa",
+                "cuts": "gossamer.tools.verify_cuts",
+                "hops": "gossamer.tools.verify_hops",
+            },
+        ),
+    ),
+    "bench": Command(
+        "measure speed",
+        several("bench", {"engine": "gossamer.tools.bench_engine"}),
+    ),
+}

@@ -1,0 +1,56 @@
+"""How fast virtual time goes: a fixed time an instruction, or along with the host's clock."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gossamer.engine.processor import Processor
+
+#: Rate of one ns an instruction.
+UNIT: Final = 1 << 20
+_FASTEST: Final = UNIT * 64
+_SLOWEST: Final = UNIT // 64
+
+
+class Pace:
+    """Steers a processor's rate.
+
+    `shift` as of ``-icount``: an instruction takes 2**shift ns, always; None: virtual time follows
+    the host's, by small changes of the rate at the ends of slices only.
+    """
+
+    def __init__(self, processor: Processor, shift: int | None, host_ns: int) -> None:
+        self.processor, self.shift = processor, shift
+        self.instructions_per_us = 200
+        self.restart(host_ns)
+        processor.set_rate(UNIT if shift is None else UNIT << shift)
+
+    def restart(self, host_ns: int) -> None:
+        """Virtual time goes on from where it is, now (after a pause or a load)."""
+        self._host, self._virtual = host_ns, self.processor.clock.now
+
+    def target(self, host_ns: int) -> int:
+        """Where virtual time should be when the host's clock shows `host_ns`."""
+        return self._virtual + host_ns - self._host
+
+    def measured(self, instructions: int, host_ns: int) -> None:
+        """A slice took that long."""
+        if host_ns > 100_000 and instructions > 10_000:
+            seen = instructions * 1000 // host_ns
+            self.instructions_per_us = max(1, (3 * self.instructions_per_us + seen) // 4)
+
+    def instructions_in(self, host_ns: int) -> int:
+        """How many instructions are likely to be executed in so much host time."""
+        return max(1000, self.instructions_per_us * host_ns // 1000)
+
+    def steer(self, host_ns: int, slice_ns: int) -> None:
+        """Before a slice of about `slice_ns`: choose the rate that makes virtual time meet."""
+        if self.shift is not None:
+            return
+        behind = self.target(host_ns) - self.processor.clock.now
+        if abs(behind) > 200_000_000:  # the host was away: the guest does not see it
+            self.restart(host_ns)
+            behind = 0
+        goal = max(slice_ns + behind, slice_ns // 8)
+        rate = goal * UNIT // self.instructions_in(slice_ns)
+        self.processor.set_rate(min(max(rate, _SLOWEST), _FASTEST))

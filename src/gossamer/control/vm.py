@@ -1,0 +1,338 @@
+"""The virtual machine as a user handles it: run, stop, save, load, look inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from pathlib import Path
+
+import gossamer
+from gossamer.base.errors import ConfigError
+from gossamer.control import keys, look
+from gossamer.control.globalstate import GlobalState
+from gossamer.control.hashing import StateHash
+from gossamer.control.pace import Pace
+from gossamer.control.snapshots import Snapshots
+from gossamer.control.stream import Extra, load_stream, save_stream
+from gossamer.core import host
+from gossamer.core.clock import NEVER
+from gossamer.engine.processor import Stop
+from gossamer.isa.body import Irq
+from gossamer.machines.build import build
+from gossamer.machines.config import Config
+from gossamer.machines.machine import Machine
+from gossamer.migrate.container import open_container
+from gossamer.migrate.container_meta import Meta
+from gossamer.migrate.container_writer import ContainerWriter, Written
+
+
+class Vm:
+    """One virtual machine.  Every method is called between two instructions."""
+
+    def __init__(self, config: Config, machine: Machine | None = None) -> None:
+        self.config = config
+        self.snapshot_store = Snapshots(config)
+        self.serial_sinks: list[Callable[[int], None]] = []
+        self.run_state = "prelaunch"
+        self.idle_until_ns: int | None = None
+        self.last_save: Written | None = None
+        self._idle_from: tuple[int, int] | None = None
+        self._wants_reset = False
+        self._adopt(build(config) if machine is None else machine)
+
+    def _adopt(self, machine: Machine) -> None:
+        """Make `machine` the one that runs."""
+        self.machine = machine
+        machine.power_off = self._guest_power_off
+        machine.system_reset = self._guest_reset
+        for n, port in enumerate(machine.serials):
+            port.transmit = self._sink(n)
+        self.pace = Pace(machine.processor, self.config.icount, host.monotonic_ns())
+        machine.processor.idle_warps = self.config.icount is not None and (
+            not self.config.icount_sleep
+        )
+        self._hash: StateHash | None = None
+        self._idle_from, self.idle_until_ns = None, None
+
+    def _sink(self, channel: int) -> Callable[[int], None]:
+        def send(byte: int) -> None:
+            if channel < len(self.serial_sinks):
+                self.serial_sinks[channel](byte)
+
+        return send
+
+    # --- what it is -------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        return self.config.name or self.config.full_name
+
+    @property
+    def instructions(self) -> int:
+        """Instructions executed since power-on."""
+        return self.machine.engine.count
+
+    @property
+    def clock_ns(self) -> int:
+        return self.machine.clock.now
+
+    def state_hash(self) -> int:
+        """64-bit hash of the whole state."""
+        if self._hash is None:
+            self._hash = StateHash(self.machine)
+        return self._hash.value()
+
+    # --- running ------------------------------------------------------------------------------------
+
+    def cont(self) -> None:
+        if self.run_state != "shutdown":
+            self.run_state = "running"
+            self.pace.restart(host.monotonic_ns())
+            self._idle_from = None
+
+    def stop(self) -> None:
+        if self.run_state == "running":
+            self.run_state = "paused"
+            self.machine.processor.request_stop()
+
+    def quit(self) -> None:
+        self.run_state = "shutdown"
+        self.machine.processor.request_stop()
+
+    def reset(self) -> None:
+        """System reset, as with the machine's reset button."""
+        self.machine.reset()
+
+    def power_down(self) -> None:
+        """The power key: CUDA's and the keyboard's on these machines."""
+        if self.machine.keyboard is None:
+            raise ConfigError(f"{self.name} has no power key")
+        for down in (True, False):
+            self.machine.keyboard.key(keys.POWER, down)
+
+    def _guest_power_off(self) -> None:
+        if self.config.shutdown:
+            self.quit()
+        else:
+            self.stop()
+
+    def _guest_reset(self) -> None:
+        if not self.config.reboot:
+            self.quit()
+            return
+        self._wants_reset = True
+        self.machine.processor.request_stop()
+
+    def run(self, count: int | None = None, until_ns: int = NEVER) -> Stop:
+        """Run until `count` instructions in all, or virtual `until_ns`; idling takes no host time.
+
+        Exact: the same call on the same state ends in the same state.
+        """
+        processor = self.machine.processor
+        before, processor.idle_warps = processor.idle_warps, True
+        if self.run_state == "prelaunch":
+            self.run_state = "running"
+        try:
+            while True:
+                stop = processor.run(count, until_ns)
+                if not self._after_stop() or stop is not Stop.REQUEST:
+                    return stop
+        finally:
+            processor.idle_warps = before
+
+    def _after_stop(self) -> bool:
+        """Carry out a reset that the guest asked for; whether to go on."""
+        if self._wants_reset:
+            self._wants_reset = False
+            self.machine.reset()
+            return True
+        return False
+
+    def step(self, count: int = 1) -> None:
+        """Execute exactly `count` instructions."""
+        self.run(self.instructions + count)
+
+    def run_slice(self, max_host_ns: int) -> None:
+        """Run for about `max_host_ns`, or until the guest is idle or stops."""
+        start = host.monotonic_ns()
+        machine, pace = self.machine, self.pace
+        self._pass_idle_time(start)
+        pace.steer(start, max_host_ns)
+        before = machine.engine.count
+        stop = machine.processor.run(before + pace.instructions_in(max_host_ns))
+        pace.measured(machine.engine.count - before, host.monotonic_ns() - start)
+        if stop is Stop.IDLE:
+            now = host.monotonic_ns()
+            wait = min(machine.clock.deadline - machine.clock.now, 1_000_000_000)
+            self._idle_from = (now, machine.clock.now)
+            self.idle_until_ns = now + wait
+        elif stop is Stop.CHECKSTOP:
+            self.run_state = "internal-error"
+        self._after_stop()
+
+    def _pass_idle_time(self, host_now: int) -> None:
+        """What the host slept while the guest was idle has passed for the guest too."""
+        if self._idle_from is not None:
+            since, virtual = self._idle_from
+            machine = self.machine
+            passed = min(virtual + host_now - since, machine.clock.deadline)
+            machine.processor.set_clock(max(passed, machine.clock.now))
+            self._idle_from, self.idle_until_ns = None, None
+
+    # --- save and load ------------------------------------------------------------------------------
+
+    def _extra(self) -> Extra:
+        return Extra("globalstate", GlobalState(self.run_state))
+
+    def save_bytes(self) -> bytes:
+        """The state as a bare stream."""
+        out = BytesIO()
+        save_stream(self.machine, out, self._extra())
+        return out.getvalue()
+
+    def load_bytes(self, data: bytes) -> None:
+        """Take on the state of a bare stream; on an error the machine stays as it was."""
+        self._take_on(BytesIO(data))
+
+    def _take_on(self, file: object) -> None:
+        fresh = build(self.config)
+        extra = self._extra()
+        load_stream(fresh, file, extra)  # type: ignore[arg-type]
+        assert isinstance(extra.owner, GlobalState)
+        state = extra.owner.name
+        self._adopt(fresh)
+        self.run_state = state
+
+    def save(self, path: Path | str, name: str = "") -> Written:
+        """Write a save file; it is whole on the medium, or the old one stays."""
+        meta = Meta(
+            machine=self.config.machine,
+            machine_version=self.config.version,
+            ram_size=self.config.ram_size,
+            created_ns=host.utc_ns(),
+            icount=self.instructions,
+            name=name,
+            gossamer=gossamer.__version__,
+            clock_ns=self.clock_ns,
+            options=self.config.arguments,
+        )
+        with ContainerWriter(path, meta) as out:
+            save_stream(self.machine, out, self._extra())
+            self.last_save = out.commit()
+        return self.last_save
+
+    def restore(self, path: Path | str) -> None:
+        """Take on the state of a save file; on an error the machine stays as it was."""
+        with open_container(path, verify=False) as container:
+            meta = container.meta
+            for what, got, mine in (
+                ("machine", meta.machine, self.config.machine),
+                ("RAM in bytes", meta.ram_size, self.config.ram_size),
+            ):
+                if got != mine:
+                    raise ConfigError(f"{path}: {what}: expected {mine}, got {got}")
+            self._take_on(container.read_stream())
+
+    @classmethod
+    def load(cls, path: Path | str, config: Config | None = None) -> Vm:
+        """A new virtual machine from a save file, made as its options say (or `config`)."""
+        if config is None:
+            from gossamer.machines.options import parse
+
+            with open_container(path, verify=False) as container:
+                config = parse(container.meta.options)
+        vm = cls(config)
+        vm.restore(path)
+        return vm
+
+    def savevm(self, name: str) -> None:
+        self.save(self.snapshot_store.path(name, make=True), name)
+
+    def loadvm(self, name: str) -> None:
+        self.restore(self.snapshot_store.existing(name))
+
+    def delvm(self, name: str) -> None:
+        self.snapshot_store.existing(name).unlink()
+
+    # --- consoles -----------------------------------------------------------------------------------
+
+    def serial_room(self, channel: int) -> int:
+        """Bytes that serial port `channel` can take now."""
+        ports = self.machine.serials
+        return ports[channel].room() if channel < len(ports) else 0
+
+    def serial_receive(self, channel: int, byte: int) -> None:
+        """A byte for the guest."""
+        self.machine.serials[channel].receive(byte)
+
+    # --- a look inside --------------------------------------------------------------------------------
+
+    def register(self, name: str) -> int:
+        """A register by its name in lower case; KeyError when there is none."""
+        return look.register(self.machine, name)
+
+    def read_physical(self, ra: int, length: int) -> bytes:
+        return self.machine.memory.read(ra, length)
+
+    def read_virtual(self, ea: int, length: int) -> bytes:
+        """Bytes at an effective address as data accesses would find them; ConfigError if none."""
+        return look.read_virtual(self.machine, ea, length)
+
+    def write_physical(self, ra: int, data: bytes) -> None:
+        self.machine.memory.write(ra, data)
+
+    def instruction_text(self, word: int, ea: int) -> str:
+        return look.instruction_text(word, ea)
+
+    def registers_text(self) -> str:
+        return look.registers_text(self.machine)
+
+    def pic_text(self) -> str:
+        return look.pic_text(self.machine)
+
+    def irq_text(self) -> str:
+        return look.irq_text(self.machine)
+
+    def qtree_text(self) -> str:
+        return look.qtree_text(self.machine)
+
+    def mtree_text(self) -> str:
+        return look.mtree_text(self.machine)
+
+    def interrupt(self, source: Irq) -> None:
+        """Make an interrupt source pending (tests, debuggers)."""
+        self.machine.cpu.input_changed(source, True)
+
+    # --- keyboard, mouse, screen ------------------------------------------------------------------------
+
+    def screen(self) -> tuple[int, int, bytes]:
+        """Width, height and RGB bytes of what the display shows."""
+        if self.machine.display is None:
+            raise ConfigError(f"{self.name} has no display")
+        return self.machine.display.render()
+
+    def send_key(self, names: Sequence[str], hold_ms: int = 100) -> None:
+        """Press keys (QEMU's names) together, hold them for `hold_ms` of virtual time, release."""
+        keyboard = self.machine.keyboard
+        if keyboard is None:
+            raise ConfigError(f"{self.name} has no keyboard")
+        codes = [keys.code(n) for n in names]
+        for code in codes:
+            keyboard.key(code, True)
+        self.run(until_ns=self.clock_ns + hold_ms * 1_000_000)
+        for code in reversed(codes):
+            keyboard.key(code, False)
+
+    def mouse_move(self, dx: int, dy: int, dz: int = 0) -> None:
+        self._mouse_buttons(dx, dy, self._buttons)
+
+    _buttons = 0
+
+    def mouse_buttons(self, mask: int) -> None:
+        self._buttons = mask
+        self._mouse_buttons(0, 0, mask)
+
+    def _mouse_buttons(self, dx: int, dy: int, mask: int) -> None:
+        if self.machine.mouse is None:
+            raise ConfigError(f"{self.name} has no mouse")
+        self.machine.mouse.move(dx, dy, mask)

@@ -1,0 +1,221 @@
+"""The CPU as a stateful object: its registers on the wire, its interrupt inputs, its decrementer.
+
+The registers live in the register block that native code works on; here are their wire forms
+(`cpu`, `cpu_common` as QEMU 7.2 writes them, facts section 7) and what our own streams add: time
+base, decrementer and pending exceptions exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from gossamer.base.units import tick_time, ticks_at
+from gossamer.core.clock import Alarm, Clock
+from gossamer.core.device import Device
+from gossamer.cpu.block import RegisterBlock
+from gossamer.cpu.exceptions import ASYNCHRONOUS, MSR_IP, MSR_POW
+from gossamer.cpu.model import CpuModel
+from gossamer.cpu.sprs import get_sprs, put_sprs
+from gossamer.isa.body import Irq
+from gossamer.isa.registers import REGISTERS
+from gossamer.state.codec import U8, U32, U64, Array, Codec, Int, Unused
+from gossamer.state.declare import derived, wiring
+from gossamer.state.layout import Constant, View, subsection
+
+_FPR: Final = Int("fpr", 8)
+
+
+def _one(name: str, register: str, codec: Codec, **kw: Any) -> View:  # noqa: ANN401
+    """A register as a wire field."""
+    return View(
+        name,
+        codec,
+        lambda cpu: cpu.block.get(register),
+        lambda cpu, value: cpu.block.set(register, value),
+        **kw,
+    )
+
+
+def _file(name: str, register: str, codec: Codec) -> View:
+    """A register file as a wire array."""
+    count = REGISTERS[register][1]
+
+    def put(cpu: Cpu, values: list[int]) -> None:
+        for n, value in enumerate(values):
+            cpu.block.set(register, value, n)
+
+    return View(name, Array(codec, count), lambda cpu: cpu.block.all(register), put)
+
+
+def _put_crf(cpu: Cpu, values: list[int]) -> None:
+    for n, value in enumerate(values):
+        if value > 15:
+            raise ValueError(f"a CR field must be 0..15, got {value}")
+        cpu.block.set("crf", value, n)
+
+
+def _put_segments(cpu: Cpu, values: list[int]) -> None:
+    for n, value in enumerate(values[:16]):
+        cpu.block.set("sr", value, n)
+
+
+def _reserve_get(cpu: Cpu) -> int:
+    return cpu.block.get("reserve_ea") if cpu.block.get("reserved") else 0xFFFF_FFFF
+
+
+def _reserve_put(cpu: Cpu, value: int) -> None:
+    cpu.block.set("reserved", int(value != 0xFFFF_FFFF))
+    cpu.block.set("reserve_ea", 0 if value == 0xFFFF_FFFF else value)
+
+
+class Cpu(Device):
+    """A PowerPC of the 7xx and 74xx families.
+
+    `tb_hz` is the rate of TB and DEC.  `changed` is called when an input rose, so that a running
+    engine stops at the next boundary.
+    """
+
+    vmsd = "cpu"
+    version = 5
+    minimum = 5
+    layouts = {
+        "": [
+            Constant("unused", Unused(4)),
+            _file("env.gpr", "gpr", U32),
+            View("env.gprh", Array(U32, 32), lambda cpu: [0] * 32, lambda cpu, values: None),
+            View("env.crf", Array(U32, 8), lambda cpu: cpu.block.all("crf"), _put_crf),
+            _one("env.nip", "nia", U32),
+            View("env.spr", Array(U32, 1024), get_sprs, put_sprs),
+            View("env.spe_acc", U64, lambda cpu: 0, lambda cpu, value: None),
+            View("env.reserve_addr", U32, _reserve_get, _reserve_put),
+            _one("env.msr", "msr", U32),
+            View("env.hflags_compat_nmsr", U32, lambda cpu: 0, lambda cpu, value: None),
+        ]
+    }
+
+    fpu = subsection(
+        "cpu/fpu", layout=[_file("env.vsr", "fpr", _FPR), _one("env.fpscr", "fpscr", U32)]
+    )
+    segments = subsection(
+        "cpu/sr",
+        layout=[
+            View(
+                "env.sr",
+                Array(U32, 32),
+                lambda cpu: cpu.block.all("sr") + [0] * 16,
+                _put_segments,
+            )
+        ],
+    )
+    exact = subsection(
+        "cpu/gossamer",
+        ours=True,
+        layout=[
+            _one("dec_zero", "dec_zero", U64),
+            _one("tb_offset", "tb_offset", U64),
+            _file("irq", "irq", U8),
+            _one("reserved", "reserved", U8),
+            _one("reserve_ea", "reserve_ea", U32),
+            _one("l2cr", "l2cr", U32),
+            _one("hid1", "hid1", U32),
+        ],
+    )
+
+    block: RegisterBlock = wiring()
+    model: CpuModel = wiring()
+    tb_hz: int = wiring()
+    changed: Callable[[], None] = wiring()
+    decrement: Alarm = derived()
+
+    def __init__(self, clock: Clock, block: RegisterBlock, model: CpuModel, tb_hz: int) -> None:
+        super().__init__(clock)
+        self.idstr = "cpu"
+        self.block, self.model, self.tb_hz = block, model, tb_hz
+        self.changed = _nothing
+        self.decrement = clock.alarm(self._expired)
+        self.reset()
+
+    def reset(self) -> None:
+        """Hard reset: MPC750UM table 4-8 (MSR[IP] set, execution at 0xfff00100)."""
+        for name, (_, count) in REGISTERS.items():
+            for n in range(count):
+                self.block.set(name, 0, n)
+        self.block.set("pvr", self.model.pvr)
+        self.block.set("hid1", self.model.hid1)
+        self.block.set("tb_hz", self.tb_hz)
+        self.block.set("msr", MSR_IP)
+        self.block.set("nia", 0xFFF0_0100)
+        self.block.set("dec_zero", self.ticks + 0xFFFF_FFFF)
+        self.rearm()
+
+    # --- time -------------------------------------------------------------------------------------
+
+    @property
+    def ticks(self) -> int:
+        """Ticks of TB and DEC since virtual time 0."""
+        return ticks_at(self.clock.now, self.tb_hz)
+
+    @property
+    def timebase(self) -> int:
+        return (self.ticks + self.block.get("tb_offset")) & (1 << 64) - 1
+
+    @property
+    def decrementer(self) -> int:
+        return (self.block.get("dec_zero") - self.ticks) & 0xFFFF_FFFF
+
+    def set_decrementer(self, value: int) -> None:
+        """Set DEC with no exception from the change itself (load of a QEMU stream)."""
+        self.block.set("dec_zero", self.ticks + value)
+        self.rearm()
+
+    def rearm(self) -> None:
+        """Arm the alarm for the tick at which bit 0 of DEC next goes from 0 to 1."""
+        ticks = self.ticks
+        left = (self.block.get("dec_zero") - ticks) & 0xFFFF_FFFF
+        self.decrement.set(tick_time(ticks + left + 1, self.tb_hz))
+
+    def _expired(self) -> None:
+        self.block.set("irq", 1, Irq.DECREMENTER)
+        self.changed()
+        self.rearm()
+
+    # --- interrupt inputs ---------------------------------------------------------------------------
+
+    def input_changed(self, pin: int, level: bool) -> None:
+        """Input `pin` (an `Irq`) moved."""
+        self.block.set("irq", int(level), pin)
+        if level:
+            self.changed()
+
+    def input_assigned(self, pin: int, level: bool) -> None:
+        """After a load: the level of an input as its driver computes it."""
+        self.block.set("irq", int(level), pin)
+
+    def pending(self) -> tuple[Irq, int, bool] | None:
+        """The interrupt to take now: (source, vector, whether it is an edge), or None."""
+        irq, msr = self.block.all("irq"), self.block.get("msr")
+        for source, vector, enabled_by, edge in ASYNCHRONOUS:
+            if irq[source] and msr & enabled_by == enabled_by:
+                return source, int(vector), edge
+        return None
+
+    def acknowledge(self, source: Irq) -> None:
+        """An edge source has been taken."""
+        self.block.set("irq", 0, source)
+
+    @property
+    def waiting(self) -> bool:
+        """In a power-saving mode (MSR[POW])."""
+        return bool(self.block.get("msr") & MSR_POW)
+
+    def post_load(self, version: int) -> None:
+        self.block.set("pvr", self.model.pvr)
+        self.block.set("tb_hz", self.tb_hz)
+
+    def resume(self) -> None:
+        self.rearm()
+
+
+def _nothing() -> None:
+    """Nobody is listening."""

@@ -1,0 +1,60 @@
+"""RTL8029: an NE2000 on PCI (10ec:8029), the network card of QEMU's g3beige."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from gossamer.core.clock import Clock
+from gossamer.core.memory import RamBlock
+from gossamer.core.region import Region
+from gossamer.devices.ne2000_core import Ne2000Core
+from gossamer.devices.pci import ROM, PciBus, PciDevice, pci_struct
+from gossamer.state.declare import child
+from gossamer.state.layout import Nested
+
+ROM_SIZE: Final = 0x40000
+PORTS_SIZE: Final = 0x100
+
+
+def nowhere(frame: bytes) -> None:
+    """No cable: what is sent is lost."""
+
+
+class Ne2000(PciDevice):
+    """BAR 0 is 256 ports, BAR 6 the option ROM (a block of 256 KiB that the machine made)."""
+
+    vmsd = "ne2000"
+    version = minimum = 3
+    layouts = {"": [pci_struct("dev"), Nested("ne2000", lambda device: device.ne2000)]}
+
+    ne2000: Ne2000Core = child(Ne2000Core)
+
+    def __init__(
+        self,
+        clock: Clock,
+        bus: PciBus,
+        devfn: int,
+        *,
+        rom: RamBlock,
+        mac: bytes = b"\x52\x54\x00\x12\x34\x56",
+        send: Callable[[bytes], None] = nowhere,
+    ) -> None:
+        super().__init__(
+            clock, bus, devfn, vendor=0x10EC, device=0x8029, class_code=0x02_00_00, pin=1
+        )
+        core = Ne2000Core(clock, mac, send, self._interrupt_changed, self.note)
+        self.ne2000 = core
+        self.add_bar(0, Region("ne2000", PORTS_SIZE, core.read, core.write, little=True), "io")
+        self.add_bar(ROM, rom, "rom")
+        self.reset()
+
+    def receive(self, frame: bytes) -> bool:
+        """A frame from the network; false when there is no room for it now."""
+        return self.ne2000.receive(frame)
+
+    def update_irq(self) -> None:
+        self.set_intx(self.ne2000.interrupt)
+
+    def _interrupt_changed(self) -> None:
+        self.update_irq()

@@ -1,0 +1,199 @@
+"""The reference engine: the bodies on Python integers, one instruction at a time, no caches.
+
+Slow (some hundred microseconds an instruction) and simple; tier 0 is compared with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Final
+
+import gossamer.isa.spec
+from gossamer.base.units import PAGE_SIZE
+from gossamer.core.memory import AddressMap
+from gossamer.cpu import exceptions, mmu
+from gossamer.cpu.block import BLOCK_SIZE, RegisterBlock
+from gossamer.engine.handlers import EFFECT_CODES
+from gossamer.engine.translate import Surroundings, translate
+from gossamer.isa.body import SRR1_ILLEGAL, Access, Body, Interrupt, Statement
+from gossamer.isa.evaluate import Fault, execute
+from gossamer.isa.expr import Expr, const
+from gossamer.isa.insn import Decoder
+from gossamer.isa.spec.alignment import dsisr
+from gossamer.isa.form import Form
+from gossamer.isa.evaluate import evaluate
+
+assert gossamer.isa.spec
+_RATE_BITS: Final = 20
+_LINE: Final = 32
+
+
+@lru_cache(maxsize=1)
+def _entry() -> list[Statement]:
+    s = Body()
+    exceptions.enter(s, *(Expr("arg", 32, (), n) for n in range(3)))
+    return s.trace
+
+
+class _Env(Surroundings):
+    """One instruction's surroundings."""
+
+    def __init__(self, engine: Reference) -> None:
+        super().__init__(engine.block, engine.memory)
+        self.engine = engine
+
+    def now(self) -> int:
+        return self.engine.time_at(self.engine.count)
+
+    def _real(self, ea: int, length: int, access: Access) -> list[int]:
+        """Real addresses of the first byte and of the first byte in a second page."""
+        out = []
+        last = (ea + length - 1) & 0xFFFF_FFFF
+        for at in (ea,) if ea // PAGE_SIZE == last // PAGE_SIZE else (ea, last & -PAGE_SIZE):
+            ra, fault, wimg = translate(self.block, self.memory, at, access)
+            if fault:
+                raise Fault(Interrupt.DSI, dar=at, dsisr=fault)
+            if length == _LINE and wimg & (mmu.WIMG_W | mmu.WIMG_I):
+                bits = evaluate(dsisr(Form(const(self.word, 32))), self, {})
+                raise Fault(Interrupt.ALIGNMENT, dar=ea, dsisr=bits)
+            out.append(ra)
+        return out
+
+    def load(self, ea: int, size: int) -> int:
+        real = self._real(ea, size, Access.READ)
+        if len(real) == 1:
+            if size == 16:
+                high = self.memory.load(real[0], 8)
+                return high << 64 | self.memory.load(real[0] + 8, 8)
+            return self.memory.load(real[0], size)
+        value = 0
+        for n in range(size):
+            at = (ea + n) & 0xFFFF_FFFF
+            second = at // PAGE_SIZE != ea // PAGE_SIZE
+            ra = real[1] + at % PAGE_SIZE if second else real[0] + n
+            value = value << 8 | self.memory.load(ra, 1)
+        return value
+
+    def store(self, ea: int, size: int, value: int) -> None:
+        real = self._real(ea, size, Access.WRITE)
+        if len(real) == 1:
+            step = min(size, 8)
+            for n in range(0, size, step):
+                part = value >> 8 * (size - n - step) & (1 << 8 * step) - 1
+                self.memory.store(real[0] + n, part, step)
+            return
+        for n in range(size):
+            at = (ea + n) & 0xFFFF_FFFF
+            second = at // PAGE_SIZE != ea // PAGE_SIZE
+            ra = real[1] + at % PAGE_SIZE if second else real[0] + n
+            self.memory.store(ra, value >> 8 * (size - 1 - n) & 0xFF, 1)
+
+    def probe(self, ea: int, length: int, access: Access) -> None:
+        at, left = ea, length
+        while left:
+            ra, fault, _ = translate(self.block, self.memory, at, access)
+            if fault:
+                raise Fault(Interrupt.DSI, dar=at, dsisr=fault)
+            step = min(left, PAGE_SIZE - at % PAGE_SIZE)
+            at, left = (at + step) & 0xFFFF_FFFF, left - step
+
+    def effect(self, name: str, args: Sequence[int]) -> None:
+        if name in EFFECT_CODES:
+            self.engine.effect(EFFECT_CODES[name], args[0] if args else 0)
+
+    def take_interrupt(
+        self, interrupt: Interrupt, srr1: int, dar: int | None, dsisr: int | None, srr0: int
+    ) -> int:
+        if dar is not None:
+            self.block.set("dar", dar)
+        if dsisr is not None:
+            self.block.set("dsisr", dsisr)
+        return execute(_entry(), self, (int(interrupt), srr0, srr1))
+
+
+class Reference:
+    """The reference engine on an address map, over a register block of its own."""
+
+    def __init__(self, memory: AddressMap, features: frozenset[str]) -> None:
+        self.memory = memory
+        self.block = RegisterBlock(bytearray(BLOCK_SIZE))
+        self.effect: Callable[[int, int], None] = lambda code, argument: None
+        self.count = 0
+        self._decoder = Decoder(features)
+        self._env = _Env(self)
+        self._traces: dict[int, list[Statement] | None] = {}
+        self._base_ns = self._base_count = 0
+        self._rate = 1 << _RATE_BITS
+        self._exit = False
+
+    def request_exit(self) -> None:
+        """End the run at the next boundary."""
+        self._exit = True
+
+    @property
+    def count_now(self) -> int:
+        return self.count
+
+    def run(self, limit: int) -> int:
+        """Execute at most `limit` instructions; how many."""
+        self._exit = False
+        start = self.count
+        while self.count - start < limit and not self._exit:
+            self._step()
+            if self._must_look():
+                break
+        return self.count - start
+
+    def _must_look(self) -> bool:
+        """Whether the run loop has something to do at this boundary."""
+        msr = self.block.get("msr")
+        irq = self.block.all("irq")
+        due = any(irq) if msr & exceptions.MSR_EE else any(irq[:2])
+        return due or bool(msr & (exceptions.MSR_POW | exceptions.MSR_SE | exceptions.MSR_BE))
+
+    def _step(self) -> None:
+        env, block = self._env, self.block
+        cia = block.get("nia")
+        env.cia = cia
+        ra, fault, _ = translate(block, self.memory, cia, Access.FETCH)
+        if fault:
+            nia = env.take_interrupt(Interrupt.ISI, fault, None, None, cia)
+        else:
+            page = int(self.memory.pages[ra // PAGE_SIZE])
+            word = 0xFFFF_FFFF if page == 0xFFFF_FFFF else env.ram_load(ra & ~3, 4)
+            env.word = word
+            trace = self._trace(word)
+            if trace is None:
+                nia = env.take_interrupt(Interrupt.PROGRAM, SRR1_ILLEGAL, None, None, cia)
+            else:
+                nia = execute(trace, env)
+        block.set("nia", nia)
+        self.count += 1
+
+    def _trace(self, word: int) -> list[Statement] | None:
+        if word not in self._traces:
+            row = self._decoder.decode(word)
+            self._traces[word] = None if row is None else row.trace(const(word, 32))
+        return self._traces[word]
+
+    def deliver(self, vector: int, srr1: int = 0) -> None:
+        """Take an interrupt now, between two instructions."""
+        nia = self.block.get("nia")
+        self._env.cia = nia
+        self.block.set("nia", execute(_entry(), self._env, (vector, nia, srr1)))
+
+    def flush(self) -> None:
+        """Nothing is kept."""
+
+    def set_time(self, ns: int, rate: int) -> None:
+        """From here on virtual time is `ns` + instructions x `rate` / 2**20 ns."""
+        self._base_ns, self._base_count, self._rate = ns, self.count, rate
+
+    def time_at(self, count: int) -> int:
+        return self._base_ns + ((count - self._base_count) * self._rate >> _RATE_BITS)
+
+    def count_at(self, ns: int) -> int:
+        if ns <= self._base_ns:
+            return self._base_count
+        return self._base_count - (-((ns - self._base_ns) << _RATE_BITS) // self._rate)

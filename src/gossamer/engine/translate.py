@@ -1,0 +1,97 @@
+"""Address translation in Python: the same body as native code, on the reference evaluator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
+
+from gossamer.core.memory import MMIO, AddressMap
+from gossamer.cpu import mmu
+from gossamer.cpu.block import RegisterBlock
+from gossamer.isa.body import Access, Body, Interrupt, RamStore
+from gossamer.isa.evaluate import evaluate
+from gossamer.isa.expr import Expr
+
+PAGE: Final = 4096
+
+
+@lru_cache(maxsize=3)
+def _trace(access: Access) -> tuple[mmu.Translation, list[RamStore]]:
+    s = Body()
+    t = mmu.translate(s, Expr("arg", 32, (), 0), access)
+    return t, [x for x in s.trace if isinstance(x, RamStore)]
+
+
+class Surroundings:
+    """What the translation body reads: registers and RAM.  Changes are not made here."""
+
+    cia = 0
+    word = 0
+
+    def __init__(self, block: RegisterBlock, memory: AddressMap) -> None:
+        self.block, self.memory = block, memory
+
+    def now(self) -> int:
+        raise AssertionError("translation does not look at the time")
+
+    def read_reg(self, name: str, index: int) -> int:
+        return self.block.get(name, index)
+
+    def write_reg(self, name: str, index: int, value: int) -> None:
+        self.block.set(name, value, index)
+
+    def ram_load(self, ra: int, size: int) -> int:
+        """RAM bytes, zero where there is none."""
+        page = int(self.memory.pages[ra // PAGE])
+        if page == MMIO:
+            return 0
+        at = (page & 0x7FFF_FFFF) * PAGE + ra % PAGE
+        return int.from_bytes(self.memory.arena.view[at : at + size], "big")
+
+    def ram_store(self, ra: int, size: int, value: int) -> None:
+        page = int(self.memory.pages[ra // PAGE])
+        if page < 0x8000_0000:
+            at = page * PAGE + ra % PAGE
+            self.memory.write_arena(at, value.to_bytes(size, "big"))
+
+    def load(self, ea: int, size: int) -> int:
+        raise AssertionError("translation makes no access by effective address")
+
+    def store(self, ea: int, size: int, value: int) -> None:
+        raise AssertionError("translation makes no access by effective address")
+
+    def probe(self, ea: int, length: int, access: Access) -> None:
+        raise AssertionError("translation makes no access by effective address")
+
+    def effect(self, name: str, args: Sequence[int]) -> None:
+        raise AssertionError("translation has no effects")
+
+    def take_interrupt(
+        self, interrupt: Interrupt, srr1: int, dar: int | None, dsisr: int | None, srr0: int
+    ) -> int:
+        raise AssertionError("translation reports faults")
+
+
+def translate(
+    block: RegisterBlock, memory: AddressMap, ea: int, access: Access, *, update: bool = True
+) -> tuple[int, int, int]:
+    """(real address, fault bits, WIMG); with `update`, R and C are written back."""
+    env = Surroundings(block, memory)
+    t, stores = _trace(access)
+    memo: dict[Expr, int] = {}
+    args = (ea,)
+    ra, fault, wimg = (evaluate(e, env, memo, args) for e in (t.ra, t.fault, t.wimg))
+    if update:
+        due = [s for s in stores if evaluate(s.when, env, memo, args)]
+        for s in due:
+            env.ram_store(
+                evaluate(s.ra, env, memo, args), s.size, evaluate(s.value, env, memo, args)
+            )
+    return ra, fault, wimg
+
+
+def probe(block: RegisterBlock, memory: AddressMap, ea: int) -> int | None:
+    """The real address that a load of `ea` would reach, or None; changes nothing."""
+    ra, fault, _ = translate(block, memory, ea, Access.READ, update=False)
+    return None if fault else ra

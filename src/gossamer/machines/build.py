@@ -1,0 +1,18 @@
+"""From a configuration to a machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from gossamer.machines.bare import bare
+from gossamer.machines.config import Config
+from gossamer.machines.g3beige import g3beige
+from gossamer.machines.machine import Machine
+
+COMPOSITIONS: Final[dict[str, Callable[[Config], Machine]]] = {"bare": bare, "g3beige": g3beige}
+
+
+def build(config: Config) -> Machine:
+    """The machine that `config` describes, at power on."""
+    return COMPOSITIONS[config.machine](config)

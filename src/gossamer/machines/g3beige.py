@@ -1,0 +1,135 @@
+"""Power Macintosh G3 (Beige) as QEMU's `g3beige` builds it.
+
+Sources: docs/chips/ of each part; addresses and interrupt numbers as QEMU 7.2 has them (facts
+section 4, its `info mtree` and `info pic`).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gossamer.base.units import KiB, MiB
+from gossamer.core.irq import IrqLine
+from gossamer.devices.adb import AdbBus
+from gossamer.devices.adb_keyboard import AdbKeyboard
+from gossamer.devices.adb_mouse import AdbMouse
+from gossamer.devices.cuda import Cuda
+from gossamer.devices.dbdma import Dbdma
+from gossamer.devices.escc import Escc
+from gossamer.devices.fwcfg import FwCfg, mac_entries, mac_files
+from gossamer.devices.grackle import IRQ_PINS, Grackle
+from gossamer.devices.heathrow import Heathrow
+from gossamer.devices.ide import MacIde
+from gossamer.devices.macio import MacIoOldWorld
+from gossamer.devices.ne2000 import Ne2000
+from gossamer.devices.nvram import MacioNvram
+from gossamer.devices.vga import Vga
+from gossamer.devices.via import Via
+from gossamer.isa.body import Irq
+from gossamer.machines import boot, firmware
+from gossamer.machines.config import Config
+from gossamer.machines.machine import Machine
+from gossamer.machines.nvram_image import nvram_image
+
+TB_HZ: Final = 16_600_000
+CLOCK_HZ: Final = 266_000_000
+BUS_HZ: Final = 66_000_000
+ROM_BASE: Final = 0xFFC0_0000
+ROM_SIZE: Final = 4 * MiB
+MACHINE_ID: Final = 2
+CONTROL, DATA = 0xF000_0510, 0xF000_0512
+#: Heathrow inputs.
+IDE0_IRQ, IDE1_IRQ = 0x0D, 0x0E
+IDE0_DMA_IRQ, IDE1_DMA_IRQ = 0x02, 0x03
+CUDA_IRQ, ESCC_B_IRQ, ESCC_A_IRQ = 0x12, 0x10, 0x0F
+
+
+def g3beige(config: Config) -> Machine:
+    """Compose the machine and load its firmware."""
+    m = Machine(config, tb_hz=TB_HZ)
+    m.ram("ppc_heathrow.ram", config.ram_size, at=0)
+    rom = firmware.load_image(
+        firmware.find_firmware(config.bios, config.firmware_folders), ROM_BASE, ROM_SIZE
+    )
+    m.rom("ppc_heathrow.bios", ROM_SIZE, rom, at=ROM_BASE)
+
+    pic = Heathrow(m.clock, IrqLine(m.cpu, Irq.EXTERNAL))
+
+    def pin(n: int) -> IrqLine:
+        return IrqLine(pic, n)
+
+    grackle = m.add("pci", Grackle(m.clock, m.memory, [pin(n) for n in IRQ_PINS]))
+    grackle.map_registers(m.memory)
+    bus = m.add("pci/bus", grackle.bus)
+    m.add("pci/grackle", grackle.function, idstr="")
+    dbdma = m.add("macio/dbdma", Dbdma(m.clock, m.memory))
+    escc = m.add("macio/escc", Escc(m.clock, pin(ESCC_A_IRQ), pin(ESCC_B_IRQ)))
+    m.add("macio/heathrow", pic)
+    via = m.add("macio/via", Via(m.clock, pin(CUDA_IRQ)))
+    adb = AdbBus(m.clock)
+    cuda = m.add("macio/cuda", Cuda(m.clock, via, adb, rtc=boot.mac_seconds(config)))
+    cuda.power_off, cuda.system_reset = (lambda: m.power_off()), (lambda: m.system_reset())
+    m.add("macio/adb", adb)
+    nvram = m.add("macio/nvram", MacioNvram(m.clock, nvram_image(config.prom_env)))
+    ide0 = m.add("macio/ide0", MacIde(m.clock, pin(IDE0_IRQ), pin(IDE0_DMA_IRQ)), instance=0)
+    ide1 = m.add("macio/ide1", MacIde(m.clock, pin(IDE1_IRQ), pin(IDE1_DMA_IRQ)), instance=1)
+    ide0.attach_dma(dbdma, 0x16)
+    ide1.attach_dma(dbdma, 0x1A)
+
+    macio = m.add("macio", MacIoOldWorld(m.clock, bus, 0x10 << 3))
+    for offset, region in (
+        (0x00000, pic.region()),
+        (0x08000, dbdma.region()),
+        (0x12000, escc.legacy_region()),
+        (0x13000, escc.region()),
+        (0x16000, cuda.region()),
+        (0x20000, ide0.region()),
+        (0x21000, ide1.region()),
+        (0x60000, nvram.region()),
+    ):
+        macio.add(offset, region)
+
+    if config.vga != "none":
+        vram = m.ram("pci.0:01.0/vga.vram", 16 * MiB)
+        vga_rom = m.rom(
+            "pci.0:01.0/vga.rom",
+            64 * KiB,
+            firmware.optional_rom(firmware.VGA_ROM, 64 * KiB, config.firmware_folders),
+        )
+        vga = m.add("pci/vga", Vga(m.clock, bus, 1 << 3, vram=vram, rom=vga_rom))
+        m.display = vga
+    if config.nic:
+        nic_rom = m.rom(
+            "pci.0:02.0/ne2000.rom",
+            256 * KiB,
+            firmware.optional_rom(firmware.NE2K_ROM, 256 * KiB, config.firmware_folders),
+        )
+        m.add("pci/ne2000", Ne2000(m.clock, bus, 2 << 3, rom=nic_rom))
+    m.keyboard = m.add("macio/adb/keyboard", AdbKeyboard(m.clock, adb))
+    m.mouse = m.add("macio/adb/mouse", AdbMouse(m.clock, adb))
+
+    fw_cfg = m.add("fw_cfg", FwCfg(m.clock))
+    m.map(fw_cfg.control, at=CONTROL)
+    m.map(fw_cfg.data, at=DATA)
+    kernel = boot.load_kernel(m)
+    width, height, depth = config.resolution
+    for key, value in mac_entries(
+        ram_size=config.ram_size,
+        machine_id=MACHINE_ID,
+        tbfreq=TB_HZ,
+        clockfreq=CLOCK_HZ,
+        busfreq=BUS_HZ,
+        nographic=not config.graphic,
+        width=width,
+        height=height,
+        depth=depth,
+        kernel=kernel,
+        boot_device=config.boot or boot.default_device(config),
+        uuid=boot.uuid_bytes(config),
+    ).items():
+        fw_cfg.add(key, value)
+    driver = firmware.optional_file(firmware.VGA_DRIVER, config.firmware_folders)
+    for name, content in mac_files(driver).items():
+        fw_cfg.add_file(name, content)
+    m.serials += [escc.a, escc.b]
+    return m

@@ -1,0 +1,174 @@
+"""A machine: its clock, memory, CPU and chips, put together in one place.
+
+A composition calls `ram`, `rom`, `map`, `add` in order; the order of `add` is the order of the
+sections in a stream.  `check` refuses what is not whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from gossamer.base.errors import ConfigError
+from gossamer.base.units import MiB
+from gossamer.core.clock import Clock
+from gossamer.core.device import Device
+from gossamer.core.memory import AddressMap, Arena, RamBlock
+from gossamer.core.region import Region
+from gossamer.core.trace import Trace
+from gossamer.cpu.common import CpuCommon
+from gossamer.cpu.cpu import Cpu
+from gossamer.cpu.model import find as find_cpu
+from gossamer.engine.processor import Processor
+from gossamer.engine.tier0 import Tier0
+from gossamer.machines.config import Config
+from gossamer.machines.timer import Timer
+
+D = TypeVar("D", bound=Device)
+
+
+class SerialPort(Protocol):
+    """A serial port as consoles see it; `transmit` takes the bytes that the guest sends."""
+
+    transmit: Callable[[int], None]
+
+    def room(self) -> int:
+        """Bytes that can be received now."""
+
+    def receive(self, byte: int) -> None: ...
+
+
+class Keyboard(Protocol):
+    """A keyboard: keys by ADB code."""
+
+    def key(self, code: int, down: bool) -> None: ...
+
+
+class Mouse(Protocol):
+    """A mouse: movement in counts, buttons as bits (1 left, 2 middle, 4 right)."""
+
+    def move(self, dx: int, dy: int, buttons: int) -> None: ...
+
+
+class Display(Protocol):
+    """A screen: width, height and RGB rows."""
+
+    def render(self) -> tuple[int, int, bytes]: ...
+
+
+@dataclass(frozen=True)
+class Part:
+    """A chip in its place; `idstr` empty: no section of its own."""
+
+    path: str
+    device: Device
+    idstr: str
+    instance: int
+
+    @property
+    def title(self) -> str:
+        return f"{self.idstr}/{self.instance}" if self.instance else self.idstr
+
+
+class Machine:
+    """Everything of one emulated computer.  `video` is room for video memory and ROMs, bytes."""
+
+    def __init__(self, config: Config, *, tb_hz: int, other_memory: int = 32 * MiB) -> None:
+        self.config = config
+        self.name = config.machine
+        self.trace = Trace()
+        self.clock = Clock()
+        self.arena = Arena(config.ram_size + other_memory)
+        self.memory = AddressMap(self.arena, self.trace)
+        self.parts: list[Part] = []
+        self.serials: list[SerialPort] = []
+        self.keyboard: Keyboard | None = None
+        self.mouse: Mouse | None = None
+        self.display: Display | None = None
+        #: Called when the guest switches the power off, or asks for a system reset.
+        self.power_off: Callable[[], None] = lambda: None
+        self.system_reset: Callable[[], None] = lambda: None
+        self._alarms_named = 0
+        model = find_cpu(config.cpu)
+        self.engine = Tier0(self.memory, model.features)
+        self.timer = self.add("timer", Timer(self.clock), idstr="timer")
+        self.cpu = Cpu(self.clock, self.engine.block, model, tb_hz)
+        self.processor = Processor(self.cpu, self.engine, self.clock)
+        self.timer.processor = self.processor
+        self.add("cpu_common", CpuCommon(self.cpu), idstr="cpu_common")
+        self.add("cpu", self.cpu, idstr="cpu")
+
+    # --- composition --------------------------------------------------------------------------------
+
+    def add(self, path: str, device: D, *, idstr: str | None = None, instance: int = 0) -> D:
+        """Put a chip in its place; its section follows those already added."""
+        if any(p.path == path for p in self.parts):
+            raise ConfigError(f"{path}: there already")
+        name = device.idstr if idstr is None else idstr
+        if name and any((p.idstr, p.instance) == (name, instance) for p in self.parts):
+            raise ConfigError(f"{path}: section {name}/{instance} is taken")
+        device.path, device.trace = path, self.trace
+        device.idstr, device.instance = name, instance
+        for n, alarm in enumerate(self.clock.alarms[self._alarms_named :]):
+            alarm.key = (path, f"{n:02}")
+        self._alarms_named = len(self.clock.alarms)
+        self.parts.append(Part(path, device, name, instance))
+        return device
+
+    def ram(self, name: str, size: int, *, at: int | None = None) -> RamBlock:
+        """A block of RAM, mapped at real address `at` when given."""
+        block = self.arena.add(name, size)
+        if at is not None:
+            self.memory.map(block, at)
+        return block
+
+    def rom(self, name: str, size: int, content: bytes, *, at: int | None = None) -> RamBlock:
+        """A read-only block with its content."""
+        block = self.arena.add(name, size, read_only=True)
+        if len(content) > size:
+            raise ConfigError(f"{name}: content of {len(content)} bytes, room for {size}")
+        self.arena.view[block.offset : block.offset + len(content)] = content
+        if at is not None:
+            self.memory.map(block, at)
+        return block
+
+    def map(self, region: Region, *, at: int) -> None:
+        self.memory.map(region, at)
+
+    # --- use ----------------------------------------------------------------------------------------
+
+    @property
+    def sections(self) -> list[Part]:
+        """The parts that have a section of their own, in stream order."""
+        return [p for p in self.parts if p.idstr]
+
+    def part(self, path: str) -> Device:
+        """The chip at `path`; KeyError when there is none."""
+        for p in self.parts:
+            if p.path == path:
+                return p.device
+        raise KeyError(path)
+
+    def block(self, name: str) -> RamBlock:
+        """The RAM block called `name`; KeyError when there is none."""
+        for b in self.arena.blocks:
+            if b.name == name:
+                return b
+        raise KeyError(name)
+
+    def reset(self) -> None:
+        """System reset: every chip, then the CPU."""
+        for p in self.parts:
+            if p.device not in (self.cpu, self.timer):
+                p.device.reset()
+        self.cpu.reset()
+        self.engine.flush()
+
+    def resume(self) -> None:
+        """Second phase of a load: lines take the levels that state gives."""
+        for p in self.parts:
+            p.device.resume()
+        self.engine.flush()
+
+

@@ -1,0 +1,180 @@
+"""`gossamer stream`: show, diff, check, doctor, convert.
+
+Exit status 0: fine; 1: they differ, it would not load, there are findings; 2: bad input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from gossamer.base.errors import GossamerError
+from gossamer.migrate.pages import PageIndex
+from gossamer.tools import (
+    stream_channels,
+    stream_diff,
+    stream_doctor,
+    stream_layouts,
+    stream_ram_diff,
+)
+from gossamer.tools.stream_open import new_file, open_input, read_stream
+from gossamer.tools.stream_page import Page, plural
+from gossamer.tools.stream_patient import Patient
+from gossamer.tools.stream_ram_diff import Memory
+from gossamer.tools.stream_show import RamSum, as_json, show
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+FINE, DIFFERS, BAD = 0, 1, 2
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Register `stream` and its commands."""
+    parser = subparsers.add_parser("stream", help="show, compare, check and mend streams")
+    add_commands(parser)
+
+
+def add_commands(parser: argparse.ArgumentParser) -> None:
+    """The commands of `gossamer stream`."""
+    commands = parser.add_subparsers(dest="stream_command", required=True, metavar="COMMAND")
+    _show_parser(commands)
+    _diff_parser(commands)
+    _doctor_parser(commands)
+
+
+def _command(
+    commands: Subparsers, name: str, run: Callable[[argparse.Namespace], int], told: str
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=told, description=told)
+    parser.set_defaults(stream_run=run)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    return parser
+
+
+INPUT_HELP = "a file, - for standard input, IMAGE.qcow2@SNAPSHOT, or a save file of gossamer"
+
+
+def _show_parser(commands: Subparsers) -> None:
+    parser = _command(commands, "show", run_show, "Show what a stream holds.")
+    parser.add_argument("stream", metavar="STREAM", help=INPUT_HELP)
+    parser.add_argument("--section", metavar="NAME", help="only that section (a pattern: pci*)")
+    parser.add_argument("--ram", action="store_true", help="only the summary of RAM blocks")
+    parser.add_argument("--page-size", type=int, help="where the stream does not tell it")
+    parser.add_argument(
+        "--as", dest="form", choices=sorted(stream_channels.FORMS), help="what kind of capture it is"
+    )
+
+
+def run_show(args: argparse.Namespace) -> int:
+    with open_input(args.stream) as given:
+        form = args.form or stream_channels.recognise(given)
+        if form != "stream":
+            stream_channels.show(Page(), given, form, args)
+            return FINE
+        counted = RamSum()
+        stream = read_stream(
+            given, on_ram=counted, schema=stream_layouts.for_machine, page_size=args.page_size
+        )
+        counted.add_mapped(stream)
+        if args.json:
+            print_json(as_json(stream, counted, args.section))
+        else:
+            show(Page(), stream, counted, args.section, args.ram)
+    return FINE
+
+
+def _diff_parser(commands: Subparsers) -> None:
+    parser = _command(commands, "diff", run_diff, "Compare two streams; status 1 if they differ.")
+    parser.add_argument("a", metavar="A", help=INPUT_HELP)
+    parser.add_argument("b", metavar="B")
+    parser.add_argument("--section", metavar="NAME", help="only that section")
+    parser.add_argument("--ram", action="store_true", help="list the pages that differ")
+    parser.add_argument("--page-size", type=int, help="where the streams do not tell it")
+
+
+def run_diff(args: argparse.Namespace) -> int:
+    schema = stream_layouts.for_machine
+    with open_input(args.a) as one, open_input(args.b) as two:
+        pages = PageIndex(), PageIndex()
+        a, b = (
+            read_stream(
+                given, schema=schema, page_size=args.page_size, on_ram=lambda s, r, i=index: i(r)
+            )
+            for given, index in zip((one, two), pages, strict=True)
+        )
+        report = stream_diff.compare(a, b, args.section)
+        if args.section is None:
+            memory = Memory.of(a, pages[0]), Memory.of(b, pages[1])
+            report.ram = list(stream_ram_diff.compare(*memory))
+        if args.json:
+            print_json(stream_diff.as_json(report))
+        else:
+            stream_diff.print_report(Page(), a.name, b.name, report, args.ram)
+    return DIFFERS if report.differs else FINE
+
+
+def _doctor_parser(commands: Subparsers) -> None:
+    parser = _command(
+        commands, "doctor", run_doctor,
+        "Say what a Mac's stream has lost and what the guest will feel; status 1 with findings.",
+    )  # fmt: skip
+    parser.add_argument("stream", metavar="STREAM", help=INPUT_HELP)
+    parser.add_argument("--fix", metavar="OUT", help="write a stream with what can be mended")
+    parser.add_argument(
+        "--for", dest="receiver", choices=stream_doctor.RECEIVERS, default="qemu-7.2",
+        help="who will load it (default: %(default)s)",
+    )  # fmt: skip
+
+
+def run_doctor(args: argparse.Namespace) -> int:
+    with open_input(args.stream) as given:
+        counted = RamSum()
+        stream = read_stream(given, on_ram=counted, schema=stream_layouts.for_machine)
+        counted.add_mapped(stream)
+        patient = Patient.of(stream)
+        blocks = {name: of.data + of.packed > 0 for name, of in counted.blocks.items()}
+        found = stream_doctor.examine(patient, args.receiver, blocks)
+        if args.json:
+            print_json(stream_doctor.as_json(found))
+        else:
+            stream_doctor.print_findings(Page(), stream.name, args.receiver, found)
+        if args.fix:
+            applied = stream_doctor.mend(patient, found)
+            with new_file(args.fix, args.stream) as out:
+                patient.write(out)
+            if not args.json:
+                print(f"wrote {args.fix}: {plural(len(applied), 'mend')}")
+    return DIFFERS if any(f.grade > stream_doctor.Grade.NOTE for f in found) else FINE
+
+
+def print_json(tree: Any) -> None:  # noqa: ANN401 - JSON
+    json.dump(tree, sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command that `args` name; errors become one line and status 2."""
+    try:
+        status: int = args.stream_run(args)
+    except GossamerError as fault:
+        print(f"gossamer stream {args.stream_command}: {fault}", file=sys.stderr)
+        return BAD
+    except BrokenPipeError:
+        sys.stderr.close()
+        return FINE
+    return status
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`python -m gossamer.tools.stream_cli`."""
+    parser = argparse.ArgumentParser(prog="gossamer stream")
+    add_commands(parser)
+    return run(parser.parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,307 @@
+"""What a peer is allowed to do differently, and why.  docs/isa-deviations.md shows this table.
+
+An excuse masks named bits of one register, or a whole outcome, of one family of instructions under
+one condition.  Everything else of the vector is compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from gossamer.isa import fpscr
+from gossamer.tools.verify_isa_record import FLOATING, ILLEGAL, Record
+
+ALL: Final = (1 << 64) - 1
+OUTCOME: Final = {"outcome": ALL}  # nothing of the vector is compared
+MAGNITUDE: Final = (1 << 63) - 1
+LEAST_NORMAL: Final = 897 << 52  # 2**-126
+CR1_FX: Final = 0x0800_0000
+PEERS: Final = ("qemu", "unicorn")
+
+
+@dataclass(frozen=True)
+class Excuse:
+    """`bits` says what is masked: by register of the record, or RT or FRT of the word."""
+
+    family: tuple[str, ...]
+    bits: dict[str, int]
+    condition: str
+    rule: str
+    source: str
+    holds: Callable[[Record, Record, Record], bool]  # before, ours, theirs
+    peers: tuple[str, ...] = PEERS
+
+
+def field_of(word: int, first: int, last: int) -> int:
+    return word >> (31 - last) & (1 << last - first + 1) - 1
+
+
+def _ra(r: Record) -> int:
+    return r.gpr[field_of(r.word, 11, 15)]
+
+
+def _rb(r: Record) -> int:
+    return r.gpr[field_of(r.word, 16, 20)]
+
+
+def no_quotient(before: Record, *_: Record) -> bool:
+    minimum = before.word >> 1 & 0x1FF == 491 and _ra(before) == 1 << 31
+    return _rb(before) == 0 or minimum and _rb(before) == 0xFFFF_FFFF
+
+
+def always(*_: Record) -> bool:
+    return True
+
+
+def loads_its_base(before: Record, ours: Record, theirs: Record) -> bool:
+    """RA = RT in a load with update."""
+    w = before.word
+    return field_of(w, 6, 10) == field_of(w, 11, 15) and theirs.signal == ILLEGAL != ours.signal
+
+
+def string_over_base(before: Record, ours: Record, theirs: Record) -> bool:
+    """RA or RB among the registers of a string load."""
+    w = before.word
+    immediate = w >> 1 & 0x3FF == 597
+    count = (field_of(w, 16, 20) or 32) if immediate else before.xer & 0x7F
+    first, ra, rb = (field_of(w, n, n + 4) for n in (6, 11, 16))
+    loaded = {(first + k) % 32 for k in range((count + 3) // 4)}
+    bases = {ra} if immediate else {ra, rb}
+    return bool(loaded & bases) and theirs.signal == ILLEGAL != ours.signal
+
+
+def below_single(before: Record, *_: Record) -> bool:
+    exponent = before.fpr[field_of(before.word, 6, 10)] >> 52 & 0x7FF
+    return exponent < 874
+
+
+def directed(before: Record, *_: Record) -> bool:
+    return before.fpscr & 3 >= 2
+
+
+def non_ieee(before: Record, *_: Record) -> bool:
+    return bool(before.fpscr & fpscr.NI)
+
+
+def invalid(_: Record, ours: Record, theirs: Record) -> bool:
+    return bool(ours.fpscr & fpscr.VX and theirs.fpscr & fpscr.VX)
+
+
+def estimates(before: Record, ours: Record, theirs: Record) -> bool:
+    """Both results are within 1/256 of each other: the exponents and leading bits nearly equal."""
+    n = field_of(before.word, 6, 10)
+    a, b = ours.fpr[n], theirs.fpr[n]
+    overflow = ours.fpscr & theirs.fpscr & fpscr.OX
+    tiny = max(a & MAGNITUDE, b & MAGNITUDE) < LEAST_NORMAL
+    return abs(a - b) < 1 << 45 or bool(overflow) or tiny
+
+
+def divides_by_zero(before: Record, *_: Record) -> bool:
+    return before.fpr[field_of(before.word, 16, 20)] & MAGNITUDE == 0
+
+
+def out_of_reach(before: Record, ours: Record, theirs: Record) -> bool:
+    """A trapping frsp of an operand that the exponent adjustment does not bring into range."""
+    exponent = (before.fpr[field_of(before.word, 16, 20)] >> 52 & 0x7FF) - 1023
+    return ours.signal == theirs.signal == FLOATING and not -318 < exponent < 320
+
+
+def both_trap(_: Record, ours: Record, theirs: Record) -> bool:
+    return ours.signal == theirs.signal == FLOATING
+
+
+def denormal_single(_: Record, ours: Record, __: Record) -> bool:
+    return bool(ours.fpscr & fpscr.FPRF & 0x1_0000)
+
+
+def inexact_trap(before: Record, ours: Record, theirs: Record) -> bool:
+    """The peer's inexact quotient traps where the estimate has no such exception."""
+    return bool(before.fpscr & fpscr.XE) and theirs.signal == FLOATING != ours.signal
+
+
+DIVIDES: Final = ("divw", "divwu")
+LOADS_WITH_UPDATE: Final = ("lbzu", "lbzux", "lhzu", "lhzux", "lhau", "lhaux", "lwzu", "lwzux")
+FUSED: Final = ("fmadd", "fmadds", "fmsub", "fmsubs")
+NEGATED: Final = ("fnmadd", "fnmadds", "fnmsub", "fnmsubs")
+SUMS: Final = ("fadd", "fadds", "fsub", "fsubs", "fmul", "fmuls", "fdiv", "fdivs", "frsp")
+SINGLES: Final = ("frsp", *(n for n in (*SUMS, *FUSED, *NEGATED) if n.endswith("s")))
+ROUNDING: Final = (*SUMS, *FUSED, *NEGATED, "fctiw", "fctiwz")
+STATUS: Final = fpscr.FX | fpscr.XX | fpscr.FI | fpscr.FR | fpscr.FPRF
+
+EXCUSES: Final = (
+    Excuse(
+        DIVIDES,
+        {"RT": ALL, "cr": 0xE000_0000},
+        "no quotient (division by zero, or 0x80000000 / -1): RT, and LT, GT, EQ of CR0",
+        "RT is 0, or -1 for divw of a negative RA, as 750-family parts give",
+        "undefined: PEM chapter 8, divw, divwu",
+        no_quotient,
+    ),
+    Excuse(
+        LOADS_WITH_UPDATE,
+        OUTCOME,
+        "invalid form RA = RT",
+        "the access is done and RA gets the effective address; the peer traps",
+        "invalid form: PEM chapter 8; MPC750UM 2.3.4.3.3",
+        loads_its_base,
+    ),
+    Excuse(
+        ("lswi", "lswx"),
+        OUTCOME,
+        "invalid form: RA or RB among the registers loaded",
+        "the access is done from the address that RA and RB gave before; the peer traps",
+        "invalid form: PEM chapter 8; MPC750UM 2.3.4.3.7",
+        string_over_base,
+    ),
+    Excuse(
+        ("mtspr_xer",),
+        {"xer": 0x1FFF_0080},
+        "XER bits 3 to 15 and 24",
+        "reserved bits of XER read as zero; the peer keeps them",
+        "MPC750UM 2.1.1, XER",
+        always,
+    ),
+    Excuse(
+        ("eciwx", "ecowx"),
+        OUTCOME,
+        "any",
+        "eciwx is XO 310 and loads, ecowx is XO 438 and stores; the peer has them exchanged",
+        "PEM chapter 8, eciwx, ecowx",
+        always,
+    ),
+    Excuse(
+        ("stfs", "stfsu", "stfsx", "stfsux"),
+        {"memory": ALL},
+        "the double is not zero and below 2**-149",
+        "the bits as for a normal number, as 750-family parts store; the peer stores zero",
+        "undefined: Book I 4.6.3",
+        below_single,
+    ),
+    Excuse(
+        ("mffs", "fctiw", "fctiwz"),
+        {"FRT": 0xFFFF_FFFF << 32},
+        "bits 0 to 31 of FRT",
+        "0xFFF80000 (0xFFF80001 for a converted -0), as 750-family parts give",
+        "undefined: Book I 4.6.8, mffs, and 4.6.6, fctiw",
+        always,
+    ),
+    Excuse(
+        ("mtfsb1",),
+        {"fpscr": fpscr.FX, "cr": CR1_FX},
+        "FPSCR[FX] and its copy in CR1",
+        "FX is set when the bit set is an exception bit that was zero",
+        "PEM 2.1.4, FX: every instruction but mtfsfi and mtfsf sets it implicitly",
+        always,
+    ),
+    Excuse(
+        ("mtfsb1",),
+        {"fpscr": fpscr.NI},
+        "FPSCR[NI]",
+        "the bit can be set; the peer refuses",
+        "MPC750UM 2.1.1, NI",
+        always,
+    ),
+    Excuse(
+        (*ROUNDING, "fres", "frsqrte"),
+        {"cr": 0x0F00_0000},
+        "CR1 of a recording form that takes an enabled exception",
+        "CR1 is written with FPSCR; the peer leaves it",
+        "PEM 3.3.6.1: only FRT and FPRF are kept",
+        both_trap,
+    ),
+    Excuse(
+        SINGLES,
+        {"fpscr": 0x0001_0000},
+        "FPSCR[C] when the result is a denormal single",
+        "FPRF gives the class of the result in its own format; the peer takes the double's",
+        "PEM 2.1.4, FPRF",
+        denormal_single,
+    ),
+    Excuse(
+        ("fres", "frsqrte"),
+        OUTCOME,
+        "XE is set and the peer traps",
+        "an estimate is never inexact",
+        "PEM chapter 8, fres, frsqrte: XX not altered",
+        inexact_trap,
+    ),
+    Excuse(
+        ("fres",),
+        {"FRT": ALL, "fpscr": fpscr.FPRF},
+        "the operand is zero",
+        "the result is infinity; the peer's is 0.5 when rounding towards -infinity",
+        "PEM chapter 8, fres",
+        divides_by_zero,
+    ),
+    Excuse(
+        ("frsp",),
+        {"FRT": ALL},
+        "enabled overflow or underflow of an operand beyond 2**320 or 2**-318",
+        "the exponent is adjusted by 192; the peer wraps it in a single's eight bits",
+        "PEM 3.3.6.2",
+        out_of_reach,
+    ),
+    Excuse(
+        ("fcmpo", "fcmpu"),
+        {"fpscr": 0x0001_0000},
+        "FPSCR[C] when an operand is a signaling NaN, or for fcmpo any NaN",
+        "compares write FPCC only; the peer sets C",
+        "PEM chapter 8, fcmpo, fcmpu",
+        invalid,
+    ),
+    Excuse(
+        ("fctiw", "fctiwz"),
+        {"fpscr": fpscr.FPRF},
+        "FPSCR[FPRF]",
+        "left as it was; the peer sets it for an invalid conversion",
+        "undefined: PEM chapter 8, fctiw",
+        invalid,
+    ),
+    Excuse(
+        ROUNDING,
+        {"fpscr": fpscr.FR},
+        "FPSCR[FR]",
+        "FR says whether rounding increased the fraction; the peer never sets it",
+        "PEM 2.1.4, FR",
+        always,
+    ),
+    Excuse(
+        NEGATED,
+        {"FRT": ALL, "fpscr": STATUS | fpscr.OX | fpscr.UX, "cr": 0x0F00_0000},
+        "rounding towards +infinity or -infinity",
+        "the sum is rounded, then negated; the peer rounds the negated sum",
+        "PEM chapter 8, fnmadd, fnmsub",
+        directed,
+    ),
+    Excuse(
+        (*ROUNDING, "fres", "frsqrte"),
+        {"FRT": ALL, "fpscr": STATUS | fpscr.OX | fpscr.UX, "cr": 0x0F00_0000},
+        "FPSCR[NI] is set: result and status",
+        "denormal results are zero; the peer has no such mode",
+        "MPC750UM 2.1.1, NI: implementation-dependent",
+        non_ieee,
+    ),
+    Excuse(
+        ("fres", "frsqrte"),
+        {"FRT": ALL, "fpscr": STATUS, "cr": CR1_FX},
+        "the two results are within 1/256, or both overflow or underflow",
+        "the estimate is the 750's, and never inexact; the peer computes the exact quotient",
+        "PEM chapter 8, fres, frsqrte: FR, FI undefined",
+        estimates,
+    ),
+)
+
+
+def masks(name: str, peer: str, before: Record, ours: Record, theirs: Record) -> dict[str, int]:
+    """What is not compared in this vector, by the record's names."""
+    number = field_of(before.word, 6, 10)
+    operand = {"RT": f"gpr{number}", "FRT": f"fpr{number}"}
+    found: dict[str, int] = {}
+    for e in EXCUSES:
+        if peer in e.peers and name in e.family and e.holds(before, ours, theirs):
+            for target, bits in e.bits.items():
+                where = operand.get(target, target)
+                found[where] = found.get(where, 0) | bits
+    return found
