@@ -69,7 +69,9 @@ def guarded(action: Callable[[], int]) -> int:
     """Do `action`; what goes wrong on purpose becomes one line and an exit status."""
     try:
         check_platform()
-        return action()
+        status = action()
+        sys.stdout.flush()
+        return status
     except GossamerError as fault:
         line = " ".join(str(fault).split())
         print(f"gossamer: {line}", file=sys.stderr)
@@ -77,8 +79,10 @@ def guarded(action: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Who read our output has gone; nothing is left to say, at exit neither.
-        sys.stdout = None
+        # Who read our output has gone; what is still buffered must not fail again at exit.
+        import os
+
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
@@ -136,12 +140,11 @@ def run(words: list[str]) -> int:
 
 def start(config: Config) -> int:
     """Build the machine and run it until it ends."""
-    loop = part("gossamer.control.loop", "the machine itself")
     from gossamer.front.console import Console
+    from gossamer.front.session import run_machine
 
     with written_pid(config), Console(config) as console:
-        status: int = loop.run_console(config, console)
-    return status
+        return run_machine(config, console)
 
 
 def written_pid(config: Config) -> Any:  # noqa: ANN401 - a context
@@ -176,14 +179,12 @@ def demo(words: list[str]) -> int:
         what = "openbios" if firmware.find([firmware.OPENBIOS]) else "builtin"
         if what == "builtin":
             print(f"gossamer: no {firmware.OPENBIOS} here; {firmware.HOW_TO_GET}", file=sys.stderr)
-    if what == "builtin":
-        status: int = part("gossamer.control.demo", "the built-in program").run_builtin(words)
-        return status
     if what == "linux" and "-kernel" not in words:
         raise ConfigError("demo linux: give a kernel with -kernel FILE")
+    machine = "bare" if what == "builtin" else "g3beige"
     boot = ["-prom-env", "auto-boot?=false"] if what == "openbios" else []
     print("C-a x ends the emulator, C-a c is its monitor, C-a h is help.", file=sys.stderr)
-    return start(options.parse(["-M", "g3beige", "-nographic", *boot, *words]))
+    return start(options.parse(["-M", machine, "-nographic", *boot, *words]))
 
 
 def unknown_demo(what: str) -> GossamerError:
@@ -195,28 +196,28 @@ def unknown_demo(what: str) -> GossamerError:
 # --- tools --------------------------------------------------------------------------------------
 
 
-def part(module: str, what: str) -> Any:  # noqa: ANN401 - a module
+def part(load: Callable[[], Any], what: str) -> Any:  # noqa: ANN401 - a module
     """A module of gossamer; ConfigError when this build does not have it."""
     try:
-        return import_module(module)
+        return load()
     except ModuleNotFoundError as fault:
-        if fault.name is None or not module.startswith(fault.name):
+        if fault.name is None or not fault.name.startswith("gossamer."):
             raise
         raise ConfigError(f"{what}: not in this build ({fault.name} is missing)") from None
 
 
-def tool(group: str, name: str, module: str, words: list[str]) -> int:
+def tool(group: str, name: str, load: Callable[[], Any], words: list[str]) -> int:
     """Run a tool: its module has add_parser(subparsers), for `name`, and run(arguments)."""
     import argparse
 
-    loaded = part(module, f"{group} {name}")
+    loaded = part(load, f"{group} {name}")
     parser = argparse.ArgumentParser(prog=group)
     loaded.add_parser(parser.add_subparsers(required=True, metavar="COMMAND"))
     status: int = loaded.run(parser.parse_args([name, *words]))
     return status
 
 
-def several(command: str, modules: dict[str, str]) -> Callable[[list[str]], int]:
+def several(command: str, modules: dict[str, Callable[[], Any]]) -> Callable[[list[str]], int]:
     """A command with sub-commands, each a tool."""
 
     def choose(words: list[str]) -> int:
@@ -237,21 +238,23 @@ COMMANDS: Final = {
     "demo": Command("boot one in this terminal, without options", demo),
     "stream": Command(
         "look into, compare and convert saved machines",
-        lambda words: tool("gossamer", "stream", "gossamer.tools.stream_cli", words),
+        lambda words: tool(
+            "gossamer", "stream", lambda: import_module("gossamer.tools.stream_cli"), words
+        ),
     ),
     "verify": Command(
         "check instructions against QEMU, and cuts against no cuts",
         several(
             "verify",
             {
-                "isa": "gossamer.tools.verify_isa",
-                "cuts": "gossamer.tools.verify_cuts",
-                "hops": "gossamer.tools.verify_hops",
+                "isa": lambda: import_module("gossamer.tools.verify_isa"),
+                "cuts": lambda: import_module("gossamer.tools.verify_cuts"),
+                "hops": lambda: import_module("gossamer.tools.verify_hops"),
             },
         ),
     ),
     "bench": Command(
         "measure speed",
-        several("bench", {"engine": "gossamer.tools.bench_engine"}),
+        several("bench", {"engine": lambda: import_module("gossamer.tools.bench_engine")}),
     ),
 }

@@ -109,7 +109,7 @@ def test_image_when_killed_at_any_write_then_old_snapshot_is_whole(
     generator = random.Random(7)
     header_writes = [n for n, (offset, _) in enumerate(recorder.log) if offset == 0]
     points = {n + k for n in header_writes for k in (0, 1)} | {1, steps - 1, steps}
-    points |= {generator.randrange(steps + 1) for _ in range(12)}
+    points |= {generator.randrange(steps + 1) for _ in range(7)}
     victim = tmp_path / "victim.qcow2"
     for lost in (None, generator):
         for point in sorted(points):

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from gossamer.base.errors import ConfigError, HostError
-from gossamer.front.vm_protocol import Screen, SnapshotInfo
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What `SnapshotInfo` asks for."""
+
+    id: str
+    tag: str
+    size: int
+    date_ns: int
+    vm_clock_ns: int
+    icount: int | None = None
 
 
 class FakeVm:
@@ -19,7 +31,7 @@ class FakeVm:
         self.instructions = 1234
         self.clock_ns = 3_723_004_000_000
         self.done: list[object] = []
-        self.saved: list[SnapshotInfo] = []
+        self.saved: list[Snapshot] = []
         self.memory = bytes(range(256)) * 16
         self.idle_until_ns: int | None = None
         self.room = 3
@@ -46,12 +58,12 @@ class FakeVm:
             raise HostError(f"{path}: cannot be created: No such file or directory")
         self.done.append(("save", path))
 
-    def load(self, path: Path) -> None:
+    def restore(self, path: Path) -> None:
         self.done.append(("load", path))
 
     def savevm(self, name: str) -> None:
         n = str(len(self.saved) + 1)
-        self.saved.append(SnapshotInfo(n, name, 3 << 20, 10**18, self.clock_ns, 77))
+        self.saved.append(Snapshot(n, name, 3 << 20, 10**18, self.clock_ns, 77))
 
     def loadvm(self, name: str) -> None:
         if name not in [s.tag for s in self.saved]:
@@ -62,7 +74,7 @@ class FakeVm:
         self.loadvm(name)
         self.saved = [s for s in self.saved if s.tag != name]
 
-    def snapshots(self) -> Sequence[SnapshotInfo]:
+    def snapshots(self) -> Sequence[Snapshot]:
         return self.saved
 
     def registers_text(self) -> str:
@@ -82,7 +94,7 @@ class FakeVm:
 
     def register(self, name: str) -> int:
         if name != "pc":
-            raise ConfigError(f"no register {name!r}")
+            raise KeyError(name)
         return 0x10
 
     def read_virtual(self, ea: int, length: int) -> bytes:
@@ -96,8 +108,8 @@ class FakeVm:
     def instruction_text(self, word: int, ea: int) -> str:
         return f".long {word:#x} @{ea:#x}"
 
-    def screen(self) -> Screen:
-        return Screen(2, 1, b"\xff\0\0\0\0\xff")
+    def screen(self) -> tuple[int, int, bytes]:
+        return 2, 1, b"\xff\0\0\0\0\xff"
 
     def send_key(self, names: Sequence[str], hold_ms: int) -> None:
         self.done.append(("keys", *names, hold_ms))
@@ -107,15 +119,6 @@ class FakeVm:
 
     def mouse_buttons(self, mask: int) -> None:
         self.done.append(("buttons", mask))
-
-    def migrate(self, uri: str, *, background: bool) -> None:
-        self.done.append(("migrate", uri, background))
-
-    def migrate_cancel(self) -> None:
-        self.done.append("cancel")
-
-    def migration_text(self) -> str:
-        return "no migration\n"
 
     def run_slice(self, max_host_ns: int) -> None:
         self.on_slice(max_host_ns)
@@ -127,3 +130,16 @@ class FakeVm:
         assert self.room > 0
         self.room -= 1
         self.received.append((channel, byte))
+
+
+class MigratingVm(FakeVm):
+    """One that can also be sent."""
+
+    def migrate(self, uri: str, *, background: bool) -> None:
+        self.done.append(("migrate", uri, background))
+
+    def migrate_cancel(self) -> None:
+        self.done.append("cancel")
+
+    def migration_text(self) -> str:
+        return "no migration\n"

@@ -495,7 +495,8 @@ def test_second_interrupt_ends_a_slice_that_hangs(terminal: tuple[int, int]) -> 
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_idle_guest_sleeps_and_wakes_for_input() -> None:
+def test_idle_guest_sleeps_and_wakes_for_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gossamer.front.console.LONGEST_WAIT_S", 60)
     slices: list[float] = []
     ours, theirs = socket.socketpair()
     vm = FakeVm()

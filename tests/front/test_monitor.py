@@ -10,8 +10,8 @@ import pytest
 
 from gossamer.front.chardev import Chardev
 from gossamer.front.monitor import Monitor
-from gossamer.front.vm_protocol import RunnableVm, SnapshotInfo
-from tests.front.fakes import FakeVm
+from gossamer.front.vm_protocol import RunnableVm
+from tests.front.fakes import FakeVm, MigratingVm, Snapshot
 
 
 class Screen(Chardev):
@@ -32,7 +32,7 @@ class Screen(Chardev):
 
 class Bench:
     def __init__(self, *, terminal: bool = False) -> None:
-        self.vm = FakeVm()
+        self.vm: FakeVm = MigratingVm()
         self.protocol: RunnableVm = self.vm
         self.screen = Screen(terminal=terminal)
         self.monitor = Monitor(self.vm, self.screen)
@@ -105,7 +105,7 @@ def test_snapshots_are_made_listed_loaded_and_removed(bench: Bench) -> None:
     assert bench("loadvm vm1") == ""
     assert bench("delvm vm1") == ""
     assert [s.tag for s in bench.vm.saved] == ["before lunch", "vm2"]
-    bench.vm.saved = [SnapshotInfo("1", "old", 2048, 0, 0)]
+    bench.vm.saved = [Snapshot("1", "old", 2048, 0, 0)]
     assert "2.0 KiB" in bench("info snapshots")
 
 
@@ -168,7 +168,7 @@ WRONG = {
     "x /99999g 0": "error: /99999g shows 799992 bytes; 1 to 65536 can be shown\n",
     "x 0x": "error: not an address: '0x'\n",
     "x 1 2": "error: not an address: '1 2'\n",
-    "x $nip": "error: no register 'nip'\n",
+    "x $nip": "error: no register $nip\n",
     "x 0xfffffff0": "error: nothing is mapped at 0xfffffff0\n",
     "sendkey ctrl--x": "error: expected up to 16 key names with - between them, got 'ctrl--x'\n",
     "sendkey a 0": "error: the time must be 1 to 60000, got 0\n",
@@ -186,6 +186,12 @@ WRONG = {
 def test_wrong_command_is_answered(bench: Bench, line: str) -> None:
     assert bench(line) == WRONG[line]
     assert bench.vm.done == []
+
+
+def test_machine_that_cannot_migrate_says_so() -> None:
+    monitor = Monitor(FakeVm(), Screen(terminal=False))
+    for line in ("migrate tcp:a:1", "migrate_cancel", "info migrate"):
+        assert monitor.execute(line) == "error: migration is not served here\n"
 
 
 def test_help_names_every_command(bench: Bench) -> None:

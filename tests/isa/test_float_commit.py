@@ -16,7 +16,23 @@ from tests.isa.float_cpu import (
     execute_float,
     trace,
 )
-from tests.isa.float_reference import FEX, FX, OE, OX, UE, VE, VX, VXSNAN, XE, XX, ZE, ZX
+from tests.isa.float_reference import (
+    FEX,
+    FI,
+    FX,
+    NI,
+    OE,
+    OX,
+    UE,
+    UX,
+    VE,
+    VX,
+    VXSNAN,
+    XE,
+    XX,
+    ZE,
+    ZX,
+)
 
 ONE, TWO, THREE = 0x3FF << 52, 0x400 << 52, 0x4008 << 48
 INF, TINY, HUGE = 0x7FF << 52, 1 << 52, 0x7FE << 52
@@ -90,6 +106,17 @@ def test_single_sum_just_beside_a_tie_rounds_once() -> None:
         cpu = execute_float("fmadds", ONE, 0x3FF0_0000_1000_0000, low, 0)
         assert cpu.regs["fpr"][FRT] == ONE | last << 29
         assert cpu.regs["fpscr"][0] & 0x0006_0000 == (0x0006_0000 if last else 0x0002_0000)
+
+
+def test_exact_denormal_sum_is_classed_flushed_or_trapped() -> None:
+    """A tiny sum is exact, but the host's result alone is not the answer."""
+    for fpscr, frt, after in (
+        (0, 3, 0x14 << 12),
+        (NI, 0, FX | XX | UX | FI | 2 << 12 | NI),
+        (UE, (1536 - 1073 + 1023) << 52 | 1 << 51, FX | FEX | UX | 4 << 12 | UE),
+    ):
+        cpu = execute_float("fadd", 1, 0, 2, fpscr, fe=0)
+        assert (cpu.regs["fpr"][FRT], cpu.regs["fpscr"][0]) == (frt, after)
 
 
 def test_compare_with_enabled_invalid_still_sets_the_codes_and_traps() -> None:

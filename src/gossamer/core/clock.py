@@ -67,6 +67,7 @@ class Clock:
     def alarm(self, fire: Callable[[], None]) -> Alarm:
         """A new alarm, not armed."""
         made = Alarm(self, fire)
+        made.key = ("", f"{len(self.alarms):06}")  # unique until the composition names it
         self.alarms.append(made)
         return made
 

@@ -42,6 +42,9 @@ class Region:
         step = max((w for w in self.widths if w < size), default=0)
         if not step:
             step = min(self.widths)
+            if offset % step + size > step:
+                parts = (self.load(offset + n, 1) for n in range(size))
+                return int.from_bytes(bytes(parts), "big")
             value = self.load(offset & -step, step)
             return value >> 8 * (step - size - offset % step) & ((1 << 8 * size) - 1)
         value = 0
@@ -57,6 +60,10 @@ class Region:
         step = max((w for w in self.widths if w < size), default=0)
         if not step:
             step = min(self.widths)
+            if offset % step + size > step:
+                for n, byte in enumerate(value.to_bytes(size, "big")):
+                    self.store(offset + n, byte, 1)
+                return
             shift = 8 * (step - size - offset % step)
             self.store(offset & -step, value << shift, step)
             return

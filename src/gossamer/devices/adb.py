@@ -48,6 +48,7 @@ class AdbDevice(Device):
 
     def __init__(self, clock: Clock, bus: AdbBus, address: int, handler: int) -> None:
         super().__init__(clock)
+        self.idstr = self.vmsd
         self.default_address, self.default_handler = address, handler
         bus.devices.append(self)
         self.reset()
@@ -129,6 +130,7 @@ class AdbBus(Device):
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
+        self.idstr = "adb_bus"
         self.devices, self.poll = [], _no_master
         self.reset()
 

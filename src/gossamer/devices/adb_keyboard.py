@@ -7,13 +7,13 @@ Apple Guide to the Macintosh Family Hardware, chapter 8; docs page adb.md.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from gossamer.core.clock import Clock
 from gossamer.devices.adb import AdbBus, AdbDevice, parent_struct
 from gossamer.state.codec import I32
 from gossamer.state.declare import bitmap, buffer, i32, u8
-from gossamer.state.layout import View, subsection
+from gossamer.state.layout import Layout, View, subsection
 
 QUEUE: Final = 128
 ADDRESS: Final = 2
@@ -27,7 +27,8 @@ MODIFIERS: Final = {
     0x33: 0x40, 0x39: 0x20, 0x7F: 0x10, 0x36: 0x08, 0x7D: 0x08,
     0x38: 0x04, 0x7B: 0x04, 0x3A: 0x02, 0x7C: 0x02, 0x37: 0x01,
 }  # fmt: skip
-"""Register 2, high byte, low while held: delete, caps lock, reset, control, shift, option, command."""
+"""Register 2, high byte, low while held: delete, caps lock, reset, control, shift,
+option, command."""
 NUM_LOCK, SCROLL_LOCK = 0x47, 0x6B
 
 
@@ -58,7 +59,7 @@ class AdbKeyboard(AdbDevice):
     #: Lights that are off: bit 0 num lock, 1 caps lock, 2 scroll lock.
     lights: int = u8(0x07, within=extra)
 
-    layouts = {
+    layouts: ClassVar[dict[str, Layout]] = {
         "": [
             parent_struct(),
             "data",

@@ -1,21 +1,24 @@
 """ADB mouse: relative movement and buttons in register 0.
 
 Handler 1 is the classic mouse at 100 counts an inch, 2 the same at 200, 4 the extended protocol
-with more buttons and wider movement, which tells about itself in register 1.  Source: Apple Guide
+with a third button, which tells about itself in register 1.  Source: Apple Guide
 to the Macintosh Family Hardware, chapter 8; Linux drivers/macintosh/adbhid.c; docs page adb.md.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import ClassVar, Final
 
 from gossamer.core.clock import Clock
 from gossamer.devices.adb import AdbBus, AdbDevice, parent_struct
 from gossamer.state.declare import i32
+from gossamer.state.layout import Layout
 
 ADDRESS: Final = 3
 LEFT, RIGHT, MIDDLE = 1, 2, 4
-"""Bits of `buttons`."""
+"""Bits of `buttons_state`, as they travel."""
+FRONT_BUTTONS: Final = {1: LEFT, 2: MIDDLE, 4: RIGHT}
+"""Bits of `buttons` at the input, as monitors number them."""
 IDENTITY: Final = b"appl" + (200).to_bytes(2, "big") + bytes([1, 3])
 """Register 1 with handler 4: maker, counts an inch, class (mouse), buttons."""
 LIMIT: Final = (1 << 31) - 1
@@ -38,7 +41,7 @@ class AdbMouse(AdbDevice):
     dy: int = i32()
     dz: int = i32()
 
-    layouts = {
+    layouts: ClassVar[dict[str, Layout]] = {
         "": [parent_struct(), *("buttons_state", "last_buttons_state", "dx", "dy", "dz")],
     }
 
@@ -51,10 +54,10 @@ class AdbMouse(AdbDevice):
     # --- input --------------------------------------------------------------------------------
 
     def move(self, dx: int, dy: int, buttons: int) -> None:
-        """Moved by counts (right and down positive), with `buttons` down."""
+        """Moved by counts (right and down positive); buttons down: 1 left, 2 middle, 4 right."""
         self.dx = _clip(self.dx + dx, -LIMIT, LIMIT)
         self.dy = _clip(self.dy + dy, -LIMIT, LIMIT)
-        self.buttons_state = buttons & (LEFT | RIGHT | MIDDLE)
+        self.buttons_state = sum(held for bit, held in FRONT_BUTTONS.items() if buttons & bit)
 
     # --- bus ----------------------------------------------------------------------------------
 
@@ -74,12 +77,13 @@ class AdbMouse(AdbDevice):
         return super().talk(register)
 
     def _movement(self) -> bytes:
-        """What moved since the last poll, as far as it fits; the rest is for the next one."""
+        """What moved since the last poll, as far as it fits; the rest is for the next one.
+
+        The extended form has room for 10 bits, but Linux reads only 7 of them: no more are used.
+        """
         if not self.has_data:
             return b""
-        bits = 10 if self.handler == 4 else 7
-        high = (1 << bits - 1) - 1
-        dx, dy = _clip(self.dx, -high - 1, high), _clip(self.dy, -high - 1, high)
+        dx, dy = _clip(self.dx, -64, 63), _clip(self.dy, -64, 63)
         self.dx, self.dy = self.dx - dx, self.dy - dy
         self.last_buttons_state = held = self.buttons_state
         first = (0 if held & LEFT else 0x80) | dy & 0x7F

@@ -10,7 +10,7 @@ include/uapi/linux/cuda.h; docs page cuda.md.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from gossamer.base.units import NS_PER_S
 from gossamer.core.clock import Alarm, Clock
@@ -20,7 +20,7 @@ from gossamer.devices.adb import AdbBus, data_ns
 from gossamer.devices.via import SR, SR_OUT, Via
 from gossamer.state.codec import I32
 from gossamer.state.declare import alarm, boolean, buffer, i32, u8, u32, wiring
-from gossamer.state.layout import Nested, View, subsection
+from gossamer.state.layout import Layout, Nested, View, subsection
 
 TREQ, TACK, TIP = 0x08, 0x10, 0x20
 """Bits of port B, active low."""
@@ -87,7 +87,7 @@ class Cuda(Device):
     power_off: Callable[[], None] = wiring()
     system_reset: Callable[[], None] = wiring()
 
-    layouts = {
+    layouts: ClassVar[dict[str, Layout]] = {
         "": [
             Nested("mos6522_cuda.parent_obj", lambda cuda: cuda.via),
             "last_b",
@@ -124,6 +124,7 @@ class Cuda(Device):
         system_reset: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(clock)
+        self.idstr = "cuda"
         self.via, self.adb = via, adb
         self.power_off, self.system_reset = power_off, system_reset
         via.owner, adb.poll = self, self._poll
@@ -326,7 +327,7 @@ class Cuda(Device):
 Command = Callable[[Cuda, bytes], bytes | int]
 
 
-def _warm_start(cuda: Cuda, data: bytes) -> bytes:
+def _warm_start(cuda: Cuda, _data: bytes) -> bytes:
     cuda.adb.set_autopoll(False)
     return b""
 
@@ -349,7 +350,7 @@ def _write_memory(cuda: Cuda, data: bytes) -> bytes | int:
     return b""
 
 
-def _read_time(cuda: Cuda, data: bytes) -> bytes:
+def _read_time(cuda: Cuda, _data: bytes) -> bytes:
     return cuda.seconds.to_bytes(4, "big")
 
 
@@ -374,7 +375,7 @@ def _write_pram(cuda: Cuda, data: bytes) -> bytes | int:
     return b""
 
 
-def _power_down(cuda: Cuda, data: bytes) -> bytes:
+def _power_down(cuda: Cuda, _data: bytes) -> bytes:
     cuda.power_off()
     return b""
 
@@ -384,12 +385,12 @@ def _wake_time(cuda: Cuda, data: bytes) -> bytes:
     return b""
 
 
-def _accept(cuda: Cuda, data: bytes) -> bytes:
+def _accept(_cuda: Cuda, _data: bytes) -> bytes:
     """Commands to parts that these machines do not have: the sound chip's filter, IPL lines."""
     return b""
 
 
-def _reset_system(cuda: Cuda, data: bytes) -> bytes:
+def _reset_system(cuda: Cuda, _data: bytes) -> bytes:
     cuda.system_reset()
     return b""
 
@@ -406,7 +407,7 @@ def _write_rate(cuda: Cuda, data: bytes) -> bytes | int:
     return b""
 
 
-def _read_rate(cuda: Cuda, data: bytes) -> bytes:
+def _read_rate(cuda: Cuda, _data: bytes) -> bytes:
     return bytes([cuda.adb.autopoll_rate_ms])
 
 
@@ -415,11 +416,11 @@ def _write_device_list(cuda: Cuda, data: bytes) -> bytes:
     return b""
 
 
-def _read_device_list(cuda: Cuda, data: bytes) -> bytes:
+def _read_device_list(cuda: Cuda, _data: bytes) -> bytes:
     return cuda.adb.autopoll_mask.to_bytes(2, "big")
 
 
-def _i2c(cuda: Cuda, data: bytes) -> int:
+def _i2c(_cuda: Cuda, _data: bytes) -> int:
     """Nothing on the I2C bus acknowledges."""
     return I2C_FAILED
 

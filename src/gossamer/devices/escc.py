@@ -6,7 +6,6 @@ SCC/ESCC User Manual UM0109; Linux drivers/tty/serial/pmac_zilog.c; docs page es
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 from gossamer.core.clock import Clock
@@ -43,6 +42,7 @@ class Escc(Device):
 
     def __init__(self, clock: Clock, irq_a: IrqLine, irq_b: IrqLine) -> None:
         super().__init__(clock)
+        self.idstr = "escc"
         self.irq_a, self.irq_b = irq_a, irq_b
         self.chn = [EsccChannel(clock, self.update_irq), EsccChannel(clock, self.update_irq)]
         self.reset()
@@ -61,12 +61,6 @@ class Escc(Device):
         """The printer port."""
         return self.chn[B]
 
-    def connect(
-        self, channel: EsccChannel, transmit: Callable[[int], None], room: Callable[[], None]
-    ) -> None:
-        """Wire a channel: `transmit` takes its characters, `room` says it can receive again."""
-        channel.transmit, channel.room = transmit, room
-
     # --- regions ------------------------------------------------------------------------------
 
     def region(self) -> Region:
@@ -77,25 +71,25 @@ class Escc(Device):
         """Registers 2 apart: B control, A control, B data, A data (mac-io 0x12000)."""
         return Region("escc-legacy", 0x1000, self.read_legacy, self.write_legacy, widths=(1,))
 
-    def read_escc(self, offset: int, size: int) -> int:
+    def read_escc(self, offset: int, _size: int) -> int:
         if offset >= 0x40:
             self.note(f"read of unknown register {offset:#x}")
             return 0
         return self._read(offset >> 5 & 1, bool(offset & 0x10))
 
-    def write_escc(self, offset: int, size: int, value: int) -> None:
+    def write_escc(self, offset: int, _size: int, value: int) -> None:
         if offset >= 0x40:
             self.note(f"write to unknown register {offset:#x}")
         else:
             self._write(offset >> 5 & 1, bool(offset & 0x10), value)
 
-    def read_legacy(self, offset: int, size: int) -> int:
+    def read_legacy(self, offset: int, _size: int) -> int:
         if offset >= 8:
             self.note(f"read of unknown legacy register {offset:#x}")
             return 0
         return self._read(offset >> 1 & 1, bool(offset & 4))
 
-    def write_legacy(self, offset: int, size: int, value: int) -> None:
+    def write_legacy(self, offset: int, _size: int, value: int) -> None:
         if offset >= 8:
             self.note(f"write to unknown legacy register {offset:#x}")
         else:

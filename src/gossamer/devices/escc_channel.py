@@ -8,13 +8,13 @@ Manual UM0109, chapters 4 and 5; docs page escc.md.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from gossamer.base.units import NS_PER_S
 from gossamer.core.clock import Alarm, Clock
 from gossamer.state.codec import U32, Buffer
 from gossamer.state.declare import Stateful, alarm, boolean, buffer, u8, u32, wiring
-from gossamer.state.layout import View, subsection
+from gossamer.state.layout import Layout, View, subsection
 
 RTXC_HZ: Final = 3_686_400
 """The clock at the RTxC pin of a Mac."""
@@ -58,7 +58,7 @@ class EsccChannel(Stateful):
     """Registers and data path of one channel.
 
     `transmit` takes each character when its last bit has left; `changed` tells the chip that an
-    interrupt condition may have changed; `room` that the receiver can take a character again.
+    interrupt condition may have changed; `receive_ready` that there is room for a character again.
     """
 
     vmsd = "escc_chn"
@@ -91,9 +91,9 @@ class EsccChannel(Stateful):
     clock: Clock = wiring()
     transmit: Callable[[int], None] = wiring()
     changed: Callable[[], None] = wiring()
-    room: Callable[[], None] = wiring()
+    receive_ready: Callable[[], None] = wiring()
 
-    layouts = {
+    layouts: ClassVar[dict[str, Layout]] = {
         "": [
             View("vmstate_dummy", U32, lambda channel: 0, lambda channel, value: None),
             *("reg", "rxint", "txint", "rxint_under_svc", "txint_under_svc", "rx", "tx", "wregs"),
@@ -116,7 +116,7 @@ class EsccChannel(Stateful):
     def __init__(self, clock: Clock, changed: Callable[[], None]) -> None:
         super().__init__()
         self.clock, self.changed = clock, changed
-        self.transmit, self.room = _drop, _nobody
+        self.transmit, self.receive_ready = _drop, _nobody
 
     def reset(self) -> None:
         """Power on: every register as the hardware reset leaves it."""
@@ -124,7 +124,7 @@ class EsccChannel(Stateful):
         self.wregs[9], self.wregs[14] = 0xC0, 0x30
         self._reset_registers()
 
-    def post_load(self, version: int) -> None:
+    def post_load(self, _version: int) -> None:
         self.rx_count = min(self.rx_count, FIFO)
 
     # --- resets -------------------------------------------------------------------------------
@@ -191,6 +191,10 @@ class EsccChannel(Stateful):
         """The receiver is on and has room; offer no character otherwise."""
         return bool(self.wregs[3] & RX_ENABLE) and self.rx_count < FIFO
 
+    def room(self) -> int:
+        """Characters that can be received now."""
+        return FIFO - self.rx_count if self.can_receive else 0
+
     def receive(self, value: int, errors: int = 0) -> None:
         """A character has arrived at the RxD pin.  A full FIFO loses its last one: overrun."""
         if self.wregs[14] & LOOPBACK:
@@ -230,7 +234,7 @@ class EsccChannel(Stateful):
             self._show_front()
             self._update_rx()
             if was_full or not self.rx_count:
-                self.room()
+                self.receive_ready()
         return value & (0xFF >> 8 - DATA_BITS[self.wregs[3] >> 6])
 
     # --- transmitter --------------------------------------------------------------------------

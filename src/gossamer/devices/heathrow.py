@@ -65,6 +65,7 @@ class Heathrow(Device):
 
     def __init__(self, clock: Clock, out: IrqLine) -> None:
         super().__init__(clock)
+        self.idstr = "heathrow_pic"
         self.out = out
         self.reset()
 
@@ -108,7 +109,7 @@ class Heathrow(Device):
 
     # --- registers ----------------------------------------------------------------------------
 
-    def read_register(self, offset: int, size: int) -> int:
+    def read_register(self, offset: int, _size: int) -> int:
         if 0x10 <= offset < 0x30:
             bank = self.pics[(offset >> 4) - 1]
             match offset & 0xC:
@@ -127,7 +128,7 @@ class Heathrow(Device):
         self.note(f"read of unknown register {offset:#x}")
         return 0
 
-    def write_register(self, offset: int, size: int, value: int) -> None:
+    def write_register(self, offset: int, _size: int, value: int) -> None:
         if 0x10 <= offset < 0x30:
             bank = self.pics[(offset >> 4) - 1]
             if offset & 0xC == ENABLE:

@@ -37,6 +37,7 @@ class MacioNvram(Device):
         super().__init__(clock)
         if len(content) > SIZE:
             raise ConfigError(f"nvram: content must be at most {SIZE} bytes, got {len(content)}")
+        self.idstr = "macio_nvram"
         self.stride, self.written = stride, _ignore
         self.data = bytearray(content.ljust(SIZE, b"\0"))
 
@@ -46,10 +47,10 @@ class MacioNvram(Device):
     def region(self) -> Region:
         return Region("nvram", SIZE * self.stride, self.read_byte, self.write_byte, widths=(1,))
 
-    def read_byte(self, offset: int, size: int) -> int:
+    def read_byte(self, offset: int, _size: int) -> int:
         return self.data[offset // self.stride % SIZE]
 
-    def write_byte(self, offset: int, size: int, value: int) -> None:
+    def write_byte(self, offset: int, _size: int, value: int) -> None:
         at = offset // self.stride % SIZE
         if self.data[at] != value & 0xFF:
             self.data[at] = value & 0xFF

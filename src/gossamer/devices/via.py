@@ -10,7 +10,7 @@ via.md.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 from gossamer.core.clock import Alarm, Clock
 from gossamer.core.device import Device
@@ -18,7 +18,7 @@ from gossamer.core.irq import IrqLine
 from gossamer.core.region import Region
 from gossamer.state.codec import U8
 from gossamer.state.declare import Stateful, alarm, array, boolean, children, u8, u16, vtime, wiring
-from gossamer.state.layout import Nested, View, subsection
+from gossamer.state.layout import Layout, Nested, View, subsection
 
 CA2, CA1, SR, CB2, CB1, T2, T1 = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40
 """Bits of IFR and IER."""
@@ -128,7 +128,7 @@ class Via(Device):
     idle_b: int = wiring()
 
     # A stream without our subsection implies latches that agree with the pins.
-    layouts = {
+    layouts: ClassVar[dict[str, Layout]] = {
         "": [
             View("a", U8, lambda via: via.a, _put_a),
             View("b", U8, lambda via: via.b, _put_b),
@@ -147,6 +147,7 @@ class Via(Device):
 
     def __init__(self, clock: Clock, irq: IrqLine, *, stride: int = 0x200) -> None:
         super().__init__(clock)
+        self.idstr = "mos6522"
         self.irq, self.owner, self.stride, self.idle_b = irq, _NoOwner(), stride, 0
         self.timers = [ViaTimer(clock, self._sync), ViaTimer(clock, self._sync)]
         self.reset()
@@ -285,7 +286,7 @@ class Via(Device):
 
     # --- registers ----------------------------------------------------------------------------
 
-    def read_via(self, offset: int, size: int) -> int:
+    def read_via(self, offset: int, _size: int) -> int:
         match offset // self.stride & 15:
             case 0:
                 self._port_accessed(CB1, CB2, 0x20)
@@ -328,7 +329,7 @@ class Via(Device):
             case _:
                 return self.a
 
-    def write_via(self, offset: int, size: int, value: int) -> None:
+    def write_via(self, offset: int, _size: int, value: int) -> None:
         register = offset // self.stride & 15
         if register in (ORB, ORA, DDRB, DDRA, ORA_NH):
             self._write_port(register, value)

@@ -11,7 +11,7 @@ from typing import Final
 
 import gossamer.isa.spec
 from gossamer.base.units import PAGE_SIZE
-from gossamer.core.memory import AddressMap
+from gossamer.core.memory import MMIO, AddressMap
 from gossamer.cpu import exceptions, mmu
 from gossamer.cpu.block import BLOCK_SIZE, RegisterBlock
 from gossamer.engine.handlers import EFFECT_CODES
@@ -161,7 +161,8 @@ class Reference:
             nia = env.take_interrupt(Interrupt.ISI, fault, None, None, cia)
         else:
             page = int(self.memory.pages[ra // PAGE_SIZE])
-            word = 0xFFFF_FFFF if page == 0xFFFF_FFFF else env.ram_load(ra & ~3, 4)
+            # Where no RAM is, every word is illegal (opcode 0 is).
+            word = 0 if page == MMIO else env.ram_load(ra & ~3, 4)
             env.word = word
             trace = self._trace(word)
             if trace is None:

@@ -61,6 +61,7 @@ class Tier0:
         memory.changed = self.flush
         memory.code_written = self._code_written
         self._prepare(self._address)
+        self.set_time(0, self._rate)
         self.flush()
 
     # --- set-up -----------------------------------------------------------------------------------

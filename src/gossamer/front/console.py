@@ -209,9 +209,8 @@ class Console:
         wake, self._wake = socket.socketpair()
         wake.setblocking(False)
         self._wake.setblocking(False)
-        before = {
-            number: signal.signal(number, self._caught) for number in (*ENDING, signal.SIGINT)
-        }
+        caught = (*ENDING, signal.SIGINT, signal.SIGTSTP)
+        before = {number: signal.signal(number, self._caught) for number in caught}
         fd = signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
         try:
             yield

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gossamer.base.errors import ConfigError
 from gossamer.front.monitor_table import Commands, simple
-from gossamer.front.vm_protocol import VmControl
+from gossamer.front.vm_protocol import Migrates, VmControl
 
 
 def add_commands(commands: Commands) -> None:
@@ -25,7 +25,14 @@ def add_commands(commands: Commands) -> None:
     add("save", "FILE", "save the machine in a file", _save)
     add("load", "FILE", "load the machine from a file", _load)
     add("migrate", "[-d] URI", "send the machine to another emulator", _migrate)
-    add("migrate_cancel", "", "stop sending it", simple(lambda vm: vm.migrate_cancel()))
+    add("migrate_cancel", "", "stop sending it", simple(lambda vm: migrating(vm).migrate_cancel()))
+
+
+def migrating(vm: VmControl) -> Migrates:
+    """The machine as one that can be sent."""
+    if not isinstance(vm, Migrates):
+        raise ConfigError("migration is not served here")
+    return vm
 
 
 def free_tag(vm: VmControl) -> str:
@@ -63,7 +70,7 @@ def _save(vm: VmControl, words: list[str]) -> str:
 
 
 def _load(vm: VmControl, words: list[str]) -> str:
-    vm.load(Path(words[0]))
+    vm.restore(Path(words[0]))
     return ""
 
 
@@ -72,5 +79,5 @@ def _migrate(vm: VmControl, words: list[str]) -> str:
     targets = [word for word in words if not word.startswith("-")]
     if len(targets) != 1 or options not in ([], ["-d"]):
         raise ConfigError(f"expected [-d] URI, got {' '.join(words)}")
-    vm.migrate(targets[0], background=bool(options))
+    migrating(vm).migrate(targets[0], background=bool(options))
     return ""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gossamer.base.errors import ConfigError
 from gossamer.front.monitor_table import Commands, number
-from gossamer.front.picture import write_picture
+from gossamer.front.picture import Picture, write_picture
 from gossamer.front.vm_protocol import VmControl
 
 
@@ -19,7 +19,7 @@ def add_commands(commands: Commands) -> None:
 
 
 def _screendump(vm: VmControl, words: list[str]) -> str:
-    write_picture(Path(words[0]), vm.screen())
+    write_picture(Path(words[0]), Picture(*vm.screen()))
     return ""
 
 

@@ -53,12 +53,19 @@ def address(vm: VmControl, text: str) -> int:
         if match is None or (at and not match[1]):
             raise ConfigError(f"not an address: {text!r}")
         word = match[2].lower()
-        value = vm.register(word[1:]) if word[0] == "$" else int(word, 16 if "x" in word else 10)
+        value = _register(vm, word) if word[0] == "$" else int(word, 16 if "x" in word else 10)
         total += -value if match[1] == "-" else value
         at = match.end()
     if not at:
         raise ConfigError("an address is needed")
     return total & 0xFFFF_FFFF
+
+
+def _register(vm: VmControl, word: str) -> int:
+    try:
+        return vm.register(word[1:])
+    except KeyError:
+        raise ConfigError(f"no register {word}") from None
 
 
 def _virtual(vm: VmControl, words: list[str]) -> str:

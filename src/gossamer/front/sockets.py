@@ -109,8 +109,7 @@ class SocketClient(SocketChardev):
         super().__init__(label)
         try:
             if isinstance(address, str):
-                peer = socket.socket(socket.AF_UNIX)
-                peer.connect(address)
+                peer = _connect_unix(address)
             else:
                 peer = socket.create_connection(address, timeout=10)
         except OSError as fault:
@@ -142,6 +141,16 @@ def _address(label: str, kind: str, place: str) -> Address:
     if not colon or not (port.isascii() and port.isdigit() and int(port[:6]) < 65536):
         raise ConfigError(f"{label}: expected tcp:HOST:PORT")
     return (host.strip("[]"), int(port))
+
+
+def _connect_unix(path: str) -> socket.socket:
+    peer = socket.socket(socket.AF_UNIX)
+    try:
+        peer.connect(path)
+    except OSError:
+        peer.close()
+        raise
+    return peer
 
 
 def _listen(address: Address) -> socket.socket:

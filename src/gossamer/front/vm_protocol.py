@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotInfo:
+class SnapshotInfo(Protocol):
     """A saved state inside the machine's disks or folder.
 
     `size` bytes of state, `date_ns` ns since 1970 UTC, `vm_clock_ns` virtual ns, `icount`
     instructions since power-on (None: not known).
     """
 
-    id: str
-    tag: str
-    size: int
-    date_ns: int
-    vm_clock_ns: int
-    icount: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Screen:
-    """A picture: rows from the top, three bytes (red, green, blue) a pixel."""
-
-    width: int
-    height: int
-    rgb: bytes
+    @property
+    def id(self) -> str: ...
+    @property
+    def tag(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def date_ns(self) -> int: ...
+    @property
+    def vm_clock_ns(self) -> int: ...
+    @property
+    def icount(self) -> int | None: ...
 
 
 class VmControl(Protocol):
@@ -63,8 +58,10 @@ class VmControl(Protocol):
     def quit(self) -> None:
         """Make `run_state` shutdown."""
 
-    def save(self, path: Path) -> None: ...
-    def load(self, path: Path) -> None: ...
+    def save(self, path: Path) -> object: ...
+    def restore(self, path: Path) -> None:
+        """Take on the state of a save file."""
+
     def savevm(self, name: str) -> None: ...
     def loadvm(self, name: str) -> None: ...
     def delvm(self, name: str) -> None: ...
@@ -76,15 +73,18 @@ class VmControl(Protocol):
     def qtree_text(self) -> str: ...
     def mtree_text(self) -> str: ...
     def register(self, name: str) -> int:
-        """A register by its name in the books, in lower case (``pc`` for the next address)."""
+        """A register by its name in the books, in lower case (``pc`` for the next address).
+
+        KeyError when there is none.
+        """
 
     def read_virtual(self, ea: int, length: int) -> bytes: ...
     def read_physical(self, ra: int, length: int) -> bytes: ...
     def instruction_text(self, word: int, ea: int) -> str:
         """The disassembly of an instruction word at `ea`."""
 
-    def screen(self) -> Screen:
-        """What the display shows now."""
+    def screen(self) -> tuple[int, int, bytes]:
+        """Width, height and rows from the top of three bytes (red, green, blue) a pixel."""
 
     def send_key(self, names: Sequence[str], hold_ms: int) -> None:
         """Press the keys in order, hold them, release them in reverse order."""
@@ -92,6 +92,11 @@ class VmControl(Protocol):
     def mouse_move(self, dx: int, dy: int, dz: int) -> None: ...
     def mouse_buttons(self, mask: int) -> None:
         """1 left, 2 middle, 4 right."""
+
+
+@runtime_checkable
+class Migrates(Protocol):
+    """A machine that can be sent to another emulator."""
 
     def migrate(self, uri: str, *, background: bool) -> None: ...
     def migrate_cancel(self) -> None: ...

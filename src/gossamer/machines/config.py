@@ -93,7 +93,7 @@ class Config:
     `ram_size` bytes; `icount` the shift of ``-icount`` (2**shift ns an instruction), None for
     real time; `rtc_base` "utc", "localtime" or seconds since 1970; `graphic` False for
     ``-nographic``; `serials` and `monitors` are character devices in QEMU's spelling, "none" for
-    no device; `start` False for ``-S``.
+    no device; `start` False for ``-S``.  `kernel` None on ``bare``: the built-in program.
     """
 
     machine: str = DEFAULT_MACHINE
@@ -204,8 +204,6 @@ def check(config: Config) -> Config:
         for given, option in ((config.append, "-append"), (config.initrd, "-initrd")):
             if given:
                 raise ConfigError(f"{option} needs -kernel")
-    if config.machine == "bare" and config.kernel is None:
-        raise ConfigError("bare: give the program with -kernel FILE (ELF or raw)")
     if len(config.serials) > model.serials:
         count = f"{model.serials} serial port" + "s" * (model.serials > 1)
         raise ConfigError(f"-serial: {model.name} has {count}, got {len(config.serials)}")

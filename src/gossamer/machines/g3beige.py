@@ -19,7 +19,7 @@ from gossamer.devices.escc import Escc
 from gossamer.devices.fwcfg import FwCfg, mac_entries, mac_files
 from gossamer.devices.grackle import IRQ_PINS, Grackle
 from gossamer.devices.heathrow import Heathrow
-from gossamer.devices.ide import MacIde
+from gossamer.devices.ide import MacioIde
 from gossamer.devices.macio import MacIoOldWorld
 from gossamer.devices.ne2000 import Ne2000
 from gossamer.devices.nvram import MacioNvram
@@ -30,6 +30,7 @@ from gossamer.machines import boot, firmware
 from gossamer.machines.config import Config
 from gossamer.machines.machine import Machine
 from gossamer.machines.nvram_image import nvram_image
+from gossamer.machines.serial import EsccPort
 
 TB_HZ: Final = 16_600_000
 CLOCK_HZ: Final = 266_000_000
@@ -41,6 +42,8 @@ CONTROL, DATA = 0xF000_0510, 0xF000_0512
 #: Heathrow inputs.
 IDE0_IRQ, IDE1_IRQ = 0x0D, 0x0E
 IDE0_DMA_IRQ, IDE1_DMA_IRQ = 0x02, 0x03
+#: DBDMA channels.
+IDE0_DMA, IDE1_DMA = 0x16, 0x1A
 CUDA_IRQ, ESCC_B_IRQ, ESCC_A_IRQ = 0x12, 0x10, 0x0F
 
 
@@ -62,7 +65,10 @@ def g3beige(config: Config) -> Machine:
     grackle.map_registers(m.memory)
     bus = m.add("pci/bus", grackle.bus)
     m.add("pci/grackle", grackle.function, idstr="")
-    dbdma = m.add("macio/dbdma", Dbdma(m.clock, m.memory))
+    ide0 = MacioIde(m.clock, irq=pin(IDE0_IRQ), dma_irq=pin(IDE0_DMA_IRQ))
+    ide1 = MacioIde(m.clock, irq=pin(IDE1_IRQ), dma_irq=pin(IDE1_DMA_IRQ))
+    dma_lines = {IDE0_DMA: IrqLine(ide0, 0), IDE1_DMA: IrqLine(ide1, 0)}
+    dbdma = m.add("macio/dbdma", Dbdma(m.clock, m.memory, dma_lines))
     escc = m.add("macio/escc", Escc(m.clock, pin(ESCC_A_IRQ), pin(ESCC_B_IRQ)))
     m.add("macio/heathrow", pic)
     via = m.add("macio/via", Via(m.clock, pin(CUDA_IRQ)))
@@ -71,10 +77,9 @@ def g3beige(config: Config) -> Machine:
     cuda.power_off, cuda.system_reset = (lambda: m.power_off()), (lambda: m.system_reset())
     m.add("macio/adb", adb)
     nvram = m.add("macio/nvram", MacioNvram(m.clock, nvram_image(config.prom_env)))
-    ide0 = m.add("macio/ide0", MacIde(m.clock, pin(IDE0_IRQ), pin(IDE0_DMA_IRQ)), instance=0)
-    ide1 = m.add("macio/ide1", MacIde(m.clock, pin(IDE1_IRQ), pin(IDE1_DMA_IRQ)), instance=1)
-    ide0.attach_dma(dbdma, 0x16)
-    ide1.attach_dma(dbdma, 0x1A)
+    for n, (ide, number) in enumerate(((ide0, IDE0_DMA), (ide1, IDE1_DMA))):
+        m.add(f"macio/ide{n}", ide, instance=n)
+        ide.attach_dma(dbdma.connect(number, ide))
 
     macio = m.add("macio", MacIoOldWorld(m.clock, bus, 0x10 << 3))
     for offset, region in (
@@ -83,8 +88,8 @@ def g3beige(config: Config) -> Machine:
         (0x12000, escc.legacy_region()),
         (0x13000, escc.region()),
         (0x16000, cuda.region()),
-        (0x20000, ide0.region()),
-        (0x21000, ide1.region()),
+        (0x20000, ide0.region),
+        (0x21000, ide1.region),
         (0x60000, nvram.region()),
     ):
         macio.add(offset, region)
@@ -131,5 +136,5 @@ def g3beige(config: Config) -> Machine:
     driver = firmware.optional_file(firmware.VGA_DRIVER, config.firmware_folders)
     for name, content in mac_files(driver).items():
         fw_cfg.add_file(name, content)
-    m.serials += [escc.a, escc.b]
+    m.serials += [EsccPort(escc.a), EsccPort(escc.b)]
     return m

@@ -12,14 +12,22 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gossamer.base.errors import GossamerError
+from gossamer.migrate.compat import Severity
+from gossamer.migrate.framing import Configuration, Section
+from gossamer.migrate.inspect import Schema
 from gossamer.migrate.pages import PageIndex
+from gossamer.migrate.ram import Record
 from gossamer.tools import (
     stream_channels,
+    stream_check,
     stream_diff,
     stream_doctor,
     stream_layouts,
     stream_ram_diff,
+    stream_save,
 )
+from gossamer.tools import stream_profiles as profiles
+from gossamer.tools.stream_convert import Conversion
 from gossamer.tools.stream_open import new_file, open_input, read_stream
 from gossamer.tools.stream_page import Page, plural
 from gossamer.tools.stream_patient import Patient
@@ -43,7 +51,9 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="stream_command", required=True, metavar="COMMAND")
     _show_parser(commands)
     _diff_parser(commands)
+    _check_parser(commands)
     _doctor_parser(commands)
+    _convert_parser(commands)
 
 
 def _command(
@@ -64,8 +74,9 @@ def _show_parser(commands: Subparsers) -> None:
     parser.add_argument("--section", metavar="NAME", help="only that section (a pattern: pci*)")
     parser.add_argument("--ram", action="store_true", help="only the summary of RAM blocks")
     parser.add_argument("--page-size", type=int, help="where the stream does not tell it")
+    parser.add_argument("--machine", help="the machine, where the stream does not tell it")
     parser.add_argument(
-        "--as", dest="form", choices=sorted(stream_channels.FORMS), help="what kind of capture it is"
+        "--as", dest="form", choices=sorted(stream_channels.FORMS), help="what capture it is"
     )
 
 
@@ -77,7 +88,10 @@ def run_show(args: argparse.Namespace) -> int:
             return FINE
         counted = RamSum()
         stream = read_stream(
-            given, on_ram=counted, schema=stream_layouts.for_machine, page_size=args.page_size
+            given,
+            on_ram=counted,
+            schema=lambda c: stream_layouts.for_machine(c, args.machine),
+            page_size=args.page_size,
         )
         counted.add_mapped(stream)
         if args.json:
@@ -96,14 +110,16 @@ def _diff_parser(commands: Subparsers) -> None:
     parser.add_argument("--page-size", type=int, help="where the streams do not tell it")
 
 
+def _into(index: PageIndex) -> Callable[[Section, Record], None]:
+    return lambda _section, record: index(record)
+
+
 def run_diff(args: argparse.Namespace) -> int:
     schema = stream_layouts.for_machine
     with open_input(args.a) as one, open_input(args.b) as two:
         pages = PageIndex(), PageIndex()
         a, b = (
-            read_stream(
-                given, schema=schema, page_size=args.page_size, on_ram=lambda s, r, i=index: i(r)
-            )
+            read_stream(given, schema=schema, page_size=args.page_size, on_ram=_into(index))
             for given, index in zip((one, two), pages, strict=True)
         )
         report = stream_diff.compare(a, b, args.section)
@@ -149,6 +165,88 @@ def run_doctor(args: argparse.Namespace) -> int:
             if not args.json:
                 print(f"wrote {args.fix}: {plural(len(applied), 'mend')}")
     return DIFFERS if any(f.grade > stream_doctor.Grade.NOTE for f in found) else FINE
+
+
+def _check_parser(commands: Subparsers) -> None:
+    parser = _command(
+        commands, "check", run_check,
+        "Say whether a stream, or all that a build saves, loads elsewhere; status 1 if not.",
+    )  # fmt: skip
+    parser.add_argument(
+        "source", metavar="SOURCE", help="a stream, or a -dump-vmstate file of who saves"
+    )
+    parser.add_argument("target", metavar="TARGET", help="a -dump-vmstate file of who loads")
+    parser.add_argument("--device", metavar="NAME", help="only that device class")
+    parser.add_argument("--quiet", action="store_true", help="leave out what has no effect")
+    parser.add_argument("--strict", action="store_true", help="status 1 with conditions too")
+
+
+def run_check(args: argparse.Namespace) -> int:
+    target = stream_check.read_dump(args.target)
+    if stream_check.is_dump(args.source):
+        source = stream_check.read_dump(args.source)
+        verdict = stream_check.schema_loads(source, target, args.device)
+    else:
+        with open_input(args.source) as given:
+            verdict = stream_check.stream_into(read_stream(given), target)
+    if args.json:
+        print_json(stream_check.as_json(verdict))
+    else:
+        title = f"{args.source} into {args.target} ({target.name})"
+        stream_check.print_verdict(Page(), title, verdict, args.quiet)
+    limit = Severity.MAYBE if args.strict else Severity.FATAL
+    return DIFFERS if verdict.worst >= limit else FINE
+
+
+def _convert_parser(commands: Subparsers) -> None:
+    parser = _command(
+        commands, "convert", run_convert,
+        "Write a stream in the form of another release; status 1 with the reasons if it cannot.",
+    )  # fmt: skip
+    parser.add_argument("stream", metavar="STREAM", help=INPUT_HELP)
+    parser.add_argument("out", metavar="OUT", help="the file to write, - for standard output")
+    parser.add_argument(
+        "--to", required=True, choices=[*profiles.QEMU, profiles.SAVE_FILE, profiles.PLAIN]
+    )
+    parser.add_argument("--machine", help="the machine, where the stream does not tell it")
+    parser.add_argument("--lossy", action="store_true", help="write it in spite of losses")
+
+
+def run_convert(args: argparse.Namespace) -> int:
+    def schema(config: Configuration | None) -> Schema | None:
+        return stream_layouts.for_machine(config, args.machine)
+
+    with open_input(args.stream) as given:
+        counted = RamSum()
+        stream = read_stream(given, on_ram=counted, schema=schema)
+        counted.add_mapped(stream)
+        if args.to in (profiles.SAVE_FILE, profiles.PLAIN):
+            stream_save.copy(stream, counted, args.to, args.out, args.stream)
+            return FINE
+        patient = Patient.of(stream, args.machine)
+        work = Conversion(patient, profiles.QEMU[args.to], counted, args.machine)
+        work.prepare()
+        refused = bool(work.losses) and not args.lossy
+        if not refused:
+            with new_file(args.out, args.stream) as out:
+                work.write(out)
+    _tell(args, work, refused)
+    return DIFFERS if refused else FINE
+
+
+def _tell(args: argparse.Namespace, work: Conversion, refused: bool) -> None:
+    if args.json and args.out != "-":
+        print_json({"notes": work.notes, "losses": work.losses, "written": not refused})
+        return
+    page = Page(sys.stderr if args.out == "-" else None)
+    for note in work.notes:
+        page.line(f"note: {note}")
+    for loss in work.losses:
+        page.line(f"{'cannot be said' if refused else 'lost'}: {loss}", "bold red")
+    if refused:
+        page.line(f"{args.to} cannot say all of it: not written (--lossy writes it all the same)")
+    else:
+        page.line(f"wrote {args.out} in the form of {args.to}", "green")
 
 
 def print_json(tree: Any) -> None:  # noqa: ANN401 - JSON

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -17,6 +18,9 @@ from gossamer.tools.stream_page import Page, ns_text, plural
 from gossamer.tools.stream_ram_diff import BlockDiff, ranges_text
 from gossamer.tools.stream_show import command_text, value_text
 
+_INDEX: Final = re.compile(r"\[(\d+)\]")
+NEVER: Final = (1 << 63) - 1
+"""A point on the clock that is not reached."""
 MANY: Final = 12
 """Differing elements of one array that are told one by one."""
 
@@ -190,8 +194,18 @@ def _pair(
             for part in (f"{new} set" if q & ~p else "", f"{gone} cleared" if p & ~q else "")
             if part
         )
+    known = _KNOWN.get((vmsd, leaf.name, p ^ q))
+    if known:
+        words += f" ({known})"
     text = "of the host, not of the guest" if host else words
     return Difference(title, path, value_text(leaf, p), value_text(leaf, q), text, host)
+
+
+_KNOWN: Final = {
+    ("openpic_irqsource", "ivpr", 0x20000000): "QEMU loses it whenever it loads",
+    ("cpu_common", "interrupt_request", 0x4): "QEMU's note to itself, the guest does not see it",
+}
+"""Differences, by the bits that changed, that loading and saving in QEMU 7.2 makes."""
 
 
 def _bytes(title: str, path: str, vmsd: str, leaf: Leaf, p: bytes, q: bytes) -> Difference:
@@ -223,6 +237,8 @@ class _Times:
         if leaf.type == "timer":
             return self._timer(p, q)
         if (vmsd, leaf.name) in chips.CLOCK_FIELDS:
+            if NEVER in (p, q):
+                return "set for the first time" if p == NEVER else "never again"
             return _apart(q - p) + self._against_clock(p, q)
         if (vmsd, leaf.name) in (("cuda", "tick_offset"), ("pmu", "tick_offset")):
             return f"the guest's date {_apart((q - p) * NS_PER_S)}" + self._date(p, q)
@@ -262,15 +278,15 @@ def print_report(page: Page, a: str, b: str, report: Report, list_pages: bool) -
     """Print differences as tables; nothing but one line when there are none."""
     page.heading(f"a: {a}")
     page.heading(f"b: {b}")
-    rows = [
-        [d.section, d.path, d.a, d.b, d.text] for d in report.frame + report.fields
-    ]
+    rows = _rows(report.frame + report.fields)
     if rows:
         page.line()
         page.table(["section", "field", "a", "b", "in words"], rows)
     told = [block for block in report.ram if not block.equal]
-    if told:
+    if report.ram:
         page.line()
+        if not told:
+            page.line("RAM is equal")
     for block in told:
         page.line(f"{block.name}: {block_text(block)}")
         if list_pages:
@@ -285,6 +301,23 @@ def print_report(page: Page, a: str, b: str, report: Report, list_pages: bool) -
         page.line(f"{plural(count, 'difference')} outside RAM", "bold yellow")
     else:
         page.line("no difference in the guest", "bold green")
+
+
+def _rows(found: list[Difference]) -> list[list[str]]:
+    """Rows of the table; neighbours in an array that changed alike are told once."""
+    rows: list[list[str]] = []
+    last: tuple[tuple[str, ...], int, int] | None = None
+    for d in found:
+        numbers = _INDEX.findall(d.path)
+        shape = (d.section, _INDEX.sub("[]", d.path), d.a, d.b, d.text)
+        number = int(numbers[0]) if len(numbers) == 1 else -1
+        if last is not None and number >= 0 and last[0] == shape and number == last[2] + 1:
+            last = (shape, last[1], number)
+            rows[-1][1] = _INDEX.sub(f"[{last[1]} to {number}]", d.path)
+            continue
+        last = (shape, number, number)
+        rows.append([d.section, d.path, d.a, d.b, d.text])
+    return rows
 
 
 def block_text(block: BlockDiff) -> str:

@@ -47,7 +47,7 @@ class Grade(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One finding: what the stream shows, what the guest will feel, and the mend if there is one."""
+    """One finding: what the stream shows, what the guest will feel, and the mend if any."""
 
     grade: Grade
     name: str
@@ -212,7 +212,7 @@ def _due(patient: Patient) -> bool:
     """Whether a timer of the VIA expires at once after the load."""
     clock = patient.context.clock
     return clock is not None and any(
-        (integer(timer, "timer") or 0) <= clock
+        (due := integer(timer, "timer")) is not None and due <= clock
         for _path, via in patient.named("mos6522")
         for timer in elements(via, "timers")
     )
@@ -288,7 +288,8 @@ def _timers(patient: Patient, _receiver: str) -> Iterator[Finding]:
             continue
         if at.type == "timer" and value < clock:
             yield Finding(
-                Grade.TROUBLE, "stale timer", path, f"was due {ns_text(clock - value)} before the save",
+                Grade.TROUBLE, "stale timer", path,
+                f"was due {ns_text(clock - value)} before the save",
                 "it fires the moment the guest runs",
             )  # fmt: skip
         elif at.type == "timer" and value - clock > FAR:
@@ -299,7 +300,7 @@ def _timers(patient: Patient, _receiver: str) -> Iterator[Finding]:
         elif at.type != "timer" and at.name != "next_irq_time" and value > clock:
             yield Finding(
                 Grade.TROUBLE, "clock", path,
-                f"lies {ns_text(value - clock)} in the future: {vmsd} is out of step with the clock",
+                f"is {ns_text(value - clock)} in the future: {vmsd} is out of step with the clock",
                 "what it times runs slow or stands until the clock gets there",
             )  # fmt: skip
 

@@ -564,7 +564,7 @@ class MacLayouts:
 
 def _loadable(made: _Layout, version: int) -> bool:
     # The form of QEMU 5.2: the same without the fields that are since 1.
-    return version == made.version or made.vmsd == "mos6522" and version == 0
+    return version == made.version or (made.vmsd == "mos6522" and version == 0)
 
 
 def _measure(made: _Layout, reader: WireReader, version: int) -> StructDesc:
@@ -599,7 +599,8 @@ def _field(line: _Line, reader: WireReader, values: dict[str, int]) -> FieldDesc
     if line.type.startswith("="):
         inner = LAYOUTS[line.type[1:]]
         if count == 0:
-            return FieldDesc(name, "struct", 0, 0, number, StructDesc(inner.vmsd, inner.version, ()))
+            none = StructDesc(inner.vmsd, inner.version, ())
+            return FieldDesc(name, "struct", 0, 0, number, none)
         structs = [_measure(inner, reader, inner.version) for _ in range(count or 1)]
         return FieldDesc(name, "struct", structs[0].length, count, number, structs[0])
     raw = reader.take(line.size * (1 if count is None else count))

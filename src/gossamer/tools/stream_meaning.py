@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,9 +30,9 @@ class Context:
         return self.timebase is not None
 
 
-def context_of(stream: StreamFile) -> Context:
-    """Machine and clock of a stream."""
-    machine = stream.configuration.machine if stream.configuration else ""
+def context_of(stream: StreamFile, told: str | None = None) -> Context:
+    """Machine and clock of a stream; `told` names the machine where the stream does not."""
+    machine = stream.configuration.machine if stream.configuration else told or ""
     section = stream.find("timer")
     tree = stream.values(section) if section else None
     clock = number(tree, "cpu_clock_offset")
@@ -137,7 +138,7 @@ def _ohci_ctl(_context: Context, value: int) -> str:
     return chips.OHCI_STATE[value >> 6 & 3]
 
 
-_SPECIAL: Final = {
+_SPECIAL: Final[dict[tuple[str, str], Callable[[Context, int], str]]] = {
     ("timer", "cpu_clock_offset"): _clock,
     ("timer", "cpu_ticks_offset"): lambda c, v: "of the host",
     ("cuda", "tick_offset"): _mac_time,

@@ -1,4 +1,4 @@
-"""Finds the stream that a user names: a file, standard input, a snapshot in an image, a save file."""
+"""Finds the stream that a user names: a file, standard input, a snapshot, a save file."""
 
 from __future__ import annotations
 

@@ -25,12 +25,12 @@ class Patient:
     trees: dict[Key, Struct] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, stream: StreamFile) -> Patient:
+    def of(cls, stream: StreamFile, machine: str | None = None) -> Patient:
         trees = {}
         for section, tree in stream.trees():
             if tree is not None:
                 trees[section.key] = tree
-        return cls(stream, context_of(stream), trees)
+        return cls(stream, context_of(stream, machine), trees)
 
     def tree(self, idstr: str, instance: int = 0) -> Struct | None:
         return self.trees.get((idstr, instance))
@@ -115,7 +115,7 @@ def elements(tree: Struct | None, path: str) -> list[Struct]:
     found = member(tree, path)
     if isinstance(found, StructArray):
         return found.elements
-    out = []
+    out: list[Struct] = []
     while isinstance(one := member(tree, f"{path}[{len(out)}]"), Struct):
         out.append(one)
     return out
@@ -139,7 +139,7 @@ def shift_clock(patient: Patient, ns: int) -> None:
     put(timer, "cpu_clock_offset", clock + ns)
     for _path, vmsd, at in patient.clock_leaves():
         value = at.value
-        if not isinstance(value, int) or value == NOT_ARMED or at.type == "timer" and value < 0:
+        if not isinstance(value, int) or value == NOT_ARMED:
             continue
         if vmsd == "mos6522_timer" and value in (0, (1 << 63) - 1):
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -84,7 +85,7 @@ def _stored(a: Memory, b: Memory, x: I64, y: I64) -> np.ndarray[tuple[int], np.d
     stride = a.page_size + 8
     row = (np.diff(x) == stride) & (np.diff(y) == stride)
     bounds = [0, *(np.flatnonzero(~row) + 1).tolist(), len(x)]
-    for lo, hi in zip(bounds[:-1], bounds[1:], strict=True):
+    for lo, hi in itertools.pairwise(bounds):
         for start in range(lo, hi, 256):
             count = min(256, hi - start)
             one = _rows(a.file, int(x[start]), count, stride)
@@ -110,7 +111,8 @@ def ranges_text(pages: list[int], most: int = 12) -> str:
     numbers = np.array(pages)
     parts = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
     shown = [
-        f"{part[0]:#x}" if len(part) == 1 else f"{part[0]:#x}-{part[-1]:#x}" for part in parts[:most]
+        f"{part[0]:#x}" if len(part) == 1 else f"{part[0]:#x}-{part[-1]:#x}"
+        for part in parts[:most]
     ]
     if len(parts) > most:
         shown.append(f"… {len(parts) - most} more ranges")

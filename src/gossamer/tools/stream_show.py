@@ -154,7 +154,8 @@ def _overview(page: Page, stream: StreamFile, context: Context) -> None:
     state = stream.find("globalstate")
     tree = stream.values(state) if state else None
     for member in tree.members if tree else ():
-        if isinstance(member, Leaf) and isinstance(member.value, bytes) and member.name == "runstate":
+        if member.name == "runstate" and isinstance(member, Leaf):
+            assert isinstance(member.value, bytes)
             text = member.value.split(b"\0")[0].decode("ascii", "replace")
             page.value(0, "run state", text)
     for command in stream.commands:

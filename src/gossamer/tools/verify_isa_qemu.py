@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Final
 
 from gossamer.base.errors import ConfigError, HostError
-from gossamer.tools.verify_isa_record import REC, SIZE, SLOT, Record
+from gossamer.isa.text import Program, assemble_program
+from gossamer.tools.verify_isa_record import REC, SIZE, Record
+from gossamer.tools.verify_isa_runner import SOURCE
 
 BASE: Final = 0x2000
-SOURCE: Final = Path(__file__).with_name("verify_isa_runner.s")
 PF_RWX: Final = 7
 
 
@@ -27,22 +28,9 @@ def elf(code: bytes) -> bytes:
     return (ident + header + segment).ljust(0x1000, b"\0") + code
 
 
-def runner() -> bytes:
-    """The program's code, from its source by a GNU assembler."""
-    tools = [shutil.which(f"powerpc-linux-gnu-{n}") for n in ("as", "ld", "objcopy")]
-    if not all(tools):
-        raise ConfigError("peer qemu: powerpc-linux-gnu-as, -ld and -objcopy are not installed")
-    with tempfile.TemporaryDirectory() as folder:
-        steps = (
-            f"{tools[0]} -mregnames -m604 {SOURCE} -o r.o",
-            f"{tools[1]} -N -Ttext={BASE:#x} r.o -o r.elf",
-            f"{tools[2]} -O binary -j .text r.elf r.bin",
-        )
-        for step in steps:
-            subprocess.run(  # noqa: S603 (our own words)
-                step.split(), cwd=folder, check=True, capture_output=True
-            )
-        return Path(folder, "r.bin").read_bytes()
+def runner() -> Program:
+    """The program, from its source."""
+    return assemble_program(SOURCE, BASE)
 
 
 class QemuUser:
@@ -55,7 +43,7 @@ class QemuUser:
         if not found:
             raise ConfigError("peer qemu: qemu-ppc is not installed")
         self.program, self.model = found, model
-        self.image = elf(runner())
+        self.image = elf(runner().code)
 
     def run(self, records: Sequence[Record], timeout: float = 600) -> list[Record]:
         with tempfile.TemporaryDirectory() as folder:
@@ -77,6 +65,3 @@ class QemuUser:
                 f" vectors (next instruction {word:#010x}): {done.stderr[-200:]!r}"
             )
         return [Record.unpack(done.stdout[n * SIZE : n * SIZE + SIZE]) for n in range(count)]
-
-
-assert SLOT > BASE

@@ -27,6 +27,8 @@ NOP: Final = 0x6000_0000
 # signal numbers of Linux on PowerPC, as kinds of interrupt
 ILLEGAL, TRAP, MISALIGNED, FLOATING, ACCESS = 4, 5, 7, 8, 11
 
+STOPPED: Final = 0xFFFF_FFFF  # a peer that cannot tell which
+
 _WORDS: Final = struct.Struct(">10I")  # word, cr, xer, lr, ctr, signal, FPSCR (8), dar, pad
 _PREFIX: Final = struct.Struct(">I")  # at 40
 _GPRS: Final = struct.Struct(">32I")  # at 64

@@ -32,23 +32,23 @@ WORDS: Final = (
     *(0, 1, 2, 3, 7, 8, 15, 16, 31, 32, 33, 63, 64, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF),
     *(0x7FFF_FFFF, 0x8000_0000, 0x8000_0001, 0xFFFF_FFFF, 0xFFFF_FFFE, 0xFFFF_8000, 0x5555_5555),
 )
-DOUBLES: Final = tuple(
-    int(x, 16)
-    for x in (
-        "0 1 3ff0000000000000 4000000000000000 3fe0000000000000 4330000000000000 41dfffffffc00000"
-        " 41e0000000000000 41efffffffe00000 41f0000000000000 000fffffffffffff 0010000000000000"
-        " 7fefffffffffffff 7ff0000000000000 7ff8000000000000 7ff0000000000001 7ff4000000000000"
-        " 47efffffe0000000 47efffffefffffff 47effffff0000000 3810000000000000 380fffffffffffff"
-        " 36a0000000000000 3690000000000000 3ff0000010000000 3ff0000030000000 3ff0000020000001"
-        " 37ffffffffffffff 3fd5555555555555 400921fb54442d18 3cb0000000000000 7fd0000000000000"
-    ).split()
+DOUBLES: Final = (
+    *(0x0, 0x1, 0x3FF0000000000000, 0x4000000000000000, 0x3FE0000000000000, 0x4330000000000000),
+    *(0x41DFFFFFFFC00000, 0x41E0000000000000, 0x41EFFFFFFFE00000, 0x41F0000000000000),
+    *(0xFFFFFFFFFFFFF, 0x10000000000000, 0x7FEFFFFFFFFFFFFF, 0x7FF0000000000000),
+    *(0x7FF8000000000000, 0x7FF0000000000001, 0x7FF4000000000000, 0x47EFFFFFE0000000),
+    *(0x47EFFFFFEFFFFFFF, 0x47EFFFFFF0000000, 0x3810000000000000, 0x380FFFFFFFFFFFFF),
+    *(0x36A0000000000000, 0x3690000000000000, 0x3FF0000010000000, 0x3FF0000030000000),
+    *(0x3FF0000020000001, 0x37FFFFFFFFFFFFFF, 0x3FD5555555555555, 0x400921FB54442D18),
+    *(0x3CB0000000000000, 0x7FD0000000000000),
 )
 SIGN: Final = 1 << 63
 MET: Final = fpscr.OX | fpscr.UX | fpscr.ZX | fpscr.XX | fpscr.INVALID
 #: Instructions whose effective address must be a multiple of four to be compared.
-ALIGNED: Final = frozenset("lmw stmw lwarx stwcx. stfiwx".split())
+ALIGNED: Final = frozenset(["lmw", "stmw", "lwarx", "stwcx.", "stfiwx"])
 #: Accesses that the architecture lets stop part-way, so they never straddle the window's end.
-LONG: Final = frozenset("lmw stmw lswi lswx stswi stswx".split())
+LONG: Final = frozenset(["lmw", "stmw", "lswi", "lswx", "stswi", "stswx"])
+HALVES: Final = ("SPRL", "SPRH")  # of the operand SPR
 HOLE: Final = 0xE000_0000  # nothing is mapped from here on for 128 MB
 
 
@@ -79,7 +79,9 @@ class Vectors:
         self.touches_memory = any(isinstance(s, Do | Store | Probe) for s in statements)
         self.branches = any(isinstance(s, Branch) for s in statements)
         self.fields = {
-            n: f for n, f in fields(row).items() if n in row.asm or "{" + n + "}" in row.asm
+            n: f
+            for n, f in fields(row).items()
+            if n in row.asm or (n in HALVES and "SPR" in row.asm)
         }
         self.used = 0
         for f in self.fields.values():
@@ -103,7 +105,9 @@ class Vectors:
         if kind < 0.6:
             return rng.getrandbits(64)
         if kind < 0.8:  # around one, where roundings and cancellation happen
-            return rng.getrandbits(1) << 63 | rng.randrange(0x3F8, 0x408) << 52 | rng.getrandbits(52)
+            return (
+                rng.getrandbits(1) << 63 | rng.randrange(0x3F8, 0x408) << 52 | rng.getrandbits(52)
+            )
         if kind < 0.9:  # a single
             single = rng.randrange(0x380, 0x480) << 52 | rng.getrandbits(23) << 29
             return rng.getrandbits(1) << 63 | single

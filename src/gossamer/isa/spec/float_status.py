@@ -64,9 +64,9 @@ def mtfsf(s: Body, i: XFL) -> None:
     set_fpscr(s, s.fpscr & ~fields | trunc(s.fpr[i.FRB], 32) & fields, i.Rc)
 
 
-@insn(XRc, "mtfsfi{Rc} BF,U", OPCD=63, XO=134, needs="FP")
+@insn(XRc, "mtfsfi{Rc} BFF,U", OPCD=63, XO=134, needs="FP")
 def mtfsfi(s: Body, i: XRc) -> None:
-    shift = const(28, 32) - (zext(i.BF, 32) << 2)
+    shift = const(28, 32) - (zext(i.BFF, 32) << 2)
     field, value = const(15, 32) << shift, zext(i.U, 32) << shift
     set_fpscr(s, s.fpscr & ~field | value, i.Rc)
 

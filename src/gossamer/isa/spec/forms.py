@@ -60,6 +60,7 @@ class X(Form):
     )
     TO, BT = Field(6, 10), Field(6, 10)
     BF, L, BFA = Field(6, 8, "cr{}"), Field(10, 10), Field(11, 13, "cr{}")
+    BFF = Field(6, 8)  # a field of FPSCR
     SR = Field(12, 15)
     SH, NB = Field(16, 20), Field(16, 20)
     U = Field(16, 19)

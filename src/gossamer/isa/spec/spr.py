@@ -202,7 +202,7 @@ MFTB: Final = 371
 def define_read(spr: Spr, read: Read) -> None:
     @insn(
         XFX,
-        f"mfspr RT,{spr.number}",
+        "mfspr RT,SPR",
         name=f"mfspr_{spr.name.lower()}",
         supervisor=spr.supervisor,
         features=spr.features,
@@ -218,7 +218,7 @@ def define_read(spr: Spr, read: Read) -> None:
 def define_write(spr: Spr, write: WriteTo) -> None:
     @insn(
         XFX,
-        f"mtspr {spr.number},RS",
+        "mtspr SPR,RS",
         name=f"mtspr_{spr.name.lower()}",
         supervisor=spr.supervisor,
         features=spr.features,
@@ -253,12 +253,12 @@ def mtspr_undefined(s: Body, i: XFX) -> None:
     undefined(s, i)
 
 
-@insn(XFX, "mftb RT,268", name="mftb", OPCD=31, XO=MFTB, SPRL=268 & 31, SPRH=268 >> 5)
+@insn(XFX, "mftb RT,SPR", name="mftb", OPCD=31, XO=MFTB, SPRL=268 & 31, SPRH=268 >> 5)
 def mftb(s: Body, i: XFX) -> None:
     s.gpr[i.RT] = trunc(timebase.timebase(s), 32)
 
 
-@insn(XFX, "mftb RT,269", name="mftbu", OPCD=31, XO=MFTB, SPRL=269 & 31, SPRH=269 >> 5)
+@insn(XFX, "mftb RT,SPR", name="mftbu", OPCD=31, XO=MFTB, SPRL=269 & 31, SPRH=269 >> 5)
 def mftbu(s: Body, i: XFX) -> None:
     s.gpr[i.RT] = trunc(timebase.timebase(s) >> 32, 32)
 

@@ -1,3 +1,10 @@
+"""The program that runs in a peer, for our assembler."""
+
+from __future__ import annotations
+
+from typing import Final
+
+SOURCE: Final = r"""
 # One record at a time from stdin: load the state, run the instruction, send the record back.
     .equ SYS_exit, 1
     .equ SYS_read, 3
@@ -55,6 +62,7 @@ next:
     add 30, 30, 3
     subf. 29, 3, 29
     bne 3b
+load:
     li 3, SPARE
     stwcx. 3, 0, 3
     lwz 3, R_PREFIX(0)
@@ -68,7 +76,7 @@ next:
     isync
     lfd 0, R_FPSCR(0)
     mtfsf 255, 0
-    .irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
+    .irp n, ALL
     lfd \n, R_FPR+8*\n(0)
     .endr
     lwz 3, R_CR(0)
@@ -79,12 +87,12 @@ next:
     mtlr 3
     lwz 3, R_CTR(0)
     mtctr 3
-    .irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
+    .irp n, ALL
     lwz \n, R_GPR+4*\n(0)
     .endr
     b slot
 # On a page of their own: the prefix, the instruction, and 16 pads of 16 bytes where it can go on.
-    .org 0x1000
+    .org 0x3000
 slot:
     .long 0
     .long 0
@@ -95,10 +103,10 @@ pads:
     b capture
     nop
     .endr
-    .org 0x2000
+    .org 0x4000
 capture:
     stw 0, R_PAD(0)
-    .irp n, 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
+    .irp n, REST
     stw \n, R_GPR+4*\n(0)
     .endr
     mfcr 3
@@ -112,7 +120,7 @@ capture:
     li 3, 0
     stw 3, R_SIGNAL(0)
 floats:
-    .irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
+    .irp n, ALL
     stfd \n, R_FPR+8*\n(0)
     .endr
     mffs 0
@@ -137,7 +145,7 @@ quit:
 # Signal handler: r3 number, r4 siginfo, r5 ucontext (its register pointer at 48)
 handler:
     lwz 6, 48(5)
-    .irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
+    .irp n, ALL
     lwz 7, 4*\n(6)
     stw 7, R_GPR+4*\n(0)
     .endr
@@ -154,7 +162,7 @@ handler:
     lwz 7, 12(4)
     stw 7, R_DAR(0)
     stw 3, R_SIGNAL(0)
-    .irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32
+    .irp n, ALL,32
     lfd 0, 192+8*\n(6)
     stfd 0, R_FPR+8*\n(0)
     .endr
@@ -165,3 +173,4 @@ signals: .long 4, 5, 7, 8, 11, 0
 # struct sigaction: handler, flags (SA_SIGINFO | SA_ONSTACK | SA_NODEFER), restorer, mask
 action: .long handler, 0x48000004, 0, 0, 0
 altstack: .long 0x5000, 0, 0x2800
+""".replace("ALL", "0,REST").replace("REST", ",".join(map(str, range(1, 32))))

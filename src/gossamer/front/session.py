@@ -1,0 +1,38 @@
+"""One run of a machine: built, brought to its starting state, run at its consoles."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from gossamer.base.errors import ConfigError, HostError
+from gossamer.control.stream import section_description
+from gossamer.control.vm import Vm
+from gossamer.front.console import Console
+from gossamer.machines.config import Config
+
+
+def run_machine(config: Config, console: Console) -> int:
+    """Run the machine that `config` describes until it ends; returns the exit status."""
+    if config.incoming is not None:
+        raise ConfigError("-incoming: receiving a migration is not served here; see -loadvm")
+    vm = Vm(config)
+    if config.dump_vmstate is not None:
+        dump_schema(vm, config.dump_vmstate)
+        return 0
+    vm.serial_sinks = [console.serial_sink(n) for n in range(len(config.serials))]
+    if config.loadvm is not None:
+        vm.loadvm(config.loadvm)
+    if config.start:
+        vm.cont()
+    return console.run(vm)
+
+
+def dump_schema(vm: Vm, path: Path) -> None:
+    """Write what each section of a stream can hold, as JSON."""
+    sections = [section_description(part, every=True) for part in vm.machine.sections]
+    text = json.dumps({"machine": vm.config.full_name, "sections": sections}, indent=1) + "\n"
+    try:
+        path.write_text(text)
+    except OSError as fault:
+        raise HostError(f"-dump-vmstate: {path}: cannot be written: {fault.strerror}") from None

@@ -1,0 +1,53 @@
+"""Streams into and out of our save files, byte for byte."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import gossamer
+from gossamer.base.errors import ConfigError
+from gossamer.migrate.container import ContainerWriter, Meta
+from gossamer.migrate.inspect import StreamFile
+from gossamer.tools import stream_profiles as profiles
+from gossamer.tools.stream_meaning import context_of
+from gossamer.tools.stream_open import new_file
+from gossamer.tools.stream_show import RamSum
+
+_CHUNK = 1 << 20
+
+
+def copy(stream: StreamFile, counted: RamSum, form: str, out: str, source: str) -> None:
+    """Write the stream's bytes, plain or in a save file."""
+    if form == profiles.PLAIN:
+        with new_file(out, source) as target:
+            for part in _parts(stream):
+                target.write(part)
+        return
+    if out == "-":
+        raise ConfigError("a save file needs a name: it is not written to standard output")
+    machine = stream.configuration.machine if stream.configuration else ""
+    ram = next((of.block.length for of in counted.blocks.values()), 0)
+    meta = Meta(
+        machine=machine,
+        machine_version="",
+        ram_size=ram,
+        created_ns=time.time_ns(),
+        icount=0,
+        name=stream.name,
+        gossamer=gossamer.__version__,
+        clock_ns=context_of(stream).clock or 0,
+    )
+    with ContainerWriter(out, meta) as save:
+        for part in _parts(stream):
+            save.write(part)
+        save.commit()
+
+
+def _parts(stream: StreamFile) -> Iterator[bytes]:
+    left = stream.end - stream.trailing
+    stream.file.seek(0)
+    while left:
+        part = stream.file.read(min(_CHUNK, left))
+        left -= len(part)
+        yield part

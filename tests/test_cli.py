@@ -1,0 +1,228 @@
+"""The command line: what it prints, what it exits with, how soon it is there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+import types
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import gossamer
+from gossamer import cli
+from gossamer.base.errors import ConfigError, HostError
+from gossamer.front.console import Console
+from gossamer.machines import firmware
+from gossamer.machines.config import Config
+from tests.front.fakes import FakeVm
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
+    """The machines that were asked for; each ends at once, with status 0."""
+    made: list[Config] = []
+
+    def run_machine(config: Config, console: Console) -> int:
+        made.append(config)
+        vm = FakeVm()
+        vm.quit()
+        return console.run(vm)
+
+    monkeypatch.setattr("gossamer.front.session.run_machine", run_machine)
+    return made
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("usage: gossamer COMMAND ...\n")
+    for name in ("run", "demo", "stream", "verify", "bench"):
+        assert f"\n  {name} " in said.out
+    assert cli.main([]) == 2
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--version"], ["-V"], ["run", "-version"]):
+        assert cli.main(words) == 0
+    assert cli.system_ppc(["--version"]) == 0
+    assert capsys.readouterr().out == f"gossamer {gossamer.__version__}\n" * 4
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["rnu"], "unknown command 'rnu'; did you mean run? (there is: bench, demo, run, stream"),
+        (["run", "-M", "g3"], "unknown machine 'g3'"),
+        (["run", "-serial", "frob"], "unknown character device 'frob'"),
+        (["demo", "windows"], "unknown demo 'windows' (there is: builtin, linux, openbios)"),
+        (["demo", "linux"], "demo linux: give a kernel with -kernel FILE"),
+        (["demo", "--frob"], "unknown option '--frob'"),
+        (["verify", "luck"], "unknown gossamer verify 'luck' (there is: cuts, hops, isa)"),
+        (["run", "-pidfile", "/no/where", "-serial", "null"], "-pidfile: /no/where: No such file"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(
+    words: list[str], said: str, started: list[Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith(f"gossamer: {said}")
+    assert len(lines) == 1 or words[0] == "demo"
+    assert started == []
+
+
+def test_missing_part_of_the_build_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match=r"^x: not in this build \(gossamer.nowhere is missing\)"):
+        cli.part(lambda: import_module("gossamer.nowhere"), "x")
+    # A library that a part needs is no missing part.
+    (tmp_path / "needy.py").write_text("import a_library_that_is_not_there")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="a_library_that_is_not_there"):
+        cli.part(lambda: import_module("needy"), "x")
+
+
+def test_run_takes_qemus_options(started: list[Config], tmp_path: Path) -> None:
+    pidfile = tmp_path / "pid"
+    words = ["-m", "64", "-display", "none", "-pidfile", str(pidfile), "-serial", "null"]
+    assert cli.main(["run", *words]) == 0
+    assert cli.system_ppc(words) == 0
+    assert [c.ram_size >> 20 for c in started] == [64, 64]
+    assert not pidfile.exists()
+
+
+def test_run_help_lists_the_options(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "--help"]) == 0
+    assert cli.main(["demo", "--help"]) == 0
+    said = capsys.readouterr().out
+    for option in ("-prom-env", "-icount", "-nographic", "builtin"):
+        assert option in said
+
+
+@pytest.mark.parametrize(
+    ("words", "machine", "prom_env"),
+    [
+        ([], "g3beige", ("auto-boot?=false",)),
+        (["openbios"], "g3beige", ("auto-boot?=false",)),
+        (["linux", "-kernel", "k"], "g3beige", ()),
+        (["builtin", "-m", "32"], "bare", ()),
+    ],
+)
+def test_demo_chooses_a_machine(
+    words: list[str],
+    machine: str,
+    prom_env: tuple[str, ...],
+    started: list[Config],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / firmware.OPENBIOS).write_bytes(b"x")
+    monkeypatch.setenv("GOSSAMER_FIRMWARE", str(tmp_path))
+    assert cli.main(["demo", *words, "-serial", "null", "-monitor", "none"]) == 0
+    assert [(c.machine, c.prom_env) for c in started] == [(machine, prom_env)]
+
+
+def test_demo_without_firmware_runs_the_built_in_program(
+    started: list[Config],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("GOSSAMER_FIRMWARE", raising=False)
+    monkeypatch.setattr(firmware, "PLACES", (tmp_path,))
+    assert cli.main(["demo", "-serial", "null", "-monitor", "none"]) == 0
+    assert [(c.machine, c.kernel) for c in started] == [("bare", None)]
+    assert "no openbios-ppc here; Debian and Ubuntu have it in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "said"),
+    [
+        (ConfigError("no\n  good"), 2, "gossamer: no good\n"),
+        (HostError("disk full"), 2, "gossamer: disk full\n"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_faults_become_statuses(
+    fault: BaseException, status: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> int:
+        raise fault
+
+    assert cli.guarded(fail) == status
+    assert capsys.readouterr().err == said
+
+
+def test_a_bug_is_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError):
+        cli.guarded(lambda: 1 // 0)
+
+
+@pytest.mark.parametrize(
+    ("version", "system", "machine", "said"),
+    [
+        ((3, 10), "Linux", "x86_64", "needs Python 3.11 or newer, this is 3.10"),
+        ((3, 12), "Darwin", "x86_64", "needs Linux on x86_64, this is Darwin on x86_64"),
+        ((3, 12), "Linux", "aarch64", "needs Linux on x86_64, this is Linux on aarch64"),
+    ],
+)
+def test_platform_that_cannot_run_it(
+    version: tuple[int, int], system: str, machine: str, said: str
+) -> None:
+    cli.check_platform((3, 14), "Linux", "x86_64")
+    with pytest.raises(ConfigError) as caught:
+        cli.check_platform(version, system, machine)
+    assert str(caught.value) == said
+
+
+def test_tool_is_found_by_its_two_functions(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    module = types.ModuleType("gossamer.tools.bench_engine")
+
+    def add_parser(subparsers: object) -> None:
+        subparsers.add_parser("engine").add_argument("--n", type=int)  # type: ignore[attr-defined]
+
+    def run(arguments: object) -> int:
+        seen.append(arguments.n)  # type: ignore[attr-defined]
+        return 1
+
+    module.add_parser, module.run = add_parser, run  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    assert cli.main(["bench", "engine", "--n", "5"]) == 1
+    assert seen == [5]
+
+
+def python(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *words], cwd=CHECKOUT, env={"PYTHONPATH": "src", "PATH": "/usr/bin:/bin"},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+
+def test_help_imports_little() -> None:
+    probe = "import sys; from gossamer import cli; cli.main(['--help']); print(len(sys.modules))"
+    done = python(
+        "-c", probe + "; print({'numpy','argparse','rich','llvmlite'} & set(sys.modules))"
+    )
+    assert done.stdout.endswith("set()\n"), done.stdout
+    best = 9.0
+    for _ in range(5):
+        began = time.perf_counter()
+        assert python("-m", "gossamer", "--help").returncode == 0
+        best = min(best, time.perf_counter() - began)
+    assert best < 0.5, f"{best:.3f} s; 0.05 s on an idle machine"
+
+
+def test_closed_output_is_quiet() -> None:
+    command = f"{sys.executable} -m gossamer run --help | true"
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=CHECKOUT, env={"PYTHONPATH": "src", "PATH": "/usr/bin:/bin"},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.stderr == ""
