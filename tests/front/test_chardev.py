@@ -519,3 +519,19 @@ def test_idle_guest_sleeps_and_wakes_for_input(monkeypatch: pytest.MonkeyPatch) 
         timer.join()
     assert slices[1] - slices[0] >= 0.29
     assert 0.5 < slices[2] - began < 30, "input must wake the guest before its time"
+
+
+def test_checkstop_is_told_once(capfd: pytest.CaptureFixture[str]) -> None:
+    vm = FakeVm()
+
+    def stop(ns: int) -> None:
+        vm.run_state = "internal-error"
+        threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
+
+    vm.on_slice = stop
+    with console("null") as c:
+        assert c.run(vm) == 0
+    assert capfd.readouterr().err == (
+        "gossamer: the guest's CPU has stopped (checkstop); the monitor can look at it\n"
+        "gossamer: ended by SIGTERM\n"
+    )

@@ -290,7 +290,7 @@ def _read(drive: IdeDrive, cdb: bytes) -> None:
         _send(drive, count * unit)
 
 
-def _test(drive: IdeDrive, cdb: bytes) -> None:
+def _test(drive: IdeDrive, _cdb: bytes) -> None:
     succeed(drive)
 
 
@@ -328,7 +328,7 @@ def _prevent_allow(drive: IdeDrive, cdb: bytes) -> None:
     succeed(drive)
 
 
-def _read_capacity(drive: IdeDrive, cdb: bytes) -> None:
+def _read_capacity(drive: IdeDrive, _cdb: bytes) -> None:
     reply(drive, (drive.total - 1).to_bytes(4, "big") + CD_SECTOR.to_bytes(4, "big"), 8)
 
 
@@ -383,7 +383,7 @@ def _mode_sense(drive: IdeDrive, cdb: bytes) -> None:
     reply(drive, replies.mode_header(pages, has_disc), int.from_bytes(cdb[7:9], "big"))
 
 
-def _read_dvd(drive: IdeDrive, cdb: bytes) -> None:
+def _read_dvd(drive: IdeDrive, _cdb: bytes) -> None:
     """DVD structures: a disc that is no DVD has none; of DVDs none is kept here either."""
     is_dvd = drive.total > replies.LARGEST_CD
     fail(drive, ILLEGAL_REQUEST, INVALID_FIELD if is_dvd else INCOMPATIBLE_FORMAT)

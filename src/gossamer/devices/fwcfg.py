@@ -102,7 +102,7 @@ class FwCfg(Device):
 
     # --- registers ------------------------------------------------------------------------------
 
-    def read_control(self, offset: int, size: int) -> int:
+    def read_control(self, _offset: int, _size: int) -> int:
         """The selector cannot be read back."""
         return 0
 
@@ -114,7 +114,7 @@ class FwCfg(Device):
         exists = value & ~(WRITE_CHANNEL | ARCH_LOCAL) < FILE_FIRST + FILE_SLOTS
         self.cur_entry, self.cur_offset = value if exists else INVALID, 0
 
-    def read_data(self, offset: int, size: int) -> int:
+    def read_data(self, _offset: int, _size: int) -> int:
         """The next byte of the entry; zero, without moving on, past its end."""
         entry = self.selected
         if self.cur_offset >= len(entry):
@@ -122,7 +122,7 @@ class FwCfg(Device):
         self.cur_offset += 1
         return entry[self.cur_offset - 1]
 
-    def write_data(self, offset: int, size: int, value: int) -> None:
+    def write_data(self, _offset: int, _size: int, _value: int) -> None:
         self.note("write to the data port")
 
 

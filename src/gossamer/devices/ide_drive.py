@@ -197,7 +197,7 @@ class IdeDrive(Stateful):
         _, self.heads, self.sectors = self.geometry()
         self.sign()
 
-    def post_load(self, version: int) -> None:
+    def post_load(self, _version: int) -> None:
         """Refuse nothing a guest could not have done; keep the buffer's bounds."""
         if not 0 <= self.cur_io_buffer_offset <= BUFFER_SIZE:
             raise StreamError(f"cur_io_buffer_offset {self.cur_io_buffer_offset} is outside")

@@ -79,6 +79,6 @@ def error_policy(rerror: str, werror: str, stop: Callable[[], None]) -> ErrorPol
     return decide
 
 
-def report(write: bool, error: GossamerError) -> str:
+def report(_write: bool, _error: GossamerError) -> str:
     """The policy of a drive that was given none."""
     return REPORT

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import ClassVar, Final
 
 from gossamer.base.errors import ConfigError
+from gossamer.base.units import PAGE_SIZE
 from gossamer.core.clock import Clock
 from gossamer.core.region import Region
 from gossamer.devices.pci import PciBus, PciDevice, pci_struct
@@ -25,6 +26,7 @@ class MacIo(PciDevice):
     """The container: `add` puts a cell's region at an offset; BAR 0 shows them all."""
 
     cells: list[tuple[int, int, Region]] = wiring()
+    pages: list[tuple[int, int, Region] | None] = wiring()
 
     def __init__(
         self, clock: Clock, bus: PciBus, devfn: int, *, device: int, revision: int = 0
@@ -39,7 +41,7 @@ class MacIo(PciDevice):
             revision=revision,
             pin=1,
         )
-        self.cells = []
+        self.cells, self.pages = [], [None] * (SIZE // PAGE_SIZE)
         self.add_bar(0, Region(self.vmsd, SIZE, self.read_cell, self.write_cell, widths=(1, 2, 4)))
         self.reset()
 
@@ -53,27 +55,33 @@ class MacIo(PciDevice):
                 raise ConfigError(f"{region.name} at mac-io {offset:#x} overlaps {other.name}")
         self.cells.append((offset, end, region))
         self.cells.sort(key=lambda cell: cell[0])
+        for page in range(offset // PAGE_SIZE, (end - 1) // PAGE_SIZE + 1):
+            self.pages[page] = (offset, end, region)  # one that shares its page is found by `find`
 
-    def find(self, offset: int, size: int) -> tuple[int, Region] | None:
-        """The cell that an access is wholly inside, and the offset there."""
-        for start, stop, region in self.cells:
-            if start <= offset and offset + size <= stop:
-                return offset - start, region
+    def find(self, offset: int, size: int) -> tuple[int, int, Region] | None:
+        """(start, end, region) of the cell that an access is wholly inside."""
+        for cell in self.cells:
+            if cell[0] <= offset and offset + size <= cell[1]:
+                return cell
         return None
 
     def read_cell(self, offset: int, size: int) -> int:
-        found = self.find(offset, size)
-        if found is None:
-            self.note(f"read of nothing at {offset & ~0xFF:#x}")
-            return 0
-        return found[1].load(found[0], size)
+        cell = self.pages[offset // PAGE_SIZE]
+        if cell is None or offset < cell[0] or offset + size > cell[1]:
+            cell = self.find(offset, size)
+            if cell is None:
+                self.note(f"read of nothing at {offset & ~0xFF:#x}")
+                return 0
+        return cell[2].load(offset - cell[0], size)
 
     def write_cell(self, offset: int, size: int, value: int) -> None:
-        found = self.find(offset, size)
-        if found is None:
-            self.note(f"write to nothing at {offset & ~0xFF:#x}")
-        else:
-            found[1].store(found[0], value, size)
+        cell = self.pages[offset // PAGE_SIZE]
+        if cell is None or offset < cell[0] or offset + size > cell[1]:
+            cell = self.find(offset, size)
+            if cell is None:
+                self.note(f"write to nothing at {offset & ~0xFF:#x}")
+                return
+        cell[2].store(offset - cell[0], value, size)
 
 
 class MacIoOldWorld(MacIo):

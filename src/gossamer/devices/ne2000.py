@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import ClassVar, Final
 
 from gossamer.core.clock import Clock
 from gossamer.core.memory import RamBlock
@@ -11,7 +11,7 @@ from gossamer.core.region import Region
 from gossamer.devices.ne2000_core import Ne2000Core
 from gossamer.devices.pci import ROM, PciBus, PciDevice, pci_struct
 from gossamer.state.declare import child
-from gossamer.state.layout import Nested
+from gossamer.state.layout import Layout, Nested
 
 ROM_SIZE: Final = 0x40000
 PORTS_SIZE: Final = 0x100
@@ -26,7 +26,9 @@ class Ne2000(PciDevice):
 
     vmsd = "ne2000"
     version = minimum = 3
-    layouts = {"": [pci_struct("dev"), Nested("ne2000", lambda device: device.ne2000)]}
+    layouts: ClassVar[dict[str, Layout]] = {
+        "": [pci_struct("dev"), Nested("ne2000", lambda device: device.ne2000)]
+    }
 
     ne2000: Ne2000Core = child(Ne2000Core)
 

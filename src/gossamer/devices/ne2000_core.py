@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from binascii import crc32
 from collections.abc import Callable
-from typing import Final
+from typing import ClassVar, Final
 
 from gossamer.core.clock import Alarm, Clock
 from gossamer.state.codec import Unused
 from gossamer.state.declare import Stateful, alarm, buffer, u8, u16, u32, wiring
-from gossamer.state.layout import Constant, subsection
+from gossamer.state.layout import Constant, Layout, subsection
 
 MEMORY_SIZE: Final = 0xC000
 MEMORY_START: Final = 0x4000
@@ -52,7 +52,7 @@ class Ne2000Core(Stateful):
 
     vmsd = "ne2000"
     version = minimum = 2
-    layouts = {
+    layouts: ClassVar[dict[str, Layout]] = {
         "": [
             "rxcr", "cmd", "start", "stop", "boundary", "tsr", "tpsr", "tcnt", "rcnt", "rsar",
             "rsr", "isr", "dcfg", "imr", "phys", "curpag", "mult",
@@ -318,7 +318,7 @@ class Ne2000Core(Stateful):
             return bool(self.rxcr & BROADCAST)
         if to[0] & 1:
             return bool(self.rxcr & MULTICAST) and self._hashed(to)
-        return self.phys == to
+        return to.startswith(bytes(self.phys))
 
     def _hashed(self, to: bytes) -> bool:
         """Top six bits of the checksum, most significant bit first, choose a bit of `mult`."""

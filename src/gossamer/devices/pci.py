@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 from gossamer.base.errors import ConfigError
 from gossamer.base.wire import WireReader, WireWriter
@@ -21,7 +21,7 @@ from gossamer.core.memory import AddressMap, Mapping, RamBlock
 from gossamer.core.region import Region
 from gossamer.state.codec import I32, AtMost, Buffer, Equal
 from gossamer.state.declare import State, array, buffer, derived, u32, wiring
-from gossamer.state.layout import Constant, Nested, View
+from gossamer.state.layout import Constant, Layout, Nested, View
 
 CONFIG_SIZE: Final = 256
 PINS: Final = 4
@@ -220,7 +220,7 @@ class PciDevice(Device):
         self.update_irq()
         self.bus.recount()
 
-    def post_load(self, version: int) -> None:
+    def post_load(self, _version: int) -> None:
         self.update_mappings()
 
     def load_config(self, config: bytearray) -> None:
@@ -328,7 +328,7 @@ class PciBus(Device):
 
     vmsd = "PCIBUS"
     version = minimum = 1
-    layouts = {"": [Constant("nirq", Equal(I32, PINS)), "irq_count"]}
+    layouts: ClassVar[dict[str, Layout]] = {"": [Constant("nirq", Equal(I32, PINS)), "irq_count"]}
 
     irq_count = array(I32, PINS)
     name: str = wiring()
@@ -422,7 +422,7 @@ class PciHost(Device):
             return None
         return reg >> 16 & 0xFF, reg >> 8 & 0xFF, reg & 0xFF | offset & 3
 
-    def read_address(self, offset: int, size: int) -> int:
+    def read_address(self, offset: int, _size: int) -> int:
         return self.config_reg >> 8 * (offset & 3)
 
     def write_address(self, offset: int, size: int, value: int) -> None:

@@ -6,7 +6,7 @@ ROM.  Source: QEMU's docs/specs/standard-vga; behaviour as QEMU 7.2 shows it: do
 
 from __future__ import annotations
 
-from typing import Final
+from typing import ClassVar, Final
 
 from gossamer.core.clock import Clock
 from gossamer.core.memory import RamBlock
@@ -14,8 +14,11 @@ from gossamer.core.region import Read, Region, Write
 from gossamer.devices.pci import ROM, PciBus, PciDevice, pci_struct
 from gossamer.devices.vga_core import VgaCore
 from gossamer.devices.vga_edid import edid
+from gossamer.devices.vga_memory import SIZE as WINDOW_SIZE
+from gossamer.devices.vga_memory import Window
+from gossamer.devices.vga_render import render
 from gossamer.state.declare import child, wiring
-from gossamer.state.layout import Nested
+from gossamer.state.layout import Layout, Nested
 
 VRAM_SIZE: Final = 16 << 20
 ROM_SIZE: Final = 64 << 10
@@ -40,7 +43,9 @@ class Vga(PciDevice):
 
     vmsd = "vga"
     version = minimum = 2
-    layouts = {"": [pci_struct("dev"), Nested("vga", lambda device: device.vga)]}
+    layouts: ClassVar[dict[str, Layout]] = {
+        "": [pci_struct("dev"), Nested("vga", lambda device: device.vga)]
+    }
 
     vga: VgaCore = child(VgaCore)
     vram: RamBlock = wiring()
@@ -89,6 +94,31 @@ class Vga(PciDevice):
         if self.bus.memory is not None and length:
             self.bus.memory.map.write_arena(self.vram.offset, bytes(length))
 
+    def render(self) -> tuple[int, int, bytes]:
+        """(width, height, RGB bytes) of what the screen shows."""
+        if self.bus.memory is None:
+            return 8, 1, bytes(24)
+        return render(self.vga, self.bus.memory.map.arena.bytes_of(self.vram))
+
+    def window(self) -> Region:
+        """The legacy window at 0xa0000 of memory space, for a bridge that shows it."""
+        w = Window(self.vga, self._load, self._store)
+        return Region(
+            "vga-lowmem",
+            WINDOW_SIZE,
+            lambda offset, _: w.read(offset),
+            lambda offset, _, value: w.write(offset, value),
+            widths=(1,),
+        )
+
+    def _load(self, at: int) -> int:
+        assert self.bus.memory is not None
+        return self.bus.memory.map.arena.view[self.vram.offset + at % self.vram.size]
+
+    def _store(self, at: int, value: int) -> None:
+        assert self.bus.memory is not None
+        self.bus.memory.map.write_arena(self.vram.offset + at % self.vram.size, bytes((value,)))
+
     # --- DISPI ports 0x1ce (index), 0x1cf and 0x1d0 (data) ------------------------------------
 
     def read_vbe(self, offset: int, size: int) -> int:
@@ -113,14 +143,14 @@ class Vga(PciDevice):
             ports = [self.vga.read_port(0x3C0 + offset - PORTS + n) for n in range(size)]
             return int.from_bytes(bytes(ports), "little")
         if DISPI <= offset < DISPI + DISPI_SIZE:
-            return self._read_dispi(offset - DISPI, size)
+            return self._read_dispi(offset - DISPI)
         if EXTENDED <= offset < EXTENDED + EXTENDED_SIZE:
             endian = BIG if self.vga.big_endian_fb else LITTLE
             both = endian << 32 | EXTENDED_SIZE
             return both >> 8 * (offset - EXTENDED)
         return (1 << 8 * size) - 1
 
-    def _read_dispi(self, offset: int, size: int) -> int:
+    def _read_dispi(self, offset: int) -> int:
         index = offset >> 1
         value = self.vga.read_vbe(index) | self.vga.read_vbe(index + 1) << 16
         return value >> 8 * (offset & 1)

@@ -7,11 +7,11 @@ masks, limits and reset values as QEMU 7.2's `VGA` shows them: docs/chips/vga.md
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import ClassVar, Final
 
 from gossamer.state.codec import U8, U16, Equal
 from gossamer.state.declare import Stateful, array, boolean, buffer, i32, u8, u16, u32, wiring
-from gossamer.state.layout import Constant, subsection
+from gossamer.state.layout import Constant, Layout, subsection
 
 # DISPI registers.
 ID, XRES, YRES, BPP, ENABLE, BANK, VIRT_WIDTH, VIRT_HEIGHT, X_OFFSET, Y_OFFSET = range(10)
@@ -45,7 +45,7 @@ class VgaCore(Stateful):
 
     vmsd = "vga"
     version = minimum = 2
-    layouts = {
+    layouts: ClassVar[dict[str, Layout]] = {
         "": [
             "latch", "sr_index", "sr", "gr_index", "gr", "ar_index", "ar", "ar_flip_flop",
             "cr_index", "cr", "msr", "fcr", "st00", "st01", "dac_state", "dac_sub_index",
@@ -104,7 +104,7 @@ class VgaCore(Stateful):
         super().reset()
         self.vbe_bank_mask = (self.memory_size >> 16) - 1
 
-    def post_load(self, version: int) -> None:
+    def post_load(self, _version: int) -> None:
         """Bring indices that a stream may hold out of range back into it."""
         self.dac_sub_index %= 3
         self.sr_index &= 7

@@ -16,7 +16,7 @@ from gossamer.core.clock import Alarm, Clock
 from gossamer.core.device import Device
 from gossamer.core.irq import IrqLine
 from gossamer.core.region import Region
-from gossamer.state.codec import U8
+from gossamer.state.codec import NOT_ARMED, U8, Int
 from gossamer.state.declare import Stateful, alarm, array, boolean, children, u8, u16, vtime, wiring
 from gossamer.state.layout import Layout, Nested, View, subsection
 
@@ -38,11 +38,16 @@ NO_EVENT: Final = (1 << 63) - 1
 """`next_irq_time` of a timer that will not set its flag."""
 
 
+def _ignore(owner: object, value: int) -> None:
+    """A wire field that follows from others."""
+
+
 class ViaTimer(Stateful):
     """A counter that held `counter_value` at `load_time` (ns).
 
     `next_irq_time` is the ns at which it next sets its flag; NO_EVENT when it will not.  `timer`
-    is armed for that time while the flag's interrupt is enabled.
+    is armed for that time, so that flags are always up to date; on the wire, as QEMU has it, only
+    while the flag's interrupt is `enabled` and the flag not set.
     """
 
     vmsd = "mos6522_timer"
@@ -55,10 +60,36 @@ class ViaTimer(Stateful):
 
     clock: Clock = wiring()
     fire: Callable[[], None] = wiring()
+    enabled: Callable[[], bool] = wiring()
 
-    def __init__(self, clock: Clock, fire: Callable[[], None]) -> None:
+    layouts: ClassVar[dict[str, Layout]] = {
+        "": [
+            *("latch", "counter_value", "load_time", "next_irq_time"),
+            View("timer", Int("timer", 8), lambda timer: timer.wire_alarm, _ignore, clock=True),
+        ]
+    }
+
+    def __init__(
+        self, clock: Clock, fire: Callable[[], None], enabled: Callable[[], bool]
+    ) -> None:
         super().__init__()
-        self.clock, self.fire = clock, fire
+        self.clock, self.fire, self.enabled = clock, fire, enabled
+
+    @property
+    def wire_alarm(self) -> int:
+        """The alarm as QEMU would have it."""
+        armed = self.next_irq_time < NO_EVENT and self.enabled()
+        return self.next_irq_time if armed else NOT_ARMED
+
+    def arm(self) -> None:
+        """Arm the alarm as `next_irq_time` says."""
+        if self.next_irq_time < NO_EVENT:
+            self.timer.set(self.next_irq_time)
+        elif self.timer.armed:
+            self.timer.cancel()
+
+    def post_load(self, _version: int) -> None:
+        self.arm()
 
     def expired(self) -> None:
         """The alarm's handler."""
@@ -149,7 +180,10 @@ class Via(Device):
         super().__init__(clock)
         self.idstr = "mos6522"
         self.irq, self.owner, self.stride, self.idle_b = irq, _NoOwner(), stride, 0
-        self.timers = [ViaTimer(clock, self._sync), ViaTimer(clock, self._sync)]
+        self.timers = [
+            ViaTimer(clock, self._timer_1_due, lambda: bool(self.ier & ~self.ifr & T1)),
+            ViaTimer(clock, self._timer_2_due, lambda: bool(self.ier & ~self.ifr & T2)),
+        ]
         self.reset()
 
     def reset(self) -> None:
@@ -227,7 +261,7 @@ class Via(Device):
             t.next_irq_time, self.t2_paused = NO_EVENT, True
         else:
             t.next_irq_time = self._tick_time(n, value + 1)
-        self._arm(n)
+        t.arm()
 
     def _move_load(self, n: int, tick: int, value: int) -> None:
         """Take `tick` of timer `n`, when it held `value`, as its load, in its exact phase."""
@@ -255,33 +289,22 @@ class Via(Device):
             return self._tick_time(0, passed + period - (passed - first) % period)
         return NO_EVENT
 
-    def _catch_up(self, n: int) -> None:
-        """Set the flag of a timer whose time has come."""
+    def _timer_1_due(self) -> None:
+        self._timer_due(0)
+
+    def _timer_2_due(self) -> None:
+        self._timer_due(1)
+
+    def _timer_due(self, n: int) -> None:
+        """Timer `n` sets its flag."""
         t = self.timers[n]
-        if t.next_irq_time <= self.clock.now:
-            t.next_irq_time = self._next_time(n) if n == 0 else NO_EVENT
-            self.ifr |= T2 if n else T1
-
-    def _arm(self, n: int) -> None:
-        """The alarm is needed only while its interrupt is enabled and not yet flagged."""
-        t, bit = self.timers[n], T2 if n else T1
-        if t.next_irq_time < NO_EVENT and self.ier & bit and not self.ifr & bit:
-            if t.timer.when != t.next_irq_time:
-                t.timer.set(t.next_irq_time)
-        elif t.timer.armed:
-            t.timer.cancel()
-
-    def _sync(self) -> None:
-        """Bring flags, alarms and line up to date."""
-        for n in (0, 1):
-            self._catch_up(n)
-            self._arm(n)
+        t.next_irq_time = self._next_time(n) if n == 0 else NO_EVENT
+        t.arm()
+        self.ifr |= T2 if n else T1
         self.update_irq()
 
     def _clear_timer(self, n: int) -> None:
-        self._catch_up(n)
         self.ifr &= ~(T2 if n else T1)
-        self._arm(n)
         self.update_irq()
 
     # --- registers ----------------------------------------------------------------------------
@@ -322,8 +345,8 @@ class Via(Device):
             case 12:
                 return self.pcr
             case 13:
-                self._sync()
-                return self.ifr | (IRQ if self.level else 0)
+                flags = self.ifr
+                return flags | IRQ if flags & self.ier else flags
             case 14:
                 return self.ier | 0x80
             case _:
@@ -336,7 +359,7 @@ class Via(Device):
             self.owner.port_changed()
         elif T1CL <= register <= T2CH:
             self._write_timer(register, value)
-            self._sync()
+            self.update_irq()
         elif register == SHIFT:
             self.sr = value
             self.clear_flag(SR)
@@ -346,14 +369,13 @@ class Via(Device):
             self.owner.port_changed()
         elif register == PCR:
             self.pcr = value
-        else:
-            self._sync()
-            if register == IFR:
+        elif register == IFR:
+            if self.ifr & value:
                 self.clear_flag(value)
-            else:
-                bits = value & 0x7F
-                self.ier = self.ier | bits if value & 0x80 else self.ier & ~bits
-            self._sync()
+        else:
+            bits = value & 0x7F
+            self.ier = self.ier | bits if value & 0x80 else self.ier & ~bits
+            self.update_irq()
 
     def _port_accessed(self, line_1: int, line_2: int, independent: int) -> None:
         """An access to a port's data drops the flags of its control lines (data sheet)."""
@@ -380,8 +402,6 @@ class Via(Device):
         self.b = self.latch_b & self.dirb | self.b & ~self.dirb
 
     def _write_timer(self, register: int, value: int) -> None:
-        self._catch_up(0)
-        self._catch_up(1)
         t1, t2 = self.timers
         match register:
             case 4 | 6:
@@ -403,8 +423,6 @@ class Via(Device):
                 self._load(1, t2.latch)
 
     def _write_acr(self, value: int) -> None:
-        self._catch_up(0)
-        self._catch_up(1)
         changed = self.acr ^ value
         if changed & T1_FREE_RUN:
             self._settle()
@@ -416,7 +434,8 @@ class Via(Device):
         self.acr = value
         if changed & T1_FREE_RUN:
             self.timers[0].next_irq_time = self._next_time(0)
-        self._sync()
+        for timer in self.timers:
+            timer.arm()
 
     def _switch_timer_2(self, pulses: bool) -> None:
         """Timer 2 stops while it counts pulses of PB6: there are none on these machines."""

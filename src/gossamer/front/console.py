@@ -170,6 +170,9 @@ class Console:
         vm.run_slice(TYPING_SLICE_NS if typing else SLICE_NS)
         for device in self.devices:
             device.flush()
+        if vm.run_state == "internal-error":
+            text = "gossamer: the guest's CPU has stopped (checkstop); the monitor can look at it"
+            print(text, file=sys.stderr, flush=True)
         until = vm.idle_until_ns
         if until is None or vm.run_state == "shutdown":
             return 0.0

@@ -1,13 +1,12 @@
 """What a Mac finds at power on besides its firmware: kernel, initial RAM disk, boot device, date.
 
-Kernel and RAM disk lie where QEMU 7.2 puts them: the kernel where its ELF header says (real
-address), command line and RAM disk behind it, page-aligned.
+Kernel and RAM disk lie where QEMU 7.2 puts them: the kernel 16 MiB above where its ELF header
+says, the RAM disk 1 MiB behind it, then the command line, each on a page.
 """
 
 from __future__ import annotations
 
 from typing import Final
-from uuid import UUID
 
 from gossamer.base.bits import align_up
 from gossamer.base.errors import ConfigError
@@ -21,7 +20,7 @@ from gossamer.machines.machine import Machine
 #: Seconds from 1904 to 1970.
 MAC_EPOCH: Final = 2_082_844_800
 KERNEL_BASE: Final = 0x0100_0000
-COMMAND_LINE_ROOM: Final = PAGE_SIZE
+GAP: Final = 0x0010_0000
 
 
 def mac_seconds(config: Config) -> int:
@@ -36,7 +35,7 @@ def mac_seconds(config: Config) -> int:
 
 
 def uuid_bytes(config: Config) -> bytes:
-    return UUID(config.uuid).bytes if config.uuid else bytes(16)
+    return bytes.fromhex(config.uuid.replace("-", "")) if config.uuid else bytes(16)
 
 
 def default_device(config: Config) -> str:
@@ -50,27 +49,26 @@ def load_kernel(m: Machine) -> Kernel | None:
     config = m.config
     if config.kernel is None:
         return None
-    image = firmware.load_program(config.kernel, KERNEL_BASE)
-    segments = [firmware.Segment(s.ra & 0x0FFF_FFFF, s.data) for s in image.segments]
-    start = min(s.ra for s in segments)
-    end = align_up(max(s.ra + len(s.data) for s in segments), PAGE_SIZE)
-    _check(config, "kernel", end)
+    image = firmware.load_program(config.kernel)
+    segments = [
+        firmware.Segment((s.ra & 0x0FFF_FFFF) + KERNEL_BASE, s.data) for s in image.segments
+    ]
+    size = max(s.ra + len(s.data) for s in segments) - KERNEL_BASE
+    _check(config, "kernel", KERNEL_BASE + size)
     for s in segments:
         m.memory.write(s.ra, s.data)
-    line = config.append.encode() + b"\0"
-    if len(line) > COMMAND_LINE_ROOM:
-        raise ConfigError(f"-append: {len(line)} bytes, at most {COMMAND_LINE_ROOM}")
-    at, initrd_at, initrd = end, 0, b""
-    end = align_up(at + COMMAND_LINE_ROOM, PAGE_SIZE)
-    _check(config, "kernel command line", end)
-    m.memory.write(at, line)
+    end = align_up(KERNEL_BASE + size + GAP, PAGE_SIZE)
+    initrd_at, initrd_size = 0, 0
     if config.initrd is not None:
         initrd = firmware.read_file(config.initrd, what="initial RAM disk")
-        initrd_at = end
-        _check(config, "-initrd", initrd_at + len(initrd))
+        initrd_at, initrd_size = end, len(initrd)
+        _check(config, "-initrd", initrd_at + initrd_size)
         m.memory.write(initrd_at, initrd)
-    size = max(s.ra + len(s.data) for s in segments) - start
-    return Kernel(start, size, at, initrd_at, len(initrd))
+        end = align_up(initrd_at + initrd_size, PAGE_SIZE)
+    line = config.append.encode() + b"\0"
+    _check(config, "kernel command line", end + len(line))
+    m.memory.write(end, line)
+    return Kernel(KERNEL_BASE, size, end, initrd_at, initrd_size)
 
 
 def _check(config: Config, what: str, end: int) -> None:

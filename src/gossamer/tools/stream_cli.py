@@ -222,6 +222,8 @@ def run_convert(args: argparse.Namespace) -> int:
         counted.add_mapped(stream)
         if args.to in (profiles.SAVE_FILE, profiles.PLAIN):
             stream_save.copy(stream, counted, args.to, args.out, args.stream)
+            page = Page(sys.stderr if args.out == "-" else None)
+            page.line(f"wrote {args.out}: the stream's own bytes", "green")
             return FINE
         patient = Patient.of(stream, args.machine)
         work = Conversion(patient, profiles.QEMU[args.to], counted, args.machine)

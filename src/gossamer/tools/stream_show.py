@@ -137,8 +137,9 @@ def show(
     if section is None:
         page.line()
         show_sections(page, stream)
-    for item in chosen(stream, section):
-        page.line()
+    for i, item in enumerate(chosen(stream, section)):
+        if i or section is None:
+            page.line()
         show_section(page, stream, item, context)
 
 

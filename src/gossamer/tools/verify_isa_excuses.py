@@ -57,7 +57,7 @@ def always(*_: Record) -> bool:
 
 def refused(ours: Record, theirs: Record) -> bool:
     """The peer took the instruction for illegal."""
-    return not ours.signal and theirs.signal in (ILLEGAL, STOPPED)
+    return ours.signal != ILLEGAL and theirs.signal in (ILLEGAL, STOPPED)
 
 
 def both_stop(_: Record, ours: Record, theirs: Record) -> bool:
@@ -179,6 +179,14 @@ EXCUSES: Final = (
         "XER bits 3 to 15 and 24",
         "reserved bits of XER read as zero; the peer keeps them",
         "MPC750UM 2.1.1, XER",
+        always,
+    ),
+    Excuse(
+        ("mftb_undefined",),
+        OUTCOME,
+        "any",
+        "mftb of another register than 268 and 269 is illegal; to the peer it is mfspr",
+        "invalid form: PEM chapter 8, mftb",
         always,
     ),
     Excuse(
@@ -331,3 +339,23 @@ def masks(name: str, peer: str, before: Record, ours: Record, theirs: Record) ->
                 where = operand.get(target, target)
                 found[where] = found.get(where, 0) | bits
     return found
+
+
+def hidden_bits(e: Excuse) -> str:
+    """What an excuse masks, for people."""
+    if "outcome" in e.bits:
+        return "whole result"
+    return ", ".join(f"{n} {b:#x}" if b != ALL else n for n, b in e.bits.items())
+
+
+def markdown() -> str:
+    """The table of docs/isa-deviations.md."""
+    lines = [
+        "| Instructions | Masked | When | Our rule | Source | Peers |",
+        "|---|---|---|---|---|---|",
+    ]
+    for e in EXCUSES:
+        names = ", ".join(e.family)
+        cells = (names, hidden_bits(e), e.condition, e.rule, e.source, ", ".join(e.peers))
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
