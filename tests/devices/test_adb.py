@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from tests.devices.captures import save_body
 
 from gossamer.base.wire import WireReader
 from gossamer.core.clock import Clock
@@ -11,6 +10,7 @@ from gossamer.devices.adb import AdbBus
 from gossamer.devices.adb_keyboard import QUEUE, AdbKeyboard
 from gossamer.devices.adb_mouse import AdbMouse
 from gossamer.state.transfer import OURS, load
+from tests.devices.captures import save_body
 
 
 @pytest.fixture

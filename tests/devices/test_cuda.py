@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 
 import pytest
-from tests.devices.captures import load_body, named, save_body
 
 from gossamer.base.errors import StreamError
 from gossamer.base.wire import WireReader
@@ -17,6 +16,7 @@ from gossamer.devices.adb_mouse import AdbMouse
 from gossamer.devices.cuda import Cuda
 from gossamer.devices.via import Via
 from gossamer.state.transfer import OURS, load
+from tests.devices.captures import load_body, named, save_body
 
 RS = 0x200
 B, DDRB, SHIFT, ACR, IFR, IER = 0, 2, 10, 11, 13, 14

@@ -6,7 +6,6 @@ import random
 import struct
 
 import pytest
-from tests.devices.captures import load_body, named, save_body
 
 from gossamer.base.wire import WireReader
 from gossamer.core.clock import Clock
@@ -14,6 +13,7 @@ from gossamer.core.irq import IrqLine
 from gossamer.core.memory import AddressMap, Arena
 from gossamer.devices.dbdma import COMMAND_NS, FROM_MEMORY, TO_MEMORY, Dbdma
 from gossamer.state.transfer import OURS, load
+from tests.devices.captures import load_body, named, save_body
 
 IDE = 0x16
 AT = IDE * 0x80
@@ -178,9 +178,7 @@ def test_branch_follows_device_status(bench, choice, device, select, taken):
 
 
 def test_interrupt_is_a_pulse_when_its_condition_holds(bench):
-    bench.program(
-        (NOP << 12 | 0x30, 0, 0, 0), (NOP << 12 | 0x10, 0, 0, 0), (STOP << 12, 0, 0, 0)
-    )
+    bench.program((NOP << 12 | 0x30, 0, 0, 0), (NOP << 12 | 0x10, 0, 0, 0), (STOP << 12, 0, 0, 0))
     bench.write(INTERRUPT_SELECT, 0x0001_0001)
     bench.start()
     assert bench.sink.rises == 1

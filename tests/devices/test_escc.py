@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 
 import pytest
-from tests.devices.captures import load_body, named, save_body
 
 from gossamer.base.wire import WireReader
 from gossamer.core.clock import Clock
 from gossamer.core.irq import IrqLine
 from gossamer.devices.escc import Escc
 from gossamer.state.transfer import OURS, load
+from tests.devices.captures import load_body, named, save_body
 
 B, A, DATA = 0x00, 0x20, 0x10
 RX_AVAILABLE, TX_EMPTY, DCD, CTS, BREAK = 0x01, 0x04, 0x08, 0x20, 0x80

@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 
 import pytest
-from tests.devices.captures import load_body, named, save_body
 
 from gossamer.core.clock import Clock
 from gossamer.core.irq import IrqLine
 from gossamer.devices.heathrow import Heathrow
 from gossamer.state.transfer import OURS
+from tests.devices.captures import load_body, named, save_body
 
 CUDA, SLOT = 18, 23
 BANK_1, BANK_0 = 0x20, 0x10
@@ -122,7 +122,9 @@ def test_feature_registers_hold_what_is_written_and_travel_in_our_streams_only(p
 
 def test_wire_bytes(pic):
     pic.pics[1].events, pic.pics[0].mask = 0x0102_0304, 0x0506_0708
-    expected = bytes.fromhex("00000000 05060708 00000000 00000000 01020304 00000000 00000000 1ff00000")
+    expected = bytes.fromhex(
+        "00000000 05060708 00000000 00000000 01020304 00000000 00000000 1ff00000"
+    )
     assert save_body(pic) == expected
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from tests.devices.captures import load_body, named, save_body
 
 from gossamer.base.errors import ConfigError
 from gossamer.core.clock import Clock
@@ -13,6 +12,7 @@ from gossamer.core.region import Region
 from gossamer.devices.macio import MacIoNewWorld, MacIoOldWorld
 from gossamer.devices.pci import PciBus, Window
 from gossamer.state.transfer import OURS
+from tests.devices.captures import load_body, named, save_body
 
 
 class Cell:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.devices.captures import load_body, named, save_body
 
 from gossamer.base.errors import ConfigError
 from gossamer.core.clock import Clock
 from gossamer.devices.nvram import SIZE, MacioNvram
+from tests.devices.captures import load_body, named, save_body
 
 
 def test_bytes_are_a_stride_apart_and_alias_in_between():

@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 
 import pytest
-from tests.devices.captures import load_body, named, save_body
 
 from gossamer.base.wire import WireReader
 from gossamer.core.clock import Clock
 from gossamer.core.irq import IrqLine
 from gossamer.devices.via import SR, Via
 from gossamer.state.transfer import OURS, load
+from tests.devices.captures import load_body, named, save_body
 
 RS = 0x200
 B, A, DDRB, T1CL, T1CH, T1LL, T1LH, T2CL, T2CH = 0, 1, 2, 4, 5, 6, 7, 8, 9

@@ -75,9 +75,7 @@ def ram_body() -> bytes:
     return out.getvalue()
 
 
-def small_stream(
-    *, footers: bool = True, described: bool = True, machine: str = "mac99"
-) -> bytes:
+def small_stream(*, footers: bool = True, described: bool = True, machine: str = "mac99") -> bytes:
     """Header, configuration, RAM in three sections, two devices, end, description."""
     out = io.BytesIO()
     made = writer.StreamWriter(out, footers)

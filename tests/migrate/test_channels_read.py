@@ -30,7 +30,9 @@ def packet(
     size = len(data) if pages else 0xDEAD
     head = b"".join(n.to_bytes(4, "big") for n in (0x11223344, 1, flags, 4, len(pages), size))
     head += number.to_bytes(8, "big") + len(zeros).to_bytes(4, "big") + bytes(28)
-    return head + b"mac.ram".ljust(256, b"\0") + b"".join(p.to_bytes(8, "big") for p in places) + data
+    return (
+        head + b"mac.ram".ljust(256, b"\0") + b"".join(p.to_bytes(8, "big") for p in places) + data
+    )
 
 
 def walk(data: bytes) -> list[Hello | Packet]:

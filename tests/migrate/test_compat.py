@@ -19,7 +19,9 @@ from gossamer.migrate.stream_compat import stream_loads
 from tests.migrate.streams import CHIP, small_stream
 
 
-def device(*fields: Field, version: int = 2, minimum: int = 1, subs: tuple[State, ...] = ()) -> Device:
+def device(
+    *fields: Field, version: int = 2, minimum: int = 1, subs: tuple[State, ...] = ()
+) -> Device:
     return Device("d", version, minimum, State("d", version, minimum, fields, subs))
 
 
@@ -90,12 +92,12 @@ def dumps(shared: Path) -> dict[str, Machine]:
     out = {}
     for path in (shared / "dumps").glob("*.json.xz"):
         name = path.name.removesuffix(".json.xz")
-        out[name] = description.read(lzma.open(path, "rt").read(), name)
+        out[name] = description.read(lzma.decompress(path.read_bytes()).decode(), name)
     return out
 
 
 def test_dump_is_written_as_it_was_read(shared: Path) -> None:
-    text = lzma.open(shared / "dumps" / "qemu-10.0-mac99.json.xz", "rt").read()
+    text = lzma.decompress((shared / "dumps" / "qemu-10.0-mac99.json.xz").read_bytes()).decode()
     written = json.loads(description.write(description.read(text)))
 
     def known(tree: Any) -> Any:
@@ -145,7 +147,7 @@ def test_qemu_7_2_against_10_0(dumps: dict[str, Machine], machine: str) -> None:
 def test_recorded_streams_load_in_both(
     dumps: dict[str, Machine], shared: Path, release: str, stream: str, machine: str
 ) -> None:
-    data = lzma.open(shared / "streams" / f"{stream}.mig.xz").read()
+    data = lzma.decompress((shared / "streams" / f"{stream}.mig.xz").read_bytes())
     desc = open_stream(io.BytesIO(data)).desc
     assert desc is not None
     found, unjudged = stream_loads(desc, machine, dumps[f"qemu-{release}-{machine}"])

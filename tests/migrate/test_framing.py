@@ -137,7 +137,7 @@ def test_walk_when_a_stream_is_bad_then_says_where(data: bytes, told: str) -> No
 def test_every_truncation_of_a_stream_is_refused() -> None:
     whole = small_stream()
     described = whole.rfind(b"\x00\x06")
-    for length in [*range(0, 200), *range(len(whole) - 1300, len(whole), 7)]:
+    for length in [*range(200), *range(len(whole) - 1300, len(whole), 7)]:
         if described < length <= described + 1:
             continue  # the end element is there: a stream without description
         with pytest.raises(StreamError):

@@ -135,7 +135,9 @@ def test_stream_with_neither_description_nor_footers_is_refused() -> None:
 
 
 def test_a_description_with_the_wrong_version_is_refused() -> None:
-    data = small_stream().replace(b'"vmsd_name": "chip", "version": 3', b'"vmsd_name": "chip", "version": 4')
+    data = small_stream().replace(
+        b'"vmsd_name": "chip", "version": 3', b'"vmsd_name": "chip", "version": 4'
+    )
     with pytest.raises(StreamError, match="chip/1: version 3 in the stream, 4 in its description"):
         open_stream(io.BytesIO(data))
 

@@ -60,15 +60,14 @@ def swallow(data: bytes) -> str:
         if stream.configuration and stream.configuration.machine in ("g3beige", "mac99"):
             stream_doctor.examine(Patient.of(stream), "qemu-7.2", {})
     except GossamerError as fault:
-        assert str(fault), "an error without a word"
-        return str(fault)
+        return str(fault) or "an error without a word"
     assert isinstance(stream.events[0], framing.Header)
     return ""
 
 
 def run(streams: list[bytes], count: int, seed: int) -> tuple[int, int]:
     """How many damaged streams were refused, and how many read."""
-    chance = random.Random(seed)  # noqa: S311 - a test
+    chance = random.Random(seed)
     refused = 0
     for _ in range(count):
         refused += bool(swallow(damage(chance.choice(streams), chance)))

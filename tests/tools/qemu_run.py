@@ -9,8 +9,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from typing_extensions import Self
-
 
 class Qemu:
     """One QEMU without display; `with` ends it."""
@@ -18,16 +16,23 @@ class Qemu:
     def __init__(self, binary: Path | str, *options: str) -> None:
         command = [str(binary), *options, "-display", "none", "-qmp", "stdio"]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         self._line()
         self.command("qmp_capabilities")
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Qemu:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
         self.process.kill()
         self.process.communicate(timeout=20)

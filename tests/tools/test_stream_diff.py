@@ -66,7 +66,7 @@ def test_words_for_times_bits_and_registers(
             "cpu:env.spr[26]": 0x100,
             "timer:cpu_clock_offset": 26_000_000_000,
             "mos6522:timers[0].timer": 5,
-            "pmu:one_sec_timer": 26_000_000_000,
+            "pmu:one_sec_timer": 27_500_000_000,
             "timer:cpu_ticks_offset": 7,
             "globalstate:runstate": b"paused".ljust(100, b"\0"),
         },
@@ -131,9 +131,9 @@ def test_ram_pages_that_differ_are_counted_and_listed(
 def test_the_same_page_packed_and_plain_is_equal(stream_command: Run, tmp_path: Path) -> None:
     data = small_stream()
     (tmp_path / "a").write_bytes(data)
-    assert stream_command(
-        "convert", tmp_path / "a", tmp_path / "b", "--to", "qemu-10.0"
-    ).status == 0
+    assert (
+        stream_command("convert", tmp_path / "a", tmp_path / "b", "--to", "qemu-10.0").status == 0
+    )
     ran = stream_command("diff", tmp_path / "a", tmp_path / "b", "--json")
     assert ran.json["ram"][0]["differ"] == []
     assert ran.json["differences"][0]["field"] == "commands"

@@ -6,8 +6,10 @@ from gossamer.base.errors import ConfigError
 from gossamer.core.device import Device
 from gossamer.core.memory import RamBlock
 from gossamer.cpu.cpu import Cpu
+from gossamer.engine.translate import probe
 from gossamer.isa.body import Irq
 from gossamer.isa.registers import REGISTERS
+from gossamer.isa.text import disassemble
 from gossamer.machines.machine import Machine
 from gossamer.state.declare import ChildState, State, Stateful
 
@@ -58,14 +60,10 @@ def registers_text(m: Machine) -> str:
         f"FPR{n:02} " + " ".join(f"{v:016x}" for v in fprs[n : n + 4]) for n in range(0, 32, 4)
     ]
     lines.append(f"FPSCR {b.get('fpscr'):08x}")
-    lines.append(
-        f" SRR0 {b.get('srr0'):08x}  SRR1 {b.get('srr1'):08x}    PVR {b.get('pvr'):08x}"
-    )
+    lines.append(f" SRR0 {b.get('srr0'):08x}  SRR1 {b.get('srr1'):08x}    PVR {b.get('pvr'):08x}")
     sprgs = "  ".join(f"SPRG{n} {v:08x}" for n, v in enumerate(b.all("sprg")))
     lines.append(f"{sprgs}")
-    lines.append(
-        f" SDR1 {b.get('sdr1'):08x}   DAR {b.get('dar'):08x}  DSISR {b.get('dsisr'):08x}"
-    )
+    lines.append(f" SDR1 {b.get('sdr1'):08x}   DAR {b.get('dar'):08x}  DSISR {b.get('dsisr'):08x}")
     segments = b.all("sr")
     lines += [
         f"SR{n:02} " + " ".join(f"{v:08x}" for v in segments[n : n + 8]) for n in range(0, 16, 8)
@@ -131,8 +129,6 @@ def _fields(owner: Stateful, depth: int) -> str:
 
 def instruction_text(word: int, ea: int) -> str:
     """The disassembly of `word` at `ea`."""
-    from gossamer.isa.text import disassemble
-
     return disassemble(word, ea)
 
 
@@ -151,8 +147,6 @@ def read_virtual(m: Machine, ea: int, length: int) -> bytes:
 
 def real_address(cpu: Cpu, m: Machine, ea: int) -> int | None:
     """The real address of `ea` for a load, without touching R and C bits; None when it faults."""
-    from gossamer.engine.translate import probe
-
     return probe(cpu.block, m.memory, ea)
 
 

@@ -8,16 +8,28 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from gossamer.base.errors import ConfigError, GossamerError, HostError
 from gossamer.machines.config import Config
 from gossamer.migrate.container import open_container
-from gossamer.migrate.container_meta import Meta
 
 SUFFIX: Final = ".gossamer"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotEntry:
+    """A snapshot: `size` bytes of state, `date_ns` since 1970 UTC, `vm_clock_ns` virtual ns."""
+
+    id: str
+    tag: str
+    size: int
+    date_ns: int
+    vm_clock_ns: int
+    icount: int
 
 
 class Snapshots:
@@ -48,11 +60,14 @@ class Snapshots:
     def files(self) -> list[Path]:
         return sorted(self.folder.glob(f"*{SUFFIX}")) if self.folder.is_dir() else []
 
-    def entries(self) -> Iterator[tuple[Path, Meta]]:
+    def entries(self) -> Iterator[SnapshotEntry]:
         """Every snapshot that can be read."""
-        for path in self.files():
+        for number, path in enumerate(self.files(), 1):
             try:
                 with open_container(path, verify=False) as container:
-                    yield path, container.meta
+                    meta, size = container.meta, container.stream_size
             except GossamerError:
                 continue
+            tag = path.name.removesuffix(SUFFIX)
+            date, clock = meta.created_ns, meta.clock_ns
+            yield SnapshotEntry(str(number), tag, size, date, clock, meta.icount)

@@ -199,5 +199,3 @@ def load_stream(m: Machine, file: BinaryIO, extra: Extra, profile: Profile = OUR
             raise StreamError(f"sections missing: {', '.join(missing)}")
     m.arena.dirty[:] = 0xFF
     m.resume()
-
-

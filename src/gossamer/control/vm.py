@@ -12,7 +12,7 @@ from gossamer.control import keys, look
 from gossamer.control.globalstate import GlobalState
 from gossamer.control.hashing import StateHash
 from gossamer.control.pace import Pace
-from gossamer.control.snapshots import Snapshots
+from gossamer.control.snapshots import SnapshotEntry, Snapshots
 from gossamer.control.stream import Extra, load_stream, save_stream
 from gossamer.core import host
 from gossamer.core.clock import NEVER
@@ -21,6 +21,7 @@ from gossamer.isa.body import Irq
 from gossamer.machines.build import build
 from gossamer.machines.config import Config
 from gossamer.machines.machine import Machine
+from gossamer.machines.options import parse
 from gossamer.migrate.container import open_container
 from gossamer.migrate.container_meta import Meta
 from gossamer.migrate.container_writer import ContainerWriter, Written
@@ -82,7 +83,7 @@ class Vm:
             self._hash = StateHash(self.machine)
         return self._hash.value()
 
-    # --- running ------------------------------------------------------------------------------------
+    # --- running ------------------------------------------------------------------------------
 
     def cont(self) -> None:
         if self.run_state != "shutdown":
@@ -179,7 +180,7 @@ class Vm:
             machine.processor.set_clock(max(passed, machine.clock.now))
             self._idle_from, self.idle_until_ns = None, None
 
-    # --- save and load ------------------------------------------------------------------------------
+    # --- save and load ------------------------------------------------------------------------
 
     def _extra(self) -> Extra:
         return Extra("globalstate", GlobalState(self.run_state))
@@ -237,8 +238,6 @@ class Vm:
     def load(cls, path: Path | str, config: Config | None = None) -> Vm:
         """A new virtual machine from a save file, made as its options say (or `config`)."""
         if config is None:
-            from gossamer.machines.options import parse
-
             with open_container(path, verify=False) as container:
                 config = parse(container.meta.options)
         vm = cls(config)
@@ -251,10 +250,14 @@ class Vm:
     def loadvm(self, name: str) -> None:
         self.restore(self.snapshot_store.existing(name))
 
+    def snapshots(self) -> list[SnapshotEntry]:
+        """The snapshots that `loadvm` can go back to."""
+        return list(self.snapshot_store.entries())
+
     def delvm(self, name: str) -> None:
         self.snapshot_store.existing(name).unlink()
 
-    # --- consoles -----------------------------------------------------------------------------------
+    # --- consoles -----------------------------------------------------------------------------
 
     def serial_room(self, channel: int) -> int:
         """Bytes that serial port `channel` can take now."""
@@ -265,7 +268,7 @@ class Vm:
         """A byte for the guest."""
         self.machine.serials[channel].receive(byte)
 
-    # --- a look inside --------------------------------------------------------------------------------
+    # --- a look inside ------------------------------------------------------------------------
 
     def register(self, name: str) -> int:
         """A register by its name in lower case; KeyError when there is none."""
@@ -303,7 +306,7 @@ class Vm:
         """Make an interrupt source pending (tests, debuggers)."""
         self.machine.cpu.input_changed(source, True)
 
-    # --- keyboard, mouse, screen ------------------------------------------------------------------------
+    # --- keyboard, mouse, screen ----
 
     def screen(self) -> tuple[int, int, bytes]:
         """Width, height and RGB bytes of what the display shows."""

@@ -12,6 +12,7 @@ import mmap
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -124,7 +125,7 @@ class AddressMap:
         """Flatten the mappings: sorted, disjoint (start, end, mapping)."""
         edges = sorted({m.base for m in self._mappings} | {m.end for m in self._mappings})
         flat: list[tuple[int, int, Mapping]] = []
-        for start, end in zip(edges, edges[1:], strict=False):
+        for start, end in pairwise(edges):
             over = [m for m in self._mappings if m.base <= start and end <= m.end]
             if not over:
                 continue

@@ -65,7 +65,7 @@ class RegisterBlock:
         """The whole block (for hashes and comparison)."""
         return bytes(self.view[:BLOCK_SIZE])
 
-    # --- architected views of registers that are kept in parts ----------------------------------
+    # --- architected views of registers that are kept in parts ----
 
     @property
     def cr(self) -> int:

@@ -180,7 +180,7 @@ class Cpu(Device):
         self.changed()
         self.rearm()
 
-    # --- interrupt inputs ---------------------------------------------------------------------------
+    # --- interrupt inputs ---------------------------------------------------------------------
 
     def input_changed(self, pin: int, level: bool) -> None:
         """Input `pin` (an `Irq`) moved."""

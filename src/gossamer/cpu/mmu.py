@@ -32,8 +32,11 @@ PTE_C: Final = bit(24)
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """The outcome: `ra` 32 bits; `fault` DSISR or SRR1 bits, zero when the access may go on;
-    `wimg` 4 bits; `writable` 1 bit: a store to the page needs nothing more (C is set)."""
+    """The outcome of a translation.
+
+    `ra` 32 bits; `fault` DSISR or SRR1 bits, zero when the access may go on; `wimg` 4 bits;
+    `writable` 1 bit: a store to the page needs nothing more (C is set).
+    """
 
     ra: Expr
     fault: Expr
@@ -130,14 +133,10 @@ def _direct_fault(access: Access) -> int:
     return DIRECT_STORE | (STORE if access is Access.WRITE else 0)
 
 
-def _page_fault(
-    sr: Expr, key: Expr, low: Expr, wimg: Expr, found: Expr, access: Access
-) -> Expr:
+def _page_fault(sr: Expr, key: Expr, low: Expr, wimg: Expr, found: Expr, access: Access) -> Expr:
     pp = low & 3
-    if access is Access.WRITE:
-        allowed = select(key, eq(pp, 2), ne(pp, 3))
-    else:
-        allowed = ~(key & eq(pp, 0))
+    may_write = select(key, eq(pp, 2), ne(pp, 3))
+    allowed = may_write if access is Access.WRITE else ~(key & eq(pp, 0))
     fault = select(allowed, const(0, 32), const(PROTECTED, 32))
     fault = select(found, fault, const(NOT_FOUND, 32))
     if access is Access.FETCH:
@@ -165,5 +164,3 @@ def _search(s: Body, group: Expr, wanted: Expr) -> tuple[Expr, Expr, Expr]:
         low = select(match, lower, low)
         found = found | match
     return found, at, low
-
-

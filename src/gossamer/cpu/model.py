@@ -20,8 +20,7 @@ class CpuModel:
 
 
 MODELS: Final = {
-    m.name: m
-    for m in (CpuModel("750", "PowerPC 750 v3.1 (G3)", 0x0008_0301, frozenset({"750"})),)
+    m.name: m for m in (CpuModel("750", "PowerPC 750 v3.1 (G3)", 0x0008_0301, frozenset({"750"})),)
 }
 
 

@@ -17,11 +17,13 @@ from gossamer.state.layout import Item, Nested, subsection
 
 BIT_NS: Final = 100_000
 """One bit cell on the bus."""
-COMMAND_NS: Final = 865_000 + 9 * BIT_NS
-"""Attention and sync pulse (865 us), eight command bits and a stop bit."""
-TURNAROUND_NS: Final = 200_000
+ATTENTION: Final = 865
+"""Attention and sync pulse, hundredths of a bit."""
+COMMAND: Final = 900
+"""Eight command bits and a stop bit."""
+TURNAROUND: Final = 200
 """Stop to start time; a device that has nothing lets it pass in silence."""
-RESET_NS: Final = 3_000_000
+RESET: Final = 3000
 """SendReset: the bus is held low."""
 
 OK, TIMEOUT = 0x00, 0x02
@@ -30,11 +32,6 @@ OK, TIMEOUT = 0x00, 0x02
 SEND_RESET, FLUSH, LISTEN, TALK = 0x0, 0x1, 0x8, 0xC
 SRQ_ENABLED: Final = 0x60
 """Register 3, high byte: no exceptional event, service request enabled."""
-
-
-def data_ns(count: int) -> int:
-    """Time of a data phase of `count` bytes: start bit, bytes, stop bit."""
-    return (2 + 8 * count) * BIT_NS if count else 0
 
 
 class AdbDevice(Device):
@@ -105,7 +102,8 @@ class AdbBus(Device):
     """The bus and its master's poll timer.
 
     While autopoll is enabled and not blocked, `poll` is called every `autopoll_rate_ms`; it
-    asks `autopoll` for data when the master can take it.
+    asks `autopoll` for data when the master can take it.  `bit_ns` is the time of a bit: a machine
+    that should not spend host time on guests polling a slow bus may choose a faster one.
     """
 
     vmsd = "adb_bus"
@@ -121,6 +119,7 @@ class AdbBus(Device):
     last_answered: int = u8(within=extra)
 
     devices: list[AdbDevice] = wiring()
+    bit_ns: int = wiring()
     poll: Callable[[], None] = wiring()
 
     @extra.needed
@@ -128,9 +127,9 @@ class AdbBus(Device):
         """A poll would not begin at the first address."""
         return self.last_answered != 0
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, bit_ns: int = BIT_NS) -> None:
         super().__init__(clock)
-        self.idstr = "adb_bus"
+        self.idstr, self.bit_ns = "adb_bus", bit_ns
         self.devices, self.poll = [], _no_master
         self.reset()
 
@@ -160,12 +159,16 @@ class AdbBus(Device):
         self.note(f"reserved command {command:#04x}")
         return TIMEOUT, b""
 
-    @staticmethod
-    def command_ns(packet: bytes) -> int:
+    def data_ns(self, count: int) -> int:
+        """Time of a data phase of `count` bytes: start bit, bytes, stop bit."""
+        return (2 + 8 * count) * self.bit_ns if count else 0
+
+    def command_ns(self, packet: bytes) -> int:
         """Time on the bus until a device would answer."""
         if packet and packet[0] & 0xF == SEND_RESET:
-            return RESET_NS
-        return COMMAND_NS + TURNAROUND_NS + data_ns(len(packet) - 1)
+            return RESET * self.bit_ns // 100
+        fixed = (ATTENTION + COMMAND + TURNAROUND) * self.bit_ns // 100
+        return fixed + self.data_ns(len(packet) - 1)
 
     def autopoll(self) -> tuple[int, bytes] | None:
         """Talk to each device of the mask until one answers: (command, data)."""

@@ -16,7 +16,7 @@ from gossamer.base.units import NS_PER_S
 from gossamer.core.clock import Alarm, Clock
 from gossamer.core.device import Device
 from gossamer.core.region import Region
-from gossamer.devices.adb import AdbBus, data_ns
+from gossamer.devices.adb import AdbBus
 from gossamer.devices.via import SR, SR_OUT, Via
 from gossamer.state.codec import I32
 from gossamer.state.declare import alarm, boolean, buffer, i32, u8, u32, wiring
@@ -248,12 +248,12 @@ class Cuda(Device):
     def _duration(self) -> int:
         """How long carrying out the packet takes, up to where an ADB device would answer."""
         if self.data_out[0] == ADB_PACKET:
-            return AdbBus.command_ns(bytes(self.data_out[1 : self.data_out_index]))
+            return self.adb.command_ns(bytes(self.data_out[1 : self.data_out_index]))
         return THINK_NS
 
     def _answer(self) -> None:
         data = self._carry_out()
-        self._shift(data_ns(data))
+        self._shift(self.adb.data_ns(data))
         self._drive_treq()
         self.last_b = self.via.b
 

@@ -268,7 +268,7 @@ class Ne2000Core(Stateful):
         at = self.tpsr << 8
         if at >= MEMORY_SIZE:
             at -= MEMORY_SIZE - MEMORY_START
-        if MEMORY_START <= at and at + self.tcnt <= MEMORY_SIZE:
+        if at >= MEMORY_START and at + self.tcnt <= MEMORY_SIZE:
             self.send(bytes(self.mem[at : at + self.tcnt]))
         else:
             self.note("transmit from outside the memory")

@@ -49,8 +49,9 @@ def render(vga: VgaCore, memory: Bytes) -> tuple[int, int, bytes]:
 def _rows(memory: Bytes, start: int, stride: int, length: int, count: int) -> Bytes:
     """`count` rows of `length` bytes, `stride` apart; memory wraps round."""
     if start + stride * count <= len(memory) and length <= stride:
-        block: Bytes = memory[start : start + stride * count].reshape(count, stride)
-        return block[:, :length]
+        block = memory[start : start + stride * count].reshape(count, stride)
+        rows: Bytes = block[:, :length]
+        return rows
     at = start + np.arange(count, dtype=np.int64)[:, None] * stride + np.arange(length)
     return memory[at % len(memory)]
 

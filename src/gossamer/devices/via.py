@@ -69,9 +69,7 @@ class ViaTimer(Stateful):
         ]
     }
 
-    def __init__(
-        self, clock: Clock, fire: Callable[[], None], enabled: Callable[[], bool]
-    ) -> None:
+    def __init__(self, clock: Clock, fire: Callable[[], None], enabled: Callable[[], bool]) -> None:
         super().__init__()
         self.clock, self.fire, self.enabled = clock, fire, enabled
 
@@ -300,12 +298,7 @@ class Via(Device):
         t = self.timers[n]
         t.next_irq_time = self._next_time(n) if n == 0 else NO_EVENT
         t.arm()
-        self.ifr |= T2 if n else T1
-        self.update_irq()
-
-    def _clear_timer(self, n: int) -> None:
-        self.ifr &= ~(T2 if n else T1)
-        self.update_irq()
+        self.raise_flag(T2 if n else T1)
 
     # --- registers ----------------------------------------------------------------------------
 
@@ -322,7 +315,7 @@ class Via(Device):
             case 3:
                 return self.dira
             case 4:
-                self._clear_timer(0)
+                self.clear_flag(T1)
                 return self.counter(0) & 0xFF
             case 5:
                 return self.counter(0) >> 8
@@ -331,7 +324,7 @@ class Via(Device):
             case 7:
                 return self.timers[0].latch >> 8
             case 8:
-                self._clear_timer(1)
+                self.clear_flag(T2)
                 return self.counter(1) & 0xFF
             case 9:
                 return self.counter(1) >> 8
@@ -370,7 +363,7 @@ class Via(Device):
         elif register == PCR:
             self.pcr = value
         elif register == IFR:
-            if self.ifr & value:
+            if (self.ifr | self.last_irq_levels) & value:
                 self.clear_flag(value)
         else:
             bits = value & 0x7F
@@ -408,17 +401,17 @@ class Via(Device):
                 self._settle()
                 t1.latch = t1.latch & 0xFF00 | value
             case 5:
-                self.ifr &= ~T1
+                self.clear_flag(T1)
                 t1.latch = t1.latch & 0xFF | value << 8
                 self._load(0, t1.latch)
             case 7:
                 self._settle()
-                self.ifr &= ~T1
+                self.clear_flag(T1)
                 t1.latch = t1.latch & 0xFF | value << 8
             case 8:
                 t2.latch = t2.latch & 0xFF00 | value
             case _:
-                self.ifr &= ~T2
+                self.clear_flag(T2)
                 t2.latch = t2.latch & 0xFF | value << 8
                 self._load(1, t2.latch)
 

@@ -88,7 +88,7 @@ class Function:
         self.intrinsics.add(f"declare {result} @{name}({types})")
         return self.value(f"call {result} @{name}({', '.join(f'{t} {v}' for t, v in args)})")
 
-    # --- the register block and the context -------------------------------------------------------
+    # --- the register block and the context ----
 
     def at(self, offset: int) -> str:
         return self.value(f"getelementptr i8, ptr %cpu, i64 {offset}")

@@ -103,8 +103,10 @@ def handler_text(v: Variant, intrinsics: set[str]) -> list[str]:
         if memory:
             out.append(_Handler(intrinsics, local, "").text(slow, trace))
         if memory and loops(trace):
-            out.append(f"define internal void @{name}{SIGNATURE} nounwind {{\n"
-                       f"  musttail call void @{slow}{SIGNATURE}\n  ret void\n}}")
+            out.append(
+                f"define internal void @{name}{SIGNATURE} nounwind {{\n"
+                f"  musttail call void @{slow}{SIGNATURE}\n  ret void\n}}"
+            )
         else:
             target = slow if memory else ""
             out.append(_Handler(intrinsics, local, target).text(name, trace))
@@ -277,7 +279,7 @@ class _Handler(StatementWriter):
         self._tail("h_data_fault", "%e", "%K")
         self.start(good)
 
-    # --- interrupts, effects, branches ------------------------------------------------------------
+    # --- interrupts, effects, branches ----
 
     def interrupt(self, s: Raise) -> None:
         cold, on = self.label("raise"), self.label("on")
@@ -306,7 +308,8 @@ class _Handler(StatementWriter):
     def prepare_ends(self, ends: list[Raise | Effect | Branch]) -> None:
         for s in ends:
             if isinstance(s, Raise) and s.commit:
-                assert s.dar is None and s.dsisr is None
+                assert s.dar is None
+                assert s.dsisr is None
                 self.raises.append((s, self.expr(s.when), self.expr(s.srr1)))
             elif isinstance(s, Effect):
                 self.effects.append((s.name, [self.expr(a) for a in s.args]))
@@ -328,7 +331,7 @@ class _Handler(StatementWriter):
         if self.effects:
             self._finish_effects()
             return
-        for s, target, when, offset in self.branches:
+        for _, target, when, offset in self.branches:
             on = ""
             if when:
                 taken, on = self.label("taken"), self.label("on")

@@ -78,7 +78,7 @@ class Processor:
         self._rate = rate
         self.engine.set_time(now, rate)
 
-    # --- running ------------------------------------------------------------------------------------
+    # --- running ------------------------------------------------------------------------------
 
     def run(self, count: int | None = None, until_ns: int = NEVER) -> Stop:
         """Run until `count` instructions have been executed in all, or until virtual `until_ns`."""
@@ -136,7 +136,7 @@ class Processor:
             return
         self._trace_one(msr)
 
-    # --- trace, IABR, DABR ----------------------------------------------------------------------------
+    # --- trace, IABR, DABR --------------------------------------------------------------------
 
     _watching = False
 
@@ -157,5 +157,3 @@ class Processor:
         branched = self.cpu.block.get("nia") != (nia + 4) & 0xFFFF_FFFF
         if after & MSR_SE & msr or (after & MSR_BE & msr and branched):
             self.engine.deliver(Interrupt.TRACE)
-
-

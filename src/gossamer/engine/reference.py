@@ -17,12 +17,11 @@ from gossamer.cpu.block import BLOCK_SIZE, RegisterBlock
 from gossamer.engine.handlers import EFFECT_CODES
 from gossamer.engine.translate import Surroundings, translate
 from gossamer.isa.body import SRR1_ILLEGAL, Access, Body, Interrupt, Statement
-from gossamer.isa.evaluate import Fault, execute
+from gossamer.isa.evaluate import Fault, evaluate, execute
 from gossamer.isa.expr import Expr, const
+from gossamer.isa.form import Form
 from gossamer.isa.insn import Decoder
 from gossamer.isa.spec.alignment import dsisr
-from gossamer.isa.form import Form
-from gossamer.isa.evaluate import evaluate
 
 assert gossamer.isa.spec
 _RATE_BITS: Final = 20
@@ -92,7 +91,7 @@ class _Env(Surroundings):
     def probe(self, ea: int, length: int, access: Access) -> None:
         at, left = ea, length
         while left:
-            ra, fault, _ = translate(self.block, self.memory, at, access)
+            _, fault, _ = translate(self.block, self.memory, at, access)
             if fault:
                 raise Fault(Interrupt.DSI, dar=at, dsisr=fault)
             step = min(left, PAGE_SIZE - at % PAGE_SIZE)

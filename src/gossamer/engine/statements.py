@@ -129,7 +129,7 @@ class StatementWriter(Function):
         self.memo = outer
         self.start(out)
 
-    # --- what the subclass gives --------------------------------------------------------------------
+    # --- what the subclass gives ----
 
     def load(self, e: Expr) -> str:
         raise NotImplementedError
@@ -146,7 +146,7 @@ class StatementWriter(Function):
     def prepare_ends(self, ends: list[Raise | Effect | Branch]) -> None:
         """Compute the operands of the list's ends from the state before."""
 
-    # --- real memory without effects ----------------------------------------------------------------
+    # --- real memory without effects ----
 
     def ram(self, e: Expr) -> str:
         """The bytes at a real address that is RAM, zero elsewhere."""

@@ -122,25 +122,25 @@ class Tier0:
     def _set64(self, name: str, value: int) -> None:
         ctypes.c_uint64.from_address(self._address + CONTEXT[name]).value = value
 
-    # --- callbacks: everything is caught, kept and raised when native code has returned -------------
+    # --- callbacks: everything is caught, kept and raised when native code has returned ----
 
     def _load(self, ra: int, size: int) -> int:
         try:
             return self.memory.load(ra, size)
-        except BaseException as e:  # noqa: BLE001 - ctypes would swallow it
+        except BaseException as e:
             self._keep(e)
             return 0
 
     def _store(self, ra: int, value: int, size: int) -> None:
         try:
             self.memory.store(ra, value, size)
-        except BaseException as e:  # noqa: BLE001
+        except BaseException as e:
             self._keep(e)
 
     def _on_effect(self, code: int, argument: int) -> None:
         try:
             self.effect(code, argument)
-        except BaseException as e:  # noqa: BLE001
+        except BaseException as e:
             self._keep(e)
 
     def _keep(self, e: BaseException) -> None:
@@ -148,7 +148,7 @@ class Tier0:
             self._error = e
         self.request_exit()
 
-    # --- running ------------------------------------------------------------------------------------
+    # --- running ------------------------------------------------------------------------------
 
     def request_exit(self) -> None:
         """End the run at the next instruction boundary after a call into Python."""
@@ -195,7 +195,7 @@ class Tier0:
     def _code_written(self, offset: int, length: int) -> None:
         self._written(self._address, offset, length)
 
-    # --- time -----------------------------------------------------------------------------------------
+    # --- time ---------------------------------------------------------------------------------
 
     @property
     def count_now(self) -> int:

@@ -228,6 +228,8 @@ class Register:
 
 
 _ALWAYS: Final = const(1, 1)
+#: Registers with more than one element.
+FILES: Final = tuple(name for name, (_, count) in REGISTERS.items() if count > 1)
 
 
 class Body:
@@ -246,7 +248,7 @@ class Body:
 
     def __init__(self) -> None:
         self.trace: list[Statement] = []
-        for name in "gpr fpr vr crf sprg sr ibat dbat thrm mmcr pmc msscr irq".split():
+        for name in FILES:
             setattr(self, name, Registers(self, name))
 
     gpr: Registers

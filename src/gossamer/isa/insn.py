@@ -50,9 +50,7 @@ class Insn:
     def matches(self, word: int) -> bool:
         return word & self.mask == self.match
 
-    def trace(
-        self, word: Expr, known_mask: int = 0, known_bits: int = 0
-    ) -> list[Statement]:
+    def trace(self, word: Expr, known_mask: int = 0, known_bits: int = 0) -> list[Statement]:
         """The statements of the body for a (constant or symbolic) instruction word.
 
         Further bits of a symbolic word may be given as known.

@@ -1,0 +1,1 @@
+"""Floor 5: compositions of chips, firmware, configuration."""

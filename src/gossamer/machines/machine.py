@@ -99,7 +99,7 @@ class Machine:
         self.add("cpu_common", CpuCommon(self.cpu), idstr="cpu_common")
         self.add("cpu", self.cpu, idstr="cpu")
 
-    # --- composition --------------------------------------------------------------------------------
+    # --- composition --------------------------------------------------------------------------
 
     def add(self, path: str, device: D, *, idstr: str | None = None, instance: int = 0) -> D:
         """Put a chip in its place; its section follows those already added."""
@@ -136,7 +136,7 @@ class Machine:
     def map(self, region: Region, *, at: int) -> None:
         self.memory.map(region, at)
 
-    # --- use ----------------------------------------------------------------------------------------
+    # --- use ----------------------------------------------------------------------------------
 
     @property
     def sections(self) -> list[Part]:
@@ -170,5 +170,3 @@ class Machine:
         for p in self.parts:
             p.device.resume()
         self.engine.flush()
-
-

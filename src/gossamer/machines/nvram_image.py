@@ -42,7 +42,9 @@ def nvram_image(variables: Sequence[str]) -> bytes:
     text = b"".join(v.encode() + b"\0" for v in variables) + b"\0"
     if HEADER + len(text) > SYSTEM_SIZE:
         room = SYSTEM_SIZE - HEADER
-        raise ConfigError(f"-prom-env: {len(text)} bytes of variables, the NVRAM has room for {room}")
+        raise ConfigError(
+            f"-prom-env: {len(text)} bytes of variables, the NVRAM has room for {room}"
+        )
     system = partition(SYSTEM, "system", SYSTEM_SIZE, text if variables else b"")
     free = partition(FREE, "free", HALF - SYSTEM_SIZE)
     return system + free + os_partition()

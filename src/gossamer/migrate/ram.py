@@ -157,9 +157,7 @@ class RamReader:
 
     def _mark(self, source: Source, head: int, flags: int) -> None:
         if head != flags:
-            raise source.error(
-                f"a {flag_names(flags)} record has address 0, got {head - flags:#x}"
-            )
+            raise source.error(f"a {flag_names(flags)} record has address 0, got {head - flags:#x}")
         source.take(8)
 
     def _zero_run(self, source: Source) -> Run:

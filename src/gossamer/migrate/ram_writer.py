@@ -169,9 +169,7 @@ class RamWriter:
             if lo < hi:
                 self._run(pages, numbers[lo:hi], addresses[lo:hi], bool(zero[lo]))
 
-    def _run(
-        self, pages: U8, numbers: npt.NDArray[np.int64], addresses: U64, zero: bool
-    ) -> None:
+    def _run(self, pages: U8, numbers: npt.NDArray[np.int64], addresses: U64, zero: bool) -> None:
         if zero:
             self._write(zero_run(addresses))
             return

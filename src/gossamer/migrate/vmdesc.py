@@ -130,9 +130,7 @@ class _Parser:
                     raise self.fail(f"size {size}, its fields add up to {state.length}")
         return DeviceDesc(idstr, instance, state)
 
-    def struct(
-        self, item: dict[str, Any], depth: int, optional_name: bool = False
-    ) -> StructDesc:
+    def struct(self, item: dict[str, Any], depth: int, optional_name: bool = False) -> StructDesc:
         if depth > MAX_DEPTH:
             raise self.fail(f"nested deeper than {MAX_DEPTH}")
         optional = optional_name and "vmsd_name" not in item
@@ -175,9 +173,7 @@ class _Parser:
             raise self.fail(f"{key} must be a name, got {_short(value)}")
         return value
 
-    def number(
-        self, item: dict[str, Any], key: str, most: int, default: int | None = None
-    ) -> int:
+    def number(self, item: dict[str, Any], key: str, most: int, default: int | None = None) -> int:
         value = item.get(key, default)
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
             raise self.fail(f"{key} must be a number from 0 to {most}, got {_short(value)}")

@@ -225,7 +225,6 @@ class StateMeta(type):
         name: str,
         bases: tuple[type, ...],
         body: dict[str, Any],
-        **kw: Any,  # noqa: ANN401
     ) -> StateMeta:
         declared: dict[str, Declared] = {}
         subsections: list[Subsection] = []
@@ -253,15 +252,6 @@ class StateMeta(type):
         cls.declared = inherited | declared  # type: ignore[attr-defined]
         cls.subsections = known + subsections  # type: ignore[attr-defined]
         return cls
-
-    def __init__(
-        cls,
-        name: str,
-        bases: tuple[type, ...],
-        body: dict[str, Any],
-        **kw: Any,  # noqa: ANN401
-    ) -> None:
-        super().__init__(name, bases, body)
 
 
 def _is_class_level(key: str, value: object) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from gossamer.base.wire import WireReader, WireWriter
 from gossamer.state.codec import NOT_ARMED
@@ -213,7 +213,5 @@ def _load_subsections(owner: Stateful, r: WireReader, profile: Profile) -> None:
             r.take(2 + head[1])
             version = r.uint(4)
             if not sub.minimum <= version <= sub.version:
-                raise r.error(
-                    f"version {version}, this build reads {sub.minimum}..{sub.version}"
-                )
+                raise r.error(f"version {version}, this build reads {sub.minimum}..{sub.version}")
             _load_items(owner, subsection_items(owner, sub), version, r, profile)

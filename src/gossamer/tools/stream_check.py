@@ -110,5 +110,3 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
         ],
         "unjudged": list(verdict.unjudged),
     }  # fmt: skip
-
-

@@ -292,10 +292,15 @@ class Conversion:
 
     def _vias(self) -> None:
         want = self.profile.via_version
-        for _path, via in self.patient.named("mos6522"):
+        for path, via in self.patient.named("mos6522"):
             old = leaf(via, "last_irq_levels")
             if want == 0 and old is not None:
                 via.members.remove(old)
+                if path == "mos6522" and old.value != (integer(via, "ifr") or 0) & VIA_INPUTS:
+                    self.notes.append(
+                        f"mos6522: last_irq_levels {old.value} cannot be worked out again: coming "
+                        "back, an edge of an input may be seen that was none"
+                    )
             elif want == 1 and old is None:
                 at = next(i for i, m in enumerate(via.members) if m.name == "ier") + 1
                 levels = (integer(via, "ifr") or 0) & VIA_INPUTS
@@ -316,6 +321,8 @@ class Conversion:
             delta = leaf(sub, "last_delta")
             if delta is not None:
                 sub.members.remove(delta)
+                if delta.value:
+                    self.notes.append("timer: the adaptive pace of -icount starts anew")
             else:
                 sub.members.append(Leaf("last_delta", "int64", 0, 8, None, 0))
             self.notes.append(f"timer/icount/shift: version {sub.version}")
@@ -379,5 +386,3 @@ def _set_spr(tree: Struct, index: int, value: int) -> None:
         values = list(found.value)
         values[index] = value
         found.value = tuple(values)
-
-

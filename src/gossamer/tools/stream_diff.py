@@ -354,5 +354,3 @@ def as_json(report: Report) -> dict[str, Any]:
             for block in report.ram
         ],
     }  # fmt: skip
-
-

@@ -312,6 +312,7 @@ def _usb(patient: Patient, _receiver: str) -> Iterator[Finding]:
         if chips.OHCI_STATE[ctl >> 6 & 3] != "operational" or clock is None:
             continue
         if not any(sub.vmsd == "ohci-core/eof-timer" for sub in core.subsections):
+
             def arm(_p: Patient, core: Struct = core, due: int = sof + FRAME_NS) -> None:
                 timer = Leaf("eof_timer", "timer", 0, 8, None, due)
                 core.subsections.append(

@@ -41,9 +41,7 @@ class Page:
         width = max(30 - len(pad), 8)
         self.console.print(f"{pad}{escape(name):<{width}} [bold]{escape(value)}[/]{tail}")
 
-    def table(
-        self, columns: Sequence[str], rows: Sequence[Row], right: Sequence[int] = ()
-    ) -> None:
+    def table(self, columns: Sequence[str], rows: Sequence[Row], right: Sequence[int] = ()) -> None:
         """Rows under headings; `right` are the columns aligned to the right."""
         if not rows:
             return
@@ -79,8 +77,10 @@ def ns_text(ns: int) -> str:
     sign, ns = ("−", -ns) if ns < 0 else ("", ns)
     for weight, unit in ((10**9, "s"), (10**6, "ms"), (10**3, "µs")):
         if ns >= weight:
-            return f"{sign}{ns / weight:.4g} {unit}" if ns < 10**4 * weight else (
-                f"{sign}{ns // weight:,} {unit}"
+            return (
+                f"{sign}{ns / weight:.4g} {unit}"
+                if ns < 10**4 * weight
+                else (f"{sign}{ns // weight:,} {unit}")
             )
     return f"{sign}{ns} ns"
 

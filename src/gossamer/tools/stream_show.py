@@ -380,5 +380,3 @@ def _json(node: Node) -> Any:  # noqa: ANN401 - JSON
     for sub in node.subsections:
         out[f"<{sub.vmsd}>"] = _json(sub)
     return out
-
-

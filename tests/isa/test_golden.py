@@ -1,0 +1,28 @@
+"""Our evaluator against results that others gave (tests/vectors; each file says who)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gossamer.isa.insn import Decoder
+from gossamer.tools.verify_isa_golden import changes, read
+from gossamer.tools.verify_isa_local import LocalCpu
+
+VECTORS = Path(__file__).parents[1] / "vectors"
+
+
+@pytest.mark.parametrize("name", ["integer_qemu.csv", "float_qemu.csv"])
+def test_vectors(name):
+    cpu = LocalCpu(Decoder(()), floating=True)
+    lines = (VECTORS / name).read_text().splitlines()
+    assert lines[0].startswith("# Origin: ")
+    wrong, count = [], 0
+    for form, before, expected in read(lines):
+        got = changes(before, cpu.run(before))
+        count += 1
+        if got != expected:
+            wrong.append(f"{form} {before.word:#010x}: {got} not {expected}")
+    assert not wrong
+    assert count > 500
