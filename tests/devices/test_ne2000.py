@@ -36,7 +36,8 @@ def get(rig: PciRig, register: int) -> int:
 
 
 def remote(rig: PciRig, at: int, n: int, command: int, words: int = 0) -> None:
-    put(rig, {0: 0x22, 0xE: words, 8: at & 255, 9: at >> 8, 10: n & 255, 11: n >> 8, 0: command})
+    put(rig, {0: 0x22, 0xE: words, 8: at & 255, 9: at >> 8, 10: n & 255, 11: n >> 8})
+    put(rig, {7: 0xFF, 0: command})
 
 
 def listen(rig: PciRig, rxcr: int = 0x04) -> None:
@@ -130,7 +131,8 @@ def test_filters(rig: PciRig):
     rig.nic.receive(group + bytes(60))
     assert rig.nic.ne2000.curpag == 0x48
     crc = int(f"{~crc32(group) & 0xFFFFFFFF:032b}"[::-1], 2)
-    put(rig, {0: 0x62, 8 + (crc >> 29): 1 << (crc >> 26 & 7), 0: 0x22})
+    put(rig, {0: 0x62, 8 + (crc >> 29): 1 << (crc >> 26 & 7)})
+    put(rig, {0: 0x22})
     rig.nic.receive(group + bytes(60))
     assert rig.nic.ne2000.curpag == 0x49
     put(rig, {0xC: 0x10})

@@ -16,20 +16,25 @@ def word(text: str, origin: int = 0) -> int:
 
 
 def test_labels_and_branches():
-    code = assemble("start: li r3,1\n1: addi r3,r3,-1\n cmpwi r3,0\n bne 1b\n b 1f\n nop\n1: b start")
+    code = assemble(
+        "start: li r3,1\n1: addi r3,r3,-1\n cmpwi r3,0\n bne 1b\n b 1f\n nop\n1: b start"
+    )
     words = [code[n : n + 4].hex() for n in range(0, len(code), 4)]
-    assert words == "38600001 3863ffff 2c030000 4082fff8 48000008 60000000 4bffffe8".split()
+    expected = "38600001 3863ffff 2c030000 4082fff8 48000008 60000000 4bffffe8"
+    assert " ".join(words) == expected
 
 
 def test_data_directives():
     source = '.byte 1,0xff,-1\n.align 2\n.half 0x1234\n.short -2\n.long sym+4\n.asciz "a\\n"\n'
-    source += ".equ sym, 0x8000\n.ascii \"b;#c\"\n.balign 4\n.space 3,0xAA\n"
+    source += '.equ sym, 0x8000\n.ascii "b;#c"\n.balign 4\n.space 3,0xAA\n'
     expected = "01ffff00 1234 fffe 00008004 610a00 623b2363 00 aaaaaa"
     assert assemble(source).hex() == expected.replace(" ", "")
 
 
 def test_org_is_an_address():
-    assert assemble("nop\n.org 0x1010\n.long .", 0x1000).hex() == "60000000" + "00" * 12 + "00001010"
+    assert (
+        assemble("nop\n.org 0x1010\n.long .", 0x1000).hex() == "60000000" + "00" * 12 + "00001010"
+    )
 
 
 def test_halves_of_a_symbol():
@@ -56,7 +61,10 @@ def test_symbols_of_a_program():
         ("nop\n  frob r1", "unknown instruction 'frob' (line 2, column 3)"),
         (".frob 1", "unknown directive '.frob' (line 1, column 1)"),
         ("addi r1,r2", "addi: expected operands RT,RA,SI, got r1,r2 (line 1, column 1)"),
-        ("addi r1,r2,40000", "addi: SI is 40000 (0x9c40), which does not fit in 16 bits (line 1, col"),
+        (
+            "addi r1,r2,40000",
+            "addi: SI is 40000 (0x9c40), which does not fit in 16 bits (line 1, col",
+        ),
         ("b 2", "b: LI is 2 (0x2), expected a multiple of 4 (line 1, column 3)"),
         ("add r1,r2,f3", "add: RB is a general register, got 'f3' (line 1, column 11)"),
         ("addi r1,r2,r3", "addi: SI is a number, got 'r3' (line 1, column 12)"),
@@ -69,7 +77,7 @@ def test_symbols_of_a_program():
         (".long 1$2", "unexpected '$2' after an expression (line 1, column 8)"),
         (".long 1?2", "cannot read '?2' in an expression (line 1, column 8)"),
         (".byte 256", ".byte: 256 does not fit in 1 bytes (line 1, column 7)"),
-        ('.ascii x', ".ascii: expected a string, got 'x' (line 1, column 8)"),
+        (".ascii x", ".ascii: expected a string, got 'x' (line 1, column 8)"),
         (".org 4\nnop\n.org 0", ".org: 0 lies 8 bytes back (line 3, column 6)"),
         (".byte 1\nnop", "nop: address 0x1 is no word's (line 2, column 1)"),
         (".irp n,1\nnop", ".irp without .endr (line 1, column 1)"),
@@ -105,7 +113,9 @@ def test_simplified_mnemonics_agree_with_gnu_as(tmp_path):
     tool = shutil.which("powerpc-linux-gnu-as")
     if tool is None:
         pytest.skip("powerpc-linux-gnu-as is not installed")
-    statements = [s.strip() for line in SIMPLIFIED.splitlines() for s in line.split(";") if s.strip()]
+    statements = [
+        s.strip() for line in SIMPLIFIED.splitlines() for s in line.split(";") if s.strip()
+    ]
     (tmp_path / "s.s").write_text("\n".join(statements) + "\n")
     subprocess.run([tool, "-m7400", "-mregnames", "s.s", "-o", "s.o"], cwd=tmp_path, check=True)
     copy = ["powerpc-linux-gnu-objcopy", "-O", "binary", "-j", ".text", "s.o", "s.bin"]
@@ -113,6 +123,10 @@ def test_simplified_mnemonics_agree_with_gnu_as(tmp_path):
     theirs = (tmp_path / "s.bin").read_bytes()
     ours = assemble("\n".join(statements))
     pairs = zip(statements, range(0, len(ours), 4), strict=True)
-    wrong = [(s, ours[n : n + 4].hex(), theirs[n : n + 4].hex()) for s, n in pairs if ours[n : n + 4] != theirs[n : n + 4]]
+    wrong = [
+        (s, ours[n : n + 4].hex(), theirs[n : n + 4].hex())
+        for s, n in pairs
+        if ours[n : n + 4] != theirs[n : n + 4]
+    ]
     assert not wrong
     assert len(ours) == len(theirs)

@@ -58,7 +58,7 @@ def invalid(row, word: int) -> bool:
     name = row.name
     if name in ("bc", "bclr", "bcctr"):
         bo = rt
-        reserved = bo & 0x14 == 0x14 and bo & 11 or bo & 0x10 and bo & 12 or bo & 4 and bo & 2
+        reserved = (bo & 0x14 == 0x14 and bo & 11) or (bo & 0x10 and bo & 12) or (bo & 4 and bo & 2)
         return bool(reserved)
     if name.endswith(("u", "ux")) and row.form.has("RB" if name.endswith("x") else "D"):
         return ra == 0 or (ra == rt and name[0] == "l" and row.needs == "")

@@ -167,7 +167,7 @@ def test_decrementer_counts_down(cpu):
     cpu.time += 61
     cpu.run("mfdec r4")
     assert cpu.gpr[4] == 0
-    cpu.time += 61
+    cpu.time += 50
     cpu.run("mfdec r4")
     assert cpu.gpr[4] == 0xFFFF_FFFF
     assert cpu.regs["irq"][Irq.DECREMENTER] == 0  # counting is the alarm's business
@@ -252,7 +252,7 @@ def test_traps(cpu, text, a, b, trapped):
         ("lwarx r5,r3,r4", 0b00_0_0000 << 10 | 5 << 5 | 3),
         ("stwcx. r5,r3,r4", 0b10_0_0010 << 10 | 5 << 5 | 3),
         ("lfd f5,2(r3)", 0b00_0_1001 << 10 | 5 << 5 | 3),
-        ("stfsx f5,r3,r4", 0b11_1_0100 << 10 | 5 << 5 | 3),
+        ("stfsx f5,r3,r4", 0b11_0_1010 << 10 | 5 << 5 | 3),
     ],
 )
 def test_alignment_interrupt_describes_the_instruction(cpu, text, dsisr):
@@ -404,13 +404,11 @@ def test_singles_convert_by_their_bits_both_ways(cpu, single, double):
         ("mtfsfi 0,9", 0, 0x9000_0000, 0),
         ("mtfsfi 0,6", 0, 0, 0),
         ("mcrfs cr3,0", 0x9000_0000, 0, 0),
-        ("mcrfs cr3,5", 0xA080_0700, 0x8080_0000 | 0x2000_0000, 0),
-        ("mtfsf 0x0f,f1", 0xFFFF_F7FF, 0xE5F8_2345 & 0xFFFF_0000 | 0x0000_5678, 0),
+        ("mcrfs cr3,5", 0xA080_0700, 0xA080_0000, 0),
+        ("mtfsf 0x0f,f1", 0x8000_0000, 0xA000_5678, 0),
     ],
 )
 def test_fpscr_writes(cpu, text, before, after, taken):
-    if text.startswith("mtfsf 0x"):
-        before, after = 0x8000_0000, 0x8000_5678 & ~0x800 | 0x2000_0000
     cpu.regs["msr"][0] = FP | 0x800
     cpu.regs["fpscr"][0] = before
     cpu.regs["fpr"][1] = 0x1234_5678

@@ -181,3 +181,12 @@ def test_rewrite_without_edits_is_byte_identical(footers: bool) -> None:
     rewrite(open_stream(io.BytesIO(data)), out)
     assert out.getvalue() == data
     assert TIMER["name"] == "timer"
+
+
+def test_a_description_of_endless_values_is_refused() -> None:
+    inner: dict[str, Any] = {"vmsd_name": "x", "version": 0, "fields": []}
+    for _ in range(3):
+        field = {"name": "n", "type": "struct", "size": 0, "struct": inner, "array_len": 60_000}
+        inner = {"vmsd_name": "x", "version": 0, "fields": [field]}
+    with pytest.raises(StreamError, match="values, at most 1,048,576 are believed"):
+        vmdesc.parse(json.dumps({"devices": [inner | {"name": "x", "instance_id": 0}]}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import time
 from collections.abc import Callable
@@ -163,3 +164,33 @@ def test_pending_interrupt_on_a_real_qemu_7_2(
         time.sleep(0.3)
         words = guest.monitor("xp /2wx 0x2000").split(":")[1].split()
     assert words == ["0x0000005a" if mended else "0x00000000", enabled]
+
+
+@pytest.mark.parametrize("mended", [False, True])
+def test_lost_decrementer_on_a_real_qemu_7_2(
+    stream_command: Run, shared: Path, qemu: Path, tmp_path: Path, mended: bool
+) -> None:
+    """The guest sets DEC to 21 s and MSR[EE]; its decrementer handler writes 0x5a to 0x2000."""
+    rom = tmp_path / "rom"
+    rom.write_bytes(gzip.decompress((shared / "streams" / "roms" / "rom4.bin.gz").read_bytes()))
+    machine = ("-M", "mac99", "-m", "64", "-nic", "none")
+    with Qemu(qemu, *machine, "-bios", str(rom)) as guest:
+        release = guest.command("query-version")["qemu"]
+        if (release["major"], release["minor"]) != (7, 2):
+            pytest.skip("this QEMU is not 7.2")
+        time.sleep(0.3)
+        guest.save(tmp_path / "sick")
+    stream = tmp_path / "sick"
+    if mended:
+        ran = stream_command("doctor", stream, "--fix", tmp_path / "well")
+        assert "no decrementer interrupt for 4" in ran.out
+        stream = tmp_path / "well"
+    with Qemu(qemu, *machine, "-incoming", f"exec:cat {stream}") as guest:
+        guest.loaded()
+        words = ""
+        for _ in range(40):
+            words = guest.monitor("xp /1wx 0x2000").split(":")[1].strip()
+            if words != "0x00000000":
+                break
+            time.sleep(0.05)
+    assert words == ("0x0000005a" if mended else "0x00000000")

@@ -241,3 +241,15 @@ def test_a_missing_file_is_status_2(stream_command: Run, tmp_path: Path) -> None
     ran = stream_command("show", tmp_path / "none")
     assert (ran.status, ran.err.count("\n")) == (2, 1)
     assert "cannot be opened: No such file" in ran.err
+
+
+def test_show_and_diff_of_a_128_mb_guest_are_quick(stream_command: Run, recorded: Recorded) -> None:
+    a, b = recorded("g3beige-run.mig"), recorded("g3beige-S.mig")
+    best = {"show": 9.0, "diff": 9.0}
+    for _ in range(3):
+        for command in (["show", a], ["diff", a, b]):
+            began = time.process_time()
+            assert stream_command(*command).status < 2
+            best[command[0]] = min(best[command[0]], time.process_time() - began)
+    assert best["show"] < 1
+    assert best["diff"] < 3

@@ -10,6 +10,7 @@ from gossamer.engine.processor import Processor
 UNIT: Final = 1 << 20
 _FASTEST: Final = UNIT * 64
 _SLOWEST: Final = UNIT // 64
+_LEAST_PER_MS: Final = 500
 
 
 class Pace:
@@ -21,7 +22,7 @@ class Pace:
 
     def __init__(self, processor: Processor, shift: int | None, host_ns: int) -> None:
         self.processor, self.shift = processor, shift
-        self.instructions_per_us = 200
+        self.per_ms = 100_000
         self.restart(host_ns)
         processor.set_rate(UNIT if shift is None else UNIT << shift)
 
@@ -35,13 +36,15 @@ class Pace:
 
     def measured(self, instructions: int, host_ns: int) -> None:
         """A slice took that long."""
-        if host_ns > 100_000 and instructions > 10_000:
-            seen = instructions * 1000 // host_ns
-            self.instructions_per_us = max(1, (3 * self.instructions_per_us + seen) // 4)
+        if instructions and host_ns:
+            seen = instructions * 1_000_000 // host_ns
+            # Half of each new figure, and at most four times the old: a short slice may mislead.
+            mean = (self.per_ms + min(seen, 7 * self.per_ms)) // 2
+            self.per_ms = max(mean, _LEAST_PER_MS)
 
     def instructions_in(self, host_ns: int) -> int:
         """How many instructions are likely to be executed in so much host time."""
-        return max(1000, self.instructions_per_us * host_ns // 1000)
+        return max(1000, self.per_ms * host_ns // 1_000_000)
 
     def steer(self, host_ns: int, slice_ns: int) -> None:
         """Before a slice of about `slice_ns`: choose the rate that makes virtual time meet."""

@@ -96,6 +96,7 @@ class AddressMap:
         self._mappings: list[Mapping] = []
         self._bases: list[int] = []
         self._flat: list[tuple[int, int, Mapping]] = []
+        self._leaves: dict[int, tuple[Region, int] | None] = {}
         #: Called when a mapping changed, so that the engine forgets translations.
         self.changed: Callable[[], None] = lambda: None
         #: Called with (arena offset, length) after Python wrote to pages with decoded code.
@@ -136,6 +137,7 @@ class AddressMap:
                 flat.append((start, end, top))
         self._flat = flat
         self._bases = [f[0] for f in flat]
+        self._leaves.clear()
         self.pages[:] = MMIO
         for start, end, m in flat:
             block = m.target
@@ -161,8 +163,27 @@ class AddressMap:
 
     # --- access from Python -------------------------------------------------------------------
 
+    def _leaf(self, page: int) -> tuple[Region, int] | None:
+        """The innermost region that holds a whole page, and where it begins; found once."""
+        ra = page * PAGE_SIZE
+        found = self.find(ra)
+        leaf: tuple[Region, int] | None = None
+        if found is not None and isinstance(found[2].target, Region):
+            region, base, end = found[2].target, found[2].base, found[1]
+            while region.cell is not None and (cell := region.cell(ra - base)) is not None:
+                end = min(end, base + cell[1])
+                region, base = cell[2], base + cell[0]
+            if base <= ra and ra + PAGE_SIZE <= end and region.cell is None:
+                leaf = region, base
+        self._leaves[page] = leaf
+        return leaf
+
     def load(self, ra: int, size: int) -> int:
         """One access of `size` bytes (1, 2, 4, 8): the big-endian value; ones where nothing is."""
+        page = ra >> 12
+        leaf = self._leaves[page] if page in self._leaves else self._leaf(page)
+        if leaf is not None and (ra & 0xFFF) + size <= PAGE_SIZE:
+            return leaf[0].load(ra - leaf[1], size)
         found = self.find(ra)
         if found is None or ra + size > found[1]:
             if found is None:
@@ -177,6 +198,11 @@ class AddressMap:
 
     def store(self, ra: int, value: int, size: int) -> None:
         """One access of `size` bytes (1, 2, 4, 8)."""
+        page = ra >> 12
+        leaf = self._leaves[page] if page in self._leaves else self._leaf(page)
+        if leaf is not None and (ra & 0xFFF) + size <= PAGE_SIZE:
+            leaf[0].store(ra - leaf[1], value, size)
+            return
         found = self.find(ra)
         if found is None or ra + size > found[1]:
             if found is None:

@@ -18,7 +18,7 @@ Write = Callable[[int, int, int], None]
 class Region:
     """A range of registers, `size` bytes."""
 
-    __slots__ = ("_read", "_write", "little", "name", "size", "widths")
+    __slots__ = ("_read", "_write", "cell", "little", "name", "size", "widths")
 
     def __init__(
         self,
@@ -33,6 +33,8 @@ class Region:
         self.name, self.size = name, size
         self._read, self._write = read, write
         self.widths, self.little = widths, little
+        #: For a region made of others: the (start, end, region) that holds an offset.
+        self.cell: Callable[[int], tuple[int, int, Region] | None] | None = None
 
     def load(self, offset: int, size: int) -> int:
         """One access by the CPU: the big-endian value of `size` bytes."""

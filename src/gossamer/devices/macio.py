@@ -42,7 +42,9 @@ class MacIo(PciDevice):
             pin=1,
         )
         self.cells, self.pages = [], [None] * (SIZE // PAGE_SIZE)
-        self.add_bar(0, Region(self.vmsd, SIZE, self.read_cell, self.write_cell, widths=(1, 2, 4)))
+        region = Region(self.vmsd, SIZE, self.read_cell, self.write_cell, widths=(1, 2, 4))
+        region.cell = lambda offset: self.find(offset, 1)
+        self.add_bar(0, region)
         self.reset()
 
     def add(self, offset: int, region: Region) -> None:

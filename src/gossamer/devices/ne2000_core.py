@@ -165,10 +165,10 @@ class Ne2000Core(Stateful):
         elif self.cmd >> 6 == 1:
             if offset < 7:
                 self.phys[offset - 1] = value
-            elif offset == 7:
-                self.curpag = value
-            else:
+            elif offset > 7:
                 self.mult[offset - 8] = value
+            elif value << 8 <= MEMORY_SIZE:
+                self.curpag = value
 
     def _write_page0(self, offset: int, value: int) -> None:
         match offset:
@@ -176,7 +176,7 @@ class Ne2000Core(Stateful):
                 self.start = value << 8
             case 2 if value << 8 <= MEMORY_SIZE:
                 self.stop = value << 8
-            case 3:
+            case 3 if value << 8 <= MEMORY_SIZE:
                 self.boundary = value
             case 4:
                 self.tpsr = value
@@ -253,7 +253,7 @@ class Ne2000Core(Stateful):
 
     def _step(self, size: int) -> None:
         """Move the remote address on; the last byte raises remote DMA complete."""
-        self.rsar = self.rsar + size & 0xFFFF
+        self.rsar = self.rsar + size & 0xFFFF_FFFF  # 32 bits, as QEMU's
         if self.rsar == self.stop:
             self.rsar = self.start
         self.rcnt = max(self.rcnt - size, 0)

@@ -35,10 +35,10 @@ LINE_GRAPHICS: Final = range(0xC0, 0xE0)
 
 def render(vga: VgaCore, memory: Bytes) -> tuple[int, int, bytes]:
     """(width, height, RGB bytes) of the screen."""
-    if vga.vbe_on:
-        picture = _dispi(vga, memory)
-    elif not vga.ar_index & SHOWN:
+    if not vga.ar_index & SHOWN:
         picture = np.zeros((_scan_lines(vga), (vga.cr[1] + 1) * 8, 3), np.uint8)
+    elif vga.vbe_on:
+        picture = _dispi(vga, memory)
     elif vga.gr[6] & 1:
         picture = _graphics(vga, memory)
     else:
@@ -53,7 +53,8 @@ def _rows(memory: Bytes, start: int, stride: int, length: int, count: int) -> By
         rows: Bytes = block[:, :length]
         return rows
     at = start + np.arange(count, dtype=np.int64)[:, None] * stride + np.arange(length)
-    return memory[at % len(memory)]
+    wrapped: Bytes = memory[at % len(memory)]
+    return wrapped
 
 
 def _colours(vga: VgaCore) -> Bytes:
@@ -62,7 +63,7 @@ def _colours(vga: VgaCore) -> Bytes:
     if vga.vbe_on and vga.vbe_regs[ENABLE] & DAC_8BIT:
         return palette
     six = palette & 0x3F
-    eight: Bytes = (six << 2 | six >> 4).astype(np.uint8)
+    eight: Bytes = (six << 2 | (six & 1) * 3).astype(np.uint8)  # widened as QEMU does
     return eight
 
 
@@ -149,15 +150,17 @@ def _graphics(vga: VgaCore, memory: Bytes) -> Bytes:
 
 
 def _cga(vga: VgaCore, memory: Bytes, lines: int, wide: int) -> Bytes:
-    """Two bits a pixel; with row scan addressing each odd line lies 8 KiB behind its even one."""
+    """Two bits a pixel (two more in planes 2 and 3); with row scan addressing each odd line lies 8 KiB behind its even one."""
     start = (vga.cr[0x0C] << 8 | vga.cr[0x0D]) * 2
     stride, n = vga.cr[0x13] * 2, np.arange(lines, dtype=np.int64)
     banked = (n >> 1) * stride + (n & 1) * 0x2000
     rows = n * stride if vga.cr[0x17] & 1 else banked
     at = (start + rows[:, None] + np.arange(wide // 8)) & 0xFFFF
-    data = memory[((at & ~1) << 1 | at & 1) % len(memory)]
-    pairs = np.stack([data >> shift & 3 for shift in (6, 4, 2, 0)], axis=-1)
-    picture = _colours(vga)[_attributes(vga)[pairs.reshape(lines, -1)]]
+    place = (at & ~1) << 1 | at & 1
+    low, high = memory[place % len(memory)], memory[(place + 2) % len(memory)]
+    pairs = np.stack([low >> n & 3 | (high >> n & 3) << 2 for n in (6, 4, 2, 0)], axis=-1)
+    index = pairs.reshape(lines, -1) & (vga.ar[0x12] & 0x0F)
+    picture = _colours(vga)[_attributes(vga)[index]]
     return np.repeat(picture, 2, axis=1)
 
 

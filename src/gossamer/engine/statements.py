@@ -48,9 +48,9 @@ class StatementWriter(Function):
             if isinstance(s, Do):
                 self.memo[s.expr] = self.load(s.expr)
             elif isinstance(s, Store):
-                self.conditionally(s.when, lambda s=s: self.store(s))  # type: ignore[misc]
+                self.conditionally(s.when, lambda s=s: self.store(s))
             elif isinstance(s, Probe):
-                self.conditionally(s.when, lambda s=s: self.probe(s))  # type: ignore[misc]
+                self.conditionally(s.when, lambda s=s: self.probe(s))
             elif isinstance(s, Raise) and not s.commit:
                 self.interrupt(s)
         pending = [self._prepare(s) for s in statements if isinstance(s, Write)]

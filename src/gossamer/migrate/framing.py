@@ -18,7 +18,7 @@ from gossamer.migrate.source import Source
 MAGIC: Final = 0x5145564D
 VERSION: Final = 3
 MAX_CONFIGURATION: Final = 4096
-MAX_DESCRIPTION: Final = 256 << 20
+MAX_DESCRIPTION: Final = 16 << 20
 
 
 class Kind(IntEnum):

@@ -32,7 +32,9 @@ from gossamer.migrate.vmdesc import StreamDesc, StructDesc
 
 RAM: Final = "ram"
 MAX_SCAN: Final = 256 << 20
-MAX_BODY: Final = 1 << 30
+MAX_EVENTS: Final = 1 << 20
+"""A migration sends some twenty PARTs a second: this is a day's."""
+MAX_BODY: Final = 256 << 20
 """A device's body longer than this is shown, never decoded into values."""
 
 
@@ -222,6 +224,8 @@ def open_stream(
         elif isinstance(event, Description):
             stream.description = event
         stream.events.append(event)
+        if len(stream.events) > MAX_EVENTS:
+            raise source.error(f"more than {MAX_EVENTS:,} sections and commands")
     stream.footers = walker.footers
     stream.end = source.offset
     if bodies.reader is not None:

@@ -27,8 +27,10 @@ INTEGERS: Final = {name for name in SCALARS if name not in ("fpr", "avr", "nullp
 MAX_COUNT: Final = 1 << 24
 MAX_SIZE: Final = 1 << 32
 MAX_DEPTH: Final = 48
+MAX_NODES: Final = 1 << 20
+"""Values of one section: real ones have some thousands."""
 _TAIL_WINDOW: Final = 1 << 20
-_TAIL_LIMIT: Final = 64 << 20
+_TAIL_LIMIT: Final = 24 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,15 @@ def parse(text: str, offset: int = 0) -> StreamDesc:
     return _Parser(offset).stream(text)
 
 
+def _nodes(desc: StructDesc) -> int:
+    """How many values a body becomes."""
+    total = 1 + sum(map(_nodes, desc.subsections))
+    for item in desc.fields:
+        times = 1 if item.count is None else item.count
+        total += times * _nodes(item.struct) if item.struct is not None else 1
+    return total
+
+
 class _Parser:
     def __init__(self, offset: int) -> None:
         self.offset = offset
@@ -128,6 +139,8 @@ class _Parser:
                 size = self.number(item, "size", MAX_SIZE)
                 if state.length != size:
                     raise self.fail(f"size {size}, its fields add up to {state.length}")
+            if (count := _nodes(state)) > MAX_NODES:
+                raise self.fail(f"describes {count:,} values, at most {MAX_NODES:,} are believed")
         return DeviceDesc(idstr, instance, state)
 
     def struct(self, item: dict[str, Any], depth: int, optional_name: bool = False) -> StructDesc:

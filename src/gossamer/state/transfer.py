@@ -10,9 +10,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
 
 from gossamer.base.wire import WireReader, WireWriter
 from gossamer.state.codec import NOT_ARMED
@@ -20,19 +21,28 @@ from gossamer.state.declare import ChildState, State, Stateful
 from gossamer.state.layout import Constant, Item, Layout, Nested, Subsection, View
 
 SUBSECTION: Final = 0x05
+#: A point on the virtual clock that never comes (a signed 64-bit field's largest value).
+NO_EVENT: Final = (1 << 63) - 1
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Which receiver a stream is for.
+    """Which receiver a stream is for, or which sender it is from.
 
     `ours` streams carry the subsections that only gossamer knows.  `shift` (ns) is added to every
-    point on the virtual clock that is written.
+    point on the virtual clock that is written.  `values` maps (description, field) to what is
+    written instead of the field's value.  `also` are subsections that are read but that our
+    objects do not declare, by description; `saw` is told the name of each subsection read.
     """
 
     name: str = "gossamer-1"
     ours: bool = True
     shift: int = 0
+    values: Mapping[tuple[str, str], Callable[[Any], Any]] = field(
+        default_factory=dict, compare=False
+    )
+    also: Mapping[str, tuple[Subsection, ...]] = field(default_factory=dict, compare=False)
+    saw: Callable[[str], None] | None = field(default=None, compare=False)
 
 
 OURS: Final = Profile()
@@ -72,11 +82,15 @@ def nested_of(owner: Stateful, item: ChildState) -> Iterator[Nested]:
     name = item.wire or item.name
     for n, one in enumerate(item.objects(owner)):
         label = name if item.count is None else f"{name}[{n}]"
-        yield Nested(label, lambda _, one=one: one)
+        yield Nested(label, partial(_given, one))
 
 
 def sent_subsections(owner: Stateful, profile: Profile) -> list[Subsection]:
     return [s for s in owner.subsections if (profile.ours or not s.ours) and s.is_needed(owner)]
+
+
+def _given(one: Stateful, owner: Stateful) -> Stateful:
+    return one
 
 
 # --- save -------------------------------------------------------------------------------------
@@ -118,9 +132,10 @@ def _save_items(
 def _save_view(owner: Stateful, v: View, version: int, w: WireWriter, profile: Profile) -> None:
     if v.when(owner) if v.when else v.since <= version:
         value = v.get(owner)
-        if v.clock and profile.shift and value != NOT_ARMED:
+        if v.clock and profile.shift and value not in (NOT_ARMED, NO_EVENT):
             value += profile.shift
-        v.codec.put(w, value)
+        other = profile.values.get((owner.vmsd, v.name))
+        v.codec.put(w, value if other is None else other(value))
 
 
 def _save_nested(owner: Stateful, item: Nested, w: WireWriter, profile: Profile) -> None:
@@ -196,7 +211,7 @@ def _load_nested(owner: Stateful, item: Nested, r: WireReader, profile: Profile)
 
 
 def _load_subsections(owner: Stateful, r: WireReader, profile: Profile) -> None:
-    known = {s.name: s for s in owner.subsections}
+    known = {s.name: s for s in (*owner.subsections, *profile.also.get(owner.vmsd, ()))}
     prefix = owner.vmsd
     while prefix:
         head = r.peek(2)
@@ -215,3 +230,5 @@ def _load_subsections(owner: Stateful, r: WireReader, profile: Profile) -> None:
             if not sub.minimum <= version <= sub.version:
                 raise r.error(f"version {version}, this build reads {sub.minimum}..{sub.version}")
             _load_items(owner, subsection_items(owner, sub), version, r, profile)
+            if profile.saw is not None:
+                profile.saw(text)

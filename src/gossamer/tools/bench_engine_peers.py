@@ -40,10 +40,11 @@ class GossamerPeer:
     def __init__(self) -> None:
         self.code, self.table = programs.code(), programs.page_table()
 
-    def run(self, kernel: int, iterations: int, timeout: float = 600) -> Run:
+    def run(self, kernel: int, iterations: int, timeout: float = 120) -> Run:
         """Seconds of host time from the first instruction to the last."""
         machine = bare(Config(machine="bare", ram_size=programs.RAM_SIZE, nic=False))
         memory, processor = machine.memory, machine.processor
+        memory.write(0, programs.vectors())
         memory.write(programs.CODE, self.code)
         memory.write(programs.TABLE, self.table)
         memory.write(programs.BLOCK, programs.block(kernel, iterations, _EXIT))
@@ -53,6 +54,9 @@ class GossamerPeer:
         machine.power_off = processor.request_stop
         start = time.perf_counter()
         while processor.run(machine.engine.count + 200_000_000) is Stop.LIMIT:
+            nia = machine.cpu.block.get("nia")
+            if nia < programs.BLOCK:
+                raise HostError(f"gossamer: the guest took interrupt {nia:#x}")
             if time.perf_counter() - start > timeout:
                 raise HostError(f"gossamer: no end after {timeout:.0f} s")
         seconds = time.perf_counter() - start
@@ -71,6 +75,7 @@ class QemuPeer:
         jump = (0x3C60 << 16 | programs.CODE >> 16, 0x7C69_03A6, 0x4E80_0420)  # lis, mtctr, bctr
         rom[RESET : RESET + 12] = b"".join(w.to_bytes(4, "big") for w in jump)
         (folder / "rom").write_bytes(rom)
+        (folder / "vectors").write_bytes(programs.vectors())
         (folder / "code").write_bytes(programs.code())
         (folder / "table").write_bytes(programs.page_table())
 
@@ -80,7 +85,7 @@ class QemuPeer:
         )
         return done.stdout.partition("\n")[0]
 
-    def run(self, kernel: int, iterations: int, timeout: float = 600) -> Run:
+    def run(self, kernel: int, iterations: int, timeout: float = 120) -> Run:
         """Seconds of the guest's timebase, which is the host's time in QEMU."""
         block = programs.block(kernel, iterations, programs.SCRATCH)
         (self.folder / "block").write_bytes(block)
@@ -95,7 +100,12 @@ class QemuPeer:
         raise HostError(f"qemu: no end after {timeout:.0f} s")
 
     def _start(self, place: str) -> subprocess.Popen[bytes]:
-        files = (("code", programs.CODE), ("table", programs.TABLE), ("block", programs.BLOCK))
+        files = (
+            ("vectors", 0),
+            ("code", programs.CODE),
+            ("table", programs.TABLE),
+            ("block", programs.BLOCK),
+        )
         loaders = [
             part
             for name, at in files

@@ -59,7 +59,8 @@ def _multifd(source: Source, size: int) -> dict[str, Any]:
         packets += 1
         syncs += item.sync
         wire += item.wire_length
-        methods.add(item.method)
+        if len(item.addresses):
+            methods.add(item.method)
         pages[item.block] += len(item.addresses)
         zeros[item.block] += len(item.zeros)
     out |= {"packets": packets, "syncs": syncs, "compression": ", ".join(sorted(methods)) or "none"}

@@ -151,6 +151,8 @@ _SPECIAL: Final[dict[tuple[str, str], Callable[[Context, int], str]]] = {
 
 def heathrow_sources(pic: int, value: int) -> str:
     """Names of the sources in a word of pics[`pic`]: 0 has sources 32 to 63, 1 has 0 to 31."""
+    if value == 0xFFFF_FFFF:
+        return "all"
     first = 0 if pic else 32
     names = []
     for i in range(32):

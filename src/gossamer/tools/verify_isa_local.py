@@ -32,9 +32,12 @@ from gossamer.tools.verify_isa_record import (
     WINDOW_EA,
     Record,
 )
+from gossamer.tools.verify_isa_runner import MSR_RUN
 
 MSR_USER: Final = bit(16) | bit(17) | bit(18) | bit(26) | bit(27)  # EE PR FP IR DR
 MSR_FE: Final = bit(20) | bit(23)
+SRR1_MSR: Final = 0x87C0_FFFF  # MSR bits that an interrupt keeps in SRR1
+PVR_750: Final = 0x0008_0301
 EAR_ON: Final = bit(0)
 XER_FLAGS: Final = 0xE000_0000
 TAKEN: Final = -1  # next address after an interrupt
@@ -44,12 +47,14 @@ OUTSIDE: Final = 0xFFFF_FFFF  # "pad" when control went elsewhere
 class LocalCpu:
     """An environment of the evaluator over one record.
 
-    With `floating` the MSR lets floating-point exceptions through (FE0 and FE1).
+    In user mode `floating` lets floating-point exceptions through (FE0 and FE1) and interrupts are
+    told apart as Linux does; in supervisor mode a record has their vectors and registers.
     """
 
-    def __init__(self, decoder: Decoder, floating: bool = False) -> None:
-        self.decoder = decoder
-        self.msr = MSR_USER | (MSR_FE if floating else 0)
+    def __init__(self, decoder: Decoder, floating: bool = False, supervisor: bool = False) -> None:
+        self.decoder, self.supervisor = decoder, supervisor
+        self.msr = MSR_RUN if supervisor else MSR_USER | (MSR_FE if floating else 0)
+        self.srr1 = self.dsisr = 0
         self.cia = self.word = 0
         self.signal = self.dar = 0
         self.memory = bytearray()
@@ -95,7 +100,11 @@ class LocalCpu:
     def take_interrupt(
         self, interrupt: Interrupt, srr1: int, dar: int | None, dsisr: int | None, srr0: int
     ) -> int:
-        del dsisr
+        if self.supervisor:
+            self.signal, self.srr1 = int(interrupt), self.msr & SRR1_MSR | srr1
+            self.dar, self.dsisr = dar or 0, dsisr or 0
+            self.cia = srr0
+            return TAKEN
         kinds = {Interrupt.DSI: ACCESS, Interrupt.ALIGNMENT: MISALIGNED}
         program = {SRR1_TRAP: TRAP, SRR1_FP_ENABLED: FLOATING}
         self.signal = kinds.get(interrupt) or program.get(srr1, ILLEGAL)
@@ -118,10 +127,13 @@ class LocalCpu:
             "fpscr": [r.fpscr],
             "msr": [self.msr],
             "ear": [EAR_ON],
+            "srr0": [r.srr0],
+            "srr1": [r.srr1],
+            "pvr": [PVR_750],
         }
         self.registers |= state
         self.memory = bytearray(r.memory)
-        self.signal = self.dar = 0
+        self.signal = self.dar = self.srr1 = self.dsisr = 0
 
     def leave(self, r: Record, target: int) -> Record:
         g = self.registers
@@ -132,6 +144,12 @@ class LocalCpu:
             pad = self.cia
         elif rest or not 0 <= pad < PAD_COUNT:
             pad = OUTSIDE
+        faulted = target == TAKEN
+        system = {"srr0": r.srr0, "srr1": self.srr1 if faulted else r.srr1}
+        if self.supervisor:
+            system |= {"msr": 0 if faulted else g["msr"][0], "dsisr": self.dsisr}
+        else:
+            system["srr1"] = r.srr1
         return Record(
             r.word,
             r.prefix,
@@ -143,9 +161,10 @@ class LocalCpu:
             self.signal,
             self.dar,
             pad,
-            g["gpr"],
-            g["fpr"],
-            bytes(self.memory),
+            gpr=g["gpr"],
+            fpr=g["fpr"],
+            memory=bytes(self.memory),
+            **system,
         )
 
     def step(self, word: int, cia: int) -> int:

@@ -13,7 +13,7 @@ from typing import Final
 from gossamer.base.errors import ConfigError, HostError
 from gossamer.isa.text import Program, assemble_program
 from gossamer.tools.verify_isa_record import REC, SIZE, Record
-from gossamer.tools.verify_isa_runner import SOURCE
+from gossamer.tools.verify_isa_runner import USER
 
 BASE: Final = 0x2000
 PF_RWX: Final = 7
@@ -30,7 +30,7 @@ def elf(code: bytes) -> bytes:
 
 def runner() -> Program:
     """The program, from its source."""
-    return assemble_program(SOURCE, BASE)
+    return assemble_program(USER, BASE)
 
 
 class QemuUser:

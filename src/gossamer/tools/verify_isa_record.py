@@ -29,8 +29,13 @@ ILLEGAL, TRAP, MISALIGNED, FLOATING, ACCESS = 4, 5, 7, 8, 11
 
 STOPPED: Final = 0xFFFF_FFFF  # a peer that cannot tell which
 
+SCALARS: Final = (
+    *("signal", "pad", "cr", "xer", "lr", "ctr", "fpscr", "dar", "srr0", "srr1", "msr", "dsisr"),
+)
+
 _WORDS: Final = struct.Struct(">10I")  # word, cr, xer, lr, ctr, signal, FPSCR (8), dar, pad
 _PREFIX: Final = struct.Struct(">I")  # at 40
+_SYSTEM: Final = struct.Struct(">4I")  # at 44: srr0, srr1, msr, dsisr
 _GPRS: Final = struct.Struct(">32I")  # at 64
 _FPRS: Final = struct.Struct(">32Q")  # at 192
 
@@ -49,6 +54,10 @@ class Record:
     signal: int = 0
     dar: int = 0
     pad: int = 0
+    srr0: int = 0
+    srr1: int = 0
+    msr: int = 0
+    dsisr: int = 0
     gpr: list[int] = field(default_factory=lambda: [0] * 32)
     fpr: list[int] = field(default_factory=lambda: [0] * 32)
     memory: bytes = bytes(SIZE - WINDOW)
@@ -69,6 +78,7 @@ class Record:
         block = bytearray(WINDOW)
         block[: len(head)] = head
         _PREFIX.pack_into(block, 40, self.prefix)
+        _SYSTEM.pack_into(block, 44, self.srr0, self.srr1, self.msr, self.dsisr)
         _GPRS.pack_into(block, 64, *self.gpr)
         _FPRS.pack_into(block, 192, *self.fpr)
         return bytes(block) + self.memory
@@ -77,14 +87,16 @@ class Record:
     def unpack(cls, block: bytes) -> Record:
         word, cr, xer, lr, ctr, sig, _, fpscr, dar, pad = _WORDS.unpack_from(block)
         (prefix,) = _PREFIX.unpack_from(block, 40)
+        system = _SYSTEM.unpack_from(block, 44)
         gpr, fpr = list(_GPRS.unpack_from(block, 64)), list(_FPRS.unpack_from(block, 192))
         memory = block[WINDOW:SIZE]
-        return cls(word, prefix, cr, xer, lr, ctr, fpscr, sig, dar, pad, gpr, fpr, memory)
+        state = (cr, xer, lr, ctr, fpscr, sig, dar, pad, *system)
+        return cls(word, prefix, *state, gpr=gpr, fpr=fpr, memory=memory)
 
     def differences(self, other: Record) -> dict[str, tuple[int, int]]:
         """Fields that differ, by name, with both values; memory by its first byte that differs."""
         found: dict[str, tuple[int, int]] = {}
-        for name in ("signal", "pad", "cr", "xer", "lr", "ctr", "fpscr", "dar"):
+        for name in SCALARS:
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
                 found[name] = (mine, theirs)

@@ -1,16 +1,15 @@
-"""The program that runs in a peer, for our assembler."""
+"""The program that runs in a peer, for our assembler: as a Linux program or on a bare machine.
+
+Both load the state of a record, run its prefix and instruction, and put the state back.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
-SOURCE: Final = r"""
-# One record at a time from stdin: load the state, run the instruction, send the record back.
-    .equ SYS_exit, 1
-    .equ SYS_read, 3
-    .equ SYS_write, 4
-    .equ SYS_rt_sigaction, 173
-    .equ SYS_sigaltstack, 185
+MSR_RUN: Final = 0x2000  # FP: supervisor mode without translation
+
+NAMES: Final = r"""
     .equ REC, 0x7C00
     .equ R_WORD, REC
     .equ R_CR, REC+4
@@ -22,10 +21,89 @@ SOURCE: Final = r"""
     .equ R_DAR, REC+32
     .equ R_PAD, REC+36
     .equ R_PREFIX, REC+40
+    .equ R_SRR0, REC+44
+    .equ R_SRR1, REC+48
+    .equ R_MSR, REC+52
+    .equ R_DSISR, REC+56
     .equ R_GPR, REC+64
     .equ R_FPR, REC+192
     .equ SIZE, 1024
     .equ SPARE, 0x7B00
+"""
+
+CORE: Final = r"""
+load:
+    li 3, SPARE
+    stwcx. 3, 0, 3
+    lwz 3, R_PREFIX(0)
+    lis 4, slot@ha
+    stwu 3, slot@l(4)
+    lwz 3, R_WORD(0)
+    stw 3, 4(4)
+    dcbst 0, 4
+    sync
+    icbi 0, 4
+    isync
+    lfd 0, R_FPSCR(0)
+    mtfsf 255, 0
+    .irp n, ALL
+    lfd \n, R_FPR+8*\n(0)
+    .endr
+    lwz 3, R_CR(0)
+    mtcr 3
+    lwz 3, R_XER(0)
+    mtxer 3
+    lwz 3, R_LR(0)
+    mtlr 3
+    lwz 3, R_CTR(0)
+    mtctr 3
+BEFORE    .irp n, ALL
+    lwz \n, R_GPR+4*\n(0)
+    .endr
+    b slot
+# On a page of their own: the prefix, the instruction, and 16 pads of 16 bytes where it can go on.
+    .org 0x3000
+slot:
+    .long 0
+    .long 0
+pads:
+    .irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
+    stw 0, R_GPR(0)
+    li 0, \n
+    b capture
+    nop
+    .endr
+    .org 0x4000
+capture:
+    stw 0, R_PAD(0)
+    li 0, 0
+    stw 0, R_SIGNAL(0)
+save:
+    .irp n, REST
+    stw \n, R_GPR+4*\n(0)
+    .endr
+AFTER    mfcr 3
+    stw 3, R_CR(0)
+    mfxer 3
+    stw 3, R_XER(0)
+    mflr 3
+    stw 3, R_LR(0)
+    mfctr 3
+    stw 3, R_CTR(0)
+floats:
+    .irp n, ALL
+    stfd \n, R_FPR+8*\n(0)
+    .endr
+    mffs 0
+    stfd 0, R_FPSCR(0)
+"""
+
+USER_HEAD: Final = r"""
+    .equ SYS_exit, 1
+    .equ SYS_read, 3
+    .equ SYS_write, 4
+    .equ SYS_rt_sigaction, 173
+    .equ SYS_sigaltstack, 185
     .globl _start
 _start:
     li 31, 0
@@ -62,69 +140,9 @@ next:
     add 30, 30, 3
     subf. 29, 3, 29
     bne 3b
-load:
-    li 3, SPARE
-    stwcx. 3, 0, 3
-    lwz 3, R_PREFIX(0)
-    lis 4, slot@ha
-    stwu 3, slot@l(4)
-    lwz 3, R_WORD(0)
-    stw 3, 4(4)
-    dcbst 0, 4
-    sync
-    icbi 0, 4
-    isync
-    lfd 0, R_FPSCR(0)
-    mtfsf 255, 0
-    .irp n, ALL
-    lfd \n, R_FPR+8*\n(0)
-    .endr
-    lwz 3, R_CR(0)
-    mtcr 3
-    lwz 3, R_XER(0)
-    mtxer 3
-    lwz 3, R_LR(0)
-    mtlr 3
-    lwz 3, R_CTR(0)
-    mtctr 3
-    .irp n, ALL
-    lwz \n, R_GPR+4*\n(0)
-    .endr
-    b slot
-# On a page of their own: the prefix, the instruction, and 16 pads of 16 bytes where it can go on.
-    .org 0x3000
-slot:
-    .long 0
-    .long 0
-pads:
-    .irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
-    stw 0, R_GPR(0)
-    li 0, \n
-    b capture
-    nop
-    .endr
-    .org 0x4000
-capture:
-    stw 0, R_PAD(0)
-    .irp n, REST
-    stw \n, R_GPR+4*\n(0)
-    .endr
-    mfcr 3
-    stw 3, R_CR(0)
-    mfxer 3
-    stw 3, R_XER(0)
-    mflr 3
-    stw 3, R_LR(0)
-    mfctr 3
-    stw 3, R_CTR(0)
-    li 3, 0
-    stw 3, R_SIGNAL(0)
-floats:
-    .irp n, ALL
-    stfd \n, R_FPR+8*\n(0)
-    .endr
-    mffs 0
-    stfd 0, R_FPSCR(0)
+"""
+
+USER_TAIL: Final = r"""
 send:
     li 30, REC
     li 29, SIZE
@@ -173,4 +191,97 @@ signals: .long 4, 5, 7, 8, 11, 0
 # struct sigaction: handler, flags (SA_SIGINFO | SA_ONSTACK | SA_NODEFER), restorer, mask
 action: .long handler, 0x48000004, 0, 0, 0
 altstack: .long 0x5000, 0, 0x2800
-""".replace("ALL", "0,REST").replace("REST", ",".join(map(str, range(1, 32))))
+"""
+
+SYSTEM_HEAD: Final = r"""
+    .equ NEXT, 0x7B10
+    .equ DONE, 0x7B14
+# Vectors: r0 is saved, then says which.
+    .irp v, 1,2,3,4,5,6,7,8,9,A,B,C,D,E,F,10,11,12,13,14,15,16,17
+    .org 0x\v00
+    stw 0, R_GPR(0)
+    li 0, 0x\v00
+    b fault
+    .endr
+    .org 0x2000
+fault:
+    stw 0, R_SIGNAL(0)
+    stw 3, R_GPR+12(0)
+    mfsrr0 3
+    stw 3, R_PAD(0)
+    mfsrr1 3
+    stw 3, R_SRR1(0)
+    mfdar 3
+    stw 3, R_DAR(0)
+    mfdsisr 3
+    stw 3, R_DSISR(0)
+    lwz 3, R_GPR+12(0)
+    b save
+_start:
+    li 3, MSR_RUN
+    mtmsr 3
+    isync
+    lis 28, FIRST@ha
+    addi 28, 28, FIRST@l
+next:
+    lis 27, LAST@ha
+    addi 27, 27, LAST@l
+    cmplw 28, 27
+    bge quit
+    stw 28, NEXT(0)
+    li 3, SIZE/4
+    mtctr 3
+    li 29, REC-4
+    subi 28, 28, 4
+3:  lwzu 4, 4(28)
+    stwu 4, 4(29)
+    bdnz 3b
+"""
+
+SYSTEM_TAIL: Final = r"""
+    lwz 28, NEXT(0)
+    li 3, SIZE/4
+    mtctr 3
+    li 29, REC-4
+    subi 30, 28, 4
+4:  lwzu 4, 4(29)
+    stwu 4, 4(30)
+    bdnz 4b
+    addi 28, 28, SIZE
+    b next
+quit:
+    li 3, 1
+    stw 3, DONE(0)
+5:  b 5b
+"""
+
+SYSTEM_BEFORE: Final = """\
+    lwz 3, R_SRR0(0)
+    mtsrr0 3
+    lwz 3, R_SRR1(0)
+    mtsrr1 3
+    li 3, 0
+    mtdar 3
+    mtdsisr 3
+"""
+
+SYSTEM_AFTER: Final = """\
+    mfmsr 3
+    stw 3, R_MSR(0)
+    li 3, MSR_RUN
+    mtmsr 3
+    isync
+"""
+
+
+def finish(source: str, before: str, after: str) -> str:
+    source = source.replace("BEFORE", before).replace("AFTER", after)
+    return source.replace("ALL", "0,REST").replace("REST", ",".join(map(str, range(1, 32))))
+
+
+#: For qemu-ppc and Unicorn, from address 0x2000.
+USER: Final = finish(NAMES + USER_HEAD + CORE + USER_TAIL, "", "")
+#: For a bare machine, from address 0x100; FIRST and LAST bound the records.
+SYSTEM: Final = finish(
+    NAMES + SYSTEM_HEAD + CORE + SYSTEM_TAIL, SYSTEM_BEFORE, SYSTEM_AFTER
+).replace("MSR_RUN", hex(MSR_RUN))

@@ -14,7 +14,7 @@ from gossamer.isa import fpscr
 from gossamer.isa.body import Branch, Do, Loop, Probe, Statement, Store, When
 from gossamer.isa.expr import Expr
 from gossamer.isa.form import Field
-from gossamer.isa.insn import Insn
+from gossamer.isa.insn import SPLIT, Insn
 from gossamer.tools.verify_isa_record import (
     END_EA,
     INSN,
@@ -83,6 +83,8 @@ class Vectors:
             for n, f in fields(row).items()
             if n in row.asm or (n in HALVES and "SPR" in row.asm)
         }
+        self.flags = [n for n in SPLIT if n in self.fields and n not in row.fixed]
+        self.made = 0
         self.used = 0
         for f in self.fields.values():
             self.used |= f.mask
@@ -143,6 +145,9 @@ class Vectors:
     def instruction(self) -> int:
         """A word of this row: random in the fields that its template shows."""
         word = self.row.match | self.rng.getrandbits(32) & self.used & ~self.row.mask
+        for n, name in enumerate(self.flags):  # every combination in turn
+            word = self.put(word, name, self.made >> n & 1)
+        self.made += 1
         if self.rng.random() < 0.3 and "RA" in self.fields and "RB" in self.fields:
             ra = self.fields["RA"].get(word)
             word = self.put(word, "RB", ra)

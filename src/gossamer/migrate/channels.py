@@ -1,0 +1,383 @@
+"""Where a migration stream goes to or comes from: ``exec:``, ``unix:``, ``tcp:``, ``fd:``, ``file:``.
+
+Every wait is bounded: `Limits` says for how long a peer may do nothing, and how long all of it may
+take.  What goes wrong is a HostError of one line that names the place.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import signal
+import socket
+import stat
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from gossamer.base.errors import ConfigError, HostError
+from gossamer.base.units import NS_PER_S
+from gossamer.core import host
+
+KINDS: Final = ("exec", "unix", "tcp", "fd", "file")
+PIECE: Final = 1 << 18
+"""Bytes given to the host at a time, so that a stalled peer is noticed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long is waited, in seconds: for a peer to come, for it to move, for everything."""
+
+    meet: float = 60.0
+    stall: float = 20.0
+    total: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A URI taken apart; `offset` bytes into a file."""
+
+    kind: str
+    rest: str
+    offset: int = 0
+
+    @property
+    def text(self) -> str:
+        return f"{self.kind}:{self.rest}"
+
+
+def parse(uri: str) -> Place:
+    """The parts of a URI; ConfigError when it is none."""
+    kind, colon, rest = uri.partition(":")
+    if not colon or kind not in KINDS:
+        known = ", ".join(f"{k}:" for k in KINDS)
+        raise ConfigError(f"migration URI {uri!r}: expected one of {known}")
+    if not rest:
+        raise ConfigError(f"migration URI {uri!r}: nothing after {kind}:")
+    offset = 0
+    if kind == "file":
+        rest, comma, number = rest.partition(",offset=")
+        if comma and not (number.isascii() and number.isdigit()):
+            raise ConfigError(f"migration URI {uri!r}: offset= needs a number of bytes")
+        offset = int(number) if comma else 0
+    elif kind == "tcp":
+        rest = rest.partition(",")[0]
+        port = rest.rpartition(":")[2]
+        if not (port.isascii() and port.isdigit() and int(port) < 1 << 16):
+            raise ConfigError(f"migration URI {uri!r}: expected tcp:HOST:PORT")
+    elif kind == "fd" and not (rest.isascii() and rest.isdigit()):
+        raise ConfigError(f"migration URI {uri!r}: fd: needs the number of an open file")
+    return Place(kind, rest, offset)
+
+
+class Channel(io.RawIOBase):
+    """One end of a transfer: a file descriptor with deadlines.
+
+    `two_way`: the peer can answer (a socket).  `result` is asked when the transfer is over, for
+    what the other side thinks of it.
+    """
+
+    def __init__(self, fd: int, name: str, limits: Limits, *, two_way: bool) -> None:
+        super().__init__()
+        self._fd, self.name, self.limits, self.two_way = fd, name, limits, two_way
+        self._end = host.monotonic_ns() + int(limits.total * NS_PER_S)
+        self.sent = self.received = 0
+        self.process: subprocess.Popen[bytes] | None = None
+        self.on_close: Callable[[], None] = lambda: None
+        os.set_blocking(fd, False)
+        self._regular = stat.S_ISREG(os.fstat(fd).st_mode)
+
+    # --- file -------------------------------------------------------------------------------------
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Up to `size` bytes, waiting for the first; b"" when the peer has ended."""
+        want = PIECE * 4 if size is None or size < 0 else min(size, PIECE * 4)
+        while True:
+            self._wait(write=False)
+            try:
+                data = os.read(self._fd, want)
+            except BlockingIOError:
+                continue
+            except OSError as fault:
+                raise HostError(f"{self.name}: cannot be read: {fault.strerror}") from None
+            self.received += len(data)
+            return data
+
+    def write(self, data: object, /) -> int:
+        """All of `data`; HostError when the peer has gone, stalls, or the time is up."""
+        view = memoryview(data).cast("B")  # type: ignore[arg-type]
+        total = len(view)
+        while view:
+            self._wait(write=True)
+            try:
+                done = os.write(self._fd, view[:PIECE])
+            except BlockingIOError:
+                continue
+            except OSError as fault:
+                raise HostError(
+                    f"{self.name}: the peer has gone: {fault.strerror} after {self.sent} bytes"
+                ) from None
+            view = view[done:]
+            self.sent += done
+        return total
+
+    def has_input(self, seconds: float) -> bool:
+        """Whether there is something to read (or the end) within so many seconds."""
+        return self._regular or bool(select.select([self._fd], [], [], seconds)[0])
+
+    def _wait(self, *, write: bool) -> None:
+        if self._regular:
+            return
+        left = (self._end - host.monotonic_ns()) / NS_PER_S
+        if left <= 0:
+            raise HostError(f"{self.name}: not done after {self.limits.total:g} s; given up")
+        wait = min(self.limits.stall, left)
+        reading, writing = ([], [self._fd]) if write else ([self._fd], [])
+        found = select.select(reading, writing, [], wait)
+        if not (found[0] or found[1]):
+            verb = "takes" if write else "sends"
+            moved = self.sent if write else self.received
+            raise HostError(
+                f"{self.name}: the peer {verb} nothing for {wait:g} s (after {moved} bytes)"
+            )
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def end_output(self) -> None:
+        """Nothing more will be sent; what was sent is on its way, or on the medium."""
+        if self.two_way:
+            return
+        if self._regular:
+            os.fsync(self._fd)
+        if self.process is not None:
+            self.shut()
+
+    def result(self) -> None:
+        """HostError when a command that took the stream failed."""
+        if self.process is None:
+            return
+        status = self._reap(self.limits.stall)
+        if status is None:
+            raise HostError(f"{self.name}: does not end after the last byte; ended")
+        if status:
+            raise HostError(f"{self.name}: ended with status {status}")
+
+    def _reap(self, seconds: float) -> int | None:
+        process = self.process
+        assert process is not None
+        try:
+            return process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def shut(self) -> None:
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+
+    def close(self) -> None:
+        """Let go of everything; a command that still runs is ended."""
+        if self.closed:
+            return
+        self.shut()
+        if self.process is not None and self._reap(0.5) is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        self.on_close()
+        super().close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+# --- to a peer ------------------------------------------------------------------------------------
+
+
+def connect(uri: str, limits: Limits | None = None) -> Channel:
+    """A channel that takes a stream."""
+    place, limits = parse(uri), limits or Limits()
+    if place.kind == "exec":
+        return _command(place, limits, output=True)
+    if place.kind == "fd":
+        return _inherited(place, limits)
+    if place.kind == "file":
+        return _file_for_output(place, limits)
+    kept: OSError | None = None
+    for family, address in _addresses(place):
+        end = socket.socket(family, socket.SOCK_STREAM)
+        end.settimeout(limits.meet)
+        try:
+            end.connect(address)
+        except OSError as fault:
+            end.close()
+            kept = fault
+            continue
+        return Channel(end.detach(), place.text, limits, two_way=True)
+    why = "no such host" if kept is None else kept.strerror or str(kept)
+    raise HostError(f"{place.text}: cannot connect: {why}")
+
+
+def _file_for_output(place: Place, limits: Limits) -> Channel:
+    try:
+        flags = os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC | (0 if place.offset else os.O_TRUNC)
+        fd = os.open(place.rest, flags, 0o600)
+        if place.offset:
+            os.lseek(fd, place.offset, os.SEEK_SET)
+    except OSError as fault:
+        raise HostError(f"{place.text}: cannot be created: {fault.strerror}") from None
+    return Channel(fd, place.text, limits, two_way=False)
+
+
+def _command(place: Place, limits: Limits, *, output: bool) -> Channel:
+    """A shell command that reads or writes the stream on a pipe, in a group of its own."""
+    mine, its = reversed(os.pipe()) if output else os.pipe()
+    try:
+        process = subprocess.Popen(  # noqa: S602 - the user's own command
+            place.rest,
+            shell=True,
+            stdin=its if output else subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL if output else its,
+            start_new_session=True,
+        )
+    except OSError as fault:
+        os.close(mine)
+        raise HostError(f"{place.text}: cannot be started: {fault.strerror}") from None
+    finally:
+        os.close(its)
+    channel = Channel(mine, place.text, limits, two_way=False)
+    channel.process = process
+    return channel
+
+
+def _inherited(place: Place, limits: Limits) -> Channel:
+    try:
+        fd = int(place.rest)  # ours from here on: the peer sees the end when we close it
+        two_way = stat.S_ISSOCK(os.fstat(fd).st_mode)
+    except OSError as fault:
+        raise HostError(f"{place.text}: {fault.strerror}") from None
+    return Channel(fd, place.text, limits, two_way=two_way)
+
+
+def _addresses(place: Place) -> list[tuple[int, str | tuple[str, int]]]:
+    """Families and addresses of a socket's place."""
+    if place.kind == "unix":
+        return [(socket.AF_UNIX, place.rest)]
+    name, _, port = place.rest.rpartition(":")
+    name = name.strip("[]") or "localhost"
+    try:
+        found = socket.getaddrinfo(name, int(port), type=socket.SOCK_STREAM)
+    except OSError as fault:
+        raise HostError(f"{place.text}: {name}: {fault.strerror}") from None
+    return [(family, (str(at[0]), int(at[1]))) for family, _, _, _, at in found]
+
+
+# --- from a peer ----------------------------------------------------------------------------------
+
+
+class Listener:
+    """A place where a stream is waited for.  `accept` gives the channel, once."""
+
+    def __init__(self, uri: str, limits: Limits | None = None) -> None:
+        self.place, self.limits = parse(uri), limits or Limits()
+        self._socket: socket.socket | None = None
+        self._made: Path | None = None
+        if self.place.kind in ("unix", "tcp"):
+            self._listen()
+
+    @property
+    def uri(self) -> str:
+        """What a sender is told; the port that the host chose where 0 was asked for."""
+        if self.place.kind == "tcp" and self._socket is not None:
+            name = self.place.rest.rpartition(":")[0]
+            return f"tcp:{name}:{self._socket.getsockname()[1]}"
+        return self.place.text
+
+    def _listen(self) -> None:
+        family, address = _addresses(self.place)[0]
+        made = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            if family == socket.AF_UNIX:
+                _remove_stale(Path(self.place.rest))
+            else:
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            made.bind(address)
+            made.listen(1)
+        except OSError as fault:
+            made.close()
+            raise HostError(f"{self.place.text}: cannot listen: {fault.strerror}") from None
+        self._socket = made
+        if family == socket.AF_UNIX:
+            self._made = Path(self.place.rest)
+
+    def accept(self) -> Channel:
+        """The channel; HostError when nobody comes."""
+        place, limits = self.place, self.limits
+        if place.kind == "exec":
+            return _command(place, limits, output=False)
+        if place.kind == "fd":
+            return _inherited(place, limits)
+        if place.kind == "file":
+            return _file_for_input(place, limits)
+        assert self._socket is not None
+        self._socket.settimeout(limits.meet)
+        try:
+            end, _ = self._socket.accept()
+        except TimeoutError:
+            raise HostError(f"{place.text}: nobody came within {limits.meet:g} s") from None
+        except OSError as fault:
+            raise HostError(f"{place.text}: {fault.strerror}") from None
+        finally:
+            self.close()
+        return Channel(end.detach(), place.text, limits, two_way=True)
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        if self._made is not None:
+            self._made.unlink(missing_ok=True)
+            self._made = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _remove_stale(path: Path) -> None:
+    """A socket file on which nobody listens is in the way."""
+    if not path.is_socket():
+        return
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        probe.connect(str(path))
+    except OSError:
+        path.unlink(missing_ok=True)
+    finally:
+        probe.close()
+
+
+def _file_for_input(place: Place, limits: Limits) -> Channel:
+    try:
+        fd = os.open(place.rest, os.O_RDONLY | os.O_CLOEXEC)
+        if place.offset:
+            os.lseek(fd, place.offset, os.SEEK_SET)
+    except OSError as fault:
+        raise HostError(f"{place.text}: cannot be opened: {fault.strerror}") from None
+    return Channel(fd, place.text, limits, two_way=False)

@@ -1,0 +1,140 @@
+"""The guests that cuts are tried on: how each is started, what is typed, what must be seen.
+
+A scenario is found out in a first run (`scout`): each line is typed when what it waits for has
+been seen.  The first run notes the instruction count of every typed byte, so that all later runs
+type at exactly the same boundaries.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from gossamer.base.errors import ConfigError, GossamerError
+from gossamer.machines.config import Config
+from gossamer.machines.options import parse
+from gossamer.tools.verify_cuts_track import Input, Track
+
+STEP: Final = 1_000_000
+"""Instructions between two looks at what the guest has written."""
+GAP: Final = 150_000
+"""Instructions between two typed bytes (4.8 ms at shift 5)."""
+COMMON: Final = ("-nographic", "-serial", "null", "-monitor", "none", "-rtc", "base=2001-09-09")
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A scenario.  `lines`: (text to wait for, text to type then); the last waits only.
+
+    `boots` True: the guest is brought to its first expected text once, and cut from there on.
+    `limit` instructions for one wait; `tail` instructions after the last text.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    lines: tuple[tuple[str, str], ...]
+    boots: bool = False
+    limit: int = 1_000_000_000
+    tail: int = 2_000_000
+
+
+@dataclass
+class Plan:
+    """A scenario made exact: what is typed when, where it ends, and in what state."""
+
+    config: Config
+    inputs: list[Input] = field(default_factory=list)
+    start: bytes | None = None
+    start_count: int = 0
+    start_ns: int = 0
+    end_count: int = 0
+    end_ns: int = 0
+    digest: int = 0
+    written: str = ""
+
+    def track(self) -> Track:
+        """The machine at the beginning of the scenario."""
+        track = Track(self.config, self.inputs)
+        if self.start is not None:
+            track.load(self.start)
+        return track
+
+
+def guest_named(name: str, kernel: Path | None, initrd: Path | None) -> Guest:
+    """The guest called `name`; `linux` needs its files."""
+    if name == "openbios":
+        lines = (("0 > ", "2a 3 * .\r"), ("7e", ""))
+        return Guest(name, ("-prom-env", "auto-boot?=false"), lines)
+    if name == "builtin":
+        return Guest(name, ("-bios", "builtin"), (("tick 3 ", "?"), ("tick 8 ", "")))
+    if name == "linux":
+        kernel = kernel or _from_environment("GOSSAMER_LINUX_KERNEL")
+        initrd = initrd or _from_environment("GOSSAMER_LINUX_INITRD")
+        if kernel is None:
+            raise ConfigError("guest linux: give --kernel FILE (and --initrd FILE)")
+        disk = () if initrd is None else ("-initrd", str(initrd))
+        arguments = ("-kernel", str(kernel), *disk, "-append", "console=ttyPZ0")
+        lines = (
+            ("guest# ", "ticks -n 3 -g 60 -r; selfcheck -n 1 -m 1; date\r"),
+            ("guest# ", ""),
+        )
+        return Guest(name, arguments, lines, boots=True, limit=4_000_000_000)
+    raise ConfigError(f"--guest: expected openbios, builtin or linux, got {name!r}")
+
+
+def _from_environment(name: str) -> Path | None:
+    given = os.environ.get(name)
+    return Path(given) if given else None
+
+
+def config_for(guest: Guest, machine: str, memory: str, shift: int) -> Config:
+    """The deterministic configuration that a guest is run in."""
+    arguments = guest.arguments
+    if guest.name == "builtin" and machine.startswith("bare"):
+        arguments = ()
+    icount = f"shift={shift},sleep=off"
+    return parse(["-M", machine, "-m", memory, *COMMON, "-icount", icount, *arguments])
+
+
+def scout(guest: Guest, config: Config, say: Callable[[str], None]) -> Plan:
+    """Run the scenario once, uncut, and note where everything happens."""
+    plan = Plan(config)
+    track = Track(config, plan.inputs)
+    seen = 0
+    for n, (wanted, typed) in enumerate(guest.lines):
+        seen = _wait(track, wanted, seen, guest)
+        if n == 0 and guest.boots:
+            plan.start = track.vm.save_bytes()
+            plan.start_count, plan.start_ns = track.vm.instructions, track.vm.clock_ns
+            track.out.clear()
+            seen = 0
+            say(f"{guest.name} is up after {plan.start_count} instructions")
+        for at, byte in enumerate(typed.encode()):
+            plan.inputs.append(Input(track.vm.instructions + (at + 1) * GAP, byte))
+        if typed:
+            track.run_to(plan.inputs[-1].at)
+            seen = len(track.out)
+    track.run_to(track.vm.instructions + guest.tail)
+    plan.end_count, plan.end_ns = track.vm.instructions, track.vm.clock_ns
+    plan.digest = track.digest()
+    plan.written = track.text()
+    return plan
+
+
+def _wait(track: Track, wanted: str, seen: int, guest: Guest) -> int:
+    """Run until `wanted` stands in what was written after byte `seen`; where it ends."""
+    limit = track.vm.instructions + guest.limit
+    while True:
+        found = track.text()[seen:].find(wanted)
+        if found >= 0:
+            return seen + found + len(wanted)
+        if track.vm.instructions >= limit:
+            last = track.text()[-60:]
+            raise GossamerError(
+                f"guest {guest.name}: {wanted!r} did not appear in {guest.limit} instructions; "
+                f"the last that did is {last!r}"
+            )
+        track.run_to(track.vm.instructions // STEP * STEP + STEP)

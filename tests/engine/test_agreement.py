@@ -1,0 +1,74 @@
+"""Tier 0 against the reference: the same programs, interrupts, faults and devices, bit for bit."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from gossamer.engine.processor import Stop
+from gossamer.engine.reference import Reference
+from gossamer.engine.tier0 import Tier0
+
+from .programs import pool, set_up
+from .rig import Rig, difference
+
+POOL_SEED = 1
+POOL_SIZE = 2000
+SEEDS_A_TEST = 4
+
+
+def pair(seed: int, words: tuple[int, ...]) -> tuple[Rig, Rig]:
+    rigs = Rig(Tier0), Rig(Reference)
+    for rig in rigs:
+        set_up(rig, seed, translated=bool(seed & 1), words=words)
+    return rigs
+
+
+def compare(seed: int, rounds: int, words: tuple[int, ...]) -> int:
+    """Run both engines over the program of `seed`, comparing now and then; steps done."""
+    a, b = pair(seed, words)
+    assert not (d := difference(a, b)), d
+    rng = random.Random(seed)
+    for _ in range(rounds):
+        n = rng.choice((1, 1, 7, 30, 60))
+        where = f"seed {seed}, {n} instructions after {b.engine.count} at {b.get('nia'):#x}"
+        stops = a.run(n), b.run(n)
+        assert not (d := difference(a, b)), f"{where}: {d}"
+        assert stops[0] is stops[1], where
+        if stops[0] is not Stop.LIMIT:
+            break
+    return b.engine.count
+
+
+@pytest.mark.parametrize("group", range(8))
+def test_random_programs_end_in_the_same_state(group: int) -> None:
+    words = pool(POOL_SEED, POOL_SIZE)
+    steps = sum(compare(group * SEEDS_A_TEST + n, 12, words) for n in range(SEEDS_A_TEST))
+    assert steps > 500
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("group", range(10))
+def test_a_million_instructions_end_in_the_same_state(group: int) -> None:
+    """All groups together pass 10**6 instructions."""
+    steps, seed = 0, 1000 * (group + 1)
+    while steps < 100_000:
+        words = pool(seed // 40, POOL_SIZE)
+        steps += compare(seed, 40, words)
+        seed += 1
+
+
+def test_a_difference_is_noticed() -> None:
+    """The comparison itself: each part of the state counts."""
+    for change in (
+        lambda r: r.set(r5=r.get("r5") ^ 1),
+        lambda r: r.write(0x2_0000, b"\1" if r.memory.read(0x2_0000, 1) != b"\1" else b"\2"),
+        lambda r: r.device.read(0, 4),
+        lambda r: r.device.alarm.set(1),
+        lambda r: setattr(r.engine, "count", 1),
+    ):
+        a, b = pair(2, pool(POOL_SEED, POOL_SIZE))
+        change(b)
+        assert difference(a, b)
