@@ -45,7 +45,7 @@ def body_size(described: dict[str, Any]) -> int:
 
 def sections(path: Path) -> Iterator[Section]:
     """The device sections of one recorded stream (`*.mig.xz`)."""
-    data = lzma.open(path).read()
+    data = lzma.decompress(path.read_bytes())
     name = path.name.removesuffix(".mig.xz")
     start = data.rfind(b'{"page_size"')
     assert start > 0, f"{name} has no description"

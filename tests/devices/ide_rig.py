@@ -89,8 +89,11 @@ class Rig:
     def command48(self, op: int, *, n: int = 0, lba: int = 0) -> None:
         self.put(6, 0xE0)
         for register, high, low in (
-            (2, n >> 8, n), (3, lba >> 24, lba), (4, lba >> 32, lba >> 8), (5, lba >> 40, lba >> 16),
-        ):  # fmt: skip
+            (2, n >> 8, n),
+            (3, lba >> 24, lba),
+            (4, lba >> 32, lba >> 8),
+            (5, lba >> 40, lba >> 16),
+        ):
             self.put(register, high & 0xFF)
             self.put(register, low & 0xFF)
         self.put(7, op)

@@ -69,7 +69,9 @@ def test_capacity_and_table_of_contents(rig: Rig):
     assert ask(rig, 0x43, 0, 0, 0, 0, 0, 0, 0, 100) == bytes.fromhex(
         "0012 0101 0014010000000000 0016aa00000003e8"
     )
-    assert ask(rig, 0x43, 2, 0, 0, 0, 0, 0xAA, 0, 100) == bytes.fromhex("000a 0101 0016aa0000000f19")
+    assert ask(rig, 0x43, 2, 0, 0, 0, 0, 0xAA, 0, 100) == bytes.fromhex(
+        "000a 0101 0016aa0000000f19"
+    )
     assert ask(rig, 0x43, 0, 1, 0, 0, 0, 0, 0, 100) == bytes.fromhex("000a 0101 00140100 00000000")
     assert len(ask(rig, 0x43, 0, 2, 0, 0, 0, 0, 0, 100)) == 48
     assert refused(rig, 0x43, 0, 5, 0, 0, 0, 0, 0, 100) == (5, 0x24)

@@ -14,7 +14,6 @@ from gossamer.devices.ide import CDROM, DISK, MacioIde
 from gossamer.devices.ide_media import error_policy
 from gossamer.state.describe import describe
 from gossamer.state.transfer import load
-
 from tests.devices.captures import QEMU, load_body, named, save_body
 from tests.devices.ide_rig import INPUT_LAST, OUTPUT_LAST, Disc, Rig
 

@@ -157,7 +157,10 @@ def test_random_configuration_never_raises_and_always_saves(rig: PciRig):
     rnd = random.Random(3)
     for n in range(3000):
         size = rnd.choice([1, 2, 4])
-        slot, register = rnd.choice([0, 1, 2, 5]), rnd.choice([rnd.randrange(64), rnd.randrange(256)])
+        slot, register = (
+            rnd.choice([0, 1, 2, 5]),
+            rnd.choice([rnd.randrange(64), rnd.randrange(256)]),
+        )
         value = rnd.choice([rnd.getrandbits(32), 0x80000000, 0xFFFFFFFF, 7]) & (1 << 8 * size) - 1
         if rnd.random() < 0.3:
             rig.get(slot, register, size)

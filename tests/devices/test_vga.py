@@ -54,6 +54,9 @@ def dispi(rig: PciRig, index: int, value: int | None = None) -> int:
 def mode(rig: PciRig, width: int, height: int, bpp: int, flags: int = 0x41) -> None:
     for index, value in ((4, 0), (1, width), (2, height), (3, bpp), (4, flags)):
         dispi(rig, index, value)
+    port(rig, 0x3DA)
+    port(rig, 0x3BA)
+    port(rig, 0x3C0, 0x20)
 
 
 def set_palette(rig: PciRig, colours: list[tuple[int, int, int]]) -> None:
@@ -197,7 +200,9 @@ def test_true_colour(rig: PciRig, bpp: int, raw: str, big: bool):
     rig.map.write(VRAM + (3 * 640 + 5) * size, pixel)
     shown = picture(rig)
     assert shown.shape == (480, 640, 3)
-    assert list(shown[3, 5]) == ([0x80, 0x40, 0x20] if bpp > 16 else [132, 66 if bpp == 15 else 65, 33])
+    assert list(shown[3, 5]) == (
+        [0x80, 0x40, 0x20] if bpp > 16 else [132, 66 if bpp == 15 else 65, 33]
+    )
     assert shown.sum() == shown[3, 5].sum()
 
 
@@ -205,7 +210,7 @@ def test_256_colours_with_six_and_eight_bits(rig: PciRig):
     mode(rig, 320, 200, 8)
     set_palette(rig, [(0, 0, 0), (0x3F, 0x20, 0x01)])
     rig.map.write(VRAM + 320 + 7, b"\x01")
-    assert list(picture(rig)[1, 7]) == [255, 130, 4]
+    assert list(picture(rig)[1, 7]) == [255, 128, 7]
     mode(rig, 320, 200, 8, 0xE1)
     assert list(picture(rig)[1, 7]) == [0x3F, 0x20, 0x01]
 
@@ -244,7 +249,7 @@ def test_text_shows_glyphs_and_colours(rig: PciRig):
     shown = picture(rig)
     assert shown.shape == (400, 720, 3)
     cell = shown[16:32, 18:27]
-    ink, paper = (40, 81, 121), (20, 40, 60)
+    ink, paper = (40, 80, 120), (23, 40, 63)
     assert [tuple(map(int, dot)) for dot in cell[0]] == [ink, *[paper] * 6, ink, ink]
     assert (shown[:16] == 0).all()
 
@@ -275,8 +280,8 @@ def test_planar_graphics(rig: PciRig):
     rig.map.write(VRAM + 80 * 4 + 4, bytes((0x80, 0x00, 0x80, 0x01)))
     shown = picture(rig)
     assert shown.shape == (480, 640, 3)
-    assert list(shown[1, 8]) == [20, 40, 60]
-    assert list(shown[1, 15]) == [32, 65, 97]
+    assert list(shown[1, 8]) == [23, 40, 63]
+    assert list(shown[1, 15]) == [32, 64, 96]
     assert np.count_nonzero(shown.any(axis=2)) == 2
 
 
@@ -294,8 +299,9 @@ def test_256_colour_graphics_doubles_dots_and_lines(rig: PciRig):
 
 def test_cga_graphics_takes_odd_lines_from_behind(rig: PciRig):
     text_mode(rig)
+    indexed(rig, 0x3C4, {1: 0x09})
     indexed(rig, 0x3CE, {5: 0x20, 6: 0x0F})
-    indexed(rig, 0x3D4, {9: 0x80, 0x13: 40, 0x17: 0x02})
+    indexed(rig, 0x3D4, {1: 39, 9: 0xC1, 0x13: 20, 0x17: 0x02})
     rig.map.write(VRAM, bytes(65536))
     rig.map.write(VRAM + (0x2000 << 1), b"\xc0")
     shown = picture(rig)

@@ -47,7 +47,18 @@ def test_undefined_sprs_without_the_privileged_bit_are_illegal(cpu, text):
 
 
 @pytest.mark.parametrize("text", ["mfspr r3,1023", "mtspr 287,r3", "mfspr r3,276", "mfspr r3,284"])
-def test_undefined_sprs_are_illegal_in_supervisor_mode(cpu, text):
+def test_undefined_sprs_do_nothing_in_supervisor_mode(cpu, text):
+    cpu.gpr[3] = 77
+    cpu.run(text)
+    assert cpu.taken == []
+    assert cpu.gpr[3] == 77
+    assert cpu.regs["pvr"] == [0x0008_0301]
+
+
+@pytest.mark.parametrize(
+    "text", ["mfspr r3,0", "mtspr 4,r3", "mfspr r3,5", "mtspr 6,r3", "mftb r3,9"]
+)
+def test_power_sprs_and_odd_time_bases_are_illegal(cpu, text):
     cpu.run(text)
     assert program(cpu) == 0x0008_0000
 

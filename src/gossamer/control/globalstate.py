@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.state.codec import U32, Buffer
+from gossamer.state.codec import U8, U32, Buffer, Unused
 from gossamer.state.declare import Stateful, derived
-from gossamer.state.layout import View
+from gossamer.state.layout import Constant, View
 
 #: QEMU's names of run states (facts section 4); an unknown name is an error.
 RUN_STATES: Final = (
@@ -51,7 +51,14 @@ class GlobalState(Stateful):
         "": [
             View("size", U32, lambda s: len(s.name) + 1, lambda s, value: None),
             View("runstate", Buffer(100), _get, _put),
-        ]
+        ],
+        "qemu-10": [
+            View("size", U32, lambda s: len(s.name) + 1, lambda s, value: None),
+            View("runstate", Buffer(32), lambda s: _get(s)[:32], _put),
+            View("has_vm_was_suspended", U8, lambda s: 1, lambda s, value: None),
+            View("vm_was_suspended", U8, lambda s: 0, lambda s, value: None),
+            Constant("unused", Unused(66)),
+        ],
     }
     name: str = derived()
 

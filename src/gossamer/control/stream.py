@@ -7,17 +7,21 @@ read and every section has agreed (`control.vm`).
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, Final, Protocol
 
 import numpy as np
 
 from gossamer.base.errors import StreamError
+from gossamer.base.units import PAGE_SIZE, ticks_at
 from gossamer.base.wire import WireWriter
 from gossamer.core.memory import RamBlock
 from gossamer.machines.machine import Machine, Part
 from gossamer.migrate import ram
 from gossamer.migrate.framing import (
+    Cmd,
+    Command,
     Configuration,
     Description,
     Eof,
@@ -25,6 +29,7 @@ from gossamer.migrate.framing import (
     Section,
     Walker,
 )
+from gossamer.migrate.pages import inflate_page, xbzrle_decode
 from gossamer.migrate.ram_writer import RamWriter, largest_first
 from gossamer.migrate.source import Source
 from gossamer.migrate.writer import StreamWriter
@@ -35,6 +40,15 @@ from gossamer.state.transfer import OURS, Profile, load, save
 RAM_SECTION: Final = 2
 FIRST_DEVICE: Final = 5
 _IDS: Final = {"timer": 0, "slirp": 4}
+#: QEMU's user-mode network (version 4): no sockets, then an id and 16 leases.
+SLIRP: Final = "slirp"
+_SLIRP_VERSION, _SLIRP_SIZE = 4, 131
+#: Capabilities that a configuration may name.
+_SHARED: Final = "x-ignore-shared"
+_OBEYED: Final = (Cmd.OPEN_RETURN_PATH, Cmd.PING, Cmd.SWITCHOVER_START)
+_OURS: Final = "/gossamer"
+_END_WAIT: Final = 1.0
+"""Seconds that a description is waited for behind the end of a stream."""
 
 
 class Out(Protocol):
@@ -51,6 +65,34 @@ class Extra:
     owner: Stateful
 
 
+@dataclass(frozen=True)
+class Carried:
+    """A section of a chip that is not here: kept as it came, and sent on."""
+
+    idstr: str
+    version: int
+    body: bytes
+
+
+@dataclass
+class Loaded:
+    """What a stream brought.
+
+    `sections` and `subsections` by name; `missing` are sections of the machine that were not in
+    it; `carried` those that only QEMU has.
+    """
+
+    sections: set[tuple[str, int]] = field(default_factory=set)
+    subsections: set[str] = field(default_factory=set)
+    missing: list[str] = field(default_factory=list)
+    carried: tuple[Carried, ...] = ()
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it is not gossamer's: it has none of what our streams always have."""
+        return not any(name.endswith(_OURS) for name in self.subsections)
+
+
 def body_of(owner: Stateful, profile: Profile = OURS) -> bytes:
     """One object's section body."""
     w = WireWriter()
@@ -61,31 +103,52 @@ def body_of(owner: Stateful, profile: Profile = OURS) -> bytes:
 # --- save -----------------------------------------------------------------------------------------
 
 
-def save_stream(m: Machine, out: Out, extra: Extra, profile: Profile = OURS) -> None:
-    """Write the whole machine, stopped between two instructions."""
+def save_stream(
+    m: Machine,
+    out: Out,
+    extra: Extra,
+    profile: Profile = OURS,
+    *,
+    carried: Sequence[Carried] = (),
+    commands: Sequence[tuple[int, bytes]] = (),
+    switchover: bool = False,
+) -> None:
+    """Write the whole machine, stopped between two instructions.
+
+    `commands` follow the configuration; `switchover`: SWITCHOVER_START comes before the devices.
+    """
     m.engine.flush()  # so that R and C updates come at the same moments with and without a cut
     w = StreamWriter(out)
     w.begin(Configuration(m.name))
+    for number, data in commands:
+        w.command(number, data)
     _save_ram(m, w)
+    if switchover:
+        w.command(Cmd.SWITCHOVER_START)
     devices: list[Json] = []
-    for section_id, part in enumerate(m.sections, FIRST_DEVICE - 1):
-        number = _IDS.get(part.idstr, section_id)
-        w.full(
-            number,
-            part.idstr,
-            part.instance,
-            part.device.version,
-            body_of(part.device, profile),
-        )
+    section_id = FIRST_DEVICE if m.config.nic else FIRST_DEVICE - 1
+    for part in m.sections:
+        number = _IDS.get(part.idstr)
+        if number is None:
+            number, section_id = section_id, section_id + 1
+        body = body_of(part.device, profile)
+        w.full(number, part.idstr, part.instance, part.device.version, body)
         devices.append(section_description(part, profile))
-    last = FIRST_DEVICE + len(m.sections)
-    w.full(last, extra.idstr, 0, extra.owner.version, body_of(extra.owner, profile))
+        if part.idstr == "timer":
+            devices += [_save_carried(one, w) for one in carried]
+    w.full(section_id, extra.idstr, 0, extra.owner.version, body_of(extra.owner, profile))
     head = {"name": extra.idstr, "instance_id": 0}
     devices.append(head | describe(extra.owner, profile))
     text = None
     if m.config.vmdesc:
-        text = json.dumps({"page_size": 4096, "devices": devices})
+        text = json.dumps({"page_size": PAGE_SIZE, "devices": devices})
     w.end(text)
+
+
+def _save_carried(one: Carried, w: StreamWriter) -> Json:
+    w.full(_IDS[one.idstr], one.idstr, 0, one.version, one.body)
+    data = {"name": "data", "size": len(one.body), "type": "buffer"}
+    return {"name": one.idstr, "instance_id": 0, "size": len(one.body), "fields": [data]}
 
 
 def section_description(part: Part, profile: Profile = OURS, *, every: bool = False) -> Json:
@@ -119,26 +182,51 @@ class _Bodies:
     """Reads each section's body into the machine."""
 
     def __init__(self, m: Machine, extra: Extra, profile: Profile) -> None:
-        self.machine, self.profile = m, profile
+        self.machine = m
+        self.loaded = Loaded()
+        self.profile = replace(profile, saw=self._saw)
         self.owners: dict[tuple[str, int], Stateful] = {
             (p.idstr, p.instance): p.device for p in m.sections
         }
         self.owners[extra.idstr, 0] = extra.owner
-        self.seen: set[tuple[str, int]] = set()
         self.ram = ram.RamReader()
         self.blocks: dict[str, RamBlock] = {b.name: b for b in m.arena.blocks}
+        self.filled: set[str] = set()
+        self.cpu_clock: int | None = None
+
+    def _saw(self, owner: Stateful, name: str) -> None:
+        del owner
+        self.loaded.subsections.add(name)
 
     def __call__(self, section: Section, source: Source) -> None:
         if section.idstr == "ram":
             self._ram(section, source)
             return
+        if section.key in self.loaded.sections:
+            raise source.error("the section is there twice")
         owner = self.owners.get(section.key)
         if owner is None:
-            raise source.error(f"{self.machine.name} has no such section")
-        if section.key in self.seen:
-            raise source.error("the section is there twice")
-        self.seen.add(section.key)
+            self._carry(section, source)
+            return
         load(owner, source, section.version_id, self.profile)
+        self.loaded.sections.add(section.key)
+        if owner is self.machine.cpu:
+            self.cpu_clock = self.machine.clock.now
+
+    def _carry(self, section: Section, source: Source) -> None:
+        """Keep the bytes of a section that this machine has no chip for."""
+        if section.idstr != SLIRP:
+            raise source.error(f"{self.machine.name} has no such section")
+        if section.version_id != _SLIRP_VERSION:
+            text = f"version {section.version_id}, this build keeps {_SLIRP_VERSION}"
+            raise source.error(text)
+        if source.peek(1) != b"\0":
+            raise source.error("has sockets of guestfwd=, which are not understood here")
+        body = bytes(source.take(_SLIRP_SIZE))
+        self.loaded.carried += (Carried(section.idstr, section.version_id, body),)
+        self.loaded.sections.add(section.key)
+
+    # --- RAM --------------------------------------------------------------------------------------
 
     def _ram(self, section: Section, source: Source) -> None:
         if section.version_id != ram.VERSION:
@@ -161,8 +249,9 @@ class _Bodies:
                 )
 
     def _pages(self, run: ram.Run, source: Source) -> None:
-        memory = self.machine.arena.bytes_of(self.blocks[run.block.name]).reshape(-1, 4096)
-        numbers = (run.addresses // np.uint64(4096)).astype(np.int64)
+        memory = self.machine.arena.bytes_of(self.blocks[run.block.name]).reshape(-1, PAGE_SIZE)
+        numbers = (run.addresses // np.uint64(PAGE_SIZE)).astype(np.int64)
+        self.filled.add(run.block.name)
         if run.kind == ram.PAGE and run.pages is not None:
             memory[numbers] = run.pages
         elif run.kind == ram.ZERO and run.fills is not None:
@@ -170,6 +259,11 @@ class _Bodies:
                 memory[numbers] = run.fills[:, None]
             else:
                 self._zero(memory, numbers)
+        elif run.kind == ram.COMPRESS_PAGE and run.payload is not None:
+            page = inflate_page(run.payload, PAGE_SIZE, source.path)
+            memory[int(numbers[0])] = np.frombuffer(page, np.uint8)
+        elif run.kind == ram.XBZRLE and run.payload is not None:
+            xbzrle_decode(run.payload, memoryview(memory[int(numbers[0])]), source.path)
         else:
             raise source.error(f"a {ram.flag_names(run.kind)} record needs a capability")
 
@@ -180,22 +274,90 @@ class _Bodies:
             if page.any():
                 page[:] = 0
 
+    # --- the whole --------------------------------------------------------------------------------
 
-def load_stream(m: Machine, file: BinaryIO, extra: Extra, profile: Profile = OURS) -> None:
-    """Fill a fresh machine from a stream; StreamError says what did not fit, and where."""
+    def configure(self, configuration: Configuration) -> None:
+        """What the two sides must agree on."""
+        m = self.machine
+        if configuration.machine != m.name:
+            raise StreamError(f"machine {configuration.machine}, expected {m.name}", "configuration")
+        if configuration.page_bits not in (None, 12):
+            text = f"pages of 2**{configuration.page_bits} bytes, expected 2**12"
+            raise StreamError(text, "configuration")
+        for capability in configuration.capabilities or ():
+            if capability != _SHARED:
+                text = f"capability {capability} was not agreed on (known here: {_SHARED})"
+                raise StreamError(text, "configuration")
+            self.ram.shared_addresses = True
+        mine = m.config.uuid.replace("-", "")
+        if configuration.uuid is not None and mine and configuration.uuid.hex() != mine:
+            text = f"UUID {configuration.uuid.hex()}, expected {mine}"
+            raise StreamError(text, "configuration")
+
+    def finish(self) -> Loaded:
+        """All of it has been read: is it enough?"""
+        m, loaded = self.machine, self.loaded
+        missing = [key for key in self.owners if key not in loaded.sections]
+        loaded.missing = [f"{name}/{n}" if n else name for name, n in missing]
+        if missing and not loaded.foreign:
+            raise StreamError(f"sections missing: {', '.join(loaded.missing)}")
+        if ("cpu", 0) in missing or not self.ram.blocks:
+            raise StreamError("sections missing: cpu or ram")
+        empty = [name for name in self.ram.blocks if name not in self.filled]
+        if empty and self.ram.shared_addresses:
+            text = f"no page of {', '.join(empty)}: the sender's memory is shared, not sent"
+            raise StreamError(text, "ram")
+        if loaded.foreign and self.cpu_clock is not None and self.cpu_clock != m.clock.now:
+            # The clock came after the CPU: what DEC was measured by moves along.
+            hz = m.cpu.tb_hz
+            moved = ticks_at(m.clock.now, hz) - ticks_at(self.cpu_clock, hz)
+            m.cpu.block.set("dec_zero", m.cpu.block.get("dec_zero") + moved)
+            m.cpu.rearm()
+        m.arena.dirty[:] = 0xFF
+        return loaded
+
+
+def read_stream(
+    m: Machine,
+    file: BinaryIO,
+    extra: Extra,
+    profile: Profile = OURS,
+    *,
+    command: Callable[[Command], None] = lambda command: None,
+) -> Loaded:
+    """Fill a fresh machine from a stream; StreamError says what did not fit, and where.
+
+    Lines have not got their levels yet: the caller may mend what it likes, then `m.resume()`.
+    """
     bodies = _Bodies(m, extra, profile)
+    source = Source(file)
     ended = False
-    for event in Walker(Source(file), bodies).events():
-        if isinstance(event, Configuration) and event.machine != m.name:
-            raise StreamError(f"machine {event.machine}, expected {m.name}", "configuration")
-        ended = ended or isinstance(event, Eof)
-        if isinstance(event, Description):
+    for event in Walker(source, bodies).events():
+        if isinstance(event, Configuration):
+            bodies.configure(event)
+        elif isinstance(event, Command):
+            if event.number not in _OBEYED:
+                raise StreamError(f"command {event.name} was not agreed on", "", event.offset)
+            command(event)
+        elif isinstance(event, Eof):
+            ended = True
+            if not source.window and not _has_more(file):
+                break
+        elif isinstance(event, Description):
             break
     if not ended:
         raise StreamError("the stream has no end element")
-    if profile.ours:
-        missing = [f"{n}/{i}" for n, i in bodies.owners if (n, i) not in bodies.seen]
-        if missing:
-            raise StreamError(f"sections missing: {', '.join(missing)}")
-    m.arena.dirty[:] = 0xFF
+    return bodies.finish()
+
+
+def _has_more(file: BinaryIO) -> bool:
+    """Whether a description may follow; a peer that waits for our answer sends nothing more."""
+    ask: Callable[[float], bool] | None = getattr(file, "has_input", None)
+    return True if ask is None else ask(_END_WAIT)
+
+
+def load_stream(m: Machine, file: BinaryIO, extra: Extra, profile: Profile = OURS) -> Loaded:
+    """Fill a fresh machine from a stream, to the letter, and let its lines take their levels."""
+    loaded = read_stream(m, file, extra, profile)
     m.resume()
+    return loaded

@@ -8,9 +8,11 @@ base, decrementer and pending exceptions exactly.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from gossamer.base.units import tick_time, ticks_at
+from gossamer.base.wire import WireReader, WireWriter
 from gossamer.core.clock import Alarm, Clock
 from gossamer.core.device import Device
 from gossamer.cpu.block import RegisterBlock
@@ -23,7 +25,12 @@ from gossamer.state.codec import U8, U32, U64, Array, Codec, Int, Unused
 from gossamer.state.declare import derived, wiring
 from gossamer.state.layout import Constant, View, subsection
 
+#: HID0[DOZE, NAP, SLEEP]: which power-saving mode MSR[POW] enters.
+HID0_MODES: Final = 0x00E0_0000
+
 _FPR: Final = Int("fpr", 8)
+VSCR_NJ: Final = 0x0001_0000
+"""Non-Java mode: set by reset (MPC7400UM 2.1)."""
 
 
 def _one(name: str, register: str, codec: Codec, **kw: Any) -> View:  # noqa: ANN401
@@ -69,6 +76,37 @@ def _reserve_put(cpu: Cpu, value: int) -> None:
     cpu.block.set("reserve_ea", 0 if value == 0xFFFF_FFFF else value)
 
 
+@dataclass(frozen=True)
+class Avr:
+    """A vector register as a little-endian host's QEMU sends it: low doubleword first."""
+
+    kind: str = "avr"
+    size: int = 16
+
+    def put(self, w: WireWriter, value: int) -> None:
+        w.uint(value & (1 << 64) - 1, 8)
+        w.uint(value >> 64, 8)
+
+    def get(self, r: WireReader) -> int:
+        low = r.uint(8)
+        return r.uint(8) << 64 | low
+
+    def zero(self) -> int:
+        return 0
+
+
+def _vector_file() -> View:
+    """The vector registers; a CPU without them takes none."""
+
+    def put(cpu: Cpu, values: list[int]) -> None:
+        if not cpu.has_vectors:
+            raise ValueError(f"the {cpu.model.name} has no vector registers")
+        for n, value in enumerate(values):
+            cpu.block.set("vr", value, n)
+
+    return View("env.vsr", Array(Avr(), 32), lambda cpu: cpu.block.all("vr"), put)
+
+
 class Cpu(Device):
     """A PowerPC of the 7xx and 74xx families.
 
@@ -97,6 +135,7 @@ class Cpu(Device):
     fpu = subsection(
         "cpu/fpu", layout=[_file("env.vsr", "fpr", _FPR), _one("env.fpscr", "fpscr", U32)]
     )
+    altivec = subsection("cpu/altivec", layout=[_vector_file(), _one("env.vscr", "vscr", U32)])
     segments = subsection(
         "cpu/sr",
         layout=[
@@ -145,9 +184,19 @@ class Cpu(Device):
         self.block.set("hid1", self.model.hid1)
         self.block.set("tb_hz", self.tb_hz)
         self.block.set("msr", MSR_IP)
+        if self.has_vectors:
+            self.block.set("vscr", VSCR_NJ)
         self.block.set("nia", 0xFFF0_0100)
         self.block.set("dec_zero", self.ticks + 0xFFFF_FFFF)
         self.rearm()
+
+    @property
+    def has_vectors(self) -> bool:
+        return "7400" in self.model.features
+
+    @altivec.needed
+    def altivec_needed(self) -> bool:
+        return self.has_vectors
 
     # --- time -------------------------------------------------------------------------------------
 
@@ -206,8 +255,8 @@ class Cpu(Device):
 
     @property
     def waiting(self) -> bool:
-        """In a power-saving mode (MSR[POW])."""
-        return bool(self.block.get("msr") & MSR_POW)
+        """In a power-saving mode: MSR[POW] with a mode chosen in HID0 (MPC750UM 10.2)."""
+        return bool(self.block.get("msr") & MSR_POW and self.block.get("hid0") & HID0_MODES)
 
     def post_load(self, version: int) -> None:
         self.block.set("pvr", self.model.pvr)

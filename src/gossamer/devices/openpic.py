@@ -18,7 +18,7 @@ from gossamer.core.device import Device
 from gossamer.core.irq import IrqLine
 from gossamer.core.region import Region
 from gossamer.devices.openpic_timer import FREQUENCY, OpenPicTimer
-from gossamer.state.codec import I32, U32, Bitmap, Equal
+from gossamer.state.codec import U32, Bitmap, Equal
 from gossamer.state.declare import (
     Stateful,
     array,
@@ -28,10 +28,9 @@ from gossamer.state.declare import (
     derived,
     i32,
     u32,
-    vtime,
     wiring,
 )
-from gossamer.state.layout import Constant, Layout, Nested, View, subsection
+from gossamer.state.layout import Constant, Item, Layout, Nested, View, subsection
 
 SIZE: Final = 0x40000
 EXTERNAL: Final = 64
@@ -125,19 +124,334 @@ class Message(Stateful):
     msir: int = u32()
 
 
-def _timer_field(n: int) -> View:
-    """The exact load time of timer `n`."""
-
-    def put(pic: OpenPic, value: int) -> None:
-        pic.timers[n].load_time = value
-
-    return View(f"load_time[{n}]", vtime_codec(), lambda pic: pic.timers[n].load_time, put, clock=True)
+def _exact_timer(n: int) -> Item:
+    """What timer `n` showed when it was loaded, and when that was."""
+    layout = ["tccr", "load_time"]
+    return Nested(f"timer[{n}]", lambda pic: pic.timers[n], "openpic_timer_exact", 1, layout)
 
 
-def _timer_count(n: int) -> View:
-    """What timer `n` showed then."""
+def _timer_source(n: int) -> Item:
+    return Nested(f"timer_src[{n}]", lambda pic: pic.timer_sources[n])
 
-    def put(pic: OpenPic, value: int) -> None:
-        pic.timers[n].tccr = value
 
-    return View(f"loaded[{n}]", U32, lambda pic: pic.timers[n].tccr, put)
+class OpenPic(Device):
+    """The controller; an `IrqSink` with 64 pins.  `out` is the CPU's external interrupt."""
+
+    vmsd = "openpic"
+    version = 3
+    minimum = 3
+
+    extra = subsection(
+        "openpic/gossamer",
+        ours=True,
+        layout=[
+            *(_timer_source(n) for n in range(TIMERS)),
+            *(_exact_timer(n) for n in range(TIMERS)),
+        ],
+    )
+
+    gcr: int = u32()
+    vir: int = u32()
+    pir: int = u32()
+    spve: int = u32(0xFF)
+    tfrr: int = u32(FREQUENCY)
+    src: list[Source] = children(Source, SOURCES)
+    dst: list[Destination] = children(Destination, 1)
+    timers: list[OpenPicTimer] = children(OpenPicTimer, TIMERS)
+    msi: list[Message] = children(Message, 8)
+    timer_sources: list[Source] = children(Source, TIMERS, within=extra)
+
+    inputs: int = derived()
+    out: IrqLine = wiring()
+
+    layouts: ClassVar[dict[str, Layout]] = {
+        "": [
+            *("gcr", "vir", "pir", "spve", "tfrr"),
+            Constant("max_irq", Equal(U32, SOURCES)),
+            *(Nested(f"src[{n}]", lambda pic, n=n: pic.src[n]) for n in range(SOURCES)),
+            Constant("nb_cpus", Equal(U32, 1)),
+            Nested("dst[0]", lambda pic: pic.dst[0]),
+            *(Nested(f"timers[{n}]", lambda pic, n=n: pic.timers[n]) for n in range(TIMERS)),
+            *(Nested(f"msi[{n}]", lambda pic, n=n: pic.msi[n]) for n in range(8)),
+            Constant("irq_ipi0", Equal(U32, IPI0)),
+            Constant("irq_tim0", Equal(U32, TIMER0)),
+            Constant("irq_msi", Equal(U32, 0)),
+        ]
+    }
+
+    def __init__(self, clock: Clock, out: IrqLine) -> None:
+        super().__init__(clock)
+        self.idstr, self.out, self.inputs = "openpic", out, 0
+        self.timers = [
+            OpenPicTimer(clock, partial(self._raise_edge, TIMER0 + n), partial(self._idle, n))
+            for n in range(TIMERS)
+        ]
+        self.reset()
+
+    def reset(self) -> None:
+        """Hard reset, or the reset bit of the configuration register; the inputs stay as driven."""
+        super().reset()
+        self.update_irq()
+
+    @extra.needed
+    def extra_needed(self) -> bool:
+        """A timer counts, or its interrupt is set up: QEMU's KeyLargo has no such thing."""
+        return any(t.running for t in self.timers) or any(
+            (s.ivpr, s.idr, s.pending) != (MASK | MODE, 0, 0) for s in self.timer_sources
+        )
+
+    def post_load(self, _version: int) -> None:
+        for timer in self.timers:
+            timer.arm()
+
+    def region(self) -> Region:
+        """The registers: 256 KiB at offset 0x40000 of mac-io."""
+        return Region(
+            "openpic", SIZE, self.read_register, self.write_register, widths=(4,), little=True
+        )
+
+    # --- sources ------------------------------------------------------------------------------
+
+    @property
+    def cpu(self) -> Destination:
+        return self.dst[0]
+
+    def source(self, n: int) -> Source:
+        return self.src[n] if n < SOURCES else self.timer_sources[n - TIMER0]
+
+    def _is_level(self, n: int) -> bool:
+        """IPIs and timers are edges whatever their sense bit says."""
+        return n < EXTERNAL and bool(self.src[n].ivpr & LEVEL)
+
+    def _idle(self, n: int) -> bool:
+        """Timer `n` is not pending: its next end of a period will be seen."""
+        return not self.timer_sources[n].pending
+
+    def input_changed(self, pin: int, level: bool) -> None:
+        bit = 1 << pin
+        self.inputs = self.inputs | bit if level else self.inputs & ~bit
+        if self._is_level(pin):
+            self.src[pin].pending = int(level)
+        elif level:
+            self.src[pin].pending = 1
+        self._update_source(pin)
+        self.update_irq()
+
+    def input_assigned(self, pin: int, level: bool) -> None:
+        """A level source's `pending` is its input; a stream in which it is not is put right."""
+        bit = 1 << pin
+        self.inputs = self.inputs | bit if level else self.inputs & ~bit
+        if self._is_level(pin) and bool(self.src[pin].pending) != level:
+            self.note(f"level of source {pin} in the stream does not fit its driver")
+            self.src[pin].pending = int(level)
+            self._update_source(pin)
+            self.out.assign(self.level)
+
+    def _raise_edge(self, n: int) -> None:
+        self.source(n).pending = 1
+        self._update_source(n)
+        self.update_irq()
+
+    def _update_source(self, n: int) -> None:
+        """Bring the raised queue and the activity bit up to date with source `n`."""
+        s, bit = self.source(n), 1 << n
+        raised, servicing = self.cpu.raised, self.cpu.servicing
+        in_service = bool(servicing.bits & bit)
+        wants = s.wants and not (in_service and self._is_level(n))
+        if wants != bool(raised.bits & bit):
+            raised.bits ^= bit
+        s.ivpr = s.ivpr | ACTIVITY if wants or in_service else s.ivpr & ~ACTIVITY
+        self._find_next(raised)
+
+    def _find_next(self, queue: Queue) -> None:
+        """The highest priority of a queue, the lowest number among equals."""
+        queue.next, queue.priority, left = -1, -1, queue.bits
+        while left:
+            n = (left & -left).bit_length() - 1
+            left &= left - 1
+            if self.source(n).priority > queue.priority:
+                queue.next, queue.priority = n, self.source(n).priority
+
+    # --- output -------------------------------------------------------------------------------
+
+    @property
+    def level(self) -> bool:
+        cpu = self.cpu
+        if not self.gcr & GCR_MIXED and self.inputs & 1:
+            return True  # pass-through of an 8259 at source 0
+        serviced = cpu.servicing.priority if cpu.servicing.next >= 0 else -1
+        return cpu.raised.next >= 0 and cpu.raised.priority > max(cpu.ctpr, serviced)
+
+    def update_irq(self) -> None:
+        self.out.set(self.level)
+
+    def resume(self) -> None:
+        self.out.assign(self.level)
+
+    def _acknowledge(self) -> int:
+        """Read IACK: the vector of what is now in service, or the spurious vector."""
+        cpu = self.cpu
+        n = cpu.raised.next
+        serviced = cpu.servicing.priority if cpu.servicing.next >= 0 else -1
+        if n < 0 or cpu.raised.priority <= max(cpu.ctpr, serviced):
+            self.update_irq()
+            return self.spve
+        s = self.source(n)
+        cpu.servicing.bits |= 1 << n
+        self._find_next(cpu.servicing)
+        if not self._is_level(n):
+            s.pending = 0
+            if n >= TIMER0:
+                self.timers[n - TIMER0].arm()
+        self._update_source(n)
+        self.update_irq()
+        return s.ivpr & 0xFF
+
+    def _end_of_interrupt(self) -> None:
+        servicing = self.cpu.servicing
+        n = servicing.next
+        if n < 0:
+            self.note("end of interrupt with none in service")
+            return
+        servicing.bits &= ~(1 << n)
+        self._find_next(servicing)
+        self._update_source(n)
+        self.update_irq()
+
+    # --- registers ----------------------------------------------------------------------------
+
+    def read_register(self, offset: int, _size: int) -> int:
+        if offset & 0xF:
+            return 0
+        if offset >= CPU_BASE or offset < 0x1000:
+            return self._read_cpu(offset)
+        if offset >= SOURCE_BASE:
+            return self._read_source(offset - SOURCE_BASE)
+        if TIMER_BASE <= offset < TIMER_BASE + 0x40 * TIMERS:
+            return self._read_timer((offset - TIMER_BASE) // 0x40, offset & 0x30)
+        if IPI_VECTORS <= offset < IPI_VECTORS + 0x10 * IPIS:
+            return self.src[IPI0 + (offset - IPI_VECTORS >> 4)].ivpr
+        known = {
+            FEATURE: FEATURE_VALUE,
+            CONFIGURATION: self.gcr,
+            VENDOR: self.vir,
+            PROCESSOR_INIT: self.pir,
+            SPURIOUS: self.spve,
+            TIMER_FREQUENCY: self.tfrr,
+        }
+        if offset not in known:
+            self.note(f"read of unknown register {offset:#x}")
+        return known.get(offset, 0xFFFF_FFFF)
+
+    def write_register(self, offset: int, _size: int, value: int) -> None:
+        if offset & 0xF:
+            return
+        if offset >= CPU_BASE or offset < 0x1000:
+            self._write_cpu(offset, value)
+        elif offset >= SOURCE_BASE:
+            self._write_source(offset - SOURCE_BASE, value)
+        elif TIMER_BASE <= offset < TIMER_BASE + 0x40 * TIMERS:
+            self._write_timer((offset - TIMER_BASE) // 0x40, offset & 0x30, value)
+        elif IPI_VECTORS <= offset < IPI_VECTORS + 0x10 * IPIS:
+            self._write_vector(IPI0 + (offset - IPI_VECTORS >> 4), value)
+        elif offset == CONFIGURATION:
+            self._write_configuration(value)
+        elif offset == PROCESSOR_INIT:
+            self.note(f"processor init {value:#x}")
+            self.pir = value & 1
+        elif offset == SPURIOUS:
+            self.spve = value & 0xFF
+        elif offset == TIMER_FREQUENCY:
+            self.tfrr = value
+        else:
+            self.note(f"write to unknown or read-only register {offset:#x}")
+
+    def _write_configuration(self, value: int) -> None:
+        if value & GCR_RESET:
+            self.reset()
+        else:
+            self.gcr = value & GCR_MIXED
+            self.update_irq()
+
+    def _write_vector(self, n: int, value: int) -> None:
+        s = self.source(n)
+        s.ivpr = s.ivpr & ACTIVITY | value & IVPR_WRITABLE
+        if self._is_level(n):
+            s.pending = self.inputs >> n & 1
+        self._changed(n)
+
+    def _write_destination(self, n: int, value: int) -> None:
+        s = self.source(n)
+        s.idr = value & 1
+        s.destmask = s.idr
+        self._changed(n)
+
+    def _changed(self, n: int) -> None:
+        """Vector or destination of source `n` were written."""
+        self._update_source(n)
+        if self.cpu.servicing.bits >> n & 1:
+            self._find_next(self.cpu.servicing)
+        self.update_irq()
+
+    def _read_source(self, offset: int) -> int:
+        n = offset >> 5
+        if n >= SOURCES:
+            self.note(f"read of source {n}")
+            return 0xFFFF_FFFF
+        return self.src[n].idr if offset & 0x10 else self.src[n].ivpr
+
+    def _write_source(self, offset: int, value: int) -> None:
+        n = offset >> 5
+        if n >= SOURCES:
+            self.note(f"write of source {n}")
+        elif offset & 0x10:
+            self._write_destination(n, value)
+        else:
+            self._write_vector(n, value)
+
+    def _read_timer(self, n: int, register: int) -> int:
+        t, s = self.timers[n], self.timer_sources[n]
+        return {0x00: t.current, 0x10: t.tbcr, 0x20: s.ivpr}.get(register, s.idr)
+
+    def _write_timer(self, n: int, register: int, value: int) -> None:
+        if register == 0x10:
+            self.timers[n].write_base(value)
+        elif register == 0x20:
+            self._write_vector(TIMER0 + n, value)
+        elif register == 0x30:
+            self._write_destination(TIMER0 + n, value)
+        else:
+            self.note("write to the current count of a timer")
+
+    def _cpu_register(self, offset: int) -> int:
+        """The register of CPU 0, by its own place or by "this processor" at 0; -1: none."""
+        return offset if offset < 0x1000 else offset - CPU_BASE if offset < 0x21000 else -1
+
+    def _read_cpu(self, offset: int) -> int:
+        match self._cpu_register(offset):
+            case 0x80:
+                return self.cpu.ctpr
+            case 0x90:
+                return 0
+            case 0xA0:
+                return self._acknowledge()
+            case 0xB0 | 0x40 | 0x50 | 0x60 | 0x70:
+                return 0
+            case _:
+                self.note(f"read of unknown register {offset:#x}")
+                return 0xFFFF_FFFF
+
+    def _write_cpu(self, offset: int, value: int) -> None:
+        register = self._cpu_register(offset)
+        if IPI_DISPATCH <= register < IPI_DISPATCH + 0x10 * IPIS:
+            if value & 1:
+                n = IPI0 + (register - IPI_DISPATCH >> 4)
+                self.src[n].destmask = 1
+                self._raise_edge(n)
+        elif register == TASK_PRIORITY:
+            self.cpu.ctpr = value & 0xF
+            self.update_irq()
+        elif register == EOI:
+            self._end_of_interrupt()
+        else:
+            self.note(f"write to unknown or read-only register {offset:#x}")

@@ -29,6 +29,8 @@ FONT_PLACES: Final = (0x0000, 0x4000, 0x8000, 0xC000, 0x2000, 0x6000, 0xA000, 0x
 GLYPH: Final = 32
 SHOWN: Final = 0x20
 """Attribute index: the palette address source bit; without it the screen is blank."""
+HALF_CLOCK: Final = 0x08
+"""Sequencer register 1: half the dot clock."""
 LINE_GRAPHICS: Final = range(0xC0, 0xE0)
 """Characters whose ninth column repeats the eighth."""
 
@@ -36,7 +38,7 @@ LINE_GRAPHICS: Final = range(0xC0, 0xE0)
 def render(vga: VgaCore, memory: Bytes) -> tuple[int, int, bytes]:
     """(width, height, RGB bytes) of the screen."""
     if not vga.ar_index & SHOWN:
-        picture = np.zeros((_scan_lines(vga), (vga.cr[1] + 1) * 8, 3), np.uint8)
+        picture = _widen(vga, np.zeros((_scan_lines(vga), (vga.cr[1] + 1) * 8, 3), np.uint8))
     elif vga.vbe_on:
         picture = _dispi(vga, memory)
     elif vga.gr[6] & 1:
@@ -146,22 +148,29 @@ def _graphics(vga: VgaCore, memory: Bytes) -> Bytes:
     else:
         planes = np.ascontiguousarray(_rows(memory, start, stride, wide // 2, count))
         picture = _colours(vga)[_attributes(vga)[_planar(vga, planes)]]
-    return np.repeat(picture, repeat, axis=0)[:lines]
+    return _widen(vga, np.repeat(picture, repeat, axis=0)[:lines])
+
+
+def _widen(vga: VgaCore, picture: Bytes) -> Bytes:
+    """Each dot twice where the dot clock is halved."""
+    if vga.sr[1] & HALF_CLOCK and not vga.gr[5] & 0x40:
+        return np.repeat(picture, 2, axis=1)
+    return picture
 
 
 def _cga(vga: VgaCore, memory: Bytes, lines: int, wide: int) -> Bytes:
-    """Two bits a pixel (two more in planes 2 and 3); with row scan addressing each odd line lies 8 KiB behind its even one."""
+    """Two bits a pixel (two more in planes 2 and 3); by row scan, odd lines lie 8 KiB behind."""
     start = (vga.cr[0x0C] << 8 | vga.cr[0x0D]) * 2
-    stride, n = vga.cr[0x13] * 2, np.arange(lines, dtype=np.int64)
+    stride, n = vga.cr[0x13] * 4, np.arange(lines, dtype=np.int64)
     banked = (n >> 1) * stride + (n & 1) * 0x2000
     rows = n * stride if vga.cr[0x17] & 1 else banked
-    at = (start + rows[:, None] + np.arange(wide // 8)) & 0xFFFF
+    at = (start + rows[:, None] + np.arange(wide // 4)) & 0xFFFF
     place = (at & ~1) << 1 | at & 1
     low, high = memory[place % len(memory)], memory[(place + 2) % len(memory)]
     pairs = np.stack([low >> n & 3 | (high >> n & 3) << 2 for n in (6, 4, 2, 0)], axis=-1)
     index = pairs.reshape(lines, -1) & (vga.ar[0x12] & 0x0F)
-    picture = _colours(vga)[_attributes(vga)[index]]
-    return np.repeat(picture, 2, axis=1)
+    picture: Bytes = _colours(vga)[_attributes(vga)[index]]
+    return picture
 
 
 def _font(memory: Bytes, place: int, height: int) -> Bytes:
@@ -186,7 +195,7 @@ def _text(vga: VgaCore, memory: Bytes) -> Bytes:
     picture: Bytes = np.where(lit, ink[:, :, None, None], paper[:, :, None, None])
     wide = glyphs.shape[3]
     lines = picture.transpose(0, 2, 1, 3, 4)
-    return np.ascontiguousarray(lines).reshape(rows * high, columns * wide, 3)
+    return _widen(vga, np.ascontiguousarray(lines).reshape(rows * high, columns * wide, 3))
 
 
 def _glyphs(vga: VgaCore, memory: Bytes, chars: Bytes, looks: Bytes, high: int) -> Bytes:

@@ -94,7 +94,7 @@ class Processor:
                 return Stop.LIMIT
             deadline = min(self.clock.deadline, until_ns)
             if self.cpu.waiting:
-                if not self._idle(deadline):
+                if not self._idle(deadline, until_ns):
                     return Stop.IDLE
                 continue
             end = self.engine.count_at(deadline) if deadline < NEVER else 1 << 62
@@ -116,12 +116,12 @@ class Processor:
         ):
             self._checkstop = True
 
-    def _idle(self, deadline: int) -> bool:
-        """Let an idle CPU wait; False when the caller must do it."""
+    def _idle(self, deadline: int, until_ns: int) -> bool:
+        """Let an idle CPU wait; False when the caller must do it, or nothing can wake it."""
         if not self.idle_warps or deadline >= NEVER:
             return False
-        if not self.cpu.block.get("msr") & MSR_EE and self.clock.deadline >= NEVER:
-            return False
+        if not self.cpu.block.get("msr") & MSR_EE and until_ns >= NEVER:
+            return False  # the decrementer's alarm comes again and again and wakes nobody
         self.engine.set_time(deadline, self._rate)
         return True
 

@@ -1,95 +1,296 @@
-"""The program that the bare machine runs when it is given none: a sign of life without firmware.
+"""The built-in guest: a clock watcher in PowerPC assembly, for any machine, without firmware.
 
-`PROGRAM` is `SOURCE` assembled; it runs at any address, in real mode, and needs no stack.
+It sets the decrementer to short values again and again, as Darwin does, counts its ticks, measures
+how late each one comes, and reports on the first serial port.  Between ticks it watches the time
+base, so that it notices itself when ticks stay away or time runs back.  What is typed is answered
+with a report; `q` ends the bare machine.
+
+The program runs in real mode out of the first 16 KiB of RAM and needs no stack.  On the bare
+machine it is put there; on a Macintosh it is in the ROM (``-bios builtin``), which copies it.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from gossamer.base.units import MiB
+from gossamer.isa.text import assemble
 from gossamer.machines.firmware import Image, Segment
 
-BASE: Final = 0x1000
-SOURCE: Final = """\
-        lis     3,0xf000
-        bl      text
-        .asciz  "gossamer: a bare PowerPC. Primes below 100:\\n"
-        .balign 4
-text:   mflr    4
-        bl      puts
-        li      5,2
-next:   li      6,2
-try:    mullw   7,6,6
-        cmpw    7,5
-        bgt     prime
-        divw    7,5,6
-        mullw   7,7,6
-        cmpw    7,5
-        beq     skip
-        addi    6,6,1
-        b       try
-prime:  mr      8,5
-        bl      number
-skip:   addi    5,5,1
-        cmpwi   5,100
-        blt     next
-        bl      text2
-        .asciz  "\\nType something; q ends.\\n"
-        .balign 4
-text2:  mflr    4
-        bl      puts
-echo:   lwz     5,4(3)
-        andi.   5,5,1
-        beq     echo
-        lwz     4,0(3)
-        stw     4,0(3)
-        cmpwi   4,'q'
-        beq     end
-        cmpwi   4,13
-        bne     echo
-        li      4,10
-        stw     4,0(3)
-        b       echo
-end:    li      4,10
-        stw     4,0(3)
-        li      4,0
-        stw     4,8(3)
-        b       .
-puts:   lbz     7,0(4)
-        addi    4,4,1
-        cmpwi   7,0
-        beqlr
-        stw     7,0(3)
-        b       puts
-number: li      9,10
-        divw    10,8,9
-        cmpwi   10,0
-        beq     units
-        addi    11,10,'0'
-        stw     11,0(3)
-units:  mullw   10,10,9
-        subf    10,10,8
-        addi    11,10,'0'
-        stw     11,0(3)
-        li      11,' '
-        stw     11,0(3)
-        blr
+#: What -bios calls it.
+NAME: Final = "builtin"
+VECTOR, BASE, DATA = 0x900, 0x1000, 0x3000
+ROM_BASE: Final = 0xFFF0_0000
+ROM_COPY: Final = 0x1_0000
+#: Ticks a second, and ticks between two reports.
+TICK_HZ: Final = 1000
+REPORT: Final = 100
+TB_HZ: Final = 16_600_000
+#: Addresses of the serial port's data and status, its receive and transmit bits, the exit port.
+BARE: Final = {"port": 0xF000_0000, "status": 0xF000_0004, "rx": 1, "tx": 2, "exit": 0xF000_0008}
+ESCC_A: Final = {"port": 0x8081_3030, "status": 0x8081_3020, "rx": 1, "tx": 4, "exit": 0}
+
+#: Offsets from DATA, r14.
+_CELLS: Final = """\
+        .equ    ticks,0
+        .equ    next,4
+        .equ    late,8
+        .equ    worst,12
+        .equ    missed,16
+        .equ    last,20
+        .equ    digits,64
 """
-PROGRAM: Final = bytes.fromhex(
-    """
-    3c60f00048000035676f7373616d65723a2061206261726520506f77657250432e205072696d65732062656c
-    6f77203130303a0a000000007c8802a6480000b138a0000238c000027ce631d67c0728004181001c7ce533d6
-    7ce731d67c0728004182001438c600014bffffe07ca82b784800009538a500012c0500644180ffc848000021
-    0a5479706520736f6d657468696e673b207120656e64732e0a0000007c8802a64800004980a3000470a50001
-    4182fff880830000908300002c040071418200182c04000d4082ffe03880000a908300004bffffd43880000a
-    9083000038800000908300084800000088e40000388400012c0700004d82002090e300004bffffec3920000a
-    7d484bd62c0a00004182000c396a0030916300007d4a49d67d4a4050396a0030916300003960002091630000
-    4e800020
+#: The decrementer interrupt.  r14, r15 (period) are the main program's; r20 to r26 are its own.
+HANDLER: Final = (
+    _CELLS
+    + """\
+        mtsprg  0,20
+        mfcr    20
+        mtsprg  1,20
+        lwz     21,ticks(14)
+        addi    21,21,1
+        stw     21,ticks(14)
+        mftb    22
+        lwz     23,next(14)
+        subf    24,23,22
+        stw     24,late(14)
+        lwz     25,worst(14)
+        cmplw   24,25
+        ble     again
+        stw     24,worst(14)
+again:  add     23,23,15
+        subf.   25,22,23
+        bgt     short
+        lwz     26,missed(14)
+        addi    26,26,1
+        stw     26,missed(14)
+        b       again
+short:  stw     23,next(14)
+        mtdec   25
+        stw     22,last(14)
+        mfsprg  20,1
+        mtcrf   255,20
+        mfsprg  20,0
+        rfi
 """
 )
+#: The main program.  r9 exit port, r12 status port, r13 data port, r16 ticks last reported, r17
+#: ticks of the time base after which their absence is reported, r18 when that was last done.
+MAIN: Final = (
+    _CELLS
+    + """\
+start:  lis     13,port@h
+        ori     13,13,port@l
+        lis     12,status@h
+        ori     12,12,status@l
+        lis     9,exit@h
+        ori     9,9,exit@l
+        li      14,data
+        li      15,period
+        lis     17,patience@h
+        ori     17,17,patience@l
+        li      0,0
+        stw     0,ticks(14)
+        stw     0,late(14)
+        stw     0,worst(14)
+        stw     0,missed(14)
+        li      16,0
+        li      4,hello
+        bl      puts
+        li      3,1
+        mttbl   0
+        mttbu   3
+        mftb    3
+        stw     3,last(14)
+        mr      18,3
+        add     3,3,15
+        stw     3,next(14)
+        mtdec   15
+        li      3,0
+        ori     3,3,0xb002      # EE, FP, ME, RI
+        mtmsr   3
+        isync
+loop:   lbz     3,0(12)
+        andi.   3,3,rx
+        bne     typed
+        lwz     3,ticks(14)
+        subf    4,16,3
+        cmpwi   4,report
+        bge     tell
+        lwz     5,last(14)
+        mftb    6
+        subf.   7,5,6
+        blt     ranback
+        cmplw   7,17
+        ble     loop
+        subf    8,18,6
+        cmplw   8,17
+        ble     loop
+        mr      18,6
+        li      4,absent
+        bl      puts
+        mr      8,7
+        bl      number
+        li      4,newline
+        bl      puts
+        b       loop
+ranback: stw    6,last(14)
+        mr      18,6
+        li      4,back
+        bl      puts
+        neg     8,7
+        bl      number
+        li      4,newline
+        bl      puts
+        b       loop
+typed:  lbz     3,0(13)
+        cmpwi   3,'q'
+        bne     tell0
+        cmpwi   9,0
+        beq     tell0
+        li      3,0
+        stw     3,0(9)
+tell0:  lwz     3,ticks(14)
+        b       tell1
+tell:   mr      16,3
+tell1:  mr      8,3
+        li      4,tick
+        bl      puts
+        bl      number
+        li      4,latest
+        bl      puts
+        lwz     8,late(14)
+        bl      number
+        li      4,most
+        bl      puts
+        lwz     8,worst(14)
+        bl      number
+        li      4,lost
+        bl      puts
+        lwz     8,missed(14)
+        bl      number
+        li      4,newline
+        bl      puts
+        b       loop
+puts:   mflr    31              # the text at r4
+1:      lbz     3,0(4)
+        addi    4,4,1
+        cmpwi   3,0
+        beq     2f
+        bl      put
+        b       1b
+2:      mtlr    31
+        blr
+number: mflr    31              # r8 in decimal
+        addi    4,14,digits
+        li      3,0
+        stb     3,0(4)
+        li      10,10
+1:      divwu   11,8,10
+        mullw   30,11,10
+        subf    30,30,8
+        addi    30,30,'0'
+        stbu    30,-1(4)
+        mr.     8,11
+        bne     1b
+        b       1f
+1:      mtlr    31
+        b       puts
+put:    lbz     30,0(12)        # the byte in r3
+        andi.   30,30,tx
+        beq     put
+        stb     3,0(13)
+        blr
+hello:  .asciz  "gossamer: a decrementer of 1000 Hz, watched\\r\\n"
+tick:   .asciz  "tick "
+latest: .asciz  " late "
+most:   .asciz  " worst "
+lost:   .asciz  " missed "
+absent: .asciz  "no tick for "
+back:   .asciz  "time ran back by "
+newline: .asciz "\\r\\n"
+"""
+)
+#: The reset vector in ROM: copy the program to RAM, find the serial port, go.
+RESET: Final = """\
+        lis     3,copy@h
+        ori     3,3,copy@l
+        li      4,0
+        li      5,words
+        mtctr   5
+1:      lwz     6,0(3)
+        stw     6,0(4)
+        addi    3,3,4
+        addi    4,4,4
+        bdnz    1b
+"""
+#: Grackle's configuration registers: mac-io (slot 16) at 0x80800000, memory space on.  Then the
+#: ESCC's channel A: 57600 baud, 8 data bits.
+G3BEIGE: Final = """\
+        lis     3,0xfec0
+        lis     4,0xfee0
+        lis     5,0x8000
+        ori     5,5,0x8010
+        stwbrx  5,0,3
+        lis     6,0x8080
+        stwbrx  6,0,4
+        lis     5,0x8000
+        ori     5,5,0x8004
+        stwbrx  5,0,3
+        li      6,2
+        stwbrx  6,0,4
+"""
+ESCC_ON: Final = """\
+        lis     3,status@h
+        ori     3,3,status@l
+        .irp    value,4,0x44,11,0x50,12,0,13,0,14,1,3,0xc1,5,0x68
+        li      4,\\value
+        stb     4,0(3)
+        eieio
+        .endr
+        li      3,0x1000
+        mtlr    3
+        blr
+"""
+
+
+def symbols(port: dict[str, int], tb_hz: int) -> dict[str, int]:
+    """What the sources leave open."""
+    period = tb_hz // TICK_HZ
+    return port | {
+        "data": DATA,
+        "period": period,
+        "patience": period * 100,
+        "report": REPORT,
+        "copy": ROM_BASE + ROM_COPY,
+        "words": DATA // 4,
+    }
+
+
+@lru_cache(maxsize=4)
+def picture(machine: str, tb_hz: int = TB_HZ) -> bytes:
+    """RAM from 0 to DATA with the program for `machine` in it."""
+    known = symbols(BARE if machine == "bare" else ESCC_A, tb_hz)
+    out = bytearray(DATA)
+    for at, source in ((VECTOR, HANDLER), (BASE, MAIN)):
+        code = assemble(source, at, known)
+        out[at : at + len(code)] = code
+    return bytes(out)
 
 
 def image() -> Image:
-    """The program at its place in RAM."""
-    return Image(Path("(built-in program)"), BASE, (Segment(BASE, PROGRAM),))
+    """The program for the bare machine."""
+    return Image(Path("(built-in program)"), BASE, (Segment(0, picture("bare")),))
+
+
+@lru_cache(maxsize=2)
+def rom(size: int) -> bytes:
+    """A ROM of `size` bytes, ending at 0xffffffff, for a g3beige."""
+    code = assemble(RESET + G3BEIGE + ESCC_ON, ROM_BASE + 0x100, symbols(ESCC_A, TB_HZ))
+    out = bytearray(MiB)
+    out[0x100 : 0x100 + len(code)] = code
+    ram = picture("g3beige")
+    out[ROM_COPY : ROM_COPY + len(ram)] = ram
+    return bytes(out).rjust(size, b"\0")

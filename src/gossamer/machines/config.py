@@ -53,6 +53,24 @@ MODELS: Final = {
             properties={"graphics": ON_OFF, "suppress-vmdesc": ON_OFF, "accel": ("tcg",)},
         ),
         Model(
+            name="mac99",
+            title="Power Macintosh (Core99, as QEMU's mac99), KeyLargo and UniNorth",
+            versions=("1.0",),
+            cpus=("7400",),
+            ram_default=128 * MiB,
+            ram_least=4 * MiB,
+            # As QEMU 7.2: PCI memory begins at 2 GiB.
+            ram_most=2048 * MiB,
+            serials=2,
+            drives=4,
+            properties={
+                "via": ("cuda", "pmu", "pmu-adb"),
+                "graphics": ON_OFF,
+                "suppress-vmdesc": ON_OFF,
+                "accel": ("tcg",),
+            },
+        ),
+        Model(
             name="bare",
             title="a CPU, RAM and a serial port, for programs without an operating system",
             versions=("1.0",),
@@ -69,7 +87,7 @@ MODELS: Final = {
     )
 }
 DEFAULT_MACHINE: Final = "g3beige"
-CPU_ALIASES: Final = {"750_v3.1": "750", "g3": "750"}
+CPU_ALIASES: Final = {"750_v3.1": "750", "g3": "750", "7400_v2.9": "7400", "g4": "7400"}
 
 
 @dataclass(frozen=True, slots=True)

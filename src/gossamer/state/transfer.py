@@ -32,7 +32,8 @@ class Profile:
     `ours` streams carry the subsections that only gossamer knows.  `shift` (ns) is added to every
     point on the virtual clock that is written.  `values` maps (description, field) to what is
     written instead of the field's value.  `also` are subsections that are read but that our
-    objects do not declare, by description; `saw` is told the name of each subsection read.
+    objects do not declare, by description; `saw` is told owner and name of each subsection that is
+    written or read.
     """
 
     name: str = "gossamer-1"
@@ -42,7 +43,7 @@ class Profile:
         default_factory=dict, compare=False
     )
     also: Mapping[str, tuple[Subsection, ...]] = field(default_factory=dict, compare=False)
-    saw: Callable[[str], None] | None = field(default=None, compare=False)
+    saw: Callable[[Stateful, str], None] | None = field(default=None, compare=False)
 
 
 OURS: Final = Profile()
@@ -105,6 +106,8 @@ def save(owner: Stateful, w: WireWriter, profile: Profile = OURS) -> None:
         w.cstr(sub.name)
         w.uint(sub.version, 4)
         _save_items(owner, subsection_items(owner, sub), sub.version, w, profile)
+        if profile.saw is not None:
+            profile.saw(owner, sub.name)
 
 
 def _save_items(
@@ -231,4 +234,4 @@ def _load_subsections(owner: Stateful, r: WireReader, profile: Profile) -> None:
                 raise r.error(f"version {version}, this build reads {sub.minimum}..{sub.version}")
             _load_items(owner, subsection_items(owner, sub), version, r, profile)
             if profile.saw is not None:
-                profile.saw(text)
+                profile.saw(owner, text)

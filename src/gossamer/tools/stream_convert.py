@@ -298,8 +298,8 @@ class Conversion:
                 via.members.remove(old)
                 if path == "mos6522" and old.value != (integer(via, "ifr") or 0) & VIA_INPUTS:
                     self.notes.append(
-                        f"mos6522: last_irq_levels {old.value!r} cannot be worked out again: coming "
-                        "back, an edge of an input may be seen that was none"
+                        f"mos6522: last_irq_levels {old.value!r} cannot be worked out again: "
+                        "coming back, an edge of an input may be seen that was none"
                     )
             elif want == 1 and old is None:
                 at = next(i for i, m in enumerate(via.members) if m.name == "ier") + 1

@@ -46,7 +46,7 @@ class Page:
         if not rows:
             return
         if not self.plain:
-            table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+            table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
             for i, name in enumerate(columns):
                 side = "right" if i in right else "left"
                 table.add_column(name, justify=side, overflow="fold")  # type: ignore[arg-type]

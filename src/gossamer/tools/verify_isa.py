@@ -20,10 +20,13 @@ from gossamer.tools.verify_isa_excuses import ALL, masks
 from gossamer.tools.verify_isa_local import OUTSIDE, LocalCpu
 from gossamer.tools.verify_isa_qemu import QemuUser
 from gossamer.tools.verify_isa_record import STOPPED, Record
+from gossamer.tools.verify_isa_supervisor import cases
+from gossamer.tools.verify_isa_system import QemuSystem
 from gossamer.tools.verify_isa_unicorn import Unicorn
 from gossamer.tools.verify_isa_vectors import Vectors
 
 FORM_LISTS: Final = {"750": "verify_isa_forms.csv"}
+ROUNDS: Final = 2000  # of the supervisor's vectors, some 80 each
 SHOWN: Final = 3  # differences printed for one instruction
 
 #: Forms that a user program cannot run to a comparable end, and why.
@@ -76,6 +79,19 @@ def compare(
     return left, len(left) != len(found)
 
 
+def judge(name: str, peer: str, before: Record, ours: Record, theirs: Record, t: Tally) -> None:
+    """Count one vector and show it when it differs."""
+    left, excused = compare(name, peer, before, ours, theirs)
+    t.vectors += 1
+    t.excused += excused
+    if left:
+        t.mismatches += 1
+        t.bad[name] += 1
+        if t.bad[name] <= SHOWN:
+            shown = ", ".join(f"{k} {a:#x} not {b:#x}" for k, (a, b) in left.items())
+            print(f"{name} {before.word:#010x}: {shown}", file=sys.stderr)
+
+
 def check(row: Insn, peer: Peer, cpu: LocalCpu, records: Sequence[Record], tally: Tally) -> None:
     """Run the records of one instruction on both sides."""
     for before, theirs in zip(records, peer.run(records), strict=True):
@@ -85,15 +101,22 @@ def check(row: Insn, peer: Peer, cpu: LocalCpu, records: Sequence[Record], tally
             ours.dar = theirs.dar
             if theirs.signal == STOPPED:
                 ours.signal, ours.pad = theirs.signal, theirs.pad
-        left, excused = compare(row.name, peer.name, before, ours, theirs)
-        tally.vectors += 1
-        tally.excused += excused
-        if left:
-            tally.mismatches += 1
-            tally.bad[row.name] += 1
-            if tally.bad[row.name] <= SHOWN:
-                shown = ", ".join(f"{k} {a:#x} not {b:#x}" for k, (a, b) in left.items())
-                print(f"{row.name} {before.word:#010x}: {shown}", file=sys.stderr)
+        judge(row.name, peer.name, before, ours, theirs, tally)
+
+
+def check_supervisor(decoder: Decoder, count: int, seed: int, tally: Tally) -> None:
+    """Run what only a supervisor can, on a whole machine."""
+    made = list(cases(count, seed))
+    peer, cpu = QemuSystem(), LocalCpu(decoder, supervisor=True)
+    step = QemuSystem.most
+    for start in range(0, len(made), step):
+        part = made[start : start + step]
+        results = peer.run([r for _, r in part])
+        for (name, before), theirs in zip(part, results, strict=True):
+            judge(name, peer.name, before, cpu.run(before), theirs, tally)
+            row = decoder.decode(before.word)
+            assert row
+            tally.forms.add(form_of(row, before.word))
 
 
 def make_peer(name: str, model: str) -> Peer:
@@ -156,6 +179,7 @@ def run(peer: str, count: int, seed: int, model: str = "750", only: Iterable[str
         check(row, there, cpu, mine, tally)
         tally.forms |= {form_of(row, r.word) for r in mine}
     if not only and peer == "qemu":
+        check_supervisor(decoder, min(count, ROUNDS), seed, tally)
         tally.forms |= set(absent(decoder, there, cpu, forms))
     run_forms = tally.forms & set(forms)
     missing = sorted(set(forms) - run_forms)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from gossamer.isa import fpscr
-from gossamer.tools.verify_isa_record import FLOATING, ILLEGAL, STOPPED, Record
+from gossamer.isa.body import Interrupt
+from gossamer.tools.verify_isa_record import FLOATING, ILLEGAL, MISALIGNED, STOPPED, Record
 
 ALL: Final = (1 << 64) - 1
 OUTCOME: Final = {"outcome": ALL}  # nothing of the vector is compared
@@ -130,6 +131,11 @@ def inexact_trap(before: Record, ours: Record, theirs: Record) -> bool:
     return bool(before.fpscr & fpscr.XE) and theirs.signal == FLOATING != ours.signal
 
 
+def misaligned(_: Record, ours: Record, __: Record) -> bool:
+    return ours.signal in (MISALIGNED, Interrupt.ALIGNMENT)
+
+
+UPPER_BATS: Final = tuple(f"mfspr_{kind}bat{n}u" for kind in "id" for n in range(4))
 DIVIDES: Final = ("divw", "divwu")
 LOADS_WITH_UPDATE: Final = ("lbzu", "lbzux", "lhzu", "lhzux", "lhau", "lhaux", "lwzu", "lwzux")
 FUSED: Final = ("fmadd", "fmadds", "fmsub", "fmsubs")
@@ -174,12 +180,84 @@ EXCUSES: Final = (
         ("unicorn",),
     ),
     Excuse(
-        ("mtspr_xer",),
-        {"xer": 0x1FFF_0080},
+        ("mtspr_xer", "mfspr_xer"),
+        {"xer": 0x1FFF_0080, "RT": 0x1FFF_0080},
         "XER bits 3 to 15 and 24",
         "reserved bits of XER read as zero; the peer keeps them",
         "MPC750UM 2.1.1, XER",
         always,
+    ),
+    Excuse(
+        UPPER_BATS,
+        {"RT": 0x0FFF_E000},
+        "the address bits that the block length covers, written and read back",
+        "the register keeps what is written; the peer clears them",
+        "PEM 7.4.3",
+        always,
+    ),
+    Excuse(
+        ("mfspr_sia", "mfspr_usia"),
+        OUTCOME,
+        "SIA, written and read back",
+        "mtspr writes SIA; the peer refuses",
+        "MPC750UM 11.2.1",
+        always,
+    ),
+    Excuse(
+        ("mfspr_hid0",),
+        {"RT": 0x0000_0C00},
+        "HID0[ICFI, DCFI], written and read back",
+        "the bits clear themselves; the peer keeps them",
+        "MPC750UM 2.1.2.2",
+        always,
+    ),
+    Excuse(
+        ("mfspr_hid1",),
+        {"RT": ALL},
+        "HID1, written and read back",
+        "HID1 is read-only; the peer keeps what is written",
+        "MPC750UM 2.1.2.3",
+        always,
+    ),
+    Excuse(
+        ("mfspr_l2cr",),
+        {"RT": ALL},
+        "L2CR, written and read back",
+        "L2CR keeps its bits but L2I and L2IP; the peer's is always zero",
+        "MPC750UM 2.1.5",
+        always,
+    ),
+    Excuse(
+        ("mfspr_ear",),
+        {"RT": 0x7FFF_FFC0},
+        "EAR bits 1 to 25, written and read back",
+        "reserved bits read as zero; the peer keeps them",
+        "PEM 2.3.16",
+        always,
+    ),
+    Excuse(
+        ("mtmsr",),
+        {"msr": 0x0000_1000},
+        "MSR[ME]",
+        "mtmsr writes ME; the peer leaves it",
+        "PEM chapter 8, mtmsr",
+        always,
+    ),
+    Excuse(
+        ("rfi",),
+        {"msr": 0x0001_0000},
+        "MSR[ILE]",
+        "rfi leaves ILE; the peer takes it from SRR1",
+        "MPC750UM chapter 12, rfi",
+        always,
+    ),
+    Excuse(
+        ("stwcx.",),
+        OUTCOME,
+        "the address is no word's",
+        "alignment interrupt; the peer has none for stwcx.",
+        "MPC750UM 4.5.6",
+        misaligned,
     ),
     Excuse(
         ("mftb_undefined",),

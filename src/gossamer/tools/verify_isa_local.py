@@ -38,6 +38,7 @@ MSR_USER: Final = bit(16) | bit(17) | bit(18) | bit(26) | bit(27)  # EE PR FP IR
 MSR_FE: Final = bit(20) | bit(23)
 SRR1_MSR: Final = 0x87C0_FFFF  # MSR bits that an interrupt keeps in SRR1
 PVR_750: Final = 0x0008_0301
+MSR_ME: Final = bit(19)
 EAR_ON: Final = bit(0)
 XER_FLAGS: Final = 0xE000_0000
 TAKEN: Final = -1  # next address after an interrupt
@@ -147,7 +148,7 @@ class LocalCpu:
         faulted = target == TAKEN
         system = {"srr0": r.srr0, "srr1": self.srr1 if faulted else r.srr1}
         if self.supervisor:
-            system |= {"msr": 0 if faulted else g["msr"][0], "dsisr": self.dsisr}
+            system |= {"msr": MSR_RUN & MSR_ME if faulted else g["msr"][0], "dsisr": self.dsisr}
         else:
             system["srr1"] = r.srr1
         return Record(

@@ -29,9 +29,8 @@ ILLEGAL, TRAP, MISALIGNED, FLOATING, ACCESS = 4, 5, 7, 8, 11
 
 STOPPED: Final = 0xFFFF_FFFF  # a peer that cannot tell which
 
-SCALARS: Final = (
-    *("signal", "pad", "cr", "xer", "lr", "ctr", "fpscr", "dar", "srr0", "srr1", "msr", "dsisr"),
-)
+SYSTEM: Final = ("srr0", "srr1", "msr", "dsisr")
+SCALARS: Final = ("signal", "pad", "cr", "xer", "lr", "ctr", "fpscr", "dar", *SYSTEM)
 
 _WORDS: Final = struct.Struct(">10I")  # word, cr, xer, lr, ctr, signal, FPSCR (8), dar, pad
 _PREFIX: Final = struct.Struct(">I")  # at 40
@@ -91,7 +90,9 @@ class Record:
         gpr, fpr = list(_GPRS.unpack_from(block, 64)), list(_FPRS.unpack_from(block, 192))
         memory = block[WINDOW:SIZE]
         state = (cr, xer, lr, ctr, fpscr, sig, dar, pad, *system)
-        return cls(word, prefix, *state, gpr=gpr, fpr=fpr, memory=memory)
+        names = ("cr", "xer", "lr", "ctr", "fpscr", "signal", "dar", "pad", *SYSTEM)
+        known = dict(zip(names, state, strict=True))
+        return cls(word, prefix, gpr=gpr, fpr=fpr, memory=memory, **known)
 
     def differences(self, other: Record) -> dict[str, tuple[int, int]]:
         """Fields that differ, by name, with both values; memory by its first byte that differs."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-MSR_RUN: Final = 0x2000  # FP: supervisor mode without translation
+MSR_RUN: Final = 0x3000  # FP and ME: supervisor mode without translation
 
 NAMES: Final = r"""
     .equ REC, 0x7C00
@@ -219,9 +219,12 @@ fault:
     b save
 _start:
     li 3, MSR_RUN
-    mtmsr 3
-    isync
-    lis 28, FIRST@ha
+    mtsrr1 3
+    lis 3, 6f@ha
+    addi 3, 3, 6f@l
+    mtsrr0 3
+    rfi
+6:  lis 28, FIRST@ha
     addi 28, 28, FIRST@l
 next:
     lis 27, LAST@ha
@@ -269,8 +272,12 @@ SYSTEM_AFTER: Final = """\
     mfmsr 3
     stw 3, R_MSR(0)
     li 3, MSR_RUN
-    mtmsr 3
-    isync
+    mtsrr1 3
+    lis 3, 6f@ha
+    addi 3, 3, 6f@l
+    mtsrr0 3
+    rfi
+6:
 """
 
 

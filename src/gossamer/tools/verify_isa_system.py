@@ -29,6 +29,7 @@ class QemuSystem:
     """Runs records in qemu-system-ppc."""
 
     name = "qemu"
+    most = SPACE // SIZE  # records at once
 
     def __init__(self, program: str | None = None) -> None:
         found = program or shutil.which("qemu-system-ppc")
@@ -37,8 +38,8 @@ class QemuSystem:
         self.program = found
 
     def run(self, records: Sequence[Record], timeout: float = 120) -> list[Record]:
-        if len(records) * SIZE > SPACE:
-            raise ConfigError(f"{len(records)} records: at most {SPACE // SIZE} at once")
+        if len(records) > self.most:
+            raise ConfigError(f"{len(records)} records: at most {self.most} at once")
         symbols = {"FIRST": RECORDS, "LAST": RECORDS + len(records) * SIZE}
         program = assemble_program(SYSTEM, BASE, symbols)
         with tempfile.TemporaryDirectory() as folder:

@@ -1,8 +1,8 @@
 """Special-purpose registers: one table, one instruction a register and direction.
 
-Sources: MPC750UM 2.1 and tables 2-x; MPC7400UM 2.1 for the rows of that model.  An undefined
-number (or direction) is a program interrupt: privileged when the number's bit 0x10 is set and the
-CPU is in user mode, otherwise illegal.
+Sources: MPC750UM 2.1; MPC7400UM 2.1 for the rows of that model.  An undefined number (or
+direction) is a program interrupt in user mode: privileged when the number's bit 0x10 is set,
+otherwise illegal.  In supervisor mode the books allow anything; as in QEMU it does nothing.
 """
 
 from __future__ import annotations
@@ -239,8 +239,13 @@ for _spr in SPRS:
 
 
 def undefined(s: Body, i: XFX) -> None:
-    s.privileged(eq(i.SPRL & 0x10, 0x10))
-    s.illegal()
+    """Supervisor: nothing happens, except for the POWER registers 0, 4, 5 and 6."""
+    high = eq(i.SPRL & 0x10, 0x10)
+    s.privileged(high)
+    number = zext(i.SPRH, 32) << 5 | zext(i.SPRL, 32)
+    power = eq(number, 0) | eq(number, 4) | eq(number, 5) | eq(number, 6)
+    user = trunc(s.msr >> 14, 1)
+    s.illegal(user | power)
 
 
 @insn(XFX, "mfspr RT,SPR", name="mfspr_undefined", OPCD=31, XO=MFSPR)
@@ -264,5 +269,5 @@ def mftbu(s: Body, i: XFX) -> None:
 
 
 @insn(XFX, "mftb RT,SPR", name="mftb_undefined", OPCD=31, XO=MFTB)
-def mftb_undefined(s: Body, i: XFX) -> None:
-    undefined(s, i)
+def mftb_undefined(s: Body, _: XFX) -> None:
+    s.illegal()

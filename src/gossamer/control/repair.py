@@ -1,0 +1,119 @@
+"""What QEMU's streams do not say, worked out after a load and said in lines of text.
+
+Each line names what was found and what was done.  Source: facts section 7, "Interrupts after
+load", "Timebase and decrementer".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from gossamer.base.units import NS_PER_S
+from gossamer.control.stream import Loaded
+from gossamer.devices.heathrow import Heathrow
+from gossamer.devices.ide import MacioIde
+from gossamer.devices.ide_drive import BSY
+from gossamer.isa.body import Irq
+from gossamer.machines.machine import Machine
+
+FAR_NS: Final = 3600 * NS_PER_S
+"""No timer of these machines is set for so long."""
+#: Heathrow inputs by number, as g3beige wires them.
+SOURCES: Final = {
+    0x02: "DMA of IDE 0", 0x03: "DMA of IDE 1", 0x0D: "IDE 0", 0x0E: "IDE 1", 0x0F: "serial A",
+    0x10: "serial B", 0x12: "VIA (CUDA)", 0x15: "PCI", 0x16: "PCI", 0x17: "PCI", 0x18: "PCI",
+}  # fmt: skip
+
+
+def finish(m: Machine, loaded: Loaded, *, mend: bool = True) -> list[str]:
+    """Second phase of a load: lines take their levels; a foreign stream is mended first.
+
+    Returns what was done and what cannot be known; nothing for our own streams.
+    """
+    if not loaded.foreign or not mend:
+        m.resume()
+        return []
+    lines = [f"section {name} is not in the stream: as at power on" for name in loaded.missing]
+    lines += _decrementer(m)
+    lines += _timebase(m)
+    lines += _timers(m)
+    lines += _drives(m)
+    lines += _interrupts(m)
+    return lines
+
+
+def _decrementer(m: Machine) -> Iterator[str]:
+    cpu, hz = m.cpu, m.cpu.tb_hz
+    dec = cpu.decrementer
+    if not dec and not m.clock.now:
+        cpu.set_decrementer(0xFFFF_FFFF)
+        yield "decrementer: not carried; the machine has not run, so it is as at power on"
+    elif not dec:
+        cpu.input_changed(Irq.DECREMENTER, True)
+        yield "decrementer: not carried (spr[22] is 0); its interrupt is raised at once"
+    elif dec >> 31 and (1 << 32) - dec < hz // 100:
+        cpu.input_changed(Irq.DECREMENTER, True)
+        late = ((1 << 32) - dec) * 1_000_000 // hz
+        yield (
+            f"decrementer: passed zero {late} us before the save; whether its interrupt was taken "
+            "is not carried, so it is raised"
+        )
+
+
+def _timebase(m: Machine) -> Iterator[str]:
+    if m.clock.now:
+        yield (
+            f"time base: an offset that the guest set (mttb) is not carried; TB is "
+            f"{m.cpu.timebase:#x}, as the virtual clock says"
+        )
+
+
+def _timers(m: Machine) -> Iterator[str]:
+    now = m.clock.now
+    for alarm in m.clock.alarms:
+        where = alarm.key[0] or "timer"
+        if alarm.armed and alarm.when < now:
+            late = (now - alarm.when) // 1000
+            yield f"{where}: a timer was due {late} us before the save; it fires at once"
+        elif alarm.armed and alarm.when > now + FAR_NS:
+            yield (
+                f"{where}: a timer is due in {(alarm.when - now) // NS_PER_S} s, out of step with "
+                "the clock; it is made due now"
+            )
+            alarm.set(now)
+
+
+def _drives(m: Machine) -> Iterator[str]:
+    """A drive that is busy in a stream without our clockwork would stay so."""
+    for part in m.parts:
+        if isinstance(part.device, MacioIde):
+            for drive in part.device.bus.drives:
+                if drive.status & BSY and not drive.timer.armed:
+                    drive.abort()
+                    yield f"{part.path}: drive {drive.unit} was busy with no end; command aborted"
+
+
+def _interrupts(m: Machine) -> Iterator[str]:
+    """Lines against the controllers' registers, and the controllers against the CPU."""
+    pics = [p.device for p in m.parts if isinstance(p.device, Heathrow)]
+    before = [[bank.levels for bank in pic.pics] for pic in pics]
+    m.resume()
+    for pic, old in zip(pics, before, strict=True):
+        for bank, (chip, was) in enumerate(zip(pic.pics, old, strict=True)):
+            risen, fallen = chip.levels & ~was, was & ~chip.levels
+            chip.events |= risen
+            for number in _numbers(bank, risen):
+                yield f"{pic.path}: {number} requests, its line was low; its edge is made up for"
+            for number in _numbers(bank, fallen):
+                yield f"{pic.path}: the line of {number} was high with no request; it is low"
+        pic.resume()
+        for bank, chip in enumerate(pic.pics):
+            for number in _numbers(bank, chip.pending):
+                yield f"{pic.path}: {number} is pending; the CPU's line is driven"
+
+
+def _numbers(bank: int, bits: int) -> list[str]:
+    first = 32 * (1 - bank)
+    named = (n for n in range(first, first + 32) if bits >> n - first & 1)
+    return [f"source {n} ({SOURCES[n]})" if n in SOURCES else f"source {n}" for n in named]
