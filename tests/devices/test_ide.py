@@ -215,6 +215,36 @@ def test_cut_in_the_middle_of_pio_goes_on_with_the_next_byte(rig: Rig):
     assert rig.get(7) == 0x50
 
 
+def through_qemu(rig: Rig) -> Rig:
+    """As a stream in QEMU's form carries the cell."""
+    other = Rig(rig.kind, rig.disc)
+    load(other.cell, WireReader(save_body(rig.cell, QEMU)), 5, QEMU)
+    other.cell.resume()
+    return other
+
+
+def test_pio_goes_on_from_a_stream_in_the_form_of_qemu(rig: Rig):
+    rig.command(0xC4, n=40, lba=70)
+    rig.settle()
+    got = rig.take(1000)
+    rig = through_qemu(rig)
+    got += rig.take(16 * 512 - 1000)
+    for block in (16, 8):
+        assert rig.settle() == 0x58
+        got += rig.take(block * 512)
+    assert got == b"".join(sector(70 + n) for n in range(40))
+    assert rig.get(7) == 0x50
+
+
+def test_busy_drive_without_our_subsection_ends_in_an_error(rig: Rig):
+    rig.command(0xC8, n=1)
+    assert rig.status & 0x80
+    rig = through_qemu(rig)
+    assert (rig.status, rig.get(1)) == (0x41, 4)
+    rig.command(0xE7)
+    assert rig.settle() == 0x50
+
+
 def test_features_and_power(rig: Rig):
     rig.command(0xEF, feature=3, n=0x22)
     assert rig.settle() == 0x50

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gossamer.base.errors import ConfigError
-from gossamer.state.codec import BOOL, U32, Codec
+from gossamer.state.codec import BOOL, U32, Codec, Int
 from gossamer.state.layout import Subsection, View, subsection
 from gossamer.state.transfer import Profile
 
@@ -77,9 +77,9 @@ def _read_only(name: str, version: int, *views: View) -> Subsection:
 
 
 _ICOUNT: Final = "timer/icount/"
-_TIMER: Final = U32.__class__("timer", 8)
-_I64: Final = U32.__class__("int64", 8, signed=True)
-_SHIFT: Final = U32.__class__("int16", 2, signed=True)
+_TIMER: Final = Int("timer", 8)
+_I64: Final = Int("int64", 8, signed=True)
+_SHIFT: Final = Int("int16", 2, signed=True)
 
 FROM_QEMU: Final = {
     "cpu": (

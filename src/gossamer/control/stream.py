@@ -280,7 +280,8 @@ class _Bodies:
         """What the two sides must agree on."""
         m = self.machine
         if configuration.machine != m.name:
-            raise StreamError(f"machine {configuration.machine}, expected {m.name}", "configuration")
+            text = f"machine {configuration.machine}, expected {m.name}"
+            raise StreamError(text, "configuration")
         if configuration.page_bits not in (None, 12):
             text = f"pages of 2**{configuration.page_bits} bytes, expected 2**12"
             raise StreamError(text, "configuration")

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import gossamer
 from gossamer.base.errors import ConfigError
 from gossamer.control import keys, look
 from gossamer.control.globalstate import GlobalState
 from gossamer.control.hashing import StateHash
+from gossamer.control.migration import Migrating, take_over
 from gossamer.control.pace import Pace
 from gossamer.control.snapshots import SnapshotEntry, Snapshots
-from gossamer.control.stream import Extra, load_stream, save_stream
+from gossamer.control.stream import Carried, Extra, save_stream
 from gossamer.core import host
 from gossamer.core.clock import NEVER
 from gossamer.engine.processor import Stop
@@ -27,7 +29,7 @@ from gossamer.migrate.container_meta import Meta
 from gossamer.migrate.container_writer import ContainerWriter, Written
 
 
-class Vm:
+class Vm(Migrating):
     """One virtual machine.  Every method is called between two instructions."""
 
     def __init__(self, config: Config, machine: Machine | None = None) -> None:
@@ -37,6 +39,10 @@ class Vm:
         self.run_state = "prelaunch"
         self.idle_until_ns: int | None = None
         self.last_save: Written | None = None
+        #: Sections of chips that only QEMU has, kept for the next receiver.
+        self.carried: tuple[Carried, ...] = ()
+        #: What the last load of a foreign stream mended.
+        self.repairs: list[str] = []
         self._idle_from: tuple[int, int] | None = None
         self._wants_reset = False
         self._adopt(build(config) if machine is None else machine)
@@ -54,6 +60,11 @@ class Vm:
         )
         self._hash: StateHash | None = None
         self._idle_from, self.idle_until_ns = None, None
+
+    def adopt(self, machine: Machine, run_state: str, carried: tuple[Carried, ...] = ()) -> None:
+        """Take on a machine that has been loaded."""
+        self._adopt(machine)
+        self.run_state, self.carried = run_state, carried
 
     def _sink(self, channel: int) -> Callable[[int], None]:
         def send(byte: int) -> None:
@@ -188,7 +199,7 @@ class Vm:
     def save_bytes(self) -> bytes:
         """The state as a bare stream."""
         out = BytesIO()
-        save_stream(self.machine, out, self._extra())
+        save_stream(self.machine, out, self._extra(), carried=self.carried)
         return out.getvalue()
 
     def load_bytes(self, data: bytes) -> None:
@@ -196,13 +207,7 @@ class Vm:
         self._take_on(BytesIO(data))
 
     def _take_on(self, file: object) -> None:
-        fresh = build(self.config)
-        extra = self._extra()
-        load_stream(fresh, file, extra)  # type: ignore[arg-type]
-        assert isinstance(extra.owner, GlobalState)
-        state = extra.owner.name
-        self._adopt(fresh)
-        self.run_state = state
+        _, self.repairs = take_over(self, cast(BinaryIO, file), mend=self.mends)
 
     def save(self, path: Path | str, name: str = "") -> Written:
         """Write a save file; it is whole on the medium, or the old one stays."""
@@ -218,7 +223,7 @@ class Vm:
             options=self.config.arguments,
         )
         with ContainerWriter(path, meta) as out:
-            save_stream(self.machine, out, self._extra())
+            save_stream(self.machine, out, self._extra(), carried=self.carried)
             self.last_save = out.commit()
         return self.last_save
 

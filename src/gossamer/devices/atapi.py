@@ -26,6 +26,8 @@ from gossamer.devices.ide_drive import (
 )  # fmt: skip
 from gossamer.devices.ide_media import CD_SECTOR, SECTOR, TO_MEMORY, BlockBackend
 
+PACKET_OP: Final = 0xA0
+"""The ATA command that takes a packet."""
 PACKET_NS: Final = 100_000
 """From the packet's last byte to the drive's answer."""
 CD_SEEK_NS: Final = 2_000_000
@@ -38,6 +40,7 @@ NOT_READY: Final = 2
 ILLEGAL_REQUEST: Final = 5
 MEDIUM_ERROR: Final = 3
 UNIT_ATTENTION: Final = 6
+ABORTED_COMMAND: Final = 11
 
 INVALID_OPCODE: Final = 0x20
 LBA_OUT_OF_RANGE: Final = 0x21
@@ -89,9 +92,13 @@ def request_eject(drive: IdeDrive) -> bool:
 def block_moved(drive: IdeDrive) -> None:
     """The CPU wrote the packet, or read the last byte of a block."""
     if drive.end_transfer_fn_idx == THEN_PACKET:
+        drive.op = PACKET_OP
         drive.busy(PACKET, PACKET_NS + _media_time(drive))
     elif not drive.packet_transfer_size:
         succeed(drive)
+    elif drive.op != PACKET_OP:
+        drive.note("a stream of QEMU does not tell where on the disc a read goes on")
+        fail(drive, ABORTED_COMMAND, 0)
     elif drive.left:
         n = min(_limit(drive), drive.packet_transfer_size)
         drive.busy(READ, -(-n // drive.unit_bytes) * CD_SECTOR_NS)

@@ -52,13 +52,14 @@ DMA_READS: Final = frozenset({0xC8, 0xC9, 0x25})
 DMA_WRITES: Final = frozenset({0xCA, 0xCB, 0x35, 0x3D})
 VERIFIES: Final = frozenset({0x40, 0x41, 0x42})
 TRANSFERS: Final = READS | WRITES | DMA_READS | DMA_WRITES | VERIFIES
+REST: Final = (0x94, 0x95, 0x96, 0x97, 0x99, 0xE0, 0xE1, 0xE2, 0xE3, 0xE6)
+"""STANDBY (IMMEDIATE), IDLE (IMMEDIATE), SLEEP, in their old and new numbers."""
 SMART_SIGNATURE: Final = 0xC24F
 SMART_ENABLED_WORD: Final = 85
 
 
 def start(drive: IdeDrive) -> None:
     """A command has been written: be busy until its first effect."""
-    drive.sleeping = False
     delay = COMMAND_NS
     if drive.op in TRANSFERS and drive.kind == DISK:
         _expand_count(drive)
@@ -84,7 +85,9 @@ def _expand_count(drive: IdeDrive) -> None:
 
 
 def _block(drive: IdeDrive) -> int:
-    """Sectors between two interrupts."""
+    """Sectors between two interrupts; a stream of QEMU does not tell the command, but the block."""
+    if not drive.op:
+        return max(drive.req_nb_sectors, 1)
     return max(drive.mult_sectors, 1) if drive.op in MULTIPLE else 1
 
 
@@ -401,11 +404,6 @@ def _power_mode(drive: IdeDrive) -> None:
     drive.finish()
 
 
-def _sleep(drive: IdeDrive) -> None:
-    drive.sleeping = True
-    drive.finish(DRDY)
-
-
 def _native_max(drive: IdeDrive) -> None:
     """READ NATIVE MAX ADDRESS (EXT)."""
     drive.lba48 = int(drive.op == 0x27)
@@ -458,9 +456,8 @@ COMMANDS: Final[dict[int, Handler]] = {
     **dict.fromkeys(WRITES, _write),
     **dict.fromkeys(DMA_READS | DMA_WRITES, _dma),
     **dict.fromkeys(VERIFIES, _verify),
-    **dict.fromkeys((0x94, 0x95, 0x96, 0x97, 0xE0, 0xE1, 0xE2, 0xE3), _rest),
+    **dict.fromkeys(REST, _rest),
     **dict.fromkeys((0x98, 0xE5), _power_mode),
-    **dict.fromkeys((0x99, 0xE6), _sleep),
     **dict.fromkeys((0xE7, 0xEA), _flush),
     **dict.fromkeys((0xF8, 0x27), _native_max),
     0x10: _done,
@@ -475,9 +472,8 @@ COMMANDS: Final[dict[int, Handler]] = {
 }
 
 CD_COMMANDS: Final[dict[int, Handler]] = {
-    **dict.fromkeys((0x94, 0x95, 0x96, 0x97, 0xE0, 0xE1, 0xE2, 0xE3), _rest),
+    **dict.fromkeys(REST, _rest),
     **dict.fromkeys((0x98, 0xE5), _power_mode),
-    **dict.fromkeys((0x99, 0xE6), _sleep),
     0x20: _signed_abort,
     0xE7: _done,
     DIAGNOSE: diagnose,

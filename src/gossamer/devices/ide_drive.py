@@ -144,7 +144,6 @@ class IdeDrive(Stateful):
     op = u8(within=ours)
     ascq = u8(within=ours)
     stalled = boolean(within=ours)
-    sleeping = boolean(within=ours)
     heads = u16(within=ours)
     sectors = u16(within=ours)
     head = u64(within=ours)
@@ -181,7 +180,7 @@ class IdeDrive(Stateful):
         """Anything that a load without it would not come to by itself."""
         default = (self.heads, self.sectors) == self.geometry()[1:]
         busy = self.stage != IDLE or self.stalled or bool(self.status & DRQ)
-        return busy or not default or bool(self.head or self.ascq or self.sleeping)
+        return busy or not default or bool(self.head or self.ascq)
 
     def __init__(self, bus: IdeBus, unit: int, clock: Clock, note: Callable[[str], None]) -> None:
         super().__init__()
@@ -203,6 +202,9 @@ class IdeDrive(Stateful):
             raise StreamError(f"cur_io_buffer_offset {self.cur_io_buffer_offset} is outside")
         if not 0 <= self.cur_io_buffer_len <= BUFFER_SIZE - self.cur_io_buffer_offset:
             raise StreamError(f"cur_io_buffer_len {self.cur_io_buffer_len} is outside")
+        if self.status & BSY and self.stage == IDLE:
+            self.note("a command that the stream does not describe ends in an error")
+            self.status, self.error = DRDY | ERR, ABRT
         if not self.heads or not self.sectors:
             _, self.heads, self.sectors = self.geometry()
 
@@ -355,7 +357,7 @@ class IdeDrive(Stateful):
     def halt(self) -> None:
         """Stop whatever goes on (reset)."""
         self.timer.cancel()
-        self.stage, self.stalled, self.sleeping = IDLE, False, False
+        self.stage, self.stalled = IDLE, False
         self.cur_io_buffer_len, self.end_transfer_fn_idx = 0, THEN_NOTHING
 
     def _expired(self) -> None:

@@ -9,6 +9,7 @@ from gossamer.core.irq import IrqLine
 from gossamer.cpu.exceptions import MSR_FP, MSR_ME, MSR_RI
 from gossamer.devices.console_port import ConsolePort
 from gossamer.isa.body import Irq
+from gossamer.machines import builtin
 from gossamer.machines.config import Config
 from gossamer.machines.firmware import Image, check_fits, load_program
 from gossamer.machines.machine import Machine
@@ -26,9 +27,7 @@ def bare(config: Config) -> Machine:
     m.map(console.region(), at=CONSOLE_BASE)
     console.power_off = lambda: m.power_off()
     m.serials.append(console)
-    if config.kernel is not None:
-        image = load_program(config.kernel)
-        start(m, image)
+    start(m, builtin.image() if config.kernel is None else load_program(config.kernel))
     return m
 
 

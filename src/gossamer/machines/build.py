@@ -8,9 +8,14 @@ from typing import Final
 from gossamer.machines.bare import bare
 from gossamer.machines.config import Config
 from gossamer.machines.g3beige import g3beige
+from gossamer.machines.mac99 import mac99
 from gossamer.machines.machine import Machine
 
-COMPOSITIONS: Final[dict[str, Callable[[Config], Machine]]] = {"bare": bare, "g3beige": g3beige}
+COMPOSITIONS: Final[dict[str, Callable[[Config], Machine]]] = {
+    "bare": bare,
+    "g3beige": g3beige,
+    "mac99": mac99,
+}
 
 
 def build(config: Config) -> Machine:

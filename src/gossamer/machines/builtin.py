@@ -21,7 +21,7 @@ from gossamer.machines.firmware import Image, Segment
 
 #: What -bios calls it.
 NAME: Final = "builtin"
-VECTOR, BASE, DATA = 0x900, 0x1000, 0x3000
+EXTERNAL, DECREMENTER, BASE, DATA = 0x500, 0x900, 0x1000, 0x3000
 ROM_BASE: Final = 0xFFF0_0000
 ROM_COPY: Final = 0x1_0000
 #: Ticks a second, and ticks between two reports.
@@ -40,6 +40,7 @@ _CELLS: Final = """\
         .equ    worst,12
         .equ    missed,16
         .equ    last,20
+        .equ    key,24
         .equ    digits,64
 """
 #: The decrementer interrupt.  r14, r15 (period) are the main program's; r20 to r26 are its own.
@@ -76,8 +77,20 @@ short:  stw     23,next(14)
         rfi
 """
 )
+#: The external interrupt: the bare machine's port has a byte.  It is left for the main program.
+INPUT: Final = (
+    _CELLS
+    + """\
+        mtsprg  2,20
+        lbz     20,0(13)
+        stw     20,key(14)
+        mfsprg  20,2
+        rfi
+"""
+)
 #: The main program.  r9 exit port, r12 status port, r13 data port, r16 ticks last reported, r17
-#: ticks of the time base after which their absence is reported, r18 when that was last done.
+#: ticks of the time base after which their absence is reported, r18 when that was last done, r19
+#: ticks when the port was last looked at.
 MAIN: Final = (
     _CELLS
     + """\
@@ -96,7 +109,9 @@ start:  lis     13,port@h
         stw     0,late(14)
         stw     0,worst(14)
         stw     0,missed(14)
+        stw     0,key(14)
         li      16,0
+        li      19,0
         li      4,hello
         bl      puts
         li      3,1
@@ -112,14 +127,20 @@ start:  lis     13,port@h
         ori     3,3,0xb002      # EE, FP, ME, RI
         mtmsr   3
         isync
-loop:   lbz     3,0(12)
-        andi.   3,3,rx
+loop:   lwz     3,ticks(14)
+        cmpw    3,19
+        beq     watch
+        mr      19,3
+        lwz     4,key(14)
+        cmpwi   4,0
         bne     typed
-        lwz     3,ticks(14)
+        lbz     4,0(12)
+        andi.   4,4,rx
+        bne     read
         subf    4,16,3
         cmpwi   4,report
         bge     tell
-        lwz     5,last(14)
+watch:  lwz     5,last(14)
         mftb    6
         subf.   7,5,6
         blt     ranback
@@ -145,8 +166,9 @@ ranback: stw    6,last(14)
         li      4,newline
         bl      puts
         b       loop
-typed:  lbz     3,0(13)
-        cmpwi   3,'q'
+read:   lbz     4,0(13)
+typed:  stw     0,key(14)
+        cmpwi   4,'q'
         bne     tell0
         cmpwi   9,0
         beq     tell0
@@ -195,8 +217,7 @@ number: mflr    31              # r8 in decimal
         stbu    30,-1(4)
         mr.     8,11
         bne     1b
-        b       1f
-1:      mtlr    31
+        mtlr    31
         b       puts
 put:    lbz     30,0(12)        # the byte in r3
         andi.   30,30,tx
@@ -274,7 +295,7 @@ def picture(machine: str, tb_hz: int = TB_HZ) -> bytes:
     """RAM from 0 to DATA with the program for `machine` in it."""
     known = symbols(BARE if machine == "bare" else ESCC_A, tb_hz)
     out = bytearray(DATA)
-    for at, source in ((VECTOR, HANDLER), (BASE, MAIN)):
+    for at, source in ((EXTERNAL, INPUT), (DECREMENTER, HANDLER), (BASE, MAIN)):
         code = assemble(source, at, known)
         out[at : at + len(code)] = code
     return bytes(out)

@@ -26,7 +26,7 @@ from gossamer.devices.nvram import MacioNvram
 from gossamer.devices.vga import Vga
 from gossamer.devices.via import Via
 from gossamer.isa.body import Irq
-from gossamer.machines import boot, firmware
+from gossamer.machines import boot, builtin, firmware
 from gossamer.machines.config import Config
 from gossamer.machines.machine import Machine
 from gossamer.machines.nvram_image import nvram_image
@@ -51,9 +51,11 @@ def g3beige(config: Config) -> Machine:
     """Compose the machine and load its firmware."""
     m = Machine(config, tb_hz=TB_HZ)
     m.ram("ppc_heathrow.ram", config.ram_size, at=0)
-    rom = firmware.load_image(
-        firmware.find_firmware(config.bios, config.firmware_folders), ROM_BASE, ROM_SIZE
-    )
+    if config.bios == builtin.NAME:
+        rom = builtin.rom(ROM_SIZE)
+    else:
+        file = firmware.find_firmware(config.bios, config.firmware_folders)
+        rom = firmware.load_image(file, ROM_BASE, ROM_SIZE)
     m.rom("ppc_heathrow.bios", ROM_SIZE, rom, at=ROM_BASE)
 
     pic = Heathrow(m.clock, IrqLine(m.cpu, Irq.EXTERNAL))

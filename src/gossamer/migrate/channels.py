@@ -1,4 +1,4 @@
-"""Where a migration stream goes to or comes from: ``exec:``, ``unix:``, ``tcp:``, ``fd:``, ``file:``.
+"""Where a stream goes to or comes from: ``exec:``, ``unix:``, ``tcp:``, ``fd:``, ``file:``.
 
 Every wait is bounded: `Limits` says for how long a peer may do nothing, and how long all of it may
 take.  What goes wrong is a HostError of one line that names the place.

@@ -63,9 +63,21 @@ def _fields(
         elif isinstance(item, Nested):
             out += _nested(owner, item, profile, every)
         else:
+            entries: list[Json] = []
             for nested in nested_of(owner, item):
-                out += _nested(owner, nested, profile, every)
+                entries += _nested(owner, nested, profile, every)
+            out += _compressed(entries)
     return out
+
+
+def _compressed(entries: list[Json]) -> list[Json]:
+    """One entry for an array of structs that are all described alike, as QEMU has it."""
+    if len(entries) < 2:
+        return entries
+    bare = [{k: v for k, v in e.items() if k != "index"} for e in entries]
+    if any(b != bare[0] for b in bare):
+        return entries
+    return [{"name": bare[0]["name"], "array_len": len(bare)} | bare[0]]
 
 
 def _plain(name: str, codec: Any) -> Json:  # noqa: ANN401 - any Codec

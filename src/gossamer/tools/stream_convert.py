@@ -237,6 +237,9 @@ class Conversion:
                 continue
             for path, sub in _drop_ours(tree):
                 where = f"{title}{'.' + path if path else ''}"
+                if sub.vmsd in _HARMLESS:
+                    self.notes.append(f"{where}: <{sub.vmsd}> is left out: {_HARMLESS[sub.vmsd]}")
+                    continue
                 told = ", ".join(m.name for m in sub.members)
                 self.losses.append(f"{where}: <{sub.vmsd}> only gossamer knows ({told})")
 
@@ -245,12 +248,12 @@ class Conversion:
         tree = self.patient.tree("cpu")
         ours = next((s for s in tree.subsections if s.vmsd == "cpu" + OURS), None) if tree else None
         context = self.patient.context
-        values = [integer(ours, n) for n in ("dec_zero", "tb_offset", "irq")]
+        values = [integer(ours, n) for n in ("dec_zero", "tb_offset")]
         if tree is None or ours is None or context.clock is None or context.timebase is None:
             return
         if any(v is None for v in values):
             return
-        zero, offset, irq = (v for v in values if v is not None)
+        zero, offset = (v for v in values if v is not None)
         rate = context.timebase
         ticks = context.clock * rate // NS_PER_S
         _set_spr(tree, 22, (zero - ticks) % (1 << 32))
@@ -262,9 +265,19 @@ class Conversion:
             shift_clock(self.patient, clock - context.clock)
             self.notes.append("the virtual clock is chosen so that the timebase goes on")
         self.notes.append("the decrementer goes to spr[22]")
-        if irq:
-            self.losses.append(f"cpu: pending exceptions ({irq:#x}) cannot be said")
+        self._our_rest(ours)
         tree.subsections.remove(ours)
+
+    def _our_rest(self, ours: Struct) -> None:
+        """What else the CPU's own subsection holds."""
+        pending = leaf(ours, "irq")
+        if pending is not None and _any(pending):
+            self.losses.append(f"cpu: pending exceptions ({pending.value!r})")
+        if integer(ours, "reserved"):
+            self.notes.append("cpu: the reservation is left out: a stwcx. fails once, is repeated")
+        for name in ("l2cr", "hid1"):
+            if integer(ours, name):
+                self.notes.append(f"cpu: {name.upper()} is left out: QEMU does not keep it")
 
     def _globalstate(self) -> None:
         tree = self.patient.tree("globalstate")
@@ -351,6 +364,20 @@ class Conversion:
                 self.notes.append(
                     "cpu/reservation is left out: a stwcx. under way fails once and is repeated"
                 )
+
+
+_HARMLESS: Final = {
+    "timer/gossamer": "the number of instructions matters to -icount alone",
+    "PCIHost/gossamer": "QEMU keeps the bridge's own configuration as it powers on",
+    "heathrow_pic/gossamer": "QEMU has no feature registers",
+    "adb_bus/gossamer": "a poll may ask another device first",
+}
+"""What only gossamer keeps and no guest misses."""
+
+
+def _any(found: Leaf) -> bool:
+    items = found.value if isinstance(found.value, tuple) else (found.value,)
+    return any(item.strip(b"\0") if isinstance(item, bytes) else item for item in items)
 
 
 def _first(sub: Struct) -> int:

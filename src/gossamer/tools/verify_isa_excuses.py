@@ -113,9 +113,9 @@ def divides_by_zero(before: Record, *_: Record) -> bool:
 
 
 def out_of_reach(before: Record, ours: Record, theirs: Record) -> bool:
-    """A trapping frsp of an operand that the exponent adjustment does not bring into range."""
-    exponent = (before.fpr[field_of(before.word, 16, 20)] >> 52 & 0x7FF) - 1023
-    return ours.signal == theirs.signal == FLOATING and not -318 < exponent < 320
+    """Both trap, and the adjusted result is still no normal single."""
+    exponent = ours.fpr[field_of(before.word, 6, 10)] >> 52 & 0x7FF
+    return ours.signal == theirs.signal == FLOATING and not 897 <= exponent <= 1150
 
 
 def both_trap(_: Record, ours: Record, theirs: Record) -> bool:
@@ -340,9 +340,9 @@ EXCUSES: Final = (
         divides_by_zero,
     ),
     Excuse(
-        ("frsp",),
+        SINGLES,
         {"FRT": ALL},
-        "enabled overflow or underflow of an operand beyond 2**320 or 2**-318",
+        "enabled overflow or underflow so far out that the adjusted result is no normal single",
         "the exponent is adjusted by 192; the peer wraps it in a single's eight bits",
         "PEM 3.3.6.2",
         out_of_reach,

@@ -1,0 +1,62 @@
+"""What the Power Macs here have in common: display, keyboard bus, firmware configuration."""
+
+from __future__ import annotations
+
+from gossamer.base.units import KiB, MiB
+from gossamer.devices.fwcfg import BASE, FwCfg, mac_entries, mac_files
+from gossamer.devices.pci import PciBus
+from gossamer.devices.vga import Vga
+from gossamer.machines import boot, firmware
+from gossamer.machines.config import Config
+from gossamer.machines.machine import Machine
+
+
+def add_vga(m: Machine, bus: PciBus, slot: int) -> Vga:
+    """The display with its memory and option ROM."""
+    at = f"{bus.name}:{slot:02x}.0"
+    content = firmware.optional_rom(firmware.VGA_ROM, 64 * KiB, m.config.firmware_folders)
+    vram = m.ram(f"{at}/vga.vram", 16 * MiB)
+    rom = m.rom(f"{at}/vga.rom", 64 * KiB, content)
+    vga = m.add("pci/vga", Vga(m.clock, bus, slot << 3, vram=vram, rom=rom))
+    m.display = vga
+    return vga
+
+
+def add_fw_cfg(
+    m: Machine,
+    config: Config,
+    *,
+    machine_id: int,
+    tb_hz: int,
+    clock_hz: int,
+    bus_hz: int,
+    nvram_address: int | None = None,
+    via: int | None = None,
+) -> FwCfg:
+    """The firmware configuration; what -kernel and -initrd name is put into RAM."""
+    fw_cfg = m.add("fw_cfg", FwCfg(m.clock))
+    m.map(fw_cfg.control, at=BASE)
+    m.map(fw_cfg.data, at=BASE + 2)
+    kernel = boot.load_kernel(m)
+    width, height, depth = config.resolution
+    for key, value in mac_entries(
+        ram_size=config.ram_size,
+        machine_id=machine_id,
+        tbfreq=tb_hz,
+        clockfreq=clock_hz,
+        busfreq=bus_hz,
+        nographic=not config.graphic,
+        width=width,
+        height=height,
+        depth=depth,
+        kernel=kernel,
+        boot_device=config.boot or boot.default_device(config),
+        uuid=boot.uuid_bytes(config),
+        nvram_address=nvram_address,
+        via=via,
+    ).items():
+        fw_cfg.add(key, value)
+    driver = firmware.optional_file(firmware.VGA_DRIVER, config.firmware_folders)
+    for name, content in mac_files(driver).items():
+        fw_cfg.add_file(name, content)
+    return fw_cfg
