@@ -67,7 +67,7 @@ THIRD_PARTY: Final = {
     "capstone": set(),
     "hypothesis": set(),
     "pytest": set(),
-    "unicorn": set(),
+    "unicorn": {"tools"},
 }
 
 
@@ -198,7 +198,7 @@ PLANTED: Final = {
         "import llvmlite.binding as llvm",
         "imports llvmlite: only engine may",
     ),
-    "unicorn": ("engine/a.py", "import unicorn", "imports unicorn: only tests may"),
+    "unicorn": ("engine/a.py", "import unicorn", "imports unicorn: only tools may"),
     "time": ("devices/a.py", "import time", "imports time: the host's"),
     "time from": ("devices/a.py", "from time import monotonic", "imports time: the host's"),
     "os.path": ("cpu/a.py", "import os.path", "imports os: the host's"),

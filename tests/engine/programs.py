@@ -252,6 +252,10 @@ def set_up(rig: Rig, seed: int, *, translated: bool, words: tuple[int, ...]) -> 
         rig.block.set(name, rng.choice((CODE + rng.getrandbits(11) * 4, number(rng))))
     rig.block.cr, rig.block.xer = rng.getrandbits(32), rng.getrandbits(32) & 0xE000_007F
     rig.block.set("fpscr", rng.choice((0, 0, 0, 1, 2, 3, 0xF8, 4, rng.getrandbits(8))))
+    if rng.random() < 0.15:  # data and instruction breakpoints
+        rig.block.set("dabr", (rng.choice(places) & ~7) + rng.choice((0, 0, 8)) | rng.getrandbits(3))
+    if rng.random() < 0.1:
+        rig.block.set("iabr", CODE + rng.getrandbits(10) * 4 | rng.getrandbits(2))
     start = CODE + rng.choice((0, 0, 0xFC0, 0x800))
     rig.block.set("sprg", start, 3)
     rig.set(nia=start, msr=msr)

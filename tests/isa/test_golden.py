@@ -13,7 +13,7 @@ from gossamer.tools.verify_isa_local import LocalCpu
 VECTORS = Path(__file__).parents[1] / "vectors"
 
 
-@pytest.mark.parametrize("name", ["integer_qemu.csv", "float_qemu.csv"])
+@pytest.mark.parametrize("name", ["forms_integer_qemu.csv", "forms_float_qemu.csv"])
 def test_vectors(name):
     cpu = LocalCpu(Decoder(()), floating=True)
     lines = (VECTORS / name).read_text().splitlines()

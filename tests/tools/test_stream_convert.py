@@ -154,6 +154,16 @@ def test_what_only_gossamer_knows_is_refused_unless_accepted(
     assert out.read_bytes() == recorded("g3beige-run.mig").read_bytes()
 
 
+def test_what_no_guest_misses_is_left_out_with_a_note(
+    stream_command: Run, recorded: Recorded, tmp_path: Path
+) -> None:
+    count = subsection("timer/gossamer", Leaf("count", "uint64", 0, 8, None, 7))
+    source = with_subsection(recorded("g3beige-run.mig"), tmp_path / "ours", "timer", count)
+    ran = stream_command("convert", source, tmp_path / "out", "--to", "qemu-7.2")
+    assert ran.status == 0
+    assert "note: timer: <timer/gossamer> is left out" in ran.out
+
+
 def test_our_timebase_and_decrementer_are_said_in_qemus_way(
     stream_command: Run, recorded: Recorded, tmp_path: Path
 ) -> None:

@@ -29,6 +29,7 @@ from gossamer.state.layout import Constant, View, subsection
 HID0_MODES: Final = 0x00E0_0000
 
 _FPR: Final = Int("fpr", 8)
+_VSCR: Final = Int("cpu/altivec/vscr", 4)
 VSCR_NJ: Final = 0x0001_0000
 """Non-Java mode: set by reset (MPC7400UM 2.1)."""
 
@@ -135,7 +136,7 @@ class Cpu(Device):
     fpu = subsection(
         "cpu/fpu", layout=[_file("env.vsr", "fpr", _FPR), _one("env.fpscr", "fpscr", U32)]
     )
-    altivec = subsection("cpu/altivec", layout=[_vector_file(), _one("env.vscr", "vscr", U32)])
+    altivec = subsection("cpu/altivec", layout=[_vector_file(), _one("vscr", "vscr", _VSCR)])
     segments = subsection(
         "cpu/sr",
         layout=[

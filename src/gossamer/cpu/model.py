@@ -20,7 +20,11 @@ class CpuModel:
 
 
 MODELS: Final = {
-    m.name: m for m in (CpuModel("750", "PowerPC 750 v3.1 (G3)", 0x0008_0301, frozenset({"750"})),)
+    m.name: m
+    for m in (
+        CpuModel("750", "PowerPC 750 v3.1 (G3)", 0x0008_0301, frozenset({"750"})),
+        CpuModel("7400", "PowerPC 7400 v2.9 (G4)", 0x000C_0209, frozenset({"7400"})),
+    )
 }
 
 

@@ -51,7 +51,7 @@ def _put_rregs(channel: Any, value: bytearray) -> None:  # noqa: ANN401 - an Esc
     """RR0 to RR15 as QEMU sends them; it keeps at most the character at the FIFO's front."""
     channel.rregs = value
     channel.rx_count = value[0] & RX_AVAILABLE
-    channel.rx_fifo[0] = channel.rx
+    channel.rx_fifo[0] = channel.rx if channel.rx_count else 0
 
 
 class EsccChannel(Stateful):
@@ -144,6 +144,7 @@ class EsccChannel(Stateful):
         self.rregs[3] = self.rregs[10] = 0
         self.rregs[15] = self.wregs[15]
         self.tx_timer.cancel()
+        self.tx_shift = 0
         self.reg = self.rxint = self.txint = self.rxint_under_svc = self.txint_under_svc = 0
         self.rx_count = 0
         self.rx_next, self.ext_pending, self.ext_status = True, False, 0
@@ -275,6 +276,7 @@ class EsccChannel(Stateful):
         """Move the buffer to the shift register, when there is something and it may be sent."""
         if self.rregs[0] & TX_EMPTY or not self.wregs[5] & TX_ENABLE:
             self.rregs[1] |= ALL_SENT
+            self.tx_shift = 0
             return
         self.tx_shift = self.tx
         self.rregs[0] |= TX_EMPTY

@@ -284,7 +284,7 @@ class MacioIde(Device):
         """Give the cell its DBDMA channel."""
         self.bus.channel = channel
 
-    def dma_ready(self, channel: object) -> None:  # noqa: ARG002
+    def dma_ready(self, channel: object) -> None:
         """Called by the channel when a descriptor with room has come."""
         self.bus.dma_ready()
 
@@ -338,11 +338,11 @@ class MacioIde(Device):
         self.irq.assign(self.bus.level)
         self.dma_irq.assign(self.dma_level)
 
-    def input_changed(self, pin: int, level: bool) -> None:  # noqa: ARG002
+    def input_changed(self, pin: int, level: bool) -> None:
         self.dma_level = level
         self.update_irq()
 
-    def input_assigned(self, pin: int, level: bool) -> None:  # noqa: ARG002
+    def input_assigned(self, pin: int, level: bool) -> None:
         self.dma_level = level
         self.dma_irq.assign(level)
 

@@ -11,6 +11,7 @@ from gossamer.engine.runtime import (
     fixed_functions,
     service_functions,
     translation_functions,
+    watch_functions,
 )
 from gossamer.isa.insn import Decoder
 
@@ -25,6 +26,7 @@ def module_text(features: frozenset[str]) -> str:
     handlers = [text for v in rows for text in handler_text(v, intrinsics)]
     parts = [
         translation_functions(intrinsics),
+        watch_functions(intrinsics),
         entry_function(intrinsics),
         service_functions(intrinsics),
         fixed_functions(),

@@ -10,11 +10,13 @@ from enum import Enum
 from typing import Final
 
 from gossamer.core.clock import NEVER, Clock
+from gossamer.cpu.breakpoints import IABR_BE, is_branch, is_return, stops_at, watches_data
 from gossamer.cpu.cpu import Cpu
 from gossamer.cpu.exceptions import MSR_BE, MSR_EE, MSR_ME, MSR_SE
 from gossamer.engine.handlers import EFFECT_CODES
 from gossamer.engine.tier0 import Tier0
-from gossamer.isa.body import Interrupt, Irq
+from gossamer.engine.translate import translate
+from gossamer.isa.body import Access, Interrupt, Irq
 
 #: Instructions in one native run at the most, so that the host is never kept out for long.
 CHUNK: Final = 1 << 22
@@ -83,6 +85,7 @@ class Processor:
     def run(self, count: int | None = None, until_ns: int = NEVER) -> Stop:
         """Run until `count` instructions have been executed in all, or until virtual `until_ns`."""
         self._stop = False
+        self.breakpoints_changed()  # a load or a debugger may have set them
         while True:
             self._boundary()
             if self._stop:
@@ -138,22 +141,33 @@ class Processor:
 
     # --- trace, IABR, DABR --------------------------------------------------------------------
 
-    _watching = False
+    _watching = _watching_data = False
 
     def breakpoints_changed(self) -> None:
-        """IABR or DABR was written."""
-        self._watching = bool(self.cpu.block.get("iabr") & 2)
+        """IABR or DABR was written: look at each instruction, or at each data access, or not."""
+        self._watching = bool(self.cpu.block.get("iabr") & IABR_BE)
+        data = watches_data(self.cpu.block.get("dabr"))
+        if data != self._watching_data:
+            self._watching_data = data
+            self.engine.bypass(data)
         self.engine.request_exit()
 
     def _trace_one(self, msr: int) -> None:
         """One instruction, then the trace interrupt if it completed; IABR is checked first."""
         nia = self.cpu.block.get("nia")
-        iabr = self.cpu.block.get("iabr")
-        if self._watching and (iabr ^ nia) & ~3 == 0 and bool(iabr & 1) == bool(msr & 0x20):
+        if stops_at(self.cpu.block.get("iabr"), nia, msr):
             self.engine.deliver(Interrupt.IABR)
+            self.engine.count += 1  # as any interrupt in place of an instruction
             return
+        word = self._word_at(nia)
         self.engine.run(1)
-        after = self.cpu.block.get("msr")
-        branched = self.cpu.block.get("nia") != (nia + 4) & 0xFFFF_FFFF
-        if after & MSR_SE & msr or (after & MSR_BE & msr and branched):
+        # An interrupt has cleared both bits.
+        asked = msr & self.cpu.block.get("msr")
+        if (asked & MSR_SE and not is_return(word)) or (asked & MSR_BE and is_branch(word)):
             self.engine.deliver(Interrupt.TRACE)
+
+    def _word_at(self, cia: int) -> int:
+        """The instruction word that a fetch from `cia` finds; 0 when it faults."""
+        memory = self.engine.memory
+        ra, fault, _ = translate(self.cpu.block, memory, cia, Access.FETCH, update=False)
+        return 0 if fault else int.from_bytes(memory.read(ra, 4), "big")

@@ -15,7 +15,7 @@ from gossamer.core.memory import MMIO, AddressMap
 from gossamer.cpu import exceptions, mmu
 from gossamer.cpu.block import BLOCK_SIZE, RegisterBlock
 from gossamer.engine.handlers import EFFECT_CODES
-from gossamer.engine.translate import Surroundings, translate
+from gossamer.engine.translate import Surroundings, translate, watched
 from gossamer.isa.body import SRR1_ILLEGAL, Access, Body, Interrupt, Statement
 from gossamer.isa.evaluate import Fault, evaluate, execute
 from gossamer.isa.expr import Expr, const
@@ -53,11 +53,18 @@ class _Env(Surroundings):
             ra, fault, wimg = translate(self.block, self.memory, at, access)
             if fault:
                 raise Fault(Interrupt.DSI, dar=at, dsisr=fault)
+            if at == ea:
+                self._watch(ea, length, access)
             if length == _LINE and wimg & (mmu.WIMG_W | mmu.WIMG_I):
                 bits = evaluate(dsisr(Form(const(self.word, 32))), self, {})
                 raise Fault(Interrupt.ALIGNMENT, dar=ea, dsisr=bits)
             out.append(ra)
         return out
+
+    def _watch(self, ea: int, length: int, access: Access) -> None:
+        """Fault where DABR watches any of these bytes."""
+        if bits := watched(self.block, self.memory, ea, length, access):
+            raise Fault(Interrupt.DSI, dar=ea, dsisr=bits)
 
     def load(self, ea: int, size: int) -> int:
         real = self._real(ea, size, Access.READ)
@@ -94,6 +101,8 @@ class _Env(Surroundings):
             _, fault, _ = translate(self.block, self.memory, at, access)
             if fault:
                 raise Fault(Interrupt.DSI, dar=at, dsisr=fault)
+            if at == ea:
+                self._watch(ea, length, access)
             step = min(left, PAGE_SIZE - at % PAGE_SIZE)
             at, left = (at + step) & 0xFFFF_FFFF, left - step
 
@@ -185,6 +194,9 @@ class Reference:
 
     def flush(self) -> None:
         """Nothing is kept."""
+
+    def bypass(self, on: bool) -> None:
+        """Every access is compared with DABR anyway."""
 
     def set_time(self, ns: int, rate: int) -> None:
         """From here on virtual time is `ns` + instructions x `rate` / 2**20 ns."""

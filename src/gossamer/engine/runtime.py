@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.cpu import exceptions, mmu
+from gossamer.cpu import breakpoints, exceptions, mmu
 from gossamer.engine.emit import TB_CPU
 from gossamer.engine.runtime_dispatch import DECODE, ENTRIES, EXITS, JUMP, RUN
 from gossamer.engine.runtime_memory import LEAVES, MEMORY, SLOW
@@ -67,6 +67,19 @@ def translation_functions(intrinsics: set[str]) -> str:
         f.line(f"ret i64 {f.value(f'or i64 {high}, {low}')}")
         name = f"xlate_{access.name.lower()}"
         out.append(text_of(f, f"define internal i64 @{name}(ptr %cpu, i32 %a0) nounwind"))
+    return "\n".join(out)
+
+
+def watch_functions(intrinsics: set[str]) -> str:
+    """``i32 watch_<kind>(cpu, ea, length)``: DSISR bits of a data breakpoint, or zero."""
+    out = []
+    for access in (Access.READ, Access.WRITE):
+        f = _BodyFunction(intrinsics)
+        ea, length = (Expr("arg", 32, (), n) for n in range(2))
+        result = f.expr(breakpoints.data_breakpoint(Body(), ea, length, access))
+        f.line(f"ret i32 {result}")
+        head = f"define internal i32 @watch_{access.name.lower()}(ptr %cpu, i32 %a0, i32 %a1)"
+        out.append(text_of(f, f"{head} nounwind"))
     return "\n".join(out)
 
 

@@ -242,6 +242,13 @@ fault1:
   call void @data_fault(ptr %cpu, i32 %ea, i32 %f)
   {give}
 ok1:
+  %wb = call i32 @watch_{kind}(ptr %cpu, i32 %ea, i32 %size)
+  %watched = icmp ne i32 %wb, 0
+  br i1 %watched, label %stop, label %ok2
+stop:
+  call void @data_fault(ptr %cpu, i32 %ea, i32 %wb)
+  {give}
+ok2:
   %ra = trunc i64 %x to i32
   %s1 = sub i32 %size, 1
   %last = add i32 %ea, %s1
@@ -331,10 +338,14 @@ entry:
 start:
   %l1 = sub i32 %len, 1
   %end = add i32 %ea, %l1
+  %iswrite = icmp eq i32 %access, {int(Access.WRITE)}
+  %sw = call i32 @watch_write(ptr %cpu, i32 %ea, i32 %len)
+  %sr = call i32 @watch_read(ptr %cpu, i32 %ea, i32 %len)
+  %wb = select i1 %iswrite, i32 %sw, i32 %sr
+  %watched = icmp ne i32 %wb, 0
   br label %loop
 loop:
   %at = phi i32 [ %ea, %start ], [ %next, %more ]
-  %iswrite = icmp eq i32 %access, {int(Access.WRITE)}
   br i1 %iswrite, label %w, label %r
 w:
   %xw = call i64 @xlate_write(ptr %cpu, i32 %at)
@@ -353,6 +364,11 @@ fault:
   call void @data_fault(ptr %cpu, i32 %at, i32 %f)
   ret void
 ok:
+  br i1 %watched, label %stop, label %on
+stop:
+  call void @data_fault(ptr %cpu, i32 %ea, i32 %wb)
+  ret void
+on:
   %pa = and i32 %at, -4096
   %pe = and i32 %end, -4096
   %done = icmp eq i32 %pa, %pe
@@ -385,10 +401,17 @@ align:
 {store("x_vector", "i32", str(int(Interrupt.ALIGNMENT)))}
   ret void
 go:
+  %wb = call i32 @watch_write(ptr %cpu, i32 %ea, i32 32)
+  %watched = icmp ne i32 %wb, 0
+  br i1 %watched, label %stop, label %clear
+stop:
+  call void @data_fault(ptr %cpu, i32 %ea, i32 %wb)
+  ret void
+clear:
   %ra = trunc i64 %x to i32
   br label %loop
 loop:
-  %n = phi i32 [ 0, %go ], [ %n1, %loop ]
+  %n = phi i32 [ 0, %clear ], [ %n1, %loop ]
   %r = add i32 %ra, %n
   call void @bus_store(ptr %cpu, i32 %r, i64 0, i32 8)
   %n1 = add i32 %n, 8

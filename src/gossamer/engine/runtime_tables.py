@@ -155,6 +155,8 @@ define internal void @effect_tlb(ptr %cpu) nounwind {{
 }}
 define internal void @effect_translation(ptr %cpu) nounwind {{
   call void @effect_tlb(ptr %cpu)
+  ; HID0 is written here too: MSR[POW] may take effect only now.
+  call void @effect_msr(ptr %cpu)
   ret void
 }}
 define void @flush(ptr %cpu) nounwind {{

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Final
 
 from gossamer.core.memory import MMIO, AddressMap
-from gossamer.cpu import mmu
+from gossamer.cpu import breakpoints, mmu
 from gossamer.cpu.block import RegisterBlock
 from gossamer.isa.body import Access, Body, Interrupt, RamStore
 from gossamer.isa.evaluate import evaluate
@@ -89,6 +89,19 @@ def translate(
                 evaluate(s.ra, env, memo, args), s.size, evaluate(s.value, env, memo, args)
             )
     return ra, fault, wimg
+
+
+@lru_cache(maxsize=2)
+def _watch(access: Access) -> Expr:
+    ea, length = (Expr("arg", 32, (), n) for n in range(2))
+    return breakpoints.data_breakpoint(Body(), ea, length, access)
+
+
+def watched(
+    block: RegisterBlock, memory: AddressMap, ea: int, length: int, access: Access
+) -> int:
+    """DSISR bits of the data breakpoint that an access meets, or zero."""
+    return evaluate(_watch(access), Surroundings(block, memory), {}, (ea, length))
 
 
 def probe(block: RegisterBlock, memory: AddressMap, ea: int) -> int | None:

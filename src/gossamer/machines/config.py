@@ -56,7 +56,7 @@ MODELS: Final = {
             name="mac99",
             title="Power Macintosh (Core99, as QEMU's mac99), KeyLargo and UniNorth",
             versions=("1.0",),
-            cpus=("7400",),
+            cpus=("7400", "750"),
             ram_default=128 * MiB,
             ram_least=4 * MiB,
             # As QEMU 7.2: PCI memory begins at 2 GiB.
@@ -108,6 +108,7 @@ class Drive:
 class Config:
     """Everything that decides what machine is built and how it is started.
 
+    An empty `cpu` becomes the machine's own;
     `ram_size` bytes; `icount` the shift of ``-icount`` (2**shift ns an instruction), None for
     real time; `rtc_base` "utc", "localtime" or seconds since 1970; `graphic` False for
     ``-nographic``; `serials` and `monitors` are character devices in QEMU's spelling, "none" for
@@ -117,7 +118,7 @@ class Config:
     machine: str = DEFAULT_MACHINE
     version: str = "1.0"
     ram_size: int = 128 * MiB
-    cpu: str = "750"
+    cpu: str = ""
     properties: Mapping[str, str] = field(default_factory=dict)
     bios: str | None = None
     firmware_folders: tuple[Path, ...] = ()
@@ -147,6 +148,10 @@ class Config:
     uuid: str = ""
     pidfile: Path | None = None
     arguments: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.cpu and self.machine in MODELS:
+            object.__setattr__(self, "cpu", self.model.cpus[0])
 
     @property
     def model(self) -> Model:

@@ -6,6 +6,7 @@ not on it either, so only the sequence of lengths decides; names of subsections 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
@@ -111,6 +112,7 @@ def _compare(
     yield from _subsections(section, ours, theirs)
     x = [item for item in ours if item.sub is None]
     y = [item for item in theirs if item.sub is None]
+    x, y = _chosen(x, y), _chosen(y, x)
     arrays: set[str] = set()
     matcher = SequenceMatcher(None, [i.name for i in x], [i.name for i in y], autojunk=False)
     for kind, i1, i2, j1, j2 in matcher.get_opcodes():
@@ -120,6 +122,29 @@ def _compare(
         for p, q in zip(x[i1:i2], y[j1:j2], strict=True):
             yield from _arrays(section, p, q, arrays)
             yield from _pair(section, p, q)
+
+
+def _chosen(items: list[Item], others: list[Item]) -> list[Item]:
+    """Where one name has several forms of which a condition picks one, the form the others have."""
+    mine, theirs = Counter(i.path for i in items), {i.path: i for i in others}
+    many = Counter(i.path for i in others)
+    out: list[Item] = []
+    picked: dict[str, int] = {}
+    forms = {item.path for item in items if item.conditional}
+    for i, item in enumerate(items):
+        other = theirs.get(item.path)
+        if item.path not in forms or mine[item.path] == 1 or many[item.path] != 1 or other is None:
+            continue
+        better = picked.get(item.path)
+        fits = _same_length(item, other) is True
+        if better is None or (fits and items[better].conditional >= item.conditional):
+            picked[item.path] = i
+    for i, item in enumerate(items):
+        if item.path not in picked:
+            out.append(item)
+        elif picked[item.path] == i:
+            out.append(replace(item, conditional=theirs[item.path].conditional))
+    return out
 
 
 def _arrays(section: str, p: Item, q: Item, told: set[str]) -> Iterator[Finding]:
@@ -239,6 +264,10 @@ def _subsections(section: str, ours: list[Item], theirs: list[Item]) -> Iterator
             yield Finding(Severity.NOTE, section, item.path, text)
 
 
+def _weight(found: list[Finding]) -> tuple[int, int]:
+    return max((int(f.severity) for f in found), default=-1), len(found)
+
+
 def compare(source: Machine, target: Machine) -> list[Finding]:
     """Findings on loading what `source` saves, over every device class of the source."""
     found = []
@@ -246,8 +275,12 @@ def compare(source: Machine, target: Machine) -> list[Finding]:
         text = f"machine {source.name!r} is sent, {target.name!r} is there"
         found.append(Finding(Severity.FATAL, "machine", "", text))
     for name, device in source.devices.items():
-        if name in target.devices:
-            found += loads(device, target.devices[name])
+        # Our classes have other names than QEMU's; the names of descriptions are the wire's.
+        same = (
+            [target.devices[name]] if name in target.devices else target.by_state(device.state.name)
+        )
+        if same:
+            found += sorted([loads(device, other) for other in same], key=_weight)[0]
         else:
             text = "no such device class there: fails if the machine has one"
             found.append(Finding(Severity.MAYBE, name, "", text))

@@ -6,8 +6,10 @@ The form has no types, only host sizes; a description made from ours has wire si
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any, Final
 
 from gossamer.base.errors import StreamError
@@ -15,6 +17,7 @@ from gossamer.migrate.vmdesc import StreamDesc, StructDesc
 
 MAX_TEXT: Final = 256 << 20
 MAX_DEPTH: Final = 48
+_NUMBER: Final = re.compile(r"\[\d+\]$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,13 +199,44 @@ def from_json(tree: Mapping[str, Any]) -> State:
         str(tree["vmsd_name"]),
         version,
         int(tree.get("minimum_version", version)),
-        tuple(_field_from_json(f) for f in tree.get("fields", ())),
+        tuple(_fields_from_json(tree.get("fields", ()))),
         tuple(from_json(s) for s in tree.get("subsections", ())),
     )
 
 
+def with_conditions(every: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """`every` (all that may be sent) with what `now` (sent at this moment) lacks as conditional.
+
+    Subsections are conditional anyhow and are left as they are.
+    """
+    sent = {(f["name"], f.get("index")): f for f in now.get("fields", ())}
+    fields = []
+    for item in every.get("fields", ()):
+        other = sent.get((item["name"], item.get("index")))
+        if other is None:
+            fields.append({**item, "conditional": True})
+        elif "struct" in item and "struct" in other:
+            fields.append({**item, "struct": with_conditions(item["struct"], other["struct"])})
+        else:
+            fields.append(dict(item))
+    return {**every, "fields": fields}
+
+
+def _fields_from_json(fields: Iterable[Mapping[str, Any]]) -> Iterator[Field]:
+    """Fields; elements of one array that are listed one by one become one field with a count."""
+    for (name, indexed), group in groupby(fields, lambda f: (f["name"], "index" in f)):
+        items = list(group)
+        if not indexed:
+            yield from map(_field_from_json, items)
+            continue
+        widest = max(items, key=lambda f: int(f["size"]))
+        assert name == widest["name"]
+        yield replace(_field_from_json(widest), count=len(items))
+
+
 def _field_from_json(tree: Mapping[str, Any]) -> Field:
-    name = tree["name"] if "index" not in tree else f"{tree['name']}[{tree['index']}]"
+    # QEMU numbers fields of one name (`config[0]`); a dump repeats the name.
+    name = _NUMBER.sub("", tree["name"])
     struct = from_json(tree["struct"]) if "struct" in tree else None
     return Field(
         str(name),

@@ -131,6 +131,9 @@ def _fields(title: str, x: list[_Sent], y: list[Item]) -> Iterator[Finding]:
     namesakes = _namesakes(y)
     for sent in x:
         found = _next(sent, y, at, namesakes)
+        if found is None and (later := _later(sent, y, at)) is not None:
+            yield from _unsent(title, y[at:later])
+            found = later
         if found is None:
             text = "is sent, but is not read: all that follows is shifted"
             if at < len(y) and y[at].name == sent.name:
@@ -149,10 +152,22 @@ def _fields(title: str, x: list[_Sent], y: list[Item]) -> Iterator[Finding]:
             else:
                 text = f"called {item.path!r} there; names are not on the wire"
             yield Finding(Severity.NOTE, title, sent.path, text)
-    for item in y[at:]:
+    yield from _unsent(title, y[at:])
+
+
+def _unsent(title: str, items: list[Item]) -> Iterator[Finding]:
+    for item in items:
         if not item.conditional:
-            text = "is read, but is not sent: the load stops or shifts here"
+            text = "is read, but is not sent: all that follows is shifted"
             yield Finding(Severity.FATAL, title, item.path, text)
+
+
+def _later(sent: _Sent, y: list[Item], at: int) -> int | None:
+    """Where the same field of the same struct is read further on."""
+    for place in range(at, len(y)):
+        if y[place].path == sent.path and _fits(sent, y[place]):
+            return place
+    return None
 
 
 def _namesakes(y: list[Item]) -> dict[int, int]:
@@ -171,7 +186,8 @@ def _next(sent: _Sent, y: list[Item], at: int, namesakes: dict[int, int]) -> int
     digits = name[len(sent.name) + 1 : -1]
     number = int(digits) if digits.isdigit() else 0
     for place in range(at, len(y)):
-        numbered = name == sent.name or namesakes[place] == number
+        alone = sum(item.path == y[place].path for item in y) == 1
+        numbered = name == sent.name or alone or namesakes[place] == number
         if y[place].name in (sent.name, name) and numbered and _fits(sent, y[place]):
             return place
         if not y[place].conditional:

@@ -9,7 +9,7 @@ import numpy as np
 
 from gossamer.base.units import PAGE_SIZE
 from gossamer.machines.machine import Machine
-from gossamer.state.declare import ChildState, Stateful
+from gossamer.state.declare import ChildState, State, Stateful
 from gossamer.state.layout import Item, Nested, View
 from gossamer.state.transfer import (
     OURS,
@@ -56,6 +56,49 @@ def _nested(owner: Stateful, item: Nested, path: str) -> Iterator[tuple[str, Any
         yield from fields(target, f"{path} {item.name}.")
     else:
         yield from _items(target, item.layout, f"{path} {item.name}.")
+
+
+def objects(machine: Machine) -> Iterator[tuple[str, Stateful]]:
+    """Every object with declared state, by its path in the composition."""
+    for part in machine.parts:
+        yield from _family(part.device, part.path)
+
+
+def _family(owner: Stateful, path: str) -> Iterator[tuple[str, Stateful]]:
+    yield path, owner
+    for name, declared in owner.declared.items():
+        if isinstance(declared, ChildState):
+            for n, one in enumerate(declared.objects(owner)):
+                index = "" if declared.count is None else f"[{n}]"
+                yield from _family(one, f"{path}.{name}{index}")
+
+
+def attributes(machine: Machine) -> dict[str, Any]:
+    """Every declared state attribute, whether a stream would carry it now or not."""
+    out: dict[str, Any] = {}
+    for path, owner in objects(machine):
+        for name, declared in owner.declared.items():
+            if isinstance(declared, State):
+                out[f"{path}.{name}"] = plain(declared.value(owner))
+    return out
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 - a codec's value
+    """A copy that later changes do not reach."""
+    if isinstance(value, bytearray):
+        return bytes(value)
+    return list(value) if isinstance(value, list) else value
+
+
+def not_carried(before: dict[str, Any], machine: Machine) -> list[str]:
+    """A line for each declared attribute that a save and load did not carry."""
+    after = attributes(machine)
+    return [
+        line
+        for path, value in before.items()
+        if after[path] != value
+        for line in _described(path, value, after[path])
+    ]
 
 
 def differences(a: Machine, b: Machine) -> list[str]:

@@ -69,7 +69,7 @@ def guest_named(name: str, kernel: Path | None, initrd: Path | None) -> Guest:
         lines = (("0 > ", "2a 3 * .\r"), ("7e", ""))
         return Guest(name, ("-prom-env", "auto-boot?=false"), lines)
     if name == "builtin":
-        return Guest(name, ("-bios", "builtin"), (("tick 3 ", "?"), ("tick 8 ", "")))
+        return Guest(name, ("-bios", "builtin"), (("tick 300 ", "?"), ("tick 800 ", "")))
     if name == "linux":
         kernel = kernel or _from_environment("GOSSAMER_LINUX_KERNEL")
         initrd = initrd or _from_environment("GOSSAMER_LINUX_INITRD")

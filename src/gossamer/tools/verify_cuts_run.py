@@ -11,7 +11,7 @@ from statistics import median
 
 from gossamer.base.errors import GossamerError
 from gossamer.core.clock import NEVER
-from gossamer.tools.verify_cuts_fields import differences, listed
+from gossamer.tools.verify_cuts_fields import attributes, differences, listed, not_carried
 from gossamer.tools.verify_cuts_guests import Plan
 from gossamer.tools.verify_cuts_process import continue_in_child
 from gossamer.tools.verify_cuts_track import Track
@@ -118,12 +118,19 @@ class Cutter:
         """Save, throw away, build, load."""
         start = time.perf_counter()
         stream = track.vm.save_bytes()
+        before = attributes(track.vm.machine)
         if self.file_every and (n + 1) % self.file_every == 0:
             track.vm.save(file)
             track.load_file(file)
             self.by_file += 1
         else:
             track.load(stream)
+        lost = not_carried(before, track.vm.machine)
+        if lost:
+            self.divergent += 1
+            self.say(f"cut {n + 1} lost state that is declared")
+            for line in listed(lost):
+                self.say(f"  {line}")
         self.cuts += 1
         self._times.append(time.perf_counter() - start)
         self._sizes.append(len(stream))

@@ -135,6 +135,10 @@ def misaligned(_: Record, ours: Record, __: Record) -> bool:
     return ours.signal in (MISALIGNED, Interrupt.ALIGNMENT)
 
 
+def power_register(before: Record, *_: Record) -> bool:
+    return field_of(before.word, 16, 20) == 0 and field_of(before.word, 11, 15) in (0, 4, 5, 6)
+
+
 UPPER_BATS: Final = tuple(f"mfspr_{kind}bat{n}u" for kind in "id" for n in range(4))
 DIVIDES: Final = ("divw", "divwu")
 LOADS_WITH_UPDATE: Final = ("lbzu", "lbzux", "lhzu", "lhzux", "lhau", "lhaux", "lwzu", "lwzux")
@@ -186,6 +190,14 @@ EXCUSES: Final = (
         "reserved bits of XER read as zero; the peer keeps them",
         "MPC750UM 2.1.1, XER",
         always,
+    ),
+    Excuse(
+        ("mfspr_undefined", "mtspr_undefined"),
+        OUTCOME,
+        "registers 0, 4, 5, 6 of POWER",
+        "illegal; in supervisor mode the peer takes some for privileged and ignores others",
+        "PEM chapter 8, mfspr: spr[0] = 0 is illegal",
+        power_register,
     ),
     Excuse(
         UPPER_BATS,

@@ -1,0 +1,179 @@
+"""A real QEMU as a station: started to wait for a machine, talked to by QMP and its serial port."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any, Final, Self
+
+from gossamer.base.errors import HostError
+
+PROGRAM: Final = "qemu-system-ppc"
+_CHARACTER_S: Final = 0.004
+"""Between two characters: the serial chip has a FIFO of three bytes."""
+
+
+class QemuStation:
+    """One QEMU; `with` ends it.  `folder` is for its sockets; `options` come after the fixed ones."""
+
+    def __init__(self, folder: Path, *options: str, program: str | Path = PROGRAM) -> None:
+        self.folder = folder
+        self.output = bytearray()
+        listening = "server=on,wait=off"
+        command = [
+            str(program), "-nographic", "-monitor", "none",
+            "-serial", f"unix:{folder}/serial,{listening}", "-qmp", f"unix:{folder}/qmp,{listening}",
+            *options,
+        ]  # fmt: skip
+        self._log = (folder / "stderr").open("w+b")
+        self.process = subprocess.Popen(  # noqa: S603 - the program that the user named
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self._log,
+            start_new_session=True,
+        )
+        try:
+            self._serial = self._connect("serial")
+            self._qmp = self._connect("qmp")
+            self._lines = b""
+            self._line(10.0)
+            self.command("qmp_capabilities")
+        except BaseException:
+            self.close()
+            raise
+
+    def _connect(self, name: str) -> socket.socket:
+        end = time.monotonic() + 20
+        while True:
+            made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                made.connect(str(self.folder / name))
+            except OSError:
+                made.close()
+                if time.monotonic() > end or self.process.poll() is not None:
+                    raise HostError(f"QEMU did not start: {self.errors}") from None
+                time.sleep(0.01)
+            else:
+                return made
+
+    @property
+    def errors(self) -> str:
+        """What QEMU wrote to standard error, in one line."""
+        self._log.seek(0)
+        return " ".join(self._log.read().decode("utf-8", "replace").split())
+
+    # --- QMP --------------------------------------------------------------------------------------
+
+    def _line(self, seconds: float) -> dict[str, Any]:
+        self._qmp.settimeout(seconds)
+        while b"\n" not in self._lines:
+            try:
+                data = self._qmp.recv(65536)
+            except OSError as fault:
+                raise HostError(f"QEMU does not answer: {fault}; {self.errors}") from None
+            if not data:
+                raise HostError(f"QEMU is gone: {self.errors}")
+            self._lines += data
+        line, _, self._lines = self._lines.partition(b"\n")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def command(self, name: str, **arguments: Any) -> Any:  # noqa: ANN401 - what QMP returns
+        """Carry out a QMP command; HostError when it fails."""
+        request = json.dumps({"execute": name, "arguments": arguments}) + "\n"
+        try:
+            self._qmp.sendall(request.encode())
+        except OSError:
+            raise HostError(f"QEMU is gone: {self.errors}") from None
+        while True:
+            answer = self._line(30.0)
+            if "error" in answer:
+                raise HostError(f"QEMU: {name}: {answer['error']['desc']}")
+            if "return" in answer:
+                return answer["return"]
+
+    def monitor(self, line: str) -> str:
+        """A line for the human monitor."""
+        return str(self.command("human-monitor-command", **{"command-line": line}))
+
+    @property
+    def status(self) -> str:
+        return str(self.command("query-status")["status"])
+
+    def wait_loaded(self, seconds: float = 20.0) -> str:
+        """Wait until an incoming machine is there; the run state."""
+        end = time.monotonic() + seconds
+        while (state := self.status) == "inmigrate":
+            if time.monotonic() > end:
+                raise HostError("QEMU: the machine does not come")
+            time.sleep(0.005)
+        return state
+
+    def migrate(self, uri: str, seconds: float = 30.0) -> dict[str, Any]:
+        """Send the machine; what `query-migrate` says when it is done."""
+        self.command("migrate", uri=uri)
+        return self.wait_sent(seconds)
+
+    def wait_sent(self, seconds: float = 30.0) -> dict[str, Any]:
+        """Wait for a transfer that has been started to be over."""
+        end = time.monotonic() + seconds
+        while True:
+            told: dict[str, Any] = self.command("query-migrate")
+            if told.get("status") == "completed":
+                return told
+            if told.get("status") in ("failed", "cancelled") or time.monotonic() > end:
+                raise HostError(f"QEMU: the machine is not sent: {told}")
+            time.sleep(0.005)
+
+    # --- serial port ------------------------------------------------------------------------------
+
+    def listen(self, seconds: float) -> bytes:
+        """What the guest prints within so many seconds (returns early with the first of it)."""
+        if not select.select([self._serial], [], [], seconds)[0]:
+            return b""
+        data = self._serial.recv(65536)
+        self.output += data
+        return data
+
+    def expect(self, text: bytes, seconds: float = 20.0, start: int = 0) -> None:
+        """Wait until the guest has printed `text` at or behind output offset `start`."""
+        end = time.monotonic() + seconds
+        while text not in self.output[start:]:
+            left = end - time.monotonic()
+            if left <= 0:
+                tail = bytes(self.output[-200:])
+                raise HostError(f"QEMU's guest does not print {text!r}; it printed {tail!r}")
+            self.listen(min(left, 0.2))
+
+    def type(self, text: bytes) -> None:
+        """Type at the serial port, slowly."""
+        for byte in text:
+            self._serial.sendall(bytes([byte]))
+            time.sleep(_CHARACTER_S)
+
+    # --- end --------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """End QEMU."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(10)
+        for name in ("_serial", "_qmp"):
+            with contextlib.suppress(AttributeError, OSError):
+                getattr(self, name).close()
+        if not self._log.closed:
+            self._log.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
