@@ -27,7 +27,8 @@ def qemu_user():
 
 
 def test_record_packs_and_unpacks():
-    r = Record(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, list(range(32)), list(range(100, 132)), bytes(512))
+    scalars = range(1, 15)
+    r = Record(*scalars, gpr=list(range(32)), fpr=list(range(100, 132)), memory=bytes(512))
     assert Record.unpack(r.pack()) == r
     assert len(r.pack()) == 1024
     other = dataclasses.replace(r, gpr=[0, 9, *range(2, 32)], memory=b"\1" + bytes(511))

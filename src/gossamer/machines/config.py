@@ -108,11 +108,11 @@ class Drive:
 class Config:
     """Everything that decides what machine is built and how it is started.
 
-    An empty `cpu` becomes the machine's own;
-    `ram_size` bytes; `icount` the shift of ``-icount`` (2**shift ns an instruction), None for
-    real time; `rtc_base` "utc", "localtime" or seconds since 1970; `graphic` False for
-    ``-nographic``; `serials` and `monitors` are character devices in QEMU's spelling, "none" for
-    no device; `start` False for ``-S``.  `kernel` None on ``bare``: the built-in program.
+    `ram_size` bytes; an empty `cpu` becomes the machine's own; `icount` the shift of ``-icount``
+    (2**shift ns an instruction), None for real time; `rtc_base` "utc", "localtime" or seconds
+    since 1970; `graphic` False for ``-nographic``; `serials` and `monitors` are character devices
+    in QEMU's spelling, "none" for no device; `start` False for ``-S``.  `kernel` None on ``bare``:
+    the built-in program.
     """
 
     machine: str = DEFAULT_MACHINE

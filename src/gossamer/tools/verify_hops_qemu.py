@@ -26,6 +26,9 @@ class QemuStation:
     def __init__(self, folder: Path, *options: str, program: str | Path = PROGRAM) -> None:
         self.folder = folder
         self.output = bytearray()
+        #: When the guest was last stopped, seconds since 1970; 0 never.
+        self.stopped_at = 0.0
+        self.last_words = ""
         listening = "server=on,wait=off"
         command = [
             str(program), "-nographic", "-monitor", "none",
@@ -84,6 +87,9 @@ class QemuStation:
             self._lines += data
         line, _, self._lines = self._lines.partition(b"\n")
         answer: dict[str, Any] = json.loads(line)
+        if answer.get("event") == "STOP":
+            at = answer["timestamp"]
+            self.stopped_at = at["seconds"] + at["microseconds"] / 1e6
         return answer
 
     def command(self, name: str, **arguments: Any) -> Any:  # noqa: ANN401 - what QMP returns
@@ -166,6 +172,8 @@ class QemuStation:
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(10)
+        if not self._log.closed:
+            self.last_words = self.errors
         for name in ("_serial", "_qmp"):
             with contextlib.suppress(AttributeError, OSError):
                 getattr(self, name).close()

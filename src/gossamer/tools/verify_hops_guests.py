@@ -1,0 +1,155 @@
+"""Guests for `gossamer verify hops`: what they compute while they travel, and what must come out."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from gossamer.base.errors import ConfigError, GossamerError
+
+#: What selfcheck prints on every PowerPC (its README).
+INT, FP = "38c318a5", "6dd83f22bde24e82"
+CHAIN: Final = {1: "34d4bdbe", 2: "00438077", 3: "05486108"}
+_LOOPS: Final = 0x30000
+_MULTIPLIER, _INCREMENT = 0x41C64E6D, 0x3039
+
+
+class Station(Protocol):
+    """Where a guest is at the moment: its serial console."""
+
+    @property
+    def output(self) -> bytearray: ...
+    def type(self, text: bytes) -> None: ...
+    def expect(self, text: bytes, seconds: float, start: int = 0) -> None: ...
+
+
+class Traveller(Protocol):
+    """A guest on its way."""
+
+    memory: str
+    options: tuple[str, ...]
+    station_options: tuple[str, ...]
+
+    def start(self, at: Station) -> None:
+        """Bring it up, from power on."""
+
+    def leave(self, at: Station, hop: int) -> None:
+        """Give it something to do just before hop `hop`."""
+
+    def arrive(self, at: Station, hop: int) -> None:
+        """See that what it was doing comes out right; GossamerError otherwise."""
+
+    def end(self, at: Station) -> str:
+        """The last word on what it computed; GossamerError when it is wrong."""
+
+
+def traveller(name: str, kernel: Path | None, initrd: Path | None) -> Traveller:
+    """The guest called `name`."""
+    if name == "openbios":
+        return OpenBios()
+    if name == "linux":
+        kernel = kernel or _given("GOSSAMER_LINUX_KERNEL")
+        initrd = initrd or _given("GOSSAMER_LINUX_INITRD")
+        if kernel is None or initrd is None:
+            raise ConfigError("guest linux: give --kernel FILE and --initrd FILE")
+        return Linux(kernel, initrd)
+    raise ConfigError(f"--guest: expected openbios or linux, got {name!r}")
+
+
+def _given(name: str) -> Path | None:
+    given = os.environ.get(name)
+    return Path(given) if given else None
+
+
+class OpenBios:
+    """Firmware at its prompt: a Forth word is in the middle of its loop at every hop."""
+
+    memory = "64"
+    options = station_options = ("-prom-env", "auto-boot?=false")
+
+    def __init__(self) -> None:
+        self._half = 0
+
+    def start(self, at: Station) -> None:
+        at.expect(b"0 > ", 60.0)
+        word = f": w {_LOOPS:x} 0 do {_MULTIPLIER:x} * {_INCREMENT:x} + loop u. ;\r"
+        seen = len(at.output)
+        at.type(word.encode())
+        at.expect(b"ok", 20.0, seen)
+
+    def leave(self, at: Station, hop: int) -> None:
+        at.type(f"{hop:x} w\r".encode())
+        self._half = len(at.output)
+
+    def arrive(self, at: Station, hop: int) -> None:
+        at.expect(f"{self.result(hop):x}  ok".encode(), 60.0)
+        seen = len(at.output)
+        at.type(b"2a 3 * .\r")
+        at.expect(b"7e  ok", 20.0, seen)
+
+    @staticmethod
+    def result(seed: int) -> int:
+        """What the word prints for `seed`."""
+        for _ in range(_LOOPS):
+            seed = (seed * _MULTIPLIER + _INCREMENT) & 0xFFFF_FFFF
+        return seed
+
+    def end(self, at: Station) -> str:
+        return "every loop that was cut ended with the right number, and 2a 3 * is 7e"
+
+
+@dataclass
+class Linux:
+    """Linux with two programs that check the machine, at a console that stays quiet."""
+
+    kernel: Path
+    initrd: Path
+    memory: str = "256"
+    station_options: tuple[str, ...] = ()
+
+    @property
+    def options(self) -> tuple[str, ...]:  # type: ignore[override]
+        boot = ("-append", "console=ttyPZ0")
+        return ("-kernel", str(self.kernel), "-initrd", str(self.initrd), *boot)
+
+    def start(self, at: Station) -> None:
+        at.expect(b"guest# ", 240.0)
+        seen = len(at.output)
+        at.type(b"selfcheck -m 1 > /tmp/s & ticks -g 100 > /tmp/t &\r")
+        at.expect(b"guest# ", 20.0, seen + 40)
+
+    def leave(self, at: Station, hop: int) -> None:
+        """Both programs run all the time."""
+
+    def arrive(self, at: Station, hop: int) -> None:
+        seen = len(at.output)
+        at.type(f"echo A$(({hop} * 7 + 1))Z\r".encode())
+        at.expect(f"A{hop * 7 + 1}Z\r\n".encode(), 30.0, seen)
+
+    def end(self, at: Station) -> str:
+        seen = len(at.output)
+        at.type(b"head -n 3 /tmp/s; tail -n 1 /tmp/s; grep -c BAD /tmp/s; echo E''1\r")
+        at.expect(b"E1\r\n", 30.0, seen)
+        text = bytes(at.output[seen:]).decode("latin-1")
+        lines = re.findall(r"selfcheck i=(\d+) int=(\w+) fp=(\w+) \S+ chain=(\w+) (\w+)", text)
+        last = int(lines[-1][0]) if lines else 0
+        for number, whole, real, chain, verdict in lines:
+            good = (whole, real, verdict) == (INT, FP, "ok")
+            if not good or CHAIN.get(int(number), chain) != chain:
+                raise GossamerError(f"selfcheck is wrong at iteration {number}: {text!r}")
+        if not lines or not re.search(r"^0\r$", text, re.MULTILINE):
+            raise GossamerError(f"selfcheck found something bad, or nothing: {text!r}")
+        seen = len(at.output)
+        at.type(b"grep -c 't=' /tmp/t; grep -v 't=' /tmp/t | tail -n 60; echo E''2\r")
+        at.expect(b"E2\r\n", 30.0, seen)
+        text = bytes(at.output[seen:]).decode("latin-1")
+        if "ticks BACK" in text or "ticks t=" in text:
+            raise GossamerError(f"a clock of the guest ran back: {text!r}")
+        gaps = [float(ms) for ms in re.findall(r"ticks GAP \w+ ([\d.]+)", text)]
+        seconds = re.search(r"^(\d+)\r$", text, re.MULTILINE)
+        told = f"{seconds[1] if seconds else 0} s of ticks"
+        worst = f"{len(gaps)} gaps, the longest {max(gaps):.0f} ms" if gaps else "no gap"
+        return f"selfcheck right in all {last} iterations; {told}, {worst} above 100 ms"
