@@ -39,6 +39,8 @@ def _put(state: GlobalState, raw: bytes) -> None:
     if name not in RUN_STATES:
         raise ValueError(f"unknown run state {name!r}")
     state.name = name
+    # QEMU 9 and later: "has_vm_was_suspended"; before, these bytes are never used.
+    state.is_modern = len(raw) > 32 and raw[32] == 1
 
 
 class GlobalState(Stateful):
@@ -61,7 +63,9 @@ class GlobalState(Stateful):
         ],
     }
     name: str = derived()
+    #: The section read had the form of QEMU 9 and later.
+    is_modern: bool = derived()
 
     def __init__(self, name: str = "running") -> None:
         super().__init__()
-        self.name = name
+        self.name, self.is_modern = name, False

@@ -228,6 +228,7 @@ def take_over(
     state = GlobalState("running")
     command = (lambda command: None) if talk is None else talk.command
     loaded = read_stream(fresh, file, Extra("globalstate", state), READING, command=command)
+    loaded.modern |= state.is_modern
     lines = repair.finish(fresh, loaded, mend=mend)
     if talk is not None:
         talk.accepted()

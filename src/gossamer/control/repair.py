@@ -37,7 +37,7 @@ def finish(m: Machine, loaded: Loaded, *, mend: bool = True) -> list[str]:
         m.resume()
         return []
     lines = [f"section {name} is not in the stream: as at power on" for name in loaded.missing]
-    lines += _decrementer(m)
+    lines += _decrementer(m, loaded)
     lines += _timebase(m)
     lines += _timers(m)
     lines += _drives(m)
@@ -45,15 +45,21 @@ def finish(m: Machine, loaded: Loaded, *, mend: bool = True) -> list[str]:
     return lines
 
 
-def _decrementer(m: Machine) -> Iterator[str]:
+def _decrementer(m: Machine, loaded: Loaded) -> Iterator[str]:
+    """DEC as the stream has it, if its sender knows it.
+
+    QEMU before 8.2 does not: its spr[22] is 0, or what somebody else once sent to it.
+    """
     cpu, hz = m.cpu, m.cpu.tb_hz
     dec = cpu.decrementer
-    if not dec and not m.clock.now:
+    known = dec and (loaded.modern or "cpu/rtas_stopped" in loaded.subsections)
+    if not known and not m.clock.now:
         cpu.set_decrementer(0xFFFF_FFFF)
         yield "decrementer: not carried; the machine has not run, so it is as at power on"
-    elif not dec:
+    elif not known:
+        cpu.set_decrementer(0xFFFF_FFFF)
         cpu.input_changed(Irq.DECREMENTER, True)
-        yield "decrementer: not carried (spr[22] is 0); its interrupt is raised at once"
+        yield f"decrementer: not carried (spr[22] is {dec:#x}); its interrupt is raised at once"
     elif dec >> 31 and (1 << 32) - dec < hz // 100:
         cpu.input_changed(Irq.DECREMENTER, True)
         late = ((1 << 32) - dec) * 1_000_000 // hz

@@ -79,13 +79,15 @@ class Loaded:
     """What a stream brought.
 
     `sections` and `subsections` by name; `missing` are sections of the machine that were not in
-    it; `carried` those that only QEMU has.
+    it; `carried` those that only QEMU has.  `modern`: there is a sign of QEMU 8.2 or later, which
+    load and save DEC; an older one hands on what it was once given.
     """
 
     sections: set[tuple[str, int]] = field(default_factory=set)
     subsections: set[str] = field(default_factory=set)
     missing: list[str] = field(default_factory=list)
     carried: tuple[Carried, ...] = ()
+    modern: bool = False
 
     @property
     def foreign(self) -> bool:
@@ -339,12 +341,14 @@ def read_stream(
         elif isinstance(event, Command):
             if event.number not in _OBEYED:
                 raise StreamError(f"command {event.name} was not agreed on", "", event.offset)
+            bodies.loaded.modern |= event.number == Cmd.SWITCHOVER_START
             command(event)
         elif isinstance(event, Eof):
             ended = True
             if not source.window and not _has_more(file):
                 break
         elif isinstance(event, Description):
+            bodies.loaded.modern |= event.text.lstrip("{ ").startswith('"configuration"')
             break
     if not ended:
         raise StreamError("the stream has no end element")

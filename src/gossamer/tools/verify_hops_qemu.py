@@ -21,7 +21,10 @@ _CHARACTER_S: Final = 0.004
 
 
 class QemuStation:
-    """One QEMU; `with` ends it.  `folder` is for its sockets; `options` come after the fixed ones."""
+    """One QEMU; `with` ends it.
+
+    `folder` is for its sockets; `options` come after the fixed ones.
+    """
 
     def __init__(self, folder: Path, *options: str, program: str | Path = PROGRAM) -> None:
         self.folder = folder
@@ -32,8 +35,8 @@ class QemuStation:
         listening = "server=on,wait=off"
         command = [
             str(program), "-nographic", "-monitor", "none",
-            "-serial", f"unix:{folder}/serial,{listening}", "-qmp", f"unix:{folder}/qmp,{listening}",
-            *options,
+            "-serial", f"unix:{folder}/serial,{listening}",
+            "-qmp", f"unix:{folder}/qmp,{listening}", *options,
         ]  # fmt: skip
         self._log = (folder / "stderr").open("w+b")
         self.process = subprocess.Popen(  # noqa: S603 - the program that the user named
