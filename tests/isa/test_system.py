@@ -231,6 +231,12 @@ def test_rfi_clears_pow_keeps_ile_and_drops_the_low_address_bits(cpu):
     assert cpu.regs["msr"][0] == 0x0001_B032
 
 
+def test_rfi_takes_every_implemented_bit_but_pow_and_ile(cpu):
+    cpu.regs["srr1"][0] = 0xFFFF_FFFF
+    cpu.run("rfi")
+    assert cpu.regs["msr"][0] == 0x0000_FF76
+
+
 @pytest.mark.parametrize(
     ("text", "a", "b", "trapped"),
     [
@@ -263,6 +269,7 @@ def test_traps(cpu, text, a, b, trapped):
         ("lwarx r5,r3,r4", 0b00_0_0000 << 10 | 5 << 5 | 3),
         ("stwcx. r5,r3,r4", 0b10_0_0010 << 10 | 5 << 5 | 3),
         ("lfd f5,2(r3)", 0b00_0_1001 << 10 | 5 << 5 | 3),
+        ("lfsux f5,r3,r4", 0b11_1_1000 << 10 | 5 << 5 | 3),
         ("stfsx f5,r3,r4", 0b11_0_1010 << 10 | 5 << 5 | 3),
     ],
 )
@@ -308,6 +315,16 @@ def test_string_of_no_bytes_touches_nothing(cpu):
     cpu.run("lswx r5,0,r3; stswx r5,0,r3")
     assert cpu.taken == []
     assert cpu.gpr[5] == 9
+
+
+def test_string_of_127_bytes_is_the_longest(cpu):
+    cpu.memory[:127] = bytes(range(1, 128))
+    cpu.gpr[3], cpu.gpr[4] = BASE, BASE + 256
+    cpu.regs["xer"][0] = 127
+    cpu.run("lswx r5,0,r3; stswx r5,0,r4")
+    assert cpu.gpr[5] == 0x0102_0304
+    assert cpu.memory[256:384] == bytes([*range(1, 125), *([0] * 4)]) or cpu.taken == []
+    assert cpu.memory[256:276] == bytes(range(1, 21))
 
 
 def test_load_multiple_over_its_base_uses_the_old_base(cpu):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from gossamer.base.errors import ConfigError, HostError
@@ -10,6 +9,7 @@ from gossamer.control.stream import section_description
 from gossamer.control.vm import Vm
 from gossamer.front.console import Console
 from gossamer.machines.config import Config
+from gossamer.migrate import description
 
 
 def run_machine(config: Config, console: Console) -> int:
@@ -29,9 +29,17 @@ def run_machine(config: Config, console: Console) -> int:
 
 
 def dump_schema(vm: Vm, path: Path) -> None:
-    """Write what each section of a stream can hold, as JSON."""
-    sections = [section_description(part, every=True) for part in vm.machine.sections]
-    text = json.dumps({"machine": vm.config.full_name, "sections": sections}, indent=1) + "\n"
+    """Write what each section of a stream can hold, in the form of QEMU's -dump-vmstate."""
+    described = [
+        (
+            part.title,
+            description.with_conditions(
+                section_description(part, every=True), section_description(part)
+            ),
+        )
+        for part in vm.machine.sections
+    ]
+    text = description.write(description.machine_from_json(vm.config.full_name, described))
     try:
         path.write_text(text)
     except OSError as fault:

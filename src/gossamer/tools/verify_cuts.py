@@ -85,7 +85,7 @@ def _mode(arguments: argparse.Namespace) -> Callable[[argparse.Namespace, Plan],
 
 def run_chained(arguments: argparse.Namespace, plan: Plan) -> int:
     """One pass with all cuts at random boundaries."""
-    reference = Reference(plan, arguments.cuts, arguments.seed)
+    reference = Reference.random(plan, arguments.cuts, arguments.seed)
     reference.run()
     cutter = Cutter(plan, reference, say)
     cutter.file_every, cutter.process_every = arguments.file_every, arguments.process_every

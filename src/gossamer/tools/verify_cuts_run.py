@@ -27,14 +27,20 @@ MOST_DIVERGENT = 3
 class Reference:
     """The uncut run: the points of the cuts in order (virtual ns), and the digest at each."""
 
-    def __init__(self, plan: Plan, cuts: int, seed: int) -> None:
+    def __init__(self, plan: Plan, counts: list[int], times: list[int]) -> None:
         self.plan = plan
-        rng = random.Random(seed)  # noqa: S311 - choice of test points
-        timed = cuts // BY_TIME
-        self._counts = _distinct(rng, plan.start_count + 1, plan.end_count, cuts - timed)
-        self._times = _distinct(rng, plan.start_ns + 1, plan.end_ns, timed)
+        self._counts = sorted(counts, reverse=True)
+        self._times = sorted(times, reverse=True)
         self.points: list[int] = []
         self.digests: list[int] = []
+
+    @classmethod
+    def random(cls, plan: Plan, cuts: int, seed: int) -> Reference:
+        """With `cuts` points chosen by `seed`."""
+        rng = random.Random(seed)  # noqa: S311 - choice of test points
+        timed = cuts // BY_TIME
+        counts = _distinct(rng, plan.start_count + 1, plan.end_count, cuts - timed)
+        return cls(plan, counts, _distinct(rng, plan.start_ns + 1, plan.end_ns, timed))
 
     def run(self) -> None:
         """Run it, uncut; must end as the scouting run ended."""
@@ -63,10 +69,10 @@ class Reference:
 
 
 def _distinct(rng: random.Random, first: int, last: int, count: int) -> list[int]:
-    """`count` different numbers in first..last, falling."""
+    """`count` different numbers from `first` up to `last`."""
     if last - first < count:
         raise GossamerError(f"the run is too short for {count} cuts ({last - first} boundaries)")
-    return sorted(rng.sample(range(first, last), count), reverse=True)
+    return rng.sample(range(first, last), count)
 
 
 class Cutter:

@@ -1,4 +1,4 @@
-"""Guests for `gossamer verify hops`: what they compute while they travel, and what must come out."""
+"""Guests for `gossamer verify hops`: what they compute on their way, and what must come out."""
 
 from __future__ import annotations
 

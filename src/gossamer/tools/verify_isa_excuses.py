@@ -91,6 +91,14 @@ def directed(before: Record, *_: Record) -> bool:
     return before.fpscr & 3 >= 2
 
 
+def directed_and_one_traps(before: Record, ours: Record, theirs: Record) -> bool:
+    return directed(before) and (ours.signal == FLOATING) != (theirs.signal == FLOATING)
+
+
+def writes_time(before: Record, *_: Record) -> bool:
+    return field_of(before.word, 16, 20) == 8 and field_of(before.word, 11, 15) in (28, 29)
+
+
 def non_ieee(before: Record, *_: Record) -> bool:
     return bool(before.fpscr & fpscr.NI)
 
@@ -198,6 +206,14 @@ EXCUSES: Final = (
         "illegal; in supervisor mode the peer takes some for privileged and ignores others",
         "PEM chapter 8, mfspr: spr[0] = 0 is illegal",
         power_register,
+    ),
+    Excuse(
+        ("mfspr_undefined",),
+        OUTCOME,
+        "registers 284 and 285",
+        "the time base is written there and read at 268 and 269; the peer reads it at both",
+        "MPC750UM 2.1.1",
+        writes_time,
     ),
     Excuse(
         UPPER_BATS,
@@ -398,6 +414,14 @@ EXCUSES: Final = (
         "the sum is rounded, then negated; the peer rounds the negated sum",
         "PEM chapter 8, fnmadd, fnmsub",
         directed,
+    ),
+    Excuse(
+        NEGATED,
+        OUTCOME,
+        "rounding towards +infinity or -infinity, and an enabled exception on one side only",
+        "as above: the other rounding may be inexact or overflow where this is not",
+        "PEM chapter 8, fnmadd, fnmsub",
+        directed_and_one_traps,
     ),
     Excuse(
         (*ROUNDING, "fres", "frsqrte"),

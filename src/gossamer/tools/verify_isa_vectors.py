@@ -133,7 +133,7 @@ class Vectors:
         r.gpr = [self.word_value() for _ in range(32)]
         r.fpr = [self.double_value() for _ in range(32)]
         r.cr = rng.getrandbits(32)
-        r.xer = rng.getrandbits(3) << 29 | rng.randrange(0, 64)
+        r.xer = rng.getrandbits(3) << 29 | rng.randrange(128)
         r.lr, r.ctr = self.word_value(), self.word_value()
         r.fpscr = self.fpscr_value()
         r.memory = rng.randbytes(SIZE - WINDOW)

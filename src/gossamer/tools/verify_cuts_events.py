@@ -1,0 +1,220 @@
+"""`verify cuts --around EVENT`: cuts at every boundary of a window around what is hard to cut.
+
+An uncut run is watched for occurrences; one of each event is chosen (by the seed), and the chained
+pass then cuts at every instruction boundary from `window` before it to `window` behind it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Final
+
+import xxhash
+
+from gossamer.base.errors import ConfigError, GossamerError
+from gossamer.devices.cuda import Cuda
+from gossamer.devices.dbdma import IDLE, Dbdma
+from gossamer.machines.machine import Machine
+from gossamer.tools.verify_cuts_guests import Plan
+from gossamer.tools.verify_cuts_run import Cutter, Reference
+from gossamer.tools.verify_cuts_track import Track
+
+EVENTS: Final = {
+    "interrupt": "an external or decrementer interrupt is delivered",
+    "timer": "an alarm of a device or the decrementer expires",
+    "exception": "an exception that an instruction causes is entered",
+    "rfi": "the return from an interrupt",
+    "tlb": "the page table changes: a refill sets R or C, or the guest fills it",
+    "code": "code that has been executed is written to",
+    "shift": "the VIA's shift register is half way through a byte",
+    "cuda": "a CUDA packet has been sent in part",
+    "dma": "a DBDMA channel is carrying out its program",
+}
+CHUNKS: Final = (200_000, 500, 1)
+"""Instructions between two looks, in each pass of the search for a change."""
+RFI: Final = 0x4C00_0064
+LONGEST_HANDLER: Final = 50_000
+
+
+class Watcher:
+    """Notes, in an uncut run, the instruction counts at which events happen."""
+
+    def __init__(self, track: Track) -> None:
+        self.track = track
+        self.seen: defaultdict[str, list[int]] = defaultdict(list)
+        machine = self.machine = track.vm.machine
+        self.cudas = [p.device for p in machine.parts if isinstance(p.device, Cuda)]
+        self.dmas = [p.device for p in machine.parts if isinstance(p.device, Dbdma)]
+        self._wrap_engine(machine)
+        self._wrap_memory(machine)
+
+    def _note(self, event: str, count: int) -> None:
+        self.seen[event].append(count)
+
+    def _wrap_engine(self, machine: Machine) -> None:
+        engine, clock = machine.engine, machine.clock
+        deliver, advance = engine.deliver, clock.advance
+
+        def delivered(vector: int, srr1: int = 0) -> None:
+            self._note("interrupt", engine.count)
+            deliver(vector, srr1)
+
+        def advanced(to: int) -> None:
+            if clock.deadline <= to:
+                self._note("timer", engine.count)
+            advance(to)
+
+        engine.deliver = delivered  # type: ignore[method-assign]
+        clock.advance = advanced  # type: ignore[method-assign]
+
+    def _wrap_memory(self, machine: Machine) -> None:
+        memory = machine.memory
+        load, store = memory.load, memory.store
+
+        def loaded(ra: int, size: int) -> int:
+            value = load(ra, size)
+            self._look()
+            return value
+
+        def stored(ra: int, value: int, size: int) -> None:
+            store(ra, value, size)
+            self._look()
+
+        memory.load, memory.store = loaded, stored  # type: ignore[method-assign]
+
+    def _look(self) -> None:
+        """After an access to a chip: is something under way?"""
+        now = self.machine.engine.count_now
+        shift = self.track.config.icount or 0
+        for cuda in self.cudas:
+            timer = cuda.sr_delay_timer
+            if timer.armed:
+                self._note("shift", now + ((timer.when - self.machine.clock.now) >> shift + 1))
+            if 0 < cuda.data_in_index < cuda.data_in_size or cuda.data_out_index > 0:
+                self._note("cuda", now)
+        for dma in self.dmas:
+            if any(channel.stage != IDLE for channel in dma.channels):
+                self._note("dma", now)
+
+
+# --- what no hook sees ----------------------------------------------------------------------------
+
+
+def page_table(machine: Machine) -> int:
+    """Hash of the hashed page table that SDR1 points to."""
+    sdr1 = machine.cpu.block.get("sdr1")
+    if not sdr1:
+        return 0
+    table = machine.memory.read(sdr1 & 0xFFFF_0000, ((sdr1 & 0x1FF) + 1) << 16)
+    return xxhash.xxh3_64_intdigest(table)
+
+
+def code_writes(machine: Machine) -> int:
+    """Stores so far to pages with decoded code (modulo 256 a page)."""
+    return int(machine.engine._code_writes.sum())
+
+
+def exceptions(machine: Machine) -> int:
+    """SRR0 and SRR1, which every exception sets."""
+    block = machine.cpu.block
+    return block.get("srr0") << 32 | block.get("srr1")
+
+
+WATCHED: Final[dict[str, Callable[[Machine], int]]] = {
+    "exception": exceptions,
+    "tlb": page_table,
+    "code": code_writes,
+}
+
+
+def locate(plan: Plan, watch: Callable[[Machine], int], after: int) -> int | None:
+    """The first boundary behind instruction `after` behind which the watched value changes.
+
+    Each pass is an uncut run; interrupts change what exceptions change and are passed over.
+    """
+    low, high = after, plan.end_count
+    for chunk in CHUNKS:
+        track = plan.track()
+        track.run_to(low)
+        interrupts = Watcher(track).seen["interrupt"]
+        while True:
+            at, before, taken = track.vm.instructions, watch(track.vm.machine), len(interrupts)
+            if at >= high:
+                return None
+            track.run_to(min(at + chunk, high))
+            if watch(track.vm.machine) != before and len(interrupts) == taken:
+                break
+        low, high = at, track.vm.instructions
+    return low
+
+
+def find_rfi(plan: Plan, interrupt: int) -> int | None:
+    """The `rfi` that ends the handler of an interrupt: the count before it."""
+    track = plan.track()
+    track.run_to(interrupt)
+    vm = track.vm
+    for _ in range(LONGEST_HANDLER):
+        nia = vm.machine.cpu.block.get("nia")
+        real = nia if not vm.machine.cpu.block.get("msr") & 0x20 else None
+        if real is not None and vm.machine.memory.load(real, 4) == RFI:
+            return vm.instructions
+        track.run_to(vm.instructions + 1)
+    return None
+
+
+def find(plan: Plan, names: list[str], rng: random.Random) -> dict[str, int]:
+    """One occurrence of each event that the guest has."""
+    track = plan.track()
+    watcher = Watcher(track)
+    track.run_to(plan.end_count)
+    found: dict[str, int] = {}
+    for name in names:
+        at: int | None = None
+        if name in WATCHED:
+            after = rng.randrange(plan.start_count, plan.end_count)
+            at = locate(plan, WATCHED[name], after)
+            if at is None:
+                at = locate(plan, WATCHED[name], plan.start_count)
+        elif name == "rfi":
+            taken = watcher.seen["interrupt"]
+            at = find_rfi(plan, rng.choice(taken)) if taken else None
+        elif watcher.seen[name]:
+            at = rng.choice(watcher.seen[name])
+        if at is not None:
+            found[name] = at
+    return found
+
+
+def run_around(arguments: argparse.Namespace, plan: Plan) -> int:
+    """Cut in windows around the events asked for."""
+    wanted = list(EVENTS) if arguments.around == "all" else [arguments.around]
+    if wanted[0] not in EVENTS:
+        raise ConfigError(f"--around: expected all, {', '.join(EVENTS)}; got {wanted[0]!r}")
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    found = find(plan, wanted, random.Random(arguments.seed))  # noqa: S311
+    absent = [name for name in wanted if name not in found]
+    for name, at in found.items():
+        say(f"{name}: instruction {at} ({EVENTS[name]})")
+    if absent:
+        say(f"not in this guest's run: {', '.join(absent)}")
+    if not found:
+        raise GossamerError(f"guest {arguments.guest} has none of: {', '.join(wanted)}")
+    points = {
+        count
+        for at in found.values()
+        for count in range(at - arguments.window, at + arguments.window + 1)
+        if plan.start_count < count < plan.end_count
+    }
+    reference = Reference(plan, sorted(points), [])
+    reference.run()
+    cutter = Cutter(plan, reference, say)
+    cutter.run()
+    print(f"events={len(found)} cuts={cutter.cuts} divergent={cutter.divergent}")
+    return 0 if cutter.cuts == len(points) and not cutter.divergent else 1
