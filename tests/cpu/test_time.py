@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from tests.engine.rig import Rig
 
 from gossamer.base.units import tick_time, ticks_at
 from gossamer.engine.processor import Stop
 from gossamer.isa.body import Irq
 from gossamer.isa.text import assemble
+from tests.engine.rig import Rig
 
 CODE = 0x1_0000
 EE, ME, POW = 0x8000, 0x1000, 0x4_0000
@@ -61,7 +61,9 @@ def test_decrementer_stays_pending_until_enabled_and_comes_once() -> None:
     [(5, 0x8000_0000, 1), (5, 0xFFFF_FFFF, 1), (0xFFFF_FFF0, 0x8000_0000, 0), (5, 6, 0),
      (0x8000_0000, 5, 0)],
 )  # fmt: skip
-def test_mtdec_that_raises_bit_0_makes_the_exception_pending(old: int, new: int, raised: int) -> None:
+def test_mtdec_that_raises_bit_0_makes_the_exception_pending(
+    old: int, new: int, raised: int
+) -> None:
     rig = rig_with("mtdec 3; nop", r3=new, msr=0)
     rig.cpu.set_decrementer(old)
     rig.run(1)
@@ -169,4 +171,8 @@ def test_interrupts_are_taken_in_the_order_of_the_manual() -> None:
     assert (rig.get("nia"), rig.block.get("irq", Irq.DECREMENTER)) == (EXTERNAL, 1)
     rig.cpu.input_changed(Irq.RESET, True)
     rig.run(0)
-    assert (rig.get("nia"), rig.get("srr0"), rig.block.get("irq", Irq.RESET)) == (0x100, EXTERNAL, 0)
+    assert (rig.get("nia"), rig.get("srr0"), rig.block.get("irq", Irq.RESET)) == (
+        0x100,
+        EXTERNAL,
+        0,
+    )

@@ -16,7 +16,21 @@ CODE: Final = 0x1_0000
 CODE_PAGES: Final = 3
 DATA: Final = 0x2_0000
 TABLE: Final = 0x8_0000  # 64 KiB: the smallest page table
-EDGES: Final = (0, 1, 2, 3, 31, 32, 0x7F, 0x80, 0xFFFF, 0x8000, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF)
+EDGES: Final = (
+    0,
+    1,
+    2,
+    3,
+    31,
+    32,
+    0x7F,
+    0x80,
+    0xFFFF,
+    0x8000,
+    0x7FFF_FFFF,
+    0x8000_0000,
+    0xFFFF_FFFF,
+)
 DOUBLES: Final = (
     0,
     1 << 63,
@@ -108,7 +122,7 @@ def word_of(row: Insn, rng: random.Random) -> int:
         word = word & ~(31 << 11) | rng.randrange(24, 28) << 11
     if form in ("D", "X", "XO", "M", "XRc") and rng.random() < 0.7:
         # Results mostly go elsewhere than to the pointers.
-        target = rng.choice((*range(0, 16), *range(28, 32)))
+        target = rng.choice((*range(16), *range(28, 32)))
         word = word & ~(31 << 21) | target << 21
     return word & ~row.mask | row.match
 
@@ -197,7 +211,9 @@ def make_table(rng: random.Random, segments: list[int]) -> PageTable:
 
 def set_translation(rig: Rig, rng: random.Random) -> int:
     """BATs, segments and a page table; MSR bits to turn on."""
-    segments = [rng.choice((0, 0x2000_0000, 0x4000_0000, 0x6000_0000)) | n * 0x111 for n in range(16)]
+    segments = [
+        rng.choice((0, 0x2000_0000, 0x4000_0000, 0x6000_0000)) | n * 0x111 for n in range(16)
+    ]
     if rng.random() < 0.2:
         segments[rng.randrange(16)] |= rng.choice((0x8000_0000, 0x1000_0000))
     for n, value in enumerate(segments):
@@ -232,9 +248,18 @@ def set_up(rig: Rig, seed: int, *, translated: bool, words: tuple[int, ...]) -> 
     for n in range(32):
         rig.block.set("gpr", number(rng), n)
         rig.block.set("fpr", double(rng), n)
-    places = (DATA + 0x800, DATA + 0xFFC, DATA + 0x1FF8, CODE + 0x40, IO_BASE + 0x20, ROM_BASE + 0x3000)
+    places = (
+        DATA + 0x800,
+        DATA + 0xFFC,
+        DATA + 0x1FF8,
+        CODE + 0x40,
+        IO_BASE + 0x20,
+        ROM_BASE + 0x3000,
+    )
     if translated and rng.random() < 0.8:
-        places = tuple(rng.choice(DATA_PAGES) + o for o in (0, 0xFFC, 0xFF3, 0x800)) * 2 + places[:3]
+        places = (
+            tuple(rng.choice(DATA_PAGES) + o for o in (0, 0xFFC, 0xFF3, 0x800)) * 2 + places[:3]
+        )
     for n in range(16, 24):
         rig.block.set("gpr", rng.choice(places) + rng.choice((0, 0, 1, 2, 3)), n)
     for n in range(24, 28):
@@ -253,7 +278,9 @@ def set_up(rig: Rig, seed: int, *, translated: bool, words: tuple[int, ...]) -> 
     rig.block.cr, rig.block.xer = rng.getrandbits(32), rng.getrandbits(32) & 0xE000_007F
     rig.block.set("fpscr", rng.choice((0, 0, 0, 1, 2, 3, 0xF8, 4, rng.getrandbits(8))))
     if rng.random() < 0.15:  # data and instruction breakpoints
-        rig.block.set("dabr", (rng.choice(places) & ~7) + rng.choice((0, 0, 8)) | rng.getrandbits(3))
+        rig.block.set(
+            "dabr", (rng.choice(places) & ~7) + rng.choice((0, 0, 8)) | rng.getrandbits(3)
+        )
     if rng.random() < 0.1:
         rig.block.set("iabr", CODE + rng.getrandbits(10) * 4 | rng.getrandbits(2))
     start = CODE + rng.choice((0, 0, 0xFC0, 0x800))

@@ -56,7 +56,9 @@ def cases() -> list[tuple[str, int, tuple[int, ...]]]:
         elif op in ("select", "choose"):
             out += [(op, w, (1, w, w)) for w in (1, 8, 32, 64)]
         elif op in ("zext", "sext"):
-            out += [(op, to, (w,)) for w, to in ((1, 8), (1, 32), (5, 32), (8, 32), (16, 32), (32, 64))]
+            out += [
+                (op, to, (w,)) for w, to in ((1, 8), (1, 32), (5, 32), (8, 32), (16, 32), (32, 64))
+            ]
         elif op == "trunc":
             out += [(op, to, (w,)) for w, to in ((32, 1), (32, 5), (32, 8), (64, 32), (64, 1))]
         else:

@@ -74,7 +74,9 @@ def test_store_refused_sets_r_but_not_c(engine: type) -> None:
         (0, 1, False, False), (1, 1, True, False), (2, 1, True, True), (3, 1, True, False),
     ],
 )  # fmt: skip
-def test_protection_by_key_and_pp(engine: type, pp: int, key: int, reads: bool, writes: bool) -> None:
+def test_protection_by_key_and_pp(
+    engine: type, pp: int, key: int, reads: bool, writes: bool
+) -> None:
     """MPC750UM table 5-9; the key of supervisor (Ks) is segment bit 1."""
     segment = 0x123 | key << 30
     for text, allowed in (("lwz 3,0(4)", reads), ("stw 3,0(4)", writes)):

@@ -11,7 +11,7 @@ import pytest
 from gossamer.base.errors import ConfigError, HostError
 from gossamer.isa.insn import Decoder
 from gossamer.tools import verify_isa
-from gossamer.tools.verify_isa import NOT_RUN, compare, known_forms, run
+from gossamer.tools.verify_isa import NOT_RUN, compare, known_forms, verify
 from gossamer.tools.verify_isa_excuses import EXCUSES, markdown
 from gossamer.tools.verify_isa_local import LocalCpu
 from gossamer.tools.verify_isa_qemu import QemuUser
@@ -37,7 +37,7 @@ def test_record_packs_and_unpacks():
 
 @pytest.mark.interop
 def test_qemu_agrees_on_every_form(qemu_user, qemu, capsys):
-    assert run("qemu", 6, 1) == 0
+    assert verify("qemu", 6, 1) == 0
     out, err = capsys.readouterr()
     assert "mismatches=0" in out
     assert err == "forms of the list not run: none\n"
@@ -46,7 +46,7 @@ def test_qemu_agrees_on_every_form(qemu_user, qemu, capsys):
 @pytest.mark.interop
 def test_unicorn_agrees_on_integer_forms(capsys):
     pytest.importorskip("unicorn")
-    assert run("unicorn", 6, 1) == 0
+    assert verify("unicorn", 6, 1) == 0
     assert "mismatches=0" in capsys.readouterr().out
 
 
@@ -63,7 +63,7 @@ def test_a_wrong_body_is_a_mismatch(qemu_user, capsys, monkeypatch):
         return mutant if row is add else row
 
     monkeypatch.setattr(LocalCpu, "step", lambda self, word, cia: _step(self, decode, word, cia))
-    assert run("qemu", 5, 1, only=["add"]) == 1
+    assert verify("qemu", 5, 1, only=["add"]) == 1
     out, err = capsys.readouterr()
     assert "forms=4 vectors=5 mismatches=5" in out or "mismatches=5" in out or "mismatches=4" in out
     assert err.startswith("add 0x7")
@@ -105,7 +105,11 @@ def test_excuses_name_instructions_that_exist():
 
 def test_unknown_peer_and_model_are_refused():
     with pytest.raises(ConfigError, match="peer 'bochs': expected qemu or unicorn"):
-        run("bochs", 1, 1)
+        verify("bochs", 1, 1)
+    with pytest.raises(ConfigError, match="--count 0: expected at least 1"):
+        verify("qemu", 0, 1)
+    with pytest.raises(ConfigError, match="no instruction of the 750 is called 'vaddfp'"):
+        verify("qemu", 1, 1, only=["vaddfp"])
     with pytest.raises(ConfigError, match="model '601': expected one of 750"):
         known_forms("601")
 
@@ -121,5 +125,5 @@ def test_forms_not_run_must_be_few(qemu_user, monkeypatch, capsys):
     monkeypatch.setattr(verify_isa, "known_forms", lambda _: {f"x{n}": 0 for n in range(100)})
     monkeypatch.setattr(verify_isa, "absent", lambda *_: [])
     monkeypatch.setattr(verify_isa, "check_supervisor", lambda *_: None)
-    assert run("qemu", 1, 1) == 1
+    assert verify("qemu", 1, 1) == 1
     assert "forms=0" in capsys.readouterr().out

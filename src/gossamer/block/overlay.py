@@ -80,6 +80,17 @@ class Scratch:
         self._file.close()
 
 
+@dataclass(slots=True)
+class Prepared:
+    """A capture unpacked, for the overlay that prepared it to adopt; `close` forgets it."""
+
+    scratch: Scratch
+    slots: dict[int, int]
+
+    def close(self) -> None:
+        self.scratch.close()
+
+
 class OverlayImage(BaseImage):
     """`base` as seen through an overlay.
 
@@ -205,11 +216,15 @@ class OverlayImage(BaseImage):
 
     def restore(self, capture: Capture) -> None:
         """Make the disk what it was at `capture`; on any error it stays as it is."""
+        self.adopt(self.prepare(capture))
+
+    def prepare(self, capture: Capture) -> Prepared:
+        """Check and unpack a capture, without changing the disk; for `adopt`."""
         self._check_write(0, 0)
         if capture.size != self.size:
             message = f"the disk has {self.size} bytes, the saved one {capture.size}"
             raise ImageError(self.path, message, errno.EINVAL)
-        scratch, slots = Scratch(self.path), {}
+        scratch, slots = Scratch(self.path), dict[int, int]()
         try:
             previous = -1
             for offset, data in capture.clusters:
@@ -226,8 +241,12 @@ class OverlayImage(BaseImage):
         except BaseException:
             scratch.close()
             raise
+        return Prepared(scratch, slots)
+
+    def adopt(self, prepared: Prepared) -> None:
+        """Make the disk what was prepared."""
         self._scratch.close()
-        self._scratch, self._slots = scratch, slots
+        self._scratch, self._slots = prepared.scratch, prepared.slots
         self._hash.forget()
 
     def _unfit(self, what: str) -> ImageError:

@@ -1,4 +1,229 @@
-"""Disks of a virtual machine: opening images, snapshots, content in the state hash.
+"""The disks of a virtual machine: opened once, put into each machine that takes its place.
 
-Being written by the disks helper (not the QEMU-both-directions one).
+A `Machine` is made anew by every load; the images stay here.  Which image keeps its content how:
+a writable qcow2 in internal snapshots, a writable raw one (and any behind ``-snapshot``) in an
+overlay that a save carries along.  `control.disk_state` does the saving.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import xxhash
+
+from gossamer.base.errors import ConfigError, GossamerError, HostError
+from gossamer.block import Image, ImageError, OverlayImage, Qcow2Image, open_image
+from gossamer.devices import atapi
+from gossamer.devices.ide_drive import CDROM, NONE, IdeDrive
+from gossamer.machines import drives_attach
+from gossamer.machines.config import Config, Drive, unknown
+from gossamer.machines.machine import Machine
+
+PLACES: Final = 4
+
+
+@dataclass(slots=True)
+class Disk:
+    """An image in its place."""
+
+    index: int
+    image: Image
+    name: str
+
+    @property
+    def key(self) -> str:
+        """What it is called in save files."""
+        return f"drive{self.index}"
+
+
+class Disks:
+    """The images of one virtual machine, by place; an empty CD drive has none."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.at: dict[int, Disk] = {}
+        self.is_open = False
+
+    # --- open and close -----------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Open every image; when one cannot be opened, none is."""
+        if self.is_open:
+            return
+        try:
+            for drive in self.config.drives:
+                if drive.file is not None:
+                    self.at[drive.index] = Disk(drive.index, _open(drive), drive.name)
+        except BaseException:
+            self.abandon()
+            raise
+        self.is_open = True
+
+    def close(self) -> None:
+        """Write everything out and let go of the files; the first failure is told at the end."""
+        failed: GossamerError | None = None
+        for disk in self._taken():
+            try:
+                disk.image.close()
+            except GossamerError as fault:
+                failed = failed or fault
+        if failed is not None:
+            raise failed
+
+    def abandon(self) -> None:
+        """Let go of the files; what was never committed to a raw image is lost."""
+        for disk in self._taken():
+            if isinstance(disk.image, OverlayImage):
+                disk.image.abandon()
+            else:
+                disk.image.close()
+
+    def _taken(self) -> list[Disk]:
+        taken, self.at, self.is_open = list(self.at.values()), {}, False
+        return taken
+
+    @contextmanager
+    def handed_over(self) -> Iterator[None]:
+        """Somebody else gets the images; if that fails they are ours again, as they were."""
+        was_open = self.is_open
+        self.close()
+        try:
+            yield
+        except BaseException:
+            if was_open:
+                self.open()
+            raise
+
+    # --- in the machine -----------------------------------------------------------------------
+
+    def plug(self, m: Machine, stop: Callable[[], None]) -> None:
+        """Put the images into the drives of a machine; `stop` pauses it (werror, rerror)."""
+        for index in drives_attach.drive_kinds(m.config):
+            disk = self.at.get(index)
+            drives_attach.insert(m, index, disk.image if disk else None, stop)
+
+    def find(self, m: Machine, name: str) -> tuple[int, IdeDrive]:
+        """The place called `name`: ide1-cd0 and the like, or what id= gave."""
+        names: dict[str, int] = {}
+        for index, kind in drives_attach.drive_kinds(m.config).items():
+            options = m.config.drive(index)
+            letters = "cd" if kind == CDROM else "hd"
+            names[f"ide{index // 2}-{letters}{index % 2}"] = index
+            if options is not None:
+                names[options.name] = index
+        if name not in names:
+            raise unknown("drive", name, names)
+        return names[name], drives_attach.drive_at(m, names[name])
+
+    def eject(self, m: Machine, name: str, *, force: bool = False) -> None:
+        """Take the disc out; a guest that has locked the tray is asked, or (`force`) robbed."""
+        index, drive = self._removable(m, name)
+        if not atapi.request_eject(drive) and not force:
+            raise ConfigError(f"{name}: locked by the guest, which has been asked (-f takes it)")
+        self._replace(index, drive, None)
+        drive.tray_open = True
+
+    def change(self, m: Machine, name: str, path: Path, format: str | None = None) -> None:
+        """Put another disc in."""
+        index, drive = self._removable(m, name)
+        image = open_image(path, format=format, read_only=True)
+        if not atapi.request_eject(drive):
+            image.close()
+            raise ConfigError(f"{name}: locked by the guest, which has been asked to let it go")
+        self._replace(index, drive, Disk(index, image, name))
+
+    def _removable(self, m: Machine, name: str) -> tuple[int, IdeDrive]:
+        index, drive = self.find(m, name)
+        if drive.kind != CDROM:
+            raise ConfigError(f"{name}: a hard disk cannot be taken out")
+        return index, drive
+
+    def _replace(self, index: int, drive: IdeDrive, disk: Disk | None) -> None:
+        before = self.at.pop(index, None)
+        atapi.change_media(drive, disk.image if disk else None)
+        if disk is not None:
+            self.at[index] = disk
+        if before is not None:
+            before.image.close()
+
+    # --- what they are ------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[Disk]:
+        return iter(sorted(self.at.values(), key=lambda disk: disk.index))
+
+    @property
+    def writable(self) -> list[Disk]:
+        """Those whose content is part of the machine's state."""
+        return [disk for disk in self if not disk.image.read_only]
+
+    @property
+    def qcow2(self) -> list[tuple[Disk, Qcow2Image]]:
+        """Writable images with internal snapshots."""
+        return [(d, d.image) for d in self.writable if isinstance(d.image, Qcow2Image)]
+
+    @property
+    def overlays(self) -> list[tuple[Disk, OverlayImage]]:
+        """Writable images whose changes a save carries."""
+        return [(d, d.image) for d in self.writable if isinstance(d.image, OverlayImage)]
+
+    def content_hash(self) -> bytes:
+        """Of all writable disks; empty when there is none."""
+        if not self.writable:
+            return b""
+        h = xxhash.xxh3_64()
+        for disk in self.writable:
+            h.update(f"{disk.key} {disk.image.content_hash()}".encode())
+        return h.digest()
+
+    def text(self, m: Machine) -> str:
+        """What is in which drive, as ``info block`` shows it."""
+        lines = []
+        for index in range(PLACES if m.config.model.drives else 0):
+            drive = drives_attach.drive_at(m, index)
+            if drive.kind == NONE:
+                continue
+            disk, options = self.at.get(index), m.config.drive(index)
+            kind = "CD-ROM" if drive.kind == CDROM else "disk"
+            letters = "cd" if drive.kind == CDROM else "hd"
+            name = options.name if options else f"ide{index // 2}-{letters}{index % 2}"
+            lines.append(f"{name}: {kind} {drive.model}, {drive.serial}; " + _described(disk))
+            if drive.kind == CDROM:
+                state = "open" if drive.tray_open else "closed"
+                lines.append(f"    tray {state}{', locked' if drive.tray_locked else ''}")
+            if disk and not disk.image.read_only and options:
+                lines.append(f"    on errors: rerror={options.rerror}, werror={options.werror}")
+            if drive.stalled:
+                lines.append("    waits for cont after an error of the host")
+        return "\n".join(lines) or f"{m.name} has no drives"
+
+
+def _described(disk: Disk | None) -> str:
+    if disk is None:
+        return "empty"
+    image = disk.image
+    how = "read-only" if image.read_only else "writable"
+    if isinstance(image, OverlayImage):
+        how = "-snapshot" if image.is_temporary else "changes beside the file"
+        how += f", {image.changed_bytes} bytes of them"
+    return f"{image.path} ({image.format}, {image.size} bytes, {how})"
+
+
+def _open(drive: Drive) -> Image:
+    assert drive.file is not None
+    try:
+        image = open_image(
+            drive.file,
+            format=drive.format,
+            read_only=drive.readonly,
+            snapshot=drive.snapshot and not drive.readonly,
+        )
+    except ImageError as fault:
+        raise HostError(f"{drive.name}: {fault}") from fault
+    if not image.size:
+        image.close()
+        raise ConfigError(f"{drive.name}: {drive.file}: is empty, a drive needs at least a sector")
+    return image

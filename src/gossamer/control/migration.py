@@ -178,17 +178,23 @@ def send(
         lost = [loss.text for loss in losses(vm.machine, to)]
         began = host.monotonic_ns()
         out = Outgoing(channel, answers=answers)
-        save_stream(
-            vm.machine,
-            out,
-            Extra("globalstate", GlobalState(state)),
-            cut.profile,
-            carried=vm.carried,
-            commands=out.commands,
-            switchover=to.switchover,
-        )
-        sent = channel.sent
-        out.finish()
+        extra = Extra("globalstate", GlobalState(state))
+        try:
+            with vm.disks.handed_over():
+                save_stream(
+                    vm.machine,
+                    out,
+                    extra,
+                    cut.profile,
+                    carried=vm.carried,
+                    commands=out.commands,
+                    switchover=to.switchover,
+                )
+                sent = channel.sent
+                out.finish()
+        except BaseException:
+            vm.plug_disks()
+            raise
     took = host.monotonic_ns() - began
     vm.run_state = "postmigrate"
     return Sent(uri, profile, sent, took, settled, (*cut.lost, *lost))
@@ -230,6 +236,7 @@ def take_over(
     loaded = read_stream(fresh, file, Extra("globalstate", state), READING, command=command)
     loaded.modern |= state.is_modern
     lines = repair.finish(fresh, loaded, mend=mend)
+    vm.disks.open()  # the sender has let go of them before its last byte
     if talk is not None:
         talk.accepted()
     vm.adopt(fresh, state.name, loaded.carried)

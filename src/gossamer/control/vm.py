@@ -7,9 +7,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from xxhash import xxh3_64_intdigest
+
 import gossamer
 from gossamer.base.errors import ConfigError
 from gossamer.control import keys, look
+from gossamer.control.disks import Disks
 from gossamer.control.globalstate import GlobalState
 from gossamer.control.hashing import StateHash
 from gossamer.control.migration import Migrating, take_over
@@ -20,6 +23,7 @@ from gossamer.core import host
 from gossamer.core.clock import NEVER
 from gossamer.engine.processor import Stop
 from gossamer.isa.body import Irq
+from gossamer.machines import drives_attach
 from gossamer.machines.build import build
 from gossamer.machines.config import Config
 from gossamer.machines.machine import Machine
@@ -45,11 +49,23 @@ class Vm(Migrating):
         self.repairs: list[str] = []
         self._idle_from: tuple[int, int] | None = None
         self._wants_reset = False
-        self._adopt(build(config) if machine is None else machine)
+        self.disks = Disks(config)
+        if config.incoming is None:
+            self.disks.open()
+        try:
+            self._adopt(build(config) if machine is None else machine)
+        except BaseException:
+            self.disks.abandon()
+            raise
+
+    def close(self) -> None:
+        """Let go of the disks; what was written to raw images goes into their files now."""
+        self.disks.close()
 
     def _adopt(self, machine: Machine) -> None:
         """Make `machine` the one that runs."""
         self.machine = machine
+        self.plug_disks()
         machine.power_off = self._guest_power_off
         machine.system_reset = self._guest_reset
         for n, port in enumerate(machine.serials):
@@ -61,8 +77,18 @@ class Vm(Migrating):
         self._hash: StateHash | None = None
         self._idle_from, self.idle_until_ns = None, None
 
+    def plug_disks(self) -> None:
+        """Put the images into the drives of the machine that runs."""
+        self.disks.plug(self.machine, self._disk_error)
+
+    def _disk_error(self) -> None:
+        """A drive met an error of the host that stops the machine; `cont` tries again."""
+        self.run_state = "io-error"
+        self.machine.processor.request_stop()
+
     def adopt(self, machine: Machine, run_state: str, carried: tuple[Carried, ...] = ()) -> None:
         """Take on a machine that has been loaded."""
+        self.disks.open()
         self._adopt(machine)
         self.run_state, self.carried = run_state, carried
 
@@ -92,13 +118,16 @@ class Vm(Migrating):
         """64-bit hash of the whole state."""
         if self._hash is None:
             self._hash = StateHash(self.machine)
-        return self._hash.value()
+        disks = self.disks.content_hash()
+        mine = self._hash.value()
+        return xxh3_64_intdigest(mine.to_bytes(8, "big") + disks) if disks else mine
 
     # --- running ------------------------------------------------------------------------------
 
     def cont(self) -> None:
         if self.run_state != "shutdown":
             self.run_state = "running"
+            drives_attach.retry(self.machine)
             self.pace.restart(host.monotonic_ns())
             self._idle_from = None
 

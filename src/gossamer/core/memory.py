@@ -18,6 +18,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from gossamer.base.bits import align_down, align_up
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import PAGE_SIZE
 from gossamer.core.region import Region
@@ -141,7 +142,9 @@ class AddressMap:
         self.pages[:] = MMIO
         for start, end, m in flat:
             block = m.target
-            if isinstance(block, RamBlock) and start % PAGE_SIZE == 0 and end % PAGE_SIZE == 0:
+            # A page that is RAM in part only is reached byte by byte, as if it were a device.
+            start, end = align_up(start, PAGE_SIZE), align_down(end, PAGE_SIZE)
+            if isinstance(block, RamBlock) and start < end:
                 first = (block.offset + start - m.base) // PAGE_SIZE
                 count = (end - start) // PAGE_SIZE
                 flag = READ_ONLY if block.read_only else 0

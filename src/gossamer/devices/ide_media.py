@@ -69,9 +69,8 @@ def error_policy(rerror: str, werror: str, stop: Callable[[], None]) -> ErrorPol
     def decide(write: bool, error: GossamerError) -> str:
         action = werror if write else rerror
         if action == ENOSPC:
-            cause = error.__cause__
-            full = isinstance(cause, OSError) and cause.errno == errno.ENOSPC
-            action = STOP if full else REPORT
+            code = getattr(error, "errno", None) or getattr(error.__cause__, "errno", None)
+            action = STOP if code in (errno.ENOSPC, errno.EDQUOT) else REPORT
         if action == STOP:
             stop()
         return action

@@ -13,6 +13,7 @@ from typing import Final
 from gossamer.base.bits import ones
 from gossamer.cpu.block import OFFSET
 from gossamer.engine.context import CONTEXT
+from gossamer.engine.emit_vector import VECTOR_EMIT
 from gossamer.isa.expr import Expr
 from gossamer.isa.registers import REGISTERS
 
@@ -259,4 +260,5 @@ EMIT: Final[dict[str, Emit]] = {
     "flt64": _float_compare("olt"),
     "feq64": _float_compare("oeq"),
     "fcvt_i32": _to_int,
+    **VECTOR_EMIT,
 }

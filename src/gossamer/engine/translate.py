@@ -97,9 +97,7 @@ def _watch(access: Access) -> Expr:
     return breakpoints.data_breakpoint(Body(), ea, length, access)
 
 
-def watched(
-    block: RegisterBlock, memory: AddressMap, ea: int, length: int, access: Access
-) -> int:
+def watched(block: RegisterBlock, memory: AddressMap, ea: int, length: int, access: Access) -> int:
     """DSISR bits of the data breakpoint that an access meets, or zero."""
     return evaluate(_watch(access), Surroundings(block, memory), {}, (ea, length))
 

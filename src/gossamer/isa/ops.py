@@ -11,6 +11,7 @@ from typing import Final
 
 from gossamer.base.bits import ones, signed
 from gossamer.isa import hostfloat
+from gossamer.isa.vector_lanes import VECTOR_OPS
 
 Value = Callable[[int, list[int], list[int]], int]
 
@@ -63,4 +64,5 @@ OPS: Final[dict[str, Value]] = {
     "flt64": lambda w, _, v: int(hostfloat.double(v[0]) < hostfloat.double(v[1])),
     "feq64": lambda w, _, v: int(hostfloat.double(v[0]) == hostfloat.double(v[1])),
     "fcvt_i32": lambda w, _, v: hostfloat.to_word(v[0]) & ones(w),  # towards zero; in range
+    **VECTOR_OPS,
 }

@@ -7,6 +7,7 @@ from typing import Final
 
 from gossamer.machines.bare import bare
 from gossamer.machines.config import Config
+from gossamer.machines.drives_attach import place_drives
 from gossamer.machines.g3beige import g3beige
 from gossamer.machines.mac99 import mac99
 from gossamer.machines.machine import Machine
@@ -20,4 +21,6 @@ COMPOSITIONS: Final[dict[str, Callable[[Config], Machine]]] = {
 
 def build(config: Config) -> Machine:
     """The machine that `config` describes, at power on."""
-    return COMPOSITIONS[config.machine](config)
+    machine = COMPOSITIONS[config.machine](config)
+    place_drives(machine)
+    return machine

@@ -12,6 +12,8 @@ from gossamer.base.errors import ConfigError
 from gossamer.base.units import KiB, MiB
 
 ON_OFF: Final = ("on", "off")
+#: What the clock does while a machine is kept in a snapshot.
+CLOCK_POLICIES: Final = ("freeze", "continue", "step")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,10 @@ CPU_ALIASES: Final = {"750_v3.1": "750", "g3": "750", "7400_v2.9": "7400", "g4":
 
 @dataclass(frozen=True, slots=True)
 class Drive:
-    """A disk or CD-ROM.  `index` is its place: 0, 1 first IDE channel, 2, 3 second."""
+    """A disk or CD-ROM.  `index` is its place: 0, 1 first IDE channel, 2, 3 second.
+
+    `rerror`, `werror`: what an error of the host does, in QEMU's words.
+    """
 
     interface: str
     index: int
@@ -102,6 +107,8 @@ class Drive:
     readonly: bool = False
     snapshot: bool = False
     name: str = ""
+    rerror: str = "report"
+    werror: str = "enospc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +135,7 @@ class Config:
     append: str = ""
     boot: str = ""
     drives: tuple[Drive, ...] = ()
+    cd_drive: bool = True
     snapshot: bool = False
     graphic: bool = True
     resolution: tuple[int, int, int] = (800, 600, 32)
@@ -138,6 +146,7 @@ class Config:
     icount: int | None = None
     icount_sleep: bool = True
     rtc_base: str | int = "utc"
+    restore_clock: str = "freeze"
     start: bool = True
     reboot: bool = True
     shutdown: bool = True

@@ -14,7 +14,12 @@ FORMATS: Final = ("raw", "qcow2")
 MEDIA: Final = ("disk", "cdrom")
 #: How the host's cache is used; the guest cannot see it, so these change nothing here.
 _WITHOUT_EFFECT: Final = ("cache", "aio", "discard", "detect-zeroes")
-_KNOWN: Final = ("file", "if", "index", "bus", "unit", "media", "format", "readonly", "snapshot")
+_KNOWN: Final = (
+    "file", "if", "index", "bus", "unit", "media", "format", "readonly", "snapshot", "rerror",
+    "werror",
+)  # fmt: skip
+RERROR: Final = ("report", "ignore", "stop")
+WERROR: Final = (*RERROR, "enospc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,8 @@ class DriveOptions:
     readonly: bool = False
     snapshot: bool = False
     name: str = ""
+    rerror: str = "report"
+    werror: str = "enospc"
 
     def made(self, index: int, snapshot: bool) -> Drive:
         """The drive at its place; `snapshot` as by the option -snapshot."""
@@ -44,6 +51,8 @@ class DriveOptions:
             snapshot=self.snapshot or snapshot,
             name=self.name
             or f"ide{index // 2}-{'hd' if self.media == 'disk' else 'cd'}{index % 2}",
+            rerror=self.rerror,
+            werror=self.werror,
         )
 
 
@@ -67,6 +76,8 @@ def parse_drive(text: str) -> DriveOptions:
         readonly=on_off("-drive: readonly", given.get("readonly", "off")),
         snapshot=on_off("-drive: snapshot", given.get("snapshot", "off")),
         name=given.get("id", ""),
+        rerror=choice("-drive: rerror", given.get("rerror", "report"), RERROR),
+        werror=choice("-drive: werror", given.get("werror", "enospc"), WERROR),
     )
 
 

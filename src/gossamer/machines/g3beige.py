@@ -119,6 +119,7 @@ def g3beige(config: Config) -> Machine:
     m.map(fw_cfg.control, at=CONTROL)
     m.map(fw_cfg.data, at=DATA)
     kernel = boot.load_kernel(m)
+    m.at_reset.append(lambda: boot.load_kernel(m))
     width, height, depth = config.resolution
     for key, value in mac_entries(
         ram_size=config.ram_size,

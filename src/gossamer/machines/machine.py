@@ -86,6 +86,8 @@ class Machine:
         self.keyboard: Keyboard | None = None
         self.mouse: Mouse | None = None
         self.display: Display | None = None
+        #: What puts a kernel back into memory when the machine is reset.
+        self.at_reset: list[Callable[[], object]] = []
         #: Called when the guest switches the power off, or asks for a system reset.
         self.power_off: Callable[[], None] = lambda: None
         self.system_reset: Callable[[], None] = lambda: None
@@ -158,11 +160,13 @@ class Machine:
         raise KeyError(name)
 
     def reset(self) -> None:
-        """System reset: every chip, then the CPU."""
+        """System reset: every chip, then the CPU; a kernel given from outside is loaded anew."""
         for p in self.parts:
             if p.device not in (self.cpu, self.timer):
                 p.device.reset()
         self.cpu.reset()
+        for action in self.at_reset:
+            action()
         self.engine.flush()
 
     def resume(self) -> None:

@@ -13,6 +13,7 @@ from typing import Final
 
 from gossamer.base.errors import ConfigError
 from gossamer.machines.config import (
+    CLOCK_POLICIES,
     DEFAULT_MACHINE,
     MODELS,
     Config,
@@ -179,8 +180,10 @@ def _rtc(draft: Draft, value: str) -> None:
         elif key == "clock":
             # The guest's clock is the machine's: it follows the host when the machine does.
             choice("-rtc: clock", text, ("host", "vm"))
+        elif key == "restore":
+            draft.set["restore_clock"] = choice("-rtc: restore", text, CLOCK_POLICIES)
         else:
-            raise unknown("part of -rtc", key, ("base", "clock"))
+            raise unknown("part of -rtc", key, ("base", "clock", "restore"))
 
 
 def _boot(draft: Draft, value: str) -> None:
@@ -338,6 +341,7 @@ def _finish(draft: Draft, arguments: tuple[str, ...]) -> Config:
         "cpu": find_cpu(draft.cpu, model) if draft.cpu else model.cpus[0],
         "vga": model.vga[0] if draft.defaults else "none",
         "nic": model.has_nic and draft.defaults,
+        "cd_drive": draft.defaults,
         **draft.set,
     }
     serials, monitors = _consoles(draft)

@@ -7,7 +7,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import xxhash
@@ -46,32 +46,16 @@ class Written:
     fsync_ns: int
 
 
-class ContainerWriter:
-    """Writes one save file; `with` removes what was not committed.
+class FrameWriter:
+    """Frames one after the other, given to `sink`; `end` makes them a whole save."""
 
-    The bytes go to a temporary file beside `path`; `commit` syncs it, gives it its name and syncs
-    the folder, so that a save that is killed at any moment leaves the old file whole.  Memory of
-    the guest is private: a new file is readable by its owner only, a replaced one keeps its mode.
-    """
-
-    def __init__(self, path: Path | str, meta: Meta) -> None:
-        try:
-            self.path = Path(path).resolve()
-            mode = _mode_of(self.path)
-            _remove_abandoned(self.path)
-            fd, name = tempfile.mkstemp(SUFFIX, f".{self.path.name}.", self.path.parent)
-        except OSError as fault:
-            raise HostError(f"{path}: cannot be created: {fault.strerror}") from None
-        self._temporary = Path(name)
-        self._file = os.fdopen(fd, "wb", buffering=0)
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        os.fchmod(fd, mode)
+    def __init__(self, sink: Callable[[Buffer], object], meta: Meta) -> None:
+        self._sink = sink
         self._pack = zstandard.ZstdCompressor(level=1)
         self._hash = xxhash.xxh3_128()
         self._buffer = bytearray()
         self._frames = self._stream = self._disk = self._size = 0
         self._disks: set[str] = set()
-        self.result: Written | None = None
         self._out(MAGIC)
         self._frame(META, meta.encode())
 
@@ -109,33 +93,12 @@ class ContainerWriter:
                 self._frame(DISK, piece)
                 self._disk += len(piece)
 
-    def commit(self) -> Written:
-        """Finish the file and put it in its place; only now is there anything under `path`."""
+    def end(self) -> Written:
+        """Write the last frame; `fsync_ns` is 0."""
         self._flush()
         tail = TAIL.pack(self._frames, self._stream, self._disk, self._hash.digest())
         self._frame(END, tail)
-        began = host.monotonic_ns()
-        self._host(lambda: os.fsync(self._file.fileno()))
-        took = host.monotonic_ns() - began
-        self._host(lambda: self._temporary.replace(self.path))
-        self._file.close()
-        began = host.monotonic_ns()
-        self._host(lambda: _sync_folder(self.path.parent))
-        took += host.monotonic_ns() - began
-        self.result = Written(self._stream, self._disk, self._size, took)
-        return self.result
-
-    def abandon(self) -> None:
-        """Remove what was written; nothing to do after `commit`."""
-        if not self._file.closed:
-            self._file.close()
-            self._temporary.unlink(missing_ok=True)
-
-    def __enter__(self) -> ContainerWriter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.abandon()
+        return Written(self._stream, self._disk, self._size, 0)
 
     def _flush(self) -> None:
         if self._buffer:
@@ -155,11 +118,63 @@ class ContainerWriter:
         self._out(stored)
 
     def _out(self, data: Buffer) -> None:
+        self._sink(data)
+        self._size += len(data)
+
+
+class ContainerWriter(FrameWriter):
+    """Writes one save file; `with` removes what was not committed.
+
+    The bytes go to a temporary file beside `path`; `commit` syncs it, gives it its name and syncs
+    the folder, so that a save that is killed at any moment leaves the old file whole.  Memory of
+    the guest is private: a new file is readable by its owner only, a replaced one keeps its mode.
+    """
+
+    def __init__(self, path: Path | str, meta: Meta) -> None:
+        try:
+            self.path = Path(path).resolve()
+            mode = _mode_of(self.path)
+            _remove_abandoned(self.path)
+            fd, name = tempfile.mkstemp(SUFFIX, f".{self.path.name}.", self.path.parent)
+        except OSError as fault:
+            raise HostError(f"{path}: cannot be created: {fault.strerror}") from None
+        self._temporary = Path(name)
+        self._file = os.fdopen(fd, "wb", buffering=0)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        os.fchmod(fd, mode)
+        self.result: Written | None = None
+        super().__init__(self._store, meta)
+
+    def commit(self) -> Written:
+        """Finish the file and put it in its place; only now is there anything under `path`."""
+        whole = self.end()
+        began = host.monotonic_ns()
+        self._host(lambda: os.fsync(self._file.fileno()))
+        took = host.monotonic_ns() - began
+        self._host(lambda: self._temporary.replace(self.path))
+        self._file.close()
+        began = host.monotonic_ns()
+        self._host(lambda: _sync_folder(self.path.parent))
+        took += host.monotonic_ns() - began
+        self.result = replace(whole, fsync_ns=took)
+        return self.result
+
+    def abandon(self) -> None:
+        """Remove what was written; nothing to do after `commit`."""
+        if not self._file.closed:
+            self._file.close()
+            self._temporary.unlink(missing_ok=True)
+
+    def __enter__(self) -> ContainerWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.abandon()
+
+    def _store(self, data: Buffer) -> None:
         view = memoryview(data)
         while view:
-            done = self._host(lambda view=view: self._file.write(view))  # type: ignore[misc]
-            view = view[done:]
-            self._size += done
+            view = view[self._host(lambda view=view: self._file.write(view)) :]  # type: ignore[misc]
 
     def _host(self, action: Callable[[], object]) -> int:
         """Do something to the file; HostError, and no temporary file, when the host refuses."""

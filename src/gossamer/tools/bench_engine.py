@@ -68,7 +68,12 @@ def chosen(names: Iterable[str]) -> list[tuple[int, Kernel]]:
 
 
 def measure(
-    number: int, kernel: Kernel, ours: GossamerPeer, theirs: QemuPeer | None, runs: int, scale: float
+    number: int,
+    kernel: Kernel,
+    ours: GossamerPeer,
+    theirs: QemuPeer | None,
+    runs: int,
+    scale: float,
 ) -> Row:
     """Run one program in turn on both."""
     iterations = max(1, round(kernel.iterations * scale))
@@ -126,7 +131,7 @@ def find_qemu(args: argparse.Namespace) -> str:
     """The path of QEMU, empty when it is not to be measured."""
     if args.no_qemu:
         return ""
-    found = shutil.which(args.qemu)
+    found: str | None = shutil.which(args.qemu)
     if found is None:
         raise ConfigError(f"{args.qemu}: not installed (--no-qemu measures gossamer alone)")
     return found

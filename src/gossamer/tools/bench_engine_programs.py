@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from gossamer.base.units import MiB, PAGE_SIZE
+from gossamer.base.units import PAGE_SIZE, MiB
 from gossamer.isa.text import assemble
 
 BLOCK: Final = 0x4000

@@ -136,7 +136,7 @@ class Linux:
 
     def end(self, at: Station) -> str:
         seen = len(at.output)
-        at.type(b"head -n 3 /tmp/s; tail -n 1 /tmp/s; grep -c BAD /tmp/s; echo E''1\r")
+        at.type(b"grep BAD /tmp/s|head -n 9; head -n 3 /tmp/s; tail -n 1 /tmp/s; echo E''1\r")
         at.expect(b"E1\r\n", 30.0, seen)
         text = bytes(at.output[seen:]).decode("latin-1")
         lines = re.findall(r"selfcheck i=(\d+) int=(\w+) fp=(\w+) \S+ chain=(\w+) (\w+)", text)
@@ -145,7 +145,7 @@ class Linux:
             good = (whole, real, verdict) == (INT, FP, "ok")
             if not good or CHAIN.get(int(number), chain) != chain:
                 raise GossamerError(f"selfcheck is wrong at iteration {number}: {text!r}")
-        if not lines or not re.search(r"^0\r$", text, re.MULTILINE):
+        if not lines or "selfcheck BAD" in text:
             raise GossamerError(f"selfcheck found something bad, or nothing: {text!r}")
         seen = len(at.output)
         at.type(b"grep -c 't=' /tmp/t; grep -v 't=' /tmp/t | tail -n 60; echo E''2\r")

@@ -5,13 +5,14 @@ All our engines are made from one text, so they cannot check it; a peer can.
 
 from __future__ import annotations
 
+import argparse
 import random
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from gossamer.base.errors import ConfigError
 from gossamer.isa.disassembler import flags_of
@@ -159,15 +160,19 @@ def wanted_rows(decoder: Decoder, peer: str, only: Iterable[str]) -> Iterator[In
             yield row
 
 
-def run(peer: str, count: int, seed: int, model: str = "750", only: Iterable[str] = ()) -> int:
+def verify(peer: str, count: int, seed: int, model: str = "750", only: Iterable[str] = ()) -> int:
     """Compare `count` vectors of each instruction; 0 when nothing differs.
 
     `only` names the instructions wanted (none: all, and then at least 95 % of the assembler's
     forms must have been run on a peer that has them all).  Prints one line at the end.
     """
     only = list(only)
+    if count < 1:
+        raise ConfigError(f"--count {count}: expected at least 1")
     forms = known_forms(model)
     decoder = Decoder(())
+    if strange := set(only) - {row.name for row in decoder.rows}:
+        raise ConfigError(f"no instruction of the {model} is called {sorted(strange)[0]!r}")
     there = make_peer(peer, model)
     cpu = LocalCpu(decoder, floating=True)
     tally = Tally()
@@ -191,3 +196,19 @@ def run(peer: str, count: int, seed: int, model: str = "750", only: Iterable[str
     )
     enough = bool(only) or peer != "qemu" or len(run_forms) >= 0.95 * len(forms)
     return 0 if tally.vectors and enough and not tally.mismatches else 1
+
+
+def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps its type private
+    """Add the command to a parser."""
+    p = subparsers.add_parser("isa", help="compare every instruction with an independent peer")
+    p.add_argument("--peer", default="qemu", help="qemu or unicorn (qemu)")
+    p.add_argument("--count", type=int, default=1000, help="vectors an instruction (1000)")
+    p.add_argument("--seed", type=int, default=1, help="chooses the vectors (1)")
+    p.add_argument("--model", default="750", help="CPU model (750)")
+    p.add_argument("--only", action="append", default=[], help="one instruction; may be repeated")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """The command: 0 only when nothing differs."""
+    a = arguments
+    return verify(a.peer, a.count, a.seed, a.model, a.only)

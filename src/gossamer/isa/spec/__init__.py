@@ -16,6 +16,11 @@ from gossamer.isa.spec import (
     rotate,
     spr,
     system,
+    vector_float,
+    vector_integer,
+    vector_memory,
+    vector_multiply,
+    vector_permute,
 )
 
 __all__ = [
@@ -34,4 +39,9 @@ __all__ = [
     "rotate",
     "spr",
     "system",
+    "vector_float",
+    "vector_integer",
+    "vector_memory",
+    "vector_multiply",
+    "vector_permute",
 ]

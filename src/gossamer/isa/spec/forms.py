@@ -58,6 +58,7 @@ class X(Form):
         Field(11, 15, "f{}"),
         Field(16, 20, "f{}"),
     )
+    VRT, VRS = Field(6, 10, "v{}"), Field(6, 10, "v{}")
     TO, BT = Field(6, 10), Field(6, 10)
     BF, L, BFA = Field(6, 8, "cr{}"), Field(10, 10), Field(11, 13, "cr{}")
     BFF = Field(6, 8)  # a field of FPSCR

@@ -1,0 +1,193 @@
+"""The descriptor rings of a GEM: what its DMA engines do.
+
+A descriptor is a control or status word and a buffer address, both 64 bits, little-endian.
+Frames leave at 100 Mb/s; each takes its time on the wire.  Source: Linux
+drivers/net/ethernet/sun/sungem.h; docs page sungem.md.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from gossamer.devices.sungem import SunGem
+
+DESCRIPTOR: Final = 16
+ENABLE: Final = 1
+BYTE_NS: Final = 80
+OVERHEAD: Final = 24
+"""Preamble, FCS and gap between frames, in bytes."""
+START_NS: Final = 2_000
+"""From a kick to the first descriptor's frame on the wire (estimate: a few PCI bursts)."""
+
+# Word numbers, as in sungem.py.
+KICK, CONFIG, BASE_LOW, BASE_HIGH, COMPLETION = 0x00, 0x01, 0x02, 0x03, 0x40
+RX_CONFIG, RX_BASE_LOW, RX_BASE_HIGH, RX_KICK, RX_COMPLETION = 0x00, 0x01, 0x02, 0x40, 0x41
+TX_INTME, TX_ALL, TX_DONE, RX_DONE, RX_NO_BUFFER = 0x01, 0x02, 0x04, 0x10, 0x20
+MAC_TX_STATUS, MAC_RX_STATUS, MAC_TX_CONFIG, MAC_RX_CONFIG = 0x04, 0x05, 0x0C, 0x0D
+MAC_ADDRESS, MAC_HASH = 0x20, 0x30
+FRAME_DONE: Final = 1
+
+# Transmit control word.
+SIZE: Final = 0x7FFF
+CHECKSUM: Final = 1 << 29
+END: Final = 1 << 30
+START: Final = 1 << 31
+INTERRUPT: Final = 1 << 32
+# Receive status word.
+OWN: Final = 1 << 31
+HASH_PASS: Final = 1 << 60
+# Receive MAC configuration.
+STRIP_FCS, PROMISCUOUS, ALL_MULTICAST, HASH_FILTER = 0x04, 0x08, 0x10, 0x20
+LEAST_FRAME: Final = 60
+MOST_FRAME: Final = 9012
+
+
+def take_ring_sizes(gem: SunGem) -> None:
+    """Masks of ring positions, from the sizes in the two DMA configurations."""
+    gem.tx_mask = _ring_size(gem.txdmaregs[CONFIG]) - 1
+    gem.rx_mask = _ring_size(gem.rxdmaregs[RX_CONFIG]) - 1
+
+
+def _ring_size(config: int) -> int:
+    """32 to 8192 descriptors."""
+    return 32 << min(config >> 1 & 15, 8)
+
+
+# --- transmit -------------------------------------------------------------------------------------
+
+
+def can_transmit(gem: SunGem) -> bool:
+    return bool(gem.txdmaregs[CONFIG] & ENABLE and gem.macregs[MAC_TX_CONFIG] & ENABLE)
+
+
+def kick(gem: SunGem) -> None:
+    """There may be something to transmit."""
+    waiting = gem.txdmaregs[KICK] != gem.txdmaregs[COMPLETION]
+    if waiting and can_transmit(gem) and not gem.transmitter.armed:
+        gem.transmitter.set(gem.clock.now + START_NS)
+
+
+def transmit(gem: SunGem) -> None:
+    """Take descriptors up to the end of a frame, send it, and go on when it is off the wire."""
+    if not can_transmit(gem):
+        return
+    regs, due = gem.txdmaregs, gem.transmitter.due
+    sent = 0
+    while regs[COMPLETION] != regs[KICK] and not sent:
+        sent = _transmit_descriptor(gem)
+    bits = TX_DONE
+    if regs[COMPLETION] == regs[KICK]:
+        bits |= TX_ALL
+    else:
+        gem.transmitter.set(due + (sent + OVERHEAD) * BYTE_NS)
+    gem.raise_status(bits)
+
+
+def _transmit_descriptor(gem: SunGem) -> int:
+    """Take one descriptor; the length of the frame that it ended, or 0."""
+    regs = gem.txdmaregs
+    base = regs[BASE_HIGH] << 32 | regs[BASE_LOW] & ~0x7FF
+    position = regs[COMPLETION] & gem.tx_mask
+    raw = gem.dma_read(base + DESCRIPTOR * position & 0xFFFF_FFFF, DESCRIPTOR)
+    control, address = int.from_bytes(raw[:8], "little"), int.from_bytes(raw[8:], "little")
+    regs[COMPLETION] = position + 1 & gem.tx_mask
+    if control & START:
+        gem.tx_size, gem.tx_first_ctl = 0, control
+    length = control & SIZE
+    if gem.tx_size + length > len(gem.tx_data):
+        gem.note(f"frame longer than {len(gem.tx_data)} bytes")
+        length = len(gem.tx_data) - gem.tx_size
+    data = gem.dma_read(address & 0xFFFF_FFFF, length)
+    gem.tx_data[gem.tx_size : gem.tx_size + length] = data
+    gem.tx_size += length
+    if control & INTERRUPT:
+        gem.gregs[3] |= TX_INTME
+    if not control & END:
+        return 0
+    return _send(gem)
+
+
+def _send(gem: SunGem) -> int:
+    frame = bytearray(gem.tx_data[: gem.tx_size])
+    if gem.tx_first_ctl & CHECKSUM:
+        first, at = gem.tx_first_ctl >> 15 & 63, gem.tx_first_ctl >> 21 & 255
+        if at + 2 <= len(frame):
+            frame[at : at + 2] = (~ones_sum(frame[first:]) & 0xFFFF).to_bytes(2, "big")
+    gem.tx_size = gem.tx_first_ctl = 0
+    gem.macregs[MAC_TX_STATUS] |= FRAME_DONE
+    if gem.phy.link:
+        gem.send(bytes(frame))
+    return max(len(frame), LEAST_FRAME)
+
+
+def ones_sum(data: bytes | bytearray) -> int:
+    """The one's complement sum of big-endian half-words."""
+    padded = bytes(data) + b"\0" * (len(data) % 2)
+    total = sum(int.from_bytes(padded[n : n + 2], "big") for n in range(0, len(padded), 2))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total
+
+
+# --- receive --------------------------------------------------------------------------------------
+
+
+def receive(gem: SunGem, frame: bytes) -> bool:
+    """Put a frame into the next free buffer; false when there is none."""
+    regs = gem.rxdmaregs
+    if not (regs[RX_CONFIG] & ENABLE and gem.macregs[MAC_RX_CONFIG] & ENABLE):
+        return True  # the receiver is off: the frame passes by
+    passed = accepts(gem, frame)
+    if passed is None or len(frame) > MOST_FRAME:
+        return True
+    position = regs[RX_COMPLETION] & gem.rx_mask
+    if position == regs[RX_KICK]:
+        gem.raise_status(RX_NO_BUFFER)
+        return False
+    _store(gem, frame.ljust(LEAST_FRAME, b"\0"), position, passed)
+    regs[RX_COMPLETION] = position + 1 & gem.rx_mask
+    gem.macregs[MAC_RX_STATUS] |= FRAME_DONE
+    gem.raise_status(RX_DONE)
+    return True
+
+
+def accepts(gem: SunGem, frame: bytes) -> int | None:
+    """Status bits with which the address filter lets a frame pass; None: it does not."""
+    config, target = gem.macregs[MAC_RX_CONFIG], frame[:6]
+    own = b"".join(gem.macregs[MAC_ADDRESS + n].to_bytes(4, "big")[2:] for n in (2, 1, 0))
+    if target in (own, b"\xff" * 6) or config & PROMISCUOUS:
+        return 0
+    if not target[:1] or not target[0] & 1:
+        return None
+    if config & ALL_MULTICAST:
+        return 0
+    bucket = hash_of(target)
+    if config & HASH_FILTER and gem.macregs[MAC_HASH + (bucket >> 4)] >> 15 - (bucket & 15) & 1:
+        return HASH_PASS
+    return None
+
+
+def hash_of(address: bytes) -> int:
+    """The upper eight bits of the little-endian CRC of an address, as the chip's table has it."""
+    return (zlib.crc32(address) ^ 0xFFFF_FFFF) >> 24
+
+
+def _store(gem: SunGem, frame: bytes, position: int, passed: int) -> None:
+    """Write a frame and its status word."""
+    regs = gem.rxdmaregs
+    config = regs[RX_CONFIG]
+    base = regs[RX_BASE_HIGH] << 32 | regs[RX_BASE_LOW] & ~0x7FF
+    at = base + DESCRIPTOR * position & 0xFFFF_FFFF
+    raw = gem.dma_read(at, DESCRIPTOR)
+    control, address = int.from_bytes(raw[:8], "little"), int.from_bytes(raw[8:], "little")
+    total = ~ones_sum(frame[config >> 13 & 0x7F :]) & 0xFFFF
+    if not gem.macregs[MAC_RX_CONFIG] & STRIP_FCS:
+        frame += zlib.crc32(frame).to_bytes(4, "little")
+    room = control >> 16 & SIZE
+    if room and len(frame) > room:
+        gem.note(f"frame of {len(frame)} bytes cut to its buffer of {room}")
+        frame = frame[:room]
+    gem.dma_write((address + (config >> 10 & 7)) & 0xFFFF_FFFF, frame)
+    gem.dma_write(at, (passed | len(frame) << 16 | total).to_bytes(8, "little"))

@@ -1,0 +1,72 @@
+"""Drives in their places: what stands on the two IDE cells of a Mac, and what is in the drives.
+
+The places and serial numbers are QEMU 7.2's (``info qtree``, IDENTIFY data): index 0 and 1 are
+master and slave of the first cell, 2 and 3 of the second, ``QM00001`` to ``QM00004``; a CD drive
+stands at index 2 unless the user left it out or wants something else there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from gossamer.devices.ide import MacioIde
+from gossamer.devices.ide_drive import CDROM, DISK, IdeDrive
+from gossamer.devices.ide_media import BlockBackend, error_policy
+from gossamer.machines.config import Config
+from gossamer.machines.machine import Machine
+
+CELLS: Final = ("macio/ide0", "macio/ide1")
+#: Where QEMU puts the CD drive.
+CD_INDEX: Final = 2
+
+
+def serial_number(index: int) -> str:
+    return f"QM{index + 1:05}"
+
+
+def cell(m: Machine, n: int) -> MacioIde:
+    """IDE cell 0 or 1."""
+    found = m.part(CELLS[n])
+    assert isinstance(found, MacioIde)
+    return found
+
+
+def drive_at(m: Machine, index: int) -> IdeDrive:
+    """The drive, or the empty place, at `index` 0 to 3."""
+    return cell(m, index // 2).bus.drives[index % 2]
+
+
+def drive_kinds(config: Config) -> dict[int, str]:
+    """What stands at which index: DISK or CDROM."""
+    if not config.model.drives:
+        return {}
+    kinds = {d.index: DISK if d.media == "disk" else CDROM for d in config.drives}
+    if config.cd_drive:
+        kinds.setdefault(CD_INDEX, CDROM)
+    return kinds
+
+
+def place_drives(m: Machine) -> None:
+    """Put the drives that the configuration asks for in their places, with nothing in them."""
+    for index, kind in drive_kinds(m.config).items():
+        cell(m, index // 2).attach(index % 2, kind, None, serial=serial_number(index))
+
+
+def insert(m: Machine, index: int, media: BlockBackend | None, stop: Callable[[], None]) -> None:
+    """Give a drive its medium, as if it had always been there; the guest is not told.
+
+    `stop` pauses the machine, where the drive's werror or rerror says so.
+    """
+    drive = drive_at(m, index)
+    drive.media = media
+    options = m.config.drive(index)
+    if options is not None:
+        drive.policy = error_policy(options.rerror, options.werror, stop)
+
+
+def retry(m: Machine) -> None:
+    """Repeat the requests that a failure of the host stopped."""
+    if m.config.model.drives:
+        for n in range(len(CELLS)):
+            cell(m, n).retry()

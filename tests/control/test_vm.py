@@ -1,0 +1,220 @@
+"""A virtual machine cut at any instruction, saved and loaded, ends where the uncut one does."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from gossamer.base.errors import ConfigError, GossamerError, StreamError
+from gossamer.base.units import MiB
+from gossamer.control.vm import Vm
+from gossamer.engine.processor import Stop
+from gossamer.machines.config import Config
+from gossamer.machines.machine import Machine
+from tests.engine.programs import CODE, DATA, TABLE, make_table, number, pool, vectors
+
+RAM = 4 * MiB  # the least that the bare machine takes is not our subject
+TOTAL = 4000
+WORDS = pool(1, 2000)
+
+
+def config(**kw) -> Config:
+    return Config(machine="bare", ram_size=RAM, icount=0, icount_sleep=False, nic=False, **kw)
+
+
+def fill(m: Machine, seed: int) -> None:
+    """A random program with translation, decrementer and a typing user, as power-on state."""
+    rng = random.Random(seed)
+    block = m.cpu.block
+    for at, code in vectors().items():
+        m.memory.write(at, code)
+    for n in range(3 * 1024):
+        m.memory.write(CODE + 4 * n, rng.choice(WORDS).to_bytes(4, "big"))
+    m.memory.write(DATA, rng.randbytes(0x3000))
+    for n in range(32):
+        block.set("gpr", number(rng), n)
+        block.set("fpr", rng.getrandbits(64), n)
+    for n in range(16, 24):
+        block.set("gpr", rng.choice((DATA, CODE, 0xF000_0000)) + rng.randrange(0, 0xFFC, 2), n)
+    msr = 0x8000 | 0x1000 | 0x2000
+    if seed & 1:
+        segments = [n * 0x111 for n in range(16)]
+        for n, value in enumerate(segments):
+            block.set("sr", value, n)
+        m.memory.write(TABLE, bytes(make_table(rng, segments).data))
+        block.set("sdr1", TABLE)
+        msr |= 0x30
+    block.set("sprg", CODE, 3)
+    block.set("nia", CODE)
+    block.set("msr", msr)
+    m.cpu.set_decrementer(rng.randrange(100))
+    m.engine.flush()
+
+
+def vm_of(seed: int) -> Vm:
+    vm = Vm(config())
+    fill(vm.machine, seed)
+    return vm
+
+
+def go(vm: Vm, count: int) -> None:
+    """On to instruction `count`, the user typing at fixed moments."""
+    for moment in range(500, count + 1, 500):
+        if vm.instructions < moment:
+            if vm.run(moment) is not Stop.LIMIT:
+                return
+            if vm.serial_room(0):
+                vm.serial_receive(0, moment & 0xFF)
+    if vm.instructions < count:
+        vm.run(count)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_cut_is_no_cut(seed: int) -> None:
+    whole = vm_of(seed)
+    go(whole, TOTAL)
+    rng = random.Random(seed)
+    cut = vm_of(seed)
+    for at in sorted(rng.sample(range(1, TOTAL), 3)):
+        go(cut, at)
+        data = cut.save_bytes()
+        other = Vm(config())
+        other.load_bytes(data)
+        assert other.state_hash() == cut.state_hash(), f"at {at}"
+        assert other.save_bytes() == data, f"at {at}"
+        cut = other
+    go(cut, TOTAL)
+    assert cut.state_hash() == whole.state_hash()
+    assert cut.save_bytes() == whole.save_bytes()
+
+
+def test_saving_does_not_change_the_run_of_the_saved_machine() -> None:
+    for seed in (1, 2):
+        whole, saved = vm_of(seed), vm_of(seed)
+        go(whole, 2000)
+        for at in range(100, 2001, 100):
+            go(saved, at)
+            saved.save_bytes()
+        assert saved.state_hash() == whole.state_hash()
+
+
+def test_save_file_brings_the_machine_back(tmp_path: Path) -> None:
+    vm = vm_of(3)
+    go(vm, 1234)
+    vm.save(tmp_path / "one.gsm")
+    before = vm.state_hash()
+    go(vm, 2000)
+    after = vm.state_hash()
+    vm.restore(tmp_path / "one.gsm")
+    assert (vm.instructions, vm.state_hash()) == (1234, before)
+    go(vm, 2000)
+    assert vm.state_hash() == after
+
+
+def test_state_hash_sees_every_change() -> None:
+    vm = vm_of(0)
+    seen = {vm.state_hash()}
+    vm.machine.memory.write(0x30_0000, b"\1")
+    seen.add(vm.state_hash())
+    vm.machine.cpu.block.set("gpr", 0x1234, 7)
+    seen.add(vm.state_hash())
+    vm.serial_receive(0, 65)
+    seen.add(vm.state_hash())
+    vm.step()
+    seen.add(vm.state_hash())
+    assert len(seen) == 5
+    vm.machine.memory.write(0x30_0000, b"\1")
+    assert vm.state_hash() in seen
+
+
+def test_refused_stream_leaves_the_machine_as_it_was() -> None:
+    vm = vm_of(1)
+    go(vm, 300)
+    data = vm.save_bytes()
+    before, state = vm.state_hash(), vm.run_state
+    rng = random.Random(5)
+    cuts = [0, 1, 7, 8, 20, 60, len(data) // 2, *rng.sample(range(len(data)), 12)]
+    for length in cuts:
+        # The end element and what follows it may be absent only as a whole.
+        if length >= len(data) - 1:
+            continue
+        try:
+            vm.load_bytes(data[:length])
+        except StreamError:
+            pass
+        else:
+            assert vm.save_bytes() == data, length
+        assert (vm.state_hash(), vm.run_state) == (before, state), length
+    go(vm, 600)
+    uncut = vm_of(1)
+    go(uncut, 600)
+    assert vm.state_hash() == uncut.state_hash()
+
+
+def test_stream_of_another_machine_or_size_is_refused_with_its_reason() -> None:
+    vm = vm_of(1)
+    data = vm.save_bytes()
+    small = Vm(Config(machine="bare", ram_size=2 * RAM, icount=0, nic=False))
+    before = small.state_hash()
+    with pytest.raises(StreamError, match=rf"{RAM} bytes, this machine has {2 * RAM}"):
+        small.load_bytes(data)
+    assert small.state_hash() == before
+    named = data.replace(b"bare", b"fare", 1)
+    with pytest.raises(StreamError, match="machine fare, expected bare"):
+        vm.load_bytes(named)
+
+
+def test_section_in_a_wrong_place_or_of_a_wrong_version_is_refused() -> None:
+    vm = vm_of(1)
+    data = vm.save_bytes()
+    at = data.index(b"\x03cpu\0\0\0\0\0\0\0\x05")
+    with pytest.raises(StreamError, match=r"version 6, this build reads 5\.\.5"):
+        vm.load_bytes(data[: at + 11] + b"\x06" + data[at + 12 :])
+    with pytest.raises(StreamError, match="no such section"):
+        vm.load_bytes(data[: at + 1] + b"cpX" + data[at + 4 :])
+
+
+def test_save_file_of_another_configuration_is_refused(tmp_path: Path) -> None:
+    vm_of(1).save(tmp_path / "one.gsm")
+    other = Vm(Config(machine="bare", ram_size=2 * RAM, icount=0, nic=False))
+    with pytest.raises(ConfigError, match=f"RAM in bytes: expected {2 * RAM}, got {RAM}"):
+        other.restore(tmp_path / "one.gsm")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_flipped_bits_of_a_bare_stream_never_crash(seed: int) -> None:
+    """A bare stream has no checksum: a flip is refused with a reason, or a value is another."""
+    vm = vm_of(seed)
+    go(vm, 200)
+    data = vm.save_bytes()
+    rng = random.Random(seed)
+    tail = len(data) - 20_000
+    for _ in range(60):
+        at = rng.choice((rng.randrange(200), rng.randrange(max(tail, 0), len(data))))
+        flipped = bytearray(data)
+        flipped[at] ^= 1 << rng.randrange(8)
+        other = Vm(config())
+        try:
+            other.load_bytes(bytes(flipped))
+        except GossamerError:
+            continue
+        other.run(other.instructions + 50)
+
+
+def test_step_executes_exactly() -> None:
+    vm = vm_of(2)
+    for n in range(1, 40):
+        vm.step()
+        assert vm.instructions == n
+    vm.step(100)
+    assert vm.instructions == 139
+
+
+def test_reset_starts_again_with_time_going_on() -> None:
+    vm = vm_of(2)
+    go(vm, 500)
+    now = vm.clock_ns
+    vm.reset()
+    assert (vm.register("pc"), vm.clock_ns, vm.instructions) == (0xFFF0_0100, now, 500)

@@ -1,0 +1,95 @@
+"""The object cache on disk: what is not wholly trustworthy is ignored and made anew."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from gossamer.engine import build
+
+OBJECT = b"\x7fELF" + bytes(range(256)) * 40
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(build, "compile_object", lambda text: OBJECT)
+    monkeypatch.setattr(build, "module_text", lambda features: "")
+    return tmp_path / "gossamer"
+
+
+FEATURES = frozenset({"750"})
+
+
+def only(folder: Path) -> Path:
+    (path,) = folder.iterdir()
+    return path
+
+
+def test_object_is_kept_for_the_owner_alone_and_found_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert build.object_for(FEATURES) == OBJECT
+    assert stat.S_IMODE(only(folder).stat().st_mode) == 0o600
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+    def never(text: str) -> bytes:
+        raise AssertionError("compiled again")
+
+    monkeypatch.setattr(build, "compile_object", never)
+    assert build.object_for(FEATURES) == OBJECT
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o666, 0o620])
+def test_file_that_others_may_touch_is_ignored(folder: Path, mode: int) -> None:
+    build.object_for(FEATURES)
+    only(folder).chmod(mode)
+    assert build._read(only(folder)) is None
+    assert build.object_for(FEATURES) == OBJECT
+    assert stat.S_IMODE(only(folder).stat().st_mode) == 0o600
+
+
+def test_file_of_another_owner_is_ignored(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build.object_for(FEATURES)
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000)
+    assert build._read(only(folder)) is None
+
+
+def test_any_flipped_byte_is_noticed(folder: Path) -> None:
+    build.object_for(FEATURES)
+    path = only(folder)
+    whole = path.read_bytes()
+    places = [*range(64), *range(64, len(whole), 97), len(whole) - 1]
+    for at in places:
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :])
+        assert build._read(path) is None, at
+    path.write_bytes(whole)
+    assert build._read(path) == OBJECT
+
+
+def test_any_truncation_is_noticed(folder: Path) -> None:
+    build.object_for(FEATURES)
+    path = only(folder)
+    whole = path.read_bytes()
+    for length in [*range(64), *range(64, len(whole), 101), len(whole) - 1]:
+        path.write_bytes(whole[:length])
+        assert build._read(path) is None, length
+
+
+def test_cache_that_cannot_be_written_is_no_error(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
+    assert build.object_for(FEATURES) == OBJECT
+
+
+def test_key_depends_on_features_and_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = build.cache_key(FEATURES)
+    assert build.cache_key(frozenset({"750", "7400"})) != one
+    monkeypatch.setattr(build, "_source_hash", lambda: "other")
+    assert build.cache_key(FEATURES) != one

@@ -1,0 +1,393 @@
+"""Bytes written out by hand beside each field type, and what a hostile reader meets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gossamer.base.errors import StreamError
+from gossamer.base.wire import WireReader, WireWriter
+from gossamer.core.clock import Clock
+from gossamer.state.codec import (
+    BOOL,
+    I8,
+    I16,
+    I32,
+    I64,
+    U8,
+    U16,
+    U32,
+    U64,
+    Array,
+    AtMost,
+    Bitmap,
+    Buffer,
+    Equal,
+    Int,
+    Unused,
+)
+from gossamer.state.declare import (
+    Stateful,
+    alarm,
+    array,
+    bitmap,
+    boolean,
+    buffer,
+    child,
+    children,
+    compat,
+    derived,
+    i32,
+    i64,
+    u8,
+    u16,
+    u32,
+    u64,
+    vtime,
+    wiring,
+)
+from gossamer.state.layout import Constant, Nested, View, subsection
+from gossamer.state.transfer import Profile, load, save
+
+
+def put(codec: Any, value: Any) -> bytes:
+    w = WireWriter()
+    codec.put(w, value)
+    return bytes(w.data)
+
+
+CODECS = [
+    (U8, 0x12, "12"),
+    (U16, 0x1234, "1234"),
+    (U32, 0x12345678, "12345678"),
+    (U64, 0x123456789ABCDEF0, "123456789abcdef0"),
+    (I8, -2, "fe"),
+    (I16, -2, "fffe"),
+    (I32, -2, "fffffffe"),
+    (I64, -2, "fffffffffffffffe"),
+    (BOOL, True, "01"),
+    (BOOL, False, "00"),
+    (Buffer(3), bytearray(b"abc"), "616263"),
+    (Unused(3), None, "000000"),
+    (Array(U16, 3), [1, 2, 0xFFFF], "00010002ffff"),
+    (Array(Array(U8, 2), 2), [[1, 2], [3, 4]], "01020304"),
+    (Bitmap(4), 0b1010, "000000000000000a"),
+    (Bitmap(65), 1 << 64 | 1, "00000000000000010000000000000001"),
+    (Equal(U32, 7), 7, "00000007"),
+    (AtMost(9), 9, "00000009"),
+    (Int("timer", 8), 5, "0000000000000005"),
+]
+
+
+@pytest.mark.parametrize(("codec", "value", "text"), CODECS)
+def test_value_has_these_bytes(codec: Any, value: Any, text: str) -> None:
+    assert put(codec, value).hex() == text
+    assert codec.size == len(text) // 2
+    r = WireReader(bytes.fromhex(text))
+    assert codec.get(r) == value
+    assert r.left == 0
+
+
+@pytest.mark.parametrize(("codec", "value", "text"), CODECS)
+def test_value_cut_short_is_refused(codec: Any, value: Any, text: str) -> None:
+    whole = bytes.fromhex(text)
+    for length in range(len(whole)):
+        with pytest.raises(StreamError, match="needs"):
+            codec.get(WireReader(whole[:length]))
+
+
+@pytest.mark.parametrize(
+    ("codec", "text", "message"),
+    [
+        (BOOL, "02", "a bool must be 0 or 1, got 2"),
+        (Equal(U32, 7), "00000008", "value must be 7, got 8"),
+        (AtMost(9), "0000000a", r"value must be 0\.\.9, got 10"),
+        (AtMost(9), "ffffffff", r"value must be 0\.\.9, got -1"),
+        (Bitmap(4), "0000000000000010", "bits above 4 are set"),
+    ],
+)
+def test_value_that_cannot_be_is_refused(codec: Any, text: str, message: str) -> None:
+    with pytest.raises(StreamError, match=message):
+        codec.get(WireReader(bytes.fromhex(text)))
+
+
+# --- a whole object -------------------------------------------------------------------------------
+
+
+class Inner(Stateful):
+    """A nested struct of its own version."""
+
+    vmsd = "inner"
+    version = 3
+    minimum = 3
+    value: int = u16()
+    newer: int = u8(since=2)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reset()
+
+
+class Chip(Stateful):
+    """One field of every kind, a middle field of a later version, two subsections."""
+
+    vmsd = "chip"
+    version = 3
+    minimum = 1
+    extra = subsection("chip/extra", 2)
+    mine = subsection("chip/mine", ours=True)
+
+    first: int = u8(0x11)
+    middle: int = u32(0x22222222, since=3)
+    last: int = u16(0x3333)
+    sign: int = i32(-1)
+    wide: int = i64(-1)
+    big: int = u64(5)
+    flag: bool = boolean(True)
+    bytes_: bytearray = buffer(2, b"ab", wire="bytes")
+    words: list[int] = array(U16, 2, [1, 2])
+    bits: int = bitmap(3)
+    due: Any = alarm("fire")
+    since_: int = vtime(100, wire="since")
+    inner: Inner = child(Inner)
+    pair: list[Inner] = children(Inner, 2)
+    more: int = u32(within=extra)
+    private: int = u8(within=mine)
+    clock: Clock = wiring()
+    cache: int = derived()
+    quirk: bool = compat(False)
+    old: int = u8(0x77, when=lambda chip: chip.quirk)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock, self.cache = Clock(), 0
+        self.reset()
+
+    def fire(self) -> None:
+        """Due."""
+
+    @extra.needed
+    def extra_needed(self) -> bool:
+        return self.more != 0
+
+    @mine.needed
+    def mine_needed(self) -> bool:
+        return self.private != 0
+
+    def post_load(self, version: int) -> None:
+        self.cache = self.first + version
+
+
+def saved(owner: Stateful, profile: Profile | None = None) -> bytes:
+    w = WireWriter()
+    save(owner, w, profile or Profile())
+    return bytes(w.data)
+
+
+def loaded(data: bytes, version: int = 3, into: Chip | None = None) -> Chip:
+    chip = into or Chip()
+    r = WireReader(data)
+    load(chip, r, version)
+    assert r.left == 0
+    return chip
+
+
+BODY = (
+    "11 22222222 3333 ffffffff ffffffffffffffff 0000000000000005 01 6162 0001 0002"
+    " 0000000000000000 ffffffffffffffff 0000000000000064 000000 000000 000000"
+)
+
+
+def test_reset_state_has_these_bytes() -> None:
+    assert saved(Chip()) == bytes.fromhex(BODY)
+
+
+def test_alarm_armed_is_its_time() -> None:
+    chip = Chip()
+    chip.due.set(0x1234)
+    assert bytes.fromhex("0000000000001234") in saved(chip)
+    assert loaded(saved(chip)).due.when == 0x1234
+    assert not loaded(bytes.fromhex(BODY), into=chip).due.armed
+
+
+def test_older_version_lacks_the_middle_field() -> None:
+    old = bytes.fromhex(BODY.replace("22222222 ", "", 1))
+    chip = loaded(old, 2)
+    assert (chip.first, chip.middle, chip.last) == (0x11, 0x22222222, 0x3333)
+
+
+@pytest.mark.parametrize("version", [0, 4])
+def test_other_versions_are_refused(version: int) -> None:
+    with pytest.raises(StreamError, match=rf"version {version}, this build reads 1\.\.3"):
+        loaded(bytes.fromhex(BODY), version)
+
+
+def test_subsection_is_sent_only_when_needed() -> None:
+    chip = Chip()
+    chip.more = 0x0A0B0C0D
+    expected = "05 0a 636869702f6578747261 00000002 0a0b0c0d"
+    assert saved(chip) == bytes.fromhex(BODY + expected)
+    assert loaded(saved(chip)).more == 0x0A0B0C0D
+
+
+def test_missing_subsection_leaves_the_reset_value() -> None:
+    assert loaded(bytes.fromhex(BODY)).more == 0
+
+
+def test_our_own_subsection_stays_out_of_streams_for_others() -> None:
+    chip = Chip()
+    chip.private = 9
+    assert b"chip/mine" in saved(chip)
+    assert b"chip/mine" not in saved(chip, Profile("qemu-7.2", ours=False))
+
+
+@pytest.mark.parametrize(
+    ("tail", "message"),
+    [
+        ("05 09 636869702f6f746865", "unknown subsection of chip"),
+        ("05 0a 636869702f6578747261 00000003 00000000", r"version 3, this build reads 2\.\.2"),
+        ("05 0a 636869702f6578747261 00000002 000000", "needs 4 bytes, 3 left"),
+        ("05 0a 636869702f6578747261 0000", "needs 4 bytes, 2 left"),
+    ],
+)
+def test_bad_subsection_is_refused(tail: str, message: str) -> None:
+    with pytest.raises(StreamError, match=message):
+        loaded(bytes.fromhex(BODY + tail))
+
+
+def test_what_only_looks_like_a_subsection_is_left_alone() -> None:
+    """0x05 and a name of another prefix belong to who comes next."""
+    for tail in (b"\x05\x05other", b"\x05\x20chip/ex", b"\x06\x0achip/extra", b"\x05"):
+        chip = Chip()
+        r = WireReader(bytes.fromhex(BODY) + tail)
+        load(chip, r, 3)
+        assert r.left == len(tail)
+
+
+def test_every_truncation_is_refused() -> None:
+    chip = Chip()
+    chip.more, chip.private = 1, 2
+    whole = saved(chip)
+    bare = len(bytes.fromhex(BODY))
+    first = bare + 2 + 10 + 4 + 4
+    for length in range(len(whole)):
+        r = WireReader(whole[:length])
+        if length in (bare, first):
+            load(Chip(), r, 3)
+        elif bare < length < bare + 12 or first < length < first + 11:
+            load(Chip(), r, 3)  # the name is cut: not a subsection, and the caller sees a rest
+            assert r.left
+        else:
+            with pytest.raises(StreamError, match=r"needs \d+ bytes, \d+ left"):
+                load(Chip(), r, 3)
+
+
+def test_error_names_the_field_and_the_offset() -> None:
+    data = bytearray(bytes.fromhex(BODY))
+    data[27] = 2  # flag
+    with pytest.raises(StreamError) as caught:
+        loaded(bytes(data))
+    assert str(caught.value) == "flag: a bool must be 0 or 1, got 2 (offset 0x1c)"
+
+
+def test_compat_switch_changes_the_wire_form() -> None:
+    chip = Chip()
+    chip.quirk = True
+    assert saved(chip) == bytes.fromhex(BODY + "77")
+
+
+def test_nested_struct_is_read_by_its_own_version() -> None:
+    """An outer version 1 stream has the nested fields of version 3 all the same."""
+    old = bytes.fromhex(BODY.replace("22222222 ", "", 1))[:-9] + bytes.fromhex(
+        "000109 000208 000307"
+    )
+    chip = loaded(old, 1)
+    assert (chip.inner.value, chip.inner.newer) == (1, 9)
+    assert [(p.value, p.newer) for p in chip.pair] == [(2, 8), (3, 7)]
+
+
+def test_clock_shift_moves_every_point_in_time_and_nothing_else() -> None:
+    chip = Chip()
+    plain, shifted = saved(chip), saved(chip, Profile(shift=1000))
+    assert shifted == plain.replace(bytes.fromhex("0000000000000064"), (1100).to_bytes(8, "big"))
+    chip.due.set(50)
+    expected = saved(chip).replace((50).to_bytes(8, "big"), (1050).to_bytes(8, "big"))
+    expected = expected.replace((100).to_bytes(8, "big"), (1100).to_bytes(8, "big"))
+    assert saved(chip, Profile(shift=1000)) == expected
+
+
+def test_derived_is_rebuilt_after_the_load() -> None:
+    assert loaded(bytes.fromhex(BODY)).cache == 0x11 + 3
+
+
+@given(
+    st.integers(0, 255), st.integers(0, 2**32 - 1), st.integers(-(2**31), 2**31 - 1),
+    st.booleans(), st.binary(min_size=2, max_size=2), st.integers(0, 7),
+    st.one_of(st.none(), st.integers(0, 2**62)), st.integers(0, 2**32 - 1), st.integers(0, 255),
+)  # fmt: skip
+def test_load_is_the_inverse_of_save(a, b, c, d, e, f, g, h, k) -> None:
+    chip = Chip()
+    chip.first, chip.middle, chip.sign, chip.flag, chip.bits = a, b, c, d, f
+    chip.bytes_, chip.more, chip.private = bytearray(e), h, k
+    chip.pair[1].value = b & 0xFFFF
+    if g is not None:
+        chip.due.set(g)
+    again = loaded(saved(chip))
+    assert saved(again) == saved(chip)
+    assert (again.middle, again.due.when, again.more) == (b, -1 if g is None else g, h)
+
+
+# --- layouts ----------------------------------------------------------------------------------
+
+
+def _put_twice(owner: Any, value: int) -> None:
+    if value % 2:
+        raise ValueError(f"must be even, got {value}")
+    owner.value = value // 2
+
+
+class Shown(Stateful):
+    """The wire order is not the order of the declaration, and depends on the receiver."""
+
+    vmsd = "shown"
+    version = 2
+    minimum = 1
+    layouts = {
+        "": [
+            View("twice", U16, lambda s: 2 * s.value, _put_twice),
+            Constant("unused", Unused(1)),
+            "flag",
+            Constant("later", Unused(2), since=2),
+        ],
+        "small": [
+            "flag",
+            Nested("inner", lambda s: s.inner, "renamed", 1, ["value", "newer"]),
+        ],
+    }
+    value: int = u8(3)
+    flag: int = u8(9)
+    inner: Inner = child(Inner)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reset()
+
+
+def test_layout_gives_the_order_and_the_views() -> None:
+    assert saved(Shown()).hex() == "000600090000"
+
+
+def test_layout_may_differ_by_profile() -> None:
+    """A nested layout is decided by the version it is given: `newer` came with version 2."""
+    assert saved(Shown(), Profile("small")).hex() == "090000"
+
+
+def test_view_that_refuses_a_value_names_it() -> None:
+    shown = Shown()
+    with pytest.raises(StreamError, match=r"twice: must be even, got 7 \(offset 0x2\)"):
+        load(shown, WireReader(bytes.fromhex("000700090000")), 2)
+    load(shown, WireReader(bytes.fromhex("00080001")), 1)
+    assert (shown.value, shown.flag) == (4, 1)
