@@ -48,6 +48,7 @@ DOUBLES: Final = (
     0x41DF_FFFF_FFC0_0000,
 )
 MSR_FP, MSR_EE, MSR_PR, MSR_IR, MSR_DR, MSR_ME = 0x2000, 0x8000, 0x4000, 0x20, 0x10, 0x1000
+MSR_VEC = 0x200_0000
 MSR_SE, MSR_BE, MSR_FE0, MSR_FE1 = 0x400, 0x200, 0x800, 0x100
 
 #: Every vector: step over the instruction; an ISI goes back to the code; 0x500 acknowledges.
@@ -84,9 +85,9 @@ def vectors() -> dict[int, bytes]:
     return {at: assemble(text, at) for at, text in VECTORS.items()}
 
 
-@lru_cache(maxsize=1)
-def rows() -> tuple[Insn, ...]:
-    return tuple(Decoder(find("750").features).rows)
+@lru_cache(maxsize=2)
+def rows(cpu: str = "750") -> tuple[Insn, ...]:
+    return tuple(Decoder(find(cpu).features).rows)
 
 
 #: Rows that change what is translated or enabled: seldom drawn.
@@ -128,11 +129,11 @@ def word_of(row: Insn, rng: random.Random) -> int:
 
 
 @lru_cache(maxsize=4)
-def pool(seed: int, size: int) -> tuple[int, ...]:
+def pool(seed: int, size: int, cpu: str = "750") -> tuple[int, ...]:
     """A pool of words: every row at least twice, the rare ones not more."""
     rng = random.Random(seed)
-    out = [word_of(row, rng) for row in rows() for _ in range(2)]
-    usual = [row for row in rows() if not is_rare(row)]
+    out = [word_of(row, rng) for row in rows(cpu) for _ in range(2)]
+    usual = [row for row in rows(cpu) if not is_rare(row)]
     plain = [row for row in usual if "spr" not in row.name and not row.needs]
     while len(out) < size:
         out.append(word_of(rng.choice(plain if rng.random() < 0.7 else usual), rng))
@@ -248,6 +249,8 @@ def set_up(rig: Rig, seed: int, *, translated: bool, words: tuple[int, ...]) -> 
     for n in range(32):
         rig.block.set("gpr", number(rng), n)
         rig.block.set("fpr", double(rng), n)
+        if rig.cpu.model.name == "7400":
+            rig.block.set("vr", rng.choice((rng.getrandbits(128), number(rng) * 0x1_0001_0001)), n)
     places = (
         DATA + 0x800,
         DATA + 0xFFC,
@@ -271,6 +274,9 @@ def set_up(rig: Rig, seed: int, *, translated: bool, words: tuple[int, ...]) -> 
         msr |= rng.choice((MSR_SE, MSR_BE))
     if rng.random() < 0.2:
         msr |= 0x40  # IP: vectors in ROM
+    if rig.cpu.model.name == "7400" and rng.random() < 0.9:
+        msr |= MSR_VEC
+        rig.block.set("vscr", rng.choice((0, 0x1_0000, 1)))
     if translated:
         msr |= set_translation(rig, rng)
     for name in ("lr", "ctr"):

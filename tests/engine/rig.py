@@ -72,8 +72,13 @@ class Device:
 class Rig:
     """A CPU on `Tier0` or `Reference`; RAM at 0, ROM at 0xfff00000, the device at 0xf0000000."""
 
-    def __init__(self, engine: type[Tier0] | type[Reference] = Tier0, ram: int = RAM_SIZE) -> None:
-        model = find("750")
+    def __init__(
+        self,
+        engine: type[Tier0] | type[Reference] = Tier0,
+        ram: int = RAM_SIZE,
+        cpu: str = "750",
+    ) -> None:
+        model = find(cpu)
         self.clock = Clock()
         self.arena = Arena(ram + ROM_SIZE)
         self.memory = AddressMap(self.arena)
@@ -83,7 +88,7 @@ class Rig:
         self.memory.map(self.rom, ROM_BASE)
         self.engine = engine(self.memory, model.features)
         if isinstance(self.engine, Reference):
-            self.engine._traces = TRACES
+            self.engine._traces = TRACES.setdefault(cpu, {})
         self.block = self.engine.block
         self.cpu = Cpu(self.clock, self.block, model, TB_HZ)
         self.processor = Processor(self.cpu, self.engine, self.clock)  # type: ignore[arg-type]

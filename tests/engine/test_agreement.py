@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from gossamer.cpu.model import MODELS
 from gossamer.engine.processor import Stop
 from gossamer.engine.reference import Reference
 from gossamer.engine.tier0 import Tier0
@@ -18,16 +19,16 @@ POOL_SIZE = 2000
 SEEDS_A_TEST = 4
 
 
-def pair(seed: int, words: tuple[int, ...]) -> tuple[Rig, Rig]:
-    rigs = Rig(Tier0), Rig(Reference)
+def pair(seed: int, words: tuple[int, ...], cpu: str = "750") -> tuple[Rig, Rig]:
+    rigs = Rig(Tier0, cpu=cpu), Rig(Reference, cpu=cpu)
     for rig in rigs:
         set_up(rig, seed, translated=bool(seed & 1), words=words)
     return rigs
 
 
-def compare(seed: int, rounds: int, words: tuple[int, ...]) -> int:
+def compare(seed: int, rounds: int, words: tuple[int, ...], cpu: str = "750") -> int:
     """Run both engines over the program of `seed`, comparing now and then; steps done."""
-    a, b = pair(seed, words)
+    a, b = pair(seed, words, cpu)
     assert not (d := difference(a, b)), d
     rng = random.Random(seed)
     for _ in range(rounds):
@@ -46,6 +47,14 @@ def test_random_programs_end_in_the_same_state(group: int) -> None:
     words = pool(POOL_SEED, POOL_SIZE)
     steps = sum(compare(group * SEEDS_A_TEST + n, 12, words) for n in range(SEEDS_A_TEST))
     assert steps > 500
+
+
+@pytest.mark.skipif("7400" not in MODELS, reason="this build has no 7400")
+@pytest.mark.parametrize("group", range(4))
+def test_random_programs_with_vectors_end_in_the_same_state(group: int) -> None:
+    words = pool(POOL_SEED, POOL_SIZE, "7400")
+    for n in range(SEEDS_A_TEST):
+        compare(500 + group * SEEDS_A_TEST + n, 12, words, "7400")
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ MiB = 1 << 20
 def test_without_options_a_g3_on_this_terminal() -> None:
     c = parse([])
     assert (c.full_name, c.cpu, c.ram_size, c.vga, c.nic) == (
-        "g3beige-1.0", "750", 128 * MiB, "std", True,
+        "g3beige-1.1", "750", 128 * MiB, "std", True,
     )  # fmt: skip
     assert (c.serials, c.monitors) == (("mon:stdio",), ())
     assert c.icount is None
@@ -115,7 +115,7 @@ def test_drives_get_places() -> None:
 
 WRONG = {
     "-M g3biege": "unknown machine 'g3biege'; did you mean g3beige? (there is: bare, g3beige, mac99)",
-    "-M g3beige-9.9": "unknown version of g3beige '9.9' (there is: 1.0)",
+    "-M g3beige-9.9": "unknown version of g3beige '9.9' (there is: 1.0, 1.1)",
     "-M g3beige,via=pmu": "unknown property of g3beige 'via' (there is: accel, graphics, suppre",
     "-M g3beige,graphics=maybe": "unknown value for -machine: graphics 'maybe' (there is: off, on)",
     "-cpu 7400": "unknown CPU for g3beige '7400' (there is: 750)",

@@ -224,11 +224,17 @@ def receive(
 
 
 def take_over(
-    vm: Vm, file: BinaryIO, *, mend: bool = True, talk: Incoming | None = None
+    vm: Vm,
+    file: BinaryIO,
+    *,
+    mend: bool = True,
+    talk: Incoming | None = None,
+    before: Callable[[], None] = lambda: None,
 ) -> tuple[bool, list[str]]:
     """Load a stream of anybody's into a fresh machine and put it in the place of `vm`'s.
 
-    Returns whether the stream was foreign, and what was repaired.
+    `before` is the last that happens before that, and the last that can fail.  Returns whether
+    the stream was foreign, and what was repaired.
     """
     fresh = build(vm.config)
     state = GlobalState("running")
@@ -239,6 +245,7 @@ def take_over(
     vm.disks.open()  # the sender has let go of them before its last byte
     if talk is not None:
         talk.accepted()
+    before()
     vm.adopt(fresh, state.name, loaded.carried)
     return loaded.foreign, lines
 

@@ -29,7 +29,7 @@ class SnapshotEntry:
     size: int
     date_ns: int
     vm_clock_ns: int
-    icount: int
+    icount: int | None
 
 
 class Snapshots:

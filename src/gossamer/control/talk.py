@@ -90,4 +90,4 @@ class Talk:
         start = self._seen
         status = int(self.expect(rf"<{mark} (\d+)>", seconds)[1])
         printed = self.text[start : self._seen].replace("\r", "")
-        return status, printed.partition("\n")[2].rpartition(f"<{mark}")[0].rstrip("\n")
+        return status, printed.rpartition('$r>"\n')[2].rpartition(f"<{mark}")[0].rstrip("\n")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from xxhash import xxh3_64_intdigest
 
-import gossamer
 from gossamer.base.errors import ConfigError
-from gossamer.control import keys, look
+from gossamer.control import disk_state, keys, look
 from gossamer.control.disks import Disks
 from gossamer.control.globalstate import GlobalState
 from gossamer.control.hashing import StateHash
@@ -25,12 +25,11 @@ from gossamer.engine.processor import Stop
 from gossamer.isa.body import Irq
 from gossamer.machines import drives_attach
 from gossamer.machines.build import build
-from gossamer.machines.config import Config
+from gossamer.machines.config import Config, find_machine
 from gossamer.machines.machine import Machine
 from gossamer.machines.options import parse
 from gossamer.migrate.container import open_container
-from gossamer.migrate.container_meta import Meta
-from gossamer.migrate.container_writer import ContainerWriter, Written
+from gossamer.migrate.container_writer import Written
 
 
 class Vm(Migrating):
@@ -239,57 +238,63 @@ class Vm(Migrating):
         _, self.repairs = take_over(self, cast(BinaryIO, file), mend=self.mends)
 
     def save(self, path: Path | str, name: str = "") -> Written:
-        """Write a save file; it is whole on the medium, or the old one stays."""
-        meta = Meta(
-            machine=self.config.machine,
-            machine_version=self.config.version,
-            ram_size=self.config.ram_size,
-            created_ns=host.utc_ns(),
-            icount=self.instructions,
-            name=name,
-            gossamer=gossamer.__version__,
-            clock_ns=self.clock_ns,
-            options=self.config.arguments,
-        )
-        with ContainerWriter(path, meta) as out:
-            save_stream(self.machine, out, self._extra(), carried=self.carried)
-            self.last_save = out.commit()
+        """Write a save file; it is whole on the medium, or the old one stays.
+
+        The content of writable disks is saved with it (docs/disks.md).
+        """
+        self.last_save = disk_state.save_file(self, path, name)
         return self.last_save
 
-    def restore(self, path: Path | str) -> None:
-        """Take on the state of a save file; on an error the machine stays as it was."""
-        with open_container(path, verify=False) as container:
-            meta = container.meta
-            for what, got, mine in (
-                ("machine", meta.machine, self.config.machine),
-                ("RAM in bytes", meta.ram_size, self.config.ram_size),
-            ):
-                if got != mine:
-                    raise ConfigError(f"{path}: {what}: expected {mine}, got {got}")
-            self._take_on(container.read_stream())
+    def restore(self, path: Path | str, clock: str = "freeze") -> None:
+        """Take on the state of a save file; on an error machine and disks stay as they were.
+
+        `clock`: what it does for the time in between (`control.restore_clock`).
+        """
+        disk_state.restore_file(self, path, clock)
 
     @classmethod
     def load(cls, path: Path | str, config: Config | None = None) -> Vm:
         """A new virtual machine from a save file, made as its options say (or `config`)."""
         if config is None:
             with open_container(path, verify=False) as container:
-                config = parse(container.meta.options)
+                version = container.meta.machine_version
+                config = replace(parse(container.meta.options), version=version)
+            find_machine(config.full_name)
         vm = cls(config)
-        vm.restore(path)
+        try:
+            vm.restore(path)
+        except BaseException:
+            vm.disks.abandon()
+            raise
         return vm
 
     def savevm(self, name: str) -> None:
-        self.save(self.snapshot_store.path(name, make=True), name)
+        """Keep machine and disks as snapshot `name`."""
+        self.last_save = disk_state.savevm(self, name)
 
-    def loadvm(self, name: str) -> None:
-        self.restore(self.snapshot_store.existing(name))
+    def loadvm(self, name: str, clock: str = "freeze") -> None:
+        """Go back to snapshot `name`; on an error machine and disks stay as they were."""
+        disk_state.loadvm(self, name, clock)
 
     def snapshots(self) -> list[SnapshotEntry]:
         """The snapshots that `loadvm` can go back to."""
-        return list(self.snapshot_store.entries())
+        return disk_state.entries(self)
 
     def delvm(self, name: str) -> None:
-        self.snapshot_store.existing(name).unlink()
+        disk_state.delvm(self, name)
+
+    # --- disks --------------------------------------------------------------------------------
+
+    def block_text(self) -> str:
+        """What is in which drive."""
+        return self.disks.text(self.machine)
+
+    def eject(self, drive: str, *, force: bool = False) -> None:
+        self.disks.eject(self.machine, drive, force=force)
+
+    def change_disc(self, drive: str, path: Path, format: str | None = None) -> None:
+        """Put another disc into a CD drive."""
+        self.disks.change(self.machine, drive, path, format)
 
     # --- consoles -----------------------------------------------------------------------------
 

@@ -11,8 +11,8 @@ from typing import ClassVar, Final
 
 from gossamer.core.clock import Clock
 from gossamer.devices.adb import AdbBus, AdbDevice, parent_struct
-from gossamer.state.declare import i32
-from gossamer.state.layout import Layout
+from gossamer.state.declare import compat, i32, u8
+from gossamer.state.layout import Layout, subsection
 
 ADDRESS: Final = 3
 LEFT, RIGHT, MIDDLE = 1, 2, 4
@@ -35,15 +35,26 @@ class AdbMouse(AdbDevice):
     version = 2
     minimum = 2
 
+    #: A click that is over before the next poll is reported all the same (machines 1.0: lost).
+    keeps_clicks: bool = compat(True)
+    clicks = subsection("adb_mouse/clicks", ours=True, compat="keeps_clicks")
+
     buttons_state: int = i32()
     last_buttons_state: int = i32()
     dx: int = i32()
     dy: int = i32()
     dz: int = i32()
+    #: Buttons that went down since the last report, as in `buttons_state`.
+    clicked: int = u8(within=clicks)
 
     layouts: ClassVar[dict[str, Layout]] = {
         "": [parent_struct(), *("buttons_state", "last_buttons_state", "dx", "dy", "dz")],
     }
+
+    @clicks.needed
+    def clicks_needed(self) -> bool:
+        """A button has gone down that no report has told."""
+        return self.clicked != 0
 
     def __init__(self, clock: Clock, bus: AdbBus) -> None:
         super().__init__(clock, bus, ADDRESS, 2)
@@ -57,17 +68,21 @@ class AdbMouse(AdbDevice):
         """Moved by counts (right and down positive); buttons down: 1 left, 2 middle, 4 right."""
         self.dx = _clip(self.dx + dx, -LIMIT, LIMIT)
         self.dy = _clip(self.dy + dy, -LIMIT, LIMIT)
-        self.buttons_state = sum(held for bit, held in FRONT_BUTTONS.items() if buttons & bit)
+        held = sum(held for bit, held in FRONT_BUTTONS.items() if buttons & bit)
+        if self.keeps_clicks:
+            self.clicked |= held & ~self.buttons_state
+        self.buttons_state = held
 
     # --- bus ----------------------------------------------------------------------------------
 
     def flush(self) -> None:
         self.last_buttons_state = self.buttons_state
-        self.dx = self.dy = self.dz = 0
+        self.dx = self.dy = self.dz = self.clicked = 0
 
     @property
     def has_data(self) -> bool:
-        return bool(self.dx or self.dy or self.buttons_state != self.last_buttons_state)
+        pressed = self.buttons_state | self.clicked
+        return bool(self.dx or self.dy or pressed != self.last_buttons_state)
 
     def talk(self, register: int) -> bytes:
         if register == 0:
@@ -85,7 +100,8 @@ class AdbMouse(AdbDevice):
             return b""
         dx, dy = _clip(self.dx, -64, 63), _clip(self.dy, -64, 63)
         self.dx, self.dy = self.dx - dx, self.dy - dy
-        self.last_buttons_state = held = self.buttons_state
+        self.last_buttons_state = held = self.buttons_state | self.clicked
+        self.clicked = 0
         first = (0 if held & LEFT else 0x80) | dy & 0x7F
         second = (0 if held & RIGHT else 0x80) | dx & 0x7F
         if self.handler != 4:

@@ -13,9 +13,10 @@ from typing import Final
 from gossamer.base.bits import ones
 from gossamer.cpu.block import OFFSET
 from gossamer.engine.context import CONTEXT
-from gossamer.engine.emit_vector import VECTOR_EMIT
+from gossamer.engine.emit_vector import PAIR, VECTOR_EMIT, enter, leave, reverse
 from gossamer.isa.expr import Expr
 from gossamer.isa.registers import REGISTERS
+from gossamer.isa.vector_lanes import WIDTH
 
 TB_CPU: Final = ", !tbaa !1"
 TB_TLB: Final = ", !tbaa !3"
@@ -123,7 +124,10 @@ class Function:
             text = self.leaves[e.op](e)
         elif e.op == "reg":
             where = self.register(str(e.arg), e.args[0])
-            text = self.value(f"load i{e.width}, ptr {where}{TB_CPU}")
+            if e.width == WIDTH:
+                text = leave(self, PAIR, self.value(f"load {PAIR}, ptr {where}{TB_CPU}"))
+            else:
+                text = self.value(f"load i{e.width}, ptr {where}{TB_CPU}")
         elif e.op == "choose":
             text = self._choose(e)
         elif e.op == "call":
@@ -140,17 +144,25 @@ class Function:
         self.line(f"br i1 {cond}, label %{yes}, label %{no}")
         outer = dict(self.memo)
         self.start(yes)
-        a = self.expr(e.args[1])
+        kind, a = self._joined(e.args[1])
         from_yes = self.block
         self.line(f"br label %{join}")
         self.memo = dict(outer)
         self.start(no)
-        b = self.expr(e.args[2])
+        kind, b = self._joined(e.args[2])
         from_no = self.block
         self.line(f"br label %{join}")
         self.memo = outer
         self.start(join)
-        return self.value(f"phi i{e.width} [ {a}, %{from_yes} ], [ {b}, %{from_no} ]")
+        joined = self.value(f"phi {kind} [ {a}, %{from_yes} ], [ {b}, %{from_no} ]")
+        return leave(self, kind, joined) if e.width == WIDTH else joined
+
+    def _joined(self, e: Expr) -> tuple[str, str]:
+        """Type and text of one side of a `choose`: a vector stays one where the sides meet."""
+        text = self.expr(e)
+        if e.width != WIDTH:
+            return f"i{e.width}", text
+        return PAIR, enter(self, PAIR, text)
 
 
 Emit = Callable[[Function, Expr, list[str]], str]
@@ -179,10 +191,17 @@ def _clz(f: Function, e: Expr, v: list[str]) -> str:
 
 
 def _bswap(f: Function, e: Expr, v: list[str]) -> str:
-    if e.width == 8:
-        return v[0]
-    t = f"i{e.width}"
-    return f.call(f"llvm.bswap.{t}", t, (t, v[0]))
+    return swap_bytes(f, e.width, v[0])
+
+
+def swap_bytes(f: Function, width: int, value: str) -> str:
+    """An integer with its bytes in the other order; 128 bits stay one vector on the host."""
+    if width == 8:
+        return value
+    if width == WIDTH:
+        return reverse(f, value)
+    t = f"i{width}"
+    return f.call(f"llvm.bswap.{t}", t, (t, value))
 
 
 def _double(f: Function, v: str) -> str:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from gossamer.isa.expr import Expr
 
 Emit = Callable[["Function", "Expr", list[str]], str]
-#: An LLVM instruction's text from lane type and operands.
 SINGLES: Final = "<4 x float>"
+PAIR: Final = "<2 x i64>"
 
 
 def kind(width: int) -> str:
@@ -68,7 +68,7 @@ def compare(text: str, lane_type: str) -> Emit:
 
     def emit(f: Function, e: Expr, v: list[str]) -> str:
         a, b = (enter(f, lane_type, x) for x in v)
-        count = lane_type.split()[0].lstrip("<")
+        count = lane_type.split(maxsplit=1)[0].lstrip("<")
         mask_type = kind(WIDTH // int(count))
         holds = f.value(f"{text} {lane_type} {a}, {b}")
         wide = f.value(f"sext <{count} x i1> {holds} to {mask_type}")
@@ -133,6 +133,14 @@ def shuffle(width: int, chosen: list[int]) -> Emit:
         return leave(f, t, f.value(f"shufflevector {t} {a}, {t} {b}, {mask}"))
 
     return emit
+
+
+def reverse(f: Function, value: str) -> str:
+    """A vector's bytes in the other order."""
+    t = kind(8)
+    mask = "<16 x i32> <" + ", ".join(f"i32 {n}" for n in reversed(range(16))) + ">"
+    a = enter(f, t, value)
+    return leave(f, t, f.value(f"shufflevector {t} {a}, {t} poison, {mask}"))
 
 
 def merge(width: int, *, high: bool) -> Emit:

@@ -7,7 +7,13 @@ import shlex
 
 import gossamer
 from gossamer.base.errors import GossamerError
-from gossamer.front import monitor_control, monitor_info, monitor_input, monitor_memory
+from gossamer.front import (
+    monitor_block,
+    monitor_control,
+    monitor_info,
+    monitor_input,
+    monitor_memory,
+)
 from gossamer.front.chardev import Chardev
 from gossamer.front.line_editor import LineEditor
 from gossamer.front.monitor_table import Command, Commands, UsageError
@@ -22,7 +28,8 @@ class Monitor:
     def __init__(self, vm: VmControl, device: Chardev) -> None:
         self.vm, self.device = vm, device
         self.commands = Commands()
-        for part in (monitor_control, monitor_memory, monitor_input, monitor_info):
+        parts = monitor_control, monitor_memory, monitor_input, monitor_info, monitor_block
+        for part in parts:
             part.add_commands(self.commands)
         self.commands.add("help", "[COMMAND]", "what there is", self._help)
         self.commands.add("?", "[COMMAND]", "the same as help", self._help)

@@ -20,7 +20,7 @@ def add_commands(commands: Commands) -> None:
     add("system_reset", "", "reset the machine", simple(lambda vm: vm.reset()))
     add("system_powerdown", "", "press the power key", simple(lambda vm: vm.power_down()))
     add("savevm", "[TAG]", "save the machine as a snapshot", _savevm)
-    add("loadvm", "TAG", "go back to a snapshot", _loadvm)
+    add("loadvm", "TAG [CLOCK]", "go back to a snapshot; CLOCK: freeze, continue, step", _loadvm)
     add("delvm", "TAG", "remove a snapshot", _delvm)
     add("save", "FILE", "save the machine in a file", _save)
     add("load", "FILE", "load the machine from a file", _load)
@@ -55,7 +55,7 @@ def _savevm(vm: VmControl, words: list[str]) -> str:
 
 
 def _loadvm(vm: VmControl, words: list[str]) -> str:
-    vm.loadvm(words[0])
+    vm.loadvm(*words)
     return ""
 
 

@@ -10,6 +10,7 @@ from typing import Final
 import gossamer
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import NS_PER_S, KiB, MiB
+from gossamer.front.monitor_block import block
 from gossamer.front.monitor_control import migrating
 from gossamer.front.monitor_table import Commands, table
 from gossamer.front.vm_protocol import VmControl
@@ -55,6 +56,7 @@ TOPICS: Final[dict[str, tuple[str, Callable[[VmControl], str]]]] = {
     "qtree": ("the devices and their buses", lambda vm: vm.qtree_text()),
     "mtree": ("what is where in real memory", lambda vm: vm.mtree_text()),
     "snapshots": ("saved states", snapshots),
+    "block": ("the drives and what is in them", block),
     "migrate": ("the migration under way", lambda vm: migrating(vm).migration_text()),
     "name": ("the machine's name", lambda vm: vm.name),
     "version": ("gossamer's version", lambda vm: gossamer.__version__),

@@ -17,15 +17,18 @@ def run_machine(config: Config, console: Console) -> int:
     if config.incoming is not None:
         raise ConfigError("-incoming: receiving a migration is not served here; see -loadvm")
     vm = Vm(config)
-    if config.dump_vmstate is not None:
-        dump_schema(vm, config.dump_vmstate)
-        return 0
-    vm.serial_sinks = [console.serial_sink(n) for n in range(len(config.serials))]
-    if config.loadvm is not None:
-        vm.loadvm(config.loadvm)
-    if config.start:
-        vm.cont()
-    return console.run(vm)
+    try:
+        if config.dump_vmstate is not None:
+            dump_schema(vm, config.dump_vmstate)
+            return 0
+        vm.serial_sinks = [console.serial_sink(n) for n in range(len(config.serials))]
+        if config.loadvm is not None:
+            vm.loadvm(config.loadvm, config.restore_clock)
+        if config.start:
+            vm.cont()
+        return console.run(vm)
+    finally:
+        vm.close()
 
 
 def dump_schema(vm: Vm, path: Path) -> None:

@@ -104,7 +104,7 @@ def _pack(width: int, values: list[int]) -> int:
 
 
 def _permute(values: list[int]) -> int:
-    """Bytes of two vectors: each byte of the third names one by its low five bits (0: the first)."""
+    """Bytes of two vectors, each named by the low five bits of a byte of the third."""
     source = (values[0] << WIDTH | values[1]).to_bytes(32, "big")
     return int.from_bytes(bytes(source[n & 31] for n in values[2].to_bytes(16, "big")), "big")
 
@@ -128,7 +128,7 @@ def _arithmetic(function: Callable[[int, int], int]) -> Row:
 
 
 def _fused(a: int, b: int, c: int) -> int:
-    """a × b + c rounded once: the product is exact as a double, the sum is rounded to odd."""
+    """A × b + c rounded once: the product is exact as a double, the sum is rounded to odd."""
     product, addend = _single(a) * _single(b), _single(c)
     total = product + addend
     if not math.isfinite(total) or not (math.isfinite(product) and math.isfinite(addend)):

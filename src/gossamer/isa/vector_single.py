@@ -14,6 +14,7 @@ the result is a power of two or an integer.
 
 from __future__ import annotations
 
+from functools import partial, reduce
 from typing import Final
 
 from gossamer.isa import hostfloat
@@ -30,8 +31,8 @@ from gossamer.isa.expr import (
     zext,
 )
 from gossamer.isa.float_fast import fmul, two_sum
-from gossamer.isa.service import service
 from gossamer.isa.vector import (
+    ONES,
     ZEROS,
     any_bit,
     blend,
@@ -85,17 +86,30 @@ def settle(result: Expr, *operands: Expr) -> Expr:
     return out
 
 
-def add(a: Expr, b: Expr, nj: Expr, op: str = "vfadd") -> Expr:
+def usual(*values: Expr) -> Expr:
+    """Ones in lanes where no value is a denormal (nor, which does no harm, the least normal)."""
+    sizes = [lanes("vsub32", both(x, MAGNITUDES), each(1, 32)) for x in values]
+    least = reduce(partial(lanes, "vminu32"), sizes)
+    return invert(lanes("vcgtu32", each(LEAST_NORMAL, 32), least))
+
+
+def unless_odd(result: Expr, exact: Expr, *operands: Expr) -> Expr:
+    """`result` where neither NaNs nor denormals matter, else `exact`, evaluated only then."""
+    fine = both(usual(result, *operands), lanes("vfeq", result, result))
+    return choose(eq(fine, ONES), result, exact)
+
+
+def add(a: Expr, b: Expr, vscr: Expr, op: str = "vfadd") -> Expr:
     """The sum or (``vfsub``) difference.  A tiny one is exact."""
-    x, y = flush(a, nj), flush(b, nj)
-    return settle(flush(lanes(op, x, y), nj), a, b)
+    nj = non_java(vscr)
+    exact = settle(flush(lanes(op, flush(a, nj), flush(b, nj)), nj), a, b)
+    return unless_odd(lanes(op, a, b), exact, a, b)
 
 
 def negate(x: Expr) -> Expr:
     return lanes("vxor", x, SIGNS)
 
 
-@service(32, 32, 32, result=1)
 def tiny_sum(a: Expr, c: Expr, b: Expr) -> Expr:
     """Whether the exact a × c + b (finite singles) is below the least normal single in size."""
     x, y, z = (node("fcvt32to64", 64, v) for v in (a, c, b))
@@ -106,7 +120,6 @@ def tiny_sum(a: Expr, c: Expr, b: Expr) -> Expr:
     return ltu(size, least) | eq(size, least) & inward
 
 
-@service(WIDTH, WIDTH, WIDTH, WIDTH, result=WIDTH)
 def flush_tiny_sums(a: Expr, c: Expr, b: Expr, result: Expr) -> Expr:
     """`result` of a × c + b with every lane a zero whose exact sum is tiny."""
     out = const(0, WIDTH)
@@ -119,50 +132,57 @@ def flush_tiny_sums(a: Expr, c: Expr, b: Expr, result: Expr) -> Expr:
     return out
 
 
-def multiply_add(a: Expr, c: Expr, b: Expr, nj: Expr, *, negated: bool) -> Expr:
-    """a × c + b, or with `negated` the negative of a × c - b, rounded once."""
+def multiply_add(a: Expr, c: Expr, b: Expr, vscr: Expr, *, negated: bool) -> Expr:
+    """A × c + b, or with `negated` the negative of a × c - b, rounded once."""
+
+    def sum_of(x: Expr, y: Expr, z: Expr) -> Expr:
+        return lanes("vfma", x, y, negate(z) if negated else z)
+
+    nj = non_java(vscr)
     x, y, z = flush(a, nj), flush(c, nj), flush(b, nj)
+    exact = sum_of(x, y, z)
+    edge = lanes("vceq32", both(exact, MAGNITUDES), each(LEAST_NORMAL, 32))
+    tiny = flush_tiny_sums(x, y, negate(z) if negated else z, exact)
+    exact = flush(choose(any_bit(both(edge, nj)), tiny, exact), nj)
+    quick = sum_of(a, c, b)
     if negated:
-        z = negate(z)
-    result = lanes("vfma", x, y, z)
-    edge = lanes("vceq32", both(result, MAGNITUDES), each(LEAST_NORMAL, 32))
-    result = choose(any_bit(both(edge, nj)), flush_tiny_sums(x, y, z, result), result)
-    result = flush(result, nj)
-    if negated:
-        result = negate(result)
-    return settle(result, a, b, c)
+        quick, exact = negate(quick), negate(exact)
+    return unless_odd(quick, settle(exact, a, b, c), a, c, b)
 
 
-def larger(a: Expr, b: Expr, nj: Expr) -> Expr:
+def larger(a: Expr, b: Expr, vscr: Expr) -> Expr:
     """The maximum; +0 is larger than -0."""
+    nj = non_java(vscr)
     x, y = flush(a, nj), flush(b, nj)
     picked = blend(lanes("vfgt", x, y), x, y)
     return settle(blend(lanes("vfeq", x, y), both(x, y), picked), a, b)
 
 
-def smaller(a: Expr, b: Expr, nj: Expr) -> Expr:
+def smaller(a: Expr, b: Expr, vscr: Expr) -> Expr:
     """The minimum."""
+    nj = non_java(vscr)
     x, y = flush(a, nj), flush(b, nj)
     picked = blend(lanes("vfgt", y, x), x, y)
     return settle(blend(lanes("vfeq", x, y), either(x, y), picked), a, b)
 
 
-def integral(op: str, x: Expr, nj: Expr) -> Expr:
+def integral(op: str, x: Expr, vscr: Expr) -> Expr:
     """Rounded to an integral value."""
-    return settle(lanes(op, flush(x, nj)), x)
+    return settle(lanes(op, flush(x, non_java(vscr))), x)
 
 
 # --- estimates ------------------------------------------------------------------------------------
 
 
-def reciprocal(x: Expr, nj: Expr) -> Expr:
+def reciprocal(x: Expr, vscr: Expr) -> Expr:
+    nj = non_java(vscr)
     value = lanes("vfdiv", each(ONE, 32), flush(x, nj))
     return settle(flush(value, nj), x)
 
 
-def reciprocal_root(x: Expr, nj: Expr) -> Expr:
+def reciprocal_root(x: Expr, vscr: Expr) -> Expr:
     """A zero's is the infinity of its sign; a negative number has none."""
-    root = lanes("vfsqrt", flush(x, nj))
+    root = lanes("vfsqrt", flush(x, non_java(vscr)))
     return settle(lanes("vfdiv", each(ONE, 32), root), x)
 
 
@@ -172,7 +192,7 @@ LOGARITHM: Final = (1.44191704, -0.70909642, 0.415606, -0.19357564, 0.04514903)
 
 
 def polynomial(f: Expr, coefficients: tuple[float, ...], start: Expr) -> Expr:
-    """start + f × (c0 + f × (c1 + …)), each step rounded once."""
+    """Start + f × (c0 + f × (c1 + …)), each step rounded once."""
     total = single(coefficients[-1])
     for c in reversed(coefficients[:-1]):
         total = lanes("vfma", total, f, single(c))
@@ -184,8 +204,9 @@ def power_of_two(n: Expr) -> Expr:
     return shift("vshl", lanes("vadd32", n, each(127, 32)), 23, 32)
 
 
-def power(x: Expr, nj: Expr) -> Expr:
+def power(x: Expr, vscr: Expr) -> Expr:
     """2**x: beyond the bounds set first the result is infinite or zero."""
+    nj = non_java(vscr)
     y = flush(x, nj)
     y = blend(lanes("vfgt", y, single(129.0)), single(129.0), y)
     y = blend(lanes("vfgt", single(-152.0), y), single(-152.0), y)
@@ -199,9 +220,9 @@ def power(x: Expr, nj: Expr) -> Expr:
     return settle(flush(value, nj), x)
 
 
-def logarithm(x: Expr, nj: Expr) -> Expr:
+def logarithm(x: Expr, vscr: Expr) -> Expr:
     """log2(x): minus infinity for zeros, none for what is negative."""
-    y = flush(x, nj)
+    y = flush(x, non_java(vscr))
     small = lanes("vcgts32", each(LEAST_NORMAL, 32), y)  # denormal, or zero, or negative
     scaled = blend(small, lanes("vfmul", y, single(2.0**24)), y)
     exponent = lanes("vsub32", shift("vlshr", scaled, 23, 32), each(127, 32))

@@ -27,7 +27,7 @@ def bare(config: Config) -> Machine:
     m.map(console.region(), at=CONSOLE_BASE)
     console.power_off = lambda: m.power_off()
     m.serials.append(console)
-    start(m, builtin.image() if config.kernel is None else load_program(config.kernel))
+    start(m, builtin.image(TB_HZ) if config.kernel is None else load_program(config.kernel))
     return m
 
 

@@ -11,6 +11,7 @@ from gossamer.machines.drives_attach import place_drives
 from gossamer.machines.g3beige import g3beige
 from gossamer.machines.mac99 import mac99
 from gossamer.machines.machine import Machine
+from gossamer.machines.versions import set_compat
 
 COMPOSITIONS: Final[dict[str, Callable[[Config], Machine]]] = {
     "bare": bare,
@@ -23,4 +24,5 @@ def build(config: Config) -> Machine:
     """The machine that `config` describes, at power on."""
     machine = COMPOSITIONS[config.machine](config)
     place_drives(machine)
+    set_compat(machine)
     return machine

@@ -27,7 +27,6 @@ ROM_COPY: Final = 0x1_0000
 #: Ticks a second, and ticks between two reports.
 TICK_HZ: Final = 1000
 REPORT: Final = 100
-TB_HZ: Final = 16_600_000
 #: Addresses of the serial port's data and status, its receive and transmit bits, the exit port.
 BARE: Final = {"port": 0xF000_0000, "status": 0xF000_0004, "rx": 1, "tx": 2, "exit": 0xF000_0008}
 ESCC_A: Final = {"port": 0x8081_3030, "status": 0x8081_3020, "rx": 1, "tx": 4, "exit": 0}
@@ -101,7 +100,8 @@ start:  lis     13,port@h
         lis     9,exit@h
         ori     9,9,exit@l
         li      14,data
-        li      15,period
+        lis     15,period@h
+        ori     15,15,period@l
         lis     17,patience@h
         ori     17,17,patience@l
         li      0,0
@@ -247,22 +247,26 @@ RESET: Final = """\
         addi    4,4,4
         bdnz    1b
 """
-#: Grackle's configuration registers: mac-io (slot 16) at 0x80800000, memory space on.  Then the
-#: ESCC's channel A: 57600 baud, 8 data bits.
-G3BEIGE: Final = """\
-        lis     3,0xfec0
-        lis     4,0xfee0
-        lis     5,0x8000
-        ori     5,5,0x8010
-        stwbrx  5,0,3
+#: The host bridge's configuration registers: mac-io at 0x80800000, memory space on.
+BRIDGE: Final = """\
+        lis     3,address@h
+        lis     4,value@h
+        lis     5,function@h
+        ori     6,5,function@l+0x10
+        stwbrx  6,0,3
         lis     6,0x8080
         stwbrx  6,0,4
-        lis     5,0x8000
-        ori     5,5,0x8004
-        stwbrx  5,0,3
+        ori     6,5,function@l+0x04
+        stwbrx  6,0,3
         li      6,2
         stwbrx  6,0,4
 """
+#: Where they are, and mac-io's function: slot 16 behind Grackle, 12 behind UniNorth.
+BRIDGES: Final = {
+    "g3beige": {"address": 0xFEC0_0000, "value": 0xFEE0_0000, "function": 0x8000_8000},
+    "mac99": {"address": 0xF280_0000, "value": 0xF2C0_0000, "function": 0x8000_6000},
+}
+#: The ESCC's channel A: 57600 baud, 8 data bits.
 ESCC_ON: Final = """\
         lis     3,status@h
         ori     3,3,status@l
@@ -277,10 +281,11 @@ ESCC_ON: Final = """\
 """
 
 
-def symbols(port: dict[str, int], tb_hz: int) -> dict[str, int]:
+def symbols(machine: str, tb_hz: int) -> dict[str, int]:
     """What the sources leave open."""
     period = tb_hz // TICK_HZ
-    return port | {
+    port = BARE if machine == "bare" else ESCC_A
+    return port | BRIDGES.get(machine, {}) | {
         "data": DATA,
         "period": period,
         "patience": period * 100,
@@ -291,9 +296,9 @@ def symbols(port: dict[str, int], tb_hz: int) -> dict[str, int]:
 
 
 @lru_cache(maxsize=4)
-def picture(machine: str, tb_hz: int = TB_HZ) -> bytes:
+def picture(machine: str, tb_hz: int) -> bytes:
     """RAM from 0 to DATA with the program for `machine` in it."""
-    known = symbols(BARE if machine == "bare" else ESCC_A, tb_hz)
+    known = symbols(machine, tb_hz)
     out = bytearray(DATA)
     for at, source in ((EXTERNAL, INPUT), (DECREMENTER, HANDLER), (BASE, MAIN)):
         code = assemble(source, at, known)
@@ -301,17 +306,17 @@ def picture(machine: str, tb_hz: int = TB_HZ) -> bytes:
     return bytes(out)
 
 
-def image() -> Image:
+def image(tb_hz: int) -> Image:
     """The program for the bare machine."""
-    return Image(Path("(built-in program)"), BASE, (Segment(0, picture("bare")),))
+    return Image(Path("(built-in program)"), BASE, (Segment(0, picture("bare", tb_hz)),))
 
 
-@lru_cache(maxsize=2)
-def rom(size: int) -> bytes:
-    """A ROM of `size` bytes, ending at 0xffffffff, for a g3beige."""
-    code = assemble(RESET + G3BEIGE + ESCC_ON, ROM_BASE + 0x100, symbols(ESCC_A, TB_HZ))
+@lru_cache(maxsize=4)
+def rom(machine: str, tb_hz: int, size: int) -> bytes:
+    """A ROM of `size` bytes, ending at 0xffffffff, for a Macintosh."""
+    code = assemble(RESET + BRIDGE + ESCC_ON, ROM_BASE + 0x100, symbols(machine, tb_hz))
     out = bytearray(MiB)
     out[0x100 : 0x100 + len(code)] = code
-    ram = picture("g3beige")
+    ram = picture(machine, tb_hz)
     out[ROM_COPY : ROM_COPY + len(ram)] = ram
     return bytes(out).rjust(size, b"\0")

@@ -43,7 +43,7 @@ MODELS: Final = {
         Model(
             name="g3beige",
             title="Power Macintosh G3 (Beige), Heathrow",
-            versions=("1.0",),
+            versions=("1.0", "1.1"),
             cpus=("750",),
             ram_default=128 * MiB,
             # OpenBIOS 1.1 was seen to reach its prompt with 4 MiB.
@@ -57,7 +57,7 @@ MODELS: Final = {
         Model(
             name="mac99",
             title="Power Macintosh (Core99, as QEMU's mac99), KeyLargo and UniNorth",
-            versions=("1.0",),
+            versions=("1.0", "1.1"),
             cpus=("7400", "750"),
             ram_default=128 * MiB,
             ram_least=4 * MiB,

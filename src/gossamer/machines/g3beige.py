@@ -52,7 +52,7 @@ def g3beige(config: Config) -> Machine:
     m = Machine(config, tb_hz=TB_HZ)
     m.ram("ppc_heathrow.ram", config.ram_size, at=0)
     if config.bios == builtin.NAME:
-        rom = builtin.rom(ROM_SIZE)
+        rom = builtin.rom("g3beige", TB_HZ, ROM_SIZE)
     else:
         file = firmware.find_firmware(config.bios, config.firmware_folders)
         rom = firmware.load_image(file, ROM_BASE, ROM_SIZE)

@@ -21,11 +21,13 @@ from gossamer.devices.escc import Escc
 from gossamer.devices.ide import MacioIde
 from gossamer.devices.keylargo import KeyLargo
 from gossamer.devices.nvram import MacioNvram
+from gossamer.devices.ohci import Ohci
 from gossamer.devices.openpic import OpenPic
 from gossamer.devices.pci import PciBus
+from gossamer.devices.sungem import SunGem
 from gossamer.devices.via import Via
 from gossamer.isa.body import Irq
-from gossamer.machines import boot, firmware
+from gossamer.machines import boot, builtin, firmware
 from gossamer.machines.config import Config
 from gossamer.machines.mac_common import add_fw_cfg, add_vga
 from gossamer.machines.machine import Machine
@@ -57,9 +59,11 @@ def mac99(config: Config) -> Machine:
     via = config.properties.get("via", "cuda")
     m = Machine(config, tb_hz=TB_HZ)
     m.ram("ppc_core99.ram", config.ram_size, at=0)
-    rom = firmware.load_image(
-        firmware.find_firmware(config.bios, config.firmware_folders), ROM_BASE, ROM_SIZE
-    )
+    if config.bios == builtin.NAME:
+        rom = builtin.rom("mac99", TB_HZ, ROM_SIZE)
+    else:
+        file = firmware.find_firmware(config.bios, config.firmware_folders)
+        rom = firmware.load_image(file, ROM_BASE, ROM_SIZE)
     m.rom("ppc_core99.bios", ROM_SIZE, rom, at=ROM_BASE)
 
     pic = OpenPic(m.clock, IrqLine(m.cpu, Irq.EXTERNAL))
@@ -71,8 +75,11 @@ def mac99(config: Config) -> Machine:
     if adb is not None:
         m.keyboard = m.add("macio/adb/keyboard", AdbKeyboard(m.clock, adb))
         m.mouse = m.add("macio/adb/mouse", AdbMouse(m.clock, adb))
+    m.add("pci/usb", Ohci(m.clock, bus, USB_SLOT << 3))
     if config.vga != "none":
         add_vga(m, bus, VGA_SLOT)
+    if config.nic:
+        m.add("pci/sungem", SunGem(m.clock, bus, GEM_SLOT << 3))
     nvram = m.add("nvram", MacioNvram(m.clock, nvram_image(config.prom_env), stride=2))
     m.memory.map(nvram.region(), NVRAM_BASE, priority=1)  # over the ROM
     add_fw_cfg(

@@ -30,7 +30,7 @@ def describe(owner: Stateful, profile: Profile, *, every: bool = False) -> Json:
         "fields": _fields(owner, layout_of(owner, profile), owner.version, profile, every),
     }
     subs = owner.subsections if every else sent_subsections(owner, profile)
-    chosen = [s for s in subs if profile.ours or not s.ours]
+    chosen = [s for s in subs if (profile.ours or not s.ours) and s.exists(owner)]
     if chosen:
         out["subsections"] = [_subsection(owner, s, profile, every) for s in chosen]
     return out

@@ -63,14 +63,26 @@ class Subsection:
 
     `ours` marks a subsection that only gossamer knows: profiles for QEMU leave it out and report
     what is lost.  `layout` gives the items where the fields declared `within` are not all.
+    `compat` names a switch of the owner: while it is off there is no such subsection.
     """
 
     def __init__(
-        self, name: str, version: int = 1, *, ours: bool = False, layout: Layout | None = None
+        self,
+        name: str,
+        version: int = 1,
+        *,
+        ours: bool = False,
+        layout: Layout | None = None,
+        compat: str = "",
     ) -> None:
         self.name, self.version, self.ours, self.layout = name, version, ours, layout
+        self.compat = compat
         self.minimum = version
         self.is_needed: Callable[[Any], bool] = lambda owner: True
+
+    def exists(self, owner: object) -> bool:
+        """Whether the owner, as its machine's version has it, knows the subsection at all."""
+        return not self.compat or bool(getattr(owner, self.compat))
 
     def needed(self, claim: N) -> N:
         """Decorator for the method that says whether it is sent; reads state and compat only."""
@@ -79,6 +91,11 @@ class Subsection:
 
 
 def subsection(
-    name: str, version: int = 1, *, ours: bool = False, layout: Layout | None = None
+    name: str,
+    version: int = 1,
+    *,
+    ours: bool = False,
+    layout: Layout | None = None,
+    compat: str = "",
 ) -> Subsection:
-    return Subsection(name, version, ours=ours, layout=layout)
+    return Subsection(name, version, ours=ours, layout=layout, compat=compat)

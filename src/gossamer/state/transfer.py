@@ -87,7 +87,11 @@ def nested_of(owner: Stateful, item: ChildState) -> Iterator[Nested]:
 
 
 def sent_subsections(owner: Stateful, profile: Profile) -> list[Subsection]:
-    return [s for s in owner.subsections if (profile.ours or not s.ours) and s.is_needed(owner)]
+    return [
+        s
+        for s in owner.subsections
+        if (profile.ours or not s.ours) and s.exists(owner) and s.is_needed(owner)
+    ]
 
 
 def _given(one: Stateful, owner: Stateful) -> Stateful:
@@ -226,7 +230,7 @@ def _load_subsections(owner: Stateful, r: WireReader, profile: Profile) -> None:
         text = name.decode("ascii", "replace")
         sub = known.get(text)
         with r.within(text):
-            if sub is None:
+            if sub is None or not sub.exists(owner):
                 raise r.error(f"unknown subsection of {prefix}")
             r.take(2 + head[1])
             version = r.uint(4)

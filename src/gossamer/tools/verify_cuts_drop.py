@@ -35,10 +35,10 @@ from gossamer.tools.verify_cuts_track import Track
 
 MOMENTS: Final = 5
 """Random moments, besides one at each event that the guest has."""
-TRIES: Final = 3
+TRIES: Final = 4
 """Moments at which one field is tried before its drop counts as not noticed."""
-HORIZON: Final = 60_000
-"""Instructions that both runs go on before they are compared."""
+HORIZONS: Final = (50, 60_000)
+"""Instructions that both runs go on before they are compared, twice."""
 AT_EVENTS: Final = ("interrupt", "shift", "cuda", "dma")
 EXCUSES: Final = "schemas/excused.toml"
 #: Registers that are the model's, not state: the CPU puts them right after a load.
@@ -167,22 +167,25 @@ class Moment:
         if machine.mouse is not None:
             machine.mouse.move(5, -3, 1)
         if self.source.vm.serial_room(0):
-            self.source.vm.serial_receive(0, ord("x"))
-        self.end = count + HORIZON
+            for byte in b"typed":  # more than its FIFO takes: an overrun
+                self.source.vm.serial_receive(0, byte)
         self.whole = self.digest(self.source.vm.save_bytes())
 
-    def digest(self, stream: bytes, check: Callable[[Machine], None] = lambda m: None) -> int | str:
-        """Where a run from `stream` is after the horizon; the text of the error if it fails."""
+    def digest(
+        self, stream: bytes, check: Callable[[Machine], None] = lambda m: None
+    ) -> list[int] | str:
+        """Where a run from `stream` is at the horizons; the text of the error if it fails."""
         track = Track(self.plan.config, self.plan.inputs, self.source.done)
         try:
             track.load(stream)
             check(track.vm.machine)
-            track.run_to(self.end)
-        except Lost:
-            raise
+            found = []
+            for horizon in HORIZONS:
+                track.run_to(self.source.vm.instructions + horizon)
+                found.append(track.digest())
         except GossamerError as fault:
             return str(fault)
-        return track.digest()
+        return found
 
     def forgets(self, field: Field, reset: Any) -> bool:  # noqa: ANN401
         """Whether the run from a save with `field` at `reset` parts from the whole one."""
@@ -208,10 +211,6 @@ class Moment:
         return False
 
 
-class Lost(GossamerError):
-    """A field did not have its value after a load."""
-
-
 def _compare(field: Field, machine: Machine, probe: Any, carried: list[bool]) -> None:  # noqa: ANN401
     carried.append(field.read(machine) == probe)
 
@@ -231,8 +230,12 @@ class Tally:
 
 def moments(plan: Plan, seed: int) -> list[Moment]:
     rng = random.Random(seed)  # noqa: S311 - choice of test points
-    last = plan.end_count - HORIZON
+    last = plan.end_count - HORIZONS[-1]
     found = find(plan, list(AT_EVENTS), rng)
+    if plan.inputs:
+        found["typing"] = plan.inputs[-1].at + 500
+    if plan.sent:
+        found["sending"] = plan.sent[len(plan.sent) // 2] - 100
     out = [Moment(plan, min(at, last), name) for name, at in found.items()]
     for n in range(MOMENTS):
         out.append(Moment(plan, rng.randrange(plan.start_count, last), f"random {n + 1}"))
@@ -261,6 +264,8 @@ def try_all(
                     tally.natural.add(name)
         say(f"{moment.label}: {len(tally.natural)} fields noticed so far")
     for moment in places:
+        if len(tally.noticed) == len({f.declared for f in fields}):
+            break
         left: dict[str, Field] = {}
         for field in fields:
             if field.declared not in tally.noticed:
@@ -268,6 +273,7 @@ def try_all(
         for name, field in left.items():
             if moment.planted(field):
                 tally.planted.add(name)
+        say(f"{moment.label}: {len(tally.planted)} more with a planted value")
     return {f.declared for f in fields}, tally
 
 

@@ -53,7 +53,8 @@ class Plan:
     end_count: int = 0
     end_ns: int = 0
     digest: int = 0
-    written: str = ""
+    sent: list[int] = field(default_factory=list)
+    """Instruction count of each byte that the guest wrote."""
 
     def track(self) -> Track:
         """The machine at the beginning of the scenario."""
@@ -120,7 +121,7 @@ def scout(guest: Guest, config: Config, say: Callable[[str], None]) -> Plan:
     track.run_to(track.vm.instructions + guest.tail)
     plan.end_count, plan.end_ns = track.vm.instructions, track.vm.clock_ns
     plan.digest = track.digest()
-    plan.written = track.text()
+    plan.sent = [at for at, _ in track.out]
     return plan
 
 

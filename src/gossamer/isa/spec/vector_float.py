@@ -38,19 +38,19 @@ V: Final = ("7400",)
 
 
 def define_two(name: str, xo: int, function: Callable[[Expr, Expr, Expr], Expr]) -> None:
-    """VRT = function(VRA, VRB, NJ)."""
+    """VRT = function(VRA, VRB, VSCR)."""
 
     @insn(VX, f"{name} VRT,VRA,VRB", name=name, OPCD=4, XO=xo, needs="VEC", features=V)
     def body(s: Body, i: VX) -> None:
-        s.vr[i.VRT] = function(s.vr[i.VRA], s.vr[i.VRB], non_java(s.vscr))
+        s.vr[i.VRT] = function(s.vr[i.VRA], s.vr[i.VRB], s.vscr)
 
 
 def define_one(name: str, xo: int, function: Callable[[Expr, Expr], Expr]) -> None:
-    """VRT = function(VRB, NJ)."""
+    """VRT = function(VRB, VSCR)."""
 
     @insn(VX, f"{name} VRT,VRB", name=name, OPCD=4, XO=xo, needs="VEC", features=V)
     def body(s: Body, i: VX) -> None:
-        s.vr[i.VRT] = function(s.vr[i.VRB], non_java(s.vscr))
+        s.vr[i.VRT] = function(s.vr[i.VRB], s.vscr)
 
 
 define_two("vaddfp", 10, add)
@@ -67,19 +67,16 @@ define_one("vrfip", 650, partial(integral, "vceil"))
 define_one("vrfim", 714, partial(integral, "vfloor"))
 
 
-def _multiply_add(s: Body, i: VA, *, negated: bool) -> None:
-    a, c, b = s.vr[i.VRA], s.vr[i.VRC], s.vr[i.VRB]
-    s.vr[i.VRT] = multiply_add(a, c, b, non_java(s.vscr), negated=negated)
-
-
 @insn(VA, "vmaddfp VRT,VRA,VRC,VRB", OPCD=4, XO=46, needs="VEC", features=V)
 def vmaddfp(s: Body, i: VA) -> None:
-    _multiply_add(s, i, negated=False)
+    s.vr[i.VRT] = multiply_add(
+        s.vr[i.VRA], s.vr[i.VRC], s.vr[i.VRB], s.vscr, negated=False
+    )
 
 
 @insn(VA, "vnmsubfp VRT,VRA,VRC,VRB", OPCD=4, XO=47, needs="VEC", features=V)
 def vnmsubfp(s: Body, i: VA) -> None:
-    _multiply_add(s, i, negated=True)
+    s.vr[i.VRT] = multiply_add(s.vr[i.VRA], s.vr[i.VRC], s.vr[i.VRB], s.vscr, negated=True)
 
 
 # --- comparisons: a NaN is neither equal, greater nor within bounds -------------------------------

@@ -66,7 +66,7 @@ def vmladduhm(s: Body, i: VA) -> None:
 
 
 def _high_sum(product: Expr, addend: Expr, rounding: int) -> Expr:
-    """product × 2**-15 + addend in words, not saturated yet."""
+    """Product × 2**-15 + addend in words, not saturated yet."""
     if rounding:
         product = lanes("vadd32", product, each(rounding, 32))
     return lanes("vadd32", shift("vashr", product, 15, 32), addend)

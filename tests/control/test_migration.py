@@ -1,0 +1,370 @@
+"""Machines handed over between two virtual machines, and to peers that misbehave."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gossamer.base.errors import ConfigError, GossamerError, HostError, StreamError
+from gossamer.base.units import MiB
+from gossamer.control.migration import Received, send
+from gossamer.control.vm import Vm
+from gossamer.machines.config import Config
+from gossamer.migrate.channels import Limits, Listener, connect, parse
+from gossamer.migrate.returnpath import Message, Reply, encode
+
+QUICK = Limits(meet=5.0, stall=0.3, total=20.0)
+
+
+def config(**kw) -> Config:
+    return Config(
+        machine="bare", bios="builtin", ram_size=4 * MiB, icount=0, icount_sleep=False, nic=False,
+        **kw,
+    )  # fmt: skip
+
+
+def started(count: int = 20_000) -> Vm:
+    vm = Vm(config())
+    vm.run(count)
+    return vm
+
+
+class Taker(threading.Thread):
+    """Receives in a thread; `join` gives what came or raises what went wrong."""
+
+    def __init__(self, vm: Vm, listener: Listener | str) -> None:
+        super().__init__(daemon=True)
+        self.vm, self.listener = vm, listener
+        self.received: Received | None = None
+        self.fault: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.received = self.vm.incoming(self.listener, limits=QUICK)
+        except BaseException as fault:
+            self.fault = fault
+
+    def done(self) -> Received:
+        self.join(20)
+        assert not self.is_alive()
+        if self.fault is not None:
+            raise self.fault
+        assert self.received is not None
+        return self.received
+
+
+class Peer(threading.Thread):
+    """The other end of a socket, with a mind of its own; its own end is `fd`."""
+
+    def __init__(self, behaviour: Callable[[socket.socket], None]) -> None:
+        super().__init__(daemon=True)
+        mine, theirs = socket.socketpair()
+        self.socket, self.behaviour = mine, behaviour
+        self.fd = theirs.detach()
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.behaviour(self.socket)
+        except OSError:
+            pass
+        finally:
+            self.socket.close()
+
+
+def swallow(end: socket.socket, count: int = 1 << 62) -> int:
+    """Read up to `count` bytes; how many came before nothing did for a while."""
+    end.settimeout(0.2)
+    got = 0
+    while got < count:
+        try:
+            part = end.recv(min(65536, count - got))
+        except TimeoutError:
+            break
+        if not part:
+            break
+        got += len(part)
+    return got
+
+
+# --- between two of ours ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["unix", "tcp", "fd"])
+def test_handed_over_and_goes_on_as_if_nothing_had_been(kind: str, tmp_path: Path) -> None:
+    alone, sender, taker = started(), started(), Vm(config())
+    if kind == "fd":
+        a, b = socket.socketpair()
+        thread, uri = Taker(taker, f"fd:{b.detach()}"), f"fd:{a.detach()}"
+    else:
+        place = f"unix:{tmp_path}/m" if kind == "unix" else "tcp:127.0.0.1:0"
+        listener = Listener(place, QUICK)
+        thread, uri = Taker(taker, listener), listener.uri
+    before = sender.state_hash()
+    sent = sender.migrate(uri)
+    received = thread.done()
+    assert taker.state_hash() == before
+    assert (sent.lost, received.repaired, received.foreign) == ((), (), False)
+    assert sender.run_state == "postmigrate"
+    assert taker.run_state == "running"
+    assert received.stream_bytes >= sent.stream_bytes > 0
+    alone.run(60_000)
+    taker.run(60_000)
+    assert taker.state_hash() == alone.state_hash()
+
+
+@pytest.mark.parametrize("kind", ["exec", "file"])
+def test_through_a_file(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    sender, taker = started(), Vm(config())
+    before = sender.state_hash()
+    sender.migrate(f"exec:cat > {path}" if kind == "exec" else f"file:{path}")
+    taker.incoming(f"exec:cat {path}" if kind == "exec" else f"file:{path}")
+    assert taker.state_hash() == before
+
+
+def test_a_file_with_an_offset(tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    path.write_bytes(b"something else")
+    sender, taker = started(), Vm(config())
+    sender.migrate(f"file:{path},offset=8192")
+    assert path.read_bytes()[:14] == b"something else"
+    taker.incoming(f"file:{path},offset=8192")
+    assert taker.state_hash() == sender.state_hash()
+
+
+def test_a_machine_that_has_been_sent_is_not_sent_again(tmp_path: Path) -> None:
+    vm = started()
+    vm.migrate(f"file:{tmp_path}/m")
+    with pytest.raises(ConfigError, match="cannot be sent: it is in state postmigrate"):
+        vm.migrate(f"file:{tmp_path}/n")
+    assert "sent to file:" in vm.migration_text()
+
+
+# --- a failure leaves the sender as it was --------------------------------------------------------
+
+
+def closes_after(count: int) -> Callable[[socket.socket], None]:
+    return lambda end: swallow(end, count) and None
+
+
+def says(*replies: bytes) -> Callable[[socket.socket], None]:
+    def behave(end: socket.socket) -> None:
+        swallow(end)
+        for reply in replies:
+            end.sendall(reply)
+
+    return behave
+
+
+def stalls(end: socket.socket) -> None:
+    end.recv(10)
+    time.sleep(2)
+
+
+PONG = encode(Message(Reply.PONG, 0, 1))
+BAD_PEERS = {
+    "closes at once": (closes_after(0), "gone|went away"),
+    "closes in the header": (closes_after(3), "gone|went away"),
+    "closes in RAM": (closes_after(30_000), "gone|went away"),
+    "stalls": (stalls, "takes nothing for 0.3 s|sends nothing for 0.3 s"),
+    "takes all and is silent": (says(), "went away without a word"),
+    "pongs and goes": (says(PONG), "ends or makes no sense"),
+    "refuses": (says(PONG, encode(Message(Reply.SHUT, 0, 1))), "could not load the machine"),
+    "garbage": (says(b"\xff" * 64), "makes no sense"),
+    "claims much": (says(b"\x00\x05\xff\xff" + bytes(64)), "makes no sense"),
+    "asks for pages": (says(encode(Message(Reply.REQ_PAGES, 0, 0, 4096))), "asks for REQ_PAGES"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_PEERS)
+def test_a_bad_receiver(name: str) -> None:
+    behaviour, text = BAD_PEERS[name]
+    vm, alone = started(), started()
+    before = vm.state_hash()
+    peer = Peer(behaviour)
+    with pytest.raises(HostError, match=text) as fault:
+        send(vm, f"fd:{peer.fd}", limits=QUICK)
+    assert "\n" not in str(fault.value)
+    assert (vm.run_state, vm.state_hash()) == ("running", before)
+    peer.join(5)
+    vm.run(30_000)
+    alone.run(30_000)
+    assert vm.state_hash() == alone.state_hash()
+
+
+def test_a_command_that_fails(tmp_path: Path) -> None:
+    vm = started()
+    with pytest.raises(HostError, match="ended with status 3"):
+        vm.migrate("exec:cat > /dev/null; exit 3")
+    with pytest.raises(HostError, match="gone"):
+        vm.migrate("exec:exit 0")
+    with pytest.raises(HostError, match="cannot be created: No such file"):
+        vm.migrate(f"file:{tmp_path}/no/such/folder")
+    with pytest.raises(HostError, match="cannot connect"):
+        vm.migrate(f"unix:{tmp_path}/nobody")
+    assert vm.run_state == "running"
+
+
+@pytest.mark.parametrize(
+    ("uri", "text"),
+    [
+        ("nonsense", "expected one of exec:"),
+        ("rdma:host:1", "expected one of exec:"),
+        ("unix:", "nothing after unix:"),
+        ("tcp:host", "expected tcp:HOST:PORT"),
+        ("tcp:host:70000", "expected tcp:HOST:PORT"),
+        ("fd:name", "number of an open file"),
+        ("file:x,offset=y", "offset= needs a number"),
+    ],
+)
+def test_uris_that_are_none(uri: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        parse(uri)
+
+
+def test_an_unknown_profile(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"unknown profile 'qemu-1' \(there is: gossamer-1"):
+        started(100).migrate(f"file:{tmp_path}/m", profile="qemu-1")
+
+
+# --- a bad sender leaves the receiver as it was -----------------------------------------------
+
+
+def receive_from(vm: Vm, behaviour: Callable[[socket.socket], None]) -> GossamerError:
+    peer = Peer(behaviour)
+    before = vm.state_hash()
+    with pytest.raises(GossamerError) as fault:
+        vm.incoming(f"fd:{peer.fd}", limits=QUICK)
+    assert "\n" not in str(fault.value)
+    assert vm.state_hash() == before
+    return fault.value
+
+
+def sends(data: bytes) -> Callable[[socket.socket], None]:
+    return lambda end: end.sendall(data)
+
+
+@pytest.fixture(scope="module")
+def stream() -> bytes:
+    return started().save_bytes()
+
+
+def test_a_sender_that_breaks_off_anywhere(stream: bytes) -> None:
+    end = stream.rindex(b'{"page_size"') - 6
+    vm = started(500)
+    for at in [0, 1, 7, 8, 9, 20, 60, *range(100, end, end // 23), end]:
+        fault = receive_from(vm, sends(stream[:at]))
+        assert isinstance(fault, StreamError), at
+    vm.run(1000)
+
+
+def test_a_sender_that_stalls(stream: bytes) -> None:
+    def stall(end: socket.socket) -> None:
+        end.sendall(stream[:5000])
+        time.sleep(1)
+
+    fault = receive_from(started(500), stall)
+    assert "the peer sends nothing for 0.3 s (after 5000 bytes)" in str(fault)
+
+
+def patched(stream: bytes, old: bytes, new: bytes) -> bytes:
+    assert old in stream
+    return stream.replace(old, new, 1)
+
+
+CHANGES = {
+    "another machine": (b"\x00\x00\x00\x04bare", b"\x00\x00\x00\x04mac9", "machine mac9, expected"),
+    "a huge name": (b"\x07\x00\x00\x00\x04", b"\x07\x7f\xff\xff\xff", "machine name of"),
+    "another PVR": (b"\x00\x08\x03\x01", b"\x00\x08\x02\x02", "PVR must be 0x00080301"),
+    "a section nobody has": (b"\x0bglobalstate", b"\x0bglobalstats", "no such section"),
+    "an unknown subsection": (b"cpu/gossamer", b"cpu/gossamar", "unknown subsection"),
+    "no run state": (b"\x08running", b"\x08rumming", "unknown run state 'rumming'"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_stream_that_does_not_fit(name: str, stream: bytes) -> None:
+    old, new, text = CHANGES[name]
+    fault = receive_from(started(500), sends(patched(stream, old, new)))
+    assert text in str(fault)
+
+
+def after_configuration(stream: bytes, extra: bytes) -> bytes:
+    head = stream.index(b"bare") + 4
+    return stream[:head] + extra + stream[head:]
+
+
+def test_what_was_not_agreed_on(stream: bytes) -> None:
+    vm = started(500)
+    name = b"\x05\x1aconfiguration/capabilities\x00\x00\x00\x01\x00\x00\x00\x01\x0dmapped-ram-zz"
+    fault = receive_from(vm, sends(after_configuration(stream, name)))
+    assert "capability mapped-ram-zz was not agreed on" in str(fault)
+    advise = b"\x08\x00\x03\x00\x10" + bytes(7) + b"\x10" + bytes(6) + b"\x10\x00"
+    fault = receive_from(vm, sends(after_configuration(stream, advise)))
+    assert "POSTCOPY_ADVISE was not agreed on" in str(fault)
+    fault = receive_from(vm, sends(b"\x11\x22\x33\x44" + bytes(60)))
+    assert "not a QEMU stream" in str(fault)
+
+
+def test_a_block_of_2_63_bytes(stream: bytes) -> None:
+    at = stream.index(b"\x03ram") + 12
+    changed = stream[:at] + b"\x7f" + b"\xff" * 6 + b"\x04" + stream[at + 8 :]
+    fault = receive_from(started(500), sends(changed))
+    assert "ram" in str(fault)
+
+
+def test_another_size_of_ram(stream: bytes) -> None:
+    vm = Vm(Config(machine="bare", bios="builtin", ram_size=8 * MiB, icount=0, nic=False))
+    fault = receive_from(vm, sends(stream))
+    assert "4194304 bytes, this machine has 8388608" in str(fault)
+
+
+def test_the_receiver_tells_a_sender_that_asks(stream: bytes) -> None:
+    told = bytearray()
+
+    def ask(end: socket.socket) -> None:
+        commands = b"\x08\x00\x01\x00\x00" + b"\x08\x00\x02\x00\x04\x00\x00\x00\x07"
+        end.sendall(after_configuration(stream, commands)[:3000])
+        end.shutdown(socket.SHUT_WR)
+        end.settimeout(5)
+        while part := end.recv(100):
+            told.extend(part)
+
+    peer_told = receive_from(started(500), ask)
+    assert isinstance(peer_told, StreamError)
+    time.sleep(0.1)
+    assert bytes(told) == encode(Message(Reply.PONG, 0, 7)) + encode(Message(Reply.SHUT, 0, 1))
+
+
+def test_nobody_comes(tmp_path: Path) -> None:
+    vm = started(500)
+    with pytest.raises(HostError, match=r"nobody came within 0\.1 s"):
+        vm.incoming(f"unix:{tmp_path}/m", limits=Limits(meet=0.1))
+    assert not (tmp_path / "m").exists()
+    with pytest.raises(HostError, match="Bad file descriptor"):
+        vm.incoming("fd:987")
+
+
+def test_a_command_is_ended_with_its_channel() -> None:
+    channel = connect("exec:sleep 60", QUICK)
+    process = channel.process
+    assert process is not None
+    channel.close()
+    assert process.returncode is not None
+
+
+def test_a_pipe_is_no_place_for_answers(stream: bytes) -> None:
+    read, write = os.pipe()
+    commands = b"\x08\x00\x01\x00\x00"
+    data = after_configuration(stream, commands)
+    threading.Thread(target=lambda: (os.write(write, data[:2000]), os.close(write))).start()
+    with pytest.raises(HostError, match="wants answers, which this kind of channel cannot carry"):
+        started(500).incoming(f"fd:{read}", limits=QUICK)
