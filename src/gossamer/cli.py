@@ -248,6 +248,7 @@ COMMANDS: Final = {
             "verify",
             {
                 "isa": lambda: import_module("gossamer.tools.verify_isa"),
+                "float": lambda: import_module("gossamer.tools.verify_float"),
                 "cuts": lambda: import_module("gossamer.tools.verify_cuts"),
                 "hops": lambda: import_module("gossamer.tools.verify_hops"),
             },

@@ -346,7 +346,7 @@ class OhciCore(Stateful):
             special(self, value)
         elif n in MASKS:
             setattr(self, PLAIN[n], value & MASKS[n])
-        else:
+        elif n not in HARD_WIRED:
             self.note(f"write to unknown or read-only register {4 * n:#x}")
 
     def write_control(self, value: int) -> None:
@@ -420,6 +420,8 @@ MASKS: Final = {
     0x0B: 0xFFFF_FFF0, 0x10: 0x3FFF, 0x11: 0xFFF,
 }  # fmt: skip
 """Those that are plain storage, and their writable bits."""
+HARD_WIRED: Final = (0x12, 0x13)
+"""The hub's descriptors: drivers write power settings, these are as the board is."""
 SPECIAL: Final[dict[int, Callable[[OhciCore, int], None]]] = {
     0x01: OhciCore.write_control,
     0x02: OhciCore.write_command,

@@ -57,6 +57,10 @@ class OpenPicTimer(Stateful):
         super().__init__()
         self.clock, self.fire, self.waits = clock, fire, waits
 
+    def post_load(self, version: int) -> None:
+        if not self.running:
+            self.load_time = 0
+
     @property
     def running(self) -> bool:
         return not self.tbcr & INHIBIT and self.tbcr & COUNT != 0
@@ -87,8 +91,8 @@ class OpenPicTimer(Stateful):
         """
         starts = self.tbcr & INHIBIT and not value & INHIBIT
         self.tccr = value & COUNT if starts else self.current
-        self.load_time = int(self.clock.now)
         self.tbcr = value
+        self.load_time = int(self.clock.now) if self.running else 0
         self.arm()
 
     def arm(self) -> None:

@@ -35,6 +35,7 @@ METADATA: Final = """
 !14 = !{!"memory", !0, i64 0}
 !5 = !{!15, !15, i64 0}
 !15 = !{!"entry", !0, i64 0}
+!6 = !{i8 0, i8 32}
 !8 = !{!"branch_weights", i32 1, i32 100000}
 !9 = !{!"branch_weights", i32 100000, i32 1}
 """
@@ -125,7 +126,7 @@ class Function:
         elif e.op == "reg":
             where = self.register(str(e.arg), e.args[0])
             if e.width == WIDTH:
-                text = leave(self, PAIR, self.value(f"load {PAIR}, ptr {where}{TB_CPU}"))
+                text = leave(self, PAIR, self.value(f"load {PAIR}, ptr {where}, align 8{TB_CPU}"))
             else:
                 text = self.value(f"load i{e.width}, ptr {where}{TB_CPU}")
         elif e.op == "choose":

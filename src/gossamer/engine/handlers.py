@@ -4,6 +4,7 @@
 the budget), constant along straight-line code.  A handler of an instruction that accesses memory
 comes twice: the fast form goes on in the slow form on a TLB miss, before anything was written; the
 slow form calls functions that translate first and then access, and then looks at `exit_request`.
+So does an instruction with a quick and an exact way to its result (floating point).
 """
 
 from __future__ import annotations
@@ -16,7 +17,18 @@ from typing import Final
 from gossamer.engine.context import CONTEXT, DTLB_ENTRIES, ITLB_ENTRIES
 from gossamer.engine.emit import LIKELY, TB_ENTRY, TB_MEM, TB_TLB, UNLIKELY
 from gossamer.engine.statements import StatementWriter, is_true, text_of
-from gossamer.isa.body import Branch, Do, Effect, Loop, Probe, Raise, Statement, Store, When
+from gossamer.isa.body import (
+    Branch,
+    Do,
+    Effect,
+    Loop,
+    Probe,
+    Raise,
+    Statement,
+    Store,
+    When,
+    Write,
+)
 from gossamer.isa.expr import Expr
 from gossamer.isa.form import Form
 from gossamer.isa.insn import SPLIT, Decoder, Insn
@@ -24,6 +36,8 @@ from gossamer.isa.spec.alignment import dsisr
 
 SIGNATURE: Final = "(ptr %cpu, ptr %e, i64 %K)"
 #: Effects that native code sees to; the others call out to Python with this code.
+#: Bytes of an entry that hold the operand fields at bits 6, 11, 16 and 21, by their shift.
+OPERANDS: Final = {21: 12, 16: 13, 11: 14, 6: 15}
 NATIVE_EFFECTS: Final = {"msr", "translation", "segment", "tlbie", "tlb"}
 EFFECT_CODES: Final = {"timer": 1, "breakpoint": 2, "stop": 3}
 
@@ -92,15 +106,34 @@ def loops(statements: list[Statement]) -> bool:
     )
 
 
+def defers(statements: list[Statement]) -> bool:
+    """Whether some value is a `choose` between quick arithmetic and a call of a service."""
+    writes = [s for s in statements if isinstance(s, Write)]
+    return any(_defers(e, set()) for s in writes for e in (s.value, s.when))
+
+
+def _defers(e: Expr, seen: set[Expr]) -> bool:
+    if e in seen:
+        return False
+    seen.add(e)
+    return is_deferred(e) or any(_defers(a, seen) for a in e.args)
+
+
+def is_deferred(e: Expr) -> bool:
+    """Whether `e` is a `choose` whose other side is a call of a service."""
+    return e.op == "choose" and e.args[2].op == "call"
+
+
 def handler_text(v: Variant, intrinsics: set[str]) -> list[str]:
     """The functions of one variant."""
     word = Expr("word", 32)
     trace = v.row.trace(word, v.mask, v.match)
     memory = accesses_memory(trace)
+    two_forms = memory or defers(trace)
     out = []
     for local, name in zip((True, False), v.names, strict=True):
         slow = f"{name}_slow"
-        if memory:
+        if two_forms:
             out.append(_Handler(intrinsics, local, "").text(slow, trace))
         if memory and loops(trace):
             out.append(
@@ -108,11 +141,20 @@ def handler_text(v: Variant, intrinsics: set[str]) -> list[str]:
                 f"  musttail call void @{slow}{SIGNATURE}\n  ret void\n}}"
             )
         else:
-            target = slow if memory else ""
+            target = slow if two_forms else ""
             out.append(_Handler(intrinsics, local, target).text(name, trace))
         if v.kind == 0:
             break
     return out
+
+
+def operand_place(e: Expr) -> int:
+    """Where in a predecoded entry the value of a 5-bit operand field lies; 0: nowhere."""
+    if e.op == "trunc" and e.width == 5 and e.args[0].op == "lshr":
+        word, shift = e.args[0].args
+        if word.op == "word" and shift.is_const:
+            return OPERANDS.get(shift.value, 0)
+    return 0
 
 
 class _Handler(StatementWriter):
@@ -138,7 +180,27 @@ class _Handler(StatementWriter):
         self._finish()
         return text_of(self, f"define internal void @{name}{SIGNATURE} nounwind")
 
+    def _choose(self, e: Expr) -> str:
+        """The fast form leaves for the slow one instead of calling a service: no register saved."""
+        if not (self.slow and is_deferred(e)):
+            return super()._choose(e)
+        quick, leave = self.label("quick"), self.label("leave")
+        self.line(f"br i1 {self.expr(e.args[0])}, label %{quick}, label %{leave}{LIKELY}")
+        self.start(leave)
+        self._tail(self.slow, "%e", "%K")
+        self.start(quick)
+        return self.expr(e.args[1])
+
     # --- leaves -----------------------------------------------------------------------------------
+
+    def expr(self, e: Expr) -> str:
+        """Register numbers come ready from the entry; everything else as everywhere."""
+        place = operand_place(e)
+        if place and e not in self.memo:
+            where = self.value(f"getelementptr i8, ptr %e, i64 {place}")
+            byte = self.value(f"load i8, ptr {where}{TB_ENTRY}, !range !6")
+            self.memo[e] = self.value(f"trunc i8 {byte} to i5")
+        return super().expr(e)
 
     def _word(self, e: Expr) -> str:
         where = self.value("getelementptr i8, ptr %e, i64 8")
@@ -326,7 +388,15 @@ class _Handler(StatementWriter):
             self.start(cold)
             self.set_field("x_srr1", "i32", srr1)
             self.set_field("x_vector", "i32", str(int(s.interrupt)))
-            self._tail("h_interrupt_after" if s.after else "h_interrupt", "%e", "%K")
+            if s.after and self.branches:
+                _, target, condition, _ = self.branches[0]
+                assert target
+                assert not condition
+                nia = self.register("nia", Expr("const", 32, (), 0))
+                self.line(f"store i32 {target}, ptr {nia}")
+                self._tail("h_interrupt_at", "%e", "%K")
+            else:
+                self._tail("h_interrupt_after" if s.after else "h_interrupt", "%e", "%K")
             self.start(on)
         if self.effects:
             self._finish_effects()

@@ -84,6 +84,15 @@ define internal void @h_interrupt_after{_H} {{
   musttail call void @h_sync(ptr %cpu, ptr null, i64 %left)
   ret void
 }}
+define internal void @h_interrupt_at{_H} {{
+{field("nia", "srr0", "i32")}
+  call void @take(ptr %cpu, i32 %srr0)
+  %here = ptrtoint ptr %e to i64
+  %l = sub i64 %K, %here
+  %left = sub i64 %l, 16
+  musttail call void @h_sync(ptr %cpu, ptr null, i64 %left)
+  ret void
+}}
 define internal void @take(ptr %cpu, i32 %srr0) nounwind {{
 {field("x_vector", "vector", "i32")}
 {field("x_srr1", "srr1", "i32")}
@@ -270,6 +279,20 @@ found:
   store ptr %h, ptr %e{TB_ENTRY}
   %ep = getelementptr i8, ptr %e, i64 8
   store i32 %word, ptr %ep{TB_ENTRY}
+  ; the operand fields, a byte each (handlers.OPERANDS)
+  %f1 = lshr i32 %word, 21
+  %f2 = and i32 %f1, 31
+  %f3 = lshr i32 %word, 8
+  %f4 = and i32 %f3, 7936
+  %f5 = shl i32 %word, 5
+  %f6 = and i32 %f5, 2031616
+  %f7 = shl i32 %word, 18
+  %f8 = and i32 %f7, 520093696
+  %f9 = or i32 %f2, %f4
+  %f10 = or i32 %f6, %f8
+  %f11 = or i32 %f9, %f10
+  %op12 = getelementptr i8, ptr %e, i64 12
+  store i32 %f11, ptr %op12{TB_ENTRY}
   %cp = getelementptr i8, ptr %code, i64 %page
   %c = load i8, ptr %cp{TB_TLB}
   %new = icmp eq i8 %c, 0
@@ -406,11 +429,11 @@ dec:
 copy:
   %h = load ptr, ptr %t{TB_ENTRY}
   %tw = getelementptr i8, ptr %t, i64 8
-  %word = load i32, ptr %tw{TB_ENTRY}
+  %word = load i64, ptr %tw{TB_ENTRY}
   %e = getelementptr i8, ptr %scratch, i64 %o
   store ptr %h, ptr %e{TB_ENTRY}
   %ew = getelementptr i8, ptr %e, i64 8
-  store i32 %word, ptr %ew{TB_ENTRY}
+  store i64 %word, ptr %ew{TB_ENTRY}
   %en = getelementptr i8, ptr %e, i64 16
   store ptr @h_exit, ptr %en{TB_ENTRY}
   %ei = ptrtoint ptr %e to i64

@@ -65,6 +65,7 @@ SRR1_FP_ENABLED: Final = bit(11)
 SRR1_ILLEGAL: Final = bit(12)
 SRR1_PRIVILEGED: Final = bit(13)
 SRR1_TRAP: Final = bit(14)
+SRR1_SUBSEQUENT: Final = bit(15)  # SRR0 holds the address of an instruction after the cause
 
 
 class Access(IntEnum):
@@ -127,7 +128,8 @@ class Raise:
     """Take an interrupt when `when` holds; `srr1` holds the bits to set in SRR1.
 
     `dar` and `dsisr`, where given, are set too.  With `commit` the writes are made first and SRR0
-    is the next instruction when `after` is set (system call), else this one.
+    is the next instruction when `after` is set (system call; the target of an unconditional
+    branch of the same list), else this one.
     """
 
     interrupt: Interrupt

@@ -121,7 +121,7 @@ class _Run:
 
     def __init__(self, env: Env, args: Sequence[int]) -> None:
         self.env, self.args = env, args
-        self.target = (env.cia + 4) & 0xFFFF_FFFF
+        self.target = self.following = (env.cia + 4) & 0xFFFF_FFFF
 
     def value(self, e: Expr, memo: Memo) -> int:
         return evaluate(e, self.env, memo, self.args)
@@ -172,7 +172,8 @@ class _Run:
                 values = [self.value(a, memo) for a in s.args]
                 effects.append(partial(env.effect, s.name, values))
             elif isinstance(s, Branch) and self.value(s.when, memo):
-                branches.append(partial(self.go, self.value(s.target, memo)))
+                self.following = self.value(s.target, memo)
+                branches.append(partial(self.go, self.following))
         return writes, raises, effects, branches
 
     def nested(self, s: Statement, memo: Memo) -> None:
@@ -191,9 +192,9 @@ class _Run:
         srr1 = self.value(s.srr1, memo)
         dar = None if s.dar is None else self.value(s.dar, memo)
         dsisr = None if s.dsisr is None else self.value(s.dsisr, memo)
-        srr0 = (self.env.cia + 4) & 0xFFFF_FFFF if s.after else self.env.cia
 
         def act() -> None:
+            srr0 = self.following if s.after else self.env.cia
             raise _Taken(self.env.take_interrupt(s.interrupt, srr1, dar, dsisr, srr0))
 
         return act

@@ -18,13 +18,17 @@ from gossamer.devices.adb_mouse import AdbMouse
 from gossamer.devices.cuda import Cuda
 from gossamer.devices.dbdma import Dbdma
 from gossamer.devices.escc import Escc
+from gossamer.devices.gpio import NMI_PIN, PMU_PIN, Gpio
+from gossamer.devices.gpio import OFFSET as GPIO_OFFSET
 from gossamer.devices.ide import MacioIde
 from gossamer.devices.keylargo import KeyLargo
 from gossamer.devices.nvram import MacioNvram
 from gossamer.devices.ohci import Ohci
 from gossamer.devices.openpic import OpenPic
 from gossamer.devices.pci import PciBus
+from gossamer.devices.pmu import Pmu
 from gossamer.devices.sungem import SunGem
+from gossamer.devices.usb_hid import UsbKeyboard, UsbMouse
 from gossamer.devices.via import Via
 from gossamer.isa.body import Irq
 from gossamer.machines import boot, builtin, firmware
@@ -45,6 +49,7 @@ VIAS: Final = ("cuda", "pmu", "pmu-adb")
 #: OpenPIC inputs.
 IDE0_IRQ, IDE1_IRQ = 0x0D, 0x0E
 IDE0_DMA_IRQ, IDE1_DMA_IRQ = 0x02, 0x03
+GPIO1_IRQ, GPIO9_IRQ = 0x2F, 0x37
 VIA_IRQ, ESCC_B_IRQ, ESCC_A_IRQ = 0x19, 0x24, 0x25
 #: DBDMA channels.
 IDE0_DMA, IDE1_DMA = 0x16, 0x1A
@@ -70,12 +75,14 @@ def mac99(config: Config) -> Machine:
     bus = _add_bridges(m, pic)
     macio = KeyLargo(m.clock, bus, MACIO_SLOT << 3)
     _add_cells(m, pic, macio)
-    adb = _add_cuda(m, pic, macio)
+    adb = _add_cuda(m, pic, macio) if via == "cuda" else _add_pmu(m, pic, macio, via)
     m.add("macio", macio)
     if adb is not None:
         m.keyboard = m.add("macio/adb/keyboard", AdbKeyboard(m.clock, adb))
         m.mouse = m.add("macio/adb/mouse", AdbMouse(m.clock, adb))
-    m.add("pci/usb", Ohci(m.clock, bus, USB_SLOT << 3))
+    usb = m.add("pci/usb", Ohci(m.clock, bus, USB_SLOT << 3))
+    if adb is None:
+        _add_usb_input(m, usb)
     if config.vga != "none":
         add_vga(m, bus, VGA_SLOT)
     if config.nic:
@@ -147,3 +154,30 @@ def _add_cuda(m: Machine, pic: OpenPic, macio: KeyLargo) -> AdbBus:
     m.add("macio/adb", adb)
     macio.add(0x16000, cuda.region())
     return adb
+
+
+def _add_pmu(m: Machine, pic: OpenPic, macio: KeyLargo, kind: str) -> AdbBus | None:
+    """The PMU with its 6522 and interrupt pin; its ADB when it has one."""
+    lines = {PMU_PIN: IrqLine(pic, GPIO1_IRQ), NMI_PIN: IrqLine(pic, GPIO9_IRQ)}
+    gpio = m.add("macio/gpio", Gpio(m.clock, lines))
+    via = m.add("macio/via", Via(m.clock, IrqLine(pic, VIA_IRQ)))
+    adb = AdbBus(m.clock) if kind == "pmu-adb" else None
+    pmu = m.add(
+        "macio/pmu",
+        Pmu(m.clock, via, IrqLine(gpio, PMU_PIN), adb=adb, rtc=boot.mac_seconds(m.config)),
+    )
+    pmu.power_off, pmu.system_reset = (lambda: m.power_off()), (lambda: m.system_reset())
+    if adb is not None:
+        m.add("macio/adb", adb)
+    macio.add(GPIO_OFFSET, gpio.region())
+    macio.add(0x16000, pmu.region())
+    return adb
+
+
+def _add_usb_input(m: Machine, usb: Ohci) -> None:
+    """Keyboard and mouse on the first two ports."""
+    keyboard = m.add("pci/usb/keyboard", UsbKeyboard(m.clock, f"pci.2:{USB_SLOT:02x}.0/1/usb-kbd"))
+    mouse = m.add("pci/usb/mouse", UsbMouse(m.clock, f"pci.2:{USB_SLOT:02x}.0/2/usb-ptr"))
+    usb.connect(0, keyboard)
+    usb.connect(1, mouse)
+    m.keyboard, m.mouse = keyboard, mouse

@@ -38,6 +38,7 @@ def add_fw_cfg(
     m.map(fw_cfg.control, at=BASE)
     m.map(fw_cfg.data, at=BASE + 2)
     kernel = boot.load_kernel(m)
+    m.at_reset.append(lambda: boot.load_kernel(m))
     width, height, depth = config.resolution
     for key, value in mac_entries(
         ram_size=config.ram_size,

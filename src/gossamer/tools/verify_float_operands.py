@@ -42,7 +42,7 @@ class Operands(NamedTuple):
 def fractions(rng: Generator, n: int, width: int) -> NDArray[np.uint64]:
     """Random, or with few ones, or few zeros, or zeros at the end."""
     whole = rng.integers(0, 1 << width, n, U64)
-    bits = [np.left_shift(1, rng.integers(0, width, n), dtype=U64) for _ in range(3)]
+    bits = [U64(1) << rng.integers(0, width, n, U64) for _ in range(3)]
     keep = [rng.integers(0, 2, n, U64) for _ in range(3)]
     few = bits[0] * keep[0] | bits[1] * keep[1] | bits[2] * keep[2]
     ended = whole & ~(bits[0] - U64(1))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from gossamer.base.errors import ConfigError
+from gossamer.cpu.model import find
 from gossamer.isa.disassembler import flags_of
 from gossamer.isa.insn import Decoder, Insn
 from gossamer.tools.verify_isa_excuses import ALL, masks
@@ -24,9 +25,12 @@ from gossamer.tools.verify_isa_record import STOPPED, Record
 from gossamer.tools.verify_isa_supervisor import cases
 from gossamer.tools.verify_isa_system import QemuSystem
 from gossamer.tools.verify_isa_unicorn import Unicorn
+from gossamer.tools.verify_isa_vector import LocalVector, QemuVector, VectorRecord
+from gossamer.tools.verify_isa_vector_cases import VectorCases
+from gossamer.tools.verify_isa_vector_excuses import compare_vectors
 from gossamer.tools.verify_isa_vectors import Vectors
 
-FORM_LISTS: Final = {"750": "verify_isa_forms.csv"}
+FORM_LISTS: Final = {"750": "verify_isa_forms.csv", "7400": "verify_isa_forms_7400.csv"}
 ROUNDS: Final = 2000  # of the supervisor's vectors, some 80 each
 SHOWN: Final = 3  # differences printed for one instruction
 
@@ -61,6 +65,18 @@ class Tally:
     forms: set[str] = field(default_factory=set)
     bad: Counter[str] = field(default_factory=Counter)
 
+    def add(self, name: str, word: int, left: dict[str, tuple[int, int]], excused: bool) -> None:
+        """Count one vector with what differs, and show the first of an instruction."""
+        self.vectors += 1
+        self.excused += excused
+        if not left:
+            return
+        self.mismatches += 1
+        self.bad[name] += 1
+        if self.bad[name] <= SHOWN:
+            shown = ", ".join(f"{k} {a:#x} not {b:#x}" for k, (a, b) in left.items())
+            print(f"{name} {word:#010x}: {shown}", file=sys.stderr)
+
 
 def compare(
     name: str, peer: str, before: Record, ours: Record, theirs: Record
@@ -83,14 +99,7 @@ def compare(
 def judge(name: str, peer: str, before: Record, ours: Record, theirs: Record, t: Tally) -> None:
     """Count one vector and show it when it differs."""
     left, excused = compare(name, peer, before, ours, theirs)
-    t.vectors += 1
-    t.excused += excused
-    if left:
-        t.mismatches += 1
-        t.bad[name] += 1
-        if t.bad[name] <= SHOWN:
-            shown = ", ".join(f"{k} {a:#x} not {b:#x}" for k, (a, b) in left.items())
-            print(f"{name} {before.word:#010x}: {shown}", file=sys.stderr)
+    t.add(name, before.word, left, excused)
 
 
 def check(row: Insn, peer: Peer, cpu: LocalCpu, records: Sequence[Record], tally: Tally) -> None:
@@ -105,10 +114,12 @@ def check(row: Insn, peer: Peer, cpu: LocalCpu, records: Sequence[Record], tally
         judge(row.name, peer.name, before, ours, theirs, tally)
 
 
-def check_supervisor(decoder: Decoder, count: int, seed: int, tally: Tally) -> None:
+def check_supervisor(decoder: Decoder, model: str, count: int, seed: int, tally: Tally) -> None:
     """Run what only a supervisor can, on a whole machine."""
-    made = list(cases(count, seed))
-    peer, cpu = QemuSystem(), LocalCpu(decoder, supervisor=True)
+    part_of = find(model)
+    made = list(cases(count, seed, part_of.features))
+    peer = QemuSystem(model=model)
+    cpu = LocalCpu(decoder, supervisor=True, pvr=part_of.pvr)
     step = QemuSystem.most
     for start in range(0, len(made), step):
         part = made[start : start + step]
@@ -120,9 +131,27 @@ def check_supervisor(decoder: Decoder, count: int, seed: int, tally: Tally) -> N
             tally.forms.add(form_of(row, before.word))
 
 
+def check_vectors(
+    decoder: Decoder, rows: Iterable[Insn], count: int, seed: int, tally: Tally
+) -> None:
+    """Run AltiVec instructions (none: no peer is started)."""
+    cpu = LocalVector(decoder)
+    for row in rows:
+        peer = QemuVector()
+        cases = VectorCases(row, random.Random(f"{seed} {row.name}"))  # noqa: S311 (not a secret)
+        made = (cases.make() for _ in range(max(count, 2)))
+        mine: list[VectorRecord] = [r for r in made if decoder.decode(r.word) is row]
+        for before, theirs in zip(mine, peer.run(mine), strict=True):
+            left, excused = compare_vectors(row.name, before, cpu.run(before), theirs)
+            tally.add(row.name, before.word, left, excused)
+            tally.forms.add(form_of(row, before.word))
+
+
 def make_peer(name: str, model: str) -> Peer:
     if name == "qemu":
         return QemuUser(model)
+    if name == "unicorn" and model != "750":
+        raise ConfigError(f"peer unicorn: compares the 750 only, not the {model}")
     if name == "unicorn":
         return Unicorn()
     raise ConfigError(f"peer {name!r}: expected qemu or unicorn")
@@ -154,7 +183,7 @@ def wanted_rows(decoder: Decoder, peer: str, only: Iterable[str]) -> Iterator[In
     wanted = set(only)
     for row in decoder.rows:
         hidden = row.supervisor or row.needs or row.name in ABSENT
-        if row.name in NOT_RUN or (peer == "unicorn" and hidden):
+        if row.name in NOT_RUN or row.needs == "VEC" or (peer == "unicorn" and hidden):
             continue
         if not wanted or row.name in wanted:
             yield row
@@ -170,7 +199,7 @@ def verify(peer: str, count: int, seed: int, model: str = "750", only: Iterable[
     if count < 1:
         raise ConfigError(f"--count {count}: expected at least 1")
     forms = known_forms(model)
-    decoder = Decoder(())
+    decoder = Decoder(find(model).features)
     if strange := set(only) - {row.name for row in decoder.rows}:
         raise ConfigError(f"no instruction of the {model} is called {sorted(strange)[0]!r}")
     there = make_peer(peer, model)
@@ -184,8 +213,10 @@ def verify(peer: str, count: int, seed: int, model: str = "750", only: Iterable[
         mine = [r for r in records if decoder.decode(r.word) is row][:enough]
         check(row, there, cpu, mine, tally)
         tally.forms |= {form_of(row, r.word) for r in mine}
+    vector_rows = [r for r in decoder.rows if r.needs == "VEC" and (not only or r.name in only)]
+    check_vectors(decoder, vector_rows, count, seed, tally)
     if not only and peer == "qemu":
-        check_supervisor(decoder, min(count, ROUNDS), seed, tally)
+        check_supervisor(decoder, model, min(count, ROUNDS), seed, tally)
         tally.forms |= set(absent(decoder, there, cpu, forms))
     run_forms = tally.forms & set(forms)
     missing = sorted(set(forms) - run_forms)

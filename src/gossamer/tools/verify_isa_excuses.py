@@ -82,6 +82,10 @@ def string_over_base(before: Record, ours: Record, theirs: Record) -> bool:
     return bool(loaded & bases) and refused(ours, theirs)
 
 
+def no_base(before: Record, *_: Record) -> bool:
+    return field_of(before.word, 11, 15) == 0
+
+
 def below_single(before: Record, *_: Record) -> bool:
     exponent = before.fpr[field_of(before.word, 6, 10)] >> 52 & 0x7FF
     return exponent < 874
@@ -262,6 +266,22 @@ EXCUSES: Final = (
         "reserved bits read as zero; the peer keeps them",
         "PEM 2.3.16",
         always,
+    ),
+    Excuse(
+        ("mfspr_pir",),
+        {"RT": 0xFFFF_FFF0},
+        "PIR bits 0 to 27, written and read back",
+        "PIR keeps what is written; the peer keeps four bits",
+        "MPC7400UM 2.1.2: PIR is a word that software sets",
+        always,
+    ),
+    Excuse(
+        ("dst", "dstt", "dstst", "dststt"),
+        OUTCOME,
+        "invalid form RA = 0",
+        "a hint, so nothing happens; the peer refuses",
+        "invalid form: AltiVec PEM 6.2, dst",
+        no_base,
     ),
     Excuse(
         ("mtmsr",),

@@ -52,8 +52,14 @@ class LocalCpu:
     told apart as Linux does; in supervisor mode a record has their vectors and registers.
     """
 
-    def __init__(self, decoder: Decoder, floating: bool = False, supervisor: bool = False) -> None:
-        self.decoder, self.supervisor = decoder, supervisor
+    def __init__(
+        self,
+        decoder: Decoder,
+        floating: bool = False,
+        supervisor: bool = False,
+        pvr: int = PVR_750,
+    ) -> None:
+        self.decoder, self.supervisor, self.pvr = decoder, supervisor, pvr
         self.msr = MSR_RUN if supervisor else MSR_USER | (MSR_FE if floating else 0)
         self.srr1 = self.dsisr = 0
         self.cia = self.word = 0
@@ -130,7 +136,7 @@ class LocalCpu:
             "ear": [EAR_ON],
             "srr0": [r.srr0],
             "srr1": [r.srr1],
-            "pvr": [PVR_750],
+            "pvr": [self.pvr],
         }
         self.registers |= state
         self.memory = bytearray(r.memory)

@@ -25,7 +25,10 @@ from gossamer.tools.verify_isa_vectors import WORDS
 #: MSR bits that do not take the program out of the comparison's hands.
 SAFE_MSR: Final = 0x0000_3906  # FP ME FE0 FE1 PM RI
 #: A read-only name of a register that has another number.
-MIRRORS: Final = {936: 952, 937: 953, 938: 954, 939: 955, 940: 956, 941: 957, 942: 958}
+MIRRORS: Final = {
+    **{936: 952, 937: 953, 938: 954, 939: 955, 940: 956, 941: 957, 942: 958},
+    **{928: 944, 935: 951},
+}
 #: DEC and TB move by themselves; THRM1 and THRM2 depend on THRM3.
 MOVING: Final = (22, 268, 269, 284, 285, 1020, 1021)
 
@@ -45,9 +48,9 @@ def fresh(rng: random.Random, text: str, prefix: str = "nop") -> Record:
     return r
 
 
-def sprs(rng: random.Random) -> Iterator[Case]:
+def sprs(rng: random.Random, features: frozenset[str]) -> Iterator[Case]:
     for spr in SPRS:
-        if spr.features or spr.number in MOVING:
+        if not features.issuperset(spr.features) or spr.number in MOVING:
             continue
         number = MIRRORS.get(spr.number, spr.number)
         prefix = f"mtspr {number},3" if spr.write or number != spr.number else "nop"
@@ -97,16 +100,16 @@ def interrupts(rng: random.Random) -> Iterator[Case]:
 
 KNOWN: Final = {s.number for s in SPRS}
 SOURCES: Final[tuple[Callable[[random.Random], Iterator[Case]], ...]] = (
-    sprs,
     registers,
     nothing,
     interrupts,
 )
 
 
-def cases(count: int, seed: int) -> Iterator[Case]:
-    """`count` rounds over everything."""
+def cases(count: int, seed: int, features: frozenset[str] = frozenset()) -> Iterator[Case]:
+    """`count` rounds over everything that a model with these features has."""
     for n in range(count):
         rng = random.Random(f"supervisor {seed} {n}")  # noqa: S311 (not a secret)
+        yield from sprs(rng, features)
         for source in SOURCES:
             yield from source(rng)

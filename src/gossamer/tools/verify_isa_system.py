@@ -31,7 +31,8 @@ class QemuSystem:
     name = "qemu"
     most = SPACE // SIZE  # records at once
 
-    def __init__(self, program: str | None = None) -> None:
+    def __init__(self, program: str | None = None, model: str = "750") -> None:
+        self.model = model
         found = program or shutil.which("qemu-system-ppc")
         if not found:
             raise ConfigError("peer qemu: qemu-system-ppc is not installed")
@@ -52,7 +53,8 @@ class QemuSystem:
 
     def boot(self, folder: str, symbols: Mapping[str, int], length: int, timeout: float) -> None:
         """Start the machine on the files of `folder`, wait for its flag, write `out`."""
-        command = [self.program, "-M", "g3beige", "-m", "128", "-display", "none", "-nodefaults"]
+        command = [self.program, "-M", "g3beige", "-cpu", self.model, "-m", "128"]
+        command += ["-display", "none", "-nodefaults"]
         command += ["-device", f"loader,file=code,addr={BASE:#x},force-raw=on"]
         command += ["-device", f"loader,file=data,addr={RECORDS:#x},force-raw=on"]
         command += ["-device", f"loader,addr={symbols['_start']:#x},cpu-num=0"]

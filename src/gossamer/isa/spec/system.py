@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Final
 
 from gossamer.base.bits import bit
-from gossamer.isa.body import Body, Interrupt
-from gossamer.isa.expr import Expr, const, trunc
+from gossamer.isa.body import SRR1_FP_ENABLED, SRR1_SUBSEQUENT, Body, Interrupt
+from gossamer.isa.expr import Expr, const, eq, trunc
+from gossamer.isa.fpscr import FEX, has
 from gossamer.isa.insn import insn
 from gossamer.isa.spec.alignment import check_aligned
 from gossamer.isa.spec.forms import SC, XL, X
@@ -20,6 +21,7 @@ from gossamer.isa.spec.load_store import ea_x
 MSR_750: Final = 0x0005_FF76
 MSR_VEC: Final = bit(6)
 MSR_7400: Final = MSR_750 | MSR_VEC
+MSR_FE: Final = bit(20) | bit(23)  # FE0, FE1
 
 #: MSR bits that rfi takes from SRR1: 0, 5..9, 16..31 (PM, bit 29, with them), never POW or ILE.
 RFI_MASK: Final = 0x87C0_FFFF
@@ -33,7 +35,14 @@ def sc(s: Body, _: SC) -> None:
 
 
 def set_msr(s: Body, value: Expr) -> None:
+    """Write MSR; a floating-point enabled exception that waited for FE0 or FE1 is taken after it.
+
+    SRR0 is where the program goes on, and SRR1 says that it is not the cause (PEM 6.4.7).
+    """
     s.msr = value
+    waited = has(s.fpscr, FEX) & eq(s.msr & MSR_FE, 0) & has(value, MSR_FE)
+    bits = SRR1_FP_ENABLED | SRR1_SUBSEQUENT
+    s.interrupt(Interrupt.PROGRAM, waited, bits, commit=True, after=True)
     s.effect("msr")
 
 
