@@ -14,6 +14,7 @@ wrong.  Needs qemu-img, mke2fs, e2fsck and debugfs.
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import os
 import re
@@ -65,6 +66,7 @@ class Emulator:
         self.process = subprocess.Popen(
             [*command, *options, "-display", "none", "-S"], stdin=subprocess.DEVNULL
         )
+        atexit.register(self.process.kill)  # does nothing to a process that has ended
         self.serial, self.monitor = (self._connect(port) for port in ports)
         self.text = ""
         self._answer()
@@ -202,6 +204,7 @@ def main() -> int:
     parser.add_argument("--memory", default="256")
     parser.add_argument("--log", type=Path, default=Path("disk_cycles.log"))
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(f"ended by signal {number}"))
     options.log.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="disk-cycles-") as name:
         return cycles(options, Path(name))
@@ -220,7 +223,7 @@ def cycles(options: argparse.Namespace, folder: Path) -> int:
     if not emulator.read(300, "GUEST READY") or not emulator.read(30, "guest# "):
         raise SystemExit(f"no GUEST READY: {emulator.text[-500:]!r}")
     print(f"GUEST READY after {time.monotonic() - emulator.started:.1f} s", flush=True)
-    emulator.type("mount /dev/sda /mnt && { sh /mnt/work.sh & ticks -g 100 & }\n")
+    emulator.type("mount /dev/sda /mnt; cp /mnt/work.sh /tmp; sh /tmp/work.sh & ticks -g 100 &\n")
     for number in range(options.cycles):
         cycle(emulator, number, options.seconds, figures)
         troubles += [f"cycle {number}: {t}" for t in re.findall(TROUBLE, emulator.text)]

@@ -9,13 +9,13 @@ from tests.devices.captures import load_body, named, save_body
 
 from gossamer.core.clock import Clock
 from gossamer.core.irq import IrqLine
-from gossamer.devices.gpio import NMI_PIN, PMU_PIN, Gpio
+from gossamer.devices.gpio import PMU_PIN, Gpio
 from gossamer.state.transfer import OURS
 
 
 @pytest.fixture
 def rig():
-    lines = {PMU_PIN: IrqLine(), NMI_PIN: IrqLine()}
+    lines = {PMU_PIN: IrqLine()}
     return Gpio(Clock(), lines), lines
 
 
@@ -25,7 +25,6 @@ def test_active_pin_is_low_and_interrupts(rig):
     gpio.input_changed(PMU_PIN, True)
     assert gpio.read_byte(9, 1) & 0x02 == 0
     assert lines[PMU_PIN].level
-    assert not lines[NMI_PIN].level
     gpio.input_changed(PMU_PIN, False)
     assert gpio.read_byte(9, 1) & 0x02
     assert not lines[PMU_PIN].level
@@ -57,7 +56,7 @@ def test_recorded_sections_load_and_save_to_the_same_bytes(shared):
     found = named(shared, "macio_gpio")
     assert len(found) >= 2
     for section in found:
-        gpio = Gpio(Clock(), {PMU_PIN: IrqLine(), NMI_PIN: IrqLine()})
+        gpio = Gpio(Clock(), {PMU_PIN: IrqLine()})
         load_body(gpio, section)
         gpio.resume()
         assert save_body(gpio, OURS) == section.body, section

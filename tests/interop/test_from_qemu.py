@@ -95,7 +95,7 @@ def test_capabilities_that_were_not_agreed_on(
     before = ours.vm.state_hash()
     listener = Listener(f"unix:{folder}/m", LIMITS)
     qemu.command("migrate", uri=listener.uri)
-    with pytest.raises(StreamError, match="POSTCOPY_ADVISE was not agreed on|the file ends"):
+    with pytest.raises(StreamError, match=r"POSTCOPY_ADVISE was not agreed on|the file ends"):
         ours.vm.incoming(listener)
     assert ours.vm.state_hash() == before
     assert qemu.status in ("prelaunch", "paused")

@@ -91,9 +91,11 @@ def test_the_sections_are_qemus_own(shared: Path, prompt: GossamerStation, folde
 
     def described(stream):
         devices = json.loads(stream.description.text)["devices"]
-        named = {(d["name"], d["instance_id"]): {**d, "fields": whole(d["fields"])}
-                 for d in devices if d["name"] not in ("slirp", "ide")}  # drives differ
-        return named
+        return {
+            (d["name"], d["instance_id"]): {**d, "fields": whole(d["fields"])}
+            for d in devices
+            if d["name"] not in ("slirp", "ide")  # the drives differ
+        }
 
     assert listed(mine) == listed(theirs)
     assert described(mine) == described(theirs)

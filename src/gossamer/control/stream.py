@@ -130,9 +130,8 @@ def save_stream(
     devices: list[Json] = []
     section_id = FIRST_DEVICE if m.config.nic else FIRST_DEVICE - 1
     for part in m.sections:
-        number = _IDS.get(part.idstr)
-        if number is None:
-            number, section_id = section_id, section_id + 1
+        number = _IDS.get(part.idstr, section_id)
+        section_id += number == section_id
         body = body_of(part.device, profile)
         w.full(number, part.idstr, part.instance, part.device.version, body)
         devices.append(section_description(part, profile))

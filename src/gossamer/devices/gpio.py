@@ -1,67 +1,75 @@
-"""KeyLargo's general-purpose pins, those of them that matter: the PMU's interrupt and the NMI switch.
+"""KeyLargo's general-purpose I/O: a byte of control for each pin, some of which interrupt.
 
-Eight bytes of levels, then a byte for each pin: bit 0 output data, bit 1 input data, bit 2 output
-enable.  An active pin is low and asks for an interrupt of its own.  Source: Linux
-arch/powerpc/include/asm/keylargo.h, drivers/macintosh/via-pmu.c; docs page gpio.md.
+Pins 0 to 17 are the external interrupts: pin n drives OpenPIC source 0x2e + n.  On these machines
+two are wired: pin 1 to the PMU's request line, active low, a level; pin 9 to the programmer's
+switch, active high, an edge.  Source: Linux arch/powerpc/include/asm/keylargo.h and drivers/
+macintosh/via-pmu.c; OpenBIOS drivers/macio.c; docs page gpio.md.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from collections.abc import Mapping
+from typing import Final
 
+from gossamer.base.errors import ConfigError
 from gossamer.core.clock import Clock
 from gossamer.core.device import Device
 from gossamer.core.irq import IrqLine
 from gossamer.core.region import Region
 from gossamer.state.codec import U8
-from gossamer.state.declare import array, wiring
-from gossamer.state.layout import Layout
+from gossamer.state.declare import array, derived, wiring
 
 OFFSET: Final = 0x50
 """Where the cell lies in mac-io."""
 SIZE: Final = 0x30
-LEVELS: Final = 8
-PINS: Final = 36
-OUT_DATA, IN_DATA, OUT_ENABLE = 0x01, 0x02, 0x04
-PMU_PIN: Final = 1
-NMI_PIN: Final = 9
+"""Its bytes: 8 of levels, then a byte a pin."""
+LEVELS, PINS = 8, 36
+
+DATA_OUT, DATA_IN, OUTPUT_ENABLE = 0x01, 0x02, 0x04
+"""Bits of a pin's byte; DATA_IN is the level of the pin."""
+
+PMU_PIN, NMI_PIN = 1, 9
+WIRED: Final = (PMU_PIN, NMI_PIN)
+ACTIVE_LOW: Final = frozenset({PMU_PIN})
 
 
 class Gpio(Device):
-    """The cell; an `IrqSink` whose pins are active low.  `lines` gives the interrupt of a pin."""
+    """The pins.  `lines` gives the interrupt line of each wired pin.
+
+    It is an `IrqSink`: input n asserted brings pin n to its active level.  A pin whose output is
+    enabled has the level that the guest gives it, except a wired one, which its driver holds.
+    """
 
     vmsd = "macio_gpio"
 
     gpio_levels: list[int] = array(U8, LEVELS)
     gpio_regs: list[int] = array(U8, PINS)
+    #: Inputs that are asserted, bit n for pin n: what the drivers' lines say.
+    asserted: int = derived()
 
-    lines: dict[int, IrqLine] = wiring()
+    lines: Mapping[int, IrqLine] = wiring()
 
-    layouts: ClassVar[dict[str, Layout]] = {"": ["gpio_levels", "gpio_regs"]}
-
-    def __init__(self, clock: Clock, lines: dict[int, IrqLine]) -> None:
+    def __init__(self, clock: Clock, lines: Mapping[int, IrqLine]) -> None:
         super().__init__(clock)
-        self.idstr, self.lines = "macio_gpio", lines
-        self.reset()
+        self.idstr = "macio_gpio"
         for pin in lines:
-            self.gpio_regs[pin] = IN_DATA
+            if pin not in WIRED:
+                raise ConfigError(f"gpio: pins {WIRED} can interrupt, got {pin}")
+        self.lines, self.asserted = lines, 0
+        self.reset()
 
     def reset(self) -> None:
-        """Outputs and enables go to zero; inputs stay as they are driven."""
-        inputs = [r & IN_DATA for r in self.gpio_regs] if hasattr(self, "gpio_regs") else None
+        """Every pin an input; its level is what drives it."""
         super().reset()
-        if inputs is not None:
-            self.gpio_regs = inputs
+        for pin in WIRED:
+            self._follow(pin)
         self.update_irq()
 
     def region(self) -> Region:
-        return Region("gpio", SIZE, self.read_byte, self.write_byte, widths=(1,))
+        """The registers at mac-io 0x50."""
+        return Region("gpio", SIZE, self.read_gpio, self.write_gpio, widths=(1,))
 
-    # --- inputs -------------------------------------------------------------------------------
-
-    def _drive(self, pin: int, active: bool) -> None:
-        high = 0 if active else IN_DATA
-        self.gpio_regs[pin] = self.gpio_regs[pin] & ~IN_DATA | high
+    # --- pins ---------------------------------------------------------------------------------
 
     def input_changed(self, pin: int, level: bool) -> None:
         self._drive(pin, level)
@@ -69,40 +77,54 @@ class Gpio(Device):
 
     def input_assigned(self, pin: int, level: bool) -> None:
         self._drive(pin, level)
-        if pin in self.lines:
-            self.lines[pin].assign(level)
+        self.resume()
+
+    def nmi(self) -> None:
+        """The programmer's switch is pressed and let go."""
+        self.input_changed(NMI_PIN, True)
+        self.input_changed(NMI_PIN, False)
+
+    def _drive(self, pin: int, asserted: bool) -> None:
+        bit = 1 << pin
+        self.asserted = self.asserted | bit if asserted else self.asserted & ~bit
+        self._follow(pin)
+
+    def _follow(self, pin: int) -> None:
+        """Bring the level bit of a pin up to date: a wired one's driver's, an output's own."""
+        register = self.gpio_regs[pin]
+        high = bool(register & DATA_OUT) if register & OUTPUT_ENABLE else False
+        if pin in WIRED:
+            high = bool(self.asserted >> pin & 1) != (pin in ACTIVE_LOW)
+        self.gpio_regs[pin] = register & ~DATA_IN | (DATA_IN if high else 0)
+
+    def _level(self, pin: int) -> bool:
+        """Whether a pin asks for an interrupt."""
+        return bool(self.gpio_regs[pin] & DATA_IN) != (pin in ACTIVE_LOW)
 
     def update_irq(self) -> None:
         for pin, line in self.lines.items():
-            line.set(not self.gpio_regs[pin] & IN_DATA)
+            line.set(self._level(pin))
 
     def resume(self) -> None:
         for pin, line in self.lines.items():
-            line.assign(not self.gpio_regs[pin] & IN_DATA)
+            line.assign(self._level(pin))
 
     # --- registers ----------------------------------------------------------------------------
 
-    @property
-    def levels(self) -> list[int]:
-        """The level bytes: pin n is bit n & 7 of byte n >> 3."""
-        out = [0] * LEVELS
-        for pin, register in enumerate(self.gpio_regs):
-            high = register & (OUT_DATA if register & OUT_ENABLE else IN_DATA)
-            out[pin >> 3] |= int(bool(high)) << (pin & 7)
-        return out
-
-    def read_byte(self, offset: int, _size: int) -> int:
+    def read_gpio(self, offset: int, _size: int) -> int:
         if offset < LEVELS:
-            return self.levels[offset]
-        pin = offset - LEVELS
-        return self.gpio_regs[pin] if pin < PINS else 0
+            return self.gpio_levels[offset]
+        if offset < LEVELS + PINS:
+            return self.gpio_regs[offset - LEVELS]
+        self.note(f"read of unknown register {offset:#x}")
+        return 0
 
-    def write_byte(self, offset: int, _size: int, value: int) -> None:
+    def write_gpio(self, offset: int, _size: int, value: int) -> None:
         pin = offset - LEVELS
         if not 0 <= pin < PINS:
-            self.note(f"write to {offset:#x}")
+            self.note(f"write to unknown or read-only register {offset:#x}")
             return
-        kept = value & OUT_DATA and IN_DATA if value & OUT_ENABLE else self.gpio_regs[pin] & IN_DATA
-        if pin in self.lines:
-            kept = self.gpio_regs[pin] & IN_DATA
-        self.gpio_regs[pin] = value & 0xFF & ~IN_DATA | kept
+        self.gpio_regs[pin] = value & ~DATA_IN & 0xFF | self.gpio_regs[pin] & DATA_IN
+        if value & OUTPUT_ENABLE:
+            self._follow(pin)
+        self.update_irq()

@@ -1,17 +1,12 @@
-"""What the PMU's commands are: the lengths of each, and what the simple ones do.
+"""The PMU's commands, and what those do that only touch its own memory.
 
-A command is a byte, then its data (a fixed count, or a length byte and that many), then the answer
-(the same two forms).  Source: the lengths that Linux drivers/macintosh/via-pmu.c and OpenBIOS
-drivers/pmu.c rely on; the names of include/uapi/linux/pmu.h; docs page pmu.md.
+Source: Linux include/uapi/linux/pmu.h and drivers/macintosh/via-pmu.c; docs page pmu.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final, Protocol
-
-COUNTED: Final = -1
-"""The length travels as a byte."""
 
 ADB_COMMAND, ADB_POLL_OFF = 0x20, 0x21
 SET_RTC, READ_RTC = 0x30, 0x38
@@ -22,34 +17,6 @@ FIRMWARE_VERSION: Final = 1
 """As QEMU's PMU says: what a guest prints must not depend on the emulator."""
 MAGIC: Final = b"MATT"
 """Without it nothing shuts down or sleeps."""
-
-_FIXED: Final = {
-    0x10: (1, 0), 0x11: (1, 0), 0x18: (0, 1), 0x19: (0, 1), 0x1F: (0, 0),
-    0x21: (0, 0), 0x22: (2, 0), 0x23: (1, 0), 0x24: (1, 0),
-    0x28: (0, -1), 0x29: (0, -1), 0x2F: (0, -1),
-    0x30: (4, 0), 0x31: (20, 0), 0x33: (3, 0),
-    0x38: (0, 4), 0x39: (0, 20), 0x3A: (2, -1), 0x3B: (2, 1), 0x3C: (3, -1), 0x3F: (4, 0),
-    0x40: (1, 0), 0x41: (1, 0), 0x48: (0, 1), 0x49: (0, 1), 0x4B: (1, 0), 0x4C: (1, 0),
-    0x50: (1, 0), 0x51: (0, 0), 0x52: (2, 0), 0x53: (2, 0), 0x55: (1, 0), 0x56: (3, 0),
-    0x57: (1, 0), 0x58: (0, 1), 0x59: (1, 0), 0x5A: (0, 2), 0x5B: (0, 2), 0x5C: (0, -1),
-    0x60: (2, 0), 0x68: (0, 3), 0x69: (0, 3), 0x6A: (0, 2), 0x6B: (0, 8), 0x6C: (0, -1),
-    0x6D: (0, -1), 0x70: (1, 0), 0x71: (1, 0), 0x72: (1, 0), 0x78: (0, -1), 0x79: (0, -1),
-    0x7D: (5, 1), 0x7E: (4, 1), 0x7F: (4, 1), 0x80: (4, 0), 0x82: (0, 0), 0x88: (0, 5),
-    0x90: (1, 0), 0x91: (2, 0), 0x98: (0, 1), 0x99: (0, 1),
-    0xA0: (2, 0), 0xA1: (2, 0), 0xA2: (2, 0), 0xA3: (4, 0), 0xA5: (0, 0),
-    0xA8: (1, 1), 0xA9: (1, 0), 0xAA: (3, 0), 0xAB: (2, 0), 0xD0: (0, 0),
-    0xD8: (1, 1), 0xD9: (1, 1), 0xDC: (0, 1), 0xDD: (0, -1),
-    0xE1: (4, 0), 0xE2: (0, 1), 0xE5: (4, 0), 0xE8: (3, -1), 0xEA: (0, 1), 0xEC: (0, -1),
-    0xEF: (0, 0),
-}  # fmt: skip
-
-
-def lengths(command: int) -> tuple[int, int]:
-    """(bytes of data, bytes of answer) of a command; COUNTED where a length byte travels.
-
-    Commands with bit 3 answer, the others do not, except where the table says otherwise.
-    """
-    return _FIXED.get(command, (COUNTED, COUNTED if command & 8 else 0))
 
 
 class Settings(Protocol):

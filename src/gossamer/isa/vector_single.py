@@ -1,6 +1,6 @@
 """Singles in vectors: NaNs, denormals, and the four estimates.
 
-Source: AltiVec PEM 3.2 (Java and non-Java mode; results to nearest; no exceptions), 4.2.2
+Source: AltiVec PEM chapters 3 (Java and non-Java mode; to nearest; no exceptions) and 4
 (estimates).  A NaN operand comes back quiet, the first of vA, vB, vC; an invalid operation gives
 the QNaN 0x7FC00000.  In non-Java mode (VSCR[NJ]) denormal operands and results are zeros of their
 sign.  Tininess is detected before rounding, as everywhere in PowerPC.

@@ -16,18 +16,17 @@ from gossamer.devices.adb_mouse import AdbMouse
 from gossamer.devices.cuda import Cuda
 from gossamer.devices.dbdma import Dbdma
 from gossamer.devices.escc import Escc
-from gossamer.devices.fwcfg import FwCfg, mac_entries, mac_files
 from gossamer.devices.grackle import IRQ_PINS, Grackle
 from gossamer.devices.heathrow import Heathrow
 from gossamer.devices.ide import MacioIde
 from gossamer.devices.macio import MacIoOldWorld
 from gossamer.devices.ne2000 import Ne2000
 from gossamer.devices.nvram import MacioNvram
-from gossamer.devices.vga import Vga
 from gossamer.devices.via import Via
 from gossamer.isa.body import Irq
 from gossamer.machines import boot, builtin, firmware
 from gossamer.machines.config import Config
+from gossamer.machines.mac_common import add_fw_cfg, add_vga
 from gossamer.machines.machine import Machine
 from gossamer.machines.nvram_image import nvram_image
 from gossamer.machines.serial import EsccPort
@@ -38,7 +37,6 @@ BUS_HZ: Final = 66_000_000
 ROM_BASE: Final = 0xFFC0_0000
 ROM_SIZE: Final = 4 * MiB
 MACHINE_ID: Final = 2
-CONTROL, DATA = 0xF000_0510, 0xF000_0512
 #: Heathrow inputs.
 IDE0_IRQ, IDE1_IRQ = 0x0D, 0x0E
 IDE0_DMA_IRQ, IDE1_DMA_IRQ = 0x02, 0x03
@@ -97,14 +95,7 @@ def g3beige(config: Config) -> Machine:
         macio.add(offset, region)
 
     if config.vga != "none":
-        vram = m.ram("pci.0:01.0/vga.vram", 16 * MiB)
-        vga_rom = m.rom(
-            "pci.0:01.0/vga.rom",
-            64 * KiB,
-            firmware.optional_rom(firmware.VGA_ROM, 64 * KiB, config.firmware_folders),
-        )
-        vga = m.add("pci/vga", Vga(m.clock, bus, 1 << 3, vram=vram, rom=vga_rom))
-        m.display = vga
+        add_vga(m, bus, 1)
     if config.nic:
         nic_rom = m.rom(
             "pci.0:02.0/ne2000.rom",
@@ -115,29 +106,6 @@ def g3beige(config: Config) -> Machine:
     m.keyboard = m.add("macio/adb/keyboard", AdbKeyboard(m.clock, adb))
     m.mouse = m.add("macio/adb/mouse", AdbMouse(m.clock, adb))
 
-    fw_cfg = m.add("fw_cfg", FwCfg(m.clock))
-    m.map(fw_cfg.control, at=CONTROL)
-    m.map(fw_cfg.data, at=DATA)
-    kernel = boot.load_kernel(m)
-    m.at_reset.append(lambda: boot.load_kernel(m))
-    width, height, depth = config.resolution
-    for key, value in mac_entries(
-        ram_size=config.ram_size,
-        machine_id=MACHINE_ID,
-        tbfreq=TB_HZ,
-        clockfreq=CLOCK_HZ,
-        busfreq=BUS_HZ,
-        nographic=not config.graphic,
-        width=width,
-        height=height,
-        depth=depth,
-        kernel=kernel,
-        boot_device=config.boot or boot.default_device(config),
-        uuid=boot.uuid_bytes(config),
-    ).items():
-        fw_cfg.add(key, value)
-    driver = firmware.optional_file(firmware.VGA_DRIVER, config.firmware_folders)
-    for name, content in mac_files(driver).items():
-        fw_cfg.add_file(name, content)
+    add_fw_cfg(m, config, machine_id=MACHINE_ID, tb_hz=TB_HZ, clock_hz=CLOCK_HZ, bus_hz=BUS_HZ)
     m.serials += [EsccPort(escc.a), EsccPort(escc.b)]
     return m

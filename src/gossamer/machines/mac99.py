@@ -18,8 +18,8 @@ from gossamer.devices.adb_mouse import AdbMouse
 from gossamer.devices.cuda import Cuda
 from gossamer.devices.dbdma import Dbdma
 from gossamer.devices.escc import Escc
-from gossamer.devices.gpio import NMI_PIN, PMU_PIN, Gpio
 from gossamer.devices.gpio import OFFSET as GPIO_OFFSET
+from gossamer.devices.gpio import PMU_PIN, Gpio
 from gossamer.devices.ide import MacioIde
 from gossamer.devices.keylargo import KeyLargo
 from gossamer.devices.nvram import MacioNvram
@@ -49,7 +49,7 @@ VIAS: Final = ("cuda", "pmu", "pmu-adb")
 #: OpenPIC inputs.
 IDE0_IRQ, IDE1_IRQ = 0x0D, 0x0E
 IDE0_DMA_IRQ, IDE1_DMA_IRQ = 0x02, 0x03
-GPIO1_IRQ, GPIO9_IRQ = 0x2F, 0x37
+GPIO1_IRQ = 0x2F
 VIA_IRQ, ESCC_B_IRQ, ESCC_A_IRQ = 0x19, 0x24, 0x25
 #: DBDMA channels.
 IDE0_DMA, IDE1_DMA = 0x16, 0x1A
@@ -158,8 +158,7 @@ def _add_cuda(m: Machine, pic: OpenPic, macio: KeyLargo) -> AdbBus:
 
 def _add_pmu(m: Machine, pic: OpenPic, macio: KeyLargo, kind: str) -> AdbBus | None:
     """The PMU with its 6522 and interrupt pin; its ADB when it has one."""
-    lines = {PMU_PIN: IrqLine(pic, GPIO1_IRQ), NMI_PIN: IrqLine(pic, GPIO9_IRQ)}
-    gpio = m.add("macio/gpio", Gpio(m.clock, lines))
+    gpio = m.add("macio/gpio", Gpio(m.clock, {PMU_PIN: IrqLine(pic, GPIO1_IRQ)}))
     via = m.add("macio/via", Via(m.clock, IrqLine(pic, VIA_IRQ)))
     adb = AdbBus(m.clock) if kind == "pmu-adb" else None
     pmu = m.add(

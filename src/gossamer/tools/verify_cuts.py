@@ -14,7 +14,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from gossamer.base.errors import ConfigError
+from gossamer.tools.census import run_census
+from gossamer.tools.verify_cuts_drop import run_drop
+from gossamer.tools.verify_cuts_events import run_around
 from gossamer.tools.verify_cuts_guests import Plan, config_for, guest_named, scout
+from gossamer.tools.verify_cuts_process import serve
 from gossamer.tools.verify_cuts_run import Cutter, Reference
 
 DEFAULT_MEMORY: Final = {"linux": "96M", "openbios": "32M", "builtin": "8M"}
@@ -32,6 +36,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps its ty
     p.add_argument("--guest", default="openbios", help="openbios, builtin or linux")
     p.add_argument("--kernel", type=Path, help="Linux kernel ($GOSSAMER_LINUX_KERNEL)")
     p.add_argument("--initrd", type=Path, help="its RAM disk ($GOSSAMER_LINUX_INITRD)")
+    p.add_argument("--cdrom", type=Path, help="a CD for Linux to read from, by DMA")
     p.add_argument("-m", "--memory", help="RAM as of -m")
     p.add_argument("--cuts", type=int, default=300, help="number of cuts (300)")
     p.add_argument("--seed", type=int, default=1, help="chooses the boundaries (1)")
@@ -48,8 +53,6 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps its ty
 def run(arguments: argparse.Namespace) -> int:
     """Do it; 0 only when nothing diverged."""
     if arguments.continue_from is not None:
-        from gossamer.tools.verify_cuts_process import serve
-
         return serve(arguments.continue_from)
     if arguments.cuts < 1:
         raise ConfigError(f"--cuts: expected 1 or more, got {arguments.cuts}")
@@ -58,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def prepare(arguments: argparse.Namespace) -> Plan:
     """The guest's scenario, found out in an uncut run."""
-    guest = guest_named(arguments.guest, arguments.kernel, arguments.initrd)
+    guest = guest_named(arguments.guest, arguments.kernel, arguments.initrd, arguments.cdrom)
     memory = arguments.memory or DEFAULT_MEMORY[guest.name]
     config = config_for(guest, arguments.machine, memory, arguments.shift)
     plan = scout(guest, config, say)
@@ -69,16 +72,10 @@ def prepare(arguments: argparse.Namespace) -> Plan:
 
 def _mode(arguments: argparse.Namespace) -> Callable[[argparse.Namespace, Plan], int]:
     if arguments.around is not None:
-        from gossamer.tools.verify_cuts_events import run_around
-
         return run_around
     if arguments.drop is not None:
-        from gossamer.tools.verify_cuts_drop import run_drop
-
         return run_drop
     if arguments.census:
-        from gossamer.tools.census import run_census
-
         return run_census
     return run_chained
 

@@ -64,8 +64,10 @@ class Plan:
         return track
 
 
-def guest_named(name: str, kernel: Path | None, initrd: Path | None) -> Guest:
-    """The guest called `name`; `linux` needs its files."""
+def guest_named(
+    name: str, kernel: Path | None, initrd: Path | None, cdrom: Path | None = None
+) -> Guest:
+    """The guest called `name`; `linux` needs its files, and reads from a CD when there is one."""
     if name == "openbios":
         lines = (("0 > ", "2a 3 * .\r"), ("7e", ""))
         return Guest(name, ("-prom-env", "auto-boot?=false"), lines)
@@ -77,12 +79,13 @@ def guest_named(name: str, kernel: Path | None, initrd: Path | None) -> Guest:
         if kernel is None:
             raise ConfigError("guest linux: give --kernel FILE (and --initrd FILE)")
         disk = () if initrd is None else ("-initrd", str(initrd))
-        arguments = ("-kernel", str(kernel), *disk, "-append", "console=ttyPZ0")
-        lines = (
-            ("guest# ", "ticks -n 3 -g 60 -r; selfcheck -n 1 -m 1; date\r"),
-            ("guest# ", ""),
-        )
-        return Guest(name, arguments, lines, boots=True, limit=4_000_000_000)
+        arguments = ["-kernel", str(kernel), *disk, "-append", "console=ttyPZ0"]
+        work = "ticks -n 2 -g 60 -r; selfcheck -n 1 -m 1"
+        if cdrom is not None:
+            arguments += ["-cdrom", str(cdrom)]
+            work += "; dd if=/dev/sr0 of=/dev/null bs=2048 count=300 2>&1"
+        lines = (("guest# ", f"{work}; echo do''ne\r"), ("done\r\n", ""))
+        return Guest(name, tuple(arguments), lines, boots=True, limit=4_000_000_000)
     raise ConfigError(f"--guest: expected openbios, builtin or linux, got {name!r}")
 
 

@@ -124,12 +124,7 @@ class Journey:
 
     def go(self, hops: int, say: Any = print) -> str:  # noqa: ANN401 - something like print
         """All the hops; the guest's last word."""
-        here: Place = GossamerStation(self.config)
-        if self.aged:
-            here.age()
-        began = here.vm.clock_ns
-        self.guest.start(here)
-        say(f"the guest is up after {(here.vm.clock_ns - began) / 1e9:.1f} s of its time")
+        here: Place = self._start(say)
         for number in range(1, hops + 1):
             self.guest.leave(here, number)
             with tempfile.TemporaryDirectory(prefix="hops-") as folder:
@@ -145,6 +140,15 @@ class Journey:
                     raise
         with here:
             return self.guest.end(here)
+
+    def _start(self, say: Any) -> GossamerStation:  # noqa: ANN401
+        home = GossamerStation(self.config)
+        if self.aged:
+            home.age()
+        began = home.vm.clock_ns
+        self.guest.start(home)
+        say(f"the guest is up after {(home.vm.clock_ns - began) / 1e9:.1f} s of its time")
+        return home
 
     def _stay(self, here: Place) -> None:
         if isinstance(here, GossamerStation):

@@ -29,9 +29,17 @@ class Station(Protocol):
 class Traveller(Protocol):
     """A guest on its way."""
 
-    memory: str
-    options: tuple[str, ...]
-    station_options: tuple[str, ...]
+    @property
+    def memory(self) -> str:
+        """For -m."""
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What it is booted with."""
+
+    @property
+    def station_options(self) -> tuple[str, ...]:
+        """What a QEMU that takes it over is started with."""
 
     def start(self, at: Station) -> None:
         """Bring it up, from power on."""
@@ -116,7 +124,7 @@ class Linux:
     station_options: tuple[str, ...] = ()
 
     @property
-    def options(self) -> tuple[str, ...]:  # type: ignore[override]
+    def options(self) -> tuple[str, ...]:
         boot = ("-append", "console=ttyPZ0")
         return ("-kernel", str(self.kernel), "-initrd", str(self.initrd), *boot)
 

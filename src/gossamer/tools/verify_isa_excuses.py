@@ -272,7 +272,7 @@ EXCUSES: Final = (
         {"RT": 0xFFFF_FFF0},
         "PIR bits 0 to 27, written and read back",
         "PIR keeps what is written; the peer keeps four bits",
-        "MPC7400UM 2.1.2: PIR is a word that software sets",
+        "open: MPC7400UM 2.1 refers to the OEA, which leaves the width to the part",
         always,
     ),
     Excuse(
@@ -280,7 +280,7 @@ EXCUSES: Final = (
         OUTCOME,
         "invalid form RA = 0",
         "a hint, so nothing happens; the peer refuses",
-        "invalid form: AltiVec PEM 6.2, dst",
+        "invalid form: AltiVec PEM chapter 6, dst",
         no_base,
     ),
     Excuse(

@@ -90,7 +90,7 @@ VECTOR_EXCUSES: Final = (
         ("mtvscr",),
         "VSCR bits other than NJ and SAT",
         "reserved bits read as zero; the peer keeps them",
-        "AltiVec PEM 2.3.2",
+        "AltiVec PEM chapter 2, VSCR",
         _reserved,
     ),
     VectorExcuse(
@@ -98,14 +98,14 @@ VECTOR_EXCUSES: Final = (
         "the lane's operand is no NaN and our result is within 2**-18 of 2**x",
         "a polynomial; 2**-infinity is +0. The peer sums another series, which is wrong far below"
         " zero (2**-110.4 comes out near -1e16, 2**-infinity as -infinity)",
-        "AltiVec PEM 4.2.2.5: an estimate within 1/16",
+        "AltiVec PEM chapter 6, vexptefp: an estimate within 1/16",
         _lanes_within(_power_is_good),
     ),
     VectorExcuse(
         ("vlogefp",),
         "the lane's operand is positive and finite and our result is within 2**-15 of log2(x)",
         "a polynomial; the peer truncates a result that is nearly exact",
-        "AltiVec PEM 4.2.2.5: an estimate within 1/32",
+        "AltiVec PEM chapter 6, vlogefp: an estimate within 1/32",
         _lanes_within(_logarithm_is_good),
     ),
 )

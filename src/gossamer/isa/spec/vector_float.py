@@ -1,6 +1,6 @@
 """AltiVec floating point: arithmetic, comparisons, rounding, conversions, estimates.
 
-Source: AltiVec PEM 4.2.2, chapter 6; see `isa.vector_single`.  The MPC7400 may hand denormals in
+Source: AltiVec PEM chapters 4 and 6; see `isa.vector_single`.  The MPC7400 may hand denormals in
 Java mode to software (AltiVec assist interrupt, 0x1600); here they are computed at once, as later
 parts do, so that interrupt never comes.
 """

@@ -1,4 +1,4 @@
-"""The AltiVec instruction forms.  Source: AltiVec Technology PEM (ALTIVECPEM) 4.1, appendix A."""
+"""The AltiVec instruction forms.  Source: AltiVec Technology PEM (ALTIVECPEM), appendix A."""
 
 from __future__ import annotations
 

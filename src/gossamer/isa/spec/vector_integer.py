@@ -1,6 +1,6 @@
 """AltiVec integer arithmetic, comparisons, logic and shifts by lanes.
 
-Source: AltiVec PEM 4.2.1 (families), chapter 6.  Most are one operation on lanes of 8, 16 and 32
+Source: AltiVec PEM chapters 4 (families) and 6.  Most are one operation on lanes of 8, 16 and 32
 bits: the tables below list them by extended opcode.  A saturating instruction sets VSCR[SAT] when
 a lane's result differs from the exact one.
 """

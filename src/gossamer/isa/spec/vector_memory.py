@@ -1,7 +1,7 @@
 """AltiVec loads, stores, alignment vectors and VSCR.
 
-Source: AltiVec PEM 4.2.2 (loads and stores: low address bits are ignored, nothing is misaligned),
-2.3.2 (VSCR).  What stays open there: an element load leaves the other elements as they were.
+Source: AltiVec PEM chapter 4 (low address bits are ignored, nothing is misaligned) and chapter
+2 (VSCR).  What stays open there: an element load leaves the other elements as they were.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """AltiVec multiplication, multiply-add, multiply-sum and sums across.
 
-Source: AltiVec PEM 4.2.1.2, chapter 6.  Even elements are the upper halves of lanes of twice the
+Source: AltiVec PEM chapters 4 and 6.  Even elements are the upper halves of lanes of twice the
 width, odd elements the lower halves.
 """
 

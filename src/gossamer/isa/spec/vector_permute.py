@@ -1,6 +1,6 @@
 """AltiVec permute, merge, splat, pack, unpack and shifts of whole registers.
 
-Source: AltiVec PEM 4.2.5 (permutation and formatting), chapter 6.
+Source: AltiVec PEM chapters 4 (permutation and formatting) and 6.
 """
 
 from __future__ import annotations
