@@ -3,7 +3,7 @@
 A test that asks for one of the fixtures `shared`, `qemu`, `qemu_img`, `powerpc_gcc` or `openbios`
 is marked `interop`.  Where such a test cannot run it is skipped, with the reason; with
 GOSSAMER_REQUIRE_INTEROP=1 (CI, ./test --all) it fails instead.  Tests marked `slow` run with
-GOSSAMER_ALL=1 (./test --all) or when `-m` names them.
+GOSSAMER_ALL=1 (./test --all) or when `-m` names them; those marked `once` only when `-m` does.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ OPENBIOS_PLACES: Final = (
     Path("/usr/share/openbios/openbios-ppc"),
 )
 SLOW: Final = "slow: runs with ./test --all"
+ONCE: Final = "too long for any suite: runs with -m once (docs/testing.md)"
 
 hypothesis.settings.register_profile("here", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
@@ -95,12 +96,15 @@ def openbios() -> Path:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what needs other programs; leave out what is slow."""
-    runs_slow = switched_on("GOSSAMER_ALL") or "slow" in (config.option.markexpr or "")
+    chosen = config.option.markexpr or ""
+    runs_slow = switched_on("GOSSAMER_ALL") or "slow" in chosen
     for item in items:
         if INTEROP_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.interop)
         if item.get_closest_marker("slow") and not runs_slow:
             item.add_marker(pytest.mark.skip(reason=SLOW))
+        if item.get_closest_marker("once") and "once" not in chosen:
+            item.add_marker(pytest.mark.skip(reason=ONCE))
 
 
 def skip_reason(report: pytest.TestReport | pytest.CollectReport) -> str:
@@ -120,7 +124,7 @@ def pytest_runtest_makereport(
         and not hasattr(report, "wasxfail")
         and item.get_closest_marker("interop")
         and switched_on("GOSSAMER_REQUIRE_INTEROP")
-        and skip_reason(report) != SLOW
+        and skip_reason(report) not in (SLOW, ONCE)
     ):
         report.outcome = "failed"
         report.longrepr = (

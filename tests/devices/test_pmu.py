@@ -5,17 +5,20 @@ from __future__ import annotations
 import random
 
 import pytest
-from tests.devices.captures import QEMU, load_body, named, save_body
 
+from gossamer.base.errors import StreamError
 from gossamer.base.wire import WireReader
 from gossamer.core.clock import Clock
 from gossamer.core.irq import IrqLine
 from gossamer.devices.adb import AdbBus
 from gossamer.devices.adb_keyboard import AdbKeyboard
-from gossamer.devices.pmu import TACK, TREQ, Pmu
+from gossamer.devices.gpio import NMI_PIN, PMU_PIN, Gpio
+from gossamer.devices.openpic import OpenPic
+from gossamer.devices.pmu import BYTE_NS, TACK, TREQ, Pmu
 from gossamer.devices.pmu_lengths import COUNTED, lengths
 from gossamer.devices.via import ACR, DDRB, IFR, ORB, SHIFT, SR, Via
 from gossamer.state.transfer import OURS, load
+from tests.devices.captures import QEMU, load_body, named, save_body
 
 SR_IN, SR_OUT = 0x0C, 0x1C
 
@@ -23,9 +26,9 @@ SR_IN, SR_OUT = 0x0C, 0x1C
 class Host:
     """A driver of the PMU, as Linux's is."""
 
-    def __init__(self, *, adb=False, clock=None):
+    def __init__(self, *, adb=False, clock=None, out=None):
         self.clock = clock or Clock()
-        self.out = IrqLine()
+        self.out = out or IrqLine()
         self.bus = AdbBus(self.clock) if adb else None
         self.via = Via(self.clock, IrqLine())
         self.pmu = Pmu(self.clock, self.via, self.out, adb=self.bus, rtc=1000)
@@ -94,9 +97,9 @@ def test_handshake_takes_its_time(host):
     host.put(ACR, SR_OUT)
     host.put(SHIFT, 0xEA)
     host.put(ORB, host.get(ORB) & ~TREQ)
-    host.clock.advance(59_999)
+    host.clock.advance(BYTE_NS - 1)
     assert host.get(ORB) & TACK
-    host.clock.advance(60_000)
+    host.clock.advance(BYTE_NS)
     assert not host.get(ORB) & TACK
     assert host.get(IFR) & SR
 
@@ -144,24 +147,143 @@ def test_server_mode_survives_a_reset(host):
     host.request(0x8F, 1, 0, 2)
     host.pmu.reset()
     assert host.request(0x8F, 0) == b"\0\x02"
+    host.request(0x8F, 2, 0, 2)
+    assert host.request(0x8F, 0) == b"\0\0"
 
 
-def test_adb_reset_is_answered_though_no_device_speaks():
+def test_parameter_ram_survives_a_reset_and_is_read_in_its_three_forms(host):
+    host.request(0x32, 0x10, 3, 1, 2, 3)
+    host.request(0x33, 0, 0x13, 4)
+    host.pmu.reset()
+    assert host.request(0x3A, 0x10, 5) == bytes([1, 2, 3, 4, 0])
+    assert host.request(0x3B, 0, 0x12) == b"\x03"
+    host.request(0x31, *range(20))
+    assert host.request(0x39) == bytes(range(20))
+    assert host.request(0x3A, 0xF0, 0xFF) == bytes(16)
+    assert host.request(0x3B, 0x10, 0) == b"\0"
+
+
+def test_power_and_panel_settings_are_kept_until_a_reset(host):
+    host.request(0x11, 0x89)
+    host.request(0x11, 0x08)
+    assert host.pmu.power == 0x01
+    host.request(0x41, 7)
+    assert host.request(0x49) == b"\x07"
+    host.pmu.reset()
+    assert host.request(0x49) == b"\0"
+
+
+def test_mains_power_and_no_battery(host):
+    assert host.request(0x6B) == bytes([1, 0, 0, 0, 0, 0, 0, 0])
+    assert host.request(0x6F, 1)[:2] == b"\x03\x01"
+
+
+def test_every_command_with_its_right_lengths_is_carried_out_and_answers_them(host):
+    for command in range(256):
+        if command in (0x7E, 0xD0):
+            continue
+        send, answer = lengths(command)
+        data = bytes(send if send != COUNTED else 3)
+        got = host.request(command, *data)
+        assert answer in (COUNTED, len(got)), hex(command)
+    assert host.request(0xEA) == b"\x01"
+
+
+def test_tack_is_the_pmus_though_the_host_makes_it_an_output(host):
+    host.put(DDRB, 0xFF)
+    host.put(ORB, TREQ)
+    assert host.get(ORB) & TACK
+    assert host.request(0xEA) == b"\x01"
+
+
+def test_request_taken_back_is_forgotten(host):
+    host.put(ACR, SR_OUT)
+    host.put(SHIFT, 0xEA)
+    host.put(ORB, host.get(ORB) & ~TREQ)
+    host.put(ORB, host.get(ORB) | TREQ)
+    host.clock.advance(host.clock.now + 1_000_000)
+    assert not host.get(IFR) & SR
+    assert host.get(ORB) & TACK
+
+
+def test_one_second_is_counted_from_the_due_time(host):
+    host.clock.advance(1_000_007_777)
+    assert host.pmu.one_sec_timer.when == 2_000_000_000
+    assert host.pmu.one_sec_target == 2000
+    host.clock.advance(2_345_678_901)
+    host.pmu.reset()
+    assert host.pmu.one_sec_timer.when == 3_345_000_000
+    assert host.pmu.one_sec_target == 3345
+
+
+@pytest.fixture
+def linux():
+    """A host that has set the interrupt mask, as Linux does."""
     host = Host(adb=True)
-    host.request(0x20, 0x00, 0x03, 0x00, 0x00)
-    host.wait(lambda: host.out.level)
+    host.request(0x70, 0xDC)
+    return host
+
+
+def test_adb_reset_is_answered_though_no_device_speaks(linux):
+    linux.request(0x20, 0x00, 0x00, 0x00, 0x00)
+    linux.wait(lambda: linux.out.level)
+    assert linux.acknowledge() == b"\x10\x00"
+    assert not linux.out.level
+
+
+def test_adb_talk_and_silence(linux):
+    linux.request(0x20, 0x2F, 0x00, 0x00)
+    assert not linux.out.level
+    linux.wait(lambda: linux.out.level)
+    assert linux.acknowledge() == b"\x10\x2f\x62\x01"
+    linux.request(0x20, 0x5F, 0x00, 0x00)
+    linux.wait(lambda: linux.out.level)
+    assert linux.acknowledge() == b"\x10\x5f"
+
+
+def test_acknowledge_in_the_middle_of_a_transaction_waits_for_it():
+    host = Host(adb=True)
+    host.request(0x20, 0x2F, 0x00, 0x00)
+    began = host.clock.now
+    assert host.acknowledge() == b"\x10\x01\x02\x62\x01"  # the form that OpenBIOS knows
+    assert host.clock.now - began > host.bus.command_ns(b"\x2f") - 100_000
+    host.request(0x20, 0x5F, 0x00, 0x00)
     assert host.acknowledge() == b"\x10\x00"
 
 
-def test_adb_talk_and_silence():
-    host = Host(adb=True)
-    host.request(0x20, 0x2F, 0x00, 0x00)
-    assert not host.out.level
-    host.wait(lambda: host.out.level)
-    assert host.acknowledge() == b"\x10\x2f\x62\x01"
-    host.request(0x20, 0x5F, 0x00, 0x00)
-    host.wait(lambda: host.out.level)
-    assert host.acknowledge() == b"\x10\x5f"
+def test_each_tick_interrupts_once_through_gpio_and_openpic():
+    """Linux's handler: it masks the source, acknowledges, unmasks; no storm may follow."""
+    clock = Clock()
+    cpu = IrqLine()
+    pic = OpenPic(clock, cpu)
+    gpio = Gpio(clock, {PMU_PIN: IrqLine(pic, 0x2F), NMI_PIN: IrqLine(pic, 0x37)})
+    host = Host(clock=clock, out=IrqLine(gpio, PMU_PIN))
+    region = pic.region()
+
+    def write(offset, value):
+        region.store(offset, int.from_bytes(value.to_bytes(4, "little"), "big"), 4)
+
+    def read(offset):
+        return int.from_bytes(region.load(offset, 4).to_bytes(4, "big"), "little")
+
+    enabled = 0x00400000 | 8 << 16 | 0x2F
+    write(0x20080, 0)
+    write(0x10000 + 0x20 * 0x2F + 0x10, 1)
+    write(0x10000 + 0x20 * 0x2F, enabled)
+    taken = 0
+    for second in range(1, 4):
+        clock.advance(second * 1_000_000_000)
+        while cpu.level:
+            assert read(0x200A0) == 0x2F
+            taken += 1
+            assert not gpio.read_gpio(9, 1) & 0x02
+            write(0x10000 + 0x20 * 0x2F, enabled | 0x80000000)
+            write(0x200B0, 0)
+            assert host.acknowledge() == b"\x80"
+            assert gpio.read_gpio(9, 1) & 0x02
+            write(0x10000 + 0x20 * 0x2F, enabled)
+            assert taken <= second
+        assert taken == second
 
 
 def test_adb_listen_moves_a_device():
@@ -195,16 +317,74 @@ def test_recorded_sections_load_and_save_to_the_same_bytes(shared):
         assert save_body(pmu, OURS) == section.body, section
 
 
+def cut(host):
+    """A second host that goes on where `host` is."""
+    other = Host(adb=host.bus is not None)
+    other.clock.set(host.clock.now)
+    mine = [host.pmu, *([host.bus, host.keyboard] if host.bus else [])]
+    theirs = [other.pmu, *([other.bus, other.keyboard] if other.bus else [])]
+    for one, two in zip(mine, theirs, strict=True):
+        load(two, WireReader(save_body(one, OURS)), two.version)
+        assert save_body(two, OURS) == save_body(one, OURS)
+    for two in (other.via, *theirs):
+        two.resume()
+    assert other.out.level == host.out.level
+    return other
+
+
 def test_command_under_way_goes_on_after_a_load(host):
     host.byte(0x38)
     host.byte()
-    body = save_body(host.pmu, OURS)
-    other = Host()
-    other.clock.set(host.clock.now)
-    load(other.pmu, WireReader(body), 1)
-    assert save_body(other.pmu, OURS) == body
+    other = cut(host)
     assert bytes(other.byte() for _ in range(3)) == (1000).to_bytes(4, "big")[1:]
     assert len(save_body(host.pmu, QEMU)) == 357
+
+
+def test_cut_at_every_step_of_an_adb_transaction_changes_nothing(linux):
+    """Alongside a host that is never cut, one that is saved and loaded at every alarm."""
+    steady, moving = linux, cut(linux)
+    for who in (steady, moving):
+        who.keyboard.key(5, True)
+        who.request(0x20, 0x2C, 0x00, 0x00)
+    cuts = 0
+    while not steady.out.level:
+        at = steady.clock.deadline
+        steady.clock.advance(at)
+        moving = cut(moving)
+        moving.clock.advance(at)
+        moving = cut(moving)
+        assert save_body(moving.pmu, OURS) == save_body(steady.pmu, OURS)
+        cuts += 1
+    assert cuts == 2
+    assert moving.out.level
+    assert moving.acknowledge() == steady.acknowledge() == b"\x10\x2c\x05\xff"
+    assert save_body(moving.pmu, OURS) == save_body(steady.pmu, OURS)
+
+
+def test_cut_in_every_handshake_of_a_request(host):
+    answer, moving = [], host
+    for value in (0x3A, 0, 2, None, None, None):
+        moving.put(ACR, SR_IN if value is None else SR_OUT)
+        if value is not None:
+            moving.put(SHIFT, value)
+        moving.put(ORB, moving.get(ORB) & ~TREQ)
+        moving = cut(moving)
+        moving.clock.advance(moving.clock.deadline)
+        moving = cut(moving)
+        assert moving.get(IFR) & SR
+        answer.append(moving.get(SHIFT))
+        moving.put(ORB, moving.get(ORB) | TREQ)
+        moving = cut(moving)
+        moving.clock.advance(moving.clock.deadline)
+        assert moving.get(ORB) & TACK
+    assert answer[3:] == [2, 0, 0]
+
+
+def test_lengths_that_cannot_be_are_refused(host):
+    body = bytearray(save_body(host.pmu, OURS))
+    body[68:72] = (256).to_bytes(4, "big")
+    with pytest.raises(StreamError, match=r"value must be 0\.\.255 or 0xffffffff, got 0x100"):
+        load(host.pmu, WireReader(bytes(body)), 1)
 
 
 def test_adb_reply_is_in_the_subsection_that_qemu_knows():

@@ -57,7 +57,7 @@ def test_random_programs_with_vectors_end_in_the_same_state(group: int) -> None:
         compare(500 + group * SEEDS_A_TEST + n, 12, words, "7400")
 
 
-@pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("group", range(10))
 def test_a_million_instructions_end_in_the_same_state(group: int) -> None:

@@ -82,7 +82,7 @@ def test_a_hundred_thousand_random_words_do_no_harm(group: int) -> None:
     assert hammer(range(group * 4, group * 4 + 4), 2 * SLICE) > SLICE
 
 
-@pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("group", range(10))
 def test_ten_million_random_words_do_no_harm(group: int) -> None:

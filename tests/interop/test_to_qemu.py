@@ -237,3 +237,13 @@ def test_hops_that_go_wrong(qemu: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert main(["verify", "hops", "--hops", "1", "--qemu", "true"]) == 1
     assert "WRONG: QEMU did not start" in capsys.readouterr().out
     assert main(["verify", "hops", "--guest", "linux"]) == 2
+
+
+def test_the_profile_in_one_word(prompt: GossamerStation, folder: Path) -> None:
+    """As a monitor gives it."""
+    prompt.vm.machine.cpu.set_decrementer(1000)
+    with pytest.raises(ConfigError, match="--keep-tb"):
+        prompt.vm.migrate(f"qemu-7.2,keep-tb+file:{folder}/m")
+    sent = prompt.vm.migrate(f"qemu-7.2+file:{folder}/m+n")
+    assert (sent.profile, sent.uri) == ("qemu-7.2", f"file:{folder}/m+n")
+    assert (folder / "m+n").stat().st_size == sent.stream_bytes

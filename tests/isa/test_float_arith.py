@@ -50,7 +50,7 @@ def test_instruction_on_random_and_edge_operands_is_exact(name: str) -> None:
     sweep(name, 400, "quick")
 
 
-@pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", [*ARITHMETIC, *COMPARES])
 def test_instruction_on_many_operands_is_exact(name: str) -> None:

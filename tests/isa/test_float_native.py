@@ -109,7 +109,7 @@ def test_native_code_is_exact(native: Native, name: str) -> None:
     sweep(native, name, 1000, "native")
 
 
-@pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", ARITHMETIC)
 def test_native_code_is_exact_on_many_operands(native: Native, name: str) -> None:

@@ -35,6 +35,7 @@ _SETTLE_NS: Final = 50_000_000
 """How much virtual time a guest is given to come to a place where nothing is lost."""
 _TICK_32: Final = 1 << 32
 _MAX_CLOCK: Final = 1 << 62
+_KEEP_TB: Final = ",keep-tb"
 _POWER_ON_DEC: Final = 0xFFFF_FFFF
 
 
@@ -250,6 +251,12 @@ def take_over(
     return loaded.foreign, lines
 
 
+def _form_and_uri(text: str) -> tuple[str, str]:
+    """``FORM+URI`` taken apart; a plain URI has no form."""
+    form, plus, uri = text.partition("+")
+    return (form, uri) if plus and ":" not in form else ("", text)
+
+
 class Migrating:
     """What a `Vm` offers for transfers.  The monitor's words; see `front.vm_protocol.Migrates`."""
 
@@ -261,9 +268,15 @@ class Migrating:
     last_received: Received | None = None
 
     def migrate(self, uri: str, *, background: bool = False, profile: str = "") -> Sent:
-        """Send the machine to `uri`.  Stop and copy: `background` makes no difference."""
+        """Send the machine to `uri`.  Stop and copy: `background` makes no difference.
+
+        In one word for a monitor: ``qemu-7.2+unix:/path`` or ``qemu-7.2,keep-tb+unix:/path``.
+        """
         vm = cast("Vm", self)
-        self.last_sent = send(vm, uri, profile or self.wire_profile, keep_tb=self.keep_tb)
+        form, uri = _form_and_uri(uri)
+        named, keep_tb = form.removesuffix(_KEEP_TB), form.endswith(_KEEP_TB)
+        chosen = profile or named or self.wire_profile
+        self.last_sent = send(vm, uri, chosen, keep_tb=self.keep_tb or keep_tb)
         return self.last_sent
 
     def migrate_cancel(self) -> None:

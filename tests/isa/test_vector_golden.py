@@ -1,0 +1,37 @@
+"""Our evaluator against AltiVec results that a peer gave (tests/vectors/vector_qemu.csv)."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from gossamer.isa.insn import Decoder
+from gossamer.tools.verify_isa import known_forms
+from gossamer.tools.verify_isa_vector import LocalVector
+from gossamer.tools.verify_isa_vector_golden import changes, read
+
+FILE = Path(__file__).parents[1] / "vectors" / "vector_qemu.csv"
+
+
+def test_vectors() -> None:
+    cpu = LocalVector(Decoder(("7400",)))
+    lines = FILE.read_text().splitlines()
+    assert lines[0].startswith("# Origin: qemu-ppc 7.2")
+    wrong, forms, count = [], set(), 0
+    for form, before, expected in read(lines):
+        got = changes(before, cpu.run(before))
+        forms.add(form)
+        count += 1
+        if got != expected:
+            wrong.append(f"{form} {before.word:#010x}: {got} not {expected}")
+    assert not wrong
+    assert count > 700
+    listed = {f for f, word in known_forms("7400").items() if word >> 26 == 4}
+    assert {f.rstrip(".") for f in listed} == {f.rstrip(".") for f in forms if f[0] != "l" and f[:2] != "st"}
+
+
+def test_a_wrong_result_would_show() -> None:
+    form, before, expected = next(c for c in read(FILE.read_text().splitlines()) if c[0] == "vaddubm")
+    assert form == "vaddubm"
+    wrong = dataclasses.replace(before, word=before.word | 0x40)  # vadduhm
+    assert changes(wrong, LocalVector(Decoder(("7400",))).run(wrong)) != expected
