@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import atexit
 import json
-import os
 import re
 import shutil
 import signal
@@ -49,7 +48,9 @@ done
 cd /
 umount /mnt && echo "work ended"
 """
-TROUBLE = r"work BAD|ticks (?:GAP|BACK|STEP).*|EXT4-fs error|I/O error|Oops|soft lockup|nobody cared"
+TROUBLE = (
+    r"work BAD.*|ticks (?:GAP|BACK|STEP).*|EXT4-fs error.*|I/O error|Oops|soft lockup|nobody cared"
+)
 
 
 class Emulator:
@@ -242,7 +243,7 @@ def cycles(options: argparse.Namespace, folder: Path) -> int:
     emulator.end(kill=False)
     files = check_disk(disk, folder)
     numbers = re.findall(r"work (\d+)", options.log.read_text("latin-1"))
-    size = os.path.getsize(disk)
+    size = disk.stat().st_size
     report = {
         "emulator": options.emulator,
         "cycles": options.cycles,

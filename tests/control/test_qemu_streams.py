@@ -12,6 +12,7 @@ import pytest
 from gossamer.base.errors import StreamError
 from gossamer.base.units import MiB
 from gossamer.control.vm import Vm
+from gossamer.devices.escc import MASTER_ENABLE, Escc
 from gossamer.devices.heathrow import Heathrow
 from gossamer.isa.body import Irq
 from gossamer.machines.config import Config
@@ -183,3 +184,25 @@ def test_sections_that_are_missing_are_named(shared: Path) -> None:
     vm = Vm(config())
     vm.load_bytes(cut)
     assert vm.repairs[0] == "section adb_kbd is not in the stream: as at power on"
+
+
+@pytest.mark.usefixtures("openbios")
+def test_serial_interrupts_that_qemu_does_not_save(shared: Path) -> None:
+    """QEMU's WR9 stays as after reset; a guest that enabled interrupts in WR1 needs it."""
+    data = bytearray(stream(shared, "g3beige-run"))
+    at = section(bytes(data), "escc").body + 58 + 26
+    assert not data[at + 9] & MASTER_ENABLE  # channel A is the second one
+    data[at + 1] = 0x13
+    vm = Vm(config())
+    vm.load_bytes(bytes(data))
+    assert "macio/escc: WR9 is not carried" in "\n".join(vm.repairs)
+    escc = vm.machine.part("macio/escc")
+    assert isinstance(escc, Escc)
+    assert [channel.wregs[9] for channel in escc.chn] == [MASTER_ENABLE] * 2
+    escc.a.receive(0x41)
+    escc.a.wregs[3] |= 1
+    escc.a.receive(0x41)
+    assert escc.chn[1] is escc.a
+    pic = vm.machine.part("macio/heathrow")
+    assert isinstance(pic, Heathrow)
+    assert pic.pics[1].levels >> 15 & 1

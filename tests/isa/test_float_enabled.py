@@ -98,9 +98,7 @@ def test_rfi_to_user_mode_translates_the_handler_as_supervisor(rig):
         ("mtfsb0 31", 0, MET_INVALID | 1, MET_INVALID),
     ],
 )
-def test_a_write_to_fpscr_that_leaves_fex_on_is_taken_with_it_written(
-    rig, text, f1, before, after
-):
+def test_a_write_to_fpscr_that_leaves_fex_on_is_taken_with_it_written(rig, text, f1, before, after):
     rig.set(msr=FP | FE0, fpscr=before, f1=f1)
     assert run(rig, text) == HANDLER
     assert (rig.get("fpscr"), rig.get("srr0"), rig.get("srr1")) == (after, CODE, CAUSE | FP | FE0)

@@ -19,7 +19,9 @@ from gossamer.isa.vector import each, lanes
 from gossamer.isa.vector_lanes import FLOAT_ROWS, VECTOR_OPS, join, split
 from gossamer.tools.verify_isa_vector_cases import VectorCases
 
-FLOATING = {"vfadd", "vfsub", "vfmul", "vfdiv", "vfma", "vfsqrt", "vround", "vtrunc", "vceil", "vfloor"}
+#: Where what a NaN result is, is not defined.
+FLOATING = {"vfadd", "vfsub", "vfmul", "vfdiv", "vfma", "vfsqrt"}
+FLOATING |= {"vround", "vtrunc", "vceil", "vfloor"}
 ONE = {"vfsqrt", "vround", "vtrunc", "vceil", "vfloor", "vfromu", "vfroms", "vtou", "vtos"}
 THREE = {"vfma", "vadd3s32", "vperm"}
 
@@ -125,7 +127,8 @@ def test_fused_sum_is_rounded_once() -> None:
     a = each(0x3F80_0800, 32)
     result = lanes("vfma", a, a, each(0xBF80_0000, 32))
     assert result.value & ones(32) == 0x3A00_0400
-    assert lanes("vfsub", lanes("vfmul", a, a), each(0x3F80_0000, 32)).value & ones(32) == 0x3A00_0000
+    twice = lanes("vfsub", lanes("vfmul", a, a), each(0x3F80_0000, 32))
+    assert twice.value & ones(32) == 0x3A00_0000
 
 
 @pytest.mark.parametrize(
@@ -146,5 +149,5 @@ def test_operation_by_hand(op: str, operands: tuple[int, ...], expected: int) ->
 
 
 def test_constants_fold() -> None:
-    assert lanes("vadd32", each(1, 32), each(-1, 32)) .value == 0
+    assert lanes("vadd32", each(1, 32), each(-1, 32)).value == 0
     assert lanes("vperm", const(0, 128), each(5, 8), each(0x1F, 8)).value == each(5, 8).value

@@ -99,7 +99,8 @@ def test_documented_deviations_are_the_excuses():
 
 
 def test_excuses_name_instructions_that_exist():
-    names = {r.name for model in MODELS.values() for r in Decoder(model.features).rows}
+    features = [model.features for model in MODELS.values() if not model.lacking]
+    names = {r.name for f in features for r in Decoder(f).rows}
     assert {n for e in EXCUSES for n in e.family} <= names
     assert set(NOT_RUN) <= names
 

@@ -15,6 +15,7 @@ from gossamer.machines.options import parse
 SOURCES = {
     "input": (builtin.EXTERNAL, builtin.INPUT),
     "handler": (builtin.DECREMENTER, builtin.HANDLER),
+    "call": (builtin.SYSTEM_CALL, builtin.CALL),
     "main": (builtin.BASE, builtin.MAIN),
     "reset": (builtin.ROM_BASE + 0x100, builtin.RESET + builtin.BRIDGE + builtin.ESCC_ON),
 }

@@ -304,9 +304,10 @@ def _restore(vm: Vm, container: Container, clock: str, snapshot: Snapshot | None
     going = list[tuple[Qcow2Image, Snapshot]]()
     for one in meta.disks:
         if one.identity.startswith(_SNAPSHOT):
-            image = cast(Qcow2Image, vm.disks.at[_index(one)].image)
+            disk = vm.disks.at[_index(one)]
+            image = cast(Qcow2Image, disk.image)
             label = one.identity.removeprefix(_SNAPSHOT)
-            going.append((image, _of_date(image, label, meta.created_ns, one.name)))
+            going.append((image, _of_date(image, label, meta.created_ns, disk.name)))
     _take_on(vm, container.read_stream(), _going_back(going), _overlays(vm, container))
     pass_downtime(vm.machine, clock, host.utc_ns() - meta.created_ns)
 
@@ -374,7 +375,9 @@ def _take_on(
 ) -> None:
     """Load the machine, then turn the disks back, then let it run: each can still refuse."""
     try:
-        _, vm.repairs = take_over(vm, cast(BinaryIO, file), mend=vm.mends, before=go_back)
+        _, vm.repairs = take_over(
+            vm, cast(BinaryIO, file), mend=vm.mends, before=go_back, into=vm.unused()
+        )
     except BaseException:
         for _, prepared in overlays:
             prepared.close()

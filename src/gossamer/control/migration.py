@@ -231,13 +231,14 @@ def take_over(
     mend: bool = True,
     talk: Incoming | None = None,
     before: Callable[[], None] = lambda: None,
+    into: Machine | None = None,
 ) -> tuple[bool, list[str]]:
     """Load a stream of anybody's into a fresh machine and put it in the place of `vm`'s.
 
     `before` is the last that happens before that, and the last that can fail.  Returns whether
-    the stream was foreign, and what was repaired.
+    the stream was foreign, and what was repaired.  `into`: a machine that nobody has used.
     """
-    fresh = build(vm.config)
+    fresh = into or build(vm.config)
     state = GlobalState("running")
     command = (lambda command: None) if talk is None else talk.command
     loaded = read_stream(fresh, file, Extra("globalstate", state), READING, command=command)

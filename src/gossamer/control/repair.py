@@ -11,6 +11,7 @@ from typing import Final
 
 from gossamer.base.units import NS_PER_S
 from gossamer.control.stream import Loaded
+from gossamer.devices.escc import MASTER_ENABLE, Escc
 from gossamer.devices.heathrow import Heathrow
 from gossamer.devices.ide import MacioIde
 from gossamer.devices.ide_drive import BSY
@@ -21,6 +22,8 @@ FAR_NS: Final = 3600 * NS_PER_S
 """No timer of these machines is set for so long."""
 _LAZY: Final = "macio/via"
 """QEMU works out the VIA's flags when they are read: an event in the past is nothing special."""
+#: WR1: external, transmit and receive interrupts.
+_SERIAL_INTERRUPTS: Final = 0x1B
 #: Heathrow inputs by number, as g3beige wires them.
 SOURCES: Final = {
     0x02: "DMA of IDE 0", 0x03: "DMA of IDE 1", 0x0D: "IDE 0", 0x0E: "IDE 1", 0x0F: "serial A",
@@ -41,6 +44,7 @@ def finish(m: Machine, loaded: Loaded, *, mend: bool = True) -> list[str]:
     lines += _timebase(m)
     lines += _timers(m)
     lines += _drives(m)
+    lines += _serial(m)
     lines += _interrupts(m)
     return lines
 
@@ -100,6 +104,21 @@ def _drives(m: Machine) -> Iterator[str]:
                 if drive.status & BSY and not drive.timer.armed:
                     drive.abort()
                     yield f"{part.path}: drive {drive.unit} was busy with no end; command aborted"
+
+
+def _serial(m: Machine) -> Iterator[str]:
+    """QEMU's serial chip neither keeps WR9 nor heeds its master interrupt enable."""
+    for part in m.parts:
+        if not isinstance(part.device, Escc):
+            continue
+        channels = part.device.chn
+        asked = any(channel.wregs[1] & _SERIAL_INTERRUPTS for channel in channels)
+        if asked and not any(channel.wregs[9] & MASTER_ENABLE for channel in channels):
+            for channel in channels:
+                channel.wregs[9] = MASTER_ENABLE
+            yield (
+                f"{part.path}: WR9 is not carried; WR1 asks for interrupts, so they are enabled"
+            )
 
 
 def _interrupts(m: Machine) -> Iterator[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, BinaryIO, Final, Protocol
+from typing import BinaryIO, Final, Protocol
 
 import numpy as np
 
@@ -250,16 +250,20 @@ class _Bodies:
                 )
 
     def _pages(self, run: ram.Run, source: Source) -> None:
-        memory = self.machine.arena.bytes_of(self.blocks[run.block.name]).reshape(-1, PAGE_SIZE)
+        arena, block = self.machine.arena, self.blocks[run.block.name]
+        memory = arena.bytes_of(block).reshape(-1, PAGE_SIZE)
         numbers = (run.addresses // np.uint64(PAGE_SIZE)).astype(np.int64)
+        places = numbers + block.offset // PAGE_SIZE
         self.filled.add(run.block.name)
+        if run.kind == ram.ZERO and run.fills is not None and not run.fills.any():
+            # What a fresh machine has not written to is clear, and stays untouched.
+            memory[numbers[arena.dirty[places] != 0]] = 0
+            return
+        arena.dirty[places] = 0xFF
         if run.kind == ram.PAGE and run.pages is not None:
             memory[numbers] = run.pages
         elif run.kind == ram.ZERO and run.fills is not None:
-            if run.fills.any():
-                memory[numbers] = run.fills[:, None]
-            else:
-                self._zero(memory, numbers)
+            memory[numbers] = run.fills[:, None]
         elif run.kind == ram.COMPRESS_PAGE and run.payload is not None:
             page = inflate_page(run.payload, PAGE_SIZE, source.path)
             memory[int(numbers[0])] = np.frombuffer(page, np.uint8)
@@ -267,13 +271,6 @@ class _Bodies:
             xbzrle_decode(run.payload, memoryview(memory[int(numbers[0])]), source.path)
         else:
             raise source.error(f"a {ram.flag_names(run.kind)} record needs a capability")
-
-    def _zero(self, memory: Any, numbers: Any) -> None:  # noqa: ANN401 - numpy arrays
-        """Clear pages; a fresh machine's are clear already and stay untouched."""
-        for n in numbers.tolist():
-            page = memory[n]
-            if page.any():
-                page[:] = 0
 
     # --- the whole --------------------------------------------------------------------------------
 

@@ -47,7 +47,7 @@ class Vm(Migrating):
         #: What the last load of a foreign stream mended.
         self.repairs: list[str] = []
         self._idle_from: tuple[int, int] | None = None
-        self._wants_reset = False
+        self._wants_reset = self._unused = False
         self.disks = Disks(config)
         if config.incoming is None:
             self.disks.open()
@@ -252,6 +252,19 @@ class Vm(Migrating):
         """
         disk_state.restore_file(self, path, clock)
 
+    def starting(self) -> Vm:
+        """Say that a load comes next: it may fill the machine that was built just now.
+
+        Only for callers that give up this `Vm` when the load fails.
+        """
+        self._unused = True
+        return self
+
+    def unused(self) -> Machine | None:
+        """A machine for a load to fill, once."""
+        unused, self._unused = self._unused, False
+        return self.machine if unused else None
+
     @classmethod
     def load(cls, path: Path | str, config: Config | None = None) -> Vm:
         """A new virtual machine from a save file, made as its options say (or `config`)."""
@@ -262,7 +275,7 @@ class Vm(Migrating):
             find_machine(config.full_name)
         vm = cls(config)
         try:
-            vm.restore(path)
+            vm.starting().restore(path)
         except BaseException:
             vm.disks.abandon()
             raise

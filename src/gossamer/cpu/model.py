@@ -10,13 +10,17 @@ from gossamer.base.errors import ConfigError
 
 @dataclass(frozen=True)
 class CpuModel:
-    """A part: its PVR, what `isa` features it has, and the reset value of HID1 (PLL settings)."""
+    """A part: its PVR, what `isa` features it has, and the reset value of HID1 (PLL settings).
+
+    `lacking` says what of the part is not here yet; a model with such a note can't be run.
+    """
 
     name: str
     title: str
     pvr: int
     features: frozenset[str]
     hid1: int = 0
+    lacking: str = ""
 
 
 MODELS: Final = {
@@ -24,12 +28,57 @@ MODELS: Final = {
     for m in (
         CpuModel("750", "PowerPC 750 v3.1 (G3)", 0x0008_0301, frozenset({"750"})),
         CpuModel("7400", "PowerPC 7400 v2.9 (G4)", 0x000C_0209, frozenset({"7400"})),
+        CpuModel(
+            "603e",
+            "PowerPC 603e v4.1",
+            0x0006_0401,
+            frozenset({"603e"}),
+            lacking="table search by software (its TLB miss interrupts, DMISS to RPA, tlbld, tlbli)"
+            " instead of by hardware, and none of the 750's SPRs from 936 on but HID0 and IABR",
+        ),
+        CpuModel(
+            "604e",
+            "PowerPC 604e v2.4",
+            0x0009_0204,
+            frozenset({"604e"}),
+            lacking="its own SPRs (SDA, PIR; no L2CR, ICTC, THRM) and HID0",
+        ),
+        CpuModel(
+            "750fx",
+            "PowerPC 750FX v2.3",
+            0x7000_0203,
+            frozenset({"750", "750fx"}),
+            lacking="eight pairs of BATs of each kind, HID2 and a second PLL in HID1",
+        ),
+        CpuModel(
+            "7447a",
+            "PowerPC 7447A v1.2 (G4)",
+            0x8003_0102,
+            frozenset({"7400", "7450"}),
+            lacking="eight pairs of BATs of each kind, the 7450's table search, SPRG4 to SPRG7,"
+            " ICTRL, LDSTCR, PMC5 and PMC6",
+        ),
+        CpuModel(
+            "7455",
+            "PowerPC 7455 v3.2 (G4)",
+            0x8001_0302,
+            frozenset({"7400", "7450"}),
+            lacking="eight pairs of BATs of each kind, the 7450's table search, SPRG4 to SPRG7,"
+            " ICTRL, LDSTCR, L3CR, PMC5 and PMC6",
+        ),
     )
 }
 
 
 def find(name: str) -> CpuModel:
-    """The model called `name`; ConfigError lists what exists."""
+    """The model called `name`; ConfigError lists what exists, or what this one lacks."""
+    there = [m.name for m in MODELS.values() if not m.lacking]
     if name not in MODELS:
-        raise ConfigError(f"unknown CPU {name!r} (there is: {', '.join(sorted(MODELS))})")
-    return MODELS[name]
+        raise ConfigError(f"unknown CPU {name!r} (there is: {', '.join(sorted(there))})")
+    model = MODELS[name]
+    if model.lacking:
+        raise ConfigError(
+            f"CPU {name!r} ({model.title}) can't be run: what it needs is not here: "
+            f"{model.lacking} (there is: {', '.join(sorted(there))})"
+        )
+    return model

@@ -53,6 +53,8 @@ INTERRUPTS: Final = 0x4000_007F
 NO_DELAY_SET: Final = 7
 
 FRAME_INTERVAL: Final = 0x2EDF
+FRAME_INTERVALS: Final = range(11_000, 13_000)
+"""Those that are taken as they are; a frame of another length would be no USB frame."""
 LARGEST_PACKET: Final = 0x2778
 LOW_SPEED_THRESHOLD: Final = 0x628
 HUB_DESCRIPTOR: Final = 0x200 | PORTS
@@ -210,7 +212,11 @@ class OhciCore(Stateful):
 
     def _arm(self, start: int) -> None:
         """Arm the end of the frame that began at `start` and `sof_phase` thirds of a ns."""
-        whole, self.sof_phase = divmod((self.fi + 1) * 250 + self.sof_phase, 3)
+        interval = self.fi
+        if interval not in FRAME_INTERVALS:
+            self.note(f"frame interval {interval} is no USB frame")
+            interval = FRAME_INTERVAL
+        whole, self.sof_phase = divmod((interval + 1) * 250 + self.sof_phase, 3)
         self.eof_timer.set(start + whole)
 
     def frame_ends(self) -> None:
@@ -229,7 +235,7 @@ class OhciCore(Stateful):
 
     def _write_done_queue(self) -> None:
         """Hand the done queue over when its delay is over and the last one has been seen."""
-        if self.done_count == 0 and not self.intr_status & DONE_WRITTEN:
+        if self.done_count == 0 and self.hcca and not self.intr_status & DONE_WRITTEN:
             others = self.intr & self.intr_status & INTERRUPTS
             word = self.done & ~1 | (1 if others else 0)
             self.dma_write(self.hcca + HCCA_DONE, word.to_bytes(4, "little"))
@@ -303,8 +309,9 @@ class OhciCore(Stateful):
         self._raise(HUB_CHANGED)
 
     def wake(self, port: Port) -> None:
-        """A device asks for resume."""
-        if port.wake() and self.ctl & STATE == SUSPEND:
+        """A device asks for resume: its port's, and the bus's when that is suspended."""
+        resumed = port.wake()
+        if self.ctl & STATE == SUSPEND and (resumed or port.reachable is not None):
             self.ctl = self.ctl & ~STATE | RESUME
             self._raise(RESUME_SEEN)
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import Final
 
-from gossamer.base.errors import ConfigError, HostError
+from gossamer.base.errors import HostError
 from gossamer.control.stream import section_description
 from gossamer.control.vm import Vm
 from gossamer.front.console import Console
 from gossamer.machines.config import Config
 from gossamer.migrate import description
 
+#: Run states of a machine that goes on when it is ready, unless -S says otherwise.
+STARTED: Final = ("prelaunch", "running", "inmigrate")
+
 
 def run_machine(config: Config, console: Console) -> int:
     """Run the machine that `config` describes until it ends; returns the exit status."""
-    if config.incoming is not None:
-        raise ConfigError("-incoming: receiving a migration is not served here; see -loadvm")
     vm = Vm(config)
     try:
         if config.dump_vmstate is not None:
@@ -23,8 +26,11 @@ def run_machine(config: Config, console: Console) -> int:
             return 0
         vm.serial_sinks = [console.serial_sink(n) for n in range(len(config.serials))]
         if config.loadvm is not None:
-            vm.loadvm(config.loadvm, config.restore_clock)
-        if config.start:
+            vm.starting().loadvm(config.loadvm, config.restore_clock)
+        if config.incoming is not None:
+            received = vm.incoming(config.incoming, mend=config.repair)
+            print(received.text, file=sys.stderr, flush=True)
+        if config.start and vm.run_state in STARTED:
             vm.cont()
         return console.run(vm)
     finally:

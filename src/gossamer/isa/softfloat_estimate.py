@@ -5,16 +5,18 @@ and leave the bits to the chip.  The bits here are what the family's FPU was mea
 table of 32 straight lines, indexed by the leading fraction bits (and for frsqrte the parity of the
 exponent), published by the Dolphin and decaf projects from tests on Gekko (750CXe) and Espresso
 (750CL).  That the MPC750 has the same table is an inference: same FPU, same bounds in its manual.
-FR and FI are undefined in the books; they are left zero, and XX is not touched.
+XX is not touched.  FR and FI are undefined in the books: FR is zero, and so is FI of frsqrte; FI of
+fres says whether the table's value was cut, as validated on Espresso (A. Church, ppc750cl.s).
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from gossamer.isa.expr import Expr, const, gts, lts, ltu, select, trunc, zext
+from gossamer.isa.expr import Expr, const, gts, lts, ltu, ne, select, trunc, zext
 from gossamer.isa.fpscr import (
     DEFAULT_NAN,
+    FI,
     INFINITY,
     NI,
     OE,
@@ -75,7 +77,8 @@ def float_reciprocal(frb: Expr, fpscr: Expr) -> Expr:
     b = parts(frb)
     fraction = b.significand & ((1 << 63) - 1)  # 63 bits
     base, slope = _lookup(RECIPROCAL, trunc(fraction >> 58, 5))
-    estimate = base - (slope * (fraction >> 48 & 0x3FF) + 1 >> 1)  # 23 bits
+    doubled = (base << 1) - slope * (fraction >> 48 & 0x3FF)
+    estimate, cut = doubled >> 1, trunc(doubled, 1)  # 23 bits, and the one that is lost
     exponent = const(-1, EXP) - b.exponent
 
     overflow, tiny = gts(exponent, 127), lts(exponent, -126)
@@ -86,7 +89,9 @@ def float_reciprocal(frb: Expr, fpscr: Expr) -> Expr:
     normal = (zext(exponent + 1023, 64) << 52) + (estimate << 29) & ((1 << 63) - 1)
     depth = const(-126, EXP) - exponent
     depth = select(ltu(depth, 24), depth, const(24, EXP))
-    denormal = small_single((estimate | 1 << 23) >> zext(depth, 64))
+    whole = estimate | 1 << 23
+    small = whole >> zext(depth, 64)
+    denormal = small_single(small)
     denormal = select(has(fpscr, NI), const(0, 64), denormal)
     magnitude = select(overflow, const(LARGEST_SINGLE, 64), select(tiny, denormal, normal))
     magnitude = select(trapped, normal, magnitude)
@@ -94,10 +99,13 @@ def float_reciprocal(frb: Expr, fpscr: Expr) -> Expr:
     limit = select(b.zero, const(INFINITY, 64), const(0, 64))
     value = signed_value(b.negative, select(special, limit, magnitude))
     value = select(b.nan, quiet(frb, const(1, 1)), value)
-    events = select(special, const(0, 32), flag(overflow, OX) | flag(tiny, UX))
+    shortened = has(fpscr, NI) | ne(small << zext(depth, 64), whole)
+    lost = cut | ~trapped & (overflow | tiny & shortened)
+    under = tiny & (lost | has(fpscr, UE))
+    events = select(special, const(0, 32), flag(overflow, OX) | flag(under, UX))
     events = events | flag(b.signaling, VXSNAN) | flag(b.zero, ZX)
     fprf = select(trapped, result_class(value), single_class(value))
-    return finish(fpscr, value, events, const(0, 32), fprf)
+    return finish(fpscr, value, events, flag(lost & ~special, FI), fprf)
 
 
 @service(64, 32, result=RESULT_WIDTH)

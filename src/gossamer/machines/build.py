@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
 
-from gossamer.machines.bare import bare
 from gossamer.machines.config import Config
 from gossamer.machines.drives_attach import place_drives
-from gossamer.machines.g3beige import g3beige
-from gossamer.machines.mac99 import mac99
-from gossamer.machines.machine import Machine
 from gossamer.machines.versions import set_compat
 
-COMPOSITIONS: Final[dict[str, Callable[[Config], Machine]]] = {
-    "bare": bare,
-    "g3beige": g3beige,
-    "mac99": mac99,
+if TYPE_CHECKING:
+    from gossamer.machines.machine import Machine
+
+#: Each is a function of its module: what only others need is not imported.
+COMPOSITIONS: Final = {
+    "bare": "gossamer.machines.bare",
+    "g3beige": "gossamer.machines.g3beige",
+    "mac99": "gossamer.machines.mac99",
 }
 
 
 def build(config: Config) -> Machine:
     """The machine that `config` describes, at power on."""
-    machine = COMPOSITIONS[config.machine](config)
+    compose = getattr(import_module(COMPOSITIONS[config.machine]), config.machine)
+    machine: Machine = compose(config)
     place_drives(machine)
     set_compat(machine)
     return machine

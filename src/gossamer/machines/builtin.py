@@ -2,7 +2,8 @@
 
 It sets the decrementer to short values again and again, as Darwin does, counts its ticks, measures
 how late each one comes, and reports on the first serial port.  Between ticks it watches the time
-base, so that it notices itself when ticks stay away or time runs back.  What is typed is answered
+base, so that it notices itself when ticks stay away or time runs back.  Each report makes a system
+call and rewrites an instruction of its own, for whoever wants to cut in the middle of that.  What is typed is answered
 with a report; `q` ends the bare machine.
 
 The program runs in real mode out of the first 16 KiB of RAM and needs no stack.  On the bare
@@ -21,7 +22,7 @@ from gossamer.machines.firmware import Image, Segment
 
 #: What -bios calls it.
 NAME: Final = "builtin"
-EXTERNAL, DECREMENTER, BASE, DATA = 0x500, 0x900, 0x1000, 0x3000
+EXTERNAL, DECREMENTER, SYSTEM_CALL, BASE, DATA = 0x500, 0x900, 0xC00, 0x1000, 0x3000
 ROM_BASE: Final = 0xFFF0_0000
 ROM_COPY: Final = 0x1_0000
 #: Ticks a second, and ticks between two reports.
@@ -40,6 +41,7 @@ _CELLS: Final = """\
         .equ    missed,16
         .equ    last,20
         .equ    key,24
+        .equ    calls,28
         .equ    digits,64
 """
 #: The decrementer interrupt.  r14, r15 (period) are the main program's; r20 to r26 are its own.
@@ -87,6 +89,18 @@ INPUT: Final = (
         rfi
 """
 )
+#: The system call: counts itself.
+CALL: Final = (
+    _CELLS
+    + """\
+        mtsprg  2,20
+        lwz     20,calls(14)
+        addi    20,20,1
+        stw     20,calls(14)
+        mfsprg  20,2
+        rfi
+"""
+)
 #: The main program.  r9 exit port, r12 status port, r13 data port, r16 ticks last reported, r17
 #: ticks of the time base after which their absence is reported, r18 when that was last done, r19
 #: ticks when the port was last looked at.
@@ -110,6 +124,7 @@ start:  lis     13,port@h
         stw     0,worst(14)
         stw     0,missed(14)
         stw     0,key(14)
+        stw     0,calls(14)
         li      16,0
         li      19,0
         li      4,hello
@@ -178,7 +193,22 @@ tell0:  lwz     3,ticks(14)
         b       tell1
 tell:   mr      16,3
 tell1:  mr      8,3
-        li      4,tick
+        sc
+        andi.   6,8,0x7fff      # write "li 4,n" over the instruction at patch
+        oris    5,6,0x3880
+        li      7,patch
+        stw     5,0(7)
+        dcbst   0,7
+        sync
+        icbi    0,7
+        sync
+        isync
+patch:  li      4,0
+        cmpw    4,6
+        beq     fresh
+        li      4,stale
+        bl      puts
+fresh:  li      4,tick
         bl      puts
         bl      number
         li      4,latest
@@ -231,6 +261,7 @@ most:   .asciz  " worst "
 lost:   .asciz  " missed "
 absent: .asciz  "no tick for "
 back:   .asciz  "time ran back by "
+stale:  .asciz  "old code was executed\\r\\n"
 newline: .asciz "\\r\\n"
 """
 )
@@ -300,7 +331,12 @@ def picture(machine: str, tb_hz: int) -> bytes:
     """RAM from 0 to DATA with the program for `machine` in it."""
     known = symbols(machine, tb_hz)
     out = bytearray(DATA)
-    for at, source in ((EXTERNAL, INPUT), (DECREMENTER, HANDLER), (BASE, MAIN)):
+    for at, source in (
+        (EXTERNAL, INPUT),
+        (DECREMENTER, HANDLER),
+        (SYSTEM_CALL, CALL),
+        (BASE, MAIN),
+    ):
         code = assemble(source, at, known)
         out[at : at + len(code)] = code
     return bytes(out)

@@ -118,8 +118,8 @@ class Config:
     `ram_size` bytes; an empty `cpu` becomes the machine's own; `icount` the shift of ``-icount``
     (2**shift ns an instruction), None for real time; `rtc_base` "utc", "localtime" or seconds
     since 1970; `graphic` False for ``-nographic``; `serials` and `monitors` are character devices
-    in QEMU's spelling, "none" for no device; `start` False for ``-S``.  `kernel` None on ``bare``:
-    the built-in program.
+    in QEMU's spelling, "none" for no device; `start` False for ``-S``, `repair` False for
+    ``-no-repair``.  `kernel` None on ``bare``: the built-in program.
     """
 
     machine: str = DEFAULT_MACHINE
@@ -152,6 +152,7 @@ class Config:
     shutdown: bool = True
     loadvm: str | None = None
     incoming: str | None = None
+    repair: bool = True
     dump_vmstate: Path | None = None
     name: str = ""
     uuid: str = ""

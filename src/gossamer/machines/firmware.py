@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -124,12 +125,16 @@ def optional_file(names: Iterable[str], folders: Iterable[Path] = ()) -> bytes |
 
 
 def read_file(path: Path, most: int = MAX_FILE, what: str = "file") -> bytes:
-    """A whole file, not longer than `most` bytes and not empty."""
+    """A whole file, not longer than `most` bytes and not empty.
+
+    Kept in memory: a machine is built anew by every load.
+    """
     try:
         if not path.is_file():
             raise ConfigError(f"{path}: not a regular file" if path.exists() else _absent(path))
-        with path.open("rb") as file:
-            data = file.read(most + 1)
+        status = path.stat()
+        stamp = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+        data = _read(path, most, stamp)
     except OSError as fault:
         raise ConfigError(f"{path}: cannot be read: {fault.strerror}") from None
     if not data:
@@ -137,6 +142,13 @@ def read_file(path: Path, most: int = MAX_FILE, what: str = "file") -> bytes:
     if len(data) > most:
         raise ConfigError(f"{path}: {what} is longer than {most} bytes")
     return data
+
+
+@lru_cache(maxsize=8)
+def _read(path: Path, most: int, stamp: tuple[int, ...]) -> bytes:
+    """The file as it was at `stamp`."""
+    with path.open("rb") as file:
+        return file.read(most + 1)
 
 
 def _absent(path: Path) -> str:
@@ -149,7 +161,11 @@ def load_image(path: Path, base: int, size: int) -> bytes:
     An ELF file's segments are put where their physical addresses say, gaps are zeros.  A raw file
     is put at the ROM's end, where the reset vector is, as QEMU does.
     """
-    data = read_file(path, most=max(size, MAX_FILE), what="firmware")
+    return _rom(path, read_file(path, most=max(size, MAX_FILE), what="firmware"), base, size)
+
+
+@lru_cache(maxsize=4)
+def _rom(path: Path, data: bytes, base: int, size: int) -> bytes:
     rom = bytearray(size)
     if data[:4] != b"\x7fELF":
         if len(data) > size:
@@ -188,6 +204,7 @@ def check_fits(image: Image, ram_size: int) -> None:
             raise ConfigError(f"{image.path}: a segment at {where} is outside RAM ({ram_size:#x})")
 
 
+@lru_cache(maxsize=4)
 def parse_elf(path: Path, data: bytes) -> Image:
     """The loadable segments of an ELF file, with the zeroed memory behind each."""
     _check_ident(path, data)

@@ -130,7 +130,7 @@ class Machine:
         block = self.arena.add(name, size, read_only=True)
         if len(content) > size:
             raise ConfigError(f"{name}: content of {len(content)} bytes, room for {size}")
-        self.arena.view[block.offset : block.offset + len(content)] = content
+        self.memory.write_arena(block.offset, content)
         if at is not None:
             self.memory.map(block, at)
         return block

@@ -319,6 +319,7 @@ FLAGS: Final[dict[str, Callable[[Draft], None]]] = {
     "-nographic": _flag("graphic", False),
     "-S": _flag("start", False),
     "-snapshot": _flag("snapshot", True),
+    "-no-repair": _flag("repair", False),
     "-no-reboot": _flag("reboot", False),
     "-no-shutdown": _flag("shutdown", False),
     "-nodefaults": _nodefaults,

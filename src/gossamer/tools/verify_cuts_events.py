@@ -34,7 +34,7 @@ EVENTS: Final = {
     "cuda": "a CUDA packet has been sent in part",
     "dma": "a DBDMA channel is carrying out its program",
 }
-CHUNKS: Final = (200_000, 500, 1)
+CHUNKS: Final = (20_000, 500, 1)
 """Instructions between two looks, in each pass of the search for a change."""
 RFI: Final = 0x4C00_0064
 LONGEST_HANDLER: Final = 50_000
@@ -146,7 +146,8 @@ def locate(plan: Plan, watch: Callable[[Machine], int], after: int) -> int | Non
             if at >= high:
                 return None
             track.run_to(min(at + chunk, high))
-            if watch(track.vm.machine) != before and len(interrupts) == taken:
+            quiet = len(interrupts) == taken or watch is not exceptions
+            if watch(track.vm.machine) != before and quiet:
                 break
         low, high = at, track.vm.instructions
     return low

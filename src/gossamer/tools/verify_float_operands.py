@@ -1,4 +1,4 @@
-"""Operands for floating-point instructions by the million: edges, neighbours, ties, cancellation."""
+"""Operands for floating-point instructions by the million: edges, ties, cancellation."""
 
 from __future__ import annotations
 

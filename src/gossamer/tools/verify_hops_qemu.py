@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import select
@@ -16,8 +17,14 @@ from typing import Any, Final, Self
 from gossamer.base.errors import HostError
 
 PROGRAM: Final = "qemu-system-ppc"
+_PR_SET_PDEATHSIG: Final = 1
 _CHARACTER_S: Final = 0.004
 """Between two characters: the serial chip has a FIFO of three bytes."""
+
+
+def _end_with_parent() -> None:
+    """In the child: be killed when we are, however that comes about."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class QemuStation:
@@ -45,6 +52,7 @@ class QemuStation:
             stdout=subprocess.DEVNULL,
             stderr=self._log,
             start_new_session=True,
+            preexec_fn=_end_with_parent,
         )
         try:
             self._serial = self._connect("serial")

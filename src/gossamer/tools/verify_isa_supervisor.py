@@ -26,9 +26,8 @@ from gossamer.tools.verify_isa_vectors import WORDS
 SAFE_MSR: Final = 0x0000_3906  # FP ME FE0 FE1 PM RI
 #: A read-only name of a register that has another number.
 MIRRORS: Final = {
-    **{936: 952, 937: 953, 938: 954, 939: 955, 940: 956, 941: 957, 942: 958},
-    **{928: 944, 935: 951},
-}
+    936: 952, 937: 953, 938: 954, 939: 955, 940: 956, 941: 957, 942: 958, 928: 944, 935: 951,
+}  # fmt: skip
 #: DEC and TB move by themselves; THRM1 and THRM2 depend on THRM3.
 MOVING: Final = (22, 268, 269, 284, 285, 1020, 1021)
 

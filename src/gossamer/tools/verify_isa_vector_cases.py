@@ -28,7 +28,10 @@ class VectorCases:
 
     def __init__(self, row: Insn, rng: random.Random) -> None:
         self.row, self.rng = row, rng
-        self.fields = {n: f for n, f in fields(row).items() if n in row.asm}
+        mnemonic, _, operands = row.asm.partition(" ")
+        shown = {*operands.split(","), *(n for n in ("Rc",) if n in mnemonic)}
+        self.fields = {n: f for n, f in fields(row).items() if n in shown}
+        self.made = 0
         self.used = 0
         for f in self.fields.values():
             self.used |= f.mask
@@ -100,6 +103,10 @@ class VectorCases:
     def make(self) -> VectorRecord:
         rng = self.rng
         r = VectorRecord(self.row.match | rng.getrandbits(32) & self.used & ~self.row.mask)
+        if "Rc" in self.fields:  # both mnemonics in turn
+            flag = self.fields["Rc"]
+            r.word = r.word & ~flag.mask | flag.put(self.made & 1)
+        self.made += 1
         r.gpr = [rng.getrandbits(32) for _ in range(32)]
         r.vr = [self.vector() for _ in range(32)]
         r.cr, r.vrsave = rng.getrandbits(32), rng.getrandbits(32)

@@ -72,7 +72,9 @@ def _logarithm_is_good(x: int, result: int) -> bool:
     return abs(number(result) - exact) <= LOGARITHM_ERROR + abs(exact) * 2.0**-24
 
 
-def _lanes_within(good: Callable[[int, int], bool]) -> Callable[[VectorRecord, VectorRecord], Masks]:
+def _lanes_within(
+    good: Callable[[int, int], bool],
+) -> Callable[[VectorRecord, VectorRecord], Masks]:
     def masks(before: VectorRecord, ours: VectorRecord) -> Masks:
         t = _target(before)
         pairs = zip(_operand(before), split(ours.vr[t], 32), strict=True)

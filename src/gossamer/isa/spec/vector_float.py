@@ -69,9 +69,7 @@ define_one("vrfim", 714, partial(integral, "vfloor"))
 
 @insn(VA, "vmaddfp VRT,VRA,VRC,VRB", OPCD=4, XO=46, needs="VEC", features=V)
 def vmaddfp(s: Body, i: VA) -> None:
-    s.vr[i.VRT] = multiply_add(
-        s.vr[i.VRA], s.vr[i.VRC], s.vr[i.VRB], s.vscr, negated=False
-    )
+    s.vr[i.VRT] = multiply_add(s.vr[i.VRA], s.vr[i.VRC], s.vr[i.VRB], s.vscr, negated=False)
 
 
 @insn(VA, "vnmsubfp VRT,VRA,VRC,VRB", OPCD=4, XO=47, needs="VEC", features=V)

@@ -30,15 +30,11 @@ V: Final = ("7400",)
 
 def even_products(a: Expr, b: Expr, width: int, *, signed: bool) -> Expr:
     """Products, `width` bits each, of the even elements of half that width."""
-    return lanes(
-        f"vmul{width}", upper(a, width, signed=signed), upper(b, width, signed=signed)
-    )
+    return lanes(f"vmul{width}", upper(a, width, signed=signed), upper(b, width, signed=signed))
 
 
 def odd_products(a: Expr, b: Expr, width: int, *, signed: bool) -> Expr:
-    return lanes(
-        f"vmul{width}", lower(a, width, signed=signed), lower(b, width, signed=signed)
-    )
+    return lanes(f"vmul{width}", lower(a, width, signed=signed), lower(b, width, signed=signed))
 
 
 def even_of(width: int, *, signed: bool) -> Two:

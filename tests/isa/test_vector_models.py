@@ -1,0 +1,39 @@
+"""The table of CPU models: PVRs as QEMU 7.2 lists them; what is not here is refused by name."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from gossamer.base.errors import ConfigError
+from gossamer.cpu.model import MODELS, find
+
+
+@pytest.mark.interop
+def test_pvrs_are_qemus(qemu: str) -> None:
+    command = [str(qemu), "-cpu", "help"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    pvr, alias = {}, {}
+    for line in text.splitlines():
+        words = line.split()
+        if words[:1] == ["PowerPC"] and "PVR" in words:
+            pvr[words[1]] = int(words[-1], 16)
+        elif words[:1] == ["PowerPC"] and "alias" in line:
+            alias[words[1]] = words[-1].rstrip(")")
+    for name, model in MODELS.items():
+        full = alias.get(name, name)
+        assert pvr[full] == model.pvr, name
+        assert full.partition("_")[2] in model.title, name
+
+
+@pytest.mark.parametrize("name", ["603e", "604e", "750fx", "7447a", "7455"])
+def test_a_model_that_lacks_something_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"CPU '{name}' \(PowerPC .*\) can't be run: .*not here"):
+        find(name)
+
+
+def test_what_runs_is_listed() -> None:
+    with pytest.raises(ConfigError, match=r"unknown CPU '601' \(there is: 7400, 750\)"):
+        find("601")
+    assert find("7400").features == {"7400"}
