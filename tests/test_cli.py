@@ -14,6 +14,7 @@ import pytest
 import gossamer
 from gossamer import cli
 from gossamer.base.errors import ConfigError, HostError
+from gossamer.front import story
 from gossamer.front.console import Console
 from gossamer.machines import firmware
 from gossamer.machines.config import Config
@@ -111,7 +112,6 @@ def test_run_help_lists_the_options(capsys: pytest.CaptureFixture[str]) -> None:
         ([], "g3beige", ("auto-boot?=false",)),
         (["openbios"], "g3beige", ("auto-boot?=false",)),
         (["linux", "-kernel", "k"], "g3beige", ()),
-        (["builtin", "-m", "32"], "bare", ()),
     ],
 )
 def test_demo_chooses_a_machine(
@@ -128,16 +128,19 @@ def test_demo_chooses_a_machine(
     assert [(c.machine, c.prom_env) for c in started] == [(machine, prom_env)]
 
 
-def test_demo_without_firmware_runs_the_built_in_program(
+def test_demo_without_firmware_tells_the_story(
     started: list[Config],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    told: list[list[str]] = []
+    monkeypatch.setattr(story, "story", lambda words: told.append(words) or 0)
     monkeypatch.delenv("GOSSAMER_FIRMWARE", raising=False)
     monkeypatch.setattr(firmware, "PLACES", (tmp_path,))
-    assert cli.main(["demo", "-serial", "null", "-monitor", "none"]) == 0
-    assert [(c.machine, c.kernel) for c in started] == [("bare", None)]
+    assert cli.main(["demo", "--hops", "3"]) == 0
+    assert cli.main(["demo", "builtin", "--lossy"]) == 0
+    assert (told, started) == ([["--hops", "3"], ["--lossy"]], [])
     assert "no openbios-ppc here; Debian and Ubuntu have it in" in capsys.readouterr().err
 
 

@@ -39,7 +39,8 @@ DEMO_HELP: Final = """\
 usage: gossamer demo [openbios|builtin|linux] [OPTIONS]
 
   openbios  a g3beige to the prompt of its firmware (default where the firmware is installed)
-  builtin   a small program of gossamer's own on a bare machine (default elsewhere)
+  builtin   a program of gossamer's own, saved, destroyed and loaded every second (default
+            elsewhere); --hops N, --lossy, -M MACHINE
   linux     Linux on a g3beige; needs -kernel FILE and perhaps -initrd FILE
 
 OPTIONS are those of gossamer run.  C-a x ends it.
@@ -181,10 +182,13 @@ def demo(words: list[str]) -> int:
             print(f"gossamer: no {firmware.OPENBIOS} here; {firmware.HOW_TO_GET}", file=sys.stderr)
     if what == "linux" and "-kernel" not in words:
         raise ConfigError("demo linux: give a kernel with -kernel FILE")
-    machine = "bare" if what == "builtin" else "g3beige"
+    if what == "builtin":
+        from gossamer.front import story
+
+        return story.story(words)
     boot = ["-prom-env", "auto-boot?=false"] if what == "openbios" else []
     print("C-a x ends the emulator, C-a c is its monitor, C-a h is help.", file=sys.stderr)
-    return start(options.parse(["-M", machine, "-nographic", *boot, *words]))
+    return start(options.parse(["-M", "g3beige", "-nographic", *boot, *words]))
 
 
 def unknown_demo(what: str) -> GossamerError:

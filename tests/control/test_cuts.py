@@ -10,6 +10,7 @@ from gossamer import cli
 from gossamer.control.vm import Vm
 from gossamer.cpu.cpu import Cpu
 from gossamer.devices.console_port import ConsolePort
+from gossamer.machines.options import parse
 from gossamer.state.layout import View
 from gossamer.tools import verify_cuts_drop
 from gossamer.tools.verify_cuts_events import EVENTS
@@ -60,6 +61,19 @@ def test_event_that_the_guest_does_not_have_is_an_error(
     assert "guest builtin has none of: cuda" in capsys.readouterr().err
     assert cli.main([*BARE, "--around", "moon"]) == 2
     assert f"expected all, {', '.join(EVENTS)}; got 'moon'" in capsys.readouterr().err
+
+
+def test_instruction_breakpoint_is_watched_for_after_a_load() -> None:
+    vm = Vm(parse(["-M", "bare", "-serial", "null", "-nographic", "-icount", "5,sleep=off"]))
+    vm.run(1000)
+    loop = vm.machine.cpu.block.get("nia")
+    vm.machine.cpu.block.set("iabr", loop | 2)
+    fresh = Vm(vm.config)
+    fresh.load_bytes(vm.save_bytes())
+    seen: list[int] = []
+    fresh.machine.engine.deliver = lambda vector, srr1=0: seen.append(vector)  # type: ignore[method-assign]
+    fresh.run(1100)
+    assert 0x1300 in seen
 
 
 # --- planted faults -------------------------------------------------------------------------------

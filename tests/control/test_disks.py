@@ -81,7 +81,9 @@ def change(vm: Vm, text: bytes) -> int:
     return vm.state_hash()
 
 
-@pytest.mark.parametrize("names", [["a.qcow2"], ["a.img"], ["a.qcow2", "b.qcow2"], ["a.img", "b.qcow2"]])
+@pytest.mark.parametrize(
+    "names", [["a.qcow2"], ["a.img"], ["a.qcow2", "b.qcow2"], ["a.img", "b.qcow2"]]
+)
 def test_snapshot_brings_machine_and_disks_back(machine, tmp_path, names):
     options = []
     for option, name in zip(("-hda", "-hdb"), names, strict=False):

@@ -551,5 +551,5 @@ def test_section_for_qemu_has_the_frame_timer_only_while_it_runs(rig):
 
 def test_truncated_section_is_refused(rig):
     body = save_body(rig.ohci, OURS)
-    with pytest.raises(StreamError, match="done_count|ctl|rhport|usb_buf|config"):
+    with pytest.raises(StreamError, match="usb_buf"):
         load(rig.ohci, WireReader(body[: len(body) // 2]), 1)

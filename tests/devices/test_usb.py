@@ -1,226 +1,336 @@
-"""USB keyboard and mouse: control transfers, reports, queues, and the recorded sections."""
+"""USB devices: requests, descriptors, keyboard and mouse reports, over the controller."""
 
 from __future__ import annotations
 
 import random
 
 import pytest
-from tests.devices.captures import QEMU, load_body, named, save_body
 
+from gossamer.base.errors import StreamError
 from gossamer.base.wire import WireReader
+from gossamer.control import keys
 from gossamer.core.clock import Clock
 from gossamer.devices.usb_device import NAK, STALL
 from gossamer.devices.usb_hid import UsbKeyboard, UsbMouse
-from gossamer.devices.usb_keys import SCAN, USAGE, scan_codes
+from gossamer.devices.usb_keys import ADB, SCAN, USAGE, scan_codes
 from gossamer.state.transfer import OURS, load
+from tests.devices.captures import load_body, named, save_body
+from tests.devices.ohci_rig import setup
+
+MS = 1_000_000
+
+#: As a guest reads them from QEMU 7.2's usb-kbd and usb-mouse through its OHCI.
+DESCRIPTORS = {
+    UsbKeyboard: (
+        "120100020000000827060100000001040b01",
+        "09022200010108a032090400000103010100092111010001223f000705810308000a",
+        "05010906a10175019508050719e029e7150025018102950175088101950575010508190129059102950175039101"
+        "95067508150025ff0507190029ff8100c0",
+        {1: "QEMU", 4: "QEMU USB Keyboard"},
+    ),
+    UsbMouse: (
+        "120100020000000827060100000001020901",
+        "09022200010106a0320904000001030102000921010000012234000705810304000a",
+        "05010902a1010901a1000509190129051500250195057501810295017503810105010930093109381581257f7508"
+        "95038106c0c0",
+        {1: "QEMU", 2: "QEMU USB Mouse"},
+    ),
+}
 
 
-def read(device, request_type, request, value, index, length):
-    """A control read, in packets of 8 bytes."""
-    setup = bytes([request_type, request]) + b"".join(
-        n.to_bytes(2, "little") for n in (value, index, length)
-    )
-    assert device.setup(setup) == b""
-    out = b""
-    while len(out) < length:
-        piece = device.give(0, 8)
-        if piece == STALL:
-            return STALL
-        out += piece
-        if len(piece) < 8:
-            break
-    assert device.take(0, b"") == b""
-    return out
-
-
-def write(device, request_type, request, value, index=0, data=b""):
-    setup = bytes([request_type, request]) + b"".join(
-        n.to_bytes(2, "little") for n in (value, index, len(data))
-    )
-    device.setup(setup)
+def control(device, packet, data=b""):
+    """A control transfer as a host does it: what was read, or STALL."""
+    assert device.setup(packet) == b""
+    length = int.from_bytes(packet[6:8], "little")
+    if packet[0] & 0x80 and length:
+        got = b""
+        while True:
+            piece = device.give(0, 8)
+            if piece == STALL:
+                return STALL
+            got += piece
+            if len(piece) < 8 or len(got) >= length:
+                break
+        assert device.take(0, b"") == b""
+        return got
     for n in range(0, len(data), 8):
-        assert device.take(0, data[n : n + 8]) == b""
-    return device.give(0, 8)
+        if device.take(0, data[n : n + 8]) == STALL:
+            return STALL
+    return device.give(0, 0)
+
+
+def configured(kind):
+    clock = Clock()
+    device = kind(clock, "pci.2:0d.0/1/" + kind.vmsd)
+    control(device, setup(0, 5, 3, 0, 0))
+    control(device, setup(0, 9, 1, 0, 0))
+    return device
 
 
 @pytest.fixture
 def keyboard():
-    device = UsbKeyboard(Clock(), "usb-kbd")
-    write(device, 0, 5, 1)
-    write(device, 0, 9, 1)
-    return device
+    return configured(UsbKeyboard)
 
 
 @pytest.fixture
 def mouse():
-    device = UsbMouse(Clock(), "usb-ptr")
-    write(device, 0, 5, 2)
-    write(device, 0, 9, 1)
-    return device
+    return configured(UsbMouse)
 
 
-def test_descriptors_are_those_that_a_guest_reads_under_qemu(keyboard, mouse):
-    assert read(keyboard, 0x80, 6, 0x100, 0, 18).hex() == "120100020000000827060100000001040b01"
-    assert read(keyboard, 0x80, 6, 0x200, 0, 255).hex() == (
-        "09022200010108a032090400000103010100092111010001223f000705810308000a"
-    )
-    assert read(mouse, 0x80, 6, 0x200, 0, 255).hex() == (
-        "09022200010106a0320904000001030102000921010000012234000705810304000a"
-    )
-    assert len(read(keyboard, 0x81, 6, 0x2200, 0, 255)) == 0x3F
-    assert len(read(mouse, 0x81, 6, 0x2200, 0, 255)) == 0x34
-    assert read(mouse, 0x80, 6, 0x302, 0, 255)[2:].decode("utf-16-le") == "QEMU USB Mouse"
-    assert read(mouse, 0x80, 6, 0x200, 0, 9).hex() == "09022200010106a032"
+def copy_of(device):
+    body = save_body(device, OURS)
+    clock = Clock()
+    clock.set(device.clock.now)
+    other = type(device)(clock, device.idstr)
+    load(other, WireReader(body), other.version)
+    assert save_body(other, OURS) == body
+    return other
 
 
-def test_unknown_requests_stall_once_and_the_next_works(keyboard):
-    assert read(keyboard, 0x80, 6, 0x305, 0, 255) == STALL
-    assert write(keyboard, 0x00, 0x77, 0) == STALL
-    assert read(keyboard, 0x80, 8, 0, 0, 1) == b"\x01"
+# --- requests -------------------------------------------------------------------------------------
 
 
-def test_address_takes_effect_with_the_status_stage():
-    device = UsbKeyboard(Clock(), "usb-kbd")
-    device.setup(bytes([0, 5, 9, 0, 0, 0, 0, 0]))
-    assert device.dev.addr == 0
-    assert device.give(0, 8) == b""
-    assert device.dev.addr == 9
-    device.bus_reset()
-    assert device.dev.addr == 0
+@pytest.mark.parametrize("kind", DESCRIPTORS)
+def test_descriptors_are_those_of_qemu(kind):
+    device = configured(kind)
+    first, config, report, strings = DESCRIPTORS[kind]
+    assert control(device, setup(0x80, 6, 0x100, 0, 64)).hex() == first
+    assert control(device, setup(0x80, 6, 0x200, 0, 255)).hex() == config
+    assert control(device, setup(0x81, 6, 0x2200, 0, 255)).hex() == report
+    assert control(device, setup(0x80, 6, 0x300, 0, 255)).hex() == "04030904"
+    for number, text in strings.items():
+        got = control(device, setup(0x80, 6, 0x300 + number, 0x409, 255))
+        assert got[:2] == bytes([len(got), 3])
+        assert got[2:].decode("utf-16-le") == text
 
 
-def test_features_wakeup_and_halt(keyboard):
-    write(keyboard, 0, 3, 1)
-    assert read(keyboard, 0x80, 0, 0, 0, 2) == b"\x02\x00"
-    write(keyboard, 2, 3, 0, 0x81)
+@pytest.mark.parametrize("kind", DESCRIPTORS)
+def test_standard_requests(kind):
+    device = configured(kind)
+    assert control(device, setup(0x80, 8, 0, 0, 1)) == b"\x01"
+    assert control(device, setup(0x80, 0, 0, 0, 2)) == b"\0\0"
+    assert control(device, setup(0, 3, 1, 0, 0)) == b""
+    assert control(device, setup(0x80, 0, 0, 0, 2)) == b"\x02\0"
+    assert control(device, setup(0, 1, 1, 0, 0)) == b""
+    assert control(device, setup(0x80, 0, 0, 0, 2)) == b"\0\0"
+    assert control(device, setup(0x81, 10, 0, 0, 1)) == b"\0"
+    assert control(device, setup(1, 11, 0, 0, 0)) == b""
+    assert control(device, setup(1, 11, 1, 0, 0)) == STALL
+    assert control(device, setup(0, 9, 2, 0, 0)) == STALL
+    assert control(device, setup(0x80, 6, 0x600, 0, 10)) == STALL
+    assert control(device, setup(0xC0, 0x55, 0, 0, 8)) == STALL
+    assert control(device, setup(2, 3, 0, 0x81, 0)) == b""
+    assert control(device, setup(0x82, 0, 0, 0x81, 2)) == b"\x01\0"
+    assert device.give(1, 8) == STALL
+    assert control(device, setup(2, 1, 0, 0x81, 0)) == b""
+    assert device.give(1, 8) == NAK
+
+
+@pytest.mark.parametrize("kind", DESCRIPTORS)
+def test_hid_requests(kind):
+    device = configured(kind)
+    size = 8 if kind is UsbKeyboard else 4
+    assert control(device, setup(0xA1, 1, 0x100, 0, 8)) == bytes(size)
+    assert control(device, setup(0xA1, 3, 0, 0, 1)) == b"\x01"
+    assert control(device, setup(0x21, 11, 0, 0, 0)) == b""
+    assert control(device, setup(0xA1, 3, 0, 0, 1)) == b"\0"
+    assert control(device, setup(0x21, 10, 0x500, 0, 0)) == b""
+    assert control(device, setup(0xA1, 2, 0, 0, 1)) == b"\x05"
+
+
+def test_bus_reset_forgets_address_configuration_and_protocol(keyboard):
+    control(keyboard, setup(0x21, 11, 0, 0, 0))
+    keyboard.bus_reset()
+    assert (keyboard.dev.addr, keyboard.dev.configuration) == (0, 0)
+    assert keyboard.hid.protocol == 1
     assert keyboard.give(1, 8) == STALL
-    assert read(keyboard, 0x82, 0, 0, 0x81, 2) == b"\x01\x00"
-    write(keyboard, 2, 1, 0, 0x81)
-    assert keyboard.give(1, 8) == NAK
 
 
-def test_unconfigured_device_has_no_data():
-    assert UsbMouse(Clock(), "usb-ptr").give(1, 4) == STALL
+def test_address_changes_only_after_the_status_stage():
+    device = UsbMouse(Clock(), "x")
+    device.setup(setup(0, 5, 9, 0, 0))
+    assert device.dev.addr == 0
+    device.give(0, 0)
+    assert device.dev.addr == 9
 
 
-def test_keys_come_one_report_each_with_modifiers(keyboard):
-    for code in (0x38, 0x00):
-        keyboard.key(code, True)
-    for code in (0x00, 0x38):
-        keyboard.key(code, False)
-    reports = [keyboard.give(1, 8).hex() for _ in range(4)]
-    assert reports == [
-        "0200000000000000",
-        "0200040000000000",
-        "0200000000000000",
+# --- keyboard -------------------------------------------------------------------------------------
+
+
+def test_keys_come_one_transition_a_report(keyboard):
+    keyboard.key(keys.code("a"), True)
+    keyboard.key(keys.code("a"), False)
+    keyboard.key(keys.code("shift"), True)
+    keyboard.key(keys.code("up"), True)
+    assert [keyboard.give(1, 8).hex() for _ in range(4)] == [
+        "0000040000000000",
         "0000000000000000",
+        "0200000000000000",
+        "0200520000000000",
     ]
     assert keyboard.give(1, 8) == NAK
 
 
-def test_prefixed_key_and_roll_over(keyboard):
-    keyboard.key(0x3D, True)
-    assert keyboard.hid.keycodes[:2] == [0xE0, 0x50]
-    assert keyboard.give(1, 8) == bytes([0, 0, 0x51, 0, 0, 0, 0, 0])
-    for code in range(6):
+def test_every_key_that_has_a_name_is_a_different_usage(keyboard):
+    usages = set()
+    for name in keys._ROWS:
+        code = keys.code(name)
+        assert scan_codes(code, True), name
+        usage = ADB[code]
+        usages.add(usage)
         keyboard.key(code, True)
+        report = keyboard.give(1, 8)
+        down = 1 << usage - 0xE0 if usage >= 0xE0 else 0
+        assert report[0] == down, name
+        assert report[2] == (0 if down else usage), name
+        keyboard.key(code, False)
+        assert keyboard.give(1, 8) == bytes(8), name
+    assert len(usages) == len(keys._ROWS)
+    assert len(SCAN) == len(USAGE)
+
+
+def test_seven_keys_are_too_many(keyboard):
+    for name in "asdfghj":
+        keyboard.key(keys.code(name), True)
         last = keyboard.give(1, 8)
-    assert last == bytes([0, 0, 1, 1, 1, 1, 1, 1])
+    assert last == bytes([0, 0, *[1] * 6])
+    keyboard.key(keys.code("j"), False)
+    assert keyboard.give(1, 8)[2:] == bytes([0x04, 0x16, 0x07, 0x09, 0x0A, 0x0B])
 
 
-def test_full_queue_loses_keys_and_says_so(keyboard):
-    for _ in range(20):
-        keyboard.key(0, True)
+def test_full_queue_loses_a_whole_key_and_says_so(keyboard):
+    for n in range(9):
+        keyboard.key(keys.code("left"), n % 2 == 0)
     assert keyboard.hid.n == 16
-    assert keyboard.trace.counts["UsbKeyboard", "key lost"] >= 4
+    assert keyboard.trace.counts["UsbKeyboard", "key lost"] >= 1
 
 
-def test_idle_rate_repeats_the_report(keyboard):
-    write(keyboard, 0x21, 0x0A, 0x0700)
-    keyboard.give(1, 8)
-    assert keyboard.give(1, 8) == NAK
-    keyboard.clock.advance(27_999_999)
-    assert keyboard.give(1, 8) == NAK
-    keyboard.clock.advance(28_000_000)
+def test_idle_rate_repeats_the_report_in_time(keyboard):
+    control(keyboard, setup(0x21, 10, 0x700, 0, 0))
+    keyboard.clock.set(100 * MS)
     assert keyboard.give(1, 8) == bytes(8)
+    keyboard.clock.set(100 * MS + 28 * MS - 1)
+    assert keyboard.give(1, 8) == NAK
+    other = copy_of(keyboard)
+    for device in (keyboard, other):
+        device.clock.set(128 * MS)
+        assert device.give(1, 8) == bytes(8)
+        assert device.give(1, 8) == NAK
 
 
-def test_lights_and_protocol(keyboard):
-    write(keyboard, 0x21, 9, 0x200, data=b"\x02")
-    assert keyboard.hid.leds == 2
-    write(keyboard, 0x21, 0x0B, 0)
-    assert read(keyboard, 0xA1, 3, 0, 0, 1) == b"\0"
+def test_lights_are_set_by_the_host(keyboard):
+    assert control(keyboard, setup(0x21, 9, 0x200, 0, 1), b"\x03") == b""
+    assert keyboard.hid.leds == 3
 
 
-def test_wakeup_is_asked_for_only_when_allowed(keyboard):
-    calls = []
-    keyboard.wakeup = lambda: calls.append(1)
-    keyboard.key(0, True)
-    write(keyboard, 0, 3, 1)
-    keyboard.key(0, False)
-    assert calls == [1]
+# --- mouse ----------------------------------------------------------------------------------------
 
 
-def test_movement_gathers_and_is_told_in_steps(mouse):
+def test_movement_is_gathered_and_told_in_steps(mouse):
     mouse.move(100, -5, 0)
-    mouse.move(100, 0, 0)
-    mouse.move(0, 0, 1)
-    assert mouse.give(1, 4) == bytes([0, 127, 251, 0])
+    mouse.move(100, -5, 0)
+    assert mouse.give(1, 4) == bytes([0, 127, 0xF6, 0])
     assert mouse.give(1, 4) == bytes([0, 73, 0, 0])
-    assert mouse.give(1, 4) == bytes([1, 0, 0, 0])
     assert mouse.give(1, 4) == NAK
+
+
+def test_button_changes_are_not_lost_between_polls(mouse):
+    mouse.move(0, 0, 1)
+    mouse.move(3, 0, 1)
+    mouse.move(0, 0, 0)
     mouse.move(0, 0, 6)
-    assert mouse.give(1, 4)[0] == 4 | 2
+    reports = [mouse.give(1, 4) for _ in range(3)]
+    assert reports == [bytes([1, 3, 0, 0]), bytes(4), bytes([6, 0, 0, 0])]
+    assert mouse.give(1, 4) == NAK
 
 
-def test_every_key_of_an_adb_keyboard_has_codes_and_tables_agree():
-    assert all(USAGE[scan] == usage for usage, scan in SCAN.items())
-    assert scan_codes(0x00, True) == [0x1E]
-    assert scan_codes(0x00, False) == [0x9E]
-    assert scan_codes(0x7F, False) == [0xE0, 0xDE]
-    assert scan_codes(0x0A + 0x100, True) == []
+def test_button_that_is_down_stays_down_while_the_mouse_moves_on(mouse):
+    mouse.move(0, 0, 1)
+    assert mouse.give(1, 4) == bytes([1, 0, 0, 0])
+    other = copy_of(mouse)
+    for device in (mouse, other):
+        device.move(2, 2, 1)
+        assert device.give(1, 4) == bytes([1, 2, 2, 0])
+        device.move(0, 0, 1)
+        assert device.give(1, 4) == NAK
 
 
-def test_recorded_sections_load_and_save_to_the_same_bytes(shared):
-    for name, kind in (("usb-kbd", UsbKeyboard), ("usb-ptr", UsbMouse)):
-        found = named(shared, name)
-        assert len(found) >= 2
-        for section in found:
-            device = kind(Clock(), name)
-            load_body(device, section)
-            assert save_body(device) == section.body, section
+def test_boot_protocol_has_no_wheel(mouse):
+    control(mouse, setup(0x21, 11, 0, 0, 0))
+    mouse.move(1, 1, 0)
+    assert mouse.give(1, 4) == bytes([0, 1, 1])
 
 
-def test_control_transfer_half_way_goes_on_after_a_load(keyboard):
-    keyboard.setup(bytes([0x80, 6, 0, 2, 0, 0, 255, 0]))
-    first = keyboard.give(0, 8)
-    body = save_body(keyboard, OURS)
-    other = UsbKeyboard(Clock(), "usb-kbd")
-    load(other, WireReader(body), 1)
-    assert save_body(other, OURS) == body
-    rest = b"".join(other.give(0, 8) for _ in range(4))
-    assert first + rest == keyboard.configuration_descriptor()
-    assert len(save_body(keyboard, QEMU)) == 129
+def test_many_clicks_unread_keep_the_last_buttons(mouse):
+    for n in range(100):
+        mouse.move(1, 0, n % 2)
+    reports = []
+    while (got := mouse.give(1, 4)) != NAK:
+        reports.append(got)
+    assert len(reports) <= 16
+    assert sum(r[1] for r in reports) == 100
+    assert reports[-1][0] == 1
 
 
-def test_random_transactions_leave_a_state_that_can_be_saved():
-    random_ = random.Random(11)
-    for kind in (UsbKeyboard, UsbMouse):
-        device = kind(Clock(), "x")
-        for _ in range(5_000):
-            choice = random_.randrange(5)
-            if choice == 0:
-                head = bytes([random_.choice((0, 0x80, 0x21, 0xA1, 0x02, 0x81)), random_.randrange(12)])
-                device.setup(head + random_.randbytes(6))
-            elif choice == 1:
-                device.take(random_.randrange(16), random_.randbytes(random_.randrange(64)))
-            elif choice == 2:
-                device.give(random_.randrange(16), random_.randrange(64))
-            elif kind is UsbKeyboard:
-                device.key(random_.randrange(200), random_.random() < 0.5)
-            else:
-                device.move(random_.randrange(-500, 500), random_.randrange(-500, 500), random_.randrange(8))
-        body = save_body(device, OURS)
-        other = kind(Clock(), "x")
-        load(other, WireReader(body), 1)
-        assert save_body(other, OURS) == body
+# --- the wire -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", DESCRIPTORS)
+def test_recorded_sections_load_and_save_to_the_same_bytes(shared, kind):
+    found = named(shared, kind.vmsd)
+    assert len(found) >= 2
+    for section in found:
+        device = kind(Clock(), section.idstr)
+        load_body(device, section)
+        assert save_body(device) == section.body, section
+
+
+def test_cut_in_the_middle_of_control_transfers(keyboard):
+    keyboard.setup(setup(0x80, 6, 0x200, 0, 34))
+    got = keyboard.give(0, 8)
+    moving = keyboard
+    while len(got) < 34:
+        moving = copy_of(moving)
+        got += moving.give(0, 8)
+    assert got == keyboard.configuration_descriptor()
+    moving.setup(setup(0x21, 9, 0x200, 0, 1))
+    moving = copy_of(moving)
+    assert moving.take(0, b"\x05") == b""
+    moving = copy_of(moving)
+    assert moving.give(0, 0) == b""
+    assert moving.hid.leds == 5
+
+
+def test_cut_between_address_and_configuration():
+    device = UsbKeyboard(Clock(), "x")
+    control(device, setup(0, 5, 3, 0, 0))
+    assert copy_of(device).give(1, 8) == STALL
+    control(device, setup(0, 9, 1, 0, 0))
+    assert copy_of(device).give(1, 8) == NAK
+
+
+def test_queue_positions_that_cannot_be_are_refused(mouse):
+    body = bytearray(save_body(mouse, OURS))
+    body[29 + 256 : 29 + 260] = (16).to_bytes(4, "big")
+    with pytest.raises(StreamError, match=r"value must be 0\.\.15, got 16"):
+        load(mouse, WireReader(bytes(body)), 1)
+
+
+@pytest.mark.parametrize("kind", DESCRIPTORS)
+def test_random_transactions_leave_a_state_that_can_be_saved(kind):
+    device, random_ = configured(kind), random.Random(3)
+    for n in range(10_000):
+        match random_.randrange(6):
+            case 0:
+                head = bytes([random_.choice((0, 1, 2, 0x80, 0x81, 0x82, 0x21, 0xA1))])
+                device.setup(head + bytes([random_.randrange(16)]) + random_.randbytes(6))
+            case 1:
+                device.take(random_.randrange(3), random_.randbytes(random_.randrange(64)))
+            case 5 if kind is UsbKeyboard:
+                device.key(random_.randrange(256), random_.random() < 0.5)
+            case 5:
+                device.move(random_.randrange(-999, 999), random_.getrandbits(40), n)
+            case _:
+                device.give(random_.randrange(3), random_.randrange(64))
+        device.clock.set(device.clock.now + random_.randrange(10 * MS))
+    copy_of(device)

@@ -20,7 +20,7 @@ from tests.isa.test_disassembler import words_of_all_rows
 AT = 0x1000
 Words = tuple[str, ...]
 #: Forms that Capstone 5 does not know; with them every form that sets XER[OV].
-UNREAD = {"eciwx", "ecowx", "fcmpo", "mcrxr", "stswx", "mtfsb0.", "mtfsb1."}
+UNREAD = {"eciwx", "ecowx", "fcmpo", "lswx", "mcrxr", "stswx", "mtfsb0.", "mtfsb1."}
 OVERFLOWING = re.compile(
     r"(add|addc|adde|addme|addze|subf|subfc|subfe|subfme|subfze|neg|mullw|divwu?)o\.?$"
 )

@@ -63,7 +63,7 @@ def invalid(row, word: int) -> bool:
     if name.endswith(("u", "ux")) and row.form.has("RB" if name.endswith("x") else "D"):
         return ra == 0 or (ra == rt and name[0] == "l" and row.needs == "")
     if name in ("lmw", "lswi", "lswx"):
-        n = {"lmw": 32 - rt, "lswi": ((rb or 32) + 3) // 4, "lswx": 32}[name]
+        n = {"lmw": 32 - rt, "lswi": ((rb or 32) + 3) // 4, "lswx": 1}[name]
         registers = {(rt + k) % 32 for k in range(n)}
         return ra in registers or rb in registers or rt in (ra, rb)
     return False

@@ -1,116 +1,119 @@
-"""The same text compiled: floating-point results and FPSCR of native code against rationals.
+"""Native floating point against exact integers, and those against rationals (`verify float`)."""
 
-Each instruction's FRT, FPSCR and write condition are emitted as one function over arrays.
-"""
+from __future__ import annotations
 
-import ctypes
-import random
-from collections.abc import Callable
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
-from gossamer.engine.build import Native, compile_object
-from gossamer.engine.emit import METADATA, Function
-from gossamer.engine.runtime import service_functions
-from gossamer.isa.body import Write
-from gossamer.isa.expr import Expr
-from tests.isa import float_cases, float_reference
-from tests.isa.float_cpu import FRA, FRB, FRC, UNTOUCHED, trace
-from tests.isa.test_float_arith import ARITHMETIC
-
-CASE = np.dtype([("a", "<u8"), ("c", "<u8"), ("b", "<u8"), ("fpscr", "<u4"), ("pad", "<u4")])
-LEFT = np.dtype([("frt", "<u8"), ("fpscr", "<u4"), ("written", "<u4")])
-LOOP = """
-define internal void @one_{name}(i64 %a, i64 %c, i64 %b, i32 %fpscr, ptr %out) {{
-entry:
-{lines}
-  %written = zext i1 {when} to i32
-  %second = getelementptr i8, ptr %out, i64 8
-  %third = getelementptr i8, ptr %out, i64 12
-  store i64 {frt}, ptr %out
-  store i32 {after}, ptr %second
-  store i32 %written, ptr %third
-  ret void
-}}
-define void @many_{name}(ptr %in, ptr %out, i64 %n) {{
-entry:
-  br label %loop
-loop:
-  %k = phi i64 [ 0, %entry ], [ %next, %loop ]
-  %at = mul i64 %k, 32
-  %pa = getelementptr i8, ptr %in, i64 %at
-  %pc = getelementptr i8, ptr %pa, i64 8
-  %pb = getelementptr i8, ptr %pa, i64 16
-  %pf = getelementptr i8, ptr %pa, i64 24
-  %to = mul i64 %k, 16
-  %q = getelementptr i8, ptr %out, i64 %to
-  %a = load i64, ptr %pa
-  %c = load i64, ptr %pc
-  %b = load i64, ptr %pb
-  %f = load i32, ptr %pf
-  call void @one_{name}(i64 %a, i64 %c, i64 %b, i32 %f, ptr %q)
-  %next = add i64 %k, 1
-  %more = icmp ult i64 %next, %n
-  br i1 %more, label %loop, label %done
-done:
-  ret void
-}}
-"""
-
-
-def register(e: Expr) -> str:
-    if e.arg == "fpscr":
-        return "%fpscr"
-    assert e.arg == "fpr", e.arg
-    return {FRA: "%a", FRB: "%b", FRC: "%c"}[e.args[0].value]
-
-
-def function_text(name: str, intrinsics: set[str]) -> str:
-    writes = {s.reg: s for s in trace(name, 0) if isinstance(s, Write)}
-    f = Function(intrinsics)
-    f.leaves["reg"] = register
-    frt, when = f.expr(writes["fpr"].value), f.expr(writes["fpr"].when)
-    after = f.expr(writes["fpscr"].value) if "fpscr" in writes else "%fpscr"
-    return LOOP.format(name=name, lines="\n".join(f.lines), when=when, frt=frt, after=after)
+from gossamer.base.errors import ConfigError
+from gossamer.tools import verify_float
+from gossamer.tools.verify_float import MODES, NAMES, Tally, check, verify, wanted
+from gossamer.tools.verify_float_exact import SINGLE, encode, rounded
+from gossamer.tools.verify_float_native import NativeFloat
+from gossamer.tools.verify_float_operands import operands
+from tests.isa import float_reference
+from tests.isa.test_float_arith import ARITHMETIC, COMPARES
 
 
 @pytest.fixture(scope="module")
-def native() -> Native:
-    intrinsics: set[str] = set()
-    parts = [service_functions(intrinsics), *(function_text(n, intrinsics) for n in ARITHMETIC)]
-    return Native(compile_object("\n".join([*sorted(intrinsics), *parts, METADATA])))
+def engine() -> NativeFloat:
+    return NativeFloat(NAMES)
 
 
-def run(native: Native, name: str, cases: list[tuple[int, ...]]) -> list[tuple[int, int, int]]:
-    kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
-    function: Callable[..., None] = kind(native.address(f"many_{name}"))
-    given, left = np.array(cases, CASE), np.zeros(len(cases), LEFT)
-    function(given.ctypes.data, left.ctypes.data, len(cases))
-    answers: list[tuple[int, int, int]] = left.tolist()
-    return answers
+@pytest.mark.parametrize("name", NAMES)
+def test_native_code_is_exact_in_every_rounding_mode(engine: NativeFloat, name: str) -> None:
+    assert [check(engine, name, mode, 500, 1) for mode in range(4)] == [Tally(500, 0)] * 4
 
 
-def sweep(native: Native, name: str, count: int, seed: str) -> None:
-    rng = random.Random(f"{name} {seed}")
-    cases = []
-    for _ in range(count):
-        fpscr = float_reference.summary(float_cases.fpscr(rng))
-        cases.append((*float_cases.operands(rng), fpscr, 0))
-    for case, (frt, fpscr, written) in zip(cases, run(native, name, cases), strict=True):
-        want = float_reference.run(name, *case[:4])
-        expected = UNTOUCHED if want.frt is None else want.frt, want.fpscr
-        got = frt if written else UNTOUCHED, fpscr
-        assert got == expected, f"{name} " + " ".join(f"{x:x}" for x in (*case[:4], *got))
-
-
-@pytest.mark.parametrize("name", ARITHMETIC)
-def test_native_code_is_exact(native: Native, name: str) -> None:
-    sweep(native, name, 1000, "native")
-
-
-@pytest.mark.once
+@pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("name", ARITHMETIC)
-def test_native_code_is_exact_on_many_operands(native: Native, name: str) -> None:
-    sweep(native, name, 100_000, "native, slow")
+@pytest.mark.parametrize("name", NAMES)
+def test_native_code_is_exact_on_many_operands(engine: NativeFloat, name: str) -> None:
+    assert [check(engine, name, mode, 50_000, 2) for mode in range(4)] == [Tally(50_000, 0)] * 4
+
+
+@pytest.mark.parametrize("name", [*ARITHMETIC, *COMPARES])
+def test_exact_integers_agree_with_rationals(name: str) -> None:
+    rng = np.random.default_rng([7, len(name)])
+    for mode in range(4):
+        cases = operands(rng, 60, mode)
+        got = wanted(name, cases)
+        for k, (a, c, b, fpscr) in enumerate(zip(*(x.tolist() for x in cases), strict=True)):
+            want = float_reference.run(name, a, c, b, fpscr)
+            where = f"{name} {a:016x} {c:016x} {b:016x} {fpscr:08x}"
+            frt = int(got.frt[k]) if got.written[k] else None
+            assert (frt, int(got.fpscr[k])) == (want.frt, want.fpscr), where
+            assert bool(got.traps[k]) == want.trap, where
+            field = want.fpscr >> 28 if want.cr is None else want.cr
+            assert int(got.field[k]) == field, where
+
+
+def test_operands_have_every_kind_of_value() -> None:
+    cases = operands(np.random.default_rng(3), 20_000, 2)
+    assert set((cases.fpscr & 3).tolist()) == {2}
+    for x in cases[:3]:
+        biased = (x >> np.uint64(52) & np.uint64(0x7FF)).tolist()
+        assert {0, 1, 0x36A, 0x381, 0x47E, 0x7FE, 0x7FF} <= set(biased)
+        nans = (x << np.uint64(1)) > np.uint64(0xFFE << 52)
+        assert 100 < nans.sum() < 4000
+    assert ((cases.fpscr & 0xF8) != 0).mean() > 0.3
+    cancelled = wanted("fmadd", cases)
+    assert (cancelled.frt << np.uint64(1) == 0).sum() > 10
+
+
+def test_rounding_once_is_exact() -> None:
+    third = (1 << 200) // 3 * 2 + 1  # 1/3 and a little, as q × 2**-201
+    value, events = rounded(third, -201, 0, SINGLE)
+    assert float_reference.exact(value) == Fraction(0xAAAAAB, 1 << 25)
+    assert events == float_reference.XX | float_reference.FI | float_reference.FR
+    assert encode(1, -1074, False) == 1
+    assert encode(3, 2000, True) == (2001 + 1023 & 0x7FF) << 52 | 1 << 51
+
+
+def test_a_wrong_answer_is_counted_and_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A bit of FRT, of FPSCR, the trap, the CR field: each alone is a mismatch."""
+    right = verify_float.wanted
+    for n, change in enumerate(
+        (
+            lambda x: x._replace(frt=x.frt ^ np.uint64(1)),
+            lambda x: x._replace(fpscr=x.fpscr ^ np.uint32(1 << 18)),
+            lambda x: x._replace(traps=~x.traps),
+            lambda x: x._replace(field=x.field ^ np.uint32(1)),
+            lambda x: x._replace(written=~x.written),
+        )
+    ):
+        monkeypatch.setattr(
+            verify_float, "wanted", lambda name, cases, f=change: f(right(name, cases))
+        )
+        assert verify(5, 1, ["fsel"]) == 1, n
+    out, err = capsys.readouterr()
+    assert out.count("operations=1 cases=20 mismatches=20\n") == 5
+    assert err.startswith("fsel FRA ")
+    assert "exactly FRT" in err
+
+
+def test_the_command_counts_what_it_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify(7, 1, ["fadd", "fcmpo"]) == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    zeros = " ".join(f"{m}=0" for m in MODES)
+    assert lines == [
+        f"fadd     cases=28 mismatches: {zeros}",
+        f"fcmpo    cases=28 mismatches: {zeros}",
+    ]
+    assert last == "operations=2 cases=56 mismatches=0"
+
+
+def test_bad_arguments_are_refused() -> None:
+    with pytest.raises(ConfigError, match="--count 0 --jobs 1: expected at least 1"):
+        verify(0, 1)
+    with pytest.raises(ConfigError, match="--only fsqrt: expected one of fadd, fadds"):
+        verify(1, 1, ["fsqrt"])
+
+
+def test_cases_are_the_same_for_a_seed() -> None:
+    one, two = (operands(np.random.default_rng([1, 2]), 50, 0) for _ in range(2))
+    assert all((x == y).all() for x, y in zip(one, two, strict=True))

@@ -23,7 +23,9 @@ SOURCES = {
 
 @pytest.mark.parametrize("machine", ["g3beige", "mac99"])
 @pytest.mark.parametrize("name", SOURCES)
-def test_sources_assemble_as_gnu_as_does(name: str, machine: str, powerpc_gcc: str, tmp_path: Path) -> None:
+def test_sources_assemble_as_gnu_as_does(
+    name: str, machine: str, powerpc_gcc: str, tmp_path: Path
+) -> None:
     origin, text = SOURCES[name]
     symbols = builtin.symbols(machine, 16_600_000)
     source, made, raw = (tmp_path / f"program.{kind}" for kind in ("s", "o", "bin"))

@@ -36,7 +36,7 @@ def test_every_file_is_of_a_released_machine() -> None:
     assert sorted(p.stem for p in schema.folder().glob("*.json")) == sorted(NAMES)
 
 
-# --- what the guard refuses -------------------------------------------------------------------------
+# --- what the guard refuses ----------------------------------------------------------------------
 
 
 def test_type_of_a_field_changed() -> None:
@@ -87,7 +87,7 @@ def test_section_and_subsection_gone() -> None:
     ]
 
 
-# --- what it allows ---------------------------------------------------------------------------------
+# --- what it allows ------------------------------------------------------------------------------
 
 
 def test_raised_version_new_subsection_and_new_section_are_told_apart_by_readers() -> None:
@@ -119,7 +119,7 @@ def test_write_refuses_a_breach() -> None:
     assert found() != new
 
 
-# --- each version into each other -------------------------------------------------------------------
+# --- each version into each other ----------------------------------------------------------------
 
 
 def vm_of(name: str, *, click: bool) -> Vm:
@@ -156,7 +156,7 @@ def test_what_an_older_version_does_not_know_is_refused_by_name(saved: str, load
     stream = vm_of(saved, click=True).save_bytes()
     target = vm_of(loaded, click=False)
     if saved.endswith("1.1") and loaded.endswith("1.0"):
-        with pytest.raises(StreamError, match="adb_mouse/clicks.*unknown subsection of adb_mouse"):
+        with pytest.raises(StreamError, match=r"adb_mouse/clicks.*unknown subsection of adb_mouse"):
             target.load_bytes(stream)
     else:
         target.load_bytes(stream)

@@ -22,7 +22,7 @@ from gossamer.core import host
 from gossamer.isa.body import Irq
 from gossamer.machines.build import build
 from gossamer.machines.machine import Machine
-from gossamer.migrate.channels import Limits, Listener, connect
+from gossamer.migrate.channels import Limits, Listener, connect, parse
 from gossamer.migrate.incoming import Incoming
 from gossamer.migrate.outgoing import Outgoing
 from gossamer.state.transfer import Profile
@@ -172,12 +172,13 @@ def send(
     state = vm.run_state
     if state in ("postmigrate", "shutdown"):
         raise ConfigError(f"the machine cannot be sent: it is in state {state}")
+    parse(uri)
+    settled = settle(vm, to)
+    vm.run_state = state
+    cut = cut_for(vm.machine, to, keep_tb=keep_tb)
+    lost = [loss.text for loss in losses(vm.machine, to)]
+    began = host.monotonic_ns()
     with connect(uri, limits) as channel:
-        settled = settle(vm, to)
-        vm.run_state = state
-        cut = cut_for(vm.machine, to, keep_tb=keep_tb)
-        lost = [loss.text for loss in losses(vm.machine, to)]
-        began = host.monotonic_ns()
         out = Outgoing(channel, answers=answers)
         extra = Extra("globalstate", GlobalState(state))
         try:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from gossamer.core.clock import NEVER
 from gossamer.engine.processor import Processor
 
 #: Rate of one ns an instruction.
 UNIT: Final = 1 << 20
-_FASTEST: Final = UNIT * 64
+_FASTEST: Final = UNIT * 4096
 _SLOWEST: Final = UNIT // 64
-_LEAST_PER_MS: Final = 500
+_LEAST_PER_MS: Final = 250
 
 
 class Pace:
@@ -46,10 +47,14 @@ class Pace:
         """How many instructions are likely to be executed in so much host time."""
         return max(1000, self.per_ms * host_ns // 1_000_000)
 
-    def steer(self, host_ns: int, slice_ns: int) -> None:
-        """Before a slice of about `slice_ns`: choose the rate that makes virtual time meet."""
+    def steer(self, host_ns: int, slice_ns: int) -> int:
+        """Before a slice of about `slice_ns`: choose the rate that makes virtual time meet.
+
+        Gives the virtual time at which the slice ends even when it took less host time than
+        expected, so that a phase of quick instructions does not leap ahead.
+        """
         if self.shift is not None:
-            return
+            return NEVER
         behind = self.target(host_ns) - self.processor.clock.now
         if abs(behind) > 200_000_000:  # the host was away: the guest does not see it
             self.restart(host_ns)
@@ -57,3 +62,4 @@ class Pace:
         goal = max(slice_ns + behind, slice_ns // 8)
         rate = goal * UNIT // self.instructions_in(slice_ns)
         self.processor.set_rate(min(max(rate, _SLOWEST), _FASTEST))
+        return self.processor.clock.now + goal

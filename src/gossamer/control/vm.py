@@ -197,9 +197,9 @@ class Vm(Migrating):
         start = host.monotonic_ns()
         machine, pace = self.machine, self.pace
         self._pass_idle_time(start)
-        pace.steer(start, max_host_ns)
+        until = pace.steer(start, max_host_ns)
         before = machine.engine.count
-        stop = machine.processor.run(before + pace.instructions_in(max_host_ns))
+        stop = machine.processor.run(before + pace.instructions_in(max_host_ns), until)
         pace.measured(machine.engine.count - before, host.monotonic_ns() - start)
         if stop is Stop.IDLE:
             now = host.monotonic_ns()

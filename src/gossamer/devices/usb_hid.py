@@ -321,7 +321,7 @@ class UsbMouse(UsbHid):
         state = buttons & 1 | (buttons & 2) << 1 | (buttons & 4) >> 1
         hid = self.hid
         last = hid.queue[(hid.head + hid.n - 1) % QUEUE]
-        if hid.n and (last.buttons_state == state or hid.n == QUEUE):
+        if hid.n and (last.buttons_state == state or hid.n >= QUEUE - 1):
             event = last
         elif not hid.n and last.buttons_state == state and not (dx or dy):
             return
@@ -331,6 +331,10 @@ class UsbMouse(UsbHid):
             hid.n += 1
         event.xdx, event.ydy = _bounded(event.xdx + dx), _bounded(event.ydy + dy)
         event.buttons_state = state
+        if hid.n < QUEUE:  # QEMU's next event begins with the buttons that it finds there
+            following = hid.queue[(hid.head + hid.n) % QUEUE]
+            following.reset()
+            following.buttons_state = state
         self.news()
 
     # --- the device -----------------------------------------------------------------------------

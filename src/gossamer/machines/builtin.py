@@ -3,8 +3,8 @@
 It sets the decrementer to short values again and again, as Darwin does, counts its ticks, measures
 how late each one comes, and reports on the first serial port.  Between ticks it watches the time
 base, so that it notices itself when ticks stay away or time runs back.  Each report makes a system
-call and rewrites an instruction of its own, for whoever wants to cut in the middle of that.  What is typed is answered
-with a report; `q` ends the bare machine.
+call and rewrites an instruction of its own, for whoever wants to cut in the middle of that.  What
+is typed is answered with a report; `q` ends the bare machine.
 
 The program runs in real mode out of the first 16 KiB of RAM and needs no stack.  On the bare
 machine it is put there; on a Macintosh it is in the ROM (``-bios builtin``), which copies it.
@@ -132,6 +132,8 @@ start:  lis     13,port@h
         li      3,1
         mttbl   0
         mttbu   3
+        lis     3,0x4000
+        mttbl   3
         mftb    3
         stw     3,last(14)
         mr      18,3
@@ -316,14 +318,18 @@ def symbols(machine: str, tb_hz: int) -> dict[str, int]:
     """What the sources leave open."""
     period = tb_hz // TICK_HZ
     port = BARE if machine == "bare" else ESCC_A
-    return port | BRIDGES.get(machine, {}) | {
-        "data": DATA,
-        "period": period,
-        "patience": period * 100,
-        "report": REPORT,
-        "copy": ROM_BASE + ROM_COPY,
-        "words": DATA // 4,
-    }
+    return (
+        port
+        | BRIDGES.get(machine, {})
+        | {
+            "data": DATA,
+            "period": period,
+            "patience": period * 100,
+            "report": REPORT,
+            "copy": ROM_BASE + ROM_COPY,
+            "words": DATA // 4,
+        }
+    )
 
 
 @lru_cache(maxsize=4)

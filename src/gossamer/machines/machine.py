@@ -167,10 +167,12 @@ class Machine:
         self.cpu.reset()
         for action in self.at_reset:
             action()
+        self.processor.breakpoints_changed()
         self.engine.flush()
 
     def resume(self) -> None:
         """Second phase of a load: lines take the levels that state gives."""
         for p in self.parts:
             p.device.resume()
+        self.processor.breakpoints_changed()
         self.engine.flush()

@@ -15,7 +15,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from gossamer.base.errors import ConfigError, HostError, StreamError
 from gossamer.block import Qcow2Image, open_image
-from gossamer.migrate.container import is_container, open_container
+from gossamer.migrate.container import Container, is_container, open_container
+from gossamer.migrate.container_frame import MAGIC
 from gossamer.migrate.framing import Configuration, Section
 from gossamer.migrate.inspect import Schema, StreamFile, open_stream
 from gossamer.migrate.ram import Record
@@ -73,7 +74,12 @@ def _snapshot(path: str, snapshot: str, spec: str) -> Iterator[Input]:
     assert isinstance(image, Qcow2Image)
     try:
         with image.open_vmstate(snapshot) as file:
-            yield _input(file, spec)
+            if file.read(len(MAGIC)) != MAGIC:
+                yield _input(file, spec)
+                return
+            with tempfile.TemporaryFile() as spool:
+                _spool(Container(file, spec).read_stream(), spool)
+                yield _input(spool, spec)
     finally:
         image.close()
 
