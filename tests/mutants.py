@@ -127,7 +127,8 @@ MUTANTS = (
             (
                 EMIT,
                 'return f.call(f"llvm.ctlz.{t}", t, (t, v[0]), ("i1", "false"))',
-                'n = f.call(f"llvm.ctlz.{t}", t, (t, v[0]), ("i1", "false"))\n    return f.value(f"add {t} {n}, 1")',
+                'n = f.call(f"llvm.ctlz.{t}", t, (t, v[0]), ("i1", "false"))\n'
+                '    return f.value(f"add {t} {n}, 1")',
             ),
         ),
         GOLDEN,
