@@ -345,7 +345,7 @@ def first_failure(mutant: Mutant) -> str:
         )
     if run.returncode == 0:
         return ""
-    found = re.search(r"^(?:FAILED|ERROR) (\S+)", run.stdout, re.MULTILINE)
+    found = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", run.stdout, re.MULTILINE)
     if found is None:
         raise SystemExit(f"{mutant.name}: pytest did not run:\n{run.stdout[-2000:]}{run.stderr}")
     return found[1]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 
 import pytest
-from tests.devices.captures import QEMU, load_body, named, save_body
 
 from gossamer.base.errors import StreamError
 from gossamer.base.wire import WireReader
@@ -13,6 +12,7 @@ from gossamer.core.clock import Clock
 from gossamer.core.irq import IrqLine
 from gossamer.devices.openpic import OpenPic
 from gossamer.state.transfer import OURS, load
+from tests.devices.captures import QEMU, load_body, named, save_body
 
 LEVEL, EDGE = 0x0040_0000, 0
 SPURIOUS = 0xFF

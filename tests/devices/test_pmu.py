@@ -17,7 +17,7 @@ from gossamer.devices.openpic import OpenPic
 from gossamer.devices.pmu import BYTE_NS, TACK, TREQ, Pmu
 from gossamer.devices.pmu_lengths import COUNTED, lengths
 from gossamer.devices.via import ACR, DDRB, IFR, ORB, SHIFT, SR, Via
-from gossamer.state.transfer import OURS, load
+from gossamer.state.transfer import OURS, Profile, load
 from tests.devices.captures import QEMU, load_body, named, save_body
 
 SR_IN, SR_OUT = 0x0C, 0x1C
@@ -209,11 +209,11 @@ def test_request_taken_back_is_forgotten(host):
 def test_one_second_is_counted_from_the_due_time(host):
     host.clock.advance(1_000_007_777)
     assert host.pmu.one_sec_timer.when == 2_000_000_000
-    assert host.pmu.one_sec_target == 2000
+    assert host.pmu.one_sec_target == 2_000_000_000
     host.clock.advance(2_345_678_901)
     host.pmu.reset()
     assert host.pmu.one_sec_timer.when == 3_345_000_000
-    assert host.pmu.one_sec_target == 3345
+    assert host.pmu.one_sec_target == 3_345_000_000
 
 
 @pytest.fixture
@@ -385,6 +385,15 @@ def test_lengths_that_cannot_be_are_refused(host):
     body[68:72] = (256).to_bytes(4, "big")
     with pytest.raises(StreamError, match=r"value must be 0\.\.255 or 0xffffffff, got 0x100"):
         load(host.pmu, WireReader(bytes(body)), 1)
+
+
+def test_shifted_clock_moves_the_second_with_its_alarm(host):
+    plain, moved = (
+        save_body(host.pmu),
+        save_body(host.pmu, Profile("x", ours=False, shift=5 * 10**9)),
+    )
+    assert plain[-16:] == (10**9).to_bytes(8, "big") + (1000).to_bytes(8, "big")
+    assert moved[-16:] == (6 * 10**9).to_bytes(8, "big") + (6000).to_bytes(8, "big")
 
 
 def test_adb_reply_is_in_the_subsection_that_qemu_knows():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 
 import pytest
-from tests.devices.captures import QEMU, load_body, named, save_body
 
 from gossamer.base.wire import WireReader
 from gossamer.core.clock import Clock
@@ -14,6 +13,7 @@ from gossamer.core.memory import AddressMap, Arena
 from gossamer.devices import uninorth
 from gossamer.devices.keylargo import KeyLargo
 from gossamer.state.transfer import OURS, load
+from tests.devices.captures import QEMU, load_body, named, save_body
 
 MAIN, AGP, INTERNAL = uninorth.MAIN_CONFIG, uninorth.AGP_CONFIG, uninorth.INTERNAL_CONFIG
 

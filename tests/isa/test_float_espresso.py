@@ -16,6 +16,7 @@ from gossamer.tools.verify_float import NAMES
 from gossamer.tools.verify_float_native import NativeFloat
 from gossamer.tools.verify_float_operands import Operands
 from tests.isa.float_cpu import FRT, UNTOUCHED, execute_float
+from tests.isa.mini_cpu import FP, MiniCpu
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "float_espresso.csv"
 STATUS = 0xFFFB_FF00
@@ -93,3 +94,19 @@ def test_one_wrong_bit_is_noticed(bit: int) -> None:
     assert wrong("fadd", 0, row[5], int(row[6], 16), want ^ 1 << bit, int(row[6], 16))
     assert wrong("fadd", 0, row[5], int(row[6], 16), want, int(row[6], 16) ^ 0x4000)
     assert wrong("fadd", 0, row[5], int(row[6], 16), None, int(row[6], 16))
+
+
+def test_fpscr_instructions_leave_what_the_chip_left() -> None:
+    text = VECTORS.with_name("fpscr_espresso.csv").read_text(encoding="ascii")
+    assert text.startswith("# Origin: ")
+    cases = [line.split(";") for line in text.splitlines() if not line.startswith("#")]
+    assert len(cases) == 20
+    for instruction, before, operand, after, cr in cases:
+        cpu = MiniCpu()
+        cpu.regs["msr"][0] = FP
+        cpu.regs["fpscr"][0] = int(before, 0)
+        cpu.regs["fpr"][0] = int(operand, 0)
+        cpu.run(instruction.replace("/", ";"))
+        assert cpu.regs["fpscr"][0] == int(after, 0), f"{instruction} {cpu.regs['fpscr'][0]:08x}"
+        if cr != "-":
+            assert cpu.cr == int(cr, 0), f"{instruction} CR {cpu.cr:08x}"

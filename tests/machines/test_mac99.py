@@ -6,7 +6,6 @@ import lzma
 from pathlib import Path
 
 import pytest
-from tests.devices.captures import QEMU, all_sections, save_body
 
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import MiB
@@ -19,6 +18,7 @@ from gossamer.machines.build import build
 from gossamer.machines.config import Config, check
 from gossamer.machines.mac99 import VIAS
 from gossamer.migrate.ram_writer import largest_first
+from tests.devices.captures import QEMU, all_sections, save_body
 
 PROMPT = b"0 > "
 CAPTURES = {

@@ -20,7 +20,6 @@ from gossamer.state.codec import U8, Array
 from gossamer.state.declare import (
     Stateful,
     alarm,
-    array,
     boolean,
     buffer,
     child,
@@ -65,6 +64,10 @@ HCCA_FRAME, HCCA_DONE = 0x80, 0x84
 def _exact_port(n: int) -> Item:
     name = f"signal[{n}]"
     return Nested(name, lambda core: core.rhport[n], "ohci-core/port_exact", 1, ["signal"])
+
+
+def _port(n: int) -> Item:
+    return Nested(f"rhport[{n}]", lambda core: core.rhport[n])
 
 
 class OhciCore(Stateful):
@@ -132,7 +135,7 @@ class OhciCore(Stateful):
             *("bulk_head", "bulk_cur", "per_cur", "done", "done_count", "fsmps", "fit", "fi"),
             *("frt", "frame_number", "padding", "pstart", "lst", "rhdesc_a", "rhdesc_b"),
             "rhstatus",
-            *(Nested(f"rhport[{n}]", lambda c, n=n: c.rhport[n]) for n in range(ALL_PORTS)),
+            *(_port(n) for n in range(ALL_PORTS)),
             *("hstatus", "hmask", "hreset", "htest", "old_ctl"),
             View(
                 "usb_buf",
@@ -228,7 +231,7 @@ class OhciCore(Stateful):
         if not self.frame_number & 0x7FFF:
             self._raise(NUMBER_OVERFLOW)
         if self.hcca:
-            self.dma_write(self.hcca + HCCA_FRAME, self.frame_number.to_bytes(2, "little") + b"\0\0")
+            self.dma_write(self.hcca + HCCA_FRAME, self.frame_number.to_bytes(4, "little"))
         self._write_done_queue()
         self._raise(FRAME_STARTED)
         self._serve_lists()
@@ -258,7 +261,7 @@ class OhciCore(Stateful):
         while frame.left > 0:
             moved = self._serve_control(frame) or moved
             moved = self._serve_bulk(frame) or moved
-            midway = self.ctl & CONTROL and self.ctrl_cur or self.ctl & BULK and self.bulk_cur
+            midway = (self.ctl & CONTROL and self.ctrl_cur) or (self.ctl & BULK and self.bulk_cur)
             if not midway:
                 if not moved:
                     break
@@ -266,7 +269,7 @@ class OhciCore(Stateful):
 
     def _serve_control(self, frame: Frame) -> bool:
         """Some control endpoints, as many as the ratio to bulk says; whether any moved."""
-        if not self.ctl & CONTROL or not self.status & CONTROL_FILLED and not self.ctrl_cur:
+        if not self.ctl & CONTROL or not (self.status & CONTROL_FILLED or self.ctrl_cur):
             return False
         start = self.ctrl_cur or self.ctrl_head
         if not self.ctrl_cur:
@@ -277,7 +280,7 @@ class OhciCore(Stateful):
         return moved
 
     def _serve_bulk(self, frame: Frame) -> bool:
-        if not self.ctl & BULK or not self.status & BULK_FILLED and not self.bulk_cur:
+        if not self.ctl & BULK or not (self.status & BULK_FILLED or self.bulk_cur):
             return False
         start = self.bulk_cur or self.bulk_head
         if not self.bulk_cur:

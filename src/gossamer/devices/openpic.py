@@ -79,9 +79,7 @@ class Source(Stateful):
     @property
     def wants(self) -> bool:
         """Pending, not masked, with a priority and a destination that exists."""
-        return bool(
-            self.pending and not self.ivpr & MASK and self.priority and self.destmask & 1
-        )
+        return bool(self.pending and not self.ivpr & MASK and self.priority and self.destmask & 1)
 
 
 def _queue_bits(name: str) -> View:
@@ -130,8 +128,9 @@ def _exact_timer(n: int) -> Item:
     return Nested(f"timer[{n}]", lambda pic: pic.timers[n], "openpic_timer_exact", 1, layout)
 
 
-def _timer_source(n: int) -> Item:
-    return Nested(f"timer_src[{n}]", lambda pic: pic.timer_sources[n])
+def _item(name: str, n: int) -> Item:
+    """Element `n` of a list of objects."""
+    return Nested(f"{name}[{n}]", lambda pic: getattr(pic, name)[n])
 
 
 class OpenPic(Device):
@@ -145,7 +144,7 @@ class OpenPic(Device):
         "openpic/gossamer",
         ours=True,
         layout=[
-            *(_timer_source(n) for n in range(TIMERS)),
+            *(_item("timer_sources", n) for n in range(TIMERS)),
             *(_exact_timer(n) for n in range(TIMERS)),
         ],
     )
@@ -168,11 +167,11 @@ class OpenPic(Device):
         "": [
             *("gcr", "vir", "pir", "spve", "tfrr"),
             Constant("max_irq", Equal(U32, SOURCES)),
-            *(Nested(f"src[{n}]", lambda pic, n=n: pic.src[n]) for n in range(SOURCES)),
+            *(_item("src", n) for n in range(SOURCES)),
             Constant("nb_cpus", Equal(U32, 1)),
             Nested("dst[0]", lambda pic: pic.dst[0]),
-            *(Nested(f"timers[{n}]", lambda pic, n=n: pic.timers[n]) for n in range(TIMERS)),
-            *(Nested(f"msi[{n}]", lambda pic, n=n: pic.msi[n]) for n in range(8)),
+            *(_item("timers", n) for n in range(TIMERS)),
+            *(_item("msi", n) for n in range(8)),
             Constant("irq_ipi0", Equal(U32, IPI0)),
             Constant("irq_tim0", Equal(U32, TIMER0)),
             Constant("irq_msi", Equal(U32, 0)),

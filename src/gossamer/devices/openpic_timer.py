@@ -51,9 +51,7 @@ class OpenPicTimer(Stateful):
 
     layouts = {"": [View("tccr", U32, lambda timer: timer.current, _put_count), "tbcr"]}
 
-    def __init__(
-        self, clock: Clock, fire: Callable[[], None], waits: Callable[[], bool]
-    ) -> None:
+    def __init__(self, clock: Clock, fire: Callable[[], None], waits: Callable[[], bool]) -> None:
         super().__init__()
         self.clock, self.fire, self.waits = clock, fire, waits
 

@@ -10,9 +10,11 @@ include/uapi/linux/pmu.h; OpenBIOS drivers/pmu.c; docs page pmu.md.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from gossamer.base.units import NS_PER_S
+from gossamer.base.wire import WireReader, WireWriter
 from gossamer.core.clock import Alarm, Clock
 from gossamer.core.device import Device
 from gossamer.core.irq import IrqLine
@@ -22,7 +24,7 @@ from gossamer.devices.adb import AdbBus
 from gossamer.devices.pmu_lengths import lengths
 from gossamer.devices.via import SR, SR_OUT, Via
 from gossamer.state.codec import U8, U32
-from gossamer.state.declare import alarm, buffer, i64, u8, u16, u32, wiring
+from gossamer.state.declare import State, alarm, buffer, u8, u16, u32, wiring
 from gossamer.state.layout import Layout, Nested, View, subsection
 
 TACK, TREQ = 0x08, 0x10
@@ -50,6 +52,23 @@ NO_ADB, ASKING, HEARING = range(3)
 """`adb_phase`: nothing on the bus, a command on it, an answer on it."""
 UNKNOWN: Final = 0xFFFF_FFFF
 """`cmdlen`, `rsplen`: the length byte is still to travel."""
+
+
+@dataclass(frozen=True)
+class Milliseconds:
+    """A point on the virtual clock: ns here, ms on the wire."""
+
+    kind: str = "int64"
+    size: int = 8
+
+    def put(self, w: WireWriter, value: int) -> None:
+        w.sint(value // MS, 8)
+
+    def get(self, r: WireReader) -> int:
+        return r.sint(8) * MS
+
+    def zero(self) -> int:
+        return 0
 
 
 def _limited(name: str, limit: int) -> View:
@@ -100,8 +119,8 @@ class Pmu(Device):
     #: Seconds since 1904 at clock 0, modulo 2**32.
     tick_offset: int = u32()
     one_sec_timer: Alarm = alarm("_second")
-    #: When that alarm is due, ms.
-    one_sec_target: int = i64()
+    #: When that alarm is due, a whole number of ms.
+    one_sec_target: int = State(Milliseconds(), 0, clock=True)  # type: ignore[assignment]
     adb_reply_size: int = u8(within=with_adb)
     adb_reply: bytearray = buffer(REPLY, within=with_adb)
     #: Armed while a byte is clocked or TACK is about to rise.
@@ -197,7 +216,7 @@ class Pmu(Device):
         self.out.assign(self.level)
 
     def _arm_second(self, when: int) -> None:
-        self.one_sec_target = when // MS
+        self.one_sec_target = when // MS * MS
         self.one_sec_timer.set(when)
 
     def _second(self) -> None:

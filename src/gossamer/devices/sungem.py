@@ -164,7 +164,9 @@ class SunGem(PciDevice):
         self.rxdmaregs[RX_CONFIG], self.rxdmaregs[RX_FIFO_SIZE] = 0x0100_0010, 0x140
         self.rxdmaregs[RX_PAUSE] = 0xF8
         for n in range(3):
-            self.macregs[MAC_ADDRESS + n] = int.from_bytes(self.macaddr[4 - 2 * n : 6 - 2 * n], "big")
+            self.macregs[MAC_ADDRESS + n] = int.from_bytes(
+                self.macaddr[4 - 2 * n : 6 - 2 * n], "big"
+            )
         self.mifregs[MIF_CONFIG] = MDI_0
         sungem_rings.take_ring_sizes(self)
 

@@ -45,9 +45,7 @@ class UniNorthFunction(PciDevice):
     """A bridge's own function.  QEMU sends no section for it: its space goes with its host."""
 
     def __init__(self, clock: Clock, bus: PciBus, slot: int, device: int) -> None:
-        super().__init__(
-            clock, bus, slot << 3, vendor=APPLE, device=device, class_code=0x06_00_00
-        )
+        super().__init__(clock, bus, slot << 3, vendor=APPLE, device=device, class_code=0x06_00_00)
         self.idstr = ""
         self.define(LATENCY, 1, 0x10)
         self.reset()

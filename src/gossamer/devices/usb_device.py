@@ -47,7 +47,7 @@ def checked(name: str, codec: Codec, limit: int) -> View:
 
 
 def _put_addr(core: UsbCore, value: int) -> None:
-    """A stream without our subsection implies a device that is configured once it has an address."""
+    """Without our subsection, a device that has an address is taken to be configured."""
     if value > 127:
         raise ValueError(f"value must be 0..127, got {value}")
     core.addr, core.configuration = value, int(value != 0)

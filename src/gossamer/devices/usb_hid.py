@@ -11,9 +11,9 @@ from typing import ClassVar, Final
 from gossamer.core.clock import Clock
 from gossamer.devices.usb_device import NAK, STALL, Answer, UsbFunction, checked
 from gossamer.devices.usb_keys import EXTENDED, PREFIX, RELEASED, USAGE, scan_codes
-from gossamer.state.codec import I32, U8, U32, Array
+from gossamer.state.codec import I32, U8, U32
 from gossamer.state.declare import Stateful, array, child, children, i32, u8, u16, u32, vtime
-from gossamer.state.layout import Layout, Nested, View, subsection
+from gossamer.state.layout import Item, Layout, Nested, View, subsection
 
 QUEUE: Final = 16
 IDLE_UNIT_NS: Final = 4_000_000
@@ -88,6 +88,10 @@ class PointerEvent(Stateful):
     buttons_state: int = i32()
 
 
+def _event(n: int) -> Item:
+    return Nested(f"ptr.queue[{n}]", lambda ptr: ptr.queue[n])
+
+
 class PointerState(Stateful):
     """A ring of events; the newest gathers movement while the buttons stay as they are."""
 
@@ -103,7 +107,7 @@ class PointerState(Stateful):
 
     layouts: ClassVar[dict[str, Layout]] = {
         "": [
-            *(Nested(f"ptr.queue[{n}]", lambda ptr, n=n: ptr.queue[n]) for n in range(QUEUE)),
+            *(_event(n) for n in range(QUEUE)),
             checked("head", U32, QUEUE - 1),
             checked("n", U32, QUEUE),
             *("protocol", "idle"),

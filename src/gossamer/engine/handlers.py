@@ -15,7 +15,7 @@ from itertools import product
 from typing import Final
 
 from gossamer.engine.context import CONTEXT, DTLB_ENTRIES, ITLB_ENTRIES
-from gossamer.engine.emit import LIKELY, TB_ENTRY, TB_MEM, TB_TLB, UNLIKELY
+from gossamer.engine.emit import LIKELY, TB_ENTRY, TB_MEM, TB_TLB, UNLIKELY, swap_bytes
 from gossamer.engine.statements import StatementWriter, is_true, text_of
 from gossamer.isa.body import (
     Branch,
@@ -264,7 +264,7 @@ class _Handler(StatementWriter):
 
     def _fast_load(self, where: str, kind: str) -> str:
         raw = self.value(f"load {kind}, ptr {where}, align 1{TB_MEM}")
-        return raw if kind == "i8" else self.call(f"llvm.bswap.{kind}", kind, (kind, raw))
+        return swap_bytes(self, int(kind[1:]), raw)
 
     def _slow_load(self, ea: str, size: int) -> str:
         self._note_time()
@@ -298,7 +298,7 @@ class _Handler(StatementWriter):
         self.start(join)
 
     def _fast_store(self, where: str, kind: str, value: str) -> None:
-        raw = value if kind == "i8" else self.call(f"llvm.bswap.{kind}", kind, (kind, value))
+        raw = swap_bytes(self, int(kind[1:]), value)
         self.line(f"store {kind} {raw}, ptr {where}, align 1{TB_MEM}")
 
     def _slow_store(self, ea: str, value: str, size: int) -> None:

@@ -25,7 +25,7 @@ from gossamer.front.open_chardev import open_chardev
 from gossamer.front.vm_protocol import RunnableVm
 from gossamer.machines.config import Config
 
-SLICE_NS: Final = 10_000_000
+SLICE_NS: Final = 2_000_000
 """Host ns for which the guest runs between two looks at the host."""
 TYPING_SLICE_NS: Final = 1_000_000
 """The same while typed bytes wait for the guest to take them."""

@@ -126,9 +126,7 @@ def _add_cells(m: Machine, pic: OpenPic, macio: KeyLargo) -> None:
     ide1 = MacioIde(m.clock, irq=IrqLine(pic, IDE1_IRQ), dma_irq=IrqLine(pic, IDE1_DMA_IRQ))
     dma_lines = {IDE0_DMA: IrqLine(ide0, 0), IDE1_DMA: IrqLine(ide1, 0)}
     dbdma = m.add("macio/dbdma", Dbdma(m.clock, m.memory, dma_lines))
-    escc = m.add(
-        "macio/escc", Escc(m.clock, IrqLine(pic, ESCC_A_IRQ), IrqLine(pic, ESCC_B_IRQ))
-    )
+    escc = m.add("macio/escc", Escc(m.clock, IrqLine(pic, ESCC_A_IRQ), IrqLine(pic, ESCC_B_IRQ)))
     m.add("macio/openpic", pic)
     for n, (ide, number) in enumerate(((ide0, IDE0_DMA), (ide1, IDE1_DMA))):
         m.add(f"macio/ide{n}", ide, instance=n)

@@ -19,6 +19,7 @@ OUTCOME: Final = {"outcome": ALL}  # nothing of the vector is compared
 MAGNITUDE: Final = (1 << 63) - 1
 LEAST_NORMAL: Final = 897 << 52  # 2**-126
 CR1_FX: Final = 0x0800_0000
+MET: Final = fpscr.OX | fpscr.UX | fpscr.ZX | fpscr.XX | fpscr.INVALID
 PEERS: Final = ("qemu", "unicorn")
 
 
@@ -132,6 +133,22 @@ def out_of_reach(before: Record, ours: Record, theirs: Record) -> bool:
 
 def both_trap(_: Record, ours: Record, theirs: Record) -> bool:
     return ours.signal == theirs.signal == FLOATING
+
+
+def met_before(before: Record, ours: Record, theirs: Record) -> bool:
+    """No exception bit is new, FX was clear, and the peer sets it."""
+    new = ours.fpscr & ~before.fpscr & MET
+    return not new and bool(theirs.fpscr & ~before.fpscr & fpscr.FX)
+
+
+def inexact_before(before: Record, *_: Record) -> bool:
+    return bool(before.fpscr & fpscr.FI)
+
+
+def stopped(before: Record, ours: Record, theirs: Record) -> bool:
+    """An enabled invalid operation on both sides."""
+    enabled = bool(before.fpscr & fpscr.VE)
+    return enabled and both_trap(before, ours, theirs) and invalid(before, ours, theirs)
 
 
 def denormal_single(_: Record, ours: Record, __: Record) -> bool:
@@ -412,6 +429,30 @@ EXCUSES: Final = (
         invalid,
     ),
     Excuse(
+        ("fcmpo", "fcmpu"),
+        {"fpscr": fpscr.FI},
+        "FPSCR[FI], when it was set",
+        "compares leave FI; the peer clears it",
+        "PEM chapter 8, fcmpo, fcmpu",
+        inexact_before,
+    ),
+    Excuse(
+        (*ROUNDING, "fres", "frsqrte", "fcmpo", "fcmpu"),
+        {"fpscr": fpscr.FX, "cr": CR1_FX},
+        "FPSCR[FX] and its copy in CR1, when it was clear and no exception bit is new",
+        "FX is set when an exception bit goes from 0 to 1; the peer sets it again",
+        "PEM 2.1.4, FX",
+        met_before,
+    ),
+    Excuse(
+        (*ROUNDING, "fres", "frsqrte"),
+        {"fpscr": fpscr.FI | fpscr.FR},
+        "FPSCR[FR, FI] of an enabled invalid operation",
+        "both are cleared; the peer leaves them",
+        "PEM 3.3.6.1.1",
+        stopped,
+    ),
+    Excuse(
         ("fctiw", "fctiwz"),
         {"fpscr": fpscr.FPRF},
         "FPSCR[FPRF]",
@@ -455,7 +496,7 @@ EXCUSES: Final = (
         ("fres", "frsqrte"),
         {"FRT": ALL, "fpscr": STATUS, "cr": CR1_FX},
         "the two results are within 1/256, or both overflow or underflow",
-        "the estimate is the 750's, and never inexact; the peer computes the exact quotient",
+        "the estimate is the 750's and sets no XX; the peer computes the exact quotient",
         "PEM chapter 8, fres, frsqrte: FR, FI undefined",
         estimates,
     ),

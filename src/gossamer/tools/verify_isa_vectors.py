@@ -43,6 +43,7 @@ DOUBLES: Final = (
     *(0x3CB0000000000000, 0x7FD0000000000000),
 )
 SIGN: Final = 1 << 63
+ROUNDED: Final = fpscr.FR | fpscr.FI
 MET: Final = fpscr.OX | fpscr.UX | fpscr.ZX | fpscr.XX | fpscr.INVALID
 #: Instructions whose effective address must be a multiple of four to be compared.
 ALIGNED: Final = frozenset(["lmw", "stmw", "lwarx", "stwcx.", "stfiwx"])
@@ -121,9 +122,9 @@ class Vectors:
         value = rng.getrandbits(2) | (fpscr.NI if rng.random() < 0.05 else 0)
         kind = rng.random()
         if kind < 0.2:
-            value |= rng.getrandbits(5) << 3
+            value |= rng.getrandbits(5) << 3 | rng.getrandbits(32) & ROUNDED
         elif kind < 0.4:
-            value |= fpscr.FX | rng.getrandbits(32) & (MET | fpscr.FPRF)
+            value |= rng.getrandbits(32) & (fpscr.FX | MET | fpscr.FPRF | ROUNDED)
             value |= fpscr.VX if value & fpscr.INVALID else 0
         return value
 
