@@ -63,7 +63,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["demo", "windows"], "unknown demo 'windows' (there is: builtin, linux, openbios)"),
         (["demo", "linux"], "demo linux: give a kernel with -kernel FILE"),
         (["demo", "--frob"], "unknown option '--frob'"),
-        (["verify", "luck"], "unknown gossamer verify 'luck' (there is: cuts, hops, isa)"),
+        (["verify", "luck"], "unknown gossamer verify 'luck' (there is: cuts, float, hops, isa)"),
         (["run", "-pidfile", "/no/where", "-serial", "null"], "-pidfile: /no/where: No such file"),
     ],
 )

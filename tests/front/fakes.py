@@ -65,7 +65,9 @@ class FakeVm:
         n = str(len(self.saved) + 1)
         self.saved.append(Snapshot(n, name, 3 << 20, 10**18, self.clock_ns, 77))
 
-    def loadvm(self, name: str) -> None:
+    def loadvm(self, name: str, clock: str = "freeze") -> None:
+        if clock not in ("freeze", "continue", "step"):
+            raise ConfigError(f"unknown clock policy {clock!r}")
         if name not in [s.tag for s in self.saved]:
             raise ConfigError(f"there is no snapshot {name!r}")
         self.done.append(("loadvm", name))

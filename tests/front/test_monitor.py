@@ -151,15 +151,15 @@ def test_memory_and_expressions(bench: Bench, line: str, text: str) -> None:
 WRONG = {
     "stpo": "error: no command 'stpo'; did you mean stop?\n",
     "frobnicate": "error: no command 'frobnicate'; help lists the commands\n",
-    "loadvm": "usage: loadvm TAG\n",
-    "loadvm a b": "usage: loadvm TAG\n",
+    "loadvm": "usage: loadvm TAG [CLOCK]\n",
+    "loadvm a b c": "usage: loadvm TAG [CLOCK]\n",
     "loadvm none": "error: there is no snapshot 'none'\n",
     "savevm ''": "error: a snapshot's name has 1 to 255 printable bytes, got ''\n",
     "savevm '\x07'": "error: a snapshot's name has 1 to 255 printable bytes, got '\\x07'\n",
     "save /no/where/x": "error: /no/where/x: cannot be created: No such file or directory\n",
     "save 'x": "error: No closing quotation\n",
     "info registres": "error: no info registres; did you mean registers?\n",
-    "info zzz": "error: no info zzz (there is: irq, migrate, mtree, name, pic, qtree, registers, "
+    "info zzz": "error: no info zzz (there is: block, irq, migrate, mtree, name, pic, qtree, registers, "
     "snapshots, status, version)\n",
     "x": "usage: x [/FMT] ADDRESS ...\n",
     "x /8": "error: an address is needed\n",

@@ -232,6 +232,11 @@ def test_hops(qemu: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "4 loops ended with the right number" in told
 
 
+def test_hops_on_mac99(qemu: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", "hops", "--machine", "mac99", "--hops", "2"]) == 0
+    assert "2 of 2 hops" in capsys.readouterr().out
+
+
 def test_hops_that_go_wrong(qemu: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A QEMU that is none, and a guest that is wrong about its result."""
     assert main(["verify", "hops", "--hops", "1", "--qemu", "true"]) == 1

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from gossamer.machines.config import Config
 from gossamer.machines.drives_attach import place_drives
@@ -12,18 +11,26 @@ from gossamer.machines.versions import set_compat
 if TYPE_CHECKING:
     from gossamer.machines.machine import Machine
 
-#: Each is a function of its module: what only others need is not imported.
-COMPOSITIONS: Final = {
-    "bare": "gossamer.machines.bare",
-    "g3beige": "gossamer.machines.g3beige",
-    "mac99": "gossamer.machines.mac99",
-}
+
+def compose(config: Config) -> Machine:
+    """The composition; what only other machines need is not imported."""
+    if config.machine == "bare":
+        from gossamer.machines.bare import bare
+
+        return bare(config)
+    if config.machine == "g3beige":
+        from gossamer.machines.g3beige import g3beige
+
+        return g3beige(config)
+    from gossamer.machines.mac99 import mac99
+
+    assert config.machine == "mac99", config.machine
+    return mac99(config)
 
 
 def build(config: Config) -> Machine:
     """The machine that `config` describes, at power on."""
-    compose = getattr(import_module(COMPOSITIONS[config.machine]), config.machine)
-    machine: Machine = compose(config)
+    machine = compose(config)
     place_drives(machine)
     set_compat(machine)
     return machine

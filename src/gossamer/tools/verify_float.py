@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import sys
-import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -19,7 +18,7 @@ from gossamer.base.errors import ConfigError
 from gossamer.tools.verify_float_estimates import reciprocal, reciprocal_root
 from gossamer.tools.verify_float_exact import Answers, answers
 from gossamer.tools.verify_float_native import NativeFloat
-from gossamer.tools.verify_float_operands import Operands, operands
+from gossamer.tools.verify_float_operands import Chance, Operands, operands
 
 NAMES: Final = (
     *("fadd", "fadds", "fsub", "fsubs", "fmul", "fmuls", "fdiv", "fdivs"),
@@ -71,7 +70,7 @@ def told(name: str, cases: Operands, ours: Answers, exact: Answers, k: int) -> s
 
 def check(engine: NativeFloat, name: str, mode: int, count: int, seed: int) -> Tally:
     """`count` cases of one instruction in one rounding mode."""
-    rng = np.random.default_rng([seed, zlib.crc32(name.encode()), mode])
+    rng = Chance(f"{seed} {name} {mode}")
     bad = 0
     for start in range(0, count, CHUNK):
         cases = operands(rng, min(CHUNK, count - start), mode)

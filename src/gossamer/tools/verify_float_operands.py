@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.random import Generator
 from numpy.typing import NDArray
 
 from gossamer.tools.verify_float_exact import CONSISTENT, U32, U64, status
@@ -39,28 +39,48 @@ class Operands(NamedTuple):
     fpscr: NDArray[np.uint32]
 
 
-def fractions(rng: Generator, n: int, width: int) -> NDArray[np.uint64]:
+class Chance:
+    """Arrays of random numbers, the same for the same seed."""
+
+    def __init__(self, seed: str) -> None:
+        self._source = random.Random(seed)  # noqa: S311 (not a secret)
+
+    def bits(self, n: int, width: int = 64) -> NDArray[np.uint64]:
+        return np.frombuffer(self._source.randbytes(8 * n), U64) >> U64(64 - width)
+
+    def below(self, top: int, n: int) -> NDArray[np.int64]:
+        """From 0 to `top` - 1, which is small."""
+        return (self.bits(n, 63) % U64(top)).astype(np.int64)
+
+    def between(self, low: int, high: int, n: int) -> NDArray[np.int64]:
+        """From `low` to `high`, both included."""
+        return self.below(high - low + 1, n) + low
+
+    def signs(self, n: int) -> NDArray[np.uint64]:
+        """The sign bit of a double, or not."""
+        return self.bits(n, 1) << U64(63)
+
+
+def fractions(rng: Chance, n: int, width: int) -> NDArray[np.uint64]:
     """Random, or with few ones, or few zeros, or zeros at the end."""
-    whole = rng.integers(0, 1 << width, n, U64)
-    bits = [U64(1) << rng.integers(0, width, n, U64) for _ in range(3)]
-    keep = [rng.integers(0, 2, n, U64) for _ in range(3)]
+    whole = rng.bits(n, width)
+    bits = [U64(1) << rng.below(width, n).astype(U64) for _ in range(3)]
+    keep = [rng.bits(n, 1) for _ in range(3)]
     few = bits[0] * keep[0] | bits[1] * keep[1] | bits[2] * keep[2]
     ended = whole & ~(bits[0] - U64(1))
-    return np.choose(rng.integers(0, 4, n), [whole, few, few ^ U64((1 << width) - 1), ended])
+    return np.choose(rng.below(4, n), [whole, few, few ^ U64((1 << width) - 1), ended])
 
 
-def doubles(
-    rng: Generator, n: int, exponent: NDArray[np.int64] | None = None
-) -> NDArray[np.uint64]:
+def doubles(rng: Chance, n: int, exponent: NDArray[np.int64] | None = None) -> NDArray[np.uint64]:
     """With these biased exponents (brought into the range of finite ones), or any."""
-    e = rng.integers(0, 2047, n) if exponent is None else np.clip(exponent, 0, 2046)
-    sign = rng.integers(0, 2, n, U64) << U64(63)
+    e = rng.below(2047, n) if exponent is None else np.clip(exponent, 0, 2046)
+    sign = rng.signs(n)
     return sign | e.astype(U64) << U64(52) | fractions(rng, n, 52)
 
 
-def singles(rng: Generator, n: int, low: int = 0, high: int = 254) -> NDArray[np.uint64]:
+def singles(rng: Chance, n: int, low: int = 0, high: int = 254) -> NDArray[np.uint64]:
     """Single-precision values as doubles; `low` and `high` are a single's biased exponents."""
-    words = rng.integers(0, 2, n, U64) << U64(31) | rng.integers(low, high + 1, n, U64) << U64(23)
+    words = rng.signs(n) >> U64(32) | rng.between(low, high, n).astype(U64) << U64(23)
     words |= fractions(rng, n, 23)
     return words.astype(np.uint32).view(np.float32).astype(np.float64).view(U64)
 
@@ -69,18 +89,18 @@ def _exponents(x: NDArray[np.uint64]) -> NDArray[np.int64]:
     return (x >> U64(52) & U64(0x7FF)).astype(np.int64)
 
 
-def _threes(rng: Generator, kind: int, n: int) -> tuple[NDArray[np.uint64], ...]:
+def _threes(rng: Chance, kind: int, n: int) -> tuple[NDArray[np.uint64], ...]:
     """FRA, FRC and FRB of one kind."""
-    edges = [rng.choice(EDGES, n) for _ in range(3)]
+    edges = [EDGES[rng.below(len(EDGES), n)] for _ in range(3)]
     if kind == 0:
         return edges[0], edges[1], edges[2]
     if kind == 1:  # two edges, one anywhere
-        place = rng.integers(0, 3, n)
+        place = rng.below(3, n)
         anywhere = doubles(rng, n)
         a, c, b = (np.where(place == k, anywhere, edges[k]) for k in range(3))
         return a, c, b
     if kind == 2:  # one edge
-        place = rng.integers(0, 3, n)
+        place = rng.below(3, n)
         a, c, b = (np.where(place == k, edges[k], doubles(rng, n)) for k in range(3))
         return a, c, b
     if kind == 3:
@@ -90,39 +110,39 @@ def _threes(rng: Generator, kind: int, n: int) -> tuple[NDArray[np.uint64], ...]
     if kind == 5:  # singles of like size
         return tuple(singles(rng, n, 115, 140) for _ in range(3))
     if kind == 6:  # products and quotients near the ends of the single and double ranges
-        end = rng.choice(_ENDS, n) + rng.integers(-3, 4, n)
+        end = _ENDS[rng.below(len(_ENDS), n)] + rng.between(-3, 3, n)
         a = doubles(rng, n)
         e = _exponents(a)
-        third = np.where(rng.integers(0, 2, n) == 1, e + 1023 - end, end)
+        third = np.where(rng.below(2, n) == 1, e + 1023 - end, end)
         return a, doubles(rng, n, end + 1023 - e), doubles(rng, n, third)
     if kind == 7:  # near where an integer of 32 bits ends, and around one
-        e = 1023 + rng.integers(-2, 34, n)
+        e = 1023 + rng.between(-2, 33, n)
         return doubles(rng, n, e), doubles(rng, n, e), doubles(rng, n, e)
-    a, c = (doubles(rng, n, rng.integers(700, 1301, n)) for _ in range(2))
+    a, c = (doubles(rng, n, rng.between(700, 1300, n)) for _ in range(2))
     product = _exponents(a) + _exponents(c) - 1023
     if kind == 8:  # sums that cancel
-        return a, c, doubles(rng, n, _exponents(a) + rng.integers(-2, 3, n))
+        return a, c, doubles(rng, n, _exponents(a) + rng.between(-2, 2, n))
     if kind == 9:  # product and addend of like size
-        return a, c, doubles(rng, n, product + rng.integers(-2, 3, n))
+        return a, c, doubles(rng, n, product + rng.between(-2, 2, n))
     if kind == 10:  # product and addend far apart
-        away = rng.integers(20, 131, n) * (1 - 2 * rng.integers(0, 2, n))
+        away = rng.between(20, 130, n) * (1 - 2 * rng.below(2, n))
         return a, c, doubles(rng, n, product + away)
     with np.errstate(all="ignore"):  # a × c + b is the rounding error, or an ulp more
         near = (a.view(np.float64) * c.view(np.float64)).view(U64)
-    return a, c, (near ^ U64(1 << 63)) + rng.integers(-1, 2, n).astype(U64)
+    return a, c, (near ^ U64(1 << 63)) + rng.between(-1, 1, n).astype(U64)
 
 
-def fpscrs(rng: Generator, n: int, mode: int) -> NDArray[np.uint32]:
+def fpscrs(rng: Chance, n: int, mode: int) -> NDArray[np.uint32]:
     """Consistent values with rounding mode `mode`: plain, with enables, with anything."""
-    kind = rng.integers(0, 4, n)
-    anything = rng.integers(0, 1 << 32, n, U32) & U32(CONSISTENT)
+    kind = rng.below(4, n)
+    anything = rng.bits(n, 32).astype(U32) & U32(CONSISTENT)
     value = np.choose(kind, [U32(0), U32(0), anything & U32(0xFC), anything])
     return status(value & ~U32(3) | U32(mode))
 
 
-def operands(rng: Generator, n: int, mode: int) -> Operands:
+def operands(rng: Chance, n: int, mode: int) -> Operands:
     """`n` cases of all kinds."""
-    kind = rng.integers(0, _KINDS, n)
+    kind = rng.below(_KINDS, n)
     a, c, b = (np.zeros(n, U64) for _ in range(3))
     for k in range(_KINDS):
         at = np.flatnonzero(kind == k)

@@ -121,6 +121,13 @@ def estimates(before: Record, ours: Record, theirs: Record) -> bool:
     return abs(a - b) < 1 << 45 or bool(overflow) or tiny
 
 
+def fits_tiny(before: Record, ours: Record, theirs: Record) -> bool:
+    """A denormal estimate on both sides; only the peer's is rounded."""
+    n = field_of(before.word, 6, 10)
+    tiny = max(ours.fpr[n] & MAGNITUDE, theirs.fpr[n] & MAGNITUDE) < LEAST_NORMAL
+    return tiny and not ours.fpscr & fpscr.FI
+
+
 def divides_by_zero(before: Record, *_: Record) -> bool:
     return before.fpr[field_of(before.word, 16, 20)] & MAGNITUDE == 0
 
@@ -491,6 +498,14 @@ EXCUSES: Final = (
         "denormal results are zero; the peer has no such mode",
         "MPC750UM 2.1.1, NI: implementation-dependent",
         non_ieee,
+    ),
+    Excuse(
+        ("fres",),
+        {"fpscr": fpscr.UX},
+        "FPSCR[UX] of a denormal estimate that needs no rounding",
+        "no underflow without loss; the peer's exact quotient is rounded",
+        "PEM 3.3.6.2.2",
+        fits_tiny,
     ),
     Excuse(
         ("fres", "frsqrte"),

@@ -121,10 +121,12 @@ class Vectors:
         rng = self.rng
         value = rng.getrandbits(2) | (fpscr.NI if rng.random() < 0.05 else 0)
         kind = rng.random()
+        # Unicorn, which runs integer instructions only, loses FI between instructions.
+        rounded = ROUNDED if self.row.needs == "FP" else 0
         if kind < 0.2:
-            value |= rng.getrandbits(5) << 3 | rng.getrandbits(32) & ROUNDED
+            value |= rng.getrandbits(5) << 3 | rng.getrandbits(32) & rounded
         elif kind < 0.4:
-            value |= rng.getrandbits(32) & (fpscr.FX | MET | fpscr.FPRF | ROUNDED)
+            value |= rng.getrandbits(32) & (fpscr.FX | MET | fpscr.FPRF | rounded)
             value |= fpscr.VX if value & fpscr.INVALID else 0
         return value
 
