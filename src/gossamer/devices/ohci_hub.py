@@ -17,8 +17,9 @@ POWERED, LOW_SPEED = 1 << 8, 1 << 9
 CONNECT_CHANGE, ENABLE_CHANGE, SUSPEND_CHANGE = 1 << 16, 1 << 17, 1 << 18
 OVERCURRENT_CHANGE, RESET_CHANGE = 1 << 19, 1 << 20
 CHANGES: Final = 0x1F_0000
-RESET_NS: Final = 10_000_000
-"""USB 1.1 7.1.7.3: a hub drives reset for at least 10 ms."""
+RESET_NS: Final = 500_000
+"""A hub drives reset for at least 10 ms (USB 1.1 7.1.7.3).  OpenBIOS, whose delays are about 87
+times shorter than it means, gives up after 1.1 ms; this is half of that."""
 RESUME_NS: Final = 20_000_000
 """USB 1.1 7.1.7.5: resume is driven for at least 20 ms."""
 
