@@ -223,9 +223,9 @@ def test_disks_must_be_those_of_the_save(machine, tmp_path):
     vm = machine("-hda", a, "-hdb", b)
     vm.save(file)
     vm.close()
-    with pytest.raises(ConfigError, match="drive1 .*b.img.* was writable; this machine has no"):
+    with pytest.raises(ConfigError, match=r"drive1 .*b.img.* was writable; this machine has no"):
         machine("-hda", a).restore(file)
-    with pytest.raises(HostError, match="in use|used by|locked"):
+    with pytest.raises(HostError, match=r"in use|used by|locked"):
         machine("-hda", a)
 
 

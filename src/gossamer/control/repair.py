@@ -116,9 +116,7 @@ def _serial(m: Machine) -> Iterator[str]:
         if asked and not any(channel.wregs[9] & MASTER_ENABLE for channel in channels):
             for channel in channels:
                 channel.wregs[9] = MASTER_ENABLE
-            yield (
-                f"{part.path}: WR9 is not carried; WR1 asks for interrupts, so they are enabled"
-            )
+            yield (f"{part.path}: WR9 is not carried; WR1 asks for interrupts, so they are enabled")
 
 
 def _interrupts(m: Machine) -> Iterator[str]:
