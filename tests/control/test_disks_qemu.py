@@ -35,7 +35,8 @@ class Qemu:
         command = [program, *OPTIONS, "-serial", "null", "-monitor", "none", "-S", *options]
         command += ["-chardev", f"socket,id=q,fd={there.fileno()}", "-qmp", "chardev:q"]
         self.process = subprocess.Popen(
-            ["timeout", "60", *command],
+            ["timeout", "--foreground", "60", *command],
+            stdin=subprocess.DEVNULL,
             pass_fds=[there.fileno()],
             stderr=subprocess.PIPE,
             text=True,
@@ -62,9 +63,16 @@ class Qemu:
         if self.link.closed:
             return
         self.link.write('{"execute": "quit"}\n')
+        self.link.flush()
+        for _ in self.link:  # to its end: a socket closed earlier may lose the command
+            pass
         self.link.close()
-        self.process.wait(20)
-        self.process.stderr.close()
+        try:
+            self.process.wait(20)
+        finally:
+            self.process.kill()
+            self.process.wait(5)
+            self.process.stderr.close()
 
 
 @pytest.fixture

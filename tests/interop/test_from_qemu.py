@@ -98,7 +98,8 @@ def test_capabilities_that_were_not_agreed_on(
     with pytest.raises(StreamError, match=r"POSTCOPY_ADVISE was not agreed on|the file ends"):
         ours.vm.incoming(listener)
     assert ours.vm.state_hash() == before
-    assert qemu.status in ("prelaunch", "paused")
+    if capability != "multifd":  # there QEMU 7.2 itself ends: "channel 0 has already quit"
+        assert qemu.status in ("prelaunch", "paused")
 
 
 def test_a_sender_that_is_killed(start_qemu: Start, prompt: GossamerStation, folder: Path) -> None:
