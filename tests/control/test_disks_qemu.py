@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import subprocess
@@ -62,11 +63,13 @@ class Qemu:
         """Quit; a second call does nothing."""
         if self.link.closed:
             return
-        self.link.write('{"execute": "quit"}\n')
-        self.link.flush()
-        for _ in self.link:  # to its end: a socket closed earlier may lose the command
-            pass
-        self.link.close()
+        with contextlib.suppress(OSError):  # a reset is an end, too
+            self.link.write('{"execute": "quit"}\n')
+            self.link.flush()
+            for _ in self.link:  # to its end: a socket closed earlier may lose the command
+                pass
+        with contextlib.suppress(OSError):
+            self.link.close()
         try:
             self.process.wait(20)
         finally:
