@@ -207,7 +207,7 @@ def test_raw_disk_that_was_changed_elsewhere_is_not_put_together(machine, tmp_pa
     disk(vm).write(0, b"guest")
     vm.savevm("one")
     vm.close()
-    with path.open("r+b") as file:
+    with Path(path).open("r+b") as file:
         file.seek(MiB)
         file.write(b"somebody else")
     again = machine("-hda", path)

@@ -204,6 +204,7 @@ def test_a_command_that_fails(tmp_path: Path) -> None:
     vm = started()
     with pytest.raises(HostError, match="ended with status 3"):
         vm.migrate("exec:cat > /dev/null; exit 3")
+    vm.write_physical(0x10_0000, b"more than a pipe holds." * 40_000)
     with pytest.raises(HostError, match="gone"):
         vm.migrate("exec:exit 0")
     with pytest.raises(HostError, match="cannot be created: No such file"):
