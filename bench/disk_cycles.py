@@ -224,7 +224,7 @@ def cycles(options: argparse.Namespace, folder: Path) -> int:
     if not emulator.read(300, "GUEST READY") or not emulator.read(30, "guest# "):
         raise SystemExit(f"no GUEST READY: {emulator.text[-500:]!r}")
     print(f"GUEST READY after {time.monotonic() - emulator.started:.1f} s", flush=True)
-    emulator.type("mount /dev/sda /mnt; cp /mnt/work.sh /tmp; sh /tmp/work.sh & ticks -g 100 &\n")
+    emulator.type("mount /dev/sda /mnt; cp /mnt/work.sh /tmp; sh /tmp/work.sh & ticks -g 900 &\n")
     for number in range(options.cycles):
         cycle(emulator, number, options.seconds, figures)
         troubles += [f"cycle {number}: {t}" for t in re.findall(TROUBLE, emulator.text)]
