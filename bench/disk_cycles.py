@@ -53,6 +53,10 @@ TROUBLE = (
 )
 
 
+class DeadGuestError(Exception):
+    """The guest no longer works."""
+
+
 class Emulator:
     """One process: its serial port and its monitor, over sockets."""
 
@@ -185,7 +189,7 @@ def check_disk(disk: Path, folder: Path) -> int:
 def cycle(emulator: Emulator, number: int, seconds: float, figures: dict[str, list[float]]) -> None:
     """Run, save, run on."""
     if not emulator.read(seconds + 30, r"work \d+"):
-        raise SystemExit(f"cycle {number}: the guest does not work: {emulator.text[-300:]!r}")
+        raise DeadGuestError(f"cycle {number}: the guest does nothing: {emulator.text[-300:]!r}")
     emulator.read(seconds)
     took, _ = emulator.command(f"savevm c{number}")
     figures["savevm"].append(took)
@@ -225,32 +229,37 @@ def cycles(options: argparse.Namespace, folder: Path) -> int:
         raise SystemExit(f"no GUEST READY: {emulator.text[-500:]!r}")
     print(f"GUEST READY after {time.monotonic() - emulator.started:.1f} s", flush=True)
     emulator.type("mount /dev/sda /mnt; cp /mnt/work.sh /tmp; sh /tmp/work.sh & ticks -g 900 &\n")
-    for number in range(options.cycles):
-        cycle(emulator, number, options.seconds, figures)
-        troubles += [f"cycle {number}: {t}" for t in re.findall(TROUBLE, emulator.text)]
-        emulator.end(kill=bool(number % 2))
-        emulator = Emulator([*command, "-loadvm", f"c{number}"], options.log)
-        figures["loadvm process"].append(time.monotonic() - emulator.started)
-        figures["loadvm"].append(emulator.command(f"loadvm c{number}")[0])
-        emulator.command("cont")
-        if (number + 1) % 10 == 0:
-            print(f"{number + 1} cycles, {len(troubles)} troubles", flush=True)
-    emulator.read(options.seconds + 5, r"work \d+")
-    emulator.type("\ntouch /tmp/stop\n")
-    if not emulator.read(120, "work ended"):
-        raise SystemExit(f"the guest does not end: {emulator.text[-500:]!r}")
-    troubles += [f"end: {t}" for t in re.findall(TROUBLE, emulator.text)]
-    emulator.end(kill=False)
-    files = check_disk(disk, folder)
+    number = files = 0
+    try:
+        for number in range(options.cycles):
+            cycle(emulator, number, options.seconds, figures)
+            troubles += [f"cycle {number}: {t}" for t in re.findall(TROUBLE, emulator.text)]
+            emulator.end(kill=bool(number % 2))
+            emulator = Emulator([*command, "-loadvm", f"c{number}"], options.log)
+            figures["loadvm process"].append(time.monotonic() - emulator.started)
+            figures["loadvm"].append(emulator.command(f"loadvm c{number}")[0])
+            emulator.command("cont")
+            if (number + 1) % 10 == 0:
+                print(f"{number + 1} cycles, {len(troubles)} troubles", flush=True)
+        emulator.read(options.seconds + 5, r"work \d+")
+        emulator.type("\ntouch /tmp/stop\n")
+        if not emulator.read(60, "work ended"):
+            raise DeadGuestError(f"the guest does not end: {emulator.text[-300:]!r}")
+        emulator.end(kill=False)
+        files = check_disk(disk, folder)
+    except DeadGuestError as fault:
+        troubles.append(str(fault))
+    troubles += [f"last process: {t}" for t in re.findall(TROUBLE, emulator.text)]
     numbers = re.findall(r"work (\d+)", options.log.read_text("latin-1"))
     size = disk.stat().st_size
     report = {
         "emulator": options.emulator,
-        "cycles": options.cycles,
+        "cycles": number + 1,
         "files checked": files,
         "files written": int(numbers[-1]),
         "image bytes": size,
-        "troubles": troubles[:20],
+        "troubles": len(troubles),
+        "first of them": troubles[:12],
         **{
             f"{name} s": {"median": round(statistics.median(v), 3), "worst": round(max(v), 3)}
             for name, v in figures.items()

@@ -24,6 +24,9 @@ OPENBIOS_PLACES: Final = (
     Path("/usr/share/qemu/openbios-ppc"),
     Path("/usr/share/openbios/openbios-ppc"),
 )
+VGA_ROM_PLACES: Final = tuple(
+    Path("/usr/share", folder, "vgabios-stdvga.bin") for folder in ("seabios", "qemu")
+)
 SLOW: Final = "slow: runs with ./test --all"
 ONCE: Final = "too long for any suite: runs with -m once (docs/testing.md)"
 
@@ -65,8 +68,12 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def qemu() -> Path:
-    """The program qemu-system-ppc."""
-    return program("qemu-system-ppc", "qemu-system-ppc")
+    """The program qemu-system-ppc, with the ROM without which it makes no Macintosh."""
+    found = program("qemu-system-ppc", "qemu-system-ppc")
+    if not any(path.is_file() for path in VGA_ROM_PLACES):
+        places = " or ".join(map(str, VGA_ROM_PLACES))
+        unavailable(f"QEMU's Macs do not start: there is no {places} (Debian package seabios)")
+    return found
 
 
 @pytest.fixture(scope="session")

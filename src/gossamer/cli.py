@@ -141,6 +141,9 @@ def run(words: list[str]) -> int:
 
 def start(config: Config) -> int:
     """Build the machine and run it until it ends."""
+    import gc
+
+    gc.disable()  # what is made until the machine runs stays; run_machine switches it on again
     from gossamer.front.console import Console
     from gossamer.front.session import run_machine
 

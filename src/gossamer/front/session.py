@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 from typing import Final
@@ -30,6 +31,8 @@ def run_machine(config: Config, console: Console) -> int:
         if config.incoming is not None:
             received = vm.incoming(config.incoming, mend=config.repair)
             print(received.text, file=sys.stderr, flush=True)
+        gc.freeze()
+        gc.enable()
         if config.start and vm.run_state in STARTED:
             vm.cont()
         return console.run(vm)
