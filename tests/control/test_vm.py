@@ -9,10 +9,13 @@ import pytest
 
 from gossamer.base.errors import ConfigError, GossamerError, StreamError
 from gossamer.base.units import MiB
+from gossamer.control import disk_state
 from gossamer.control.vm import Vm
+from gossamer.core import host
 from gossamer.engine.processor import Stop
 from gossamer.machines.config import Config
 from gossamer.machines.machine import Machine
+from gossamer.machines.options import parse
 from tests.engine.programs import CODE, DATA, TABLE, make_table, number, pool, vectors
 
 RAM = 4 * MiB  # the least that the bare machine takes is not our subject
@@ -218,3 +221,31 @@ def test_reset_starts_again_with_time_going_on() -> None:
     now = vm.clock_ns
     vm.reset()
     assert (vm.register("pc"), vm.clock_ns, vm.instructions) == (0xFFF0_0100, now, 500)
+
+
+def test_time_of_the_host_that_a_save_or_load_takes_is_not_the_guests(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    now = 0
+    monkeypatch.setattr(host, "monotonic_ns", lambda: now)
+    options = ["-M", "bare", "-m", "4", "-nographic", "-serial", "null", "-monitor", "none"]
+    vm = Vm(parse(options))
+    vm.cont()
+    vm.run_slice(1_000_000)
+    clock = vm.clock_ns
+    save_file, savevm = disk_state.save_file, disk_state.savevm
+
+    def slow(*given):
+        nonlocal now
+        now += 150_000_000
+        return (save_file if len(given) == 3 else savevm)(*given)
+
+    monkeypatch.setattr(disk_state, "save_file", slow)
+    monkeypatch.setattr(disk_state, "savevm", slow)
+    vm.save(tmp_path / "one.gossamer")
+    assert now == 150_000_000
+    assert vm.pace.target(now) == clock
+    vm.savevm("one")
+    assert now > 150_000_000
+    assert vm.pace.target(now) == clock

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -219,6 +220,16 @@ class Vm(Migrating):
             machine.processor.set_clock(max(passed, machine.clock.now))
             self._idle_from, self.idle_until_ns = None, None
 
+    @contextmanager
+    def standing(self) -> Iterator[None]:
+        """The machine stands still: what the host does meanwhile takes none of the guest's time."""
+        if self.run_state == "running":
+            self._pass_idle_time(host.monotonic_ns())
+        try:
+            yield
+        finally:
+            self.pace.restart(host.monotonic_ns())
+
     # --- save and load ------------------------------------------------------------------------
 
     def _extra(self) -> Extra:
@@ -242,7 +253,8 @@ class Vm(Migrating):
 
         The content of writable disks is saved with it (docs/disks.md).
         """
-        self.last_save = disk_state.save_file(self, path, name)
+        with self.standing():
+            self.last_save = disk_state.save_file(self, path, name)
         return self.last_save
 
     def restore(self, path: Path | str, clock: str = "freeze") -> None:
@@ -250,7 +262,8 @@ class Vm(Migrating):
 
         `clock`: what it does for the time in between (`control.restore_clock`).
         """
-        disk_state.restore_file(self, path, clock)
+        with self.standing():
+            disk_state.restore_file(self, path, clock)
 
     def starting(self) -> Vm:
         """Say that a load comes next: it may fill the machine that was built just now.
@@ -283,11 +296,13 @@ class Vm(Migrating):
 
     def savevm(self, name: str) -> None:
         """Keep machine and disks as snapshot `name`."""
-        self.last_save = disk_state.savevm(self, name)
+        with self.standing():
+            self.last_save = disk_state.savevm(self, name)
 
     def loadvm(self, name: str, clock: str = "freeze") -> None:
         """Go back to snapshot `name`; on an error machine and disks stay as they were."""
-        disk_state.loadvm(self, name, clock)
+        with self.standing():
+            disk_state.loadvm(self, name, clock)
 
     def snapshots(self) -> list[SnapshotEntry]:
         """The snapshots that `loadvm` can go back to."""
