@@ -349,15 +349,16 @@ def test_bad_drives(machine, tmp_path, monkeypatch, options, message):
     open_image(tmp_path / "a.img").close()  # nothing keeps it locked
 
 
+class Screen:
+    is_terminal = False
+
+    def write(self, data):
+        pass
+
+
 def test_monitor_shows_and_changes_discs(machine, tmp_path):
-    class Device:
-        is_terminal = False
-
-        def write(self, data):
-            pass
-
     vm = machine()
-    monitor = Monitor(vm, Device())
+    monitor = Monitor(vm, Screen())
     disc = tmp_path / "disc.iso"
     disc.write_bytes(b"CD001" * 4096)
     assert "ide1-cd0: CD-ROM QEMU DVD-ROM, QM00003; empty" in monitor.execute("info block")
@@ -446,3 +447,28 @@ def test_overlay_survives_the_frames(tmp_path):
             one.restore(unpacked([bad], "test"))
         assert one.content_hash() == digest
     one.abandon()
+
+
+@pytest.mark.parametrize("name", ["a.img", "a.qcow2"])
+def test_cost_of_a_save_is_told_with_the_wait_for_the_medium_apart(
+    machine, tmp_path, monkeypatch, name
+):
+    vm = machine("-hda", image(tmp_path, name))
+    monitor = Monitor(vm, Screen())
+    assert "nothing saved yet" in monitor.execute("info save")
+
+    def slow(sync):
+        def wait(fd):
+            time.sleep(0.02)
+            sync(fd)
+
+        return wait
+
+    monkeypatch.setattr(os, "fsync", slow(os.fsync))
+    monkeypatch.setattr(os, "fdatasync", slow(os.fdatasync))
+    vm.savevm("one")
+    cost = vm.last_save
+    assert 20_000_000 <= cost.fsync_ns < cost.took_ns
+    told = monitor.execute("info save")
+    assert f"{cost.fsync_ns / 1_000_000:.1f} ms of it waiting for the medium" in told
+    assert f"file {cost.file_bytes} bytes" in told

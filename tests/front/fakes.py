@@ -61,6 +61,8 @@ class FakeVm:
     def restore(self, path: Path) -> None:
         self.done.append(("load", path))
 
+    last_save = None
+
     def savevm(self, name: str) -> None:
         n = str(len(self.saved) + 1)
         self.saved.append(Snapshot(n, name, 3 << 20, 10**18, self.clock_ns, 77))

@@ -160,7 +160,7 @@ WRONG = {
     "save 'x": "error: No closing quotation\n",
     "info registres": "error: no info registres; did you mean registers?\n",
     "info zzz": "error: no info zzz (there is: block, irq, migrate, mtree, name, pic, qtree, "
-    "registers, snapshots, status, version)\n",
+    "registers, save, snapshots, status, version)\n",
     "x": "usage: x [/FMT] ADDRESS ...\n",
     "x /8": "error: an address is needed\n",
     "x /8q 0": "error: expected /COUNT, one of x d u o c s i, one of b h w g, got '/8q'\n",

@@ -11,6 +11,7 @@ from typing import Final
 
 from gossamer.block import locks
 from gossamer.block.errors import ImageError
+from gossamer.core import host
 
 Buffer = bytes | bytearray | memoryview
 _MAX_VECTORS: Final = 512
@@ -26,6 +27,7 @@ class HostFile:
     def __init__(self, path: Path | str, *, read_only: bool, lock: bool = True) -> None:
         self.path = Path(path)
         self.read_only = read_only
+        self.sync_ns = 0
         status = self._status()
         flags = os.O_RDONLY if read_only else os.O_RDWR
         try:
@@ -93,11 +95,14 @@ class HostFile:
         self.size = size
 
     def sync(self) -> None:
-        """Return when everything written so far is on the medium."""
+        """Return when everything written so far is on the medium; `sync_ns` adds up how long."""
+        start = host.monotonic_ns()
         try:
             os.fdatasync(self.fd)
         except OSError as error:
             raise ImageError.of(self.path, "flush", error) from None
+        finally:
+            self.sync_ns += host.monotonic_ns() - start
 
     def hole_at(self, offset: int) -> int:
         """Length of the hole that begins at `offset`; 0 when there is data or nobody knows."""

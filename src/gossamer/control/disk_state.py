@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
@@ -155,7 +156,7 @@ def savevm(vm: Vm, name: str) -> Written:
     if not disks:
         return save_file(vm, vm.snapshot_store.path(name, make=True), name)
     (_, first), *others = disks
-    date = host.utc_ns()
+    date, before = host.utc_ns(), _synced_ns(vm)
     fresh = [one for one in others if not _named(one[1], name)]
     standing = [one for one in others if _named(one[1], name)]
     interim = f"{name} {date}"
@@ -171,7 +172,12 @@ def savevm(vm: Vm, name: str) -> Written:
     for _, image in standing:
         _take(vm, image, name, date, replaces=True)
         image.delete_snapshot(interim)
-    return written
+    return replace(written, fsync_ns=_synced_ns(vm) - before)
+
+
+def _synced_ns(vm: Vm) -> int:
+    """How long the qcow2 images have waited for their medium since they were opened."""
+    return sum(image.file.sync_ns for _, image in vm.disks.qcow2)
 
 
 def _write_vmstate(vm: Vm, out: BinaryIO | object, name: str, date_ns: int) -> Written:

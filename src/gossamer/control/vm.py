@@ -253,8 +253,14 @@ class Vm(Migrating):
 
         The content of writable disks is saved with it (docs/disks.md).
         """
+        return self._saved(lambda: disk_state.save_file(self, path, name))
+
+    def _saved(self, save: Callable[[], Written]) -> Written:
+        """Save while the machine stands still, and note what that cost."""
+        start = host.monotonic_ns()
         with self.standing():
-            self.last_save = disk_state.save_file(self, path, name)
+            written = save()
+        self.last_save = replace(written, took_ns=host.monotonic_ns() - start)
         return self.last_save
 
     def restore(self, path: Path | str, clock: str = "freeze") -> None:
@@ -296,8 +302,7 @@ class Vm(Migrating):
 
     def savevm(self, name: str) -> None:
         """Keep machine and disks as snapshot `name`."""
-        with self.standing():
-            self.last_save = disk_state.savevm(self, name)
+        self._saved(lambda: disk_state.savevm(self, name))
 
     def loadvm(self, name: str, clock: str = "freeze") -> None:
         """Go back to snapshot `name`; on an error machine and disks stay as they were."""

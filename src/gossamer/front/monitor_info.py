@@ -48,6 +48,17 @@ def snapshots(vm: VmControl) -> str:
     return table(["ID", "TAG", "VM SIZE", "DATE (UTC)", "VM CLOCK", "ICOUNT"], rows)
 
 
+def save(vm: VmControl) -> str:
+    cost = vm.last_save
+    if cost is None:
+        return "nothing saved yet"
+    total, waited = cost.took_ns / 1_000_000, cost.fsync_ns / 1_000_000
+    return (
+        f"last save: {total:.1f} ms, {waited:.1f} ms of it waiting for the medium; "
+        f"stream {cost.stream_bytes} bytes, file {cost.file_bytes} bytes"
+    )
+
+
 TOPICS: Final[dict[str, tuple[str, Callable[[VmControl], str]]]] = {
     "status": ("whether the machine runs, and how far it is", status),
     "registers": ("the CPU's registers", lambda vm: vm.registers_text()),
@@ -56,6 +67,7 @@ TOPICS: Final[dict[str, tuple[str, Callable[[VmControl], str]]]] = {
     "qtree": ("the devices and their buses", lambda vm: vm.qtree_text()),
     "mtree": ("what is where in real memory", lambda vm: vm.mtree_text()),
     "snapshots": ("saved states", snapshots),
+    "save": ("what the last save cost", save),
     "block": ("the drives and what is in them", block),
     "migrate": ("the migration under way", lambda vm: migrating(vm).migration_text()),
     "name": ("the machine's name", lambda vm: vm.name),

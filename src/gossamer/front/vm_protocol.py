@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from gossamer.migrate.container_writer import Written
+
 
 class SnapshotInfo(Protocol):
     """A saved state inside the machine's disks or folder.
@@ -57,6 +59,9 @@ class VmControl(Protocol):
     def power_down(self) -> None: ...
     def quit(self) -> None:
         """Make `run_state` shutdown."""
+
+    @property
+    def last_save(self) -> Written | None: ...
 
     def save(self, path: Path) -> object: ...
     def restore(self, path: Path) -> None:

@@ -38,12 +38,13 @@ SUFFIX = ".part"
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a save cost: bytes in and out, and ns that fsync of the file and its folder took."""
+    """What a save cost: bytes in and out, ns of it spent waiting for the medium, ns in all."""
 
     stream_bytes: int
     disk_bytes: int
     file_bytes: int
     fsync_ns: int
+    took_ns: int = 0
 
 
 class FrameWriter:
