@@ -1,34 +1,40 @@
 """Linux works on an ext4 disk across savevm, quit and -loadvm, each time in a new process.
 
-    python bench/disk_cycles.py --kernel vmlinux --initrd initramfs.cpio.gz --cycles 100
-    python bench/disk_cycles.py ... --emulator qemu-system-ppc        # the same with QEMU
+    python bench/disk_cycles.py --kernel vmlinux --initrd initramfs.cpio.gz --cycles 100 \
+        --peer qemu-system-ppc --peer-cycles 20
+    python bench/disk_cycles.py ... --clock continue      # the guest sees exactly the downtime
 
 The disk is made by mke2fs on the host.  In the guest a shell script writes files whose content
 follows from their number and reads older ones back, without a pause; `ticks` watches the clock.
 Every cycle: run, savevm, run on (so that the disk differs from the snapshot), end the process by
-quit or by SIGKILL in turns, go on in a new process from the snapshot.  At the end the guest
-unmounts the disk, e2fsck looks at it and every file is compared.  Exit status 1: something is
-wrong.  Needs qemu-img, mke2fs, e2fsck and debugfs.
+quit or by SIGKILL in turns, let qemu-img check, list and convert the image, go on in a new process
+from the snapshot.  At the end the guest unmounts the disk, e2fsck looks at it and every file is
+compared.  A peer does the same beside it, cycle by cycle; where its guest is dead it starts anew.
+Exit status 1: something of ours is wrong.  Needs qemu-img, mke2fs, e2fsck and debugfs.
 """
 
 from __future__ import annotations
 
 import argparse
-import atexit
 import json
 import re
-import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from pathlib import Path
+from typing import Any
+
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from bench.emulator import DeadGuestError, Emulator
 
 OURS = f"{sys.executable} -m gossamer run"
 FILES = 32
+DISK_MIB = 64
 WORK = f"""\
 cd /mnt
 i=0
@@ -49,108 +55,184 @@ cd /
 umount /mnt && echo "work ended"
 """
 TROUBLE = (
-    r"work BAD.*|ticks (?:GAP|BACK|STEP).*|EXT4-fs error.*|I/O error|Oops|soft lockup|nobody cared"
+    r"work BAD.*|ticks (?:BACK|STEP).*|EXT4-fs error.*|I/O error|Oops|soft lockup|nobody cared"
 )
+REAL = r"real=(\d+\.\d+) "
+GAP = r"ticks GAP \w+ ([\d.]+) ms"
+#: ms by which a gap may differ from the downtime: a period of `ticks`, and when we looked.
+SLACK_MS = 60.0
 
 
-class DeadGuestError(Exception):
-    """The guest no longer works."""
+class Subject:
+    """One emulator with a disk of its own, and what was measured."""
 
+    def __init__(self, name: str, command: str, options: argparse.Namespace, folder: Path) -> None:
+        self.name, self.options, self.folder = name, options, folder / name
+        self.folder.mkdir()
+        self.log = options.log.with_suffix(f".{name}")
+        self.log.unlink(missing_ok=True)
+        self.disk = make_disk(self.folder)
+        self.command = [*command.split(), "-M", options.machine, "-m", options.memory]
+        self.command += ["-drive", f"file={self.disk},format=qcow2,media=disk"]
+        self.command += ["-kernel", options.kernel, "-initrd", options.initrd]
+        self.command += ["-append", "console=ttyPZ0"]
+        self.figures: defaultdict[str, list[float]] = defaultdict(list)
+        self.troubles: list[str] = []
+        self.cycles = self.dead = self.files = self.checks = 0
+        self.offset = 0.0
+        self.boot()
 
-class Emulator:
-    """One process: its serial port and its monitor, over sockets."""
-
-    def __init__(self, command: list[str], log: Path) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="cycles-"))
-        ports = [self.folder / name for name in ("serial", "monitor")]
-        options = []
-        for option, port in zip(("-serial", "-monitor"), ports, strict=True):
-            options += [option, f"unix:{port},server=on,wait=off"]
-        self.log = log.open("ab")
-        self.started = time.monotonic()
-        self.process = subprocess.Popen(
-            [*command, *options, "-display", "none", "-S"], stdin=subprocess.DEVNULL
+    def boot(self) -> None:
+        self.emulator = Emulator(self.command, self.log)
+        self.emulator.command("cont")
+        if not self.emulator.read(300, "GUEST READY") or not self.emulator.read(30, "guest# "):
+            raise SystemExit(f"{self.name}: no GUEST READY: {self.emulator.text[-500:]!r}")
+        self.figures["GUEST READY"].append(time.monotonic() - self.emulator.started)
+        self.emulator.type(
+            "mount /dev/sda /mnt; cp /mnt/work.sh /tmp; sh /tmp/work.sh & "
+            f"ticks -g {self.options.gap} &\n"
         )
-        atexit.register(self.process.kill)  # does nothing to a process that has ended
-        self.serial, self.monitor = (self._connect(port) for port in ports)
-        self.text = ""
-        self._answer()
+        if not self.emulator.read(60, r"work \d+"):
+            raise SystemExit(f"{self.name}: the work does not begin")
+        self.offset = self.offset_from_host()
 
-    def _connect(self, path: Path) -> socket.socket:
-        while True:
-            link = socket.socket(socket.AF_UNIX)
-            try:
-                link.connect(str(path))
-            except OSError:
-                link.close()
-                if self.process.poll() is not None or time.monotonic() > self.started + 60:
-                    raise SystemExit("the emulator did not start") from None
-                time.sleep(0.005)
-            else:
-                return link
+    def offset_from_host(self) -> float:
+        """Seconds that the guest's clock is behind the host's, when a line of `ticks` comes."""
+        self.emulator.text = ""
+        self.emulator.read(5, REAL)
+        now, found = time.time(), re.search(REAL, self.emulator.text)
+        if found is None:
+            raise DeadGuestError("no line of ticks")
+        return now - float(found[1])
 
-    def _answer(self, seconds: float = 120) -> str:
-        """What the monitor says up to its next prompt."""
-        self.monitor.settimeout(seconds)
-        text = b""
-        while not re.search(rb"\((?:qemu|gossamer)\) $", text):
-            part = self.monitor.recv(65536)
-            if not part:
-                raise SystemExit(f"the monitor has gone: {text!r}")
-            text += part
-        return text.decode()
+    def cycle(self) -> None:
+        """Run, save, run on, end; look at the image; go on in a new process."""
+        number, emulator, seconds = self.cycles, self.emulator, self.options.seconds
+        emulator.read(seconds)
+        self.look(f"cycle {number}")
+        tag = f"c{number}"
+        before = time.time()
+        self.figures["savevm"].append(emulator.command(f"savevm {tag}")[0])
+        saved = time.time()
+        self.measure(emulator)
+        if number:
+            emulator.command(f"delvm c{number - 1}")
+        emulator.read(0.7)
+        emulator.end(kill=bool(number % 2))
+        self.check_image(tag)
+        self.cycles += 1
+        after = time.time()
+        self.emulator = emulator = Emulator(self.start_from(tag), self.log)
+        self.figures["-loadvm to running"].append(time.monotonic() - emulator.started)
+        if self.options.clock == "freeze":
+            self.figures["loadvm"].append(emulator.command(f"loadvm {tag}")[0])
+        running = time.time()
+        emulator.command("cont")
+        if not emulator.read(10, r"work \d+"):
+            raise DeadGuestError(f"cycle {number}: {emulator.text[-300:]!r}")
+        if self.options.clock == "continue":
+            self.check_downtime(number, 1000 * (after - saved), 1000 * (running - before))
 
-    def command(self, line: str) -> tuple[float, str]:
-        """A monitor command: seconds, and what it said."""
-        began = time.monotonic()
-        self.monitor.sendall(line.encode() + b"\n")
-        said = self._answer()
-        if "rror" in said:
-            raise SystemExit(f"{line}: {said}")
-        return time.monotonic() - began, said
+    def start_from(self, tag: str) -> list[str]:
+        policy = [] if self.options.clock == "freeze" else ["-rtc", "restore=continue"]
+        return [*self.command, *policy, "-loadvm", tag]
 
-    def read(self, seconds: float, until: str = "") -> bool:
-        """Collect what the guest sends; whether `until` came."""
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            if until and re.search(until, self.text):
-                return True
-            self.serial.settimeout(left)
-            try:
-                part = self.serial.recv(65536)
-            except TimeoutError:
-                break
-            if not part:
-                break
-            self.log.write(part)
-            self.text += part.decode("latin-1")
-        return bool(until and re.search(until, self.text))
+    def measure(self, emulator: Emulator) -> None:
+        """What the save holds, and how long ours waited for the medium."""
+        if self.name == "gossamer":
+            said = emulator.command("info save")[1]
+            found = re.search(r"([\d.]+) ms of it waiting.*file (\d+) bytes", said)
+            assert found is not None, said
+            self.figures["savevm fsync"].append(float(found[1]) / 1000)
+            self.figures["snapshot MB"].append(int(found[2]) / 1e6)
+        else:
+            found = re.search(
+                r"\n\S+ +c\d+ +([\d.]+) ([MG])iB", emulator.command("info snapshots")[1]
+            )
+            if found is not None:
+                unit = {"M": 1 << 20, "G": 1 << 30}[found[2]]
+                self.figures["snapshot MB"].append(float(found[1]) * unit / 1e6)
 
-    def type(self, text: str) -> None:
-        for byte in text.encode():
-            self.serial.sendall(bytes([byte]))
-            time.sleep(0.004)
+    def check_image(self, tag: str) -> None:
+        """What qemu-img says of the image that the ended process left."""
+        # QEMU leaks clusters when it is killed (status 3); ours must not.
+        good = (0,) if self.name == "gossamer" else (0, 3)
+        run("qemu-img", "check", "-q", str(self.disk), good=good)
+        if not re.search(rf"^\S+ +{tag} ", run("qemu-img", "snapshot", "-l", str(self.disk)), re.M):
+            self.troubles.append(f"qemu-img does not list {tag}")
+        raw = self.folder / "converted.raw"
+        run("qemu-img", "convert", "-O", "raw", str(self.disk), str(raw))
+        if raw.stat().st_size != DISK_MIB << 20:
+            self.troubles.append(f"converted after {tag}: {raw.stat().st_size} bytes")
+        raw.unlink()
+        self.checks += 1
 
-    def end(self, *, kill: bool) -> None:
-        if kill:
-            self.process.send_signal(signal.SIGKILL)
-        elif self.process.poll() is None:
-            self.monitor.sendall(b"quit\n")
-        self.process.wait(60)
-        self.serial.close()
-        self.monitor.close()
-        self.log.close()
-        shutil.rmtree(self.folder)
+    def check_downtime(self, number: int, least: float, most: float) -> None:
+        """After `continue` the guest's only gap is the time that it lay in the save, in ms."""
+        self.emulator.read(2)
+        gaps = [float(g) for g in re.findall(GAP, self.emulator.text)]
+        if not gaps or not all(least - SLACK_MS <= g <= most + SLACK_MS for g in gaps):
+            self.troubles.append(f"cycle {number}: {gaps} ms, down {least:.0f} to {most:.0f} ms")
+        self.figures["gap"] += [g / 1000 for g in gaps]
+        self.figures["clock gone from the host's"].append(self.offset_from_host() - self.offset)
+
+    def look(self, where: str) -> None:
+        """Note what went wrong in the text of one process."""
+        text = self.emulator.text
+        self.troubles += [f"{where}: {t}" for t in re.findall(TROUBLE, text)]
+        self.troubles += [f"{where}: gap of {g} ms" for g in re.findall(GAP, text)]
+
+    def again(self, fault: DeadGuestError) -> None:
+        """Note that the guest did not survive, and start anew."""
+        self.dead += 1
+        self.look(str(fault))
+        self.emulator.end(kill=True)
+        self.disk.unlink()
+        self.disk = make_disk(self.folder)
+        self.cycles = 0
+        self.boot()
+
+    def finish(self) -> None:
+        """Let the guest end its work, and look at every file."""
+        emulator = self.emulator
+        emulator.read(self.options.seconds + 5, r"work \d+")
+        emulator.type("\ntouch /tmp/stop\n")
+        if not emulator.read(60, "work ended"):
+            raise DeadGuestError(f"the guest does not end: {emulator.text[-300:]!r}")
+        self.look("last process")
+        emulator.end(kill=False)
+        self.files = check_disk(self.disk, self.folder)
+
+    def report(self, cycles: int) -> dict[str, Any]:
+        text = self.log.read_text("latin-1")
+        numbers = [int(n) for n in re.findall(r"work (\d+)", text)]
+        lost = [int(n) for n in re.findall(r" lost=(\d+)", text)]
+        return {
+            "cycles": cycles,
+            "dead guests": self.dead,
+            "troubles": len(self.troubles),
+            "first of them": self.troubles[:8],
+            "files written": max(numbers, default=0),
+            "files checked": self.files,
+            "image checks": self.checks,
+            "seconds of ticks": len(lost),
+            "periods of ticks lost": sum(lost),
+            "image MB": round(self.disk.stat().st_size / 1e6, 1),
+            **{
+                name: {"median": round(statistics.median(v), 3), "worst": round(max(v, key=abs), 3)}
+                for name, v in self.figures.items()
+            },
+        }
 
 
-def make_disk(folder: Path, megabytes: int) -> Path:
+def make_disk(folder: Path) -> Path:
     """An ext4 file system with the guest's script, in a qcow2 image."""
     content = folder / "content"
-    content.mkdir()
+    content.mkdir(exist_ok=True)
     (content / "work.sh").write_text(WORK)
     raw, disk = folder / "disk.raw", folder / "disk.qcow2"
     with raw.open("wb") as file:
-        file.truncate(megabytes << 20)
+        file.truncate(DISK_MIB << 20)
     run("mke2fs", "-q", "-t", "ext4", "-d", str(content), str(raw))
     run("qemu-img", "convert", "-O", "qcow2", str(raw), str(disk))
     raw.unlink()
@@ -186,87 +268,51 @@ def check_disk(disk: Path, folder: Path) -> int:
     return found
 
 
-def cycle(emulator: Emulator, number: int, seconds: float, figures: dict[str, list[float]]) -> None:
-    """Run, save, run on."""
-    if not emulator.read(seconds + 30, r"work \d+"):
-        raise DeadGuestError(f"cycle {number}: the guest does nothing: {emulator.text[-300:]!r}")
-    emulator.read(seconds)
-    took, _ = emulator.command(f"savevm c{number}")
-    figures["savevm"].append(took)
-    if number:
-        emulator.command(f"delvm c{number - 1}")
-    emulator.read(0.7)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kernel", required=True)
     parser.add_argument("--initrd", required=True)
-    parser.add_argument("--emulator", default=OURS, help="command that takes QEMU's options")
+    parser.add_argument("--peer", help="an emulator that takes QEMU's options, beside ours")
+    parser.add_argument("--peer-cycles", type=int, default=20)
     parser.add_argument("--machine", default="g3beige")
     parser.add_argument("--cycles", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=2, help="running time before each save")
     parser.add_argument("--memory", default="256")
+    parser.add_argument("--gap", type=int, default=100, help="ms that count as a gap (100)")
+    parser.add_argument("--clock", choices=("freeze", "continue"), default="freeze")
     parser.add_argument("--log", type=Path, default=Path("disk_cycles.log"))
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(f"ended by signal {number}"))
-    options.log.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="disk-cycles-") as name:
-        return cycles(options, Path(name))
+        return compare(options, Path(name))
 
 
-def cycles(options: argparse.Namespace, folder: Path) -> int:
-    disk = make_disk(folder, 64)
-    command = [*options.emulator.split(), "-M", options.machine, "-m", options.memory]
-    command += ["-drive", f"file={disk},format=qcow2,media=disk"]
-    command += ["-kernel", options.kernel, "-initrd", options.initrd]
-    command += ["-append", "console=ttyPZ0"]
-    figures: dict[str, list[float]] = {"savevm": [], "loadvm process": [], "loadvm": []}
-    troubles: list[str] = []
-    emulator = Emulator(command, options.log)
-    emulator.command("cont")
-    if not emulator.read(300, "GUEST READY") or not emulator.read(30, "guest# "):
-        raise SystemExit(f"no GUEST READY: {emulator.text[-500:]!r}")
-    print(f"GUEST READY after {time.monotonic() - emulator.started:.1f} s", flush=True)
-    emulator.type("mount /dev/sda /mnt; cp /mnt/work.sh /tmp; sh /tmp/work.sh & ticks -g 900 &\n")
-    number = files = 0
+def compare(options: argparse.Namespace, folder: Path) -> int:
+    ours = Subject("gossamer", OURS, options, folder)
+    peer = None if options.peer is None else Subject("peer", options.peer, options, folder)
+    done = 0
     try:
-        for number in range(options.cycles):
-            cycle(emulator, number, options.seconds, figures)
-            troubles += [f"cycle {number}: {t}" for t in re.findall(TROUBLE, emulator.text)]
-            emulator.end(kill=bool(number % 2))
-            emulator = Emulator([*command, "-loadvm", f"c{number}"], options.log)
-            figures["loadvm process"].append(time.monotonic() - emulator.started)
-            figures["loadvm"].append(emulator.command(f"loadvm c{number}")[0])
-            emulator.command("cont")
-            if (number + 1) % 10 == 0:
-                print(f"{number + 1} cycles, {len(troubles)} troubles", flush=True)
-        emulator.read(options.seconds + 5, r"work \d+")
-        emulator.type("\ntouch /tmp/stop\n")
-        if not emulator.read(60, "work ended"):
-            raise DeadGuestError(f"the guest does not end: {emulator.text[-300:]!r}")
-        emulator.end(kill=False)
-        files = check_disk(disk, folder)
+        for done in range(1, options.cycles + 1):
+            ours.cycle()
+            if peer is not None and done <= options.peer_cycles:
+                try:
+                    peer.cycle()
+                except DeadGuestError as fault:
+                    peer.again(fault)
+            elif peer is not None and done == options.peer_cycles + 1:
+                peer.emulator.end(kill=True)
+            if done % 10 == 0:
+                print(f"{done} cycles, {len(ours.troubles)} troubles", file=sys.stderr, flush=True)
+        ours.finish()
     except DeadGuestError as fault:
-        troubles.append(str(fault))
-    troubles += [f"last process: {t}" for t in re.findall(TROUBLE, emulator.text)]
-    numbers = re.findall(r"work (\d+)", options.log.read_text("latin-1"))
-    size = disk.stat().st_size
-    report = {
-        "emulator": options.emulator,
-        "cycles": number + 1,
-        "files checked": files,
-        "files written": int(numbers[-1]),
-        "image bytes": size,
-        "troubles": len(troubles),
-        "first of them": troubles[:12],
-        **{
-            f"{name} s": {"median": round(statistics.median(v), 3), "worst": round(max(v), 3)}
-            for name, v in figures.items()
-        },
-    }
+        ours.dead += 1
+        ours.troubles.append(str(fault))
+    report = {"machine": options.machine, "clock": options.clock, "gossamer": ours.report(done)}
+    if peer is not None:
+        peer.emulator.process.kill()
+        report[options.peer] = peer.report(min(done, options.peer_cycles))
     print(json.dumps(report, indent=1))
-    return 1 if troubles else 0
+    return 1 if ours.troubles else 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,109 @@
+"""One process of gossamer or QEMU, driven over its serial port and its monitor."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+
+class DeadGuestError(Exception):
+    """The guest no longer works."""
+
+
+class Emulator:
+    """One process: its serial port and its monitor, over sockets.  It waits for `cont`."""
+
+    def __init__(self, command: list[str], log: Path) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="emulator-"))
+        ports = [self.folder / name for name in ("serial", "monitor")]
+        options = []
+        for option, port in zip(("-serial", "-monitor"), ports, strict=True):
+            options += [option, f"unix:{port},server=on,wait=off"]
+        self.log = log.open("ab")
+        # Without its cache of bytecode Python would compile gossamer anew at each start.
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+        self.started = time.monotonic()
+        self.process = subprocess.Popen(
+            [*command, *options, "-display", "none", "-S"],
+            stdin=subprocess.DEVNULL,
+            env=environment,
+        )
+        atexit.register(self.process.kill)  # does nothing to a process that has ended
+        self.serial, self.monitor = (self._connect(port) for port in ports)
+        self.text = ""
+        self._answer()
+
+    def _connect(self, path: Path) -> socket.socket:
+        while True:
+            link = socket.socket(socket.AF_UNIX)
+            try:
+                link.connect(str(path))
+            except OSError:
+                link.close()
+                if self.process.poll() is not None or time.monotonic() > self.started + 60:
+                    raise SystemExit("the emulator did not start") from None
+                time.sleep(0.005)
+            else:
+                return link
+
+    def _answer(self, seconds: float = 120) -> str:
+        """What the monitor says up to its next prompt."""
+        self.monitor.settimeout(seconds)
+        text = b""
+        while not re.search(rb"\((?:qemu|gossamer)\) $", text):
+            part = self.monitor.recv(65536)
+            if not part:
+                raise SystemExit(f"the monitor has gone: {text!r}")
+            text += part
+        return text.decode()
+
+    def command(self, line: str) -> tuple[float, str]:
+        """A monitor command: seconds, and what it said."""
+        began = time.monotonic()
+        self.monitor.sendall(line.encode() + b"\n")
+        said = self._answer()
+        if "rror" in said:
+            raise SystemExit(f"{line}: {said}")
+        return time.monotonic() - began, said
+
+    def read(self, seconds: float, until: str = "") -> bool:
+        """Collect what the guest sends; whether `until` came."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if until and re.search(until, self.text):
+                return True
+            self.serial.settimeout(left)
+            try:
+                part = self.serial.recv(65536)
+            except TimeoutError:
+                break
+            if not part:
+                break
+            self.log.write(part)
+            self.text += part.decode("latin-1")
+        return bool(until and re.search(until, self.text))
+
+    def type(self, text: str) -> None:
+        """Into the serial port, no faster than its three-byte FIFO takes it."""
+        for byte in text.encode():
+            self.serial.sendall(bytes([byte]))
+            time.sleep(0.004)
+
+    def end(self, *, kill: bool) -> None:
+        if kill:
+            self.process.send_signal(signal.SIGKILL)
+        elif self.process.poll() is None:
+            self.monitor.sendall(b"quit\n")
+        self.process.wait(60)
+        self.serial.close()
+        self.monitor.close()
+        self.log.close()
+        shutil.rmtree(self.folder)
