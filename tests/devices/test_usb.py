@@ -334,3 +334,12 @@ def test_random_transactions_leave_a_state_that_can_be_saved(kind):
                 device.give(random_.randrange(3), random_.randrange(64))
         device.clock.set(device.clock.now + random_.randrange(10 * MS))
     copy_of(device)
+
+
+def test_what_a_control_transfer_carried_is_gone_when_it_is_over(keyboard):
+    device = keyboard
+    read, write = setup(0x80, 6, 0x0100, 0, 18), setup(0x21, 9, 0x0200, 0, 1)
+    for packet, data in ((read, b""), (write, b"\x07")):
+        assert control(device, packet, data) != STALL
+        assert not any(device.dev.reply)  # or a load would lose state that is declared
+        assert not device.dev.extra_needed()
