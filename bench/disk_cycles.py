@@ -76,6 +76,8 @@ class Subject:
         self.command += ["-drive", f"file={self.disk},format=qcow2,media=disk"]
         self.command += ["-kernel", options.kernel, "-initrd", options.initrd]
         self.command += ["-append", "console=ttyPZ0"]
+        if options.icount is not None:
+            self.command += ["-icount", f"shift={options.icount},sleep=on"]
         self.figures: defaultdict[str, list[float]] = defaultdict(list)
         self.troubles: list[str] = []
         self.cycles = self.dead = self.files = self.checks = 0
@@ -279,6 +281,11 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=2, help="running time before each save")
     parser.add_argument("--memory", default="256")
     parser.add_argument("--gap", type=int, default=100, help="ms that count as a gap (100)")
+    parser.add_argument(
+        "--icount",
+        type=int,
+        help="time by instructions, 2**ICOUNT ns each: what else the host does makes no gaps",
+    )
     parser.add_argument("--clock", choices=("freeze", "continue"), default="freeze")
     parser.add_argument("--log", type=Path, default=Path("disk_cycles.log"))
     options = parser.parse_args()
@@ -307,7 +314,12 @@ def compare(options: argparse.Namespace, folder: Path) -> int:
     except DeadGuestError as fault:
         ours.dead += 1
         ours.troubles.append(str(fault))
-    report = {"machine": options.machine, "clock": options.clock, "gossamer": ours.report(done)}
+    report = {
+        "machine": options.machine,
+        "clock": options.clock,
+        "icount": options.icount,
+        "gossamer": ours.report(done),
+    }
     if peer is not None:
         peer.emulator.process.kill()
         report[options.peer] = peer.report(min(done, options.peer_cycles))
