@@ -115,6 +115,8 @@ class UsbFunction(Device):
 
     wakeup: Callable[[], None] = wiring()
     product: str = wiring()
+    #: The serial number as a guest reads it.
+    serial: str = wiring()
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.base.units import KiB, MiB
+from gossamer.base.units import MiB
 from gossamer.core.irq import IrqLine
 from gossamer.devices.adb import AdbBus
 from gossamer.devices.adb_keyboard import AdbKeyboard
@@ -20,13 +20,13 @@ from gossamer.devices.grackle import IRQ_PINS, Grackle
 from gossamer.devices.heathrow import Heathrow
 from gossamer.devices.ide import MacioIde
 from gossamer.devices.macio import MacIoOldWorld
-from gossamer.devices.ne2000 import Ne2000
 from gossamer.devices.nvram import MacioNvram
 from gossamer.devices.via import Via
 from gossamer.isa.body import Irq
 from gossamer.machines import boot, builtin, firmware
 from gossamer.machines.config import Config
-from gossamer.machines.mac_common import add_fw_cfg, add_vga
+from gossamer.machines.devices_attach import add_display, add_network, add_usb, room
+from gossamer.machines.mac_common import add_fw_cfg
 from gossamer.machines.machine import Machine
 from gossamer.machines.nvram_image import nvram_image
 from gossamer.machines.serial import EsccPort
@@ -47,7 +47,7 @@ CUDA_IRQ, ESCC_B_IRQ, ESCC_A_IRQ = 0x12, 0x10, 0x0F
 
 def g3beige(config: Config) -> Machine:
     """Compose the machine and load its firmware."""
-    m = Machine(config, tb_hz=TB_HZ)
+    m = Machine(config, tb_hz=TB_HZ, other_memory=room(config))
     m.ram("ppc_heathrow.ram", config.ram_size, at=0)
     if config.bios == builtin.NAME:
         rom = builtin.rom("g3beige", TB_HZ, ROM_SIZE)
@@ -94,17 +94,11 @@ def g3beige(config: Config) -> Machine:
     ):
         macio.add(offset, region)
 
-    if config.vga != "none":
-        add_vga(m, bus, 1)
-    if config.nic:
-        nic_rom = m.rom(
-            "pci.0:02.0/ne2000.rom",
-            256 * KiB,
-            firmware.optional_rom(firmware.NE2K_ROM, 256 * KiB, config.firmware_folders),
-        )
-        m.add("pci/ne2000", Ne2000(m.clock, bus, 2 << 3, rom=nic_rom))
+    add_display(m, bus)
+    add_network(m, bus)
     m.keyboard = m.add("macio/adb/keyboard", AdbKeyboard(m.clock, adb))
     m.mouse = m.add("macio/adb/mouse", AdbMouse(m.clock, adb))
+    add_usb(m, bus)
 
     add_fw_cfg(m, config, machine_id=MACHINE_ID, tb_hz=TB_HZ, clock_hz=CLOCK_HZ, bus_hz=BUS_HZ)
     m.serials += [EsccPort(escc.a), EsccPort(escc.b)]

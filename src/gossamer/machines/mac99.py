@@ -23,17 +23,23 @@ from gossamer.devices.gpio import PMU_PIN, Gpio
 from gossamer.devices.ide import MacioIde
 from gossamer.devices.keylargo import KeyLargo
 from gossamer.devices.nvram import MacioNvram
-from gossamer.devices.ohci import Ohci
 from gossamer.devices.openpic import OpenPic
 from gossamer.devices.pci import PciBus
 from gossamer.devices.pmu import Pmu
-from gossamer.devices.sungem import SunGem
-from gossamer.devices.usb_hid import UsbKeyboard, UsbMouse
 from gossamer.devices.via import Via
 from gossamer.isa.body import Irq
 from gossamer.machines import boot, builtin, firmware
 from gossamer.machines.config import Config
-from gossamer.machines.mac_common import add_fw_cfg, add_vga
+from gossamer.machines.device_options import built_in
+from gossamer.machines.devices_attach import (
+    add_display,
+    add_network,
+    add_usb,
+    add_usb_device,
+    free_slot,
+    room,
+)
+from gossamer.machines.mac_common import add_fw_cfg
 from gossamer.machines.machine import Machine
 from gossamer.machines.nvram_image import nvram_image
 from gossamer.machines.serial import EsccPort
@@ -53,8 +59,6 @@ GPIO1_IRQ = 0x2F
 VIA_IRQ, ESCC_B_IRQ, ESCC_A_IRQ = 0x19, 0x24, 0x25
 #: DBDMA channels.
 IDE0_DMA, IDE1_DMA = 0x16, 0x1A
-#: Slots of the main PCI bus.
-MACIO_SLOT, USB_SLOT, VGA_SLOT, GEM_SLOT = 0x0C, 0x0D, 0x0E, 0x0F
 
 
 def mac99(config: Config) -> Machine:
@@ -62,7 +66,7 @@ def mac99(config: Config) -> Machine:
     if config.cpu not in config.model.cpus:
         raise ConfigError(f"mac99 has the CPUs {', '.join(config.model.cpus)}, got {config.cpu}")
     via = config.properties.get("via", "cuda")
-    m = Machine(config, tb_hz=TB_HZ)
+    m = Machine(config, tb_hz=TB_HZ, other_memory=room(config))
     m.ram("ppc_core99.ram", config.ram_size, at=0)
     if config.bios == builtin.NAME:
         rom = builtin.rom("mac99", TB_HZ, ROM_SIZE)
@@ -73,20 +77,19 @@ def mac99(config: Config) -> Machine:
 
     pic = OpenPic(m.clock, IrqLine(m.cpu, Irq.EXTERNAL))
     bus = _add_bridges(m, pic)
-    macio = KeyLargo(m.clock, bus, MACIO_SLOT << 3)
+    macio = KeyLargo(m.clock, bus, free_slot(bus))
     _add_cells(m, pic, macio)
     adb = _add_cuda(m, pic, macio) if via == "cuda" else _add_pmu(m, pic, macio, via)
     m.add("macio", macio)
     if adb is not None:
         m.keyboard = m.add("macio/adb/keyboard", AdbKeyboard(m.clock, adb))
         m.mouse = m.add("macio/adb/mouse", AdbMouse(m.clock, adb))
-    usb = m.add("pci/usb", Ohci(m.clock, bus, USB_SLOT << 3))
-    if adb is None:
-        _add_usb_input(m, usb)
-    if config.vga != "none":
-        add_vga(m, bus, VGA_SLOT)
-    if config.nic:
-        m.add("pci/sungem", SunGem(m.clock, bus, GEM_SLOT << 3))
+    usb = add_usb(m, bus)
+    if usb is not None and adb is None:
+        for driver in ("usb-kbd", "usb-mouse"):
+            add_usb_device(m, usb, built_in(config, driver))
+    add_display(m, bus)
+    add_network(m, bus)
     nvram = m.add("nvram", MacioNvram(m.clock, nvram_image(config.prom_env), stride=2))
     m.memory.map(nvram.region(), NVRAM_BASE, priority=1)  # over the ROM
     add_fw_cfg(
@@ -169,12 +172,3 @@ def _add_pmu(m: Machine, pic: OpenPic, macio: KeyLargo, kind: str) -> AdbBus | N
     macio.add(GPIO_OFFSET, gpio.region())
     macio.add(0x16000, pmu.region())
     return adb
-
-
-def _add_usb_input(m: Machine, usb: Ohci) -> None:
-    """Keyboard and mouse on the first two ports."""
-    keyboard = m.add("pci/usb/keyboard", UsbKeyboard(m.clock, f"pci.2:{USB_SLOT:02x}.0/1/usb-kbd"))
-    mouse = m.add("pci/usb/mouse", UsbMouse(m.clock, f"pci.2:{USB_SLOT:02x}.0/2/usb-ptr"))
-    usb.connect(0, keyboard)
-    usb.connect(1, mouse)
-    m.keyboard, m.mouse = keyboard, mouse

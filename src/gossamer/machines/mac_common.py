@@ -1,25 +1,11 @@
-"""What the Power Macs here have in common: display, keyboard bus, firmware configuration."""
+"""What the Power Macs here have in common: the firmware configuration."""
 
 from __future__ import annotations
 
-from gossamer.base.units import KiB, MiB
 from gossamer.devices.fwcfg import BASE, FwCfg, mac_entries, mac_files
-from gossamer.devices.pci import PciBus
-from gossamer.devices.vga import Vga
 from gossamer.machines import boot, firmware
 from gossamer.machines.config import Config
 from gossamer.machines.machine import Machine
-
-
-def add_vga(m: Machine, bus: PciBus, slot: int) -> Vga:
-    """The display with its memory and option ROM."""
-    at = f"{bus.name}:{slot:02x}.0"
-    content = firmware.optional_rom(firmware.VGA_ROM, 64 * KiB, m.config.firmware_folders)
-    vram = m.ram(f"{at}/vga.vram", 16 * MiB)
-    rom = m.rom(f"{at}/vga.rom", 64 * KiB, content)
-    vga = m.add("pci/vga", Vga(m.clock, bus, slot << 3, vram=vram, rom=rom))
-    m.display = vga
-    return vga
 
 
 def add_fw_cfg(
