@@ -168,7 +168,16 @@ def network(config: Config) -> Sequence[Added]:
     """The cards in the machine's own place."""
     if config.nics or not config.has_nic:
         return config.nics
-    return (built_in(config, config.model.nic),)
+    return (resolve_card(Asked("-nic", config.model.nic, {}), config.defaults),)
+
+
+def resolve_card(asked: Asked, defaults: Mapping[str, Mapping[str, object]]) -> Added:
+    """A card in the machine's own place: its address comes from -nic, as in QEMU, or is the next.
+
+    What -global says of an address is for cards of -device.
+    """
+    usual = {name: value for name, value in defaults.get(asked.driver, {}).items() if name != "mac"}
+    return resolve(asked, {asked.driver: usual})
 
 
 # --- help ---------------------------------------------------------------------------------------

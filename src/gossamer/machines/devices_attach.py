@@ -11,7 +11,7 @@ from typing import Final
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import KiB, MiB
 from gossamer.devices.ne2000 import Ne2000
-from gossamer.devices.ohci import Ohci
+from gossamer.devices.ohci import PORTS, Ohci
 from gossamer.devices.pci import PciBus
 from gossamer.devices.sungem import SunGem
 from gossamer.devices.usb_device import UsbFunction
@@ -170,7 +170,7 @@ def add_usb_device(m: Machine, usb: Ohci, added: Added) -> UsbFunction:
 
 def _port(usb: Ohci, added: Added) -> int:
     """The port asked for, or the first free one."""
-    ports = usb.core.rhport
+    ports = usb.core.rhport[:PORTS]
     free = [n for n, port in enumerate(ports, start=1) if port.device is None]
     wanted = added.text("port")
     if wanted:

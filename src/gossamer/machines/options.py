@@ -405,7 +405,7 @@ def _consoles(draft: Draft) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def _nics(draft: Draft, model: Model) -> dict[str, object]:
     """The network cards: those of -nic and -net, or the usual one unless something speaks of it."""
     parsed = [device_options.parse_nic(option, text, model) for option, text in draft.nics]
-    cards = tuple(device_options.resolve(one, draft.globals) for one in parsed if one is not None)
+    cards = tuple(device_options.resolve_card(one, draft.globals) for one in parsed if one)
     return {"nics": cards, "nic": bool(model.nic) and draft.defaults and not draft.nics}
 
 
