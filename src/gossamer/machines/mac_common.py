@@ -1,11 +1,22 @@
-"""What the Power Macs here have in common: the firmware configuration."""
+"""What the Power Macs here have in common: boot ROM and firmware configuration."""
 
 from __future__ import annotations
 
 from gossamer.devices.fwcfg import BASE, FwCfg, mac_entries, mac_files
-from gossamer.machines import boot, firmware
+from gossamer.machines import boot, builtin, firmware
 from gossamer.machines.config import Config
 from gossamer.machines.machine import Machine
+
+
+def add_rom(m: Machine, name: str, base: int, size: int) -> None:
+    """The boot ROM: the firmware of -bios, or the built-in guest."""
+    config = m.config
+    if config.bios == builtin.NAME:
+        content = builtin.rom(config.machine, m.cpu.tb_hz, size)
+    else:
+        file = firmware.find_firmware(config.bios, config.firmware_folders)
+        content = firmware.load_image(file, base, size)
+    m.rom(name, size, content, at=base)
 
 
 def add_fw_cfg(
