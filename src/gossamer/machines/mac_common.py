@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Final
+
 from gossamer.devices.fwcfg import BASE, FwCfg, mac_entries, mac_files
-from gossamer.machines import boot, builtin, firmware
+from gossamer.machines import boot, builtin, builtin_pic, firmware
 from gossamer.machines.config import Config
 from gossamer.machines.machine import Machine
 
+#: Guests that need no firmware, by what -bios calls them: RAM from 0 on, for (machine, Hz of TB).
+BUILT_IN: Final[dict[str, Callable[[str, int], bytes]]] = {
+    builtin.NAME: builtin.picture,
+    builtin_pic.NAME: builtin_pic.picture,
+}
+
 
 def add_rom(m: Machine, name: str, base: int, size: int) -> None:
-    """The boot ROM: the firmware of -bios, or the built-in guest."""
+    """The boot ROM: the firmware of -bios, or a built-in guest."""
     config = m.config
-    if config.bios == builtin.NAME:
-        content = builtin.rom(config.machine, m.cpu.tb_hz, size)
+    if config.bios in BUILT_IN:
+        picture = BUILT_IN[config.bios](config.machine, m.cpu.tb_hz)
+        content = builtin.rom(config.machine, m.cpu.tb_hz, size, picture)
     else:
         file = firmware.find_firmware(config.bios, config.firmware_folders)
         content = firmware.load_image(file, base, size)
