@@ -15,6 +15,7 @@ from gossamer.front.story_told import Act, Hop
 
 SHOWN: Final = 6
 """Hops, and lines of the guest, that stay on the screen: with borders they fit in 24 lines."""
+STARTING: Final = "(starting; the first time native code is compiled, for some seconds)"
 LOST_ON_THE_WAY: Final = "the decrementer, the time base's offset and pending interrupts"
 
 
@@ -81,7 +82,7 @@ def _picture(act: Act) -> Group:
             f"{hop.save_ms:.0f} ms" if hop.size else "",
             f"{hop.size / 1024:.0f} KiB" if hop.size else "",
         )
-    said = Text("\n".join(act.lines[-SHOWN:]))
+    said = Text("\n".join(act.lines[-SHOWN:]) or STARTING)
     return Group(table, Panel(said, title="the guest says", title_align="left"))
 
 
@@ -102,7 +103,7 @@ def closing_words(acts: Sequence[Act]) -> Iterator[str]:
 
 def _lossless_words(act: Act) -> Iterator[str]:
     last = act.last
-    yield f"Lossless: saved, destroyed and loaded in a new process, {len(act.hops) - 1} times."
+    yield f"Lossless: saved, destroyed, loaded in a new process, {len(act.hops) - 1} times."
     due = f"  {last.expected} ticks were due, the guest saw {last.seen}"
     if act.whole:
         yield f"{due}: none is lost, and it noticed nothing."
@@ -114,7 +115,7 @@ def _lossless_words(act: Act) -> Iterator[str]:
 
 def _lossy_words(act: Act) -> Iterator[str]:
     last = act.last
-    yield f"Lossy: the same without {LOST_ON_THE_WAY}, {len(act.hops) - 1} times."
+    yield f"Lossy: the same, {len(act.hops) - 1} times, with saves like QEMU 7.2's."
     due = f"  {last.expected} ticks were due, the guest saw {last.seen}"
     if act.whole:
         yield f"{due}: NOTHING IS LOST, as lossy saves should not end."
