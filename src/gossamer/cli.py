@@ -140,6 +140,12 @@ def run(words: list[str]) -> int:
         return 0
     if words[:1] in (["-version"], ["--version"]):
         return dispatch(["--version"])
+    from gossamer.machines import machine_options
+
+    text = machine_options.asked(words)
+    if text is not None:
+        print(text, end="")
+        return 0
     return start(options.parse(words))
 
 

@@ -24,9 +24,11 @@ from tests.tools.fuzz import damage
 SLOWEST_S = 20.0
 MOST_KB = 400 * 1024
 COMMON = ["-nographic", "-serial", "null", "-monitor", "none", "-icount", "5,sleep=off"]
+SMALL = ["-m", "4", "-vga", "none", "-nic", "none", "-bios", "builtin"]
 MACHINES = {
     "bare": ["-M", "bare", "-m", "1"],
-    "g3beige": ["-M", "g3beige", "-m", "4", "-vga", "none", "-nic", "none", "-bios", "builtin"],
+    "g3beige": ["-M", "g3beige", *SMALL],
+    "mac99": ["-M", "mac99,via=pmu", *SMALL],
 }
 
 

@@ -29,18 +29,30 @@ def test_cut_run_is_the_uncut_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert "4 through a file, 1 into a new process" in told.err
 
 
-@pytest.mark.parametrize("machine", ["g3beige", "mac99"])
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("machine", "cuts"), [("g3beige", 500), ("mac99,via=pmu", 100)])
 def test_cut_run_of_a_macintosh_is_the_uncut_run(
+    machine: str, cuts: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["-M", machine, "--guest", "builtin", "--cuts", str(cuts)]
+    assert cli.main(["verify", "cuts", *arguments, "--process-every", "100"]) == 0
+    assert last_line(capsys) == f"cuts={cuts} divergent=0"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("machine", ["g3beige", "mac99"])
+def test_cut_run_of_a_macintosh_is_the_uncut_run_2000_times(
     machine: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["-M", machine, "--guest", "builtin", "--cuts", "12", "--process-every", "0"]
+    arguments = ["-M", machine, "--guest", "builtin", "--cuts", "2000", "--seed", "2"]
     assert cli.main(["verify", "cuts", *arguments]) == 0
-    assert last_line(capsys) == "cuts=12 divergent=0"
+    assert last_line(capsys) == "cuts=2000 divergent=0"
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("machine", ["g3beige", "mac99"])
+@pytest.mark.parametrize("machine", ["g3beige", "mac99", "mac99,via=pmu", "mac99,via=pmu-adb"])
 def test_cut_run_of_openbios_is_the_uncut_run(
     machine: str, openbios: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -235,6 +235,7 @@ def test_adb_talk_and_silence(linux):
     linux.request(0x20, 0x2F, 0x00, 0x00)
     assert not linux.out.level
     linux.wait(lambda: linux.out.level)
+    assert (linux.pmu.adb_packet_size, any(linux.pmu.adb_packet)) == (0, False)
     assert linux.acknowledge() == b"\x10\x2f\x62\x01"
     linux.request(0x20, 0x5F, 0x00, 0x00)
     linux.wait(lambda: linux.out.level)

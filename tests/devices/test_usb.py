@@ -13,6 +13,7 @@ from gossamer.core.clock import Clock
 from gossamer.devices.usb_device import NAK, STALL
 from gossamer.devices.usb_hid import UsbKeyboard, UsbMouse
 from gossamer.devices.usb_keys import ADB, SCAN, USAGE, scan_codes
+from gossamer.devices.usb_tablet import COUNT, UsbTablet
 from gossamer.state.transfer import OURS, load
 from tests.devices.captures import load_body, named, save_body
 from tests.devices.ohci_rig import setup
@@ -26,14 +27,21 @@ DESCRIPTORS = {
         "09022200010108a032090400000103010100092111010001223f000705810308000a",
         "05010906a10175019508050719e029e7150025018102950175088101950575010508190129059102950175039101"
         "95067508150025ff0507190029ff8100c0",
-        {1: "QEMU", 4: "QEMU USB Keyboard"},
+        {1: "QEMU", 4: "QEMU USB Keyboard", 8: "HID Keyboard", 11: "68284-pci.2:0d.0-1"},
     ),
     UsbMouse: (
         "120100020000000827060100000001020901",
         "09022200010106a0320904000001030102000921010000012234000705810304000a",
         "05010902a1010901a1000509190129051500250195057501810295017503810105010930093109381581257f7508"
         "95038106c0c0",
-        {1: "QEMU", 2: "QEMU USB Mouse"},
+        {1: "QEMU", 2: "QEMU USB Mouse", 6: "HID Mouse", 9: "89126-pci.2:0d.0-1"},
+    ),
+    UsbTablet: (
+        "120100020000000827060100000001030a01",
+        "09022200010107a032090400000103000000092101000001224a000705810308000a",
+        "05010902a1010901a10005091901290315002501950375018102950175058101050109300931150026ff7f350046"
+        "ff7f751095028102050109381581257f35004500750895018106c0c0",
+        {1: "QEMU", 3: "QEMU USB Tablet", 7: "HID Tablet", 10: "28754-pci.2:0d.0-1"},
     ),
 }
 
@@ -75,6 +83,11 @@ def keyboard():
 @pytest.fixture
 def mouse():
     return configured(UsbMouse)
+
+
+@pytest.fixture
+def tablet():
+    return configured(UsbTablet)
 
 
 def copy_of(device):
@@ -126,7 +139,7 @@ def test_standard_requests(kind):
     assert device.give(1, 8) == NAK
 
 
-@pytest.mark.parametrize("kind", DESCRIPTORS)
+@pytest.mark.parametrize("kind", [UsbKeyboard, UsbMouse])
 def test_hid_requests(kind):
     device = configured(kind)
     size = 8 if kind is UsbKeyboard else 4
@@ -147,7 +160,7 @@ def test_bus_reset_forgets_address_configuration_and_protocol(keyboard):
 
 
 def test_address_changes_only_after_the_status_stage():
-    device = UsbMouse(Clock(), "x")
+    device = UsbMouse(Clock(), "pci.2:0d.0/1/usb-ptr")
     device.setup(setup(0, 5, 9, 0, 0))
     assert device.dev.addr == 0
     device.give(0, 0)
@@ -302,7 +315,7 @@ def test_cut_in_the_middle_of_control_transfers(keyboard):
 
 
 def test_cut_between_address_and_configuration():
-    device = UsbKeyboard(Clock(), "x")
+    device = UsbKeyboard(Clock(), "pci.2:0d.0/1/usb-kbd")
     control(device, setup(0, 5, 3, 0, 0))
     assert copy_of(device).give(1, 8) == STALL
     control(device, setup(0, 9, 1, 0, 0))
@@ -334,3 +347,71 @@ def test_random_transactions_leave_a_state_that_can_be_saved(kind):
                 device.give(random_.randrange(3), random_.randrange(64))
         device.clock.set(device.clock.now + random_.randrange(10 * MS))
     copy_of(device)
+
+
+def test_what_a_control_transfer_carried_is_gone_when_it_is_over(keyboard):
+    device = keyboard
+    read, write = setup(0x80, 6, 0x0100, 0, 18), setup(0x21, 9, 0x0200, 0, 1)
+    for packet, data in ((read, b""), (write, b"\x07")):
+        assert control(device, packet, data) != STALL
+        assert not any(device.dev.reply)  # or a load would lose state that is declared
+        assert not device.dev.extra_needed()
+
+
+# --- tablet ---------------------------------------------------------------------------------------
+
+
+def test_tablet_tells_where_it_is(tablet):
+    assert tablet.poll(1, 8) == NAK
+    tablet.point(0x1234, 0x7FFF, 1)
+    tablet.point(0x1235, 0x10_0000, 1)  # the same buttons: one event; bounded
+    assert tablet.poll(1, 8) == bytes.fromhex("01 3512 ff7f 00")
+    assert tablet.poll(1, 8) == NAK
+    tablet.point(0x1235, 0x7FFF, 1)
+    assert tablet.poll(1, 8) == NAK, "nothing has changed"
+    tablet.point(0x1235, 0x7FFF, 6)
+    assert tablet.poll(1, 8) == bytes.fromhex("06 3512 ff7f 00")
+
+
+def test_tablet_moves_from_where_it_is_as_a_mouse_does(tablet):
+    tablet.move(10, 20, 0)
+    tablet.move(-4, 0, 0)
+    x, y = 6 * COUNT, 20 * COUNT
+    assert tablet.poll(1, 8) == bytes([0, *x.to_bytes(2, "little"), *y.to_bytes(2, "little"), 0])
+    tablet.move(-100, 0, 2)
+    assert tablet.poll(1, 8)[:3] == b"\x04\0\0"
+
+
+def test_tablet_keeps_button_changes_and_the_last_place(tablet):
+    for n in range(20):
+        tablet.point(n, n, n & 1)
+    reports = []
+    while (got := tablet.poll(1, 8)) != NAK:
+        reports.append(got)
+    assert len(reports) == 15
+    assert [r[0] for r in reports[:14]] == [1, 0] * 7  # the first was no change
+    assert reports[-1] == bytes([1, 19, 0, 19, 0, 0])
+
+
+def test_tablet_is_no_boot_device(tablet):
+    assert control(tablet, setup(0xA1, 3, 0, 0, 1)) == STALL
+    assert control(tablet, setup(0x21, 11, 0, 0, 0)) == STALL
+    assert control(tablet, setup(0xA1, 1, 0x100, 0, 8)) == bytes(6)
+
+
+def test_tablet_is_cut_in_the_middle_of_its_queue(tablet):
+    for n in range(5):
+        tablet.point(100 * n, 7, n & 1)
+    tablet.poll(1, 8)
+    other = copy_of(tablet)
+    for _ in range(6):
+        assert other.poll(1, 8) == tablet.poll(1, 8)
+    other.move(1, 0, 0)
+    tablet.move(1, 0, 0)
+    assert other.poll(1, 8) == tablet.poll(1, 8) != NAK
+
+
+def test_serial_number_is_what_was_asked_for():
+    mouse = UsbMouse(Clock(), "pci.0:03.0/2/usb-ptr", "S-1")
+    assert mouse.strings()[9] == "S-1"
+    assert UsbKeyboard(Clock(), "pci.0:03.0/2/usb-kbd").strings()[11] == "68284-pci.0:03.0-2"

@@ -18,7 +18,9 @@ from gossamer.control.vm import Vm
 from gossamer.machines.options import parse
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-OPTIONS = ("-M", "g3beige", "-m", "256", "-nographic", "-serial", "null", "-monitor", "none")
+OPTIONS = ("-m", "256", "-nographic", "-serial", "null", "-monitor", "none")
+#: What `selfcheck` says of AltiVec.
+VECTORS = {"g3beige": "-", "mac99": "fa58760a"}
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 
 
@@ -36,14 +38,19 @@ def guests(shared, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(params=["g3beige", "mac99"])
+def machine(request) -> str:
+    return request.param
+
+
 @pytest.fixture
-def run(openbios, tmp_path, monkeypatch):
+def run(machine, openbios, tmp_path, monkeypatch):
     """Starts machines; closes them."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     made: list[Vm] = []
 
     def start(*options: object) -> Talk:
-        made.append(Vm(parse([*OPTIONS, *map(str, options)])))
+        made.append(Vm(parse(["-M", machine, *OPTIONS, *map(str, options)])))
         return Talk(made[-1])
 
     yield start
@@ -63,11 +70,12 @@ def kernel(guests: Path) -> tuple[object, ...]:
     return "-kernel", guests / "vmlinux", "-initrd", initrd, "-append", line
 
 
-def test_kernel_and_the_guests_own_tests(guests, run):
+def test_kernel_and_the_guests_own_tests(guests, machine, run):
     talk = ready(run(*kernel(guests)))
     _, said = talk.command("selfcheck -n 3", 120)
     for chain in ("34d4bdbe", "00438077", "05486108"):
-        assert f"int=38c318a5 fp=6dd83f22bde24e82 vec=- chain={chain} ok" in said
+        right = f"int=38c318a5 fp=6dd83f22bde24e82 vec={VECTORS[machine]} chain={chain} ok"
+        assert right in said
     status, said = talk.command("ticks -n 30 -g 1000", 300)
     assert status == 0
     assert "ticks t=30 " in said
@@ -92,6 +100,19 @@ def test_grub_on_cd_and_disk(guests, run, monkeypatch, options, device):
     assert device in said.split()
     status, said = talk.command(f"dd if=/dev/{device} of=/dev/null bs=64k count=64")
     assert status == 0
+
+
+@pytest.mark.parametrize("machine", ["mac99,via=pmu", "mac99,via=pmu-adb"], indirect=True)
+def test_kernel_with_a_pmu(guests, machine, run):
+    talk = ready(run(*kernel(guests)))
+    _, said = talk.command("selfcheck -n 1", 60)
+    assert "vec=fa58760a chain=34d4bdbe ok" in said
+    _, said = talk.command("hwclock -r 2>&1; cat /proc/interrupts")
+    assert "PMU" in said
+    assert "nobody cared" not in talk.text
+    talk.send("poweroff\n")
+    talk.run(60)
+    assert talk.vm.run_state == "shutdown"
 
 
 def test_openbios_prompt_boots_the_zimage(guests, run):
@@ -141,11 +162,22 @@ def test_busy_guest_goes_on_from_a_snapshot(guests, run, tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("mke2fs") is None, reason="mke2fs is not installed")
-def test_disk_survives_save_quit_load(guests, qemu_img, openbios, tmp_path):
+def test_disk_survives_save_quit_load(guests, machine, qemu_img, openbios, tmp_path):
     """bench/disk_cycles.py, short."""
     done = subprocess.run(
         [
-            *(sys.executable, BENCH / "disk_cycles.py", "--cycles", "4", "--seconds", "1"),
+            *(
+                sys.executable,
+                BENCH / "disk_cycles.py",
+                "--machine",
+                machine,
+                "--cycles",
+                "4",
+                "--icount",
+                "5",
+                "--seconds",
+                "1",
+            ),
             *("--kernel", guests / "vmlinux", "--initrd", guests / "initramfs.cpio.gz"),
             *("--log", tmp_path / "log"),
         ],

@@ -10,6 +10,7 @@ from gossamer.engine.translate import probe
 from gossamer.isa.body import Irq
 from gossamer.isa.registers import REGISTERS
 from gossamer.isa.text import disassemble
+from gossamer.machines.drives_attach import drives_text
 from gossamer.machines.machine import Machine
 from gossamer.state.declare import ChildState, State, Stateful
 
@@ -98,7 +99,10 @@ def qtree_text(m: Machine) -> str:
     out = []
     for p in m.parts:
         section = f'  section "{p.title}" version {p.device.version}' if p.idstr else ""
-        out.append(f"{p.path}: {type(p.device).__name__}{section}")
+        name = f"  dev {p.known_as}" if p.known_as else ""
+        out.append(f"{p.path}: {type(p.device).__name__}{section}{name}")
+        out += drives_text(m, p.path)
+    out += [f"loader: dev {d.title}" for d in m.config.devices if d.driver == "loader"]
     return "\n".join(out)
 
 

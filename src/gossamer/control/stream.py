@@ -130,7 +130,7 @@ def save_stream(
     if switchover:
         w.command(Cmd.SWITCHOVER_START)
     devices: list[Json] = []
-    section_id = FIRST_DEVICE if m.config.nic else FIRST_DEVICE - 1
+    section_id = FIRST_DEVICE if m.config.has_nic else FIRST_DEVICE - 1
     for part in m.sections:
         number = _IDS.get(part.idstr, section_id)
         section_id += number == section_id

@@ -270,13 +270,16 @@ class MacioIde(Device):
         *,
         serial: str = "",
         model: str = "",
+        firmware: str = "",
+        wwn: int = 0,
         policy: ErrorPolicy = report,
     ) -> IdeDrive:
         """Put a drive (DISK or CDROM) at place `unit` (0, 1); a CD drive may be empty."""
         drive = self.bus.drives[unit]
         drive.kind, drive.media, drive.policy = kind, media, policy
         drive.model = model or (DISK_MODEL if kind == DISK else CDROM_MODEL)
-        drive.serial, drive.firmware = serial or "QM00001", FIRMWARE
+        drive.serial, drive.firmware = serial or "QM00001", firmware or FIRMWARE
+        drive.wwn = wwn
         drive.reset()
         return drive
 

@@ -160,6 +160,8 @@ class IdeDrive(Stateful):
     model: str = wiring()
     serial: str = wiring()
     firmware: str = wiring()
+    #: World Wide Name, 64 bits; 0: none.
+    wwn: int = wiring()
     policy: ErrorPolicy = wiring()
     note: Callable[[str], None] = wiring()
 
@@ -187,6 +189,7 @@ class IdeDrive(Stateful):
         self.bus, self.unit, self.clock, self.note = bus, unit, clock, note
         self.kind, self.media, self.policy = NONE, None, report
         self.model = self.serial = self.firmware = ""
+        self.wwn = 0
         self.reset()
 
     def reset(self) -> None:

@@ -27,6 +27,10 @@ def _fill(words: dict[int, int], drive: IdeDrive) -> bytearray:
     data[20:40] = text(drive.serial, 20)
     data[46:54] = text(drive.firmware, 8)
     data[54:94] = text(drive.model, 40)
+    if drive.wwn:
+        data[216:224] = b"".join(
+            (drive.wwn >> shift & 0xFFFF).to_bytes(2, "little") for shift in (48, 32, 16, 0)
+        )
     return data
 
 
@@ -48,6 +52,8 @@ def disk(drive: IdeDrive) -> bytearray:
         100: total & 0xFFFF, 101: total >> 16 & 0xFFFF, 102: total >> 32 & 0xFFFF,
         103: total >> 48, 106: 0x6000,
     }  # fmt: skip
+    if drive.wwn:  # words 108 to 111 are there
+        words[84] = words[87] = 0x4100
     return _fill(words, drive)
 
 
@@ -57,4 +63,6 @@ def cdrom(drive: IdeDrive) -> bytearray:
         0: 0x85C0, 20: 3, 21: 512, 22: 4, 48: 1, 49: 0x0300, 53: 7, 62: 7, 63: 7, 64: 3,
         65: 180, 66: 180, 67: 300, 68: 180, 71: 30, 72: 30, 80: 0x1E, 88: 0x203F,
     }  # fmt: skip
+    if drive.wwn:
+        words[87] = 0x0100
     return _fill(words, drive)

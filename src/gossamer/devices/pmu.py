@@ -382,6 +382,7 @@ class Pmu(Device):
         if self.adb is not None and self.adb_phase == ASKING:
             packet = bytes(self.adb_packet[: self.adb_packet_size])
             _, data = self.adb.request(packet)
+            self.adb_packet_size, self.adb_packet[:] = 0, bytes(BUFFER)
             self._set_reply(self._answer_form(packet, data))
             if data:
                 self.adb_phase = HEARING

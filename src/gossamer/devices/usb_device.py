@@ -115,6 +115,8 @@ class UsbFunction(Device):
 
     wakeup: Callable[[], None] = wiring()
     product: str = wiring()
+    #: The serial number as a guest reads it.
+    serial: str = wiring()
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
@@ -179,7 +181,7 @@ class UsbFunction(Device):
         if d.failed:
             return self._fail()
         if d.setup_buf[0] & IN:  # status of a read; also when the host wants no more
-            d.setup_state = IDLE
+            self._end_control()
             return b""
         if d.setup_state != DATA:
             return STALL
@@ -201,7 +203,7 @@ class UsbFunction(Device):
             return self._fail()
         if d.setup_state == ACK and not d.setup_buf[0] & IN:
             answer = self.control(bytes(d.reply[: d.setup_len]))
-            d.setup_state = IDLE
+            self._end_control()
             return answer if isinstance(answer, str) else b""
         if d.setup_state != DATA or not d.setup_buf[0] & IN:
             return STALL
@@ -210,8 +212,14 @@ class UsbFunction(Device):
         return piece
 
     def _fail(self) -> Answer:
-        self.dev.failed, self.dev.setup_state = False, IDLE
+        self.dev.failed = False
+        self._end_control()
         return STALL
+
+    def _end_control(self) -> None:
+        """The control transfer is over; its data are nobody's any more, and in no save."""
+        self.dev.setup_state = IDLE
+        self.dev.reply[:] = bytes(BUFFER_SIZE)
 
     @property
     def is_configured(self) -> bool:

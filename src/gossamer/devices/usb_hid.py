@@ -32,12 +32,26 @@ def device_descriptor(product: int, serial: int) -> bytes:
 def configuration_descriptor(
     name: int, protocol: int, hid: str, report: bytes, packet: int
 ) -> bytes:
-    """One configuration: remote wake-up, 100 mA, one boot interface, one interrupt endpoint."""
-    body = bytes.fromhex("09040000010301") + bytes([protocol, 0])
+    """One configuration: remote wake-up, 100 mA, one interface, one interrupt endpoint.
+
+    `protocol` 1, 2: a boot keyboard or mouse; 0: no boot device.
+    """
+    body = bytes.fromhex("090400000103") + bytes([int(protocol != 0), protocol, 0])
     body += bytes.fromhex(f"0921{hid}000122") + len(report).to_bytes(2, "little")
     body += bytes.fromhex("07058103") + packet.to_bytes(2, "little") + b"\x0a"
     total = (9 + len(body)).to_bytes(2, "little")
     return bytes([9, 2]) + total + bytes([1, 1, name, 0xA0, 50]) + body
+
+
+def default_serial(number: int, idstr: str) -> str:
+    """QEMU's number of the kind of device, the controller's place, the port."""
+    controller, port, _ = idstr.split("/")
+    return f"{number}-{controller}-{port}"
+
+
+def hid_buttons(buttons: int) -> int:
+    """Buttons 1 left, 2 middle, 4 right as HID has them: 1 left, 2 right, 4 middle."""
+    return buttons & 1 | (buttons & 2) << 1 | (buttons & 4) >> 1
 
 
 def _renamed(wire: str, name: str, limit: int) -> View:
@@ -201,9 +215,10 @@ class UsbKeyboard(UsbHid):
         """The idle time counts."""
         return self.hid.idle != 0
 
-    def __init__(self, clock: Clock, idstr: str) -> None:
+    def __init__(self, clock: Clock, idstr: str, serial: str = "") -> None:
         super().__init__(clock)
         self.idstr, self.product = idstr, "QEMU USB Keyboard"
+        self.serial = serial or default_serial(68284, idstr)
 
     def bus_reset(self) -> None:
         super().bus_reset()
@@ -283,11 +298,11 @@ class UsbKeyboard(UsbHid):
         return KEYBOARD_REPORT
 
     def strings(self) -> dict[int, str]:
-        return {1: "QEMU", 4: self.product, 8: "HID Keyboard", 11: "1"}
+        return {1: "QEMU", 4: self.product, 8: "HID Keyboard", 11: self.serial}
 
 
-class UsbMouse(UsbHid):
-    """A mouse with three buttons and a wheel; `move` is its input."""
+class UsbPointer(UsbHid):
+    """What mouse and tablet have in common: on the wire they are the same."""
 
     vmsd = "usb-ptr"
     version = 1
@@ -310,20 +325,31 @@ class UsbMouse(UsbHid):
         """The idle time counts."""
         return self.hid.idle != 0
 
-    def __init__(self, clock: Clock, idstr: str) -> None:
-        super().__init__(clock)
-        self.idstr, self.product = idstr, "QEMU USB Mouse"
-
     def bus_reset(self) -> None:
         super().bus_reset()
         self.hid.reset()
+
+    def poll(self, endpoint: int, length: int) -> Answer:
+        if endpoint != 1:
+            return STALL
+        if not self.hid.n and not self.idle_is_over(self.last_report):
+            return NAK
+        return self.report(length)
+
+
+class UsbMouse(UsbPointer):
+    """A mouse with three buttons and a wheel; `move` is its input."""
+
+    def __init__(self, clock: Clock, idstr: str, serial: str = "") -> None:
+        super().__init__(clock)
+        self.idstr, self.product = idstr, "QEMU USB Mouse"
+        self.serial = serial or default_serial(89126, idstr)
 
     # --- input ----------------------------------------------------------------------------------
 
     def move(self, dx: int, dy: int, buttons: int) -> None:
         """Movement in counts, down positive; `buttons`: 1 left, 2 middle, 4 right."""
-        state = buttons & 1 | (buttons & 2) << 1 | (buttons & 4) >> 1
-        hid = self.hid
+        state, hid = hid_buttons(buttons), self.hid
         last = hid.queue[(hid.head + hid.n - 1) % QUEUE]
         if hid.n and (last.buttons_state == state or hid.n >= QUEUE - 1):
             event = last
@@ -342,13 +368,6 @@ class UsbMouse(UsbHid):
         self.news()
 
     # --- the device -----------------------------------------------------------------------------
-
-    def poll(self, endpoint: int, length: int) -> Answer:
-        if endpoint != 1:
-            return STALL
-        if not self.hid.n and not self.idle_is_over(self.last_report):
-            return NAK
-        return self.report(length)
 
     def report(self, length: int) -> bytes:
         """Four bytes: buttons, and movement of at most 127 counts in x, y and the wheel."""
@@ -372,7 +391,7 @@ class UsbMouse(UsbHid):
         return MOUSE_REPORT
 
     def strings(self) -> dict[int, str]:
-        return {1: "QEMU", 2: self.product, 6: "HID Mouse", 9: "1"}
+        return {1: "QEMU", 2: self.product, 6: "HID Mouse", 9: self.serial}
 
 
 def _step(count: int) -> int:

@@ -39,7 +39,7 @@ LITTLE: Final = 0x1E1E1E1E
 
 
 class Vga(PciDevice):
-    """The display.  `vram` and `rom` are blocks of 16 MiB and 64 KiB that the machine made."""
+    """The display.  `vram` (a power of two of MiB) and `rom` (64 KiB) are the machine's."""
 
     vmsd = "vga"
     version = minimum = 2
@@ -61,11 +61,12 @@ class Vga(PciDevice):
         rom: RamBlock,
         width: int = 1280,
         height: int = 800,
+        with_edid: bool = True,
     ) -> None:
         super().__init__(
             clock, bus, devfn, vendor=0x1234, device=0x1111, class_code=0x03_00_00, revision=2
         )
-        self.vram, self.monitor = vram, edid(width, height)
+        self.vram, self.monitor = vram, edid(width, height) if with_edid else bytes(EDID_SIZE)
         self.vga = VgaCore(vram.size, lambda: clock.now, self.clear)
         self.add_bar(0, vram, "prefetch")
         self.add_bar(2, Region("vga.mmio", 0x1000, self.read_mmio, self.write_mmio, little=True))

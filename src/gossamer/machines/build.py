@@ -32,5 +32,9 @@ def build(config: Config) -> Machine:
     """The machine that `config` describes, at power on."""
     machine = compose(config)
     place_drives(machine)
+    if config.devices:
+        from gossamer.machines.devices_attach import add_devices
+
+        add_devices(machine)
     set_compat(machine)
     return machine

@@ -360,12 +360,10 @@ def image(tb_hz: int) -> Image:
     return Image(Path("(built-in program)"), BASE, (Segment(0, picture("bare", tb_hz)),))
 
 
-@lru_cache(maxsize=4)
-def rom(machine: str, tb_hz: int, size: int) -> bytes:
-    """A ROM of `size` bytes, ending at 0xffffffff, for a Macintosh."""
+def rom(machine: str, tb_hz: int, size: int, ram: bytes) -> bytes:
+    """A ROM of `size` bytes, ending at 0xffffffff, for a Macintosh: it puts `ram` at 0."""
     code = assemble(RESET + BRIDGE + ESCC_ON, ROM_BASE + 0x100, symbols(machine, tb_hz))
     out = bytearray(MiB)
     out[0x100 : 0x100 + len(code)] = code
-    ram = picture(machine, tb_hz)
     out[ROM_COPY : ROM_COPY + len(ram)] = ram
     return bytes(out).rjust(size, b"\0")

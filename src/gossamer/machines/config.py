@@ -33,7 +33,10 @@ class Model:
     serials: int
     drives: int
     vga: tuple[str, ...] = ("std", "none")
-    has_nic: bool = True
+    #: The network card that it has by default; empty: it can have none.
+    nic: str = ""
+    #: Whether it has USB by default; None: never.
+    usb: bool | None = None
     properties: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -52,7 +55,14 @@ MODELS: Final = {
             ram_most=2047 * MiB,
             serials=2,
             drives=4,
-            properties={"graphics": ON_OFF, "suppress-vmdesc": ON_OFF, "accel": ("tcg",)},
+            nic="ne2k_pci",
+            usb=False,
+            properties={
+                "graphics": ON_OFF,
+                "usb": ON_OFF,
+                "suppress-vmdesc": ON_OFF,
+                "accel": ("tcg",),
+            },
         ),
         Model(
             name="mac99",
@@ -65,9 +75,12 @@ MODELS: Final = {
             ram_most=2048 * MiB,
             serials=2,
             drives=4,
+            nic="sungem",
+            usb=True,
             properties={
                 "via": ("cuda", "pmu", "pmu-adb"),
                 "graphics": ON_OFF,
+                "usb": ON_OFF,
                 "suppress-vmdesc": ON_OFF,
                 "accel": ("tcg",),
             },
@@ -83,7 +96,6 @@ MODELS: Final = {
             serials=1,
             drives=0,
             vga=("none",),
-            has_nic=False,
             properties={"suppress-vmdesc": ON_OFF, "accel": ("tcg",)},
         ),
     )
@@ -93,10 +105,45 @@ CPU_ALIASES: Final = {"750_v3.1": "750", "g3": "750", "7400_v2.9": "7400", "g4":
 
 
 @dataclass(frozen=True, slots=True)
+class Added:
+    """A device with its properties, each with its value: given, by -global, or the default.
+
+    `where` names it in errors; `id` and `bus` are empty where the user gave none.
+    """
+
+    driver: str
+    values: Mapping[str, object]
+    id: str = ""
+    bus: str = ""
+    where: str = ""
+
+    def text(self, name: str) -> str:
+        value = self.values[name]
+        assert isinstance(value, str), (name, value)
+        return value
+
+    def number(self, name: str) -> int:
+        value = self.values[name]
+        assert isinstance(value, int), (name, value)
+        return value
+
+    def optional(self, name: str) -> int | None:
+        """A number, or None where none was given."""
+        return None if self.values[name] is None else self.number(name)
+
+    @property
+    def title(self) -> str:
+        """As QEMU's ``info qtree`` names it."""
+        return f'{self.driver}, id "{self.id}"'
+
+
+@dataclass(frozen=True, slots=True)
 class Drive:
     """A disk or CD-ROM.  `index` is its place: 0, 1 first IDE channel, 2, 3 second.
 
-    `rerror`, `werror`: what an error of the host does, in QEMU's words.
+    `rerror`, `werror`: what an error of the host does, in QEMU's words.  `serial`, `model` and
+    `firmware` are what the drive says of itself, empty for the usual; `wwn` 0: none.  `device` is
+    the id that -device gave it.
     """
 
     interface: str
@@ -109,6 +156,11 @@ class Drive:
     name: str = ""
     rerror: str = "report"
     werror: str = "enospc"
+    serial: str = ""
+    model: str = ""
+    firmware: str = ""
+    wwn: int = 0
+    device: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +171,9 @@ class Config:
     (2**shift ns an instruction), None for real time; `rtc_base` "utc", "localtime" or seconds
     since 1970; `graphic` False for ``-nographic``; `serials` and `monitors` are character devices
     in QEMU's spelling, "none" for no device; `start` False for ``-S``, `repair` False for
-    ``-no-repair``.  `kernel` None on ``bare``: the built-in program.
+    ``-no-repair``.  `kernel` None on ``bare``: the built-in program.  `nics` are the network
+    cards in the place of the machine's own, which it has when `nic` is set and there are none;
+    `devices` what -device added; `defaults` by driver and property what -global set.
     """
 
     machine: str = DEFAULT_MACHINE
@@ -141,6 +195,10 @@ class Config:
     resolution: tuple[int, int, int] = (800, 600, 32)
     vga: str = "std"
     nic: bool = True
+    nics: tuple[Added, ...] = ()
+    usb: bool | None = None
+    devices: tuple[Added, ...] = ()
+    defaults: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     serials: tuple[str, ...] = ("mon:stdio",)
     monitors: tuple[str, ...] = ()
     icount: int | None = None
@@ -171,6 +229,16 @@ class Config:
     def full_name(self) -> str:
         """The machine with its version, as ``g3beige-1.0``."""
         return f"{self.machine}-{self.version}"
+
+    @property
+    def has_usb(self) -> bool:
+        """Whether the machine has its USB controller."""
+        return bool(self.model.usb if self.usb is None else self.usb)
+
+    @property
+    def has_nic(self) -> bool:
+        """Whether there is a network card in the machine's own place."""
+        return bool(self.model.nic) and (self.nic or bool(self.nics))
 
     @property
     def vmdesc(self) -> bool:

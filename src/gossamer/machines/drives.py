@@ -1,30 +1,50 @@
-"""The option -drive and its short forms."""
+"""The option -drive and its short forms, and -device ide-hd and ide-cd: drives and their places."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from gossamer.base.errors import ConfigError
-from gossamer.machines.config import Drive, unknown
+from gossamer.machines.config import Added, Drive, unknown
 from gossamer.machines.values import choice, on_off, pairs, whole
 
 FORMATS: Final = ("raw", "qcow2")
 MEDIA: Final = ("disk", "cdrom")
 #: How the host's cache is used; the guest cannot see it, so these change nothing here.
-_WITHOUT_EFFECT: Final = ("cache", "aio", "discard", "detect-zeroes")
+_WITHOUT_EFFECT: Final = (
+    "cache", "cache.writeback", "cache.direct", "cache.no-flush", "aio", "discard",
+    "detect-zeroes",
+)  # fmt: skip
 _KNOWN: Final = (
     "file", "if", "index", "bus", "unit", "media", "format", "readonly", "snapshot", "rerror",
     "werror",
 )  # fmt: skip
+_REFUSED: Final = {
+    "serial": "give it to the device: -device ide-hd,drive=ID,serial=…",
+    "addr": "there is no virtio",
+    "cyls": "the geometry follows from the size",
+    "heads": "the geometry follows from the size",
+    "secs": "the geometry follows from the size",
+    "trans": "the geometry follows from the size",
+    "force-share": "an image belongs to one machine",
+}
+#: Other interfaces that QEMU knows.
+_INTERFACES: Final = ("scsi", "sd", "mtd", "floppy", "pflash", "virtio")
 RERROR: Final = ("report", "ignore", "stop")
 WERROR: Final = (*RERROR, "enospc")
+#: Where a drive goes that names no bus: QEMU 7.2 takes the second channel of these machines.
+USUAL_BUS: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
 class DriveOptions:
-    """A drive as it was asked for; `index` None: the first free place."""
+    """A drive as it was asked for; `index` None: the first free place.
+
+    `interface` "none": it waits for a -device that names it.
+    """
 
     option: str
     file: Path | None = None
@@ -36,11 +56,16 @@ class DriveOptions:
     name: str = ""
     rerror: str = "report"
     werror: str = "enospc"
+    interface: str = "ide"
+    device: Added | None = None
 
-    def made(self, index: int, snapshot: bool) -> Drive:
-        """The drive at its place; `snapshot` as by the option -snapshot."""
+    def made(self, index: int, snapshot: bool, usual: Mapping[str, object]) -> Drive:
+        """The drive at its place; `snapshot` as by -snapshot, `usual` as by -global."""
         if self.file is None and self.media == "disk":
             raise ConfigError(f"{self.option}: a disk needs file=")
+        says = usual if self.device is None else self.device.values
+        wwn = says.get("wwn", 0)
+        assert isinstance(wwn, int)
         return Drive(
             interface="ide",
             index=index,
@@ -53,18 +78,33 @@ class DriveOptions:
             or f"ide{index // 2}-{'hd' if self.media == 'disk' else 'cd'}{index % 2}",
             rerror=self.rerror,
             werror=self.werror,
+            serial=str(says.get("serial", "")),
+            model=str(says.get("model", "")),
+            firmware=str(says.get("ver", "")),
+            wwn=wwn,
+            device=self.device.id if self.device else "",
         )
 
 
 def parse_drive(text: str) -> DriveOptions:
     """The value of -drive."""
     given = pairs("-drive", text)
-    for key in given:
-        if key not in (*_KNOWN, *_WITHOUT_EFFECT, "id"):
+    for key, value in given.items():
+        if key in _REFUSED:
+            raise ConfigError(f"-drive: {key}: {_REFUSED[key]}")
+        if key == "copy-on-read":
+            if on_off("-drive: copy-on-read", value):
+                raise ConfigError("-drive: copy-on-read=on: what is read is not copied; leave it")
+        elif key.startswith(("throttling", "iops", "bps")):
+            raise ConfigError(f"-drive: {key}: the speed of a disk is the emulated drive's")
+        elif key not in (*_KNOWN, *_WITHOUT_EFFECT, "id"):
             raise unknown("part of -drive", key, _KNOWN)
     interface = given.get("if", "ide")
-    if interface != "ide":
-        raise ConfigError(f"-drive: if={interface}: the machines here have if=ide only")
+    if interface in _INTERFACES:
+        raise ConfigError(f"-drive: if={interface}: the machines here have if=ide only (or none)")
+    choice("-drive: if", interface, ("ide", "none"))
+    if interface == "none" and not given.get("id"):
+        raise ConfigError("-drive: if=none needs id=, which a -device names")
     media = given.get("media", "disk")
     kind = given.get("format")
     return DriveOptions(
@@ -78,6 +118,7 @@ def parse_drive(text: str) -> DriveOptions:
         name=given.get("id", ""),
         rerror=choice("-drive: rerror", given.get("rerror", "report"), RERROR),
         werror=choice("-drive: werror", given.get("werror", "enospc"), WERROR),
+        interface=interface,
     )
 
 
@@ -91,3 +132,85 @@ def _index(given: dict[str, str]) -> int | None:
         return 2 * bus + whole("-drive: unit", given.get("unit", "0"), 0, 1)
     # QEMU puts a CD-ROM at the second channel's first place, by -cdrom only.
     return None
+
+
+# --- places -------------------------------------------------------------------------------------
+
+
+def place_all(
+    drives: Sequence[DriveOptions],
+    devices: Iterable[Added],
+    defaults: Mapping[str, Mapping[str, object]],
+    snapshot: bool,
+) -> tuple[Drive, ...]:
+    """The drives, each at its place; those without an index get the first free one.
+
+    `devices`: ide-hd and ide-cd, which take the drives of if=none.
+    """
+    named = [d.name for d in drives if d.name]
+    for name in named:
+        if named.count(name) > 1:
+            raise ConfigError(f"-drive: id={name} is given twice")
+    waiting = {d.name: d for d in drives if d.interface == "none"}
+    own = [d for d in drives if d.interface != "none"]
+    taken = {d.index for d in own if d.index is not None}
+    placed = []
+    for given in own:
+        index = given.index
+        if index is None:
+            index = next(n for n in range(len(own) + 4) if n not in taken)
+            taken.add(index)
+        placed.append((given, index))
+    for device in devices:
+        index = _device_place(device, taken)
+        taken.add(index)
+        placed.append((_with_drive(device, waiting), index))
+    if waiting:
+        raise ConfigError(f"-drive: no -device has drive={next(iter(waiting))}")
+    made = [
+        given.made(index, snapshot, defaults.get(_DRIVER[given.media], {}))
+        for given, index in placed
+    ]
+    return tuple(sorted(made, key=lambda d: d.index))
+
+
+_DRIVER: Final = {"disk": "ide-hd", "cdrom": "ide-cd"}
+
+
+def _device_place(device: Added, taken: set[int]) -> int:
+    """The place of an ide-hd or ide-cd: its unit, or the first one free of its bus."""
+    bus = USUAL_BUS
+    if device.bus:
+        buses = ("ide.0", "ide.1")
+        if device.bus not in buses:
+            raise unknown(f"bus for {device.where}", device.bus, buses)
+        bus = buses.index(device.bus)
+    unit = device.optional("unit")
+    free = [n for n in (0, 1) if 2 * bus + n not in taken]
+    if unit is not None and unit not in free:
+        raise ConfigError(f"{device.where}: unit {unit} of ide.{bus} is taken")
+    if not free:
+        raise ConfigError(f"{device.where}: ide.{bus} is full; bus=ide.{1 - bus} is the other one")
+    return 2 * bus + (free[0] if unit is None else unit)
+
+
+def _with_drive(device: Added, waiting: dict[str, DriveOptions]) -> DriveOptions:
+    """The device with its drive, which nobody else can have then."""
+    name, media = device.text("drive"), "disk" if device.driver == "ide-hd" else "cdrom"
+    if name:
+        if name not in waiting:
+            raise unknown(f"drive of if=none for {device.where}", name, waiting)
+        drive = waiting.pop(name)
+    elif media == "disk":
+        raise ConfigError(f"{device.where}: needs drive=, the id of a -drive if=none")
+    else:
+        drive = DriveOptions(option=device.where)
+    rerror, werror = device.text("rerror"), device.text("werror")
+    return replace(
+        drive,
+        option=device.where,
+        media=media,
+        device=device,
+        rerror=drive.rerror if rerror == "auto" else rerror,
+        werror=drive.werror if werror == "auto" else werror,
+    )

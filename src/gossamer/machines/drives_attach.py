@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from gossamer.devices.ide import MacioIde
-from gossamer.devices.ide_drive import CDROM, DISK, IdeDrive
+from gossamer.devices.ide_drive import CDROM, DISK, NONE, IdeDrive
 from gossamer.devices.ide_media import BlockBackend, error_policy
 from gossamer.machines.config import Config
 from gossamer.machines.machine import Machine
@@ -50,7 +50,33 @@ def drive_kinds(config: Config) -> dict[int, str]:
 def place_drives(m: Machine) -> None:
     """Put the drives that the configuration asks for in their places, with nothing in them."""
     for index, kind in drive_kinds(m.config).items():
-        cell(m, index // 2).attach(index % 2, kind, None, serial=serial_number(index))
+        drive = m.config.drive(index)
+        cell(m, index // 2).attach(
+            index % 2,
+            kind,
+            None,
+            serial=(drive.serial if drive else "") or serial_number(index),
+            model=drive.model if drive else "",
+            firmware=drive.firmware if drive else "",
+            wwn=drive.wwn if drive else 0,
+        )
+
+
+def drives_text(m: Machine, path: str) -> list[str]:
+    """The drives on the cell at `path`, as QEMU names them."""
+    if path not in CELLS or not m.config.model.drives:
+        return []
+    lines, n = [], CELLS.index(path)
+    for unit, drive in enumerate(cell(m, n).bus.drives):
+        options = m.config.drive(2 * n + unit)
+        if drive.kind != NONE:
+            name = "ide-hd" if drive.kind == DISK else "ide-cd"
+            said = f'serial "{drive.serial}", model "{drive.model}", ver "{drive.firmware}"'
+            lines.append(
+                f'  ide.{n} unit {unit}: dev {name}, id "{options.device if options else ""}", '
+                + said
+            )
+    return lines
 
 
 def insert(m: Machine, index: int, media: BlockBackend | None, stop: Callable[[], None]) -> None:

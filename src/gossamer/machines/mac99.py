@@ -13,30 +13,38 @@ from gossamer.base.units import MiB
 from gossamer.core.irq import IrqLine
 from gossamer.devices import uninorth
 from gossamer.devices.adb import AdbBus
-from gossamer.devices.adb_keyboard import AdbKeyboard
-from gossamer.devices.adb_mouse import AdbMouse
-from gossamer.devices.cuda import Cuda
-from gossamer.devices.dbdma import Dbdma
-from gossamer.devices.escc import Escc
 from gossamer.devices.gpio import OFFSET as GPIO_OFFSET
 from gossamer.devices.gpio import PMU_PIN, Gpio
-from gossamer.devices.ide import MacioIde
 from gossamer.devices.keylargo import KeyLargo
 from gossamer.devices.nvram import MacioNvram
-from gossamer.devices.ohci import Ohci
 from gossamer.devices.openpic import OpenPic
 from gossamer.devices.pci import PciBus
 from gossamer.devices.pmu import Pmu
-from gossamer.devices.sungem import SunGem
-from gossamer.devices.usb_hid import UsbKeyboard, UsbMouse
 from gossamer.devices.via import Via
 from gossamer.isa.body import Irq
-from gossamer.machines import boot, builtin, firmware
+from gossamer.machines import boot
 from gossamer.machines.config import Config
-from gossamer.machines.mac_common import add_fw_cfg, add_vga
+from gossamer.machines.device_options import built_in
+from gossamer.machines.devices_attach import (
+    add_display,
+    add_network,
+    add_usb,
+    add_usb_device,
+    free_slot,
+    room,
+)
+from gossamer.machines.mac_cells import (
+    VIA_AT,
+    add_adb_input,
+    add_cuda,
+    add_dbdma,
+    add_escc,
+    add_ide,
+    use_power_switch,
+)
+from gossamer.machines.mac_common import add_fw_cfg, add_rom
 from gossamer.machines.machine import Machine
 from gossamer.machines.nvram_image import nvram_image
-from gossamer.machines.serial import EsccPort
 
 TB_HZ: Final = 100_000_000
 CLOCK_HZ: Final = 900_000_000
@@ -47,14 +55,8 @@ NVRAM_BASE: Final = 0xFFF0_4000
 MACHINE_ID: Final = 1
 VIAS: Final = ("cuda", "pmu", "pmu-adb")
 #: OpenPIC inputs.
-IDE0_IRQ, IDE1_IRQ = 0x0D, 0x0E
-IDE0_DMA_IRQ, IDE1_DMA_IRQ = 0x02, 0x03
 GPIO1_IRQ = 0x2F
 VIA_IRQ, ESCC_B_IRQ, ESCC_A_IRQ = 0x19, 0x24, 0x25
-#: DBDMA channels.
-IDE0_DMA, IDE1_DMA = 0x16, 0x1A
-#: Slots of the main PCI bus.
-MACIO_SLOT, USB_SLOT, VGA_SLOT, GEM_SLOT = 0x0C, 0x0D, 0x0E, 0x0F
 
 
 def mac99(config: Config) -> Machine:
@@ -62,31 +64,31 @@ def mac99(config: Config) -> Machine:
     if config.cpu not in config.model.cpus:
         raise ConfigError(f"mac99 has the CPUs {', '.join(config.model.cpus)}, got {config.cpu}")
     via = config.properties.get("via", "cuda")
-    m = Machine(config, tb_hz=TB_HZ)
+    m = Machine(config, tb_hz=TB_HZ, other_memory=room(config))
     m.ram("ppc_core99.ram", config.ram_size, at=0)
-    if config.bios == builtin.NAME:
-        rom = builtin.rom("mac99", TB_HZ, ROM_SIZE)
-    else:
-        file = firmware.find_firmware(config.bios, config.firmware_folders)
-        rom = firmware.load_image(file, ROM_BASE, ROM_SIZE)
-    m.rom("ppc_core99.bios", ROM_SIZE, rom, at=ROM_BASE)
+    add_rom(m, "ppc_core99.bios", ROM_BASE, ROM_SIZE)
 
     pic = OpenPic(m.clock, IrqLine(m.cpu, Irq.EXTERNAL))
     bus = _add_bridges(m, pic)
-    macio = KeyLargo(m.clock, bus, MACIO_SLOT << 3)
-    _add_cells(m, pic, macio)
-    adb = _add_cuda(m, pic, macio) if via == "cuda" else _add_pmu(m, pic, macio, via)
+    macio = KeyLargo(m.clock, bus, free_slot(bus))
+    ide = add_dbdma(m, pic, macio)
+    add_escc(m, macio, IrqLine(pic, ESCC_A_IRQ), IrqLine(pic, ESCC_B_IRQ))
+    m.add("macio/openpic", pic)
+    macio.add(0x40000, pic.region())
+    add_ide(m, macio, ide)
+    adb = (
+        add_cuda(m, macio, IrqLine(pic, VIA_IRQ)) if via == "cuda" else _add_pmu(m, pic, macio, via)
+    )
     m.add("macio", macio)
+
     if adb is not None:
-        m.keyboard = m.add("macio/adb/keyboard", AdbKeyboard(m.clock, adb))
-        m.mouse = m.add("macio/adb/mouse", AdbMouse(m.clock, adb))
-    usb = m.add("pci/usb", Ohci(m.clock, bus, USB_SLOT << 3))
-    if adb is None:
-        _add_usb_input(m, usb)
-    if config.vga != "none":
-        add_vga(m, bus, VGA_SLOT)
-    if config.nic:
-        m.add("pci/sungem", SunGem(m.clock, bus, GEM_SLOT << 3))
+        add_adb_input(m, adb)
+    usb = add_usb(m, bus)
+    if usb is not None and adb is None:
+        for driver in ("usb-kbd", "usb-mouse"):
+            add_usb_device(m, usb, built_in(config, driver))
+    add_display(m, bus)
+    add_network(m, bus)
     nvram = m.add("nvram", MacioNvram(m.clock, nvram_image(config.prom_env), stride=2))
     m.memory.map(nvram.region(), NVRAM_BASE, priority=1)  # over the ROM
     add_fw_cfg(
@@ -120,40 +122,6 @@ def _add_bridges(m: Machine, pic: OpenPic) -> PciBus:
     return main.bus
 
 
-def _add_cells(m: Machine, pic: OpenPic, macio: KeyLargo) -> None:
-    """DBDMA, ESCC, OpenPIC and IDE."""
-    ide0 = MacioIde(m.clock, irq=IrqLine(pic, IDE0_IRQ), dma_irq=IrqLine(pic, IDE0_DMA_IRQ))
-    ide1 = MacioIde(m.clock, irq=IrqLine(pic, IDE1_IRQ), dma_irq=IrqLine(pic, IDE1_DMA_IRQ))
-    dma_lines = {IDE0_DMA: IrqLine(ide0, 0), IDE1_DMA: IrqLine(ide1, 0)}
-    dbdma = m.add("macio/dbdma", Dbdma(m.clock, m.memory, dma_lines))
-    escc = m.add("macio/escc", Escc(m.clock, IrqLine(pic, ESCC_A_IRQ), IrqLine(pic, ESCC_B_IRQ)))
-    m.add("macio/openpic", pic)
-    for n, (ide, number) in enumerate(((ide0, IDE0_DMA), (ide1, IDE1_DMA))):
-        m.add(f"macio/ide{n}", ide, instance=n)
-        ide.attach_dma(dbdma.connect(number, ide))
-    for offset, region in (
-        (0x08000, dbdma.region()),
-        (0x12000, escc.legacy_region()),
-        (0x13000, escc.region()),
-        (0x20000, ide0.region),
-        (0x21000, ide1.region),
-        (0x40000, pic.region()),
-    ):
-        macio.add(offset, region)
-    m.serials += [EsccPort(escc.a), EsccPort(escc.b)]
-
-
-def _add_cuda(m: Machine, pic: OpenPic, macio: KeyLargo) -> AdbBus:
-    """Cuda with its 6522 and ADB."""
-    via = m.add("macio/via", Via(m.clock, IrqLine(pic, VIA_IRQ)))
-    adb = AdbBus(m.clock)
-    cuda = m.add("macio/cuda", Cuda(m.clock, via, adb, rtc=boot.mac_seconds(m.config)))
-    cuda.power_off, cuda.system_reset = (lambda: m.power_off()), (lambda: m.system_reset())
-    m.add("macio/adb", adb)
-    macio.add(0x16000, cuda.region())
-    return adb
-
-
 def _add_pmu(m: Machine, pic: OpenPic, macio: KeyLargo, kind: str) -> AdbBus | None:
     """The PMU with its 6522 and interrupt pin; its ADB when it has one."""
     gpio = m.add("macio/gpio", Gpio(m.clock, {PMU_PIN: IrqLine(pic, GPIO1_IRQ)}))
@@ -163,18 +131,9 @@ def _add_pmu(m: Machine, pic: OpenPic, macio: KeyLargo, kind: str) -> AdbBus | N
         "macio/pmu",
         Pmu(m.clock, via, IrqLine(gpio, PMU_PIN), adb=adb, rtc=boot.mac_seconds(m.config)),
     )
-    pmu.power_off, pmu.system_reset = (lambda: m.power_off()), (lambda: m.system_reset())
+    use_power_switch(m, pmu)
     if adb is not None:
         m.add("macio/adb", adb)
     macio.add(GPIO_OFFSET, gpio.region())
-    macio.add(0x16000, pmu.region())
+    macio.add(VIA_AT, pmu.region())
     return adb
-
-
-def _add_usb_input(m: Machine, usb: Ohci) -> None:
-    """Keyboard and mouse on the first two ports."""
-    keyboard = m.add("pci/usb/keyboard", UsbKeyboard(m.clock, f"pci.2:{USB_SLOT:02x}.0/1/usb-kbd"))
-    mouse = m.add("pci/usb/mouse", UsbMouse(m.clock, f"pci.2:{USB_SLOT:02x}.0/2/usb-ptr"))
-    usb.connect(0, keyboard)
-    usb.connect(1, mouse)
-    m.keyboard, m.mouse = keyboard, mouse

@@ -1,25 +1,32 @@
-"""What the Power Macs here have in common: display, keyboard bus, firmware configuration."""
+"""What the Power Macs here have in common: boot ROM and firmware configuration."""
 
 from __future__ import annotations
 
-from gossamer.base.units import KiB, MiB
+from collections.abc import Callable
+from typing import Final
+
 from gossamer.devices.fwcfg import BASE, FwCfg, mac_entries, mac_files
-from gossamer.devices.pci import PciBus
-from gossamer.devices.vga import Vga
-from gossamer.machines import boot, firmware
+from gossamer.machines import boot, builtin, builtin_pic, firmware
 from gossamer.machines.config import Config
 from gossamer.machines.machine import Machine
 
+#: Guests that need no firmware, by what -bios calls them: RAM from 0 on, for (machine, Hz of TB).
+BUILT_IN: Final[dict[str, Callable[[str, int], bytes]]] = {
+    builtin.NAME: builtin.picture,
+    builtin_pic.NAME: builtin_pic.picture,
+}
 
-def add_vga(m: Machine, bus: PciBus, slot: int) -> Vga:
-    """The display with its memory and option ROM."""
-    at = f"{bus.name}:{slot:02x}.0"
-    content = firmware.optional_rom(firmware.VGA_ROM, 64 * KiB, m.config.firmware_folders)
-    vram = m.ram(f"{at}/vga.vram", 16 * MiB)
-    rom = m.rom(f"{at}/vga.rom", 64 * KiB, content)
-    vga = m.add("pci/vga", Vga(m.clock, bus, slot << 3, vram=vram, rom=rom))
-    m.display = vga
-    return vga
+
+def add_rom(m: Machine, name: str, base: int, size: int) -> None:
+    """The boot ROM: the firmware of -bios, or a built-in guest."""
+    config = m.config
+    if config.bios in BUILT_IN:
+        picture = BUILT_IN[config.bios](config.machine, m.cpu.tb_hz)
+        content = builtin.rom(config.machine, m.cpu.tb_hz, size, picture)
+    else:
+        file = firmware.find_firmware(config.bios, config.firmware_folders)
+        content = firmware.load_image(file, base, size)
+    m.rom(name, size, content, at=base)
 
 
 def add_fw_cfg(

@@ -59,12 +59,16 @@ class Display(Protocol):
 
 @dataclass(frozen=True)
 class Part:
-    """A chip in its place; `idstr` empty: no section of its own."""
+    """A chip in its place; `idstr` empty: no section of its own.
+
+    `known_as`: QEMU's name and the user's id, where QEMU's options can name it.
+    """
 
     path: str
     device: Device
     idstr: str
     instance: int
+    known_as: str = ""
 
     @property
     def title(self) -> str:
@@ -88,6 +92,8 @@ class Machine:
         self.display: Display | None = None
         #: What puts a kernel back into memory when the machine is reset.
         self.at_reset: list[Callable[[], object]] = []
+        #: Where files of -device loader lie: start, end, name.
+        self.loaded: list[tuple[int, int, str]] = []
         #: Called when the guest switches the power off, or asks for a system reset.
         self.power_off: Callable[[], None] = lambda: None
         self.system_reset: Callable[[], None] = lambda: None
@@ -103,7 +109,15 @@ class Machine:
 
     # --- composition --------------------------------------------------------------------------
 
-    def add(self, path: str, device: D, *, idstr: str | None = None, instance: int = 0) -> D:
+    def add(
+        self,
+        path: str,
+        device: D,
+        *,
+        idstr: str | None = None,
+        instance: int = 0,
+        known_as: str = "",
+    ) -> D:
         """Put a chip in its place; its section follows those already added."""
         if any(p.path == path for p in self.parts):
             raise ConfigError(f"{path}: there already")
@@ -115,7 +129,7 @@ class Machine:
         for n, alarm in enumerate(self.clock.alarms[self._alarms_named :]):
             alarm.key = (path, f"{n:02}")
         self._alarms_named = len(self.clock.alarms)
-        self.parts.append(Part(path, device, name, instance))
+        self.parts.append(Part(path, device, name, instance, known_as))
         return device
 
     def ram(self, name: str, size: int, *, at: int | None = None) -> RamBlock:

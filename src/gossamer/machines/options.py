@@ -12,18 +12,20 @@ from pathlib import Path
 from typing import Final
 
 from gossamer.base.errors import ConfigError
+from gossamer.machines import device_options, machine_options
 from gossamer.machines.config import (
     CLOCK_POLICIES,
     DEFAULT_MACHINE,
     MODELS,
     Config,
-    Drive,
+    Model,
     check,
     find_cpu,
     find_machine,
     unknown,
 )
-from gossamer.machines.drives import DriveOptions, parse_drive
+from gossamer.machines.device_options import Asked
+from gossamer.machines.drives import DriveOptions, parse_drive, place_all
 from gossamer.machines.values import choice, on_off, pairs, rtc_base, size_of, whole
 
 #: Known to QEMU, without effect here, so that command lines need not be edited.
@@ -32,8 +34,6 @@ WITHOUT_EFFECT: Final = {"-no-user-config": 0, "-k": 1, "-msg": 1, "-no-fd-bootc
 REFUSED: Final = {
     "-enable-kvm": "gossamer runs guests itself; leave it out",
     "-daemonize": "gossamer stays in the foreground; use a shell's & or a service manager",
-    "-usb": "the machines here have no USB",
-    "-usbdevice": "the machines here have no USB",
     "-netdev": "there is no host network; -nic none, or a card without a cable",
     "-chardev": "give the device in -serial or -monitor",
     "-blockdev": "give the image in -drive",
@@ -67,6 +67,10 @@ class Draft:
         self.prom_env: list[str] = []
         self.folders: list[Path] = []
         self.drives: list[DriveOptions] = []
+        self.devices: list[Asked] = []
+        self.usb_devices: list[Asked] = []
+        self.globals: device_options.Globals = {}
+        self.nics: list[tuple[str, str]] = []
         self.serials: list[str] = []
         self.monitors: list[str] = []
         self.display_given = False
@@ -113,6 +117,12 @@ def _machine(draft: Draft, value: str) -> None:
     for key, text in pairs("-machine", value, first="type").items():
         if key == "type":
             draft.machine, draft.version = find_machine(text)
+        elif key in machine_options.SAME_AS:
+            VALUED[machine_options.SAME_AS[key]](draft, text)
+        elif key in machine_options.WITHOUT_EFFECT:
+            on_off(f"-machine: {key}", text)
+        elif key in machine_options.REFUSED:
+            raise ConfigError(f"-machine: {key}: {machine_options.REFUSED[key]}")
         else:
             draft.properties[key] = text
 
@@ -211,20 +221,9 @@ def _resolution(draft: Draft, value: str) -> None:
     draft.set["resolution"] = (width, height, depth)
 
 
-def _network(draft: Draft, value: str) -> None:
-    if value != "none":
-        raise ConfigError(f"-net, -nic: there is no host network, only none; got {value!r}")
-    draft.set["nic"] = False
-
-
-def _global(draft: Draft, value: str) -> None:
-    del draft
-    raise ConfigError(f"-global: no property of a chip can be set here, got {value!r}")
-
-
-def _device(draft: Draft, value: str) -> None:
-    del draft
-    raise ConfigError(f"-device: nothing can be added to the machines here, got {value!r}")
+def _usb_device(draft: Draft, value: str) -> None:
+    draft.usb_devices.append(device_options.parse_usb_device(value))
+    _usb(draft)
 
 
 def _drive(draft: Draft, value: str) -> None:
@@ -273,6 +272,10 @@ def _flag(field: str, value: bool) -> Callable[[Draft], None]:
     return store
 
 
+def _usb(draft: Draft) -> None:
+    draft.properties["usb"] = "on"
+
+
 def _nodefaults(draft: Draft) -> None:
     draft.defaults = False
 
@@ -300,8 +303,8 @@ VALUED: Final[dict[str, Callable[[Draft, str], None]]] = {
     "-display": _display,
     "-vga": _text("vga"),
     "-g": _resolution,
-    "-net": _network,
-    "-nic": _network,
+    "-net": lambda draft, value: draft.nics.append(("-net", value)),
+    "-nic": lambda draft, value: draft.nics.append(("-nic", value)),
     "-serial": lambda draft, value: draft.serials.append(value),
     "-monitor": lambda draft, value: draft.monitors.append(value),
     "-icount": _icount,
@@ -309,8 +312,9 @@ VALUED: Final[dict[str, Callable[[Draft, str], None]]] = {
     "-loadvm": _text("loadvm"),
     "-incoming": _text("incoming"),
     "-dump-vmstate": _path("dump_vmstate"),
-    "-global": _global,
-    "-device": _device,
+    "-global": lambda draft, value: device_options.parse_global(value, draft.globals),
+    "-device": lambda draft, value: draft.devices.append(device_options.parse_device(value)),
+    "-usbdevice": _usb_device,
     "-name": _name,
     "-uuid": _uuid,
     "-pidfile": _path("pidfile"),
@@ -323,6 +327,7 @@ FLAGS: Final[dict[str, Callable[[Draft], None]]] = {
     "-no-reboot": _flag("reboot", False),
     "-no-shutdown": _flag("shutdown", False),
     "-nodefaults": _nodefaults,
+    "-usb": _usb,
 }
 
 
@@ -333,16 +338,20 @@ def _finish(draft: Draft, arguments: tuple[str, ...]) -> Config:
     model = MODELS[draft.machine]
     for key, value in draft.properties.items():
         if key not in model.properties:
-            raise unknown(f"property of {model.name}", key, model.properties)
+            raise unknown(f"property of {model.name}", key, machine_options.known(model))
         choice(f"-machine: {key}", value, model.properties[key])
     if draft.properties.get("graphics") == "off":
         draft.set["graphic"] = False
+    devices = device_options.resolve_all([*draft.usb_devices, *draft.devices], draft.globals)
+    # As QEMU: a device of a kind takes the place of the machine's usual one, if only by -global.
+    kinds = {d.driver for d in devices} | set(draft.globals)
     chosen: dict[str, object] = {
         "ram_size": model.ram_default,
         "cpu": find_cpu(draft.cpu, model) if draft.cpu else model.cpus[0],
-        "vga": model.vga[0] if draft.defaults else "none",
-        "nic": model.has_nic and draft.defaults,
-        "cd_drive": draft.defaults,
+        "vga": model.vga[0] if draft.defaults and "VGA" not in kinds else "none",
+        "cd_drive": draft.defaults and not kinds & set(device_options.IDE),
+        "usb": _wants_usb(draft, model),
+        **_nics(draft, model),
         **draft.set,
     }
     serials, monitors = _consoles(draft)
@@ -352,7 +361,14 @@ def _finish(draft: Draft, arguments: tuple[str, ...]) -> Config:
         properties=draft.properties,
         firmware_folders=tuple(draft.folders),
         prom_env=tuple(draft.prom_env),
-        drives=_place(draft),
+        drives=place_all(
+            draft.drives,
+            [d for d in devices if d.driver in device_options.IDE],
+            draft.globals,
+            bool(draft.set.get("snapshot")),
+        ),
+        devices=tuple(d for d in devices if d.driver not in device_options.IDE),
+        defaults=draft.globals,
         serials=serials,
         monitors=monitors,
         arguments=arguments,
@@ -386,15 +402,15 @@ def _consoles(draft: Draft) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(serials), tuple(m for m in monitors if m != "none")
 
 
-def _place(draft: Draft) -> tuple[Drive, ...]:
-    """The drives, each at its place; those without an index get the first free one."""
-    snapshot = bool(draft.set.get("snapshot"))
-    taken = {d.index for d in draft.drives if d.index is not None}
-    placed = []
-    for given in draft.drives:
-        index = given.index
-        if index is None:
-            index = next(n for n in range(len(draft.drives) + 4) if n not in taken)
-            taken.add(index)
-        placed.append(given.made(index, snapshot))
-    return tuple(sorted(placed, key=lambda d: d.index))
+def _nics(draft: Draft, model: Model) -> dict[str, object]:
+    """The network cards: those of -nic and -net, or the usual one unless something speaks of it."""
+    parsed = [device_options.parse_nic(option, text, model) for option, text in draft.nics]
+    cards = tuple(device_options.resolve_card(one, draft.globals) for one in parsed if one)
+    return {"nics": cards, "nic": bool(model.nic) and draft.defaults and not draft.nics}
+
+
+def _wants_usb(draft: Draft, model: Model) -> bool | None:
+    if model.usb is None:
+        return None
+    given = draft.properties.get("usb")
+    return (model.usb and draft.defaults) if given is None else given == "on"

@@ -14,6 +14,8 @@ from gossamer.machines.config import unknown
 
 _SUFFIXES: Final = {"b": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)([bkmgt]?)", re.IGNORECASE | re.ASCII)
+_BYTE: Final = re.compile(r"[0-9a-fA-F]{1,2}")
+_PLACE: Final = re.compile(r"([0-9a-fA-F]{1,2})(?:\.([0-7]))?")
 _DATE: Final = re.compile(
     r"(\d{4})-(\d{1,2})-(\d{1,2})(?:T(\d{1,2}):(\d{1,2}):(\d{1,2}))?", re.ASCII
 )
@@ -86,3 +88,32 @@ def rtc_base(text: str) -> str | int:
     if not (in_month and 1904 <= year <= 2040 and hour < 24 and minute < 60 and second < 60):
         raise ConfigError(f"-rtc: base: {text!r} is no date from 1904 to 2040")
     return calendar.timegm((year, month, day, hour, minute, second))
+
+
+def number(where: str, text: str, least: int, most: int) -> int:
+    """A whole number, decimal or with 0x."""
+    try:
+        value = int(text, 0) if text.isascii() and "_" not in text and len(text) <= 24 else -1
+    except ValueError:
+        value = -1
+    if not least <= value <= most:
+        shown = f"{most:#x}" if most > 0xFFFF else str(most)
+        raise ConfigError(f"{where} must be a number from {least} to {shown}, got {text!r}")
+    return value
+
+
+def mac_address(where: str, text: str) -> bytes:
+    """An Ethernet address: six bytes in hexadecimal, with colons or hyphens."""
+    parts = text.replace("-", ":").split(":")
+    if len(parts) != 6 or not all(_BYTE.fullmatch(p) for p in parts):
+        raise ConfigError(f"{where} must be six bytes as 52:54:00:12:34:56, got {text!r}")
+    return bytes(int(p, 16) for p in parts)
+
+
+def pci_address(where: str, text: str) -> int:
+    """A place on a PCI bus, ``slot`` or ``slot.function`` in hexadecimal: 8 * slot + function."""
+    match = _PLACE.fullmatch(text)
+    if match is None or int(match[1], 16) > 31:
+        expected = "must be slot or slot.function, as 06 or 06.0, slots to 1f"
+        raise ConfigError(f"{where} {expected}, got {text!r}")
+    return int(match[1], 16) << 3 | int(match[2] or "0")

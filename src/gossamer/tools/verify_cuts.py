@@ -17,11 +17,24 @@ from gossamer.base.errors import ConfigError
 from gossamer.tools.census import run_census
 from gossamer.tools.verify_cuts_drop import run_drop
 from gossamer.tools.verify_cuts_events import run_around
-from gossamer.tools.verify_cuts_guests import Plan, config_for, guest_named, scout
+from gossamer.tools.verify_cuts_guests import (
+    GUESTS,
+    Plan,
+    config_for,
+    guest_named,
+    guests_of,
+    scout,
+)
 from gossamer.tools.verify_cuts_process import serve
 from gossamer.tools.verify_cuts_run import Cutter, Reference
 
-DEFAULT_MEMORY: Final = {"linux": "96M", "openbios": "32M", "builtin": "8M"}
+DEFAULT_MEMORY: Final = {
+    "linux": "96M",
+    "openbios": "32M",
+    "builtin": "8M",
+    "openpic": "8M",
+    "dma": "8M",
+}
 
 
 def say(text: str) -> None:
@@ -33,7 +46,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps its ty
     """Add the command to a parser."""
     p = subparsers.add_parser("cuts", help="compare cut runs with uncut ones")
     p.add_argument("-M", "--machine", default="g3beige", help="machine (g3beige)")
-    p.add_argument("--guest", default="openbios", help="openbios, builtin or linux")
+    p.add_argument("--guest", help=f"{', '.join(GUESTS)} (openbios; --drop: all but linux)")
     p.add_argument("--kernel", type=Path, help="Linux kernel ($GOSSAMER_LINUX_KERNEL)")
     p.add_argument("--initrd", type=Path, help="its RAM disk ($GOSSAMER_LINUX_INITRD)")
     p.add_argument("--cdrom", type=Path, help="a CD for Linux to read from, by DMA")
@@ -56,12 +69,16 @@ def run(arguments: argparse.Namespace) -> int:
         return serve(arguments.continue_from)
     if arguments.cuts < 1:
         raise ConfigError(f"--cuts: expected 1 or more, got {arguments.cuts}")
-    return _mode(arguments)(arguments, prepare(arguments))
+    if arguments.drop is not None:
+        names = [arguments.guest] if arguments.guest else guests_of(arguments.machine)
+        return run_drop(arguments, [prepare(arguments, name) for name in names])
+    plan = prepare(arguments, arguments.guest or "openbios")
+    return _mode(arguments)(arguments, plan)
 
 
-def prepare(arguments: argparse.Namespace) -> Plan:
-    """The guest's scenario, found out in an uncut run."""
-    guest = guest_named(arguments.guest, arguments.kernel, arguments.initrd, arguments.cdrom)
+def prepare(arguments: argparse.Namespace, name: str) -> Plan:
+    """The scenario of the guest called `name`, found out in an uncut run."""
+    guest = guest_named(name, arguments.kernel, arguments.initrd, arguments.cdrom)
     memory = arguments.memory or DEFAULT_MEMORY[guest.name]
     config = config_for(guest, arguments.machine, memory, arguments.shift)
     plan = scout(guest, config, say)
@@ -73,8 +90,6 @@ def prepare(arguments: argparse.Namespace) -> Plan:
 def _mode(arguments: argparse.Namespace) -> Callable[[argparse.Namespace, Plan], int]:
     if arguments.around is not None:
         return run_around
-    if arguments.drop is not None:
-        return run_drop
     if arguments.census:
         return run_census
     return run_chained

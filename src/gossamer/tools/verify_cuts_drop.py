@@ -3,7 +3,8 @@
 This checks the checker: a comparison that cannot see a field missing proves nothing about it.  At
 moments of a guest's run each field that is not at its reset value is set to it before the save;
 the run that goes on from that save must part from the one that goes on from a whole save.  A field
-that the guest leaves at its reset value is given another one first, in both.
+that the guest leaves at its reset value is given another one first, in both.  Without a choice of
+guest all that the machine runs are tried: it is enough that one of them notices.
 
 A name with [*] stands for every element of an array of objects.
 """
@@ -26,6 +27,7 @@ from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.base.units import NS_PER_S
 from gossamer.control.vm import Vm
 from gossamer.isa.registers import REGISTERS
+from gossamer.machines.config import Config
 from gossamer.machines.machine import Machine
 from gossamer.state.codec import Array, Bitmap, Bool, Buffer, Int
 from gossamer.state.declare import AlarmState, State, Stateful
@@ -40,7 +42,7 @@ TRIES: Final = 4
 """Moments at which one field is tried before its drop counts as not noticed."""
 HORIZONS: Final = (50, 60_000)
 """Instructions that both runs go on before they are compared, twice."""
-AT_EVENTS: Final = ("interrupt", "shift", "cuda", "dma")
+AT_EVENTS: Final = ("interrupt", "shift", "cuda", "dma", "fetch", "openpic", "ipi")
 EXCUSES: Final = "schemas/excused.toml"
 #: Registers that are the model's, not state: the CPU puts them right after a load.
 OF_THE_MODEL: Final = ("pvr", "tb_hz")
@@ -218,12 +220,11 @@ def _compare(field: Field, probe: Any, carried: list[bool], machine: Machine) ->
 
 
 class Tally:
-    """What became of each declared field."""
+    """What became of each declared field, with all guests that were tried."""
 
     def __init__(self) -> None:
         self.natural: set[str] = set()
         self.planted: set[str] = set()
-        self.tried: dict[str, int] = {}
 
     @property
     def noticed(self) -> set[str]:
@@ -245,39 +246,59 @@ def moments(plan: Plan, seed: int) -> list[Moment]:
 
 
 def try_all(
-    plan: Plan, wanted: str, seed: int, say: Callable[[str], None]
-) -> tuple[set[str], Tally]:
-    """Drop every field that `wanted` (a pattern, or all) names; all names, and what was noticed."""
+    plan: Plan, wanted: str, seed: int, tally: Tally, say: Callable[[str], None]
+) -> set[str]:
+    """Drop each field that `wanted` (a pattern, or all) names if unnoticed yet; all names."""
     fresh = Vm(plan.config).machine
     fields = [f for f in all_fields(fresh) if wanted == "all" or _matches(f, wanted)]
     if not fields:
         raise ConfigError(f"--drop: no field is called {wanted}")
-    resets = {f.name: f.read(fresh) for f in fields}
-    tally = Tally()
+    names = {f.declared for f in fields}
+    if not names - tally.noticed:
+        return names
     places = moments(plan, seed)
+    _try_reset(places, fields, {f.name: f.read(fresh) for f in fields}, tally, say)
+    _try_planted(places, fields, tally, say)
+    return names
+
+
+def _try_reset(
+    places: list[Moment],
+    fields: list[Field],
+    resets: dict[str, Any],
+    tally: Tally,
+    say: Callable[[str], None],
+) -> None:
+    """Fields as the guest left them, set to their reset values in the save."""
+    tried: dict[str, int] = {}
     for moment in places:
         for field in fields:
             name = field.declared
-            if name in tally.natural or tally.tried.get(field.name, 0) >= TRIES:
+            if name in tally.noticed or tried.get(field.name, 0) >= TRIES:
                 continue
             if field.read(moment.source.vm.machine) != resets[field.name]:
-                tally.tried[field.name] = tally.tried.get(field.name, 0) + 1
+                tried[field.name] = tried.get(field.name, 0) + 1
                 if moment.forgets(field, resets[field.name]):
                     tally.natural.add(name)
         say(f"{moment.label}: {len(tally.natural)} fields noticed so far")
+
+
+def _try_planted(
+    places: list[Moment], fields: list[Field], tally: Tally, say: Callable[[str], None]
+) -> None:
+    """What is left, with another value in the whole save."""
     for moment in places:
-        if len(tally.noticed) == len({f.declared for f in fields}):
-            break
         left: dict[str, list[Field]] = {}
         for field in fields:
             if field.declared not in tally.noticed:
                 left.setdefault(field.declared, []).append(field)
+        if not left:
+            break
         for name, elements in left.items():
             ends = (elements[0], elements[-1])[: len(elements)]
             if any(moment.planted(field) for field in ends):
                 tally.planted.add(name)
         say(f"{moment.label}: {len(tally.planted)} more with a planted value")
-    return {f.declared for f in fields}, tally
 
 
 def _matches(field: Field, wanted: str) -> bool:
@@ -286,13 +307,19 @@ def _matches(field: Field, wanted: str) -> bool:
     )
 
 
-def excuses(path: Path, guest: str) -> dict[str, str]:
-    """Reason by field, for one guest (machine/guest), from the file of excuses."""
+def excuses(path: Path, machine: str) -> dict[str, str]:
+    """Reason by field, for one configuration of a machine, from the file of excuses."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError) as fault:
         raise ConfigError(f"{path}: {fault}") from None
-    return dict(table.get(guest, {}))
+    return dict(table.get(machine, {}))
+
+
+def configuration(config: Config) -> str:
+    """What the file of excuses calls a machine: its model, and `via` where it is not cuda."""
+    via = config.properties.get("via", "cuda")
+    return config.machine if via == "cuda" else f"{config.machine},via={via}"
 
 
 def excuse_file() -> Path:
@@ -300,14 +327,17 @@ def excuse_file() -> Path:
     return Path(__file__).parents[3] / EXCUSES
 
 
-def run_drop(arguments: argparse.Namespace, plan: Plan) -> int:
+def run_drop(arguments: argparse.Namespace, plans: list[Plan]) -> int:
     """Drop each field; 0 when every one is noticed or excused, and no excuse is idle."""
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    names, tally = try_all(plan, arguments.drop, arguments.seed, say)
-    known = excuses(excuse_file(), f"{plan.config.machine}/{arguments.guest}")
+    tally, names = Tally(), set[str]()
+    for plan in plans:
+        names = try_all(plan, arguments.drop, arguments.seed, tally, say)
+        say(f"{plan.guest}: {len(tally.noticed)} of {len(names)} fields noticed")
+    known = excuses(excuse_file(), configuration(plans[0].config))
     missed = names - tally.noticed
     excused = missed & set(known)
     for name in sorted(missed - excused):

@@ -18,6 +18,8 @@ import xxhash
 from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.devices.cuda import Cuda
 from gossamer.devices.dbdma import IDLE, Dbdma
+from gossamer.devices.openpic import IPI0, IPIS, OpenPic
+from gossamer.devices.openpic_timer import OpenPicTimer
 from gossamer.machines.machine import Machine
 from gossamer.tools.verify_cuts_guests import Plan
 from gossamer.tools.verify_cuts_run import Cutter, Reference
@@ -33,6 +35,9 @@ EVENTS: Final = {
     "shift": "the VIA's shift register is half way through a byte",
     "cuda": "a CUDA packet has been sent in part",
     "dma": "a DBDMA channel is carrying out its program",
+    "fetch": "a DBDMA channel is about to fetch a command",
+    "openpic": "a global timer of the OpenPIC expires",
+    "ipi": "an OpenPIC IPI is sent",
 }
 CHUNKS: Final = (20_000, 500, 1)
 """Instructions between two looks, in each pass of the search for a change."""
@@ -49,8 +54,13 @@ class Watcher:
         machine = self.machine = track.vm.machine
         self.cudas = [p.device for p in machine.parts if isinstance(p.device, Cuda)]
         self.dmas = [p.device for p in machine.parts if isinstance(p.device, Dbdma)]
+        self.pics = [p.device for p in machine.parts if isinstance(p.device, OpenPic)]
+        self._sent = 0
         self._wrap_engine(machine)
         self._wrap_memory(machine)
+        for pic in self.pics:
+            for timer in pic.timers:
+                self._wrap_timer(timer)
 
     def _note(self, event: str, count: int) -> None:
         self.seen[event].append(count)
@@ -86,6 +96,15 @@ class Watcher:
 
         memory.load, memory.store = loaded, stored  # type: ignore[method-assign]
 
+    def _wrap_timer(self, timer: OpenPicTimer) -> None:
+        fire = timer.fire
+
+        def fired() -> None:
+            self._note("openpic", self.machine.engine.count)
+            fire()
+
+        timer.fire = fired
+
     def _look(self) -> None:
         """After an access to a chip: is something under way?"""
         now = self.machine.engine.count_now
@@ -99,6 +118,15 @@ class Watcher:
         for dma in self.dmas:
             if any(channel.stage != IDLE for channel in dma.channels):
                 self._note("dma", now)
+            if any(channel.step.armed for channel in dma.channels):
+                self._note("fetch", now)
+        sent = 0
+        for pic in self.pics:
+            for n in range(IPIS):
+                sent |= bool(pic.src[IPI0 + n].pending) << n
+        if sent & ~self._sent:
+            self._note("ipi", now)
+        self._sent = sent
 
 
 # --- what no hook sees ----------------------------------------------------------------------------
@@ -206,7 +234,7 @@ def run_around(arguments: argparse.Namespace, plan: Plan) -> int:
     if absent:
         say(f"not in this guest's run: {', '.join(absent)}")
     if not found:
-        raise GossamerError(f"guest {arguments.guest} has none of: {', '.join(wanted)}")
+        raise GossamerError(f"guest {plan.guest} has none of: {', '.join(wanted)}")
     points = {
         count
         for at in found.values()

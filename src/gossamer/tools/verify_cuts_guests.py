@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from gossamer.base.errors import ConfigError, GossamerError
+from gossamer.machines import builtin_pic, firmware
 from gossamer.machines.config import Config
 from gossamer.machines.options import parse
 from gossamer.tools.verify_cuts_track import Input, Track
@@ -22,6 +23,9 @@ STEP: Final = 1_000_000
 """Instructions between two looks at what the guest has written."""
 GAP: Final = 150_000
 """Instructions between two typed bytes (4.8 ms at shift 5)."""
+PIC_GUESTS: Final = {"openpic": "mac99", "dma": "g3beige"}
+"""Guests that are the second built-in program, and the machine of each."""
+GUESTS: Final = ("openbios", "builtin", *PIC_GUESTS, "linux")
 COMMON: Final = ("-nographic", "-serial", "null", "-monitor", "none", "-rtc", "base=2001-09-09")
 
 
@@ -39,12 +43,15 @@ class Guest:
     boots: bool = False
     limit: int = 1_000_000_000
     tail: int = 2_000_000
+    machine: str = ""
+    """The only machine that has what it uses."""
 
 
 @dataclass
 class Plan:
     """A scenario made exact: what is typed when, where it ends, and in what state."""
 
+    guest: str
     config: Config
     inputs: list[Input] = field(default_factory=list)
     start: bytes | None = None
@@ -73,6 +80,9 @@ def guest_named(
         return Guest(name, ("-prom-env", "auto-boot?=false"), lines)
     if name == "builtin":
         return Guest(name, ("-bios", "builtin"), (("tick 300 ", "?"), ("tick 800 ", "")))
+    if name in PIC_GUESTS:
+        lines = (("line 3 ", "?"), ("line 9 ", ""))
+        return Guest(name, ("-bios", builtin_pic.NAME), lines, machine=PIC_GUESTS[name])
     if name == "linux":
         kernel = kernel or _from_environment("GOSSAMER_LINUX_KERNEL")
         initrd = initrd or _from_environment("GOSSAMER_LINUX_INITRD")
@@ -86,7 +96,16 @@ def guest_named(
             work += "; dd if=/dev/sr0 of=/dev/null bs=2048 count=300 2>&1"
         lines = (("guest# ", f"{work}; echo do''ne\r"), ("done\r\n", ""))
         return Guest(name, tuple(arguments), lines, boots=True, limit=4_000_000_000)
-    raise ConfigError(f"--guest: expected openbios, builtin or linux, got {name!r}")
+    raise ConfigError(f"--guest: expected {', '.join(GUESTS)}; got {name!r}")
+
+
+def guests_of(machine: str) -> list[str]:
+    """The guests that need no file of the user's; OpenBIOS where the host has it."""
+    model = machine.partition(",")[0]
+    if model.startswith("bare"):
+        return ["builtin"]
+    own = [name for name, wanted in PIC_GUESTS.items() if model.startswith(wanted)]
+    return ["builtin", *own, *(["openbios"] if firmware.find([firmware.OPENBIOS]) else [])]
 
 
 def _from_environment(name: str) -> Path | None:
@@ -97,6 +116,8 @@ def _from_environment(name: str) -> Path | None:
 def config_for(guest: Guest, machine: str, memory: str, shift: int) -> Config:
     """The deterministic configuration that a guest is run in."""
     arguments = guest.arguments
+    if not machine.startswith(guest.machine):
+        raise ConfigError(f"--guest {guest.name}: runs on {guest.machine}, got -M {machine}")
     if guest.name == "builtin" and machine.startswith("bare"):
         arguments = ()
     icount = f"shift={shift},sleep=off"
@@ -105,7 +126,7 @@ def config_for(guest: Guest, machine: str, memory: str, shift: int) -> Config:
 
 def scout(guest: Guest, config: Config, say: Callable[[str], None]) -> Plan:
     """Run the scenario once, uncut, and note where everything happens."""
-    plan = Plan(config)
+    plan = Plan(guest.name, config)
     track = Track(config, plan.inputs)
     seen = 0
     for n, (wanted, typed) in enumerate(guest.lines):

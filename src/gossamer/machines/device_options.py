@@ -1,0 +1,208 @@
+"""-device, -global, -nic, -net, -usbdevice: text made into `Added` records.
+
+What devices and properties exist is `device_table`'s business; where a device finds its place is
+that of `devices_attach` and, for drives, of `drives`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from gossamer.base.errors import ConfigError
+from gossamer.machines.config import Added, Config, Model, unknown
+from gossamer.machines.device_table import COMMON, DRIVERS, Driver, Property
+from gossamer.machines.values import mac_address, pairs, pci_address
+
+#: By driver and property, the values that -global set.
+Globals = dict[str, dict[str, object]]
+IDE: Final = ("ide-hd", "ide-cd")
+NICS: Final = tuple(name for name, d in DRIVERS.items() if d.group == "Network devices")
+USB_NAMES: Final = {"keyboard": "usb-kbd", "mouse": "usb-mouse", "tablet": "usb-tablet"}
+_HOST_NETWORKS: Final = (
+    "user", "tap", "bridge", "socket", "stream", "dgram", "l2tpv3", "vde", "netmap", "vhost-user",
+    "vhost-vdpa", "hubport",
+)  # fmt: skip
+NO_NETWORK: Final = "there is no host network; give none, or model= for a card without a cable"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A device as it was asked for, before -global and the defaults fill it up."""
+
+    option: str
+    driver: str
+    given: Mapping[str, str]
+
+    @property
+    def where(self) -> str:
+        return f"{self.option} {self.driver}"
+
+
+# --- text ---------------------------------------------------------------------------------------
+
+
+def parse_device(text: str) -> Asked:
+    """The value of -device."""
+    given = pairs("-device", text, first="driver")
+    if "driver" not in given:
+        raise ConfigError(f"-device: expected DRIVER[,property=value], got {text!r}")
+    return _asked("-device", given.pop("driver"), given)
+
+
+def parse_usb_device(text: str) -> Asked:
+    """The value of -usbdevice."""
+    if text not in USB_NAMES:
+        raise unknown("value for -usbdevice", text, USB_NAMES)
+    return Asked("-usbdevice", USB_NAMES[text], {})
+
+
+def parse_global(text: str, into: Globals) -> None:
+    """The value of -global: ``driver.property=value``, or the three as a list."""
+    head, equals, value = text.partition("=")
+    if head == "driver" and "," in value:
+        parts = pairs("-global", text)
+        if set(parts) != {"driver", "property", "value"}:
+            raise ConfigError(f"-global: expected driver=, property= and value=, got {text!r}")
+        driver, name, value = parts["driver"], parts["property"], parts["value"]
+    else:
+        driver, dot, name = head.partition(".")
+        if not (dot and equals and name):
+            raise ConfigError(f"-global: expected DRIVER.PROPERTY=VALUE, got {text!r}")
+    asked = _asked("-global", driver, {})
+    found = _property(asked, name)
+    into.setdefault(driver, {})[name] = found.read(f"-global: {driver}.{name}", value)
+
+
+def parse_nic(option: str, text: str, model: Model) -> Asked | None:
+    """The value of -nic or -net: a card without a cable; None for ``none``.
+
+    `model`: the machine, which has a usual card.
+    """
+    given = pairs(option, text, first="type")
+    kind = given.pop("type", "")
+    if kind == "none":
+        if given:
+            raise ConfigError(f"{option}: none stands alone, got {text!r}")
+        return None
+    if kind in _HOST_NETWORKS:
+        raise ConfigError(f"{option}: {kind}: {NO_NETWORK}")
+    if kind not in (("nic",) if option == "-net" else ("",)):
+        raise unknown(
+            f"value for {option}", kind, ("nic", "none") if option == "-net" else ("none",)
+        )
+    if not model.nic:
+        raise ConfigError(f"{option}: {model.name} has no PCI bus for a network card")
+    card = given.pop("model", model.nic)
+    if card not in NICS:
+        raise unknown("network card", card, NICS)
+    spelled = {"macaddr": "mac", "mac": "mac", "addr": "addr"}
+    known = {"macaddr", "addr", "model"} if option == "-net" else {"mac", "addr", "model", "id"}
+    wanted = {}
+    for name, value in given.items():
+        if name == "netdev":
+            raise ConfigError(f"{option}: netdev: {NO_NETWORK}")
+        if name == "id" or (option == "-net" and name == "name"):
+            continue  # names the network's end of the cable, which there is none of
+        if name not in known:
+            raise unknown(f"part of {option}", name, known)
+        key = spelled[name]
+        read = mac_address if key == "mac" else pci_address
+        read(f"{option}: {name}", value)  # refused under the name that the user gave it
+        wanted[key] = value
+    return Asked(option, card, wanted)
+
+
+def _asked(option: str, driver: str, given: Mapping[str, str]) -> Asked:
+    if driver not in DRIVERS:
+        raise unknown("device", driver, DRIVERS)
+    return Asked(option, driver, given)
+
+
+def _property(asked: Asked, name: str) -> Property:
+    known = DRIVERS[asked.driver]
+    if name in known.refused:
+        raise ConfigError(f"{asked.option}: {asked.driver}.{name}: {known.refused[name]}")
+    if name not in known.properties:
+        raise unknown(f"property of {asked.driver}", name, known.properties)
+    return known.properties[name]
+
+
+# --- records ------------------------------------------------------------------------------------
+
+
+def resolve(asked: Asked, defaults: Mapping[str, Mapping[str, object]]) -> Added:
+    """The device with a value for each of its properties."""
+    known = DRIVERS[asked.driver]
+    values = {name: p.default for name, p in known.properties.items()}
+    values.update(defaults.get(asked.driver, {}))  # type: ignore[arg-type]
+    common = {"id": "", "bus": ""}
+    for name, text in asked.given.items():
+        where = f"{asked.option}: {asked.driver}.{name}"
+        if name in COMMON and (name != "bus" or known.bus):
+            common[name] = str(COMMON[name].read(where, text))
+        else:
+            values[name] = _property(asked, name).read(where, text)
+    return Added(asked.driver, values, common["id"], common["bus"], asked.where)
+
+
+def resolve_all(asked: Iterable[Asked], defaults: Globals) -> tuple[Added, ...]:
+    """All the devices; an id is given once."""
+    made = [resolve(one, defaults) for one in asked]
+    ids: set[str] = set()
+    for one in made:
+        if one.id in ids:
+            raise ConfigError(f"{one.where}: id={one.id} is given twice")
+        if one.id:
+            ids.add(one.id)
+    return tuple(made)
+
+
+def built_in(config: Config, driver: str) -> Added:
+    """A device of this kind that the machine has by itself, as -global has set it."""
+    return resolve(Asked("-M", driver, {}), config.defaults)
+
+
+def network(config: Config) -> Sequence[Added]:
+    """The cards in the machine's own place."""
+    if config.nics or not config.has_nic:
+        return config.nics
+    return (resolve_card(Asked("-nic", config.model.nic, {}), config.defaults),)
+
+
+def resolve_card(asked: Asked, defaults: Mapping[str, Mapping[str, object]]) -> Added:
+    """A card in the machine's own place: its address comes from -nic, as in QEMU, or is the next.
+
+    What -global says of an address is for cards of -device.
+    """
+    usual = {name: value for name, value in defaults.get(asked.driver, {}).items() if name != "mac"}
+    return resolve(asked, {asked.driver: usual})
+
+
+# --- help ---------------------------------------------------------------------------------------
+
+
+def list_devices() -> str:
+    """What ``-device help`` prints."""
+    lines: list[str] = []
+    for group in dict.fromkeys(d.group for d in DRIVERS.values()):
+        lines += ["", f"{group}:"] if lines else [f"{group}:"]
+        for name, d in DRIVERS.items():
+            if d.group == group:
+                bus = f", bus {d.bus}" if d.bus else ""
+                lines.append(f'name "{name}"{bus}, desc "{d.text}"')
+    return "\n".join(lines) + "\n"
+
+
+def list_properties(driver: str) -> str:
+    """What ``-device DRIVER,help`` prints."""
+    if driver not in DRIVERS:
+        raise unknown("device", driver, DRIVERS)
+    known: Driver = DRIVERS[driver]
+    lines = [f"{driver} options:"]
+    for name, p in sorted(known.properties.items()):
+        default = f" (default: {p.shown})" if p.shown else ""
+        text = f" - {p.text}" if p.text else " -" if default else ""
+        lines.append(f"  {name + '=<' + p.kind + '>':30}{text}{default}".rstrip())
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,218 @@
+"""What can be added with -device, and the properties of each: the one table.
+
+Parser, ``-device help``, ``-global`` and the documentation all read `DRIVERS`.  Names, defaults
+and the values of properties are QEMU 7.2's (``-device NAME,help``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from gossamer.base.errors import ConfigError
+from gossamer.base.units import MiB
+from gossamer.machines.drives import RERROR, WERROR
+from gossamer.machines.values import choice, mac_address, number, on_off, pci_address
+
+Value = str | int | bool | bytes | None
+Read = Callable[[str, str], Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    """A property: how its value is spelled (`kind`), read and checked, and its default."""
+
+    kind: str
+    read: Read
+    default: Value
+    text: str = ""
+
+    @property
+    def shown(self) -> str:
+        """The default for a list; empty when there is none."""
+        if self.default is None or self.default == "":
+            return ""
+        if isinstance(self.default, bool):
+            return "on" if self.default else "off"
+        return str(self.default)
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """A device that can be added: the kind of bus it stands on, and its properties.
+
+    `refused`: properties that QEMU has and gossamer has not, and why.
+    """
+
+    group: str
+    bus: str
+    text: str
+    properties: Mapping[str, Property]
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+
+def _whole(bits: int, default: int | None = 0, text: str = "") -> Property:
+    most = (1 << bits) - 1
+    return Property(
+        f"uint{bits}", lambda where, value: number(where, value, 0, most), default, text
+    )
+
+
+def _range(least: int, most: int, default: int, text: str) -> Property:
+    return Property("uint32", lambda where, value: number(where, value, least, most), default, text)
+
+
+def _switch(default: bool, text: str = "") -> Property:
+    return Property("bool", on_off, default, text)
+
+
+def _text(most: int, text: str = "") -> Property:
+    def read(where: str, value: str) -> str:
+        if not value.isascii() or not value.isprintable() or len(value) > most:
+            raise ConfigError(f"{where} must be at most {most} ASCII characters, got {value!r}")
+        return value
+
+    return Property("str", read, "", text)
+
+
+def _path(text: str) -> Property:
+    return Property("str", lambda where, value: value, "", text)
+
+
+def _choice(kind: str, known: tuple[str, ...], default: str) -> Property:
+    return Property(
+        kind, lambda where, value: choice(where, value, known), default, "/".join(known)
+    )
+
+
+_SLOT: Final = Property(
+    "int32", pci_address, None, "slot and optional function, as 06.0 or 06; default: the first free"
+)
+_NOT_BOOTED: Final = "the firmware boots by -boot order=, not by an index"
+_OPTION_ROM: Final = "the option ROM is the one that is found (-L)"
+_PCI_REFUSED: Final = {
+    "romfile": _OPTION_ROM,
+    "romsize": _OPTION_ROM,
+    "rombar": _OPTION_ROM,
+    "multifunction": "each device here is function 0 of its slot, or where addr= puts it",
+}
+
+
+def _usb(text: str) -> Driver:
+    return Driver(
+        "Input devices",
+        "usb-bus",
+        text,
+        {
+            "port": _text(8, "port of the controller, 1 to 3; default: the first free"),
+            "serial": _text(126, "serial number that a guest reads"),
+            "usb_version": _range(1, 2, 2, "on this bus both are the same"),
+        },
+        {
+            "display": "there is one display",
+            "head": "there is one display",
+            "pcap": "there is no record of the bus",
+            "attached": "a device is attached from the start",
+            "msos-desc": "there are no descriptors for one operating system",
+        },
+    )
+
+
+def _nic(text: str) -> Driver:
+    return Driver(
+        "Network devices",
+        "PCI",
+        text,
+        {
+            "mac": Property("str", mac_address, None, "address; default: 52:54:00:12:34:56 and on"),
+            "addr": _SLOT,
+        },
+        {
+            "netdev": "there is no host network; the card has no cable",
+            "bootindex": _NOT_BOOTED,
+            **_PCI_REFUSED,
+        },
+    )
+
+
+def _drive(text: str, model: str) -> Driver:
+    return Driver(
+        "Storage devices",
+        "IDE",
+        text,
+        {
+            "drive": _text(64, "id of a -drive if=none"),
+            "unit": Property(
+                "uint32", lambda where, value: number(where, value, 0, 1), None, "0 or 1"
+            ),
+            "serial": _text(20, "default: QM and the place"),
+            "model": _text(40, f"default: {model}"),
+            "ver": _text(8, "revision of its firmware; default: 2.5+"),
+            "wwn": _whole(64, 0, "World Wide Name; 0: none"),
+            "logical_block_size": _range(512, 512, 512, "bytes"),
+            "physical_block_size": _range(512, 512, 512, "bytes"),
+            "rerror": _choice("BlockdevOnError", ("auto", *RERROR), "auto"),
+            "werror": _choice("BlockdevOnError", ("auto", *WERROR), "auto"),
+        },
+        {
+            "bootindex": _NOT_BOOTED,
+            "write-cache": "the drive has a cache, which the guest can flush",
+            "cyls": "the geometry follows from the size",
+            "heads": "the geometry follows from the size",
+            "secs": "the geometry follows from the size",
+            "share-rw": "an image belongs to one machine",
+        },
+    )
+
+
+DRIVERS: Final[dict[str, Driver]] = {
+    "usb-kbd": _usb("USB keyboard"),
+    "usb-mouse": _usb("USB mouse"),
+    "usb-tablet": _usb("USB tablet"),
+    "VGA": Driver(
+        "Display devices",
+        "PCI",
+        "standard VGA",
+        {
+            "vgamem_mb": _range(1, 256, 16, "video memory, MiB; rounded up to a power of two"),
+            "edid": _switch(True, "the monitor says what it can"),
+            "xres": _range(0, 4088, 0, "width that the monitor prefers; 0: 1280"),
+            "yres": _range(0, 4088, 0, "height that the monitor prefers; 0: 800"),
+            "addr": _SLOT,
+        },
+        {
+            "xmax": "the monitor's limits are fixed",
+            "ymax": "the monitor's limits are fixed",
+            "refresh_rate": "it is 60 Hz",
+            "mmio": "BAR 2 is always there",
+            "qemu-extended-regs": "they are always there",
+            "big-endian-framebuffer": "the guest chooses the order",
+            **_PCI_REFUSED,
+        },
+    ),
+    "ne2k_pci": _nic("NE2000 on PCI (RTL8029)"),
+    "sungem": _nic("Sun GEM"),
+    "ide-hd": _drive("virtual IDE disk", "QEMU HARDDISK"),
+    "ide-cd": _drive("virtual IDE CD-ROM", "QEMU DVD-ROM"),
+    "loader": Driver(
+        "Misc devices",
+        "",
+        "puts a file or a number into memory, or sets the CPU's PC, at every reset",
+        {
+            "file": _path("ELF program, or raw bytes"),
+            "addr": _whole(64, 0, "where raw bytes or data go; the PC"),
+            "force-raw": _switch(False, "an ELF file goes to memory as it is"),
+            "data": _whole(64, 0, "a number for memory"),
+            "data-len": _range(0, 8, 0, "its size, bytes"),
+            "data-be": _switch(False, "it is big-endian"),
+            "cpu-num": _whole(32, None, "the CPU whose PC is set: 0"),
+        },
+    ),
+}
+#: Properties of every device.
+COMMON: Final = {
+    "id": _text(64, "name of the device"),
+    "bus": _text(32, "bus that it stands on"),
+}
+VIDEO_DEFAULT: Final = 16 * MiB

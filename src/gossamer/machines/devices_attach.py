@@ -1,0 +1,213 @@
+"""Devices in their places: what -device, -nic and -vga put on the buses of a machine.
+
+Places are QEMU 7.2's (``info qtree``, names of sections): the first free slot of the PCI bus, the
+first free port of the USB controller.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gossamer.base.errors import ConfigError
+from gossamer.base.units import KiB, MiB
+from gossamer.devices.ne2000 import Ne2000
+from gossamer.devices.ohci import PORTS, Ohci
+from gossamer.devices.pci import PciBus
+from gossamer.devices.sungem import SunGem
+from gossamer.devices.usb_device import UsbFunction
+from gossamer.devices.usb_hid import UsbKeyboard, UsbMouse
+from gossamer.devices.usb_tablet import UsbTablet
+from gossamer.devices.vga import Vga
+from gossamer.machines import firmware
+from gossamer.machines.config import Added, Config
+from gossamer.machines.device_options import NICS, built_in, network
+from gossamer.machines.loader import add_loader
+from gossamer.machines.machine import Machine
+
+PCI_BUS: Final = "pci/bus"
+USB: Final = "pci/usb"
+USB_BUS: Final = "usb-bus.0"
+FIRST_MAC: Final = 0x5254_0012_3456
+SLOTS: Final = 32
+
+
+def room(config: Config) -> int:
+    """Bytes of video memory and ROMs that the machine needs beside its RAM and firmware."""
+    displays = [one for one in config.devices if one.driver == "VGA"]
+    if config.vga != "none":
+        displays.append(built_in(config, "VGA"))
+    cards = [one for one in (*config.devices, *network(config)) if one.driver == "ne2k_pci"]
+    video = sum(_video_size(one) + 64 * KiB for one in displays)
+    return 8 * MiB + video + 256 * KiB * len(cards)
+
+
+# --- PCI ------------------------------------------------------------------------------------------
+
+
+def free_slot(bus: PciBus) -> int:
+    """The first free place behind the bridge's own, as 8 * slot."""
+    taken = {devfn >> 3 for devfn in bus.functions}
+    for slot in range(min(taken), SLOTS):
+        if slot not in taken:
+            return slot << 3
+    raise ConfigError(f"{bus.name}: no slot is free")
+
+
+def _place(m: Machine, bus: PciBus, added: Added) -> int:
+    """Where on the bus the device goes; 8 * slot + function."""
+    if added.bus and added.bus != bus.name:
+        raise ConfigError(f"{added.where}: no bus {added.bus!r} (there is: {bus.name})")
+    devfn = added.optional("addr")
+    if devfn is None:
+        return free_slot(bus)
+    other = bus.functions.get(devfn)
+    if other is not None:
+        spelled = f"{devfn >> 3:02x}.{devfn & 7}"
+        raise ConfigError(f"{added.where}: addr={spelled} is taken by {other.vmsd}")
+    return devfn
+
+
+def _path(m: Machine, base: str, where: str) -> str:
+    """`base`; the second of its kind says where it is, too."""
+    return f"{base}@{where}" if any(p.path == base for p in m.parts) else base
+
+
+def _spelled(devfn: int) -> str:
+    return f"{devfn >> 3:02x}.{devfn & 7}"
+
+
+def _video_size(added: Added) -> int:
+    return (1 << (added.number("vgamem_mb") - 1).bit_length()) * MiB
+
+
+def add_display(m: Machine, bus: PciBus, added: Added | None = None) -> None:
+    """A display with its memory and option ROM; by default the machine's own, if it has one."""
+    if added is None:
+        if m.config.vga == "none":
+            return
+        added = built_in(m.config, "VGA")
+    elif m.display is not None:
+        raise ConfigError(f"{added.where}: there is a display already; -vga none leaves it out")
+    devfn = _place(m, bus, added)
+    at = f"{bus.name}:{_spelled(devfn)}"
+    content = firmware.optional_rom(firmware.VGA_ROM, 64 * KiB, m.config.firmware_folders)
+    vram = m.ram(f"{at}/vga.vram", _video_size(added))
+    rom = m.rom(f"{at}/vga.rom", 64 * KiB, content)
+    vga = Vga(
+        m.clock,
+        bus,
+        devfn,
+        vram=vram,
+        rom=rom,
+        width=added.number("xres") or 1280,
+        height=added.number("yres") or 800,
+        with_edid=bool(added.values["edid"]),
+    )
+    m.display = m.add("pci/vga", vga, known_as=added.title)
+
+
+def add_network(m: Machine, bus: PciBus) -> None:
+    """The network cards in the machine's own place."""
+    for one in network(m.config):
+        add_nic(m, bus, one)
+
+
+def add_nic(m: Machine, bus: PciBus, added: Added) -> None:
+    """A network card; without an address of its own it gets the next of QEMU's."""
+    devfn = _place(m, bus, added)
+    mac = added.values["mac"] or _free_mac(m)
+    assert isinstance(mac, bytes)
+    if added.driver == "sungem":
+        path = _path(m, "pci/sungem", _spelled(devfn))
+        m.add(path, SunGem(m.clock, bus, devfn, mac=mac), known_as=added.title)
+        return
+    content = firmware.optional_rom(firmware.NE2K_ROM, 256 * KiB, m.config.firmware_folders)
+    rom = m.rom(f"{bus.name}:{_spelled(devfn)}/ne2000.rom", 256 * KiB, content)
+    path = _path(m, "pci/ne2000", _spelled(devfn))
+    m.add(path, Ne2000(m.clock, bus, devfn, rom=rom, mac=mac), known_as=added.title)
+
+
+def _free_mac(m: Machine) -> bytes:
+    """The first of QEMU's addresses that no card of the machine has yet."""
+    taken = {p.device.mac for p in m.parts if isinstance(p.device, SunGem)}
+    taken |= {p.device.ne2000.mac for p in m.parts if isinstance(p.device, Ne2000)}
+    free = (mac for n in range(256) if (mac := (FIRST_MAC + n).to_bytes(6, "big")) not in taken)
+    return next(free)
+
+
+# --- USB ------------------------------------------------------------------------------------------
+
+_USB_DEVICES: Final[dict[str, tuple[type[UsbKeyboard | UsbMouse | UsbTablet], str]]] = {
+    "usb-kbd": (UsbKeyboard, "keyboard"),
+    "usb-mouse": (UsbMouse, "mouse"),
+    "usb-tablet": (UsbTablet, "tablet"),
+}
+
+
+def add_usb(m: Machine, bus: PciBus) -> Ohci | None:
+    """The USB controller, if the machine has one."""
+    if not m.config.has_usb:
+        return None
+    return m.add(USB, Ohci(m.clock, bus, free_slot(bus)), known_as='pci-ohci, id ""')
+
+
+def add_usb_device(m: Machine, usb: Ohci, added: Added) -> UsbFunction:
+    """A keyboard, mouse or tablet on a port; keys and movement go to the last one added."""
+    if added.bus and added.bus != USB_BUS:
+        raise ConfigError(f"{added.where}: no bus {added.bus!r} (there is: {USB_BUS})")
+    port = _port(usb, added)
+    kind, name = _USB_DEVICES[added.driver]
+    controller = usb.idstr.removesuffix(f"/{usb.vmsd}")
+    device = kind(m.clock, f"{controller}/{port}/{kind.vmsd}", added.text("serial"))
+    m.add(_path(m, f"{USB}/{name}", str(port)), device, known_as=added.title)
+    usb.connect(port - 1, device)
+    if isinstance(device, UsbKeyboard):
+        m.keyboard = device
+    else:
+        m.mouse = device
+    return device
+
+
+def _port(usb: Ohci, added: Added) -> int:
+    """The port asked for, or the first free one."""
+    ports = usb.core.rhport[:PORTS]
+    free = [n for n, port in enumerate(ports, start=1) if port.device is None]
+    wanted = added.text("port")
+    if wanted:
+        if wanted not in map(str, range(1, len(ports) + 1)):
+            raise ConfigError(f"{added.where}: port must be 1 to {len(ports)}, got {wanted!r}")
+        if int(wanted) not in free:
+            raise ConfigError(f"{added.where}: port {wanted} is taken")
+        return int(wanted)
+    if not free:
+        raise ConfigError(f"{added.where}: all {len(ports)} USB ports are taken")
+    if len(free) == 1:
+        raise ConfigError(
+            f"{added.where}: QEMU puts a hub on the last free port, gossamer has none; "
+            f"give port={free[0]} (to both)"
+        )
+    return free[0]
+
+
+# --- what -device adds ----------------------------------------------------------------------------
+
+
+def add_devices(m: Machine) -> None:
+    """Put what -device asks for into a machine that is otherwise whole; in QEMU's order."""
+    parts = {p.path: p.device for p in m.parts}
+    bus, usb = parts.get(PCI_BUS), parts.get(USB)
+    for added in m.config.devices:
+        if added.driver == "loader":
+            add_loader(m, added)
+        elif added.driver in _USB_DEVICES:
+            if not isinstance(usb, Ohci):
+                hint = "; -M usb=on gives it one" if m.config.model.usb is not None else ""
+                raise ConfigError(f"{added.where}: {m.name} has no USB bus{hint}")
+            add_usb_device(m, usb, added)
+        elif not isinstance(bus, PciBus):
+            raise ConfigError(f"{added.where}: {m.name} has no PCI bus")
+        elif added.driver == "VGA":
+            add_display(m, bus, added)
+        else:
+            assert added.driver in NICS, added.driver
+            add_nic(m, bus, added)

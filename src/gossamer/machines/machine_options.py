@@ -1,0 +1,130 @@
+"""The properties of ``-machine``, and what the options answer to ``help``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from gossamer.machines import device_options
+from gossamer.machines.config import CPU_ALIASES, DEFAULT_MACHINE, MODELS, Model, find_machine
+
+#: Properties that are another option in disguise.
+SAME_AS: Final = {
+    "firmware": "-bios",
+    "kernel": "-kernel",
+    "initrd": "-initrd",
+    "append": "-append",
+    "memory": "-m",
+    "smp": "-smp",
+}
+#: About the host's memory: nothing that a guest or a stream shows.
+WITHOUT_EFFECT: Final = ("dump-guest-core", "mem-merge")
+REFUSED: Final = {
+    "boot": "give -boot order=",
+    "dtb": "the firmware makes the device tree",
+    "dumpdtb": "the firmware makes the device tree, in the guest's memory",
+    "dt-compatible": "the firmware makes the device tree",
+    "phandle-start": "the firmware makes the device tree",
+    "memory-backend": "RAM belongs to the machine; give its size with -m",
+    "memory-encryption": "there is no encryption of memory",
+    "confidential-guest-support": "there is no encryption of memory",
+    "kernel-irqchip": "there is no KVM",
+}
+TEXTS: Final = {
+    "accel": "accelerator",
+    "append": "kernel command line",
+    "dump-guest-core": "without effect",
+    "firmware": "firmware image",
+    "graphics": "whether there is a display for the firmware",
+    "initrd": "initial RAM disk",
+    "kernel": "kernel image",
+    "mem-merge": "without effect",
+    "memory": "size of RAM",
+    "smp": "number of CPUs: 1",
+    "suppress-vmdesc": "streams without their own description",
+    "usb": "USB controller",
+    "via": "what is behind the VIA",
+}
+_MACHINE: Final = ("-M", "-machine")
+_NETWORK: Final = ("-nic", "-net")
+_ASKING: Final = ("help", "?")
+
+
+def known(model: Model) -> list[str]:
+    """Every property that is understood."""
+    return [*model.properties, *SAME_AS, *WITHOUT_EFFECT]
+
+
+# --- help ---------------------------------------------------------------------------------------
+
+
+def asked(words: Sequence[str]) -> str | None:
+    """The list that a ``help`` in the options asks for; None when there is none."""
+    machine = DEFAULT_MACHINE
+    for word, value in zip(words, [*words[1:], ""], strict=True):
+        option = "-" + word.lstrip("-") if word.startswith("-") else ""
+        first, _, rest = value.partition(",")
+        if option in _MACHINE:
+            if first in _ASKING:
+                return machines()
+            named = first.removeprefix("type=")
+            if "=" not in named:
+                machine = find_machine(named)[0]
+            if set(rest.split(",")) & set(_ASKING) or value.endswith(",help"):
+                return machine_properties(MODELS[machine])
+    for word, value in zip(words, [*words[1:], ""], strict=True):
+        option = "-" + word.lstrip("-") if word.startswith("-") else ""
+        found = _other(option, value, MODELS[machine])
+        if found is not None:
+            return found
+    return None
+
+
+def _other(option: str, value: str, model: Model) -> str | None:
+    first, _, rest = value.partition(",")
+    if option == "-cpu" and value in _ASKING:
+        return cpus(model)
+    if option == "-accel" and value in _ASKING:
+        return "Accelerators supported:\ntcg\n"
+    if option == "-vga" and value in _ASKING:
+        return "".join(f"{name}\n" for name in model.vga)
+    if option in _NETWORK and {"model=help", "model=?"} & set(value.split(",")):
+        return "Supported NIC models:\n" + "".join(f"{name}\n" for name in device_options.NICS)
+    if option == "-device":
+        if first in _ASKING:
+            return device_options.list_devices()
+        if set(rest.split(",")) & set(_ASKING):
+            return device_options.list_properties(first.removeprefix("driver="))
+    return None
+
+
+def machines() -> str:
+    lines = ["Supported machines are:"]
+    for m in MODELS.values():
+        default = " (default)" if m.name == DEFAULT_MACHINE else ""
+        lines.append(f"{m.name:20} {m.title}{default}")
+        lines += [f"{m.name + '-' + v:20} version {v}" for v in m.versions]
+    return "\n".join(lines) + "\n"
+
+
+def machine_properties(model: Model) -> str:
+    lines = [f"{model.name} options:"]
+    for name in sorted(known(model)):
+        values = model.properties.get(name)
+        kind = "string"
+        if values is not None:
+            kind = "/".join(values)
+        elif name in WITHOUT_EFFECT:
+            kind = "on/off"
+        lines.append(f"  {name + '=<' + kind + '>':32} - {TEXTS[name]}")
+    return "\n".join(lines) + "\n"
+
+
+def cpus(model: Model) -> str:
+    """The CPUs of a machine; the first is its usual one."""
+    lines = []
+    for name in model.cpus:
+        aliases = [a for a, real in CPU_ALIASES.items() if real == name]
+        also = f" (also {', '.join(aliases)})" if aliases else ""
+        lines.append(f"PowerPC {name}{also}")
+    return "\n".join(lines) + "\n"
