@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import re
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from gossamer.migrate.inspect import open_stream
 from gossamer.tools.verify_hops import COMMON, GossamerStation
 from gossamer.tools.verify_hops_qemu import QemuStation
 
+MiB = 1 << 20
 Start = Callable[..., QemuStation]
 LIMITS = Limits(meet=10.0, stall=10.0, total=60.0)
 pytestmark = pytest.mark.usefixtures("openbios")
@@ -149,3 +151,56 @@ def test_the_firmware_sees_the_same_devices(options: tuple[str, ...], start_qemu
     assert listed(ours) == qemu
     assert len(qemu) > 40
     ours.vm.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_linux_finds_the_same_devices(shared: Path, start_qemu: Start, folder: Path) -> None:
+    """What the drivers of a real Linux read from the devices, here and under QEMU."""
+    kernel = folder / "vmlinux"
+    kernel.write_bytes(gzip.decompress((shared / "guests" / "vmlinux.gz").read_bytes()))
+    create(folder / "d", "raw", MiB)
+    create(folder / "e", "raw", MiB)
+    boot = ("-kernel", str(kernel), "-append", "console=ttyPZ0",
+            "-initrd", str(shared / "guests" / "initramfs.cpio.gz"))  # fmt: skip
+    looks = (
+        "cd /sys/bus/usb/devices; cat */product */serial 1-1:1.0/*/report_descriptor | od -c; cd /",
+        "cat /sys/class/net/*/address",
+        "cat /sys/block/s*/device/model /sys/block/s*/device/rev /sys/block/sda/device/wwid",
+        "od -An -tx1 /sys/block/sda/device/vpd_pg80 /sys/block/sda/device/vpd_pg83",
+        "cat /sys/bus/pci/devices/*/vendor /sys/bus/pci/devices/*/resource",
+    )
+
+    def options(disk: str) -> tuple[str, ...]:
+        line = (
+            "-M mac99 -m 256 -device usb-tablet,serial=T1 -device usb-mouse "
+            f"-device ne2k_pci,mac=52:54:00:aa:bb:cc "
+            f"-drive if=none,id=d,file={folder}/{disk},format=raw -device ide-hd,drive=d,"
+            "bus=ide.0,serial=SER1,model=MyDisk,ver=9.9,wwn=0x5000c50011223344 "
+            "-device ide-cd,model=MyCD,ver=8"
+        )
+        return (*line.split(), *boot)
+
+    def seen(at: GossamerStation | QemuStation) -> list[str]:
+        at.expect(b"guest# ", 120.0)
+        start = len(at.output)
+        at.type(b"dmesg -n 1; sleep 3\r")  # drivers that come late speak no more
+        at.expect(b"guest# ", 60.0, start + 19)
+        found = []
+        for look in looks:
+            start = len(at.output)
+            at.type(look.encode() + b"\r")
+            at.expect(b"guest# ", 60.0, start + len(look) + 2)
+            found.append(bytes(at.output[start:]).decode())
+        return found
+
+    theirs = start_qemu(machine=options("e"))
+    qemu = seen(theirs)
+    theirs.close()
+    ours = station(options("d"))
+    mine = seen(ours)
+    ours.vm.close()
+    assert mine == qemu
+    text = "".join(mine)
+    for word in ("T 1", "52:54:00:aa:bb:cc", "MyDisk", "naa.5000c50011223344", "9.9"):
+        assert word.replace(" ", "") in re.sub(r"\s+", "", text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,33 @@ def test_loader_on_the_bare_machine_and_raw_elf(tmp_path: Path) -> None:
     )
     assert m.memory.read(64, 8) == b"\x7fELFjunk"
     assert m.cpu.block.get("nia") == 64
+
+
+def elf(entry: int, *segments: tuple[int, bytes]) -> bytes:
+    """A big-endian PowerPC program with the given segments."""
+    table, at = b"", 52 + 32 * len(segments)
+    for ra, data in segments:
+        table += struct.pack(">8I", 1, at, ra, ra, len(data), len(data), 7, 4)
+        at += len(data)
+    head = struct.pack(
+        ">4s5B7xHHIIIIIHHHHHH", b"\x7fELF", 1, 2, 1, 0, 0, 2, 20, 1, entry, 52, 0, 0, 52, 32,
+        len(segments), 40, 0, 0,
+    )  # fmt: skip
+    return head + table + b"".join(data for _, data in segments)
+
+
+def test_loader_reads_elf_and_leaves_out_what_lies_nowhere(tmp_path: Path) -> None:
+    """As QEMU: the notes that a linker puts at 256 MiB do no harm; a program there is refused."""
+    program = tmp_path / "p"
+    program.write_bytes(elf(0x1004, (0x1000, b"program!"), (0x1000_00B4, b"note")))
+    m = machine(f"-M g3beige -device loader,file={program},cpu-num=0")
+    for _ in range(2):
+        assert (m.memory.read(0x1000, 8), m.cpu.block.get("nia")) == (b"program!", 0x1004)
+        m.memory.write(0x1000, bytes(8))
+        m.reset()
+    program.write_bytes(elf(0x1000_0000, (0x1000_0000, b"program!")))
+    with pytest.raises(ConfigError, match=r"loader: 0x10000000..0x10000008 is not all RAM"):
+        machine(f"-M g3beige -device loader,file={program},cpu-num=0")
 
 
 # --- errors ---------------------------------------------------------------------------------------

@@ -312,7 +312,7 @@ def _request_sense(drive: IdeDrive, cdb: bytes) -> None:
 
 def _inquiry(drive: IdeDrive, cdb: bytes) -> None:
     if not cdb[1] & 1:
-        reply(drive, replies.inquiry(drive.model, drive.firmware), cdb[4])
+        reply(drive, replies.inquiry(drive.firmware), cdb[4])
     elif cdb[2] in (0x00, 0x83):
         reply(drive, replies.vital_page(cdb[2], drive.serial), cdb[4])
     else:

@@ -38,13 +38,12 @@ def sense(key: int, asc: int, ascq: int) -> bytes:
     return bytes((0xF0, 0, key, 0, 0, 0, 0, 10, 0, 0, 0, 0, asc, ascq, 0, 0, 0, 0))
 
 
-def inquiry(model: str, firmware: str) -> bytes:
-    """Standard INQUIRY data: a removable CD-ROM, ATAPI 2."""
-    vendor, _, _ = model.partition(" ")
+def inquiry(firmware: str) -> bytes:
+    """Standard INQUIRY data: a removable CD-ROM, ATAPI 2; the names are QEMU's."""
     return (
         bytes((0x05, 0x80, 0x00, 0x21, 31, 0, 0, 0))
-        + vendor.encode("ascii", "replace")[:8].ljust(8)
-        + model.encode("ascii", "replace")[:16].ljust(16)
+        + b"QEMU".ljust(8)
+        + b"QEMU DVD-ROM".ljust(16)
         + firmware.encode("ascii", "replace")[:4].ljust(4)
     )
 

@@ -58,6 +58,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps its ty
     p.add_argument("--process-every", type=int, default=50, help="... by a new process")
     p.add_argument("--around", help="cut at every boundary around an event: NAME or all")
     p.add_argument("--window", type=int, default=40, help="boundaries before and after it (40)")
+    p.add_argument("--occurrences", type=int, default=1, help="of each event, at most (1)")
     p.add_argument("--drop", help="leave FIELD (or all) out of saves; that must be noticed")
     p.add_argument("--census", action="store_true", help="look for state that is not declared")
     p.add_argument("--continue-from", type=Path, help=argparse.SUPPRESS)
@@ -69,6 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
         return serve(arguments.continue_from)
     if arguments.cuts < 1:
         raise ConfigError(f"--cuts: expected 1 or more, got {arguments.cuts}")
+    if arguments.occurrences < 1:
+        raise ConfigError(f"--occurrences: expected 1 or more, got {arguments.occurrences}")
     if arguments.drop is not None:
         names = [arguments.guest] if arguments.guest else guests_of(arguments.machine)
         return run_drop(arguments, [prepare(arguments, name) for name in names])

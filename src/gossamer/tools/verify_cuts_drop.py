@@ -42,7 +42,18 @@ TRIES: Final = 4
 """Moments at which one field is tried before its drop counts as not noticed."""
 HORIZONS: Final = (50, 60_000)
 """Instructions that both runs go on before they are compared, twice."""
-AT_EVENTS: Final = ("interrupt", "shift", "cuda", "dma", "fetch", "openpic", "ipi")
+AT_EVENTS: Final = (
+    "interrupt",
+    "shift",
+    "cuda",
+    "pmu",
+    "adb",
+    "usb",
+    "dma",
+    "fetch",
+    "openpic",
+    "ipi",
+)
 EXCUSES: Final = "schemas/excused.toml"
 #: Registers that are the model's, not state: the CPU puts them right after a load.
 OF_THE_MODEL: Final = ("pvr", "tb_hz")
@@ -234,7 +245,7 @@ class Tally:
 def moments(plan: Plan, seed: int) -> list[Moment]:
     rng = random.Random(seed)  # noqa: S311 - choice of test points
     last = plan.end_count - HORIZONS[-1]
-    found = find(plan, list(AT_EVENTS), rng)
+    found = {name: places[0] for name, places in find(plan, list(AT_EVENTS), rng).items()}
     if plan.inputs:
         found["typing"] = plan.inputs[-1].at + 500
     if plan.sent:

@@ -1,7 +1,7 @@
 """`verify cuts --around EVENT`: cuts at every boundary of a window around what is hard to cut.
 
-An uncut run is watched for occurrences; one of each event is chosen (by the seed), and the chained
-pass then cuts at every instruction boundary from `window` before it to `window` behind it.
+An uncut run is watched for occurrences; some of each event are chosen (by the seed), and the
+chained pass then cuts at every instruction boundary from `window` before each to `window` behind.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from typing import Final
 import xxhash
 
 from gossamer.base.errors import ConfigError, GossamerError
+from gossamer.core.clock import Alarm
 from gossamer.devices.cuda import Cuda
 from gossamer.devices.dbdma import IDLE, Dbdma
 from gossamer.devices.openpic import IPI0, IPIS, OpenPic
 from gossamer.devices.openpic_timer import OpenPicTimer
+from gossamer.devices.pmu import NO_ADB, Pmu
 from gossamer.machines.machine import Machine
 from gossamer.tools.verify_cuts_guests import Plan
 from gossamer.tools.verify_cuts_run import Cutter, Reference
@@ -34,6 +36,8 @@ EVENTS: Final = {
     "code": "code that has been executed is written to",
     "shift": "the VIA's shift register is half way through a byte",
     "cuda": "a CUDA packet has been sent in part",
+    "pmu": "a PMU packet has been sent in part",
+    "adb": "a command of the PMU is on ADB",
     "dma": "a DBDMA channel is carrying out its program",
     "fetch": "a DBDMA channel is about to fetch a command",
     "openpic": "a global timer of the OpenPIC expires",
@@ -52,9 +56,11 @@ class Watcher:
         self.track = track
         self.seen: defaultdict[str, list[int]] = defaultdict(list)
         machine = self.machine = track.vm.machine
-        self.cudas = [p.device for p in machine.parts if isinstance(p.device, Cuda)]
-        self.dmas = [p.device for p in machine.parts if isinstance(p.device, Dbdma)]
-        self.pics = [p.device for p in machine.parts if isinstance(p.device, OpenPic)]
+        devices = [part.device for part in machine.parts]
+        self.cudas = [d for d in devices if isinstance(d, Cuda)]
+        self.pmus = [d for d in devices if isinstance(d, Pmu)]
+        self.dmas = [d for d in devices if isinstance(d, Dbdma)]
+        self.pics = [d for d in devices if isinstance(d, OpenPic)]
         self._sent = 0
         self._wrap_engine(machine)
         self._wrap_memory(machine)
@@ -108,11 +114,14 @@ class Watcher:
     def _look(self) -> None:
         """After an access to a chip: is something under way?"""
         now = self.machine.engine.count_now
-        shift = self.track.config.icount or 0
+        for pmu in self.pmus:
+            self._look_at_shift(pmu.shift_timer, now)
+            if pmu.cmd_buf_pos or pmu.cmd_rsp_pos < pmu.cmd_rsp_sz:
+                self._note("pmu", now)
+            if pmu.adb_phase != NO_ADB:
+                self._note("adb", now)
         for cuda in self.cudas:
-            timer = cuda.sr_delay_timer
-            if timer.armed:
-                self._note("shift", now + ((timer.when - self.machine.clock.now) >> shift + 1))
+            self._look_at_shift(cuda.sr_delay_timer, now)
             if 0 < cuda.data_in_index < cuda.data_in_size or cuda.data_out_index > 0:
                 self._note("cuda", now)
         for dma in self.dmas:
@@ -127,6 +136,12 @@ class Watcher:
         if sent & ~self._sent:
             self._note("ipi", now)
         self._sent = sent
+
+    def _look_at_shift(self, timer: Alarm, now: int) -> None:
+        """Half of the time that is left to a byte in the shift register."""
+        if timer.armed:
+            shift = self.track.config.icount or 0
+            self._note("shift", now + ((timer.when - self.machine.clock.now) >> shift + 1))
 
 
 # --- what no hook sees ----------------------------------------------------------------------------
@@ -195,27 +210,32 @@ def find_rfi(plan: Plan, interrupt: int) -> int | None:
     return None
 
 
-def find(plan: Plan, names: list[str], rng: random.Random) -> dict[str, int]:
-    """One occurrence of each event that the guest has."""
+def find(
+    plan: Plan, names: list[str], rng: random.Random, occurrences: int = 1
+) -> dict[str, list[int]]:
+    """Up to so many occurrences of each event that the guest has, in order."""
     track = plan.track()
     watcher = Watcher(track)
     track.run_to(plan.end_count)
-    found: dict[str, int] = {}
+    found: dict[str, list[int]] = {}
     for name in names:
-        at: int | None = None
-        if name in WATCHED:
-            after = rng.randrange(plan.start_count, plan.end_count)
-            at = locate(plan, WATCHED[name], after)
-            if at is None:
-                at = locate(plan, WATCHED[name], plan.start_count)
-        elif name == "rfi":
-            taken = watcher.seen["interrupt"]
-            at = find_rfi(plan, rng.choice(taken)) if taken else None
-        elif watcher.seen[name]:
-            at = rng.choice(watcher.seen[name])
-        if at is not None:
-            found[name] = at
+        places = {_one(plan, name, watcher, rng) for _ in range(occurrences)} - {None}
+        if places:
+            found[name] = sorted(at for at in places if at is not None)
     return found
+
+
+def _one(plan: Plan, name: str, watcher: Watcher, rng: random.Random) -> int | None:
+    """An occurrence of an event, chosen by chance."""
+    if name in WATCHED:
+        after = rng.randrange(plan.start_count, plan.end_count)
+        at = locate(plan, WATCHED[name], after)
+        return locate(plan, WATCHED[name], plan.start_count) if at is None else at
+    seen = watcher.seen["interrupt" if name == "rfi" else name]
+    if not seen:
+        return None
+    at = rng.choice(seen)
+    return find_rfi(plan, at) if name == "rfi" else at
 
 
 def run_around(arguments: argparse.Namespace, plan: Plan) -> int:
@@ -227,17 +247,19 @@ def run_around(arguments: argparse.Namespace, plan: Plan) -> int:
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    found = find(plan, wanted, random.Random(arguments.seed))  # noqa: S311
+    rng = random.Random(arguments.seed)  # noqa: S311 - choice of test points
+    found = find(plan, wanted, rng, arguments.occurrences)
     absent = [name for name in wanted if name not in found]
-    for name, at in found.items():
-        say(f"{name}: instruction {at} ({EVENTS[name]})")
+    for name, places in found.items():
+        say(f"{name}: instruction {', '.join(map(str, places))} ({EVENTS[name]})")
     if absent:
         say(f"not in this guest's run: {', '.join(absent)}")
     if not found:
         raise GossamerError(f"guest {plan.guest} has none of: {', '.join(wanted)}")
     points = {
         count
-        for at in found.values()
+        for places in found.values()
+        for at in places
         for count in range(at - arguments.window, at + arguments.window + 1)
         if plan.start_count < count < plan.end_count
     }
@@ -245,5 +267,6 @@ def run_around(arguments: argparse.Namespace, plan: Plan) -> int:
     reference.run()
     cutter = Cutter(plan, reference, say)
     cutter.run()
-    print(f"events={len(found)} cuts={cutter.cuts} divergent={cutter.divergent}")
+    events = sum(map(len, found.values()))
+    print(f"events={events} cuts={cutter.cuts} divergent={cutter.divergent}")
     return 0 if cutter.cuts == len(points) and not cutter.divergent else 1
