@@ -14,9 +14,8 @@ import pytest
 import gossamer
 from gossamer import cli
 from gossamer.base.errors import ConfigError, HostError
-from gossamer.front import story
+from gossamer.front import guests, story
 from gossamer.front.console import Console
-from gossamer.machines import firmware
 from gossamer.machines.config import Config
 from tests.front.fakes import FakeVm
 
@@ -61,7 +60,6 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "-M", "g3"], "unknown machine 'g3'"),
         (["run", "-serial", "frob"], "unknown character device 'frob'"),
         (["demo", "windows"], "unknown demo 'windows' (there is: builtin, linux, openbios)"),
-        (["demo", "linux"], "demo linux: give a kernel with -kernel FILE"),
         (["demo", "--frob"], "unknown option '--frob'"),
         (["verify", "luck"], "unknown gossamer verify 'luck' (there is: cuts, float, hops, isa)"),
         (["run", "-pidfile", "/no/where", "-serial", "null"], "-pidfile: /no/where: No such file"),
@@ -102,46 +100,53 @@ def test_run_help_lists_the_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["run", "--help"]) == 0
     assert cli.main(["demo", "--help"]) == 0
     said = capsys.readouterr().out
-    for option in ("-prom-env", "-icount", "-nographic", "builtin"):
+    for option in ("-prom-env", "-icount", "-nographic", "--lossy"):
         assert option in said
 
 
-@pytest.mark.parametrize(
-    ("words", "machine", "prom_env"),
-    [
-        ([], "g3beige", ("auto-boot?=false",)),
-        (["openbios"], "g3beige", ("auto-boot?=false",)),
-        (["linux", "-kernel", "k"], "g3beige", ()),
-    ],
-)
-def test_demo_chooses_a_machine(
-    words: list[str],
-    machine: str,
-    prom_env: tuple[str, ...],
-    started: list[Config],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    (tmp_path / firmware.OPENBIOS).write_bytes(b"x")
-    monkeypatch.setenv("GOSSAMER_FIRMWARE", str(tmp_path))
-    assert cli.main(["demo", *words, "-serial", "null", "-monitor", "none"]) == 0
-    assert [(c.machine, c.prom_env) for c in started] == [(machine, prom_env)]
+def test_demo_openbios(started: list[Config]) -> None:
+    assert cli.main(["demo", "openbios", "-serial", "null", "-monitor", "none"]) == 0
+    assert [(c.machine, c.prom_env) for c in started] == [("g3beige", ("auto-boot?=false",))]
 
 
-def test_demo_without_firmware_tells_the_story(
-    started: list[Config],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_demo_linux_takes_files_from_the_environment(
+    started: list[Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("GOSSAMER_LINUX_KERNEL", "k")
+    monkeypatch.setenv("GOSSAMER_LINUX_INITRD", "i")
+    null = ["-serial", "null", "-monitor", "none"]
+    assert cli.main(["demo", "linux", *null]) == 0
+    assert cli.main(["demo", "linux", *null, "-M", "mac99", "-m", "64", "-append", "quiet"]) == 0
+    assert cli.main(["demo", "linux", *null, "-kernel", "mine"]) == 0
+    seen = [(c.machine, c.ram_size >> 20, c.kernel, c.initrd, c.append) for c in started]
+    assert seen == [
+        ("g3beige", 256, Path("k"), Path("i"), "console=ttyPZ0"),
+        ("mac99", 64, Path("k"), Path("i"), "quiet"),
+        ("g3beige", 256, Path("mine"), None, "console=ttyPZ0"),
+    ]
+
+
+def test_demo_linux_looks_beside_the_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("GOSSAMER_LINUX_KERNEL", "GOSSAMER_LINUX_INITRD"):
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(ConfigError, match="demo linux: give a kernel with -kernel FILE or "):
+        guests.options_for("linux", [], tmp_path)
+    (tmp_path / "vmlinux.gz").write_bytes(b"x")
+    assert guests.options_for("linux", [], tmp_path)[-2:] == ["-kernel", f"{tmp_path}/vmlinux.gz"]
+    (tmp_path / "initramfs.cpio.gz").write_bytes(b"x")
+    assert f"{tmp_path}/initramfs.cpio.gz" in guests.options_for("linux", [], tmp_path)
+    assert guests.options_for("linux", ["-initrd", "i"], tmp_path).count("-initrd") == 1
+
+
+def test_demo_is_the_story(monkeypatch: pytest.MonkeyPatch, started: list[Config]) -> None:
     told: list[list[str]] = []
     monkeypatch.setattr(story, "story", lambda words: told.append(words) or 0)
-    monkeypatch.delenv("GOSSAMER_FIRMWARE", raising=False)
-    monkeypatch.setattr(firmware, "PLACES", (tmp_path,))
+    assert cli.main(["demo"]) == 0
     assert cli.main(["demo", "--hops", "3"]) == 0
     assert cli.main(["demo", "builtin", "--lossy"]) == 0
-    assert (told, started) == ([["--hops", "3"], ["--lossy"]], [])
-    assert "no openbios-ppc here; Debian and Ubuntu have it in" in capsys.readouterr().err
+    assert (told, started) == ([[], ["--hops", "3"], ["--lossy"]], [])
 
 
 @pytest.mark.parametrize(

@@ -36,14 +36,18 @@ Runs a Power Macintosh.  The options are QEMU's; docs/usage.md explains them:
 Without options: a g3beige with OpenBIOS on this terminal.  C-a h shows the escape keys.
 """
 DEMO_HELP: Final = """\
-usage: gossamer demo [openbios|builtin|linux] [OPTIONS]
+usage: gossamer demo [openbios|linux] [OPTIONS]
 
-  openbios  a g3beige to the prompt of its firmware (default where the firmware is installed)
-  builtin   a program of gossamer's own, saved, destroyed and loaded every second (default
-            elsewhere); --hops N, --lossy, -M MACHINE
-  linux     Linux on a g3beige; needs -kernel FILE and perhaps -initrd FILE
+Without a word: a program of gossamer's own counts the ticks of its decrementer while its machine is
+saved, destroyed and loaded in a new process every second; then the same with saves that leave out
+what QEMU 7.2's leave out.  --hops N, --lossy (that part only), -M g3beige, mac99 or bare.
 
-OPTIONS are those of gossamer run.  C-a x ends it.
+  openbios  a g3beige to the prompt of its firmware
+  linux     Linux on a g3beige: -kernel FILE, -initrd FILE, -append WORDS; files not given are
+            $GOSSAMER_LINUX_KERNEL and $GOSSAMER_LINUX_INITRD, or vmlinux.gz and
+            initramfs.cpio.gz in shared/guests beside the checkout
+
+OPTIONS are those of gossamer run.  C-a x ends openbios and linux, C-c the rest.
 """
 
 
@@ -180,30 +184,17 @@ def demo(words: list[str]) -> int:
     if wants_help(words):
         print(DEMO_HELP, end="")
         return 0
-    from gossamer.machines import firmware, options
-
-    what = words.pop(0) if words and not words[0].startswith("-") else ""
-    if what not in ("", "openbios", "builtin", "linux"):
-        raise unknown_demo(what)
-    if not what:
-        what = "openbios" if firmware.find([firmware.OPENBIOS]) else "builtin"
-        if what == "builtin":
-            print(f"gossamer: no {firmware.OPENBIOS} here; {firmware.HOW_TO_GET}", file=sys.stderr)
-    if what == "linux" and "-kernel" not in words:
-        raise ConfigError("demo linux: give a kernel with -kernel FILE")
+    what = words.pop(0) if words and not words[0].startswith("-") else "builtin"
     if what == "builtin":
         from gossamer.front import story
 
         return story.story(words)
-    boot = ["-prom-env", "auto-boot?=false"] if what == "openbios" else []
+    from gossamer.front import guests
+    from gossamer.machines import options
+
+    config = options.parse(guests.options_for(what, words))
     print("C-a x ends the emulator, C-a c is its monitor, C-a h is help.", file=sys.stderr)
-    return start(options.parse(["-M", "g3beige", "-nographic", *boot, *words]))
-
-
-def unknown_demo(what: str) -> GossamerError:
-    from gossamer.machines.config import unknown
-
-    return unknown("demo", what, ("openbios", "builtin", "linux"))
+    return start(config)
 
 
 # --- tools --------------------------------------------------------------------------------------
@@ -248,7 +239,7 @@ def several(command: str, modules: dict[str, Callable[[], Any]]) -> Callable[[li
 
 COMMANDS: Final = {
     "run": Command("run a machine; takes QEMU's options", run),
-    "demo": Command("boot one in this terminal, without options", demo),
+    "demo": Command("see saves lose nothing, or boot OpenBIOS or Linux, without options", demo),
     "stream": Command(
         "look into, compare and convert saved machines",
         lambda words: tool(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import random
 import struct
@@ -205,3 +206,28 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         firmware.load_elf(tmp_path)
     with pytest.raises(ConfigError, match="/dev/zero: not a regular file"):
         firmware.load_elf(Path("/dev/zero"))
+
+
+def test_gzipped_program_is_unpacked(tmp_path: Path) -> None:
+    packed = gzip.compress(b"\x60\0\0\0" * 3) + gzip.compress(b"\x48\0\0\0")
+    image = firmware.load_program(write(tmp_path, packed, "two members"), 0x100)
+    assert image.segments == (firmware.Segment(0x100, b"\x60\0\0\0" * 3 + b"\x48\0\0\0"),)
+
+
+def test_damaged_gzip_is_refused_at_every_length(tmp_path: Path) -> None:
+    packed = gzip.compress(os.urandom(100))
+    for length in range(3, len(packed)):
+        with pytest.raises(ConfigError, match="damaged gzip file: "):
+            firmware.load_program(write(tmp_path, packed[:length], "cut"))
+    flipped = packed[:-6] + bytes([packed[-6] ^ 1]) + packed[-5:]
+    with pytest.raises(ConfigError, match="damaged gzip file: CRC"):
+        firmware.load_program(write(tmp_path, flipped, "flipped"))
+    with pytest.raises(ConfigError, match="program is empty"):
+        firmware.load_program(write(tmp_path, gzip.compress(b""), "none"))
+
+
+def test_gzip_bomb_is_refused() -> None:
+    bomb = gzip.compress(bytes(1 << 20))
+    with pytest.raises(ConfigError, match="bomb: unpacks to more than 1000 bytes"):
+        firmware.unpacked(Path("bomb"), bomb, 1000)
+    assert len(firmware.unpacked(Path("bomb"), bomb, 1 << 20)) == 1 << 20

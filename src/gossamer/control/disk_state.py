@@ -8,7 +8,7 @@ snapshot of each qcow2 one.  docs/disks.md tells what is where and in which orde
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -77,13 +77,22 @@ def _disk_metas(vm: Vm, label: str) -> list[DiskMeta]:
 
 def _write_stream(vm: Vm, out: Out, profile: Profile = OURS_PROFILE) -> None:
     extra = Extra("globalstate", GlobalState(vm.run_state))
-    save_stream(vm.machine, out, extra, profile, carried=vm.carried)
+    save_stream(vm.machine, out, extra, profile, carried=vm.carried, progress=vm.progress)
 
 
 def _write_all(vm: Vm, out: FrameWriter) -> None:
     _write_stream(vm, out)
+    if vm.disks.overlays:
+        vm.progress.phase("disks", sum(image.changed_bytes for _, image in vm.disks.overlays))
     for disk, image in vm.disks.overlays:
-        out.disk(disk.key, disk_capture.packed(image.capture()))
+        out.disk(disk.key, _told(vm, disk_capture.packed(image.capture())))
+
+
+def _told(vm: Vm, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The chunks of a disk, as they are taken."""
+    for chunk in chunks:
+        yield chunk
+        vm.progress.advance(len(chunk))
 
 
 def save_file(vm: Vm, path: Path | str, name: str = "") -> Written:
@@ -98,6 +107,7 @@ def save_file(vm: Vm, path: Path | str, name: str = "") -> Written:
         meta = _meta(vm, name, date, _disk_metas(vm, label))
         with ContainerWriter(path, meta) as out:
             _write_all(vm, out)
+            vm.progress.phase("writing out")
             written = out.commit()
     for _, image in vm.disks.qcow2:
         for old in replaced & {s.name for s in image.snapshots}:
@@ -119,6 +129,8 @@ def _new_snapshots(
 ) -> Iterator[None]:
     """Give each image a snapshot without machine state, taken back when the body fails."""
     done: list[Qcow2Image] = []
+    if disks:
+        vm.progress.phase("disks")
     try:
         for _, image in disks:
             _take(vm, image, label, date_ns)
@@ -166,6 +178,7 @@ def savevm(vm: Vm, name: str) -> Written:
         first.vmstate_writer() as state,
     ):
         written = _write_vmstate(vm, state, name, date)
+        vm.progress.phase("writing out")
         first.create_snapshot(
             name, state, vm_clock_ns=vm.clock_ns, date_ns=date, icount=_icount(vm), replaces=True
         )
@@ -287,7 +300,7 @@ def _load_vmstate(vm: Vm, file: BinaryIO, label: str, snapshot: Snapshot, clock:
     if vm.disks.overlays:
         keys = ", ".join(disk.name for disk, _ in vm.disks.overlays)
         raise ConfigError(f"{label}: has nothing for {keys}, which are writable; add readonly=on")
-    _take_on(vm, file, _going_back(_snapshots_of(vm, snapshot.name, snapshot.date_ns)), [])
+    _take_on(vm, file, _going_back(vm, _snapshots_of(vm, snapshot.name, snapshot.date_ns)), [])
     pass_downtime(vm.machine, clock, host.utc_ns() - snapshot.date_ns)
 
 
@@ -314,7 +327,7 @@ def _restore(vm: Vm, container: Container, clock: str, snapshot: Snapshot | None
             image = cast(Qcow2Image, disk.image)
             label = one.identity.removeprefix(_SNAPSHOT)
             going.append((image, _of_date(image, label, meta.created_ns, disk.name)))
-    _take_on(vm, container.read_stream(), _going_back(going), _overlays(vm, container))
+    _take_on(vm, container.read_stream(), _going_back(vm, going), _overlays(vm, container))
     pass_downtime(vm.machine, clock, host.utc_ns() - meta.created_ns)
 
 
@@ -362,9 +375,13 @@ def _of_date(image: Qcow2Image, name: str, date_ns: int, disk: str) -> Snapshot:
 def _overlays(vm: Vm, container: Container) -> list[tuple[OverlayImage, Prepared]]:
     """The overlays of a save, checked and unpacked."""
     made: list[tuple[OverlayImage, Prepared]] = []
+    if vm.disks.overlays:
+        total = sum(container.disk_size(disk.key) for disk, _ in vm.disks.overlays)
+        vm.progress.phase("disks", total)
     try:
         for disk, image in vm.disks.overlays:
-            capture = disk_capture.unpacked(container.read_disk(disk.key), container.path)
+            chunks = _told(vm, container.read_disk(disk.key))
+            capture = disk_capture.unpacked(chunks, container.path)
             made.append((image, image.prepare(capture)))
     except BaseException:
         for _, prepared in made:
@@ -392,12 +409,14 @@ def _take_on(
         image.adopt(prepared)
 
 
-def _going_back(disks: Sequence[tuple[Qcow2Image, Snapshot]]) -> Callable[[], None]:
+def _going_back(vm: Vm, disks: Sequence[tuple[Qcow2Image, Snapshot]]) -> Callable[[], None]:
     """Applies snapshots: to all images, or (where one fails) to none."""
 
     def apply() -> None:
         undo: list[Qcow2Image] = []
         done: list[Qcow2Image] = []
+        if disks:
+            vm.progress.phase("disks")
         try:
             for image, snapshot in disks:
                 if len(disks) > 1:

@@ -178,7 +178,7 @@ def send(
     cut = cut_for(vm.machine, to, keep_tb=keep_tb)
     lost = [loss.text for loss in losses(vm.machine, to)]
     began = host.monotonic_ns()
-    with connect(uri, limits) as channel:
+    with connect(uri, limits) as channel, vm.progress.operation(f"sending to {uri}"):
         out = Outgoing(channel, answers=answers)
         extra = Extra("globalstate", GlobalState(state))
         try:
@@ -191,8 +191,10 @@ def send(
                     carried=vm.carried,
                     commands=out.commands,
                     switchover=to.switchover,
+                    progress=vm.progress,
                 )
                 sent = channel.sent
+                vm.progress.phase("waiting for the receiver")
                 out.finish()
         except BaseException:
             vm.plug_disks()
@@ -210,7 +212,7 @@ def receive(
 ) -> Received:
     """Wait for a machine and become it; GossamerError: `vm` is as it was."""
     listener = Listener(uri, limits) if isinstance(uri, str) else uri
-    with listener, listener.accept() as channel:
+    with listener, listener.accept() as channel, vm.progress.operation("receiving"):
         began = host.monotonic_ns()
         talk = Incoming(channel)
         try:
@@ -242,7 +244,8 @@ def take_over(
     fresh = into or build(vm.config)
     state = GlobalState("running")
     command = (lambda command: None) if talk is None else talk.command
-    loaded = read_stream(fresh, file, Extra("globalstate", state), READING, command=command)
+    extra, progress = Extra("globalstate", state), vm.progress
+    loaded = read_stream(fresh, file, extra, READING, command=command, progress=progress)
     loaded.modern |= state.is_modern
     lines = repair.finish(fresh, loaded, mend=mend)
     vm.disks.open()  # the sender has let go of them before its last byte

@@ -16,6 +16,7 @@ import numpy as np
 from gossamer.base.errors import StreamError
 from gossamer.base.units import PAGE_SIZE, ticks_at
 from gossamer.base.wire import WireWriter
+from gossamer.control.progress import SILENT, Progress
 from gossamer.core.memory import RamBlock
 from gossamer.machines.machine import Machine, Part
 from gossamer.migrate import ram
@@ -114,6 +115,7 @@ def save_stream(
     carried: Sequence[Carried] = (),
     commands: Sequence[tuple[int, bytes]] = (),
     switchover: bool = False,
+    progress: Progress = SILENT,
 ) -> None:
     """Write the whole machine, stopped between two instructions.
 
@@ -124,7 +126,7 @@ def save_stream(
     w.begin(Configuration(m.name))
     for number, data in commands:
         w.command(number, data)
-    _save_ram(m, w)
+    _save_ram(m, w, progress)
     if switchover:
         w.command(Cmd.SWITCHOVER_START)
     devices: list[Json] = []
@@ -158,10 +160,11 @@ def section_description(part: Part, profile: Profile = OURS, *, every: bool = Fa
     return head | describe(part.device, profile, every=every)
 
 
-def _save_ram(m: Machine, w: StreamWriter) -> None:
+def _save_ram(m: Machine, w: StreamWriter, progress: Progress) -> None:
     blocks = largest_first([(b.name, b.size) for b in m.arena.blocks])
     by_name = {b.name: b for b in m.arena.blocks}
-    out = RamWriter(w.out)
+    progress.phase("RAM", sum(b.size for b in m.arena.blocks))
+    out = RamWriter(w.out, advance=progress.advance)
     w.open(Kind.START, RAM_SECTION, "ram", 0, ram.VERSION)
     out.block_list(blocks)
     out.end()
@@ -182,8 +185,10 @@ def _save_ram(m: Machine, w: StreamWriter) -> None:
 class _Bodies:
     """Reads each section's body into the machine."""
 
-    def __init__(self, m: Machine, extra: Extra, profile: Profile) -> None:
-        self.machine = m
+    def __init__(
+        self, m: Machine, extra: Extra, profile: Profile, progress: Progress = SILENT
+    ) -> None:
+        self.machine, self.progress = m, progress
         self.loaded = Loaded()
         self.profile = replace(profile, saw=self._saw)
         self.owners: dict[tuple[str, int], Stateful] = {
@@ -237,8 +242,10 @@ class _Bodies:
                 self._check_blocks(record, source)
             elif isinstance(record, ram.Run):
                 self._pages(record, source)
+                self.progress.advance(len(record.addresses) * PAGE_SIZE)
 
     def _check_blocks(self, record: ram.BlockList, source: Source) -> None:
+        self.progress.phase("RAM", record.total)
         for block in record.blocks:
             mine = self.blocks.get(block.name)
             if mine is None:
@@ -323,12 +330,13 @@ def read_stream(
     profile: Profile = OURS,
     *,
     command: Callable[[Command], None] = lambda command: None,
+    progress: Progress = SILENT,
 ) -> Loaded:
     """Fill a fresh machine from a stream; StreamError says what did not fit, and where.
 
     Lines have not got their levels yet: the caller may mend what it likes, then `m.resume()`.
     """
-    bodies = _Bodies(m, extra, profile)
+    bodies = _Bodies(m, extra, profile, progress)
     source = Source(file)
     ended = False
     for event in Walker(source, bodies).events():

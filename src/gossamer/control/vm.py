@@ -18,6 +18,7 @@ from gossamer.control.globalstate import GlobalState
 from gossamer.control.hashing import StateHash
 from gossamer.control.migration import Migrating, take_over
 from gossamer.control.pace import Pace
+from gossamer.control.progress import SILENT
 from gossamer.control.snapshots import SnapshotEntry, Snapshots
 from gossamer.control.stream import Carried, Extra, save_stream
 from gossamer.core import host
@@ -43,6 +44,8 @@ class Vm(Migrating):
         self.run_state = "prelaunch"
         self.idle_until_ns: int | None = None
         self.last_save: Written | None = None
+        #: Is told how far saves, loads and transfers have come.
+        self.progress = SILENT
         #: Sections of chips that only QEMU has, kept for the next receiver.
         self.carried: tuple[Carried, ...] = ()
         #: What the last load of a foreign stream mended.
@@ -221,15 +224,19 @@ class Vm(Migrating):
             self._idle_from, self.idle_until_ns = None, None
 
     @contextmanager
-    def standing(self) -> Iterator[None]:
-        """The machine stands still: what the host does meanwhile takes none of the guest's time."""
+    def standing(self, operation: str) -> Iterator[None]:
+        """The machine stands still: what the host does meanwhile takes none of the guest's time.
+
+        `operation` is what `progress` calls it.
+        """
         if self.run_state == "running":
             self._pass_idle_time(host.monotonic_ns())
             # What is due by now fires now: a save holds no alarm that is due and has not fired.
             self.machine.processor.run(self.instructions)
             self._after_stop()
         try:
-            yield
+            with self.progress.operation(operation):
+                yield
         finally:
             self.pace.restart(host.monotonic_ns())
 
@@ -261,7 +268,7 @@ class Vm(Migrating):
     def _saved(self, save: Callable[[], Written]) -> Written:
         """Save while the machine stands still, and note what that cost."""
         start = host.monotonic_ns()
-        with self.standing():
+        with self.standing("saving"):
             written = save()
         self.last_save = replace(written, took_ns=host.monotonic_ns() - start)
         return self.last_save
@@ -271,7 +278,7 @@ class Vm(Migrating):
 
         `clock`: what it does for the time in between (`control.restore_clock`).
         """
-        with self.standing():
+        with self.standing("loading"):
             disk_state.restore_file(self, path, clock)
 
     def starting(self) -> Vm:
@@ -309,7 +316,7 @@ class Vm(Migrating):
 
     def loadvm(self, name: str, clock: str = "freeze") -> None:
         """Go back to snapshot `name`; on an error machine and disks stay as they were."""
-        with self.standing():
+        with self.standing("loading"):
             disk_state.loadvm(self, name, clock)
 
     def snapshots(self) -> list[SnapshotEntry]:

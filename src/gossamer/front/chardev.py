@@ -34,6 +34,8 @@ class Chardev:
 
     is_terminal = False
     """Whether a person types into it: then monitors echo and offer line editing."""
+    mid_line = False
+    """Whether what was written last did not end its line."""
 
     def __init__(self, label: str) -> None:
         self.label = label
@@ -147,6 +149,7 @@ class FdChardev(Chardev):
         except OSError as fault:
             self.output_failed(fault)
             return
+        self.mid_line = done > 0 and self.out[done - 1] not in b"\r\n"
         del self.out[:done]
 
     def input_ended(self) -> None:

@@ -204,6 +204,13 @@ class Console:
     def _end(self) -> None:
         self._ending = True
 
+    def settle(self) -> bool:
+        """Let terminals show what was written; whether one of them is in the middle of a line."""
+        terminals = [device for device in self.devices if device.is_terminal]
+        for device in terminals:
+            device.flush()
+        return any(device.mid_line for device in terminals)
+
     # --- signals ------------------------------------------------------------------------------
 
     @contextlib.contextmanager

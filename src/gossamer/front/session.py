@@ -11,6 +11,7 @@ from gossamer.base.errors import HostError
 from gossamer.control.stream import section_description
 from gossamer.control.vm import Vm
 from gossamer.front.console import Console
+from gossamer.front.progress_bar import ProgressBar
 from gossamer.machines.config import Config
 from gossamer.migrate import description
 
@@ -21,6 +22,7 @@ STARTED: Final = ("prelaunch", "running", "inmigrate")
 def run_machine(config: Config, console: Console) -> int:
     """Run the machine that `config` describes until it ends; returns the exit status."""
     vm = Vm(config)
+    vm.progress = ProgressBar(sys.stderr, console.settle)
     try:
         if config.dump_vmstate is not None:
             dump_schema(vm, config.dump_vmstate)

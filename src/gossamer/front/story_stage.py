@@ -6,11 +6,14 @@ The order comes as a line of JSON on stdin, news go out as lines of JSON on stdo
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from typing import Any, Final
 
+from gossamer.base.units import NS_PER_S
 from gossamer.control.vm import Vm
+from gossamer.front.story_told import NS_A_TICK
 from gossamer.isa.registers import REGISTERS
 from gossamer.machines.builtin import DATA
 from gossamer.machines.options import parse
@@ -51,8 +54,13 @@ def stay(vm: Vm) -> None:
 
 
 def report(vm: Vm, written: bytearray) -> None:
-    ticks = int.from_bytes(vm.read_physical(DATA, 4), "big")
-    say(clock=vm.clock_ns, ticks=ticks, wrote=written.decode("latin-1"))
+    """Ticks that the guest has counted, virtual ns, and ns since its last tick was due."""
+    cells = vm.read_physical(DATA, 8)
+    ticks, following = int.from_bytes(cells[:4], "big"), int.from_bytes(cells[4:], "big")
+    cpu = vm.machine.cpu
+    left = (following - cpu.timebase + (1 << 31)) % (1 << 32) - (1 << 31)
+    since = NS_A_TICK - left * NS_PER_S // cpu.tb_hz
+    say(clock=vm.clock_ns, ticks=ticks, since=since, wrote=written.decode("latin-1"))
     written.clear()
 
 
@@ -80,5 +88,7 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except BrokenPipeError:
+        # Nobody listens any more; what is still buffered must not fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -6,7 +6,9 @@ Every check that a file needs is made here, once; a file that is not what it sho
 
 from __future__ import annotations
 
+import gzip
 import os
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -45,6 +47,7 @@ HOW_TO_GET: Final = (
 MAX_FILE: Final = 256 * MiB
 MAX_SEGMENTS: Final = 64
 EM_PPC: Final = 20
+_GZIP: Final = b"\x1f\x8b\x08"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,11 +192,28 @@ def load_elf(path: Path) -> Image:
 
 
 def load_program(path: Path, base: int = 0, entry: int | None = None) -> Image:
-    """A program for the bare machine: ELF, or raw bytes that go to `base` and start there."""
-    data = read_file(path, what="program")
+    """A program, gzipped or not: ELF, or raw bytes that go to `base` and start there."""
+    data = unpacked(path, read_file(path, what="program"))
     if data[:4] == b"\x7fELF":
         return parse_elf(path, data)
     return Image(path, base if entry is None else entry, (Segment(base, data),))
+
+
+@lru_cache(maxsize=4)
+def unpacked(path: Path, data: bytes, most: int = MAX_FILE) -> bytes:
+    """What is in a gzip file, at most `most` bytes; other bytes as they are."""
+    if data[:3] != _GZIP:
+        return data
+    try:
+        with gzip.GzipFile(fileobj=BytesIO(data)) as file:
+            whole = file.read(most + 1)
+    except (OSError, EOFError, zlib.error) as fault:
+        raise ConfigError(f"{path}: damaged gzip file: {fault}") from None
+    if len(whole) > most:
+        raise ConfigError(f"{path}: unpacks to more than {most} bytes")
+    if not whole:
+        raise ConfigError(f"{path}: program is empty")
+    return whole
 
 
 def check_fits(image: Image, ram_size: int) -> None:

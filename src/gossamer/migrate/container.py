@@ -128,6 +128,10 @@ class Container:
             raise self._error(f"no disk named {name!r}; there is: {known}", None)
         return self._chunks(self._disks[name])
 
+    def disk_size(self, name: str) -> int:
+        """Bytes that `read_disk` gives."""
+        return self._disks[name].size if name in self._disks else 0
+
     def close(self) -> None:
         self.file.close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -121,10 +121,17 @@ def is_zero(memory: U8, page_size: int = PAGE_SIZE) -> npt.NDArray[np.bool_]:
 class RamWriter:
     """Writes pages of blocks; keeps the current block between bodies as QEMU does.
 
-    Memory is anything with a buffer whose length is a multiple of the page size.
+    Memory is anything with a buffer whose length is a multiple of the page size.  `advance` is
+    told how many bytes of memory are done, a run of pages at a time.
     """
 
-    def __init__(self, out: Sink, page_size: int = PAGE_SIZE) -> None:
+    def __init__(
+        self,
+        out: Sink,
+        page_size: int = PAGE_SIZE,
+        advance: Callable[[int], None] = lambda done: None,
+    ) -> None:
+        self._advance = advance
         self.out = out
         self.page_size = page_size
         self.current: str | None = None
@@ -162,6 +169,7 @@ class RamWriter:
         if self.current != name:
             page = None if zero[0] else pages[int(numbers[0])].tobytes()
             self._write(first_page(name, int(addresses[0]), page))
+            self._advance(self.page_size)
             self.current, start = name, 1
         edges = np.flatnonzero(np.diff(zero[start:])) + 1 + start
         bounds = [start, *edges.tolist(), len(numbers)]
@@ -172,10 +180,12 @@ class RamWriter:
     def _run(self, pages: U8, numbers: npt.NDArray[np.int64], addresses: U64, zero: bool) -> None:
         if zero:
             self._write(zero_run(addresses))
+            self._advance(len(numbers) * self.page_size)
             return
         for start in range(0, len(numbers), 1024):
             part = slice(start, start + 1024)
             self._write(page_run(addresses[part], pages[numbers[part]]))
+            self._advance(len(numbers[part]) * self.page_size)
 
     def _write(self, data: bytes) -> None:
         self.out.write(data)
