@@ -284,7 +284,7 @@ def _try_reset(
     for moment in places:
         for field in fields:
             name = field.declared
-            if name in tally.noticed or tried.get(field.name, 0) >= TRIES:
+            if name in tally.natural or tried.get(field.name, 0) >= TRIES:
                 continue
             if field.read(moment.source.vm.machine) != resets[field.name]:
                 tried[field.name] = tried.get(field.name, 0) + 1
@@ -355,6 +355,7 @@ def run_drop(arguments: argparse.Namespace, plans: list[Plan]) -> int:
     idle = sorted(set(known) & tally.noticed)
     for name in idle:
         say(f"excused and yet noticed, take it out of {EXCUSES}: {name}")
-    say(f"{len(tally.natural)} as the guest left them, {len(tally.planted)} with a planted value")
+    planted = len(tally.planted - tally.natural)
+    say(f"{len(tally.natural)} as a guest left them, {planted} with a planted value")
     print(f"fields={len(names)} noticed={len(tally.noticed)} excused={len(excused)}")
     return 0 if missed == excused and not idle else 1
