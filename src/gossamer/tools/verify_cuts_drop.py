@@ -185,13 +185,17 @@ class Moment:
         self.whole = self.digest(self.source.vm.save_bytes())
 
     def digest(
-        self, stream: bytes, check: Callable[[Machine], None] = lambda m: None
+        self, stream: bytes, carried: Callable[[Machine], bool] = lambda m: True
     ) -> list[int] | str:
-        """Where a run from `stream` is at the horizons; the text of the error if it fails."""
+        """Where a run from `stream` is at the horizons; the text of the error if it fails.
+
+        A machine that has not `carried` what it should is not run: its place is the whole one's.
+        """
         track = Track(self.plan.config, self.plan.inputs, self.source.done)
         try:
             track.load(stream)
-            check(track.vm.machine)
+            if not carried(track.vm.machine):
+                return self.whole
             found = []
             for horizon in HORIZONS:
                 track.run_to(self.source.vm.instructions + horizon)
@@ -217,16 +221,17 @@ class Moment:
             field.write(machine, probe)
             stream = self.source.vm.save_bytes()
             field.write(machine, value)
-            carried: list[bool] = []
-            note = partial(_compare, field, probe, carried)
-            if self.digest(stream, note) != self.whole and carried == [True]:
+            loads: list[bool] = []
+            check = partial(_carried, field, probe, loads)
+            if self.digest(stream, check) != self.whole and loads:
                 return True
         return False
 
 
-def _compare(field: Field, probe: Any, carried: list[bool], machine: Machine) -> None:  # noqa: ANN401
-    """Note whether `field` came through a load."""
-    carried.append(field.read(machine) == probe)
+def _carried(field: Field, value: Any, loads: list[bool], machine: Machine) -> bool:  # noqa: ANN401
+    """Whether `field` came through a load; what does not load at all is not noted in `loads`."""
+    loads.append(True)
+    return bool(field.read(machine) == value)
 
 
 class Tally:
