@@ -214,7 +214,7 @@ def test_excuse_for_a_field_that_is_noticed_fails(
 
 def test_excuses_only_become_fewer() -> None:
     """Lower these numbers when an excuse goes; there is no reason to raise them."""
-    most = {"g3beige": 21, "mac99": 22, "mac99,via=pmu": 30, "mac99,via=pmu-adb": 25, "bare": 5}
+    most = {"g3beige": 21, "mac99": 22, "mac99,via=pmu": 30, "mac99,via=pmu-adb": 22, "bare": 5}
     file = verify_cuts_drop.excuse_file()
     assert set(tomllib.loads(file.read_text())) == set(most)
     for machine, count in most.items():
