@@ -42,7 +42,10 @@ TRIES: Final = 4
 """Moments at which one field is tried before its drop counts as not noticed."""
 HORIZONS: Final = (50, 60_000)
 """Instructions that both runs go on before they are compared, twice."""
-AT_EVENTS: Final = tuple("interrupt shift cuda pmu adb dma fetch openpic ipi".split())
+AT_EVENTS: Final = (
+    *("interrupt", "shift", "cuda", "pmu", "adb", "dma"),
+    *("fetch", "openpic", "ipi"),
+)
 EXCUSES: Final = "schemas/excused.toml"
 #: Registers that are the model's, not state: the CPU puts them right after a load.
 OF_THE_MODEL: Final = ("pvr", "tb_hz")
