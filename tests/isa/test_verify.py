@@ -45,6 +45,14 @@ def test_qemu_agrees_on_every_form(qemu_user, qemu, capsys):
 
 
 @pytest.mark.interop
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["604e", "750fx", "7447a", "7455"])
+def test_qemu_agrees_on_every_model(model, qemu_user, qemu, capsys):
+    assert verify("qemu", 3, 1, model) == 0
+    assert "mismatches=0" in capsys.readouterr().out
+
+
+@pytest.mark.interop
 def test_unicorn_agrees_on_integer_forms(capsys):
     pytest.importorskip("unicorn")
     assert verify("unicorn", 6, 1) == 0
