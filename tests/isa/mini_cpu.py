@@ -18,7 +18,7 @@ FP = 0x2000
 class MiniCpu:
     """Memory is 4 KB at BASE; other addresses fault.  Interrupts taken are kept in a list."""
 
-    def __init__(self, features: Sequence[str] = ()) -> None:
+    def __init__(self, features: Sequence[str] = ("750",)) -> None:
         self.decoder = Decoder(features)
         self.regs = {name: [0] * count for name, (_, count) in REGISTERS.items()}
         self.regs["pvr"][0] = 0x0008_0301

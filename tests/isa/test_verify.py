@@ -45,6 +45,14 @@ def test_qemu_agrees_on_every_form(qemu_user, qemu, capsys):
 
 
 @pytest.mark.interop
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["604e", "750fx", "7447a", "7455"])
+def test_qemu_agrees_on_every_model(model, qemu_user, qemu, capsys):
+    assert verify("qemu", 3, 1, model) == 0
+    assert "mismatches=0" in capsys.readouterr().out
+
+
+@pytest.mark.interop
 def test_unicorn_agrees_on_integer_forms(capsys):
     pytest.importorskip("unicorn")
     assert verify("unicorn", 6, 1) == 0
@@ -112,7 +120,7 @@ def test_unknown_peer_and_model_are_refused():
         verify("qemu", 0, 1)
     with pytest.raises(ConfigError, match="no instruction of the 750 is called 'vaddfp'"):
         verify("qemu", 1, 1, only=["vaddfp"])
-    with pytest.raises(ConfigError, match="model '601': expected one of 750"):
+    with pytest.raises(ConfigError, match="model '601': expected one of 604e, 750"):
         known_forms("601")
 
 

@@ -89,6 +89,22 @@ def test_kernel_and_the_guests_own_tests(guests, machine, run):
 
 
 @pytest.mark.parametrize(
+    ("machine", "cpu", "vectors"),
+    [
+        ("g3beige", "604e", "vec=-"),
+        ("mac99", "7447a", "vec=fa58760a"),
+        ("mac99", "7455", "vec=fa58760a"),
+    ],
+)
+def test_other_cpus(guests, run, machine, cpu, vectors):
+    talk = ready(run("-M", machine, "-cpu", cpu, *kernel(guests)))
+    _, said = talk.command("cat /proc/cpuinfo")
+    assert cpu.upper() in said.upper()
+    _, said = talk.command("selfcheck -n 1", 120)
+    assert f"int=38c318a5 fp=6dd83f22bde24e82 {vectors} chain=34d4bdbe ok" in said
+
+
+@pytest.mark.parametrize(
     ("options", "device"),
     [(("-boot", "d", "-cdrom", "macguest.iso"), "sr0"), (("-hda", "macguest.img"), "sda2")],
 )

@@ -151,7 +151,7 @@ def read_virtual(m: Machine, ea: int, length: int) -> bytes:
 
 def real_address(cpu: Cpu, m: Machine, ea: int) -> int | None:
     """The real address of `ea` for a load, without touching R and C bits; None when it faults."""
-    return probe(cpu.block, m.memory, ea)
+    return probe(cpu.block, m.memory, cpu.model.features, ea)
 
 
 def device_text(device: Device) -> str:

@@ -21,12 +21,10 @@ from gossamer.cpu.model import CpuModel
 from gossamer.cpu.sprs import get_sprs, put_sprs
 from gossamer.isa.body import Irq
 from gossamer.isa.registers import REGISTERS
+from gossamer.isa.spec.parts import ALTIVEC, has
 from gossamer.state.codec import U8, U32, U64, Array, Codec, Int, Unused
 from gossamer.state.declare import derived, wiring
 from gossamer.state.layout import Constant, View, subsection
-
-#: HID0[DOZE, NAP, SLEEP]: which power-saving mode MSR[POW] enters.
-HID0_MODES: Final = 0x00E0_0000
 
 _FPR: Final = Int("fpr", 8)
 _VSCR: Final = Int("cpu/altivec/vscr", 4)
@@ -109,7 +107,7 @@ def _vector_file() -> View:
 
 
 class Cpu(Device):
-    """A PowerPC of the 7xx and 74xx families.
+    """A PowerPC of the 60x, 7xx and 74xx families.
 
     `tb_hz` is the rate of TB and DEC.  `changed` is called when an input rose, so that a running
     engine stops at the next boundary.
@@ -193,7 +191,7 @@ class Cpu(Device):
 
     @property
     def has_vectors(self) -> bool:
-        return "7400" in self.model.features
+        return has(self.model.features, ALTIVEC)
 
     @altivec.needed
     def altivec_needed(self) -> bool:
@@ -256,8 +254,10 @@ class Cpu(Device):
 
     @property
     def waiting(self) -> bool:
-        """In a power-saving mode: MSR[POW] with a mode chosen in HID0 (MPC750UM 10.2)."""
-        return bool(self.block.get("msr") & MSR_POW and self.block.get("hid0") & HID0_MODES)
+        """In a power-saving mode: MSR[POW], with a mode chosen in HID0 where the part has any."""
+        doze = self.model.doze
+        chosen = self.block.get("hid0") & doze or not doze
+        return bool(self.block.get("msr") & MSR_POW and chosen)
 
     def post_load(self, version: int) -> None:
         self.block.set("pvr", self.model.pvr)

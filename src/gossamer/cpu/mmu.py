@@ -11,6 +11,7 @@ from typing import Final
 from gossamer.base.bits import bit
 from gossamer.isa.body import Access, Body
 from gossamer.isa.expr import Expr, const, eq, ne, select, trunc
+from gossamer.isa.spec.parts import EIGHT_BATS, has
 
 MSR_PR: Final = bit(17)
 MSR_IR: Final = bit(26)
@@ -25,6 +26,8 @@ STORE: Final = bit(6)
 
 WIMG_REAL: Final = 0b0011  # real mode: memory coherent, guarded (MPC750UM 5.2)
 WIMG_W, WIMG_I, WIMG_M, WIMG_G = 8, 4, 2, 1
+
+HIGH_BAT_EN: Final = bit(8)
 
 PTE_R: Final = bit(23)
 PTE_C: Final = bit(24)
@@ -44,14 +47,16 @@ class Translation:
     writable: Expr
 
 
-def translate(s: Body, ea: Expr, access: Access) -> Translation:
+def translate(
+    s: Body, ea: Expr, access: Access, features: frozenset[str] = frozenset()
+) -> Translation:
     """Translate `ea` (32 bits) for `access` with the present MSR, BATs, SRs and page table.
 
     Referenced and changed bits are written back as the walk finds them.
     """
     fetch = access is Access.FETCH
     on = ne(s.msr & (MSR_IR if fetch else MSR_DR), 0)
-    bats = _match_bats(s, ea, access)
+    bats = _match_bats(s, ea, access, features)
     page = _walk(s, ea, access, on & ~bats.hit)
     return Translation(
         select(on, select(bats.hit, bats.ra, page.ra), ea),
@@ -70,16 +75,19 @@ class _Bats:
     writable: Expr
 
 
-def _match_bats(s: Body, ea: Expr, access: Access) -> _Bats:
+def _match_bats(s: Body, ea: Expr, access: Access, features: frozenset[str]) -> _Bats:
     """The block of the lowest-numbered BAT that matches."""
     file = s.ibat if access is Access.FETCH else s.dbat
     user = ne(s.msr & MSR_PR, 0)
     upper, lower, hit = const(0, 32), const(0, 32), const(0, 1)
-    for n in reversed(range(4)):
+    more = _more_bats(s, features)
+    for n in reversed(range(4 if more is None else 8)):
         u, low = file[2 * n], file[2 * n + 1]
         valid = ne(u & select(user, const(1, 32), const(2, 32)), 0)
         compared = ~((u & 0x1FFC) << 15) & 0xFFFE_0000
         match = valid & eq((ea ^ u) & compared, 0)
+        if more is not None and n >= 4:
+            match = match & more
         upper, lower, hit = select(match, u, upper), select(match, low, lower), hit | match
     length = (upper & 0x1FFC) << 15
     ra = lower & 0xFFFE_0000 & ~length | ea & (length | 0x1_FFFF)
@@ -92,6 +100,18 @@ def _match_bats(s: Body, ea: Expr, access: Access) -> _Bats:
         guarded = ne(wimg & WIMG_G, 0)
         fault = select(guarded, const(NO_EXECUTE, 32), fault)
     return _Bats(hit, ra, _with_store(fault, access), wimg, writable)
+
+
+def _more_bats(s: Body, features: frozenset[str]) -> Expr | None:
+    """Whether BATs 4 to 7 take part; None on a part that has none.
+
+    The 750FX has no switch for them, the 7455 and 7447A HID0[HIGH_BAT_EN] (MPC7450UM 2.1.5).
+    """
+    if not has(features, EIGHT_BATS):
+        return None
+    if "7450" in features:
+        return ne(s.hid0 & HIGH_BAT_EN, 0)
+    return const(1, 1)
 
 
 def _with_store(fault: Expr, access: Access) -> Expr:

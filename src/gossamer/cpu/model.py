@@ -1,4 +1,8 @@
-"""CPU models: what differs between the parts.  Source: the parts' user's manuals; QEMU's names."""
+"""CPU models: what differs between the parts.  Source: the parts' user's manuals; QEMU's names.
+
+The SPR table (`isa.spec.spr`) and the instruction rows name the parts that have them; here is what
+else tells one from another.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,19 @@ from typing import Final
 
 from gossamer.base.errors import ConfigError
 
+#: HID0[DOZE, NAP, SLEEP] (MPC750UM 10.2).
+DOZE_750: Final = 0x00E0_0000
+#: HID0[NAP, SLEEP]: bit 8 is HIGH_BAT_EN there (MPC7450UM 2.1.5).
+DOZE_7450: Final = 0x0060_0000
+
 
 @dataclass(frozen=True)
 class CpuModel:
-    """A part: its PVR, what `isa` features it has, and the reset value of HID1 (PLL settings).
+    """A part: its PVR, its names in `isa` (`features`), the reset value of HID1 (PLL settings).
 
-    `lacking` says what of the part is not here yet; a model with such a note can't be run.
+    `doze` gives the HID0 bits of which one must be set for MSR[POW] to save power; none: MSR[POW]
+    alone does.  `lacking` says what of the part is not here yet; a model with such a note can't be
+    run.
     """
 
     name: str
@@ -20,6 +31,7 @@ class CpuModel:
     pvr: int
     features: frozenset[str]
     hid1: int = 0
+    doze: int = DOZE_750
     lacking: str = ""
 
 
@@ -36,35 +48,17 @@ MODELS: Final = {
             lacking="table search by software (its TLB miss interrupts, DMISS to RPA, tlbld, tlbli)"
             " instead of by hardware, and none of the 750's SPRs from 936 on but HID0 and IABR",
         ),
+        CpuModel("604e", "PowerPC 604e v2.4", 0x0009_0204, frozenset({"604e"}), doze=0),
+        CpuModel("750fx", "PowerPC 750FX v2.3", 0x7000_0203, frozenset({"750fx"})),
         CpuModel(
-            "604e",
-            "PowerPC 604e v2.4",
-            0x0009_0204,
-            frozenset({"604e"}),
-            lacking="its own SPRs (SDA, PIR; no L2CR, ICTC, THRM) and HID0",
-        ),
-        CpuModel(
-            "750fx",
-            "PowerPC 750FX v2.3",
-            0x7000_0203,
-            frozenset({"750", "750fx"}),
-            lacking="eight pairs of BATs of each kind, HID2 and a second PLL in HID1",
-        ),
-        CpuModel(
-            "7447a",
-            "PowerPC 7447A v1.2 (G4)",
-            0x8003_0102,
-            frozenset({"7400", "7450"}),
-            lacking="eight pairs of BATs of each kind, the 7450's table search, SPRG4 to SPRG7,"
-            " ICTRL, LDSTCR, PMC5 and PMC6",
+            "7447a", "PowerPC 7447A v1.2 (G4)", 0x8003_0102, frozenset({"7450"}), doze=DOZE_7450
         ),
         CpuModel(
             "7455",
             "PowerPC 7455 v3.2 (G4)",
             0x8001_0302,
-            frozenset({"7400", "7450"}),
-            lacking="eight pairs of BATs of each kind, the 7450's table search, SPRG4 to SPRG7,"
-            " ICTRL, LDSTCR, L3CR, PMC5 and PMC6",
+            frozenset({"7450", "7455"}),
+            doze=DOZE_7450,
         ),
     )
 }

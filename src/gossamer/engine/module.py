@@ -25,7 +25,7 @@ def module_text(features: frozenset[str]) -> str:
     rows = variants(decoder)
     handlers = [text for v in rows for text in handler_text(v, intrinsics)]
     parts = [
-        translation_functions(intrinsics),
+        translation_functions(intrinsics, features),
         watch_functions(intrinsics),
         entry_function(intrinsics),
         service_functions(intrinsics),

@@ -169,5 +169,8 @@ class Processor:
     def _word_at(self, cia: int) -> int:
         """The instruction word that a fetch from `cia` finds; 0 when it faults."""
         memory = self.engine.memory
-        ra, fault, _ = translate(self.cpu.block, memory, cia, Access.FETCH, update=False)
+        cpu = self.cpu
+        ra, fault, _ = translate(
+            cpu.block, memory, cpu.model.features, cia, Access.FETCH, update=False
+        )
         return 0 if fault else int.from_bytes(memory.read(ra, 4), "big")

@@ -50,7 +50,7 @@ class _Env(Surroundings):
         out = []
         last = (ea + length - 1) & 0xFFFF_FFFF
         for at in (ea,) if ea // PAGE_SIZE == last // PAGE_SIZE else (ea, last & -PAGE_SIZE):
-            ra, fault, wimg = translate(self.block, self.memory, at, access)
+            ra, fault, wimg = translate(self.block, self.memory, self.engine.features, at, access)
             if fault:
                 raise Fault(Interrupt.DSI, dar=at, dsisr=fault)
             if at == ea:
@@ -98,7 +98,7 @@ class _Env(Surroundings):
     def probe(self, ea: int, length: int, access: Access) -> None:
         at, left = ea, length
         while left:
-            _, fault, _ = translate(self.block, self.memory, at, access)
+            _, fault, _ = translate(self.block, self.memory, self.engine.features, at, access)
             if fault:
                 raise Fault(Interrupt.DSI, dar=at, dsisr=fault)
             if at == ea:
@@ -124,7 +124,7 @@ class Reference:
     """The reference engine on an address map, over a register block of its own."""
 
     def __init__(self, memory: AddressMap, features: frozenset[str]) -> None:
-        self.memory = memory
+        self.memory, self.features = memory, features
         self.block = RegisterBlock(bytearray(BLOCK_SIZE))
         self.effect: Callable[[int, int], None] = lambda code, argument: None
         self.count = 0
@@ -164,7 +164,7 @@ class Reference:
         env, block = self._env, self.block
         cia = block.get("nia")
         env.cia = cia
-        ra, fault, _ = translate(block, self.memory, cia, Access.FETCH)
+        ra, fault, _ = translate(block, self.memory, self.features, cia, Access.FETCH)
         if fault:
             nia = env.take_interrupt(Interrupt.ISI, fault, None, None, cia)
         else:

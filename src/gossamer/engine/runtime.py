@@ -50,13 +50,13 @@ def service_functions(intrinsics: set[str]) -> str:
     return "\n".join(out)
 
 
-def translation_functions(intrinsics: set[str]) -> str:
+def translation_functions(intrinsics: set[str], features: frozenset[str]) -> str:
     """``i64 xlate_<kind>(cpu, ea)``: real address, and above it fault bits | writable | WIMG."""
     out = []
     for access in Access:
         f = _BodyFunction(intrinsics)
         s = Body()
-        t = mmu.translate(s, Expr("arg", 32, (), 0), access)
+        t = mmu.translate(s, Expr("arg", 32, (), 0), access, features)
         ra, fault, wimg, writable = (f.expr(e) for e in (t.ra, t.fault, t.wimg, t.writable))
         f.carry_out(s.trace)
         low = f.value(f"zext i32 {ra} to i64")

@@ -16,10 +16,10 @@ from gossamer.isa.expr import Expr
 PAGE: Final = 4096
 
 
-@lru_cache(maxsize=3)
-def _trace(access: Access) -> tuple[mmu.Translation, list[RamStore]]:
+@lru_cache(maxsize=24)
+def _trace(access: Access, features: frozenset[str]) -> tuple[mmu.Translation, list[RamStore]]:
     s = Body()
-    t = mmu.translate(s, Expr("arg", 32, (), 0), access)
+    t = mmu.translate(s, Expr("arg", 32, (), 0), access, features)
     return t, [x for x in s.trace if isinstance(x, RamStore)]
 
 
@@ -74,11 +74,17 @@ class Surroundings:
 
 
 def translate(
-    block: RegisterBlock, memory: AddressMap, ea: int, access: Access, *, update: bool = True
+    block: RegisterBlock,
+    memory: AddressMap,
+    features: frozenset[str],
+    ea: int,
+    access: Access,
+    *,
+    update: bool = True,
 ) -> tuple[int, int, int]:
-    """(real address, fault bits, WIMG); with `update`, R and C are written back."""
+    """(real address, fault bits, WIMG) on a part with `features`; `update` writes R and C back."""
     env = Surroundings(block, memory)
-    t, stores = _trace(access)
+    t, stores = _trace(access, features)
     memo: dict[Expr, int] = {}
     args = (ea,)
     ra, fault, wimg = (evaluate(e, env, memo, args) for e in (t.ra, t.fault, t.wimg))
@@ -102,7 +108,9 @@ def watched(block: RegisterBlock, memory: AddressMap, ea: int, length: int, acce
     return evaluate(_watch(access), Surroundings(block, memory), {}, (ea, length))
 
 
-def probe(block: RegisterBlock, memory: AddressMap, ea: int) -> int | None:
+def probe(
+    block: RegisterBlock, memory: AddressMap, features: frozenset[str], ea: int
+) -> int | None:
     """The real address that a load of `ea` would reach, or None; changes nothing."""
-    ra, fault, _ = translate(block, memory, ea, Access.READ, update=False)
+    ra, fault, _ = translate(block, memory, features, ea, Access.READ, update=False)
     return None if fault else ra

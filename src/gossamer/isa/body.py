@@ -246,7 +246,9 @@ class Body:
     tb_offset, dec_zero, tb_hz = Register(), Register(), Register()
     hid0, hid1, l2cr, ictc = Register(), Register(), Register(), Register()
     iabr, dabr = Register(), Register()
-    sia, bamr, pir = Register(), Register(), Register()
+    sia, bamr, pir, sda = Register(), Register(), Register(), Register()
+    hid2, ictrl, ldstcr = Register(), Register(), Register()
+    l3cr, l3pm, l3itcr0 = Register(), Register(), Register()
 
     def __init__(self) -> None:
         self.trace: list[Statement] = []

@@ -22,8 +22,8 @@ class Insn:
     """One instruction.
 
     `fixed` gives the fields that identify it.  `special` lists further partial words (field to
-    value) worth a handler of their own; they change nothing but speed.  `features` names what a
-    CPU model must have (empty: every model).
+    value) worth a handler of their own; they change nothing but speed.  `features` names parts: a
+    CPU model must be one of them (empty: every model has it).
     """
 
     name: str
@@ -111,14 +111,16 @@ class Decoder:
     """Finds the instruction of a word for one CPU model's features.
 
     Instructions with more fixed bits win, so a general form (an undefined SPR) may stand beside
-    particular ones; among equals the one that asks for more features wins, so a model may have
-    its own mtmsr; two forms of equal rank that overlap are an error.
+    particular ones; among equals the one that names parts wins, so a model may have its own
+    mtmsr; two forms of equal rank that overlap are an error.
     """
 
     def __init__(self, features: Iterable[str], table: Iterable[Insn] | None = None) -> None:
         have = frozenset(features)
-        rows = [i for i in (TABLE if table is None else table) if i.features <= have]
-        self.rows = sorted(rows, key=lambda i: (-i.mask.bit_count(), -len(i.features)))
+        rows = [
+            i for i in (TABLE if table is None else table) if not i.features or i.features & have
+        ]
+        self.rows = sorted(rows, key=lambda i: (-i.mask.bit_count(), not i.features))
         self._by_opcode: dict[int, list[Insn]] = {}
         for row in self.rows:
             self._by_opcode.setdefault(row.match >> 26, []).append(row)
@@ -127,8 +129,9 @@ class Decoder:
                 for b in same[n + 1 :]:
                     common = a.mask & b.mask
                     clash = a.match & common == b.match & common
-                    equal = a.mask.bit_count() == b.mask.bit_count() and a.features == b.features
-                    assert not (clash and equal), f"{a.name} and {b.name} overlap"
+                    equal = a.mask.bit_count() == b.mask.bit_count()
+                    alike = bool(a.features) == bool(b.features)
+                    assert not (clash and equal and alike), f"{a.name} and {b.name} overlap"
 
     def decode(self, word: int) -> Insn | None:
         """The instruction, or None for an illegal word."""

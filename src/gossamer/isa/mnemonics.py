@@ -153,7 +153,7 @@ def _branches() -> Iterator[Alias]:
 
 def _sprs() -> Iterator[Alias]:
     """Mfxer and so on; BATs and SPRGs take their number as an operand too."""
-    for spr in SPRS:
+    for spr in {(s.name, s.number): s for s in SPRS}.values():
         name, number = spr.name.lower(), spr.number
         head, n = name.rstrip("0123456789ul"), name.strip("abcdefghijklmnopqrstuvwxyz")
         if name.startswith(("ibat", "dbat")):

@@ -37,27 +37,34 @@ REGISTERS: Final[dict[str, tuple[int, int]]] = {
     "sdr1": (32, 1),
     "ear": (32, 1),
     "pvr": (32, 1),
-    "sprg": (32, 4),
+    "sprg": (32, 8),
     "sr": (32, 16),
-    "ibat": (32, 8),  # U and L in turn
-    "dbat": (32, 8),
+    "ibat": (32, 16),  # U and L in turn
+    "dbat": (32, 16),
     "tb_offset": (64, 1),  # added to the ticks since virtual time 0
     "dec_zero": (64, 1),  # tick (since virtual time 0) at which DEC is zero, low 32 bits
     "tb_hz": (64, 1),  # wiring: ticks of TB and DEC a second
-    # MPC750, MPC7400
+    # Of particular parts: `isa.spec.spr` says which has what
     "hid0": (32, 1),
     "hid1": (32, 1),
     "l2cr": (32, 1),
     "ictc": (32, 1),
-    "thrm": (32, 3),
+    "thrm": (32, 4),
     "iabr": (32, 1),
     "dabr": (32, 1),
     "mmcr": (32, 3),
-    "pmc": (32, 4),
+    "pmc": (32, 6),
     "sia": (32, 1),
     "bamr": (32, 1),
     "msscr": (32, 2),
     "pir": (32, 1),
+    "sda": (32, 1),
+    "hid2": (32, 1),
+    "ictrl": (32, 1),
+    "ldstcr": (32, 1),
+    "l3cr": (32, 1),
+    "l3pm": (32, 1),
+    "l3itcr0": (32, 1),
     # interrupt inputs (levels) and pending exceptions, one a source
     "irq": (8, 8),  # by body.Irq
 }

@@ -40,6 +40,25 @@ class Model:
     properties: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
+#: QEMU's other names of the same parts.
+CPU_ALIASES: Final = {
+    "603e_v4.1": "603e",
+    "stretch": "603e",
+    "604e_v2.4": "604e",
+    "sirocco": "604e",
+    "750_v3.1": "750",
+    "typhoon": "750",
+    "g3": "750",
+    "750fx_v2.3": "750fx",
+    "7400_v2.9": "7400",
+    "g4": "7400",
+    "7447a_v1.2": "7447a",
+    "7455_v3.2": "7455",
+    "apollo6": "7455",
+}
+#: As QEMU, every machine takes every part with the 60x bus; a machine's own comes first.
+CPUS: Final = ("750", "7400", "604e", "750fx", "7447a", "7455")
+
 MODELS: Final = {
     m.name: m
     for m in (
@@ -47,7 +66,7 @@ MODELS: Final = {
             name="g3beige",
             title="Power Macintosh G3 (Beige), Heathrow",
             versions=("1.0", "1.1"),
-            cpus=("750",),
+            cpus=CPUS,
             ram_default=128 * MiB,
             # OpenBIOS 1.1 was seen to reach its prompt with 4 MiB.
             ram_least=4 * MiB,
@@ -68,7 +87,7 @@ MODELS: Final = {
             name="mac99",
             title="Power Macintosh (Core99, as QEMU's mac99), KeyLargo and UniNorth",
             versions=("1.0", "1.1"),
-            cpus=("7400", "750"),
+            cpus=("7400", *(c for c in CPUS if c != "7400")),
             ram_default=128 * MiB,
             ram_least=4 * MiB,
             # As QEMU 7.2: PCI memory begins at 2 GiB.
@@ -89,7 +108,7 @@ MODELS: Final = {
             name="bare",
             title="a CPU, RAM and a serial port, for programs without an operating system",
             versions=("1.0",),
-            cpus=("750",),
+            cpus=CPUS,
             ram_default=16 * MiB,
             ram_least=MiB,
             ram_most=2047 * MiB,
@@ -101,7 +120,6 @@ MODELS: Final = {
     )
 }
 DEFAULT_MACHINE: Final = "g3beige"
-CPU_ALIASES: Final = {"750_v3.1": "750", "g3": "750", "7400_v2.9": "7400", "g4": "7400"}
 
 
 @dataclass(frozen=True, slots=True)

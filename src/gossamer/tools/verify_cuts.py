@@ -47,6 +47,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps its ty
     p = subparsers.add_parser("cuts", help="compare cut runs with uncut ones")
     p.add_argument("-M", "--machine", default="g3beige", help="machine (g3beige)")
     p.add_argument("--guest", help=f"{', '.join(GUESTS)} (openbios; --drop: all but linux)")
+    p.add_argument("--cpu", default="", help="CPU model (the machine's own)")
     p.add_argument("--kernel", type=Path, help="Linux kernel ($GOSSAMER_LINUX_KERNEL)")
     p.add_argument("--initrd", type=Path, help="its RAM disk ($GOSSAMER_LINUX_INITRD)")
     p.add_argument("--cdrom", type=Path, help="a CD for Linux to read from, by DMA")
@@ -83,7 +84,7 @@ def prepare(arguments: argparse.Namespace, name: str) -> Plan:
     """The scenario of the guest called `name`, found out in an uncut run."""
     guest = guest_named(name, arguments.kernel, arguments.initrd, arguments.cdrom)
     memory = arguments.memory or DEFAULT_MEMORY[guest.name]
-    config = config_for(guest, arguments.machine, memory, arguments.shift)
+    config = config_for(guest, arguments.machine, memory, arguments.shift, arguments.cpu)
     plan = scout(guest, config, say)
     span = plan.end_count - plan.start_count
     say(f"{guest.name} on {config.full_name}: {span} instructions, {len(plan.inputs)} bytes typed")

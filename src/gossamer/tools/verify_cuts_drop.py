@@ -26,6 +26,7 @@ from typing import Any, Final
 from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.base.units import NS_PER_S
 from gossamer.control.vm import Vm
+from gossamer.cpu.sprs import elements
 from gossamer.isa.registers import REGISTERS
 from gossamer.machines.config import Config
 from gossamer.machines.machine import Machine
@@ -72,9 +73,9 @@ def all_fields(machine: Machine) -> Iterator[Field]:
         for declared in owner.declared.values():
             if isinstance(declared, State):
                 yield _attribute(path, declared)
-    for name, (width, count) in REGISTERS.items():
-        if name not in OF_THE_MODEL and width <= 64:
-            yield _register(name, width, count)
+    for name, numbers in elements(machine.cpu.model.features).items():
+        if name not in OF_THE_MODEL and REGISTERS[name][0] <= 64:
+            yield _register(name, numbers)
     yield _plain("timer.clock", lambda m: m.clock.now, lambda m, v: m.processor.set_clock(v))
     yield _plain("timer.count", lambda m: m.engine.count, _set_count)
     for block in machine.arena.blocks:
@@ -119,17 +120,19 @@ def probes(declared: State, value: Any, machine: Machine) -> list[Any]:  # noqa:
     return []
 
 
-def _register(name: str, width: int, count: int) -> Field:
+def _register(name: str, numbers: list[int]) -> Field:
+    def read(m: Machine) -> list[int]:
+        return [m.cpu.block.get(name, n) for n in numbers]
+
     def write(m: Machine, values: list[int]) -> None:
-        for n, value in enumerate(values):
+        for n, value in zip(numbers, values, strict=True):
             m.cpu.block.set(name, value, n)
 
-    return Field(
-        f"cpu.{name}",
-        lambda m: m.cpu.block.all(name),
-        write,
-        lambda m: [[m.cpu.block.get(name) ^ bit, *m.cpu.block.all(name)[1:]] for bit in (1, 2, 8)],
-    )
+    def others(m: Machine) -> list[list[int]]:
+        first, *rest = read(m)
+        return [[first ^ bit, *rest] for bit in (1, 2, 8)]
+
+    return Field(f"cpu.{name}", read, write, others)
 
 
 def _plain(
@@ -302,8 +305,8 @@ def _try_planted(
                 left.setdefault(field.declared, []).append(field)
         if not left:
             break
-        for name, elements in left.items():
-            ends = (elements[0], elements[-1])[: len(elements)]
+        for name, same in left.items():
+            ends = (same[0], same[-1])[: len(same)]
             if any(moment.planted(field) for field in ends):
                 tally.planted.add(name)
         say(f"{moment.label}: {len(tally.planted)} more with a planted value")

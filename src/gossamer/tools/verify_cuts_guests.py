@@ -113,15 +113,16 @@ def _from_environment(name: str) -> Path | None:
     return Path(given) if given else None
 
 
-def config_for(guest: Guest, machine: str, memory: str, shift: int) -> Config:
-    """The deterministic configuration that a guest is run in."""
+def config_for(guest: Guest, machine: str, memory: str, shift: int, cpu: str = "") -> Config:
+    """The deterministic configuration that a guest is run in; an empty `cpu`: the machine's own."""
     arguments = guest.arguments
     if not machine.startswith(guest.machine):
         raise ConfigError(f"--guest {guest.name}: runs on {guest.machine}, got -M {machine}")
     if guest.name == "builtin" and machine.startswith("bare"):
         arguments = ()
     icount = f"shift={shift},sleep=off"
-    return parse(["-M", machine, "-m", memory, *COMMON, "-icount", icount, *arguments])
+    model = ["-cpu", cpu] if cpu else []
+    return parse(["-M", machine, *model, "-m", memory, *COMMON, "-icount", icount, *arguments])
 
 
 def scout(guest: Guest, config: Config, say: Callable[[str], None]) -> Plan:

@@ -30,7 +30,10 @@ from gossamer.tools.verify_isa_vector_cases import VectorCases
 from gossamer.tools.verify_isa_vector_excuses import compare_vectors
 from gossamer.tools.verify_isa_vectors import Vectors
 
-FORM_LISTS: Final = {"750": "verify_isa_forms.csv", "7400": "verify_isa_forms_7400.csv"}
+#: The assembler's forms of a model.  All parts without AltiVec have those of the 750.
+FORM_LISTS: Final = dict.fromkeys(("604e", "750", "750fx"), "verify_isa_forms.csv") | dict.fromkeys(
+    ("7400", "7447a", "7455"), "verify_isa_forms_7400.csv"
+)
 ROUNDS: Final = 2000  # of the supervisor's vectors, some 80 each
 SHOWN: Final = 3  # differences printed for one instruction
 
@@ -132,12 +135,12 @@ def check_supervisor(decoder: Decoder, model: str, count: int, seed: int, tally:
 
 
 def check_vectors(
-    decoder: Decoder, rows: Iterable[Insn], count: int, seed: int, tally: Tally
+    decoder: Decoder, model: str, rows: Iterable[Insn], count: int, seed: int, tally: Tally
 ) -> None:
     """Run AltiVec instructions (none: no peer is started)."""
     cpu = LocalVector(decoder)
     for row in rows:
-        peer = QemuVector()
+        peer = QemuVector(model)
         cases = VectorCases(row, random.Random(f"{seed} {row.name}"))  # noqa: S311 (not a secret)
         made = (cases.make() for _ in range(max(count, 2)))
         mine: list[VectorRecord] = [r for r in made if decoder.decode(r.word) is row]
@@ -214,7 +217,7 @@ def verify(peer: str, count: int, seed: int, model: str = "750", only: Iterable[
         check(row, there, cpu, mine, tally)
         tally.forms |= {form_of(row, r.word) for r in mine}
     vector_rows = [r for r in decoder.rows if r.needs == "VEC" and (not only or r.name in only)]
-    check_vectors(decoder, vector_rows, count, seed, tally)
+    check_vectors(decoder, model, vector_rows, count, seed, tally)
     if not only and peer == "qemu":
         check_supervisor(decoder, model, min(count, ROUNDS), seed, tally)
         tally.forms |= set(absent(decoder, there, cpu, forms))

@@ -175,7 +175,7 @@ def power_register(before: Record, *_: Record) -> bool:
     return field_of(before.word, 16, 20) == 0 and field_of(before.word, 11, 15) in (0, 4, 5, 6)
 
 
-UPPER_BATS: Final = tuple(f"mfspr_{kind}bat{n}u" for kind in "id" for n in range(4))
+UPPER_BATS: Final = tuple(f"mfspr_{kind}bat{n}u" for kind in "id" for n in range(8))
 DIVIDES: Final = ("divw", "divwu")
 LOADS_WITH_UPDATE: Final = ("lbzu", "lbzux", "lhzu", "lhzux", "lhau", "lhaux", "lwzu", "lwzux")
 FUSED: Final = ("fmadd", "fmadds", "fmsub", "fmsubs")
@@ -252,11 +252,11 @@ EXCUSES: Final = (
         always,
     ),
     Excuse(
-        ("mfspr_sia", "mfspr_usia"),
+        ("mfspr_sia", "mfspr_usia", "mfspr_sda"),
         OUTCOME,
-        "SIA, written and read back",
-        "mtspr writes SIA; the peer refuses",
-        "MPC750UM 11.2.1",
+        "SIA and SDA, written and read back",
+        "mtspr writes SIA and SDA; the peer refuses",
+        "MPC750UM 11.2.1; inferred for the 604e's SDA",
         always,
     ),
     Excuse(
@@ -268,6 +268,47 @@ EXCUSES: Final = (
         always,
     ),
     Excuse(
+        ("mfspr_hid0_7450",),
+        {"RT": 0x0102_0C00},
+        "HID0[STEN, XAEN, ICFI, DCFI], written and read back",
+        "STEN and XAEN read as zero: neither is there; ICFI and DCFI clear themselves; the peer"
+        " keeps them all and obeys neither STEN nor XAEN",
+        "MPC7450UM 2.1.5",
+        always,
+    ),
+    Excuse(
+        ("mfspr_hid1_7450",),
+        {"RT": 0x0001_F000},
+        "HID1[PC0 to PC4], written and read back",
+        "the clock multiplier is read-only; the peer keeps what is written",
+        "MPC7450UM 2.1.5",
+        always,
+    ),
+    Excuse(
+        ("mfspr_hid1_750fx",),
+        {"RT": 0xFFFC_0000},
+        "HID1 bits 0 to 13, written and read back",
+        "only what selects and configures the PLLs can be written; bit 7 says which one runs",
+        "750FX user manual 2.1.2.3",
+        always,
+    ),
+    Excuse(
+        ("mfspr_msscr0_7450",),
+        {"RT": 0x0080_0000},
+        "MSSCR0[DL1HWF], written and read back",
+        "the flush is over at once; the peer keeps the bit",
+        "MPC7450UM 2.1.5",
+        always,
+    ),
+    Excuse(
+        ("mfspr_l3cr",),
+        {"RT": 0x0000_0C00},
+        "L3CR[L3HWF, L3I], written and read back",
+        "flush and invalidation are over at once; the peer keeps the bits",
+        "MPC7450UM 2.1.5",
+        always,
+    ),
+    Excuse(
         ("mfspr_hid1",),
         {"RT": ALL},
         "HID1, written and read back",
@@ -276,10 +317,10 @@ EXCUSES: Final = (
         always,
     ),
     Excuse(
-        ("mfspr_l2cr",),
+        ("mfspr_l2cr", "mfspr_l2cr_7450"),
         {"RT": ALL},
         "L2CR, written and read back",
-        "L2CR keeps its bits but L2I and L2IP; the peer's is always zero",
+        "L2CR keeps its bits but L2I and L2IP (7450: L2I and L2HWF); the peer's is always zero",
         "MPC750UM 2.1.5",
         always,
     ),

@@ -9,7 +9,8 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from gossamer.isa.spec.spr import SPRS
+from gossamer.isa.spec.parts import has
+from gossamer.isa.spec.spr import SPRS, row_name
 from gossamer.isa.text import assemble
 from gossamer.tools.verify_isa_record import (
     PAD_COUNT,
@@ -27,6 +28,7 @@ SAFE_MSR: Final = 0x0000_3906  # FP ME FE0 FE1 PM RI
 #: A read-only name of a register that has another number.
 MIRRORS: Final = {
     936: 952, 937: 953, 938: 954, 939: 955, 940: 956, 941: 957, 942: 958, 928: 944, 935: 951,
+    929: 945, 930: 946, 260: 276, 261: 277, 262: 278, 263: 279,
 }  # fmt: skip
 #: DEC and TB move by themselves; THRM1 and THRM2 depend on THRM3.
 MOVING: Final = (22, 268, 269, 284, 285, 1020, 1021)
@@ -49,12 +51,12 @@ def fresh(rng: random.Random, text: str, prefix: str = "nop") -> Record:
 
 def sprs(rng: random.Random, features: frozenset[str]) -> Iterator[Case]:
     for spr in SPRS:
-        if not features.issuperset(spr.features) or spr.number in MOVING:
+        if not has(features, spr.features) or spr.number in MOVING:
             continue
         number = MIRRORS.get(spr.number, spr.number)
         prefix = f"mtspr {number},3" if spr.write or number != spr.number else "nop"
         if spr.read:
-            yield f"mfspr_{spr.name.lower()}", fresh(rng, f"mfspr 4,{spr.number}", prefix)
+            yield row_name("mfspr", spr), fresh(rng, f"mfspr 4,{spr.number}", prefix)
 
 
 def registers(rng: random.Random) -> Iterator[Case]:
@@ -83,21 +85,25 @@ def nothing(rng: random.Random) -> Iterator[Case]:
         yield text.split()[0], r
 
 
+def undefined(rng: random.Random, features: frozenset[str]) -> Iterator[Case]:
+    """An SPR number that the model has not, though another may."""
+    known = {s.number for s in SPRS if has(features, s.features)}
+    number = rng.choice([n for n in range(1024) if n not in known])
+    yield "mfspr_undefined", fresh(rng, f"mfspr 4,{number}")
+    yield "mtspr_undefined", fresh(rng, f"mtspr {number},4")
+
+
 def interrupts(rng: random.Random) -> Iterator[Case]:
     yield "sc", fresh(rng, "sc")
     yield "tw", fresh(rng, "trap")
     yield "twi", fresh(rng, f"twi {rng.randrange(32)},3,{rng.randrange(-9, 9)}")
     yield "tw", fresh(rng, f"tw {rng.randrange(32)},3,4")
-    number = rng.choice([n for n in range(1024) if n not in KNOWN])
-    yield "mfspr_undefined", fresh(rng, f"mfspr 4,{number}")
-    yield "mtspr_undefined", fresh(rng, f"mtspr {number},4")
     for text in ("lwarx 4,0,3", "stwcx. 4,0,3"):
         r = fresh(rng, text)
         r.gpr[3] = WINDOW_EA + 1 + rng.randrange(3)
         yield text.split()[0], r
 
 
-KNOWN: Final = {s.number for s in SPRS}
 SOURCES: Final[tuple[Callable[[random.Random], Iterator[Case]], ...]] = (
     registers,
     nothing,
@@ -110,5 +116,6 @@ def cases(count: int, seed: int, features: frozenset[str] = frozenset()) -> Iter
     for n in range(count):
         rng = random.Random(f"supervisor {seed} {n}")  # noqa: S311 (not a secret)
         yield from sprs(rng, features)
+        yield from undefined(rng, features)
         for source in SOURCES:
             yield from source(rng)

@@ -11,6 +11,7 @@ from gossamer.isa.expr import const
 from gossamer.isa.insn import insn
 from gossamer.isa.spec.forms import X
 from gossamer.isa.spec.load_store import ea_x
+from gossamer.isa.spec.parts import ALTIVEC
 
 
 @insn(X, "icbi RA,RB", OPCD=31, XO=982)
@@ -49,6 +50,6 @@ def dcbz(s: Body, i: X) -> None:
     s.store(ea_x(s, i) & ~31, const(0, 256), 32)
 
 
-@insn(X, "dcba RA,RB", OPCD=31, XO=758, features=["7400"])
+@insn(X, "dcba RA,RB", OPCD=31, XO=758, features=ALTIVEC)
 def dcba(s: Body, i: X) -> None:
     """Allocating a block changes nothing that a program may rely on.  Not on the 750: illegal."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from gossamer.isa.body import Body
 from gossamer.isa.form import Field, Form
 from gossamer.isa.insn import insn
+from gossamer.isa.spec.parts import ALTIVEC
 
 
 class DataStream(Form):
@@ -20,31 +21,31 @@ class DataStream(Form):
     XO = Field(21, 30)
 
 
-@insn(DataStream, "dst RA,RB,STRM", OPCD=31, T=0, XO=342, features=["7400"])
+@insn(DataStream, "dst RA,RB,STRM", OPCD=31, T=0, XO=342, features=ALTIVEC)
 def dst(s: Body, i: DataStream) -> None:
     """A hint; it never faults."""
 
 
-@insn(DataStream, "dstt RA,RB,STRM", OPCD=31, T=1, XO=342, features=["7400"])
+@insn(DataStream, "dstt RA,RB,STRM", OPCD=31, T=1, XO=342, features=ALTIVEC)
 def dstt(s: Body, i: DataStream) -> None:
     """A hint; it never faults."""
 
 
-@insn(DataStream, "dstst RA,RB,STRM", OPCD=31, T=0, XO=374, features=["7400"])
+@insn(DataStream, "dstst RA,RB,STRM", OPCD=31, T=0, XO=374, features=ALTIVEC)
 def dstst(s: Body, i: DataStream) -> None:
     """A hint; it never faults."""
 
 
-@insn(DataStream, "dststt RA,RB,STRM", OPCD=31, T=1, XO=374, features=["7400"])
+@insn(DataStream, "dststt RA,RB,STRM", OPCD=31, T=1, XO=374, features=ALTIVEC)
 def dststt(s: Body, i: DataStream) -> None:
     """A hint; it never faults."""
 
 
-@insn(DataStream, "dss STRM", OPCD=31, T=0, XO=822, features=["7400"])
+@insn(DataStream, "dss STRM", OPCD=31, T=0, XO=822, features=ALTIVEC)
 def dss(s: Body, i: DataStream) -> None:
     """No stream is running."""
 
 
-@insn(DataStream, "dssall", OPCD=31, T=1, XO=822, features=["7400"])
+@insn(DataStream, "dssall", OPCD=31, T=1, XO=822, features=ALTIVEC)
 def dssall(s: Body, i: DataStream) -> None:
     """No stream is running."""

@@ -1,6 +1,7 @@
 """Special-purpose registers: one table, one instruction a register and direction.
 
-Sources: MPC750UM 2.1; MPC7400UM 2.1 for the rows of that model.  An undefined number (or
+Sources: MPC750UM 2.1; for the rows of other parts their manuals (MPC603eUM, MPC604eUM, MPC7400UM,
+MPC7450UM 2.1, the 750FX user manual).  An undefined number (or
 direction) is a program interrupt in user mode: privileged when the number's bit 0x10 is set,
 otherwise illegal.  In supervisor mode the books allow anything; as in QEMU it does nothing.
 """
@@ -17,6 +18,7 @@ from gossamer.isa.expr import Expr, const, eq, gtu, ltu, select, trunc, zext
 from gossamer.isa.insn import insn
 from gossamer.isa.spec import timebase
 from gossamer.isa.spec.forms import XFX
+from gossamer.isa.spec.parts import ALTIVEC, EIGHT_BATS, MONITOR, SINCE_750, THERMAL
 
 Read = Callable[[Body], Expr]
 WriteTo = Callable[[Body, Expr], None]
@@ -24,13 +26,18 @@ WriteTo = Callable[[Body, Expr], None]
 
 @dataclass(frozen=True, slots=True)
 class Spr:
-    """A special-purpose register; a number with bit 0x10 set is supervisor's."""
+    """A special-purpose register; a number with bit 0x10 set is supervisor's.
+
+    `state` is the register and element that this number stands for, where it is a whole one;
+    `features` names the parts that have it (empty: every one).
+    """
 
     name: str
     number: int
     read: Read | None
     write: WriteTo | None
     features: tuple[str, ...] = ()
+    state: tuple[str, int] | None = None
 
     @property
     def supervisor(self) -> bool:
@@ -49,7 +56,7 @@ def plain(
 ) -> Spr:
     """A register that keeps what is written to it, or the bits of `mask`."""
     write = writer(register, element, mask, effect)
-    return Spr(name, number, reader(register, element), write, features)
+    return Spr(name, number, reader(register, element), write, features, (register, element))
 
 
 def reader(register: str, element: int = 0) -> Read:
@@ -86,6 +93,42 @@ def write_xer(s: Body, value: Expr) -> None:
 HID0_INVALIDATE: Final = bit(20) | bit(21)  # ICFI and DCFI read as zero
 L2CR_L2I: Final = bit(10)
 L2CR_L2IP: Final = bit(31)  # invalidation in progress: over at once
+L2CR_L2HWF: Final = bit(20)  # 7450: flush; over at once, as those of the other caches
+L3CR_L3HWF: Final = bit(20)
+L3CR_L3I: Final = bit(21)
+MSSCR0_DL1HWF: Final = bit(8)
+#: STEN (table search by software) and XAEN (36-bit real addresses) are not here: they read zero.
+HID0_REFUSED_7450: Final = bit(7) | bit(14)
+#: All but the clock multiplier PC0 to PC4, bits 15 to 19.
+HID1_7450: Final = ~0x0001_F000
+PIR_604E: Final = 0xF
+
+#: 750FX HID1: what selects and configures the two PLLs, and which of them runs (PSTAT1).
+HID1_PLLS: Final = 0x0003_FFFF
+HID1_PS: Final = bit(15)
+HID1_PSTAT1: Final = bit(7)
+
+
+def hid0(mask: int, features: tuple[str, ...]) -> Spr:
+    """HID0 without the bits that read as zero."""
+    return plain("HID0", 1008, "hid0", mask=mask, effect="translation", features=features)
+
+
+def hid1(mask: int, features: tuple[str, ...]) -> Spr:
+    """HID1, of which the bits of `mask` can be written."""
+
+    def write(s: Body, value: Expr) -> None:
+        if mask:
+            s.hid1 = s.hid1 & ~mask | value & mask
+
+    return Spr("HID1", 1009, reader("hid1"), write, features, ("hid1", 0))
+
+
+def write_hid1_750fx(s: Body, value: Expr) -> None:
+    """The PLL that is selected runs at once."""
+    running = select(eq(value & HID1_PS, 0), const(0, 32), const(HID1_PSTAT1, 32))
+    s.hid1 = s.hid1 & ~(HID1_PLLS | HID1_PSTAT1) | value & HID1_PLLS | running
+
 
 THRM_TIN: Final = bit(0)
 THRM_TIV: Final = bit(1)
@@ -120,17 +163,18 @@ def write_thrm3(s: Body, value: Expr) -> None:
         s.thrm[n] = select(enabled, compare_temperature(s.thrm[n], enabled), s.thrm[n])
 
 
-def bats(name: str, first: int, register: str) -> Iterator[Spr]:
+def bats(
+    name: str, first: int, register: str, start: int = 0, features: tuple[str, ...] = ()
+) -> Iterator[Spr]:
+    """Four pairs of BATs, from element `start` of the register file on."""
     for n in range(8):
-        half = "UL"[n & 1]
-        yield plain(f"{name}{n // 2}{half}", first + n, register, n, effect="translation")
+        called = f"{name}{(start + n) // 2}{'UL'[n & 1]}"
+        yield plain(called, first + n, register, start + n, effect="translation", features=features)
 
 
 def timebase_half(upper: bool) -> Read:
     return lambda s: trunc(timebase.timebase(s) >> (32 if upper else 0), 32)
 
-
-V = ("7400",)
 
 SPRS: Final[tuple[Spr, ...]] = (
     # Book I and II
@@ -156,39 +200,66 @@ SPRS: Final[tuple[Spr, ...]] = (
     Spr("PVR", 287, reader("pvr"), None),
     *bats("IBAT", 528, "ibat"),
     *bats("DBAT", 536, "dbat"),
-    # MPC750
-    Spr("UMMCR0", 936, reader("mmcr", 0), None),
-    Spr("UPMC1", 937, reader("pmc", 0), None),
-    Spr("UPMC2", 938, reader("pmc", 1), None),
-    Spr("USIA", 939, reader("sia"), None),
-    Spr("UMMCR1", 940, reader("mmcr", 1), None),
-    Spr("UPMC3", 941, reader("pmc", 2), None),
-    Spr("UPMC4", 942, reader("pmc", 3), None),
-    plain("MMCR0", 952, "mmcr", 0),
-    plain("PMC1", 953, "pmc", 0),
-    plain("PMC2", 954, "pmc", 1),
-    plain("SIA", 955, "sia"),
-    plain("MMCR1", 956, "mmcr", 1),
-    plain("PMC3", 957, "pmc", 2),
-    plain("PMC4", 958, "pmc", 3),
-    plain("HID0", 1008, "hid0", mask=~HID0_INVALIDATE, effect="translation"),
-    Spr("HID1", 1009, reader("hid1"), lambda s, value: None),
+    # The implementation's, by the parts that have them
+    *bats("IBAT", 560, "ibat", 8, EIGHT_BATS),
+    *bats("DBAT", 568, "dbat", 8, EIGHT_BATS),
+    Spr("UMMCR0", 936, reader("mmcr", 0), None, SINCE_750),
+    Spr("UPMC1", 937, reader("pmc", 0), None, SINCE_750),
+    Spr("UPMC2", 938, reader("pmc", 1), None, SINCE_750),
+    Spr("USIA", 939, reader("sia"), None, SINCE_750),
+    Spr("UMMCR1", 940, reader("mmcr", 1), None, SINCE_750),
+    Spr("UPMC3", 941, reader("pmc", 2), None, SINCE_750),
+    Spr("UPMC4", 942, reader("pmc", 3), None, SINCE_750),
+    plain("MMCR0", 952, "mmcr", 0, features=MONITOR),
+    plain("PMC1", 953, "pmc", 0, features=MONITOR),
+    plain("PMC2", 954, "pmc", 1, features=MONITOR),
+    plain("SIA", 955, "sia", features=MONITOR),
+    plain("MMCR1", 956, "mmcr", 1, features=MONITOR),
+    plain("PMC3", 957, "pmc", 2, features=MONITOR),
+    plain("PMC4", 958, "pmc", 3, features=MONITOR),
+    plain("SDA", 959, "sda", features=("604e",)),
+    hid0(~HID0_INVALIDATE, ("604e", *THERMAL)),
+    hid0(~(HID0_INVALIDATE | HID0_REFUSED_7450), ("7450",)),
+    hid0(-1, ("603e",)),
+    hid1(0, ("603e", "604e", "750", "7400")),
+    hid1(HID1_7450, ("7450",)),
+    Spr("HID1", 1009, reader("hid1"), write_hid1_750fx, ("750fx",), ("hid1", 0)),
     plain("IABR", 1010, "iabr", effect="breakpoint"),
-    plain("DABR", 1013, "dabr", effect="breakpoint"),
-    plain("L2CR", 1017, "l2cr", mask=~(L2CR_L2I | L2CR_L2IP)),
-    plain("ICTC", 1019, "ictc"),
-    Spr("THRM1", 1020, reader("thrm", 0), write_thrm(0)),
-    Spr("THRM2", 1021, reader("thrm", 1), write_thrm(1)),
-    Spr("THRM3", 1022, reader("thrm", 2), write_thrm3),
-    # MPC7400
-    plain("VRSAVE", 256, "vrsave", features=V),
-    Spr("UMMCR2", 928, reader("mmcr", 2), None, V),
-    Spr("UBAMR", 935, reader("bamr"), None, V),
-    plain("MMCR2", 944, "mmcr", 2, features=V),
-    plain("BAMR", 951, "bamr", features=V),
-    plain("MSSCR0", 1014, "msscr", 0, features=V),
-    plain("MSSCR1", 1015, "msscr", 1, features=V),
-    plain("PIR", 1023, "pir", features=V),
+    plain("DABR", 1013, "dabr", effect="breakpoint", features=MONITOR),
+    plain("L2CR", 1017, "l2cr", mask=~(L2CR_L2I | L2CR_L2IP), features=THERMAL),
+    plain("ICTC", 1019, "ictc", features=SINCE_750),
+    Spr("THRM1", 1020, reader("thrm", 0), write_thrm(0), THERMAL, ("thrm", 0)),
+    Spr("THRM2", 1021, reader("thrm", 1), write_thrm(1), THERMAL, ("thrm", 1)),
+    Spr("THRM3", 1022, reader("thrm", 2), write_thrm3, THERMAL, ("thrm", 2)),
+    plain("PIR", 1023, "pir", features=ALTIVEC),
+    plain("PIR", 1023, "pir", mask=PIR_604E, features=("604e",)),
+    # 750FX
+    plain("THRM4", 920, "thrm", 3, features=("750fx",)),
+    plain("HID2", 1016, "hid2", features=("750fx",)),
+    # 7400 and 7450
+    plain("VRSAVE", 256, "vrsave", features=ALTIVEC),
+    Spr("UMMCR2", 928, reader("mmcr", 2), None, ALTIVEC),
+    Spr("UBAMR", 935, reader("bamr"), None, ("7400",)),
+    plain("MMCR2", 944, "mmcr", 2, features=ALTIVEC),
+    plain("BAMR", 951, "bamr", features=ALTIVEC),
+    plain("MSSCR0", 1014, "msscr", 0, features=("7400",)),
+    plain("MSSCR1", 1015, "msscr", 1, features=("7400",)),
+    # 7450
+    *(Spr(f"USPRG{n}", 256 + n, reader("sprg", n), None, ("7450",)) for n in range(4, 8)),
+    *(plain(f"SPRG{n}", 272 + n, "sprg", n, features=("7450",)) for n in range(4, 8)),
+    Spr("UPMC5", 929, reader("pmc", 4), None, ("7450",)),
+    Spr("UPMC6", 930, reader("pmc", 5), None, ("7450",)),
+    plain("PMC5", 945, "pmc", 4, features=("7450",)),
+    plain("PMC6", 946, "pmc", 5, features=("7450",)),
+    plain("ICTRL", 1011, "ictrl", features=("7450",)),
+    plain("MSSCR0", 1014, "msscr", 0, mask=~MSSCR0_DL1HWF, features=("7450",)),
+    plain("MSSSR0", 1015, "msscr", 1, features=("7450",)),
+    plain("LDSTCR", 1016, "ldstcr", features=("7450",)),
+    plain("L2CR", 1017, "l2cr", mask=~(L2CR_L2I | L2CR_L2HWF), features=("7450",)),
+    # 7455: the level-3 cache
+    plain("L3PM", 983, "l3pm", features=("7455",)),
+    plain("L3ITCR0", 984, "l3itcr0", features=("7455",)),
+    plain("L3CR", 1018, "l3cr", mask=~(L3CR_L3HWF | L3CR_L3I), features=("7455",)),
 )
 
 
@@ -199,11 +270,19 @@ MTSPR: Final = 467
 MFTB: Final = 371
 
 
+def row_name(direction: str, spr: Spr) -> str:
+    """`mfspr_lr`; a register that parts have with different bits is named after the first part."""
+    twins = [t for t in SPRS if t.number == spr.number and t.name == spr.name]
+    stem = f"{direction}_{spr.name.lower()}"
+    first = next((t for t in twins if (t.write if direction == "mtspr" else t.read)), spr)
+    return stem if spr is first or not spr.features else f"{stem}_{spr.features[0]}"
+
+
 def define_read(spr: Spr, read: Read) -> None:
     @insn(
         XFX,
         "mfspr RT,SPR",
-        name=f"mfspr_{spr.name.lower()}",
+        name=row_name("mfspr", spr),
         supervisor=spr.supervisor,
         features=spr.features,
         OPCD=31,
@@ -219,7 +298,7 @@ def define_write(spr: Spr, write: WriteTo) -> None:
     @insn(
         XFX,
         "mtspr SPR,RS",
-        name=f"mtspr_{spr.name.lower()}",
+        name=row_name("mtspr", spr),
         supervisor=spr.supervisor,
         features=spr.features,
         OPCD=31,

@@ -15,6 +15,7 @@ from gossamer.isa.insn import insn
 from gossamer.isa.spec.alignment import check_aligned
 from gossamer.isa.spec.forms import SC, XL, X
 from gossamer.isa.spec.load_store import ea_x
+from gossamer.isa.spec.parts import ALTIVEC
 
 #: MSR bits that a 750 implements, except LE: little-endian mode is not supported and reads 0.
 #: POW, ILE, EE, PR, FP, ME, FE0, SE, BE, FE1, IP, IR, DR, PM, RI.
@@ -58,7 +59,7 @@ def rfi(s: Body, _: XL) -> None:
     return_from_interrupt(s, MSR_750)
 
 
-@insn(XL, "rfi", OPCD=19, XO=50, supervisor=True, features=["7400"], name="rfi_7400")
+@insn(XL, "rfi", OPCD=19, XO=50, supervisor=True, features=ALTIVEC, name="rfi_7400")
 def rfi_7400(s: Body, _: XL) -> None:
     return_from_interrupt(s, MSR_7400)
 
@@ -73,7 +74,7 @@ def mtmsr(s: Body, i: X) -> None:
     set_msr(s, s.gpr[i.RS] & MSR_750)
 
 
-@insn(X, "mtmsr RS", OPCD=31, XO=146, supervisor=True, features=["7400"], name="mtmsr_7400")
+@insn(X, "mtmsr RS", OPCD=31, XO=146, supervisor=True, features=ALTIVEC, name="mtmsr_7400")
 def mtmsr_7400(s: Body, i: X) -> None:
     set_msr(s, s.gpr[i.RS] & MSR_7400)
 

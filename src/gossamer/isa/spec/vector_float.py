@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final
 
 from gossamer.isa.body import Body
 from gossamer.isa.expr import Expr, const, select, zext
 from gossamer.isa.insn import insn
+from gossamer.isa.spec.parts import ALTIVEC
 from gossamer.isa.spec.vector_forms import VA, VC, VX
 from gossamer.isa.spec.vector_integer import compared, saturate
 from gossamer.isa.vector import both, each, either, invert, lanes, no_bit, splat
@@ -34,13 +34,11 @@ from gossamer.isa.vector_single import (
     smaller,
 )
 
-V: Final = ("7400",)
-
 
 def define_two(name: str, xo: int, function: Callable[[Expr, Expr, Expr], Expr]) -> None:
     """VRT = function(VRA, VRB, VSCR)."""
 
-    @insn(VX, f"{name} VRT,VRA,VRB", name=name, OPCD=4, XO=xo, needs="VEC", features=V)
+    @insn(VX, f"{name} VRT,VRA,VRB", name=name, OPCD=4, XO=xo, needs="VEC", features=ALTIVEC)
     def body(s: Body, i: VX) -> None:
         s.vr[i.VRT] = function(s.vr[i.VRA], s.vr[i.VRB], s.vscr)
 
@@ -48,7 +46,7 @@ def define_two(name: str, xo: int, function: Callable[[Expr, Expr, Expr], Expr])
 def define_one(name: str, xo: int, function: Callable[[Expr, Expr], Expr]) -> None:
     """VRT = function(VRB, VSCR)."""
 
-    @insn(VX, f"{name} VRT,VRB", name=name, OPCD=4, XO=xo, needs="VEC", features=V)
+    @insn(VX, f"{name} VRT,VRB", name=name, OPCD=4, XO=xo, needs="VEC", features=ALTIVEC)
     def body(s: Body, i: VX) -> None:
         s.vr[i.VRT] = function(s.vr[i.VRB], s.vscr)
 
@@ -67,12 +65,12 @@ define_one("vrfip", 650, partial(integral, "vceil"))
 define_one("vrfim", 714, partial(integral, "vfloor"))
 
 
-@insn(VA, "vmaddfp VRT,VRA,VRC,VRB", OPCD=4, XO=46, needs="VEC", features=V)
+@insn(VA, "vmaddfp VRT,VRA,VRC,VRB", OPCD=4, XO=46, needs="VEC", features=ALTIVEC)
 def vmaddfp(s: Body, i: VA) -> None:
     s.vr[i.VRT] = multiply_add(s.vr[i.VRA], s.vr[i.VRC], s.vr[i.VRB], s.vscr, negated=False)
 
 
-@insn(VA, "vnmsubfp VRT,VRA,VRC,VRB", OPCD=4, XO=47, needs="VEC", features=V)
+@insn(VA, "vnmsubfp VRT,VRA,VRC,VRB", OPCD=4, XO=47, needs="VEC", features=ALTIVEC)
 def vnmsubfp(s: Body, i: VA) -> None:
     s.vr[i.VRT] = multiply_add(s.vr[i.VRA], s.vr[i.VRC], s.vr[i.VRB], s.vscr, negated=True)
 
@@ -81,7 +79,7 @@ def vnmsubfp(s: Body, i: VA) -> None:
 
 
 def define_comparison(name: str, xo: int, op: str) -> None:
-    @insn(VC, f"{name}{{Rc}} VRT,VRA,VRB", name=name, OPCD=4, XO=xo, needs="VEC", features=V)
+    @insn(VC, f"{name}{{Rc}} VRT,VRA,VRB", name=name, OPCD=4, XO=xo, needs="VEC", features=ALTIVEC)
     def body(s: Body, i: VC) -> None:
         nj = non_java(s.vscr)
         compared(s, i, lanes(op, flush(s.vr[i.VRA], nj), flush(s.vr[i.VRB], nj)))
@@ -92,7 +90,7 @@ define_comparison("vcmpgefp", 454, "vfge")
 define_comparison("vcmpgtfp", 710, "vfgt")
 
 
-@insn(VC, "vcmpbfp{Rc} VRT,VRA,VRB", OPCD=4, XO=966, needs="VEC", features=V)
+@insn(VC, "vcmpbfp{Rc} VRT,VRA,VRB", OPCD=4, XO=966, needs="VEC", features=ALTIVEC)
 def vcmpbfp(s: Body, i: VC) -> None:
     """Bit 0 of a word: not at most vB; bit 1: not at least -vB.  CR6[2]: all are in bounds."""
     nj = non_java(s.vscr)
@@ -113,17 +111,17 @@ def _scale(i: VX, sign: int) -> Expr:
     return splat(exponent << 23)
 
 
-@insn(VX, "vcfux VRT,VRB,UIM", OPCD=4, XO=778, needs="VEC", features=V)
+@insn(VX, "vcfux VRT,VRB,UIM", OPCD=4, XO=778, needs="VEC", features=ALTIVEC)
 def vcfux(s: Body, i: VX) -> None:
     s.vr[i.VRT] = lanes("vfmul", lanes("vfromu", s.vr[i.VRB]), _scale(i, -1))
 
 
-@insn(VX, "vcfsx VRT,VRB,UIM", OPCD=4, XO=842, needs="VEC", features=V)
+@insn(VX, "vcfsx VRT,VRB,UIM", OPCD=4, XO=842, needs="VEC", features=ALTIVEC)
 def vcfsx(s: Body, i: VX) -> None:
     s.vr[i.VRT] = lanes("vfmul", lanes("vfroms", s.vr[i.VRB]), _scale(i, -1))
 
 
-@insn(VX, "vctuxs VRT,VRB,UIM", OPCD=4, XO=906, needs="VEC", features=V)
+@insn(VX, "vctuxs VRT,VRB,UIM", OPCD=4, XO=906, needs="VEC", features=ALTIVEC)
 def vctuxs(s: Body, i: VX) -> None:
     """What truncates to zero is not saturated; a NaN gives zero without saturating."""
     value = lanes("vfmul", s.vr[i.VRB], _scale(i, 1))
@@ -132,7 +130,7 @@ def vctuxs(s: Body, i: VX) -> None:
     saturate(s, i, (lanes("vtou", value), either(high, low)))
 
 
-@insn(VX, "vctsxs VRT,VRB,UIM", OPCD=4, XO=970, needs="VEC", features=V)
+@insn(VX, "vctsxs VRT,VRB,UIM", OPCD=4, XO=970, needs="VEC", features=ALTIVEC)
 def vctsxs(s: Body, i: VX) -> None:
     value = lanes("vfmul", s.vr[i.VRB], _scale(i, 1))
     high = lanes("vfge", value, single(2.0**31))

@@ -13,6 +13,7 @@ from typing import Final
 from gossamer.isa.body import Body
 from gossamer.isa.expr import Expr, const, eq, select, zext
 from gossamer.isa.insn import insn
+from gossamer.isa.spec.parts import ALTIVEC
 from gossamer.isa.spec.vector_forms import VA, VC, VX
 from gossamer.isa.vector import (
     ONES,
@@ -28,7 +29,6 @@ from gossamer.isa.vector import (
     without,
 )
 
-V: Final = ("7400",)
 Two = Callable[[Expr, Expr], Expr]
 
 LETTERS: Final = {8: "b", 16: "h", 32: "w"}
@@ -37,7 +37,7 @@ LETTERS: Final = {8: "b", 16: "h", 32: "w"}
 def define(name: str, xo: int, function: Two) -> None:
     """An instruction VRT = function(VRA, VRB)."""
 
-    @insn(VX, f"{name} VRT,VRA,VRB", name=name, OPCD=4, XO=xo, needs="VEC", features=V)
+    @insn(VX, f"{name} VRT,VRA,VRB", name=name, OPCD=4, XO=xo, needs="VEC", features=ALTIVEC)
     def body(s: Body, i: VX) -> None:
         s.vr[i.VRT] = function(s.vr[i.VRA], s.vr[i.VRB])
 
@@ -45,7 +45,7 @@ def define(name: str, xo: int, function: Two) -> None:
 def define_saturating(name: str, xo: int, function: Callable[[Expr, Expr], Saturated]) -> None:
     """An instruction VRT = function(VRA, VRB) that may set SAT."""
 
-    @insn(VX, f"{name} VRT,VRA,VRB", name=name, OPCD=4, XO=xo, needs="VEC", features=V)
+    @insn(VX, f"{name} VRT,VRA,VRB", name=name, OPCD=4, XO=xo, needs="VEC", features=ALTIVEC)
     def body(s: Body, i: VX) -> None:
         saturate(s, i, function(s.vr[i.VRA], s.vr[i.VRB]))
 
@@ -114,14 +114,14 @@ for _n, (_width, _letter) in enumerate(LETTERS.items()):
         )
 
 
-@insn(VX, "vaddcuw VRT,VRA,VRB", OPCD=4, XO=384, needs="VEC", features=V)
+@insn(VX, "vaddcuw VRT,VRA,VRB", OPCD=4, XO=384, needs="VEC", features=ALTIVEC)
 def vaddcuw(s: Body, i: VX) -> None:
     """The carry out of each word's sum."""
     a, b = s.vr[i.VRA], s.vr[i.VRB]
     s.vr[i.VRT] = shift("vlshr", lanes("vcgtu32", a, lanes("vadd32", a, b)), 31, 32)
 
 
-@insn(VX, "vsubcuw VRT,VRA,VRB", OPCD=4, XO=1408, needs="VEC", features=V)
+@insn(VX, "vsubcuw VRT,VRA,VRB", OPCD=4, XO=1408, needs="VEC", features=ALTIVEC)
 def vsubcuw(s: Body, i: VX) -> None:
     """One where subtracting a word borrows nothing."""
     borrow = lanes("vcgtu32", s.vr[i.VRB], s.vr[i.VRA])
@@ -139,7 +139,7 @@ def compared(s: Body, i: VC, mask: Expr) -> None:
 
 
 def define_comparison(name: str, xo: int, op: str) -> None:
-    @insn(VC, f"{name}{{Rc}} VRT,VRA,VRB", name=name, OPCD=4, XO=xo, needs="VEC", features=V)
+    @insn(VC, f"{name}{{Rc}} VRT,VRA,VRB", name=name, OPCD=4, XO=xo, needs="VEC", features=ALTIVEC)
     def body(s: Body, i: VC) -> None:
         compared(s, i, lanes(op, s.vr[i.VRA], s.vr[i.VRB]))
 
@@ -159,6 +159,6 @@ define("vxor", 1220, differ)
 define("vnor", 1284, lambda a, b: invert(either(a, b)))
 
 
-@insn(VA, "vsel VRT,VRA,VRB,VRC", OPCD=4, XO=42, needs="VEC", features=V)
+@insn(VA, "vsel VRT,VRA,VRB,VRC", OPCD=4, XO=42, needs="VEC", features=ALTIVEC)
 def vsel(s: Body, i: VA) -> None:
     s.vr[i.VRT] = blend(s.vr[i.VRC], s.vr[i.VRB], s.vr[i.VRA])

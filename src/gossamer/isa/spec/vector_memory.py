@@ -13,11 +13,11 @@ from gossamer.isa.expr import Expr, const, trunc, zext
 from gossamer.isa.insn import insn
 from gossamer.isa.spec.forms import X
 from gossamer.isa.spec.load_store import ea_x
+from gossamer.isa.spec.parts import ALTIVEC
 from gossamer.isa.spec.vector_forms import VX
 from gossamer.isa.vector import either, lanes, splat, without
 from gossamer.isa.vector_lanes import WIDTH
 
-V: Final = ("7400",)
 VSCR_BITS: Final = 0x0001_0001  # NJ and SAT; the others do not exist
 COUNTING: Final = const(int.from_bytes(bytes(range(16)), "big"), WIDTH)
 
@@ -30,22 +30,22 @@ def store_vector(s: Body, i: X) -> None:
     s.store(ea_x(s, i) & ~15, s.vr[i.VRS], 16)
 
 
-@insn(X, "lvx VRT,RA,RB", OPCD=31, XO=103, needs="VEC", features=V)
+@insn(X, "lvx VRT,RA,RB", OPCD=31, XO=103, needs="VEC", features=ALTIVEC)
 def lvx(s: Body, i: X) -> None:
     load_vector(s, i)
 
 
-@insn(X, "lvxl VRT,RA,RB", OPCD=31, XO=359, needs="VEC", features=V)
+@insn(X, "lvxl VRT,RA,RB", OPCD=31, XO=359, needs="VEC", features=ALTIVEC)
 def lvxl(s: Body, i: X) -> None:
     load_vector(s, i)
 
 
-@insn(X, "stvx VRS,RA,RB", OPCD=31, XO=231, needs="VEC", features=V)
+@insn(X, "stvx VRS,RA,RB", OPCD=31, XO=231, needs="VEC", features=ALTIVEC)
 def stvx(s: Body, i: X) -> None:
     store_vector(s, i)
 
 
-@insn(X, "stvxl VRS,RA,RB", OPCD=31, XO=487, needs="VEC", features=V)
+@insn(X, "stvxl VRS,RA,RB", OPCD=31, XO=487, needs="VEC", features=ALTIVEC)
 def stvxl(s: Body, i: X) -> None:
     store_vector(s, i)
 
@@ -72,32 +72,32 @@ def store_element(s: Body, i: X, size: int) -> None:
     s.store(ea, s.vr[i.VRS] >> _place(ea, size), size)
 
 
-@insn(X, "lvebx VRT,RA,RB", OPCD=31, XO=7, needs="VEC", features=V)
+@insn(X, "lvebx VRT,RA,RB", OPCD=31, XO=7, needs="VEC", features=ALTIVEC)
 def lvebx(s: Body, i: X) -> None:
     load_element(s, i, 1)
 
 
-@insn(X, "lvehx VRT,RA,RB", OPCD=31, XO=39, needs="VEC", features=V)
+@insn(X, "lvehx VRT,RA,RB", OPCD=31, XO=39, needs="VEC", features=ALTIVEC)
 def lvehx(s: Body, i: X) -> None:
     load_element(s, i, 2)
 
 
-@insn(X, "lvewx VRT,RA,RB", OPCD=31, XO=71, needs="VEC", features=V)
+@insn(X, "lvewx VRT,RA,RB", OPCD=31, XO=71, needs="VEC", features=ALTIVEC)
 def lvewx(s: Body, i: X) -> None:
     load_element(s, i, 4)
 
 
-@insn(X, "stvebx VRS,RA,RB", OPCD=31, XO=135, needs="VEC", features=V)
+@insn(X, "stvebx VRS,RA,RB", OPCD=31, XO=135, needs="VEC", features=ALTIVEC)
 def stvebx(s: Body, i: X) -> None:
     store_element(s, i, 1)
 
 
-@insn(X, "stvehx VRS,RA,RB", OPCD=31, XO=167, needs="VEC", features=V)
+@insn(X, "stvehx VRS,RA,RB", OPCD=31, XO=167, needs="VEC", features=ALTIVEC)
 def stvehx(s: Body, i: X) -> None:
     store_element(s, i, 2)
 
 
-@insn(X, "stvewx VRS,RA,RB", OPCD=31, XO=199, needs="VEC", features=V)
+@insn(X, "stvewx VRS,RA,RB", OPCD=31, XO=199, needs="VEC", features=ALTIVEC)
 def stvewx(s: Body, i: X) -> None:
     store_element(s, i, 4)
 
@@ -105,12 +105,12 @@ def stvewx(s: Body, i: X) -> None:
 # --- alignment vectors ----------------------------------------------------------------------------
 
 
-@insn(X, "lvsl VRT,RA,RB", OPCD=31, XO=6, needs="VEC", features=V)
+@insn(X, "lvsl VRT,RA,RB", OPCD=31, XO=6, needs="VEC", features=ALTIVEC)
 def lvsl(s: Body, i: X) -> None:
     s.vr[i.VRT] = lanes("vadd8", splat(trunc(ea_x(s, i) & 15, 8)), COUNTING)
 
 
-@insn(X, "lvsr VRT,RA,RB", OPCD=31, XO=38, needs="VEC", features=V)
+@insn(X, "lvsr VRT,RA,RB", OPCD=31, XO=38, needs="VEC", features=ALTIVEC)
 def lvsr(s: Body, i: X) -> None:
     first = const(16, 8) - trunc(ea_x(s, i) & 15, 8)
     s.vr[i.VRT] = lanes("vadd8", splat(first), COUNTING)
@@ -119,11 +119,11 @@ def lvsr(s: Body, i: X) -> None:
 # --- VSCR -----------------------------------------------------------------------------------------
 
 
-@insn(VX, "mfvscr VRT", OPCD=4, XO=1540, needs="VEC", features=V)
+@insn(VX, "mfvscr VRT", OPCD=4, XO=1540, needs="VEC", features=ALTIVEC)
 def mfvscr(s: Body, i: VX) -> None:
     s.vr[i.VRT] = zext(s.vscr, WIDTH)
 
 
-@insn(VX, "mtvscr VRB", OPCD=4, XO=1604, needs="VEC", features=V)
+@insn(VX, "mtvscr VRB", OPCD=4, XO=1604, needs="VEC", features=ALTIVEC)
 def mtvscr(s: Body, i: VX) -> None:
     s.vscr = trunc(s.vr[i.VRB], 32) & VSCR_BITS

@@ -6,11 +6,10 @@ width, odd elements the lower halves.
 
 from __future__ import annotations
 
-from typing import Final
-
 from gossamer.isa.body import Body
 from gossamer.isa.expr import Expr, const, eq, gts, lts, select, sext, trunc, zext
 from gossamer.isa.insn import insn
+from gossamer.isa.spec.parts import ALTIVEC
 from gossamer.isa.spec.vector_forms import VA, VX
 from gossamer.isa.spec.vector_integer import LETTERS, Saturated, Two, define, saturate
 from gossamer.isa.vector import (
@@ -24,8 +23,6 @@ from gossamer.isa.vector import (
     upper,
 )
 from gossamer.isa.vector_lanes import WIDTH
-
-V: Final = ("7400",)
 
 
 def even_products(a: Expr, b: Expr, width: int, *, signed: bool) -> Expr:
@@ -56,7 +53,7 @@ for _n, _width in enumerate((8, 16)):
 # --- multiply and add halfwords -------------------------------------------------------------------
 
 
-@insn(VA, "vmladduhm VRT,VRA,VRB,VRC", OPCD=4, XO=34, needs="VEC", features=V)
+@insn(VA, "vmladduhm VRT,VRA,VRB,VRC", OPCD=4, XO=34, needs="VEC", features=ALTIVEC)
 def vmladduhm(s: Body, i: VA) -> None:
     s.vr[i.VRT] = lanes("vadd16", lanes("vmul16", s.vr[i.VRA], s.vr[i.VRB]), s.vr[i.VRC])
 
@@ -82,12 +79,12 @@ def _multiply_high(s: Body, i: VA, rounding: int) -> None:
     saturate(s, i, (value, either(differ(even, kept_even), differ(odd, kept_odd))))
 
 
-@insn(VA, "vmhaddshs VRT,VRA,VRB,VRC", OPCD=4, XO=32, needs="VEC", features=V)
+@insn(VA, "vmhaddshs VRT,VRA,VRB,VRC", OPCD=4, XO=32, needs="VEC", features=ALTIVEC)
 def vmhaddshs(s: Body, i: VA) -> None:
     _multiply_high(s, i, 0)
 
 
-@insn(VA, "vmhraddshs VRT,VRA,VRB,VRC", OPCD=4, XO=33, needs="VEC", features=V)
+@insn(VA, "vmhraddshs VRT,VRA,VRB,VRC", OPCD=4, XO=33, needs="VEC", features=ALTIVEC)
 def vmhraddshs(s: Body, i: VA) -> None:
     _multiply_high(s, i, 0x4000)
 
@@ -100,7 +97,7 @@ def pair_sum(a: Expr, width: int, *, signed: bool) -> Expr:
     return lanes(f"vadd{width}", upper(a, width, signed=signed), lower(a, width, signed=signed))
 
 
-@insn(VA, "vmsumubm VRT,VRA,VRB,VRC", OPCD=4, XO=36, needs="VEC", features=V)
+@insn(VA, "vmsumubm VRT,VRA,VRB,VRC", OPCD=4, XO=36, needs="VEC", features=ALTIVEC)
 def vmsumubm(s: Body, i: VA) -> None:
     a, b = s.vr[i.VRA], s.vr[i.VRB]
     even, odd = (f(a, b, 16, signed=False) for f in (even_products, odd_products))
@@ -108,7 +105,7 @@ def vmsumubm(s: Body, i: VA) -> None:
     s.vr[i.VRT] = lanes("vadd32", total, s.vr[i.VRC])
 
 
-@insn(VA, "vmsummbm VRT,VRA,VRB,VRC", OPCD=4, XO=37, needs="VEC", features=V)
+@insn(VA, "vmsummbm VRT,VRA,VRB,VRC", OPCD=4, XO=37, needs="VEC", features=ALTIVEC)
 def vmsummbm(s: Body, i: VA) -> None:
     """Signed bytes of VRA by unsigned bytes of VRB."""
     a, b = s.vr[i.VRA], s.vr[i.VRB]
@@ -128,17 +125,17 @@ def _modulo_sum(s: Body, i: VA, *, signed: bool) -> None:
     s.vr[i.VRT] = lanes("vadd32", lanes("vadd32", even, odd), s.vr[i.VRC])
 
 
-@insn(VA, "vmsumuhm VRT,VRA,VRB,VRC", OPCD=4, XO=38, needs="VEC", features=V)
+@insn(VA, "vmsumuhm VRT,VRA,VRB,VRC", OPCD=4, XO=38, needs="VEC", features=ALTIVEC)
 def vmsumuhm(s: Body, i: VA) -> None:
     _modulo_sum(s, i, signed=False)
 
 
-@insn(VA, "vmsumshm VRT,VRA,VRB,VRC", OPCD=4, XO=40, needs="VEC", features=V)
+@insn(VA, "vmsumshm VRT,VRA,VRB,VRC", OPCD=4, XO=40, needs="VEC", features=ALTIVEC)
 def vmsumshm(s: Body, i: VA) -> None:
     _modulo_sum(s, i, signed=True)
 
 
-@insn(VA, "vmsumuhs VRT,VRA,VRB,VRC", OPCD=4, XO=39, needs="VEC", features=V)
+@insn(VA, "vmsumuhs VRT,VRA,VRB,VRC", OPCD=4, XO=39, needs="VEC", features=ALTIVEC)
 def vmsumuhs(s: Body, i: VA) -> None:
     """Nothing is negative, so saturating step by step is saturating the whole."""
     even, odd = _halfword_products(s, i, signed=False)
@@ -155,7 +152,7 @@ def three_words(a: Expr, b: Expr, c: Expr) -> Saturated:
     return value, differ(value, lanes("vadd32", lanes("vadd32", a, b), c))
 
 
-@insn(VA, "vmsumshs VRT,VRA,VRB,VRC", OPCD=4, XO=41, needs="VEC", features=V)
+@insn(VA, "vmsumshs VRT,VRA,VRB,VRC", OPCD=4, XO=41, needs="VEC", features=ALTIVEC)
 def vmsumshs(s: Body, i: VA) -> None:
     saturate(s, i, three_words(*_halfword_products(s, i, signed=True), s.vr[i.VRC]))
 
@@ -173,25 +170,25 @@ def _byte_sums(a: Expr, *, signed: bool) -> Expr:
     return pair_sum(pair_sum(a, 16, signed=signed), 32, signed=signed)
 
 
-@insn(VX, "vsum4ubs VRT,VRA,VRB", OPCD=4, XO=1544, needs="VEC", features=V)
+@insn(VX, "vsum4ubs VRT,VRA,VRB", OPCD=4, XO=1544, needs="VEC", features=ALTIVEC)
 def vsum4ubs(s: Body, i: VX) -> None:
     total = _byte_sums(s.vr[i.VRA], signed=False)
     saturate(s, i, _add_words(total, s.vr[i.VRB], "vaddu32"))
 
 
-@insn(VX, "vsum4sbs VRT,VRA,VRB", OPCD=4, XO=1800, needs="VEC", features=V)
+@insn(VX, "vsum4sbs VRT,VRA,VRB", OPCD=4, XO=1800, needs="VEC", features=ALTIVEC)
 def vsum4sbs(s: Body, i: VX) -> None:
     total = _byte_sums(s.vr[i.VRA], signed=True)
     saturate(s, i, _add_words(total, s.vr[i.VRB], "vadds32"))
 
 
-@insn(VX, "vsum4shs VRT,VRA,VRB", OPCD=4, XO=1608, needs="VEC", features=V)
+@insn(VX, "vsum4shs VRT,VRA,VRB", OPCD=4, XO=1608, needs="VEC", features=ALTIVEC)
 def vsum4shs(s: Body, i: VX) -> None:
     total = pair_sum(s.vr[i.VRA], 32, signed=True)
     saturate(s, i, _add_words(total, s.vr[i.VRB], "vadds32"))
 
 
-@insn(VX, "vsum2sws VRT,VRA,VRB", OPCD=4, XO=1672, needs="VEC", features=V)
+@insn(VX, "vsum2sws VRT,VRA,VRB", OPCD=4, XO=1672, needs="VEC", features=ALTIVEC)
 def vsum2sws(s: Body, i: VX) -> None:
     """Words 0 and 1 with word 1 of VRB, words 2 and 3 with word 3; words 0 and 2 become zero."""
     a = s.vr[i.VRA]
@@ -200,7 +197,7 @@ def vsum2sws(s: Body, i: VX) -> None:
     saturate(s, i, (both(value, odd), both(lost, odd)))
 
 
-@insn(VX, "vsumsws VRT,VRA,VRB", OPCD=4, XO=1928, needs="VEC", features=V)
+@insn(VX, "vsumsws VRT,VRA,VRB", OPCD=4, XO=1928, needs="VEC", features=ALTIVEC)
 def vsumsws(s: Body, i: VX) -> None:
     """All words of VRA with word 3 of VRB, into word 3; the others become zero."""
     a, b = s.vr[i.VRA], s.vr[i.VRB]

@@ -6,12 +6,12 @@ Source: AltiVec PEM chapters 4 (permutation and formatting) and 6.
 from __future__ import annotations
 
 from functools import partial
-from typing import Final
 
 from gossamer.base.bits import ones
 from gossamer.isa.body import Body
 from gossamer.isa.expr import Expr, const, trunc, zext
 from gossamer.isa.insn import insn
+from gossamer.isa.spec.parts import ALTIVEC
 from gossamer.isa.spec.vector_forms import VA, VX
 from gossamer.isa.spec.vector_integer import (
     LETTERS,
@@ -24,15 +24,13 @@ from gossamer.isa.spec.vector_memory import COUNTING
 from gossamer.isa.vector import ZEROS, both, differ, each, either, lanes, shift, splat
 from gossamer.isa.vector_lanes import WIDTH
 
-V: Final = ("7400",)
 
-
-@insn(VA, "vperm VRT,VRA,VRB,VRC", OPCD=4, XO=43, needs="VEC", features=V)
+@insn(VA, "vperm VRT,VRA,VRB,VRC", OPCD=4, XO=43, needs="VEC", features=ALTIVEC)
 def vperm(s: Body, i: VA) -> None:
     s.vr[i.VRT] = lanes("vperm", s.vr[i.VRA], s.vr[i.VRB], s.vr[i.VRC])
 
 
-@insn(VA, "vsldoi VRT,VRA,VRB,SHB", OPCD=4, XO=44, needs="VEC", features=V)
+@insn(VA, "vsldoi VRT,VRA,VRB,SHB", OPCD=4, XO=44, needs="VEC", features=ALTIVEC)
 def vsldoi(s: Body, i: VA) -> None:
     control = lanes("vadd8", splat(zext(i.SHB, 8)), COUNTING)
     s.vr[i.VRT] = lanes("vperm", s.vr[i.VRA], s.vr[i.VRB], control)
@@ -54,32 +52,32 @@ def splat_element(s: Body, i: VX, element: Expr, size: int) -> None:
     s.vr[i.VRT] = lanes("vperm", b, b, control)
 
 
-@insn(VX, "vspltb VRT,VRB,UIM4", OPCD=4, XO=524, needs="VEC", features=V)
+@insn(VX, "vspltb VRT,VRB,UIM4", OPCD=4, XO=524, needs="VEC", features=ALTIVEC)
 def vspltb(s: Body, i: VX) -> None:
     splat_element(s, i, i.UIM4, 1)
 
 
-@insn(VX, "vsplth VRT,VRB,UIM3", OPCD=4, XO=588, needs="VEC", features=V)
+@insn(VX, "vsplth VRT,VRB,UIM3", OPCD=4, XO=588, needs="VEC", features=ALTIVEC)
 def vsplth(s: Body, i: VX) -> None:
     splat_element(s, i, i.UIM3, 2)
 
 
-@insn(VX, "vspltw VRT,VRB,UIM2", OPCD=4, XO=652, needs="VEC", features=V)
+@insn(VX, "vspltw VRT,VRB,UIM2", OPCD=4, XO=652, needs="VEC", features=ALTIVEC)
 def vspltw(s: Body, i: VX) -> None:
     splat_element(s, i, i.UIM2, 4)
 
 
-@insn(VX, "vspltisb VRT,SIM", OPCD=4, XO=780, needs="VEC", features=V)
+@insn(VX, "vspltisb VRT,SIM", OPCD=4, XO=780, needs="VEC", features=ALTIVEC)
 def vspltisb(s: Body, i: VX) -> None:
     s.vr[i.VRT] = splat(trunc(i.SIM, 8))
 
 
-@insn(VX, "vspltish VRT,SIM", OPCD=4, XO=844, needs="VEC", features=V)
+@insn(VX, "vspltish VRT,SIM", OPCD=4, XO=844, needs="VEC", features=ALTIVEC)
 def vspltish(s: Body, i: VX) -> None:
     s.vr[i.VRT] = splat(trunc(i.SIM, 16))
 
 
-@insn(VX, "vspltisw VRT,SIM", OPCD=4, XO=908, needs="VEC", features=V)
+@insn(VX, "vspltisw VRT,SIM", OPCD=4, XO=908, needs="VEC", features=ALTIVEC)
 def vspltisw(s: Body, i: VX) -> None:
     s.vr[i.VRT] = splat(i.SIM)
 
@@ -139,7 +137,7 @@ def unpack_pixel(a: Expr) -> Expr:
 def define_unpack(name: str, xo: int, half: str, width: int) -> None:
     """VRT = lanes of one half of VRB (``h`` or ``l``), sign-extended to twice their width."""
 
-    @insn(VX, f"{name} VRT,VRB", name=name, OPCD=4, XO=xo, needs="VEC", features=V)
+    @insn(VX, f"{name} VRT,VRB", name=name, OPCD=4, XO=xo, needs="VEC", features=ALTIVEC)
     def body(s: Body, i: VX) -> None:
         b = s.vr[i.VRB]
         wide = shift("vashr", lanes(f"vmrg{half}{width}", b, b), width, 2 * width)
@@ -162,13 +160,13 @@ def _octets(b: Expr) -> Expr:
     return trunc(b >> 3, 8) & 15
 
 
-@insn(VX, "vslo VRT,VRA,VRB", OPCD=4, XO=1036, needs="VEC", features=V)
+@insn(VX, "vslo VRT,VRA,VRB", OPCD=4, XO=1036, needs="VEC", features=ALTIVEC)
 def vslo(s: Body, i: VX) -> None:
     control = lanes("vadd8", splat(_octets(s.vr[i.VRB])), COUNTING)
     s.vr[i.VRT] = lanes("vperm", s.vr[i.VRA], ZEROS, control)
 
 
-@insn(VX, "vsro VRT,VRA,VRB", OPCD=4, XO=1100, needs="VEC", features=V)
+@insn(VX, "vsro VRT,VRA,VRB", OPCD=4, XO=1100, needs="VEC", features=ALTIVEC)
 def vsro(s: Body, i: VX) -> None:
     first = const(16, 8) - _octets(s.vr[i.VRB])
     control = lanes("vadd8", splat(first), COUNTING)
@@ -180,11 +178,11 @@ def _bits(b: Expr) -> Expr:
     return b & 7
 
 
-@insn(VX, "vsl VRT,VRA,VRB", OPCD=4, XO=452, needs="VEC", features=V)
+@insn(VX, "vsl VRT,VRA,VRB", OPCD=4, XO=452, needs="VEC", features=ALTIVEC)
 def vsl(s: Body, i: VX) -> None:
     s.vr[i.VRT] = s.vr[i.VRA] << _bits(s.vr[i.VRB])
 
 
-@insn(VX, "vsr VRT,VRA,VRB", OPCD=4, XO=708, needs="VEC", features=V)
+@insn(VX, "vsr VRT,VRA,VRB", OPCD=4, XO=708, needs="VEC", features=ALTIVEC)
 def vsr(s: Body, i: VX) -> None:
     s.vr[i.VRT] = s.vr[i.VRA] >> _bits(s.vr[i.VRB])

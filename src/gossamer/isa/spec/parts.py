@@ -1,0 +1,23 @@
+"""Which parts have what: a model has a row when one of the row's names is among its features.
+
+A name is that of a part or of the head of its family; `cpu.model` says which names a model has.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: AltiVec, the data stream instructions and dcba.
+ALTIVEC: Final = ("7400", "7450")
+THERMAL: Final = ("750", "750fx", "7400")
+#: What the 750 brought and its successors kept: ICTC, user names of the monitor's registers.
+SINCE_750: Final = (*THERMAL, "7450")
+#: The performance monitor, DABR.
+MONITOR: Final = ("604e", *SINCE_750)
+#: BATs 4 to 7 of each kind.
+EIGHT_BATS: Final = ("750fx", "7450")
+
+
+def has(features: frozenset[str], parts: tuple[str, ...]) -> bool:
+    """Whether a model with these features is one of `parts` (none: every part)."""
+    return not parts or not features.isdisjoint(parts)
