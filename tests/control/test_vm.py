@@ -12,8 +12,8 @@ from gossamer.base.units import NS_PER_S, MiB
 from gossamer.control import disk_state
 from gossamer.control.vm import Vm
 from gossamer.core import host
-from gossamer.cpu.cpu import HID0_MODES
 from gossamer.cpu.exceptions import MSR_EE, MSR_POW
+from gossamer.cpu.model import DOZE_750
 from gossamer.engine.processor import Stop
 from gossamer.machines import builtin
 from gossamer.machines.config import Config
@@ -263,7 +263,7 @@ def test_decrementer_that_is_due_while_the_cpu_idles_is_in_the_save(
     vm.run(2_000_000)
     vm.cont()
     block = vm.machine.cpu.block
-    block.set("hid0", HID0_MODES)
+    block.set("hid0", DOZE_750)
     block.set("msr", block.get("msr") | MSR_POW | MSR_EE)
     vm.run_slice(1_000_000)
     assert vm.idle_until_ns is not None
