@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 
 from gossamer.base.errors import ConfigError, GossamerError, StreamError
-from gossamer.base.units import MiB
+from gossamer.base.units import NS_PER_S, MiB
 from gossamer.control import disk_state
 from gossamer.control.vm import Vm
 from gossamer.core import host
+from gossamer.cpu.cpu import HID0_MODES
+from gossamer.cpu.exceptions import MSR_EE, MSR_POW
 from gossamer.engine.processor import Stop
+from gossamer.machines import builtin
 from gossamer.machines.config import Config
 from gossamer.machines.machine import Machine
 from gossamer.machines.options import parse
@@ -249,3 +252,26 @@ def test_time_of_the_host_that_a_save_or_load_takes_is_not_the_guests(
     vm.savevm("one")
     assert now > 150_000_000
     assert vm.pace.target(now) == clock
+
+
+def test_decrementer_that_is_due_while_the_cpu_idles_is_in_the_save(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    now = 0
+    monkeypatch.setattr(host, "monotonic_ns", lambda: now)
+    vm = Vm(parse(["-M", "bare", "-m", "4", "-nographic", "-serial", "null", "-monitor", "none"]))
+    vm.run(2_000_000)
+    vm.cont()
+    block = vm.machine.cpu.block
+    block.set("hid0", HID0_MODES)
+    block.set("msr", block.get("msr") | MSR_POW | MSR_EE)
+    vm.run_slice(1_000_000)
+    assert vm.idle_until_ns is not None
+    due = vm.machine.clock.deadline
+    now = vm.idle_until_ns + 5_000_000
+    vm.save(tmp_path / "idle.gossamer")
+    assert vm.clock_ns == due
+    loaded = Vm.load(tmp_path / "idle.gossamer")
+    ticks = int.from_bytes(loaded.read_physical(builtin.DATA, 4), "big")
+    loaded.run(until_ns=due + NS_PER_S // builtin.TICK_HZ // 2)
+    assert int.from_bytes(loaded.read_physical(builtin.DATA, 4), "big") == ticks + 1

@@ -231,6 +231,9 @@ class Vm(Migrating):
         """
         if self.run_state == "running":
             self._pass_idle_time(host.monotonic_ns())
+            # What is due by now fires now: a save holds no alarm that is due and has not fired.
+            self.machine.processor.run(self.instructions)
+            self._after_stop()
         try:
             with self.progress.operation(operation):
                 yield

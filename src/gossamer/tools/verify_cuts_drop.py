@@ -48,7 +48,6 @@ AT_EVENTS: Final = (
     "cuda",
     "pmu",
     "adb",
-    "usb",
     "dma",
     "fetch",
     "openpic",
