@@ -143,11 +143,41 @@ def test_task_priority_holds_back(rig):
     assert out.level
 
 
+def test_spurious_acknowledge_takes_nothing_away(rig):
+    """An edge that task priority holds back; QEMU 7.2 forgets it when IACK is read."""
+    pic, out, _ = rig
+    set_up(pic, 5, 3, 0x45)
+    pic.write_register(0x20080, 4, 8)
+    pic.input_changed(5, True)
+    pic.input_changed(5, False)
+    assert ack(pic) == SPURIOUS
+    pic.write_register(0x20080, 4, 0)
+    assert out.level
+    assert ack(pic) == 0x45
+
+
+def test_end_of_interrupt_heeds_the_task_priority(rig):
+    """What waits below it stays out; QEMU 7.2 raises its output then, and loses an edge."""
+    pic, out, _ = rig
+    set_up(pic, 1, 9, 0x99)
+    set_up(pic, 2, 4, 0x44)
+    pic.write_register(0x20080, 4, 6)
+    for pin in (2, 1):
+        pic.input_changed(pin, True)
+    assert ack(pic) == 0x99
+    eoi(pic)
+    assert not out.level
+    pic.write_register(0x20080, 4, 0)
+    assert ack(pic) == 0x44
+
+
 def test_priority_zero_and_no_destination_never_interrupt(rig):
     pic, out, _ = rig
     set_up(pic, 1, 0, 0x11, LEVEL)
     pic.input_changed(1, True)
     assert not out.level
+    assert ack(pic) == SPURIOUS
+    assert pic.read_register(0x10020, 4) == 0x4040_0011  # requested all the same
     set_up(pic, 1, 1, 0x11, LEVEL)
     assert out.level
     pic.write_register(0x10030, 4, 2)

@@ -78,8 +78,8 @@ class Source(Stateful):
 
     @property
     def wants(self) -> bool:
-        """Pending, not masked, with a priority and a destination that exists."""
-        return bool(self.pending and not self.ivpr & MASK and self.priority and self.destmask & 1)
+        """Pending, not masked, with a destination that exists; one of priority 0 waits for ever."""
+        return bool(self.pending and not self.ivpr & MASK and self.destmask & 1)
 
 
 def _queue_bits(name: str) -> View:

@@ -292,7 +292,7 @@ ticked: .asciz  " ticks "
 inorder: .asciz " order "
 seen:   .asciz  " read "
 newline: .asciz "\\r\\n"
-        .balign 16
+        .balign 16,0
 """
 )
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+BASE: Final = 0x1000
+"""Where the program begins, at its label `start`."""
+
 Step = tuple[str, int | str, int | str]
 
 #: Numbers of the steps.
@@ -97,7 +100,7 @@ RUN, S1, S0 = 0x8000, 0x02, 0x01
 CELL: Final = 0x3800
 """A word that DMA writes and reads."""
 COMMANDS: Final = """\
-        .balign 16
+        .balign 16,0
 mover:  {nop}
         {store}
         {load}
@@ -106,6 +109,8 @@ mover:  {nop}
         {stop}
 waiter: {held}
         {interrupt}
+        {stop}
+once:   {interrupt}
         {stop}
 nobody: {output}
         {stop}
@@ -117,7 +122,8 @@ def command(code: int, count: int = 0, address: int = 0, argument: int | str = 0
     words = [(code << 16 | count).to_bytes(4, "little"), address.to_bytes(4, "little")]
     first = ",".join(f"{b:#x}" for b in b"".join(words))
     if isinstance(argument, str):
-        last = f"({argument})&255,({argument})>>8,0,0"
+        place = f"({argument}-start+{BASE:#x})"  # a number, as an assembler sees it
+        last = f"{place}&255,{place}>>8,0,0"
     else:
         last = ",".join(f"{b:#x}" for b in argument.to_bytes(4, "little"))
     return f".byte {first},{last},0,0,0,0"
@@ -136,7 +142,7 @@ PROGRAMS: Final = COMMANDS.format(
     held=command(0x6000 | WAIT_UNLESS),
     output=command(0x1000, 0x20, CELL),
 )
-"""The mover goes round until s0 is set, then interrupts; the waiter waits for s1; the third has a
+"""The mover goes round until s0 is set, then interrupts; the waiter waits for s1; `nobody` has a
 data command, with no drive to take the data."""
 
 

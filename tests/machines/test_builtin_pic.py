@@ -1,0 +1,162 @@
+"""The second built-in guest: assembled as GNU as does, its counts as the chips' rules want them.
+
+What it sees of IPIs and priorities is compared with QEMU 7.2, which runs the same ROM.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from gossamer.base.units import MiB
+from gossamer.control.vm import Vm
+from gossamer.isa.text import assemble
+from gossamer.machines import builtin, builtin_pic
+from gossamer.machines.builtin_script import (
+    CPU,
+    DMAS,
+    IPI_REGISTERS,
+    IPIS,
+    OPENPIC_SETUP,
+    PIC,
+    REPORT,
+    SCRIPTS,
+    TIMERS,
+    VIA,
+    Script,
+    Step,
+    ipi_vector,
+    read,
+    send,
+    source,
+    start,
+    stop,
+    task_priority,
+    wait,
+    write,
+)
+from gossamer.machines.options import parse
+
+TB_HZ = 100_000_000
+COMMON = ["-m", "8", "-nographic", "-serial", "null", "-icount", "5,sleep=off"]
+MACHINES = ["g3beige", "mac99", "mac99,via=pmu", "mac99,via=pmu-adb"]
+
+
+@pytest.mark.parametrize("machine", ["g3beige", "mac99"])
+def test_sources_assemble_as_gnu_as_does(machine: str, powerpc_gcc: str, tmp_path: Path) -> None:
+    symbols = builtin_pic.symbols(machine, TB_HZ)
+    for origin, text in builtin_pic.sources(machine, SCRIPTS[machine]):
+        source, made, raw = (tmp_path / f"program.{kind}" for kind in ("s", "o", "bin"))
+        source.write_text(text)
+        given = [f"--defsym={key}={value:#x}" for key, value in symbols.items()]
+        subprocess.run([f"{powerpc_gcc}as", *given, "-o", made, source], check=True)
+        link = ["-Ttext", hex(origin), "-e", "0", "--oformat", "binary", "-o", raw]
+        subprocess.run([f"{powerpc_gcc}ld", *link, made], check=True)
+        assert assemble(text, origin, symbols) == raw.read_bytes()
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_every_source_interrupts(machine: str) -> None:
+    first, *_, last = lines(machine, builtin_pic.NAME, 7)
+    kinds = len(SCRIPTS[machine.partition(",")[0]].reported)
+    counts = [int(word) for word in last[2 : 2 + kinds]]
+    if machine == "g3beige":
+        assert all(counts)
+    else:
+        assert all(counts[:-1])
+        assert counts[-1] == 0  # no interrupt goes away before it is acknowledged
+        ipis = counts[5:9]
+        assert ipis[0] == ipis[1] == ipis[2]
+        assert ipis[3] > ipis[0]  # sent by the handler of IPI 0 too
+    assert int(last[3 + kinds]) > int(first[3 + kinds]) > 0  # the decrementer's
+
+
+def test_timers_expire_at_their_rates(tmp_path: Path) -> None:
+    """Nothing held back for long: one interrupt for each period, whatever nests."""
+    file = rom(tmp_path, [*OPENPIC_SETUP], [wait(600_000)], TIMERS)
+    before, *_, after = lines("mac99", file, 5)
+    ticks = int(after[7]) - int(before[7])  # of the decrementer, 2000 Hz
+    for n, period in enumerate((700, 1900, 3100, 5200)):
+        count, each = int(after[2 + n]) - int(before[2 + n]), 2080 / period
+        assert count == pytest.approx(ticks * each, abs=4 * each + 1)  # longer lines end later
+
+
+# --- the same ROM in QEMU -------------------------------------------------------------------------
+
+SETUP: Final = [
+    write(PIC + 0x1020, 0x2000_0000),
+    task_priority(15),
+    ipi_vector(0, 4),
+    ipi_vector(1, 7),
+    ipi_vector(2, 7),
+    ipi_vector(3, 12),
+    *source(0x02, 5, DMAS[0]),
+    task_priority(0),
+]
+TURNS: Final = {
+    "one after another": [*send(1, 2, 3), *IPI_REGISTERS],
+    "nested": [*send(0), *IPI_REGISTERS],
+    "held back": [
+        task_priority(15),
+        *send(3, 2, 1, 1),
+        *IPI_REGISTERS,
+        task_priority(0),
+        *IPI_REGISTERS,
+    ],
+    "masked": [
+        ipi_vector(1, 7, masked=True),
+        *send(1, 2),
+        *IPI_REGISTERS,
+        ipi_vector(1, 7),
+        *IPI_REGISTERS,
+    ],
+    "priority 0": [
+        ipi_vector(1, 0),
+        *send(1),
+        *IPI_REGISTERS,
+        ipi_vector(1, 7),
+        *IPI_REGISTERS,
+    ],
+    "nothing to acknowledge": [read(CPU + 0xA0), *IPI_REGISTERS],
+    "dma": [*start(0, "once"), wait(3_000_000), stop(0)],  # QEMU: when its main loop has time
+}
+
+
+@pytest.mark.parametrize("name", TURNS)
+def test_ipis_are_those_of_qemu(name: str, qemu: Path, tmp_path: Path) -> None:
+    file = rom(tmp_path, SETUP, TURNS[name], (*IPIS, DMAS[0]))
+    count = 1 if name == "dma" else 3  # QEMU leaves the line of a channel high: no second edge
+    command = [str(qemu), "-M", "mac99", "-m", "64", "-bios", file, "-display", "none"]
+    with subprocess.Popen(
+        [*command, "-monitor", "none", "-serial", "stdio"], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        seen = [process.stdout.readline().decode().split() for _ in range(count + 1)][1:]
+        process.kill()
+    ours = lines("mac99", file, count)
+    for one in (*seen, *ours):
+        del one[8]  # ticks of a decrementer that QEMU drives by the host's time
+    assert seen == ours
+
+
+def rom(folder: Path, once: list[Step], again: list[Step], reported: tuple[int, ...]) -> str:
+    """A ROM file of the guest with a script of the test's own; its path."""
+    script = Script(tuple(once), (*again, REPORT), reported, VIA)
+    picture = builtin_pic.picture("mac99", TB_HZ, script)
+    file = folder / "guest.rom"
+    file.write_bytes(builtin.rom("mac99", TB_HZ, MiB, picture))
+    return str(file)
+
+
+def lines(machine: str, bios: str, count: int) -> list[list[str]]:
+    """The first `count` lines of counts, as words."""
+    vm = Vm(parse(["-M", machine, *COMMON, "-bios", bios]))
+    out = bytearray()
+    vm.serial_sinks = [out.append]
+    while out.count(b"\n") <= count:
+        assert vm.instructions < 20_000_000, out
+        vm.run(vm.instructions + 200_000)
+    return [line.split() for line in out.decode().split("\r\n")[1 : count + 1]]
