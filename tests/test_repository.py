@@ -30,7 +30,8 @@ def project() -> dict[str, Any]:
 
 def texts() -> Iterator[tuple[Path, str]]:
     """The text files that we write, wherever they are in the checkout."""
-    found = [path for path in CHECKOUT.iterdir() if path.is_file()]
+    # In a worktree of git's, .git is a file that says where the repository is.
+    found = [path for path in CHECKOUT.iterdir() if path.is_file() and path.name != ".git"]
     for folder in FOLDERS:
         found += [path for path in (CHECKOUT / folder).rglob("*") if path.is_file()]
     for path in sorted(found):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
+from rich.console import Console
 
 from gossamer.base.errors import GossamerError, HostError
 from gossamer.control.progress import Progress
@@ -200,6 +201,18 @@ def test_thread_timer_draws_while_the_machine_is_busy(
     screen.bar = bar
     assert "saving" in screen.text()
     assert screen.left == ""
+
+
+@pytest.mark.parametrize("width", [120, 80, 60, 40, 20])
+def test_it_is_one_line_on_every_terminal(width: int) -> None:
+    out = StringIO()
+    console = Console(file=out, width=width)
+    console.print(progress_view.row("sending to exec:cat>file: waiting for the receiver", 0, None))
+    console.print(progress_view.row("saving: RAM", 200 << 20, 512 << 20))
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 2
+    assert all(len(line) <= width for line in lines)
+    assert lines[1].startswith("saving: RAM" if width > 20 else "savi")
 
 
 def test_amounts() -> None:

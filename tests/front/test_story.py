@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -170,12 +171,15 @@ def children_of(pid: int) -> list[str]:
         return file.read().split()
 
 
-def test_c_c_leaves_a_clean_terminal_and_no_child() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_c_c_leaves_a_clean_terminal_no_child_and_no_file(
+    number: signal.Signals, tmp_path: Path
+) -> None:
     master, slave = pty.openpty()
     command = [sys.executable, "-m", "gossamer", "demo", "-M", "bare"]
     run = subprocess.Popen(
         command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
-        env=os.environ | {"TERM": "xterm"},
+        env=os.environ | {"TERM": "xterm", "TMPDIR": str(tmp_path)},
     )  # fmt: skip
     os.close(slave)
     seen = bytearray()
@@ -185,7 +189,8 @@ def test_c_c_leaves_a_clean_terminal_and_no_child() -> None:
             seen += os.read(master, 65536)
         stages = children_of(run.pid)
         assert len(stages) == 2, "one runs, one waits"
-        run.send_signal(signal.SIGINT)
+        assert list(tmp_path.glob("gossamer-story-*")), "its saves are there"
+        run.send_signal(number)
         with suppress(OSError):  # EIO when the last process has let go of the terminal
             while data := os.read(master, 65536):
                 seen += data
@@ -197,3 +202,4 @@ def test_c_c_leaves_a_clean_terminal_and_no_child() -> None:
     assert [pid for pid in stages if os.path.exists(f"/proc/{pid}")] == []  # noqa: PTH110
     assert seen.rfind(b"\x1b[?25h") > seen.rfind(b"\x1b[?25l") >= 0, "the cursor is back"
     assert b"Traceback" not in seen
+    assert list(tmp_path.glob("gossamer-story-*")) == []

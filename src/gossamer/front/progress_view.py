@@ -8,18 +8,21 @@ from typing import Final, TextIO
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.table import Column, Table
 
 from gossamer.base.units import MiB
 
 REFRESH_HZ: Final = 8
 WIDTH: Final = 30
+"""Columns of the bar where there is room."""
 
 
 def row(title: str, done: int, total: int | None) -> Table:
     """The bar: `done` of `total` bytes, or only that something goes on."""
-    bar = ProgressBar(total=total, completed=done, width=WIDTH, pulse=total is None)
-    made = Table.grid(padding=(0, 1))
+    bar = ProgressBar(total=total, completed=done, pulse=total is None)
+    # One line however narrow the terminal: the bar gives way first, then the words.
+    words = Column(no_wrap=True, overflow="ellipsis"), Column(no_wrap=True, overflow="ellipsis")
+    made = Table.grid(words[0], Column(max_width=WIDTH), words[1], padding=(0, 1))
     made.add_row(title, bar, amount(done, total))
     return made
 

@@ -9,11 +9,12 @@ how many it should have seen, and how many it has.  In the second act each save 
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -53,17 +54,31 @@ def story(words: Sequence[str]) -> int:
     acts = [Act(plan.machine, lossy=False)] if plan.hops else []
     acts.append(Act(plan.machine, lossy=True))
     console = Console(highlight=False)
-    for act in acts:
-        hops = plan.lossy_hops if act.lossy else plan.hops
-        with (
-            tempfile.TemporaryDirectory(prefix="gossamer-story-") as folder,
-            closing(_run(act, hops, plan.options, Path(folder))) as events,
-        ):
-            story_view.show(act, events, console)
+    with _tidy_end():
+        for act in acts:
+            hops = plan.lossy_hops if act.lossy else plan.hops
+            with (
+                tempfile.TemporaryDirectory(prefix="gossamer-story-") as folder,
+                closing(_run(act, hops, plan.options, Path(folder))) as events,
+            ):
+                story_view.show(act, events, console)
     for line in story_view.closing_words(acts):
         print(line)
     print(story_view.counts(acts))
     return 0 if all(act.whole != act.lossy for act in acts) else 1
+
+
+@contextmanager
+def _tidy_end() -> Iterator[None]:
+    """SIGTERM and SIGHUP end us as C-c does: no child, no file and no hidden cursor is left."""
+    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) == signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def planned(words: list[str]) -> Plan:
