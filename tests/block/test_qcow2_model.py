@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gossamer.block import Qcow2Image, create, open_image
@@ -93,6 +93,9 @@ class Pair:
     st.lists(steps, max_size=25),
     st.sampled_from([(512, 16, 3), (4096, 64, 3), (65536, 2, 3), (65536, 16, 2), (1024, 8, 3)]),
     st.booleans(),
+)
+@example(
+    [("write", 0, 1), ("snapshot", 0, 0), ("snapshot", 0, 0), ("apply", 0, 0)], (65536, 2, 3), False
 )
 def test_image_when_operated_then_equals_the_model(
     plan: list[tuple[str, int, int]], geometry: tuple[int, int, int], has_backing: bool

@@ -71,14 +71,14 @@ def switch(disk: Qcow2Disk, change: Change) -> None:
     """Carry out `change`; the caller reloads the image if this raises."""
     header, refcounts = disk.header, disk.refcounts
     assert not refcounts.waiting
-    for clusters in change.gained:
-        refcounts.add(clusters)
+    gained, gone = _balance(change)
+    refcounts.add(gained)
     tables = _copy_tables(disk, change)
     l1_size = max(header.l1_needed(change.size), 1)
     l1_offset = _place(disk, l1_size * 8)
     packed = b"".join(snapshot.pack() for snapshot in change.snapshots)
     table_offset = _place(disk, len(packed))
-    lost = [*change.lost, extent(disk, header.l1_offset, header.l1_size * 8)]
+    lost = [gone, extent(disk, header.l1_offset, header.l1_size * 8)]
     lost.append(extent(disk, header.snapshots_offset, change.table_length))
     place = refcounts.relocate(lost)
 
@@ -106,6 +106,17 @@ def switch(disk: Qcow2Disk, change: Change) -> None:
     disk.file.write_at(0, new.pack())
     disk.file.sync()
     refcounts.relocated(place)
+
+
+def _balance(change: Change) -> tuple[Clusters, Clusters]:
+    """Mentions gained and lost on balance: a count need not hold both for a moment."""
+    none = np.zeros(0, np.int64)
+    more = np.concatenate([none, *change.gained])
+    less = np.concatenate([none, *change.lost])
+    used, times = np.unique(np.concatenate([more, less]), return_inverse=True)
+    net = np.bincount(times[: len(more)], minlength=len(used))
+    net -= np.bincount(times[len(more) :], minlength=len(used))
+    return np.repeat(used, np.maximum(net, 0)), np.repeat(used, np.maximum(-net, 0))
 
 
 def _place(disk: Qcow2Disk, length: int) -> int:
