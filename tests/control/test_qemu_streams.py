@@ -124,7 +124,7 @@ def test_a_pending_interrupt_reaches_the_guest(shared: Path, rom2: Path) -> None
 def test_another_cpu_and_another_ram_size(shared: Path) -> None:
     vm = Vm(config())
     before = vm.state_hash()
-    with pytest.raises(StreamError, match="PVR must be 0x00080301, got 0x00060401"):
+    with pytest.raises(StreamError, match=r"PVR must be 0x00080301 \(750\), got 0x00060401"):
         vm.load_bytes(stream(shared, "g3-603e"))
     with pytest.raises(StreamError, match=r"ppc_heathrow\.ram: 67108864 bytes, this machine has"):
         vm.load_bytes(stream(shared, "hpend"))
