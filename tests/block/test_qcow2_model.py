@@ -36,6 +36,8 @@ class Pair:
         self.model = bytearray(backing.ljust(SIZE, b"\0"))
         self.saved: list[tuple[str, bytes, bytes]] = []
         self.random = random.Random(1)
+        # Each snapshot may refer to a cluster once, beside the disk itself.
+        self.most = min(3, (1 << int(str(options["refcount_bits"]))) - 2)
         self.open()
 
     def open(self) -> None:
@@ -59,7 +61,7 @@ class Pair:
         elif what == "reopen":
             self.image.close()
             self.open()
-        elif what == "snapshot" and len(self.saved) < 3:
+        elif what == "snapshot" and len(self.saved) < self.most:
             state = self.random.randbytes(self.random.randrange(150000))
             name = f"s{self.random.random()}"
             made = self.image.create_snapshot(name, [state], vm_clock_ns=1, date_ns=2)

@@ -44,7 +44,7 @@ def test_cut_run_of_each_guest_is_the_uncut_run(
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("machine", "cuts"), [("g3beige", 500), ("mac99,via=pmu", 100)])
+@pytest.mark.parametrize(("machine", "cuts"), [("g3beige", 500), ("mac99,via=pmu", 40)])
 def test_cut_run_of_a_macintosh_is_the_uncut_run(
     machine: str, cuts: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -157,7 +157,7 @@ def test_a_g3_may_stand_in_a_mac99_and_other_cpus_may_not() -> None:
     assert config().cpu == "7400"
     m = build(config(cpu="750"))
     assert m.cpu.model.pvr == 0x0008_0301
-    with pytest.raises(ConfigError, match="mac99 has the CPUs 7400, 750, .*, got 603"):
+    with pytest.raises(ConfigError, match=r"mac99 has the CPUs 7400, 750, .*, got 603"):
         build(config(cpu="603"))
     assert check(config("pmu")).properties["via"] == "pmu"
 
