@@ -15,7 +15,8 @@ from gossamer.machines.options import parse
 from gossamer.state.layout import View
 from gossamer.tools import verify_cuts_drop
 from gossamer.tools.verify_cuts_events import EVENTS
-from gossamer.tools.verify_cuts_guests import GUESTS
+from gossamer.tools.verify_cuts_guests import GUESTS, config_for, guest_named, scout
+from gossamer.tools.verify_cuts_run import Cutter, Reference
 
 BARE = ["verify", "cuts", "-M", "bare", "--guest", "builtin"]
 MAC = ["verify", "cuts", "-M", "g3beige", "--guest", "builtin"]
@@ -222,3 +223,15 @@ def test_excuses_only_become_fewer() -> None:
         known = verify_cuts_drop.excuses(file, machine)
         assert len(known) <= count
         assert all(known.values()), "an excuse has a reason"
+
+
+def test_points_that_fall_on_one_boundary_are_all_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    guest = guest_named("builtin", None, None)
+    plan = scout(guest, config_for(guest, "bare", "2M", 5), lambda text: None)
+    at = plan.start_count + 1000
+    reference = Reference(plan, [at, at + 50], [32 * at, 32 * at + 1])
+    reference.run()
+    assert reference.cuts == 4
+    cutter = Cutter(plan, reference, print)
+    cutter.run()
+    assert (cutter.cuts, cutter.divergent) == (4, 0)

@@ -48,11 +48,14 @@ class Reference:
         counts, times = self._counts, self._times
         while counts or times:
             track.run_to(counts[-1] if counts else None, times[-1] if times else NEVER)
+            left = len(counts) + len(times)
             while counts and counts[-1] <= track.vm.instructions:
                 counts.pop()
             while times and times[-1] <= track.ns:
                 times.pop()
-            self._note(track)
+            # Points that fall on one boundary are as many cuts there.
+            for _ in range(left - len(counts) - len(times)):
+                self._note(track)
         track.run_to(self.plan.end_count)
         self._note(track)
         if self.digests[-1] != self.plan.digest:
