@@ -104,6 +104,33 @@ CALL: Final = (
 #: The main program.  r9 exit port, r12 status port, r13 data port, r16 ticks last reported, r17
 #: ticks of the time base after which their absence is reported, r18 when that was last done, r19
 #: ticks when the port was last looked at.
+#: Writes a text or a number by `put`, which a program brings itself.
+PRINT: Final = """\
+puts:   mflr    31              # the text at r4
+1:      lbz     3,0(4)
+        addi    4,4,1
+        cmpwi   3,0
+        beq     2f
+        bl      put
+        b       1b
+2:      mtlr    31
+        blr
+number: mflr    31              # r8 in decimal
+        addi    4,14,digits
+        li      3,0
+        stb     3,0(4)
+        li      10,10
+1:      divwu   11,8,10
+        mullw   30,11,10
+        subf    30,30,8
+        addi    30,30,'0'
+        stbu    30,-1(4)
+        mr.     8,11
+        bne     1b
+        mtlr    31
+        b       puts
+"""
+
 MAIN: Final = (
     _CELLS
     + """\
@@ -228,29 +255,9 @@ fresh:  li      4,tick
         li      4,newline
         bl      puts
         b       loop
-puts:   mflr    31              # the text at r4
-1:      lbz     3,0(4)
-        addi    4,4,1
-        cmpwi   3,0
-        beq     2f
-        bl      put
-        b       1b
-2:      mtlr    31
-        blr
-number: mflr    31              # r8 in decimal
-        addi    4,14,digits
-        li      3,0
-        stb     3,0(4)
-        li      10,10
-1:      divwu   11,8,10
-        mullw   30,11,10
-        subf    30,30,8
-        addi    30,30,'0'
-        stbu    30,-1(4)
-        mr.     8,11
-        bne     1b
-        mtlr    31
-        b       puts
+"""
+    + PRINT
+    + """\
 put:    lbz     30,0(12)        # the byte in r3
         andi.   30,30,tx
         beq     full

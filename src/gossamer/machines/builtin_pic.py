@@ -257,29 +257,9 @@ doreport: addi  16,16,1
         li      4,newline
         bl      puts
         b       next
-puts:   mflr    31              # the text at r4
-1:      lbz     3,0(4)
-        addi    4,4,1
-        cmpwi   3,0
-        beq     2f
-        bl      put
-        b       1b
-2:      mtlr    31
-        blr
-number: mflr    31              # r8 in decimal
-        addi    4,14,digits
-        li      3,0
-        stb     3,0(4)
-        li      10,10
-1:      divwu   11,8,10
-        mullw   30,11,10
-        subf    30,30,8
-        addi    30,30,'0'
-        stbu    30,-1(4)
-        mr.     8,11
-        bne     1b
-        mtlr    31
-        b       puts
+"""
+    + builtin.PRINT
+    + """\
 put:    lbz     30,0(12)        # the byte in r3
         andi.   30,30,tx
         beq     put
