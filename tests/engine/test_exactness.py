@@ -10,7 +10,7 @@ from gossamer.engine.processor import Stop
 from gossamer.engine.tier0 import Tier0
 
 from .programs import pool, set_up
-from .rig import Rig, difference
+from .rig import IO_BASE, Rig, difference
 
 WORDS = pool(1, 2000)
 TOTAL = 3000
@@ -69,3 +69,17 @@ def test_budget_of_more_than_a_page_is_exact_in_straight_line_code() -> None:
         rig.set(r3=0)
         rig.run(count)
         assert (rig.get("r3"), rig.get("nia")) == (count, 0x1_0000 + 4 * count)
+
+
+def test_run_that_keeps_a_device_busy_asks_soon_whether_that_is_enough() -> None:
+    rig = Rig(Tier0)
+    rig.words(0x1_0000, 0x8083_0000, 0x4BFF_FFFC)  # 1: lwz r4,0(r3); b 1b
+    rig.set(r3=IO_BASE)
+    asked = iter([False, False, True])
+    assert rig.processor.run(1 << 22, enough=lambda: next(asked)) is Stop.LIMIT
+    assert len(rig.device.log) == 3 * 256
+    asked = iter([True])
+    rig.set(nia=0x1_0000)
+    rig.words(0x1_0000, 0x4800_0000)  # no device: a few million instructions
+    assert rig.processor.run(1 << 30, enough=lambda: next(asked)) is Stop.LIMIT
+    assert rig.engine.count < 1 << 24

@@ -203,7 +203,11 @@ class Vm(Migrating):
         self._pass_idle_time(start)
         until = pace.steer(start, max_host_ns)
         before = machine.engine.count
-        stop = machine.processor.run(before + pace.instructions_in(max_host_ns), until)
+        stop = machine.processor.run(
+            before + pace.instructions_in(max_host_ns),
+            until,
+            lambda: host.monotonic_ns() - start >= 2 * max_host_ns,  # the estimate was far off
+        )
         pace.measured(machine.engine.count - before, host.monotonic_ns() - start)
         if stop is Stop.IDLE:
             now = host.monotonic_ns()

@@ -6,6 +6,7 @@ instructions with everything due by then delivered.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
@@ -82,9 +83,19 @@ class Processor:
 
     # --- running ------------------------------------------------------------------------------
 
-    def run(self, count: int | None = None, until_ns: int = NEVER) -> Stop:
-        """Run until `count` instructions have been executed in all, or until virtual `until_ns`."""
+    def run(
+        self,
+        count: int | None = None,
+        until_ns: int = NEVER,
+        enough: Callable[[], bool] = lambda: False,
+    ) -> Stop:
+        """Run until `count` instructions have been executed in all, or until virtual `until_ns`.
+
+        `enough` is asked now and then, at the latest after a few million instructions or a few
+        hundred accesses to devices, and ends the run too (`Stop.LIMIT`).
+        """
         self._stop = False
+        start = self.engine.count
         self.breakpoints_changed()  # a load or a debugger may have set them
         while True:
             self._boundary()
@@ -94,6 +105,8 @@ class Processor:
                 return Stop.CHECKSTOP
             now = self.clock.now
             if now >= until_ns or (count is not None and self.engine.count >= count):
+                return Stop.LIMIT
+            if self.engine.count > start and enough():
                 return Stop.LIMIT
             deadline = min(self.clock.deadline, until_ns)
             if self.cpu.waiting:

@@ -30,6 +30,9 @@ from gossamer.engine.context import (
 #: A straight line of code can overrun the budget by a page of instructions at the most.
 _SLACK: Final = PAGE_SIZE // 4
 _RATE_BITS: Final = 20
+#: Accesses to devices (a power of two) after which `run` comes back: they take far longer than
+#: other instructions, and whoever runs the engine looks at the host's clock in between.
+_ACCESSES: Final = 256
 _MAP_NORESERVE: Final = 0x4000  # Linux; mmap names it from Python 3.13 on
 
 _LOAD = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint32)
@@ -54,6 +57,7 @@ class Tier0:
         self.count = 0
         self._running = False
         self._error: BaseException | None = None
+        self._accesses = 0
         self._base_ns = self._base_count = 0
         self._rate = 1 << _RATE_BITS
         self._allocate()
@@ -125,6 +129,7 @@ class Tier0:
     # --- callbacks: everything is caught, kept and raised when native code has returned ----
 
     def _load(self, ra: int, size: int) -> int:
+        self._count_access()
         try:
             return self.memory.load(ra, size)
         except BaseException as e:
@@ -132,10 +137,16 @@ class Tier0:
             return 0
 
     def _store(self, ra: int, value: int, size: int) -> None:
+        self._count_access()
         try:
             self.memory.store(ra, value, size)
         except BaseException as e:
             self._keep(e)
+
+    def _count_access(self) -> None:
+        self._accesses += 1
+        if self._accesses % _ACCESSES == 0:
+            self.request_exit()
 
     def _on_effect(self, code: int, argument: int) -> None:
         try:

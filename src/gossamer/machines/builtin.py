@@ -42,20 +42,34 @@ _CELLS: Final = """\
         .equ    last,20
         .equ    key,24
         .equ    calls,28
+        .equ    brief,32
+        .equ    briefs,36
         .equ    digits,64
 """
 #: The decrementer interrupt.  r14, r15 (period) are the main program's; r20 to r26 are its own.
+#: After every eighth tick the decrementer is first set to 0 to 63, so that the next interrupt is
+#: due at once, often before this one has ended: those are not ticks, `briefs` counts them.
 HANDLER: Final = (
     _CELLS
     + """\
         mtsprg  0,20
         mfcr    20
         mtsprg  1,20
-        lwz     21,ticks(14)
-        addi    21,21,1
-        stw     21,ticks(14)
         mftb    22
         lwz     23,next(14)
+        lwz     20,brief(14)
+        cmpwi   20,0
+        beq     due
+        li      20,0
+        stw     20,brief(14)
+        lwz     20,briefs(14)
+        addi    20,20,1
+        stw     20,briefs(14)
+        subf.   25,22,23
+        bgt     set
+due:    lwz     21,ticks(14)
+        addi    21,21,1
+        stw     21,ticks(14)
         subf    24,23,22
         stw     24,late(14)
         lwz     25,worst(14)
@@ -70,8 +84,13 @@ again:  add     23,23,15
         stw     26,missed(14)
         b       again
 short:  stw     23,next(14)
-        mtdec   25
         stw     22,last(14)
+        andi.   20,21,7
+        bne     set
+        li      20,1
+        stw     20,brief(14)
+        rlwinm  25,21,29,26,31
+set:    mtdec   25
         mfsprg  20,1
         mtcrf   255,20
         mfsprg  20,0
@@ -152,6 +171,8 @@ start:  lis     13,port@h
         stw     0,missed(14)
         stw     0,key(14)
         stw     0,calls(14)
+        stw     0,brief(14)
+        stw     0,briefs(14)
         li      16,0
         li      19,0
         li      4,hello
