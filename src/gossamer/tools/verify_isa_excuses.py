@@ -293,11 +293,11 @@ EXCUSES: Final = (
         always,
     ),
     Excuse(
-        ("mfspr_msscr0_7450",),
+        ("mfspr_msscr0",),
         {"RT": 0x0080_0000},
         "MSSCR0[DL1HWF], written and read back",
         "the flush is over at once; the peer keeps the bit",
-        "MPC7450UM 2.1.5",
+        "MPC7400UM 2.1.2, MPC7450UM 2.1.5",
         always,
     ),
     Excuse(

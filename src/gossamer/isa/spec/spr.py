@@ -242,7 +242,7 @@ SPRS: Final[tuple[Spr, ...]] = (
     Spr("UBAMR", 935, reader("bamr"), None, ("7400",)),
     plain("MMCR2", 944, "mmcr", 2, features=ALTIVEC),
     plain("BAMR", 951, "bamr", features=ALTIVEC),
-    plain("MSSCR0", 1014, "msscr", 0, features=("7400",)),
+    plain("MSSCR0", 1014, "msscr", 0, mask=~MSSCR0_DL1HWF, features=ALTIVEC),
     plain("MSSCR1", 1015, "msscr", 1, features=("7400",)),
     # 7450
     *(Spr(f"USPRG{n}", 256 + n, reader("sprg", n), None, ("7450",)) for n in range(4, 8)),
@@ -252,7 +252,6 @@ SPRS: Final[tuple[Spr, ...]] = (
     plain("PMC5", 945, "pmc", 4, features=("7450",)),
     plain("PMC6", 946, "pmc", 5, features=("7450",)),
     plain("ICTRL", 1011, "ictrl", features=("7450",)),
-    plain("MSSCR0", 1014, "msscr", 0, mask=~MSSCR0_DL1HWF, features=("7450",)),
     plain("MSSSR0", 1015, "msscr", 1, features=("7450",)),
     plain("LDSTCR", 1016, "ldstcr", features=("7450",)),
     plain("L2CR", 1017, "l2cr", mask=~(L2CR_L2I | L2CR_L2HWF), features=("7450",)),
