@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -226,7 +227,7 @@ class Subject:
             "image checks": self.checks,
             "leaks mended": self.leaks,
             "seconds of ticks": len(lost),
-            "periods of ticks lost": sum(lost),
+            "periods of ticks lost": sum(max(0, b - a) for a, b in pairwise([0, *lost])),
             "image MB": round(self.disk.stat().st_size / 1e6, 1),
             **{
                 name: {"median": round(statistics.median(v), 3), "worst": round(max(v, key=abs), 3)}
