@@ -136,6 +136,11 @@ class UsbHid(UsbFunction):
     """
 
     hid: KeyboardState | PointerState
+    last_report: int
+
+    def bus_reset(self) -> None:
+        super().bus_reset()
+        self.hid.reset()
 
     @property
     def report_descriptor(self) -> bytes:
@@ -171,9 +176,17 @@ class UsbHid(UsbFunction):
     def set_report(self, data: bytes) -> None:
         """An output report."""
 
-    def idle_is_over(self, since: int) -> bool:
+    def poll(self, endpoint: int, length: int) -> Answer:
+        if endpoint != 1:
+            return STALL
+        if not self.hid.n and not self.idle_is_over():
+            return NAK
+        return self.report(length)
+
+    def idle_is_over(self) -> bool:
         """The idle time has passed since the last report."""
-        return self.hid.idle != 0 and self.clock.now - since >= self.hid.idle * IDLE_UNIT_NS
+        since = self.clock.now - self.last_report
+        return self.hid.idle != 0 and since >= self.hid.idle * IDLE_UNIT_NS
 
     def news(self) -> None:
         """Something has changed: wake a suspended bus if that is allowed."""
@@ -220,10 +233,6 @@ class UsbKeyboard(UsbHid):
         self.idstr, self.product = idstr, "QEMU USB Keyboard"
         self.serial = serial or default_serial(68284, idstr)
 
-    def bus_reset(self) -> None:
-        super().bus_reset()
-        self.hid.reset()
-
     # --- input ----------------------------------------------------------------------------------
 
     def key(self, code: int, down: bool) -> None:
@@ -263,13 +272,6 @@ class UsbKeyboard(UsbHid):
         self.hid.key, self.hid.keys = pressed + [0] * (16 - len(pressed)), len(pressed)
 
     # --- the device -----------------------------------------------------------------------------
-
-    def poll(self, endpoint: int, length: int) -> Answer:
-        if endpoint != 1:
-            return STALL
-        if not self.hid.n and not self.idle_is_over(self.last_report):
-            return NAK
-        return self.report(length)
 
     def report(self, length: int) -> bytes:
         """Eight bytes: modifiers, 0, six keys (ones when more are down)."""
@@ -324,17 +326,6 @@ class UsbPointer(UsbHid):
     def extra_needed(self) -> bool:
         """The idle time counts."""
         return self.hid.idle != 0
-
-    def bus_reset(self) -> None:
-        super().bus_reset()
-        self.hid.reset()
-
-    def poll(self, endpoint: int, length: int) -> Answer:
-        if endpoint != 1:
-            return STALL
-        if not self.hid.n and not self.idle_is_over(self.last_report):
-            return NAK
-        return self.report(length)
 
 
 class UsbMouse(UsbPointer):
