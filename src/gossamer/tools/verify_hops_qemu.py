@@ -87,9 +87,17 @@ class QemuStation:
     # --- QMP --------------------------------------------------------------------------------------
 
     def _line(self, seconds: float) -> dict[str, Any]:
-        self._qmp.settimeout(seconds)
+        """The next line; what the guest prints is taken meanwhile: QEMU waits for that."""
+        end = time.monotonic() + seconds
         while b"\n" not in self._lines:
+            sockets = [self._qmp, self._serial]
             try:
+                ready = select.select(sockets, [], [], max(0.0, end - time.monotonic()))[0]
+                if not ready:
+                    raise TimeoutError("timed out")
+                if self._qmp not in ready:
+                    self._take()
+                    continue
                 data = self._qmp.recv(65536)
             except OSError as fault:
                 raise HostError(f"QEMU does not answer: {fault}; {self.errors}") from None
@@ -156,6 +164,9 @@ class QemuStation:
         """What the guest prints within so many seconds (returns early with the first of it)."""
         if not select.select([self._serial], [], [], seconds)[0]:
             return b""
+        return self._take()
+
+    def _take(self) -> bytes:
         data = self._serial.recv(65536)
         self.output += data
         return data
