@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import groupby
+from typing import Any, TypeGuard
 
 from gossamer.state.codec import Array
 from gossamer.state.declare import ChildState, Stateful
@@ -67,6 +68,19 @@ def _fields(
             for nested in nested_of(owner, item):
                 entries += _nested(owner, nested, profile, every)
             out += _compressed(entries)
+    return _joined(out, {i.name.partition("[")[0] for i in items if _is_joined(i)})
+
+
+def _is_joined(item: Item | ChildState) -> TypeGuard[Nested]:
+    return isinstance(item, Nested) and item.joined
+
+
+def _joined(entries: list[Json], names: set[str]) -> list[Json]:
+    """The entries with the arrays of these `names` as one entry each."""
+    out: list[Json] = []
+    for name, run in groupby(entries, lambda e: str(e["name"])):
+        same = list(run)
+        out += _compressed(same) if name in names else same
     return out
 
 

@@ -41,7 +41,10 @@ class Constant:
 
 @dataclass(frozen=True)
 class Nested:
-    """A struct on the wire: `target` gives the object, `layout` (none: its own) the items."""
+    """A struct on the wire: `target` gives the object, `layout` (none: its own) the items.
+
+    `joined` elements of an array are described by one entry, as QEMU does for most.
+    """
 
     name: str
     target: Callable[[Any], Any]
@@ -50,6 +53,7 @@ class Nested:
     layout: Layout | None = None
     when: Callable[[Any], bool] | None = None
     since: int = 0
+    joined: bool = False
 
 
 Item = str | View | Constant | Nested
