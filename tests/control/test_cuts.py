@@ -34,7 +34,8 @@ def test_cut_run_is_the_uncut_run(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("machine", "guest"), [("g3beige", "dma"), ("mac99", "builtin"), ("mac99", "openpic")]
+    ("machine", "guest"),
+    [("g3beige", "dma"), ("g3beige", "search"), ("mac99", "builtin"), ("mac99", "openpic")],
 )
 def test_cut_run_of_each_guest_is_the_uncut_run(
     machine: str, guest: str, capsys: pytest.CaptureFixture[str]
@@ -81,6 +82,12 @@ def test_windows_around_events_may_be_cut(event: str, capsys: pytest.CaptureFixt
     assert last_line(capsys) == "events=1 cuts=21 divergent=0"
 
 
+def test_windows_around_misses_may_be_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    guest = ["verify", "cuts", "-M", "g3beige", "--guest", "search"]
+    assert cli.main([*guest, "--around", "miss", "--window", "40"]) == 0
+    assert last_line(capsys) == "events=1 cuts=81 divergent=0"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("event", ["openpic", "ipi", "fetch"])
 def test_windows_around_interrupts_of_the_openpic_and_dma_may_be_cut(
@@ -94,6 +101,8 @@ def test_windows_around_interrupts_of_the_openpic_and_dma_may_be_cut(
 def test_guest_of_another_machine_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["verify", "cuts", "-M", "g3beige", "--guest", "openpic"]) == 2
     assert "--guest openpic: runs on mac99, got -M g3beige" in capsys.readouterr().err
+    assert cli.main(["verify", "cuts", "--guest", "search", "--cpu", "750"]) == 2
+    assert "--guest search: runs on the 603e, got --cpu 750" in capsys.readouterr().err
     assert cli.main(["verify", "cuts", "--guest", "moon"]) == 2
     assert f"expected {', '.join(GUESTS)}; got 'moon'" in capsys.readouterr().err
 

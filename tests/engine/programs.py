@@ -80,9 +80,29 @@ VECTORS: Final = {
 }
 
 
-@lru_cache(maxsize=1)
-def vectors() -> dict[int, bytes]:
-    return {at: assemble(text, at) for at, text in VECTORS.items()}
+#: TLB misses load an entry for four pages of code or data.
+_LOAD: Final = """
+    mfspr   0,{miss}
+    rlwinm  1,0,0,18,19
+    oris    1,1,{place}
+    ori     1,1,{low}
+    mtspr   982,1
+    {load}   0
+    mfsrr1  3
+    mtcrf   0x80,3
+    rfi
+"""
+MISSES: Final = {
+    0x1000: _LOAD.format(miss=980, place=1, low=0x102, load="tlbli"),
+    0x1100: _LOAD.format(miss=976, place=2, low=0x102, load="tlbld"),
+    0x1200: _LOAD.format(miss=976, place=2, low=0x182, load="tlbld"),
+}
+
+
+@lru_cache(maxsize=2)
+def vectors(cpu: str = "750") -> dict[int, bytes]:
+    texts = VECTORS | (MISSES if cpu == "603e" else {})
+    return {at: assemble(text, at) for at, text in texts.items()}
 
 
 @lru_cache(maxsize=2)
@@ -93,7 +113,8 @@ def rows(cpu: str = "750") -> tuple[Insn, ...]:
 #: Rows that change what is translated or enabled: seldom drawn.
 RARE: Final = (
     "mtmsr", "rfi", "mtspr_sdr1", "mtspr_hid0", "mtspr_dec", "mtspr_tbl", "mtspr_tbu", "sc",
-    "mtspr_iabr", "mtspr_dabr", "tlbie", "mtsr", "mtsrin",
+    "mtspr_iabr", "mtspr_dabr", "tlbie", "mtsr", "mtsrin", "mtmsr_603e", "rfi_603e",
+    "tlbie_603e", "tlbld", "tlbli",
 )  # fmt: skip
 
 
@@ -239,7 +260,8 @@ def set_translation(rig: Rig, rng: random.Random) -> int:
 def set_up(rig: Rig, seed: int, *, translated: bool, words: tuple[int, ...]) -> None:
     """Fill a fresh rig: vectors, code, data, registers, decrementer, all from `seed`."""
     rng = random.Random(seed)
-    for at, code in vectors().items():
+    cpu = rig.cpu.model.name
+    for at, code in vectors(cpu).items():
         rig.write(at, code)
         rig.write(ROM_BASE + at, code)
     count = CODE_PAGES * 1024
@@ -283,7 +305,7 @@ def set_up(rig: Rig, seed: int, *, translated: bool, words: tuple[int, ...]) -> 
         rig.block.set(name, rng.choice((CODE + rng.getrandbits(11) * 4, number(rng))))
     rig.block.cr, rig.block.xer = rng.getrandbits(32), rng.getrandbits(32) & 0xE000_007F
     rig.block.set("fpscr", rng.choice((0, 0, 0, 1, 2, 3, 0xF8, 4, rng.getrandbits(8))))
-    if rng.random() < 0.15:  # data and instruction breakpoints
+    if rng.random() < 0.15 and cpu != "603e":  # data and instruction breakpoints
         rig.block.set(
             "dabr", (rng.choice(places) & ~7) + rng.choice((0, 0, 8)) | rng.getrandbits(3)
         )

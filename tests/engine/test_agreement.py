@@ -57,6 +57,13 @@ def test_random_programs_with_vectors_end_in_the_same_state(group: int) -> None:
         compare(500 + group * SEEDS_A_TEST + n, 12, words, "7400")
 
 
+@pytest.mark.parametrize("group", range(4))
+def test_random_programs_with_tlbs_of_their_own_end_in_the_same_state(group: int) -> None:
+    words = pool(POOL_SEED, POOL_SIZE, "603e")
+    for n in range(SEEDS_A_TEST):
+        compare(901 + 2 * (group * SEEDS_A_TEST + n), 40, words, "603e")
+
+
 def steps_from(seed: int, least: int) -> int:
     """Compare programs from `seed` on until `least` instructions have been executed."""
     steps = 0

@@ -24,7 +24,11 @@ Start = Callable[..., QemuStation]
 FORM = "qemu-7.2"
 LIMITS = Limits(meet=10.0, stall=10.0, total=60.0)
 #: Not by QEMU's streams: time, interrupts, L2CR; and what the loader gives the machine.
-OTHERWISE = {"tb_offset", "dec_zero", "tb_hz", "irq", "l2cr", "pvr", "reserved", "reserve_ea"}
+OTHERWISE = {
+    "tb_offset", "dec_zero", "tb_hz", "irq", "l2cr", "pvr", "reserved", "reserve_ea", "tlb_way",
+}  # fmt: skip
+#: QEMU's streams have the data TLB's half of these.
+DATA_TLB = {name: range(64) for name in ("tlb_upper", "tlb_lower", "tlb_page")}
 #: OpenBIOS 1.1 knows these; it stops at an unknown PVR.
 BOOTED = {"604e": "g3beige", "7447a": "mac99", "7455": "mac99"}
 
@@ -67,7 +71,11 @@ def fill(vm: Vm, seed: int) -> None:
 def shown(vm: Vm) -> dict[str, list[int]]:
     block = vm.machine.cpu.block
     names = elements(vm.machine.cpu.model.features)
-    return {n: [block.get(n, k) for k in names[n]] for n in names if n not in OTHERWISE}
+    return {
+        n: [block.get(n, k) for k in DATA_TLB.get(n, numbers)]
+        for n, numbers in names.items()
+        if n not in OTHERWISE
+    }
 
 
 @pytest.mark.usefixtures("openbios")

@@ -120,7 +120,7 @@ def test_unknown_peer_and_model_are_refused():
         verify("qemu", 0, 1)
     with pytest.raises(ConfigError, match="no instruction of the 750 is called 'vaddfp'"):
         verify("qemu", 1, 1, only=["vaddfp"])
-    with pytest.raises(ConfigError, match="model '601': expected one of 604e, 750"):
+    with pytest.raises(ConfigError, match="model '601': expected one of 603e, 604e, 750"):
         known_forms("601")
 
 

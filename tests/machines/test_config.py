@@ -119,7 +119,7 @@ WRONG = {
     "-M g3beige-9.9": "unknown version of g3beige '9.9' (there is: 1.0, 1.1)",
     "-M g3beige,via=pmu": "unknown property of g3beige 'via' (there is: accel, append, dump-",
     "-M g3beige,graphics=maybe": "unknown value for -machine: graphics 'maybe' (there is: off, on)",
-    "-cpu 601": "unknown CPU for g3beige '601' (there is: 604e, 7400, 7447a, 7455, 750, ",
+    "-cpu 601": "unknown CPU for g3beige '601' (there is: 603e, 604e, 7400, 7447a, 7455, 7",
     "-cpu 750,x=y": "-cpu: 750 has no properties",
     "-m 3": "-m: g3beige needs at least 4 MiB of RAM, got 3 MiB",
     "-m 2048": "-m: g3beige takes at most 2047 MiB of RAM, got 2048 MiB",

@@ -8,12 +8,14 @@ from typing import Any, Final, cast
 
 from gossamer.control.profiles import Receiver
 from gossamer.control.stream import body_of
+from gossamer.cpu.cpu import Cpu
 from gossamer.devices.cuda import Cuda
 from gossamer.devices.dbdma import DbdmaChannel
 from gossamer.devices.escc_channel import EsccChannel
 from gossamer.devices.ide_drive import IDLE, IdeDrive
 from gossamer.devices.via import Via
 from gossamer.isa.body import Irq
+from gossamer.isa.spec.software_search import ENTRIES, VALID
 from gossamer.machines.machine import Machine
 from gossamer.state.declare import Stateful
 from gossamer.state.transfer import OURS
@@ -111,6 +113,14 @@ def _cuda(c: Cuda) -> Iterator[Loss]:
         yield Loss("power-on settings (server mode, wake-up time)")
 
 
+def _fetch_tlb(cpu: Cpu) -> Iterator[Loss]:
+    entries = cpu.block.all("tlb_upper")[ENTRIES:]
+    if any(upper & VALID for upper in entries):
+        yield Loss("the instruction TLB's entries, which the guest will load again")
+    if any(cpu.block.all("tlb_way")):
+        yield Loss("which ways of the TLBs are loaded next")
+
+
 def _says(text: str, *, passes: bool = False) -> Callable[[Any], Iterator[Loss]]:
     def judge(_owner: object) -> Iterator[Loss]:
         yield Loss(text, passes)
@@ -124,6 +134,7 @@ def _nothing(_owner: object) -> Iterator[Loss]:
 
 
 _JUDGES: Final[dict[str, Callable[[Any], Iterator[Loss]]]] = {
+    "cpu/itlb/gossamer": _fetch_tlb,
     "ide_drive/gossamer": _drive,
     "ide_bus/gossamer": _says("an interrupt that the guest has masked", passes=True),
     "dbdma_channel/gossamer": _channel,

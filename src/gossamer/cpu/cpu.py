@@ -21,10 +21,11 @@ from gossamer.cpu.model import CpuModel
 from gossamer.cpu.sprs import get_sprs, put_sprs
 from gossamer.isa.body import Irq
 from gossamer.isa.registers import REGISTERS
-from gossamer.isa.spec.parts import ALTIVEC, has
-from gossamer.state.codec import U8, U32, U64, Array, Codec, Int, Unused
-from gossamer.state.declare import derived, wiring
-from gossamer.state.layout import Constant, View, subsection
+from gossamer.isa.spec.parts import ALTIVEC, SOFTWARE_SEARCH, has
+from gossamer.isa.spec.software_search import ENTRIES
+from gossamer.state.codec import I32, U8, U32, U64, Array, Codec, Equal, Int, Unused
+from gossamer.state.declare import compat, derived, wiring
+from gossamer.state.layout import Constant, Nested, View, subsection
 
 _FPR: Final = Int("fpr", 8)
 _VSCR: Final = Int("cpu/altivec/vscr", 4)
@@ -106,6 +107,43 @@ def _vector_file() -> View:
     return View("env.vsr", Array(Avr(), 32), lambda cpu: cpu.block.all("vr"), put)
 
 
+def _element(name: str, register: str, n: int) -> View:
+    """One element of a TLB's register file as a wire field; other parts take none."""
+
+    def put(cpu: Cpu, value: int) -> None:
+        if not cpu.searches_by_software:
+            raise ValueError(f"the {cpu.model.name} has no TLB that software loads")
+        cpu.block.set(register, value, n)
+
+    return View(name, U32, lambda cpu: cpu.block.get(register, n), put)
+
+
+def _tlb(name: str, first: int) -> list[Nested]:
+    """One TLB as QEMU sends it: its entries from number `first` on."""
+    return [
+        Nested(
+            f"{name}[{n}]",
+            lambda cpu: cpu,
+            vmsd="cpu/tlb6xx_entry",
+            version=1,
+            layout=[
+                _element("pte0", "tlb_upper", first + n),
+                _element("pte1", "tlb_lower", first + n),
+                _element("EPN", "tlb_page", first + n),
+            ],
+            joined=True,
+        )
+        for n in range(ENTRIES)
+    ]
+
+
+def _put_ways(cpu: Cpu, values: list[int]) -> None:
+    for n, value in enumerate(values):
+        if value > 1:
+            raise ValueError(f"the way loaded last must be 0 or 1, got {value}")
+        cpu.block.set("tlb_way", value, n)
+
+
 class Cpu(Device):
     """A PowerPC of the 60x, 7xx and 74xx families.
 
@@ -145,6 +183,27 @@ class Cpu(Device):
                 _put_segments,
             )
         ],
+    )
+    #: Versions of machines from before there was a part with software's TLBs have it off.
+    has_loaded_tlbs: bool = compat(True)
+    #: QEMU sends the data TLB alone: what is in the instruction TLB is ours to tell.
+    data_tlb = subsection(
+        "cpu/tlb6xx",
+        layout=[
+            Constant("env.nb_tlb", Equal(I32, ENTRIES)),
+            *_tlb("env.tlb.tlb6", 0),
+            _file("env.tgpr", "tgpr", U32),
+        ],
+        compat="has_loaded_tlbs",
+    )
+    fetch_tlb = subsection(
+        "cpu/itlb/gossamer",
+        ours=True,
+        layout=[
+            *_tlb("itlb", ENTRIES),
+            View("tlb_way", Array(U8, 64), lambda cpu: cpu.block.all("tlb_way"), _put_ways),
+        ],
+        compat="has_loaded_tlbs",
     )
     exact = subsection(
         "cpu/gossamer",
@@ -196,6 +255,19 @@ class Cpu(Device):
     @altivec.needed
     def altivec_needed(self) -> bool:
         return self.has_vectors
+
+    @property
+    def searches_by_software(self) -> bool:
+        """Whether the part's TLBs are filled by software."""
+        return has(self.model.features, SOFTWARE_SEARCH)
+
+    @data_tlb.needed
+    def data_tlb_needed(self) -> bool:
+        return self.searches_by_software
+
+    @fetch_tlb.needed
+    def fetch_tlb_needed(self) -> bool:
+        return self.searches_by_software
 
     # --- time -------------------------------------------------------------------------------------
 

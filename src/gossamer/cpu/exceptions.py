@@ -10,6 +10,8 @@ from typing import Final
 from gossamer.base.bits import bit
 from gossamer.isa.body import Body, Interrupt, Irq
 from gossamer.isa.expr import Expr, const, eq, ne, select
+from gossamer.isa.spec.parts import SOFTWARE_SEARCH, has
+from gossamer.isa.spec.software_search import MSR_TGPR, exchange
 
 MSR_POW: Final = bit(13)
 MSR_ILE: Final = bit(15)
@@ -42,13 +44,22 @@ ASYNCHRONOUS: Final = (
 )
 
 
-def enter(s: Body, vector: Expr, srr0: Expr, srr1: Expr) -> None:
+def enter(
+    s: Body, vector: Expr, srr0: Expr, srr1: Expr, features: frozenset[str] = frozenset()
+) -> None:
     """Take the interrupt at `vector` (32 bits): SRR0, SRR1 (`srr1`: further bits), MSR, NIA."""
+    if has(features, SOFTWARE_SEARCH):
+        exchange(s, ne(s.msr & MSR_TGPR, 0))
+    go(s, vector, srr0, s.msr & SRR1_FROM_MSR | srr1)
+
+
+def go(s: Body, vector: Expr, srr0: Expr, srr1: Expr, also: int = 0) -> None:
+    """Set SRR0, SRR1, MSR (with the bits of `also`) and NIA."""
     s.srr0 = srr0
-    s.srr1 = s.msr & SRR1_FROM_MSR | srr1
+    s.srr1 = srr1
     machine_check = eq(vector, Interrupt.MACHINE_CHECK)
     kept = select(machine_check, const(MSR_KEPT & ~MSR_ME, 32), const(MSR_KEPT, 32))
-    s.msr = s.msr & kept
+    s.msr = s.msr & kept | also
     base = select(ne(s.msr & MSR_IP, 0), const(0xFFF0_0000, 32), const(0, 32))
     s.effect("msr")
     s.branch(base | vector)

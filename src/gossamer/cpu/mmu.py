@@ -1,6 +1,9 @@
 """Address translation of the 6xx/7xx: BATs, segments, hashed page table.  One text for engines.
 
-Source: MPC750UM chapter 5; Book III (32-bit).
+Where software searches the table (603e), pages are looked up in the TLBs that it fills; a fault
+with `NOT_FOUND` is then a miss (`cpu.misses`).
+
+Source: MPC750UM and MPC603eUM chapter 5; Book III (32-bit).
 """
 
 from __future__ import annotations
@@ -11,7 +14,8 @@ from typing import Final
 from gossamer.base.bits import bit
 from gossamer.isa.body import Access, Body
 from gossamer.isa.expr import Expr, const, eq, ne, select, trunc
-from gossamer.isa.spec.parts import EIGHT_BATS, has
+from gossamer.isa.spec import software_search
+from gossamer.isa.spec.parts import EIGHT_BATS, SOFTWARE_SEARCH, has
 
 MSR_PR: Final = bit(17)
 MSR_IR: Final = bit(26)
@@ -57,7 +61,10 @@ def translate(
     fetch = access is Access.FETCH
     on = ne(s.msr & (MSR_IR if fetch else MSR_DR), 0)
     bats = _match_bats(s, ea, access, features)
-    page = _walk(s, ea, access, on & ~bats.hit)
+    if has(features, SOFTWARE_SEARCH):
+        page = _look_up(s, ea, access)
+    else:
+        page = _walk(s, ea, access, on & ~bats.hit)
     return Translation(
         select(on, select(bats.hit, bats.ra, page.ra), ea),
         select(on, select(bats.hit, bats.fault, page.fault), const(0, 32)),
@@ -123,14 +130,11 @@ def _with_store(fault: Expr, access: Access) -> Expr:
 def _walk(s: Body, ea: Expr, access: Access, walking: Expr) -> Translation:
     """Segment and page table; R and C are written only when `walking`."""
     sr = s.sr[ea >> 28]
-    vsid = sr & 0x00FF_FFFF
     direct = ne(sr & bit(0), 0)
-    key = ne(sr & select(ne(s.msr & MSR_PR, 0), const(bit(2), 32), const(bit(1), 32)), 0)
-    index = (ea >> 12) & 0xFFFF
-    hash1 = (vsid & 0x7_FFFF) ^ index
-    wanted = const(bit(0), 32) | vsid << 7 | index >> 10
-    first, at1, low1 = _search(s, _group(s, hash1), wanted)
-    second, at2, low2 = _search(s, _group(s, hash1 ^ 0x7_FFFF), wanted | bit(25))
+    key = key_of(s, sr)
+    wanted, group1, group2 = wanted_of(s, sr, ea)
+    first, at1, low1 = _search(s, group1, wanted)
+    second, at2, low2 = _search(s, group2, wanted | bit(25))
     found = first | second
     at, low = select(first, at1, at2), select(first, low1, low2)
     ra = low & 0xFFFF_F000 | ea & 0xFFF
@@ -145,6 +149,37 @@ def _walk(s: Body, ea: Expr, access: Access, walking: Expr) -> Translation:
     pp = low & 3
     may_write = select(key, eq(pp, 2), ne(pp, 3))
     return Translation(ra, fault, wimg, may_write & ne(new & PTE_C, 0))
+
+
+def _look_up(s: Body, ea: Expr, access: Access) -> Translation:
+    """Segment and TLB.  R is not looked at; a store to an unchanged page is a miss."""
+    sr = s.sr[ea >> 28]
+    fetch = access is Access.FETCH
+    found, low = software_search.look_up(s, ea, sr & 0x00FF_FFFF, fetch)
+    key = key_of(s, sr)
+    wimg = trunc(low >> 3, 4)
+    changed = ne(low & PTE_C, 0)
+    fault = _page_fault(sr, key, low, wimg, found, access)
+    if access is Access.WRITE:
+        fault = select(eq(fault, 0) & ~changed, const(NOT_FOUND | STORE, 32), fault)
+    fault = select(ne(sr & bit(0), 0), const(_direct_fault(access), 32), fault)
+    pp = low & 3
+    may_write = select(key, eq(pp, 2), ne(pp, 3))
+    return Translation(low & 0xFFFF_F000 | ea & 0xFFF, fault, wimg, may_write & changed)
+
+
+def key_of(s: Body, sr: Expr) -> Expr:
+    """The protection key, 1 bit: Kp or Ks of the segment."""
+    return ne(sr & select(ne(s.msr & MSR_PR, 0), const(bit(2), 32), const(bit(1), 32)), 0)
+
+
+def wanted_of(s: Body, sr: Expr, ea: Expr) -> tuple[Expr, Expr, Expr]:
+    """The first word of the PTE looked for (H clear); both groups' real addresses."""
+    vsid = sr & 0x00FF_FFFF
+    index = (ea >> 12) & 0xFFFF
+    hash1 = (vsid & 0x7_FFFF) ^ index
+    wanted = const(bit(0), 32) | vsid << 7 | index >> 10
+    return wanted, _group(s, hash1), _group(s, hash1 ^ 0x7_FFFF)
 
 
 def _direct_fault(access: Access) -> int:

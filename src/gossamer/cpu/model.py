@@ -40,14 +40,7 @@ MODELS: Final = {
     for m in (
         CpuModel("750", "PowerPC 750 v3.1 (G3)", 0x0008_0301, frozenset({"750"})),
         CpuModel("7400", "PowerPC 7400 v2.9 (G4)", 0x000C_0209, frozenset({"7400"})),
-        CpuModel(
-            "603e",
-            "PowerPC 603e v4.1",
-            0x0006_0401,
-            frozenset({"603e"}),
-            lacking="table search by software (its TLB miss interrupts, DMISS to RPA, tlbld, tlbli)"
-            " instead of by hardware, and none of the 750's SPRs from 936 on but HID0 and IABR",
-        ),
+        CpuModel("603e", "PowerPC 603e v4.1", 0x0006_0401, frozenset({"603e"})),
         CpuModel("604e", "PowerPC 604e v2.4", 0x0009_0204, frozenset({"604e"}), doze=0),
         CpuModel("750fx", "PowerPC 750FX v2.3", 0x7000_0203, frozenset({"750fx"})),
         CpuModel(

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from gossamer.isa.registers import REGISTERS
-from gossamer.isa.spec.parts import ALTIVEC, has
+from gossamer.isa.spec.parts import ALTIVEC, SOFTWARE_SEARCH, has
 from gossamer.isa.spec.spr import SPRS
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ DEC: Final = 22
 PVR: Final = 287
 #: QEMU 7.2 keeps nothing of L2CR; ours travels in `cpu/gossamer`.
 NOT_SENT: Final = (1017,)
+#: Registers beyond SPRs of a part with table search by software.
+OF_TLBS: Final = ("tgpr", "tlb_upper", "tlb_lower", "tlb_page", "tlb_way")
 
 
 @lru_cache(maxsize=8)
@@ -39,6 +41,8 @@ def elements(features: frozenset[str]) -> dict[str, list[int]]:
     absent = some - mine
     if not has(features, ALTIVEC):
         absent |= {("vscr", 0), *(("vr", n) for n in range(32))}
+    if not has(features, SOFTWARE_SEARCH):
+        absent |= {(name, n) for name in OF_TLBS for n in range(REGISTERS[name][1])}
     out = {
         name: [n for n in range(count) if (name, n) not in absent]
         for name, (_, count) in REGISTERS.items()

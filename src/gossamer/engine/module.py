@@ -7,7 +7,7 @@ from gossamer.engine.emit import METADATA
 from gossamer.engine.handlers import Variant, handler_text, variants
 from gossamer.engine.runtime import (
     DECLARATIONS,
-    entry_function,
+    entry_functions,
     fixed_functions,
     service_functions,
     translation_functions,
@@ -27,9 +27,9 @@ def module_text(features: frozenset[str]) -> str:
     parts = [
         translation_functions(intrinsics, features),
         watch_functions(intrinsics),
-        entry_function(intrinsics),
+        entry_functions(intrinsics, features),
         service_functions(intrinsics),
-        fixed_functions(),
+        fixed_functions(features),
         *handlers,
         decode_rows(rows),
     ]

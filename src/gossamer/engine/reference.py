@@ -12,7 +12,7 @@ from typing import Final
 import gossamer.isa.spec
 from gossamer.base.units import PAGE_SIZE
 from gossamer.core.memory import MMIO, AddressMap
-from gossamer.cpu import exceptions, mmu
+from gossamer.cpu import exceptions, misses, mmu
 from gossamer.cpu.block import BLOCK_SIZE, RegisterBlock
 from gossamer.engine.handlers import EFFECT_CODES
 from gossamer.engine.translate import Surroundings, translate, watched
@@ -22,16 +22,27 @@ from gossamer.isa.expr import Expr, const
 from gossamer.isa.form import Form
 from gossamer.isa.insn import Decoder
 from gossamer.isa.spec.alignment import dsisr
+from gossamer.isa.spec.parts import SOFTWARE_SEARCH, has
 
 assert gossamer.isa.spec
 _RATE_BITS: Final = 20
 _LINE: Final = 32
 
 
-@lru_cache(maxsize=1)
-def _entry() -> list[Statement]:
+_ARGS: Final = tuple(Expr("arg", 32, (), n) for n in range(3))
+
+
+@lru_cache(maxsize=8)
+def _entry(features: frozenset[str]) -> list[Statement]:
     s = Body()
-    exceptions.enter(s, *(Expr("arg", 32, (), n) for n in range(3)))
+    exceptions.enter(s, _ARGS[0], _ARGS[1], _ARGS[2], features)
+    return s.trace
+
+
+@lru_cache(maxsize=1)
+def _miss() -> list[Statement]:
+    s = Body()
+    misses.enter_miss(s, _ARGS[0], _ARGS[1], _ARGS[2])
     return s.trace
 
 
@@ -113,11 +124,16 @@ class _Env(Surroundings):
     def take_interrupt(
         self, interrupt: Interrupt, srr1: int, dar: int | None, dsisr: int | None, srr0: int
     ) -> int:
+        if self.engine.software_search:
+            if interrupt is Interrupt.ISI and srr1 & mmu.NOT_FOUND:
+                return execute(_miss(), self, (int(Interrupt.FETCH_MISS), srr0, srr0))
+            if dar is not None and dsisr is not None and dsisr & mmu.NOT_FOUND:
+                return execute(_miss(), self, (int(misses.vector_of(dsisr)), srr0, dar))
         if dar is not None:
             self.block.set("dar", dar)
         if dsisr is not None:
             self.block.set("dsisr", dsisr)
-        return execute(_entry(), self, (int(interrupt), srr0, srr1))
+        return execute(_entry(self.engine.features), self, (int(interrupt), srr0, srr1))
 
 
 class Reference:
@@ -127,6 +143,7 @@ class Reference:
         self.memory, self.features = memory, features
         self.block = RegisterBlock(bytearray(BLOCK_SIZE))
         self.effect: Callable[[int, int], None] = lambda code, argument: None
+        self.software_search = has(features, SOFTWARE_SEARCH)
         self.count = 0
         self._decoder = Decoder(features)
         self._env = _Env(self)
@@ -190,7 +207,7 @@ class Reference:
         """Take an interrupt now, between two instructions."""
         nia = self.block.get("nia")
         self._env.cia = nia
-        self.block.set("nia", execute(_entry(), self._env, (vector, nia, srr1)))
+        self.block.set("nia", execute(_entry(self.features), self._env, (vector, nia, srr1)))
 
     def flush(self) -> None:
         """Nothing is kept."""

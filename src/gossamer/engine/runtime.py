@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.cpu import breakpoints, exceptions, mmu
+from gossamer.cpu import breakpoints, exceptions, misses, mmu
 from gossamer.engine.emit import TB_CPU
-from gossamer.engine.runtime_dispatch import DECODE, ENTRIES, EXITS, JUMP, RUN
+from gossamer.engine.runtime_dispatch import DECODE, ENTRIES, EXITS, FAULTS, JUMP, MISSES, RUN
 from gossamer.engine.runtime_memory import LEAVES, MEMORY, SLOW
 from gossamer.engine.runtime_tables import TABLES
 from gossamer.engine.statements import StatementWriter, text_of
 from gossamer.isa.body import Access, Body, Branch, Effect, Raise
 from gossamer.isa.expr import Expr
 from gossamer.isa.service import SERVICES
+from gossamer.isa.spec.parts import SOFTWARE_SEARCH, has
 
 
 class _BodyFunction(StatementWriter):
@@ -83,23 +84,37 @@ def watch_functions(intrinsics: set[str]) -> str:
     return "\n".join(out)
 
 
-def entry_function(intrinsics: set[str]) -> str:
-    """``void enter(cpu, vector, srr0, srr1)``: exception entry."""
-    f = _BodyFunction(intrinsics)
+def entry_functions(intrinsics: set[str], features: frozenset[str]) -> str:
+    """``void enter(cpu, vector, srr0, srr1)``: exception entry.
+
+    Where software searches the table, ``void enter_miss(cpu, vector, srr0, ea)`` too.
+    """
+    args = [Expr("arg", 32, (), n) for n in range(3)]
     s = Body()
-    exceptions.enter(s, *(Expr("arg", 32, (), n) for n in range(3)))
+    exceptions.enter(s, args[0], args[1], args[2], features)
+    out = [_entry_text("enter", s, intrinsics)]
+    if has(features, SOFTWARE_SEARCH):
+        s = Body()
+        misses.enter_miss(s, args[0], args[1], args[2])
+        out.append(_entry_text("enter_miss", s, intrinsics))
+    return "\n".join(out)
+
+
+def _entry_text(name: str, s: Body, intrinsics: set[str]) -> str:
+    f = _BodyFunction(intrinsics)
     f.carry_out(s.trace)
     for end in f.ends:
         f.line(end)
     f.line("ret void")
     return text_of(
-        f, "define internal void @enter(ptr %cpu, i32 %a0, i32 %a1, i32 %a2) nounwind noinline"
+        f, f"define internal void @{name}(ptr %cpu, i32 %a0, i32 %a1, i32 %a2) nounwind noinline"
     )
 
 
-def fixed_functions() -> str:
-    """Everything that does not depend on the instruction set."""
-    return "\n".join([LEAVES, EXITS, JUMP, DECODE, MEMORY, SLOW, TABLES, ENTRIES, RUN])
+def fixed_functions(features: frozenset[str]) -> str:
+    """Everything that is not made from bodies."""
+    faults = MISSES if has(features, SOFTWARE_SEARCH) else FAULTS
+    return "\n".join([LEAVES, EXITS, faults, JUMP, DECODE, MEMORY, SLOW, TABLES, ENTRIES, RUN])
 
 
 EXPORTS: Final = ("run", "step", "interrupt", "effect_msr", "flush", "code_written", "prepare")

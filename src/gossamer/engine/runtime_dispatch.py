@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from gossamer.cpu import mmu
 from gossamer.engine.context import CONTEXT, ENTRY_STRIDE, ITLB_ENTRIES
 from gossamer.engine.emit import TB_CPU, TB_ENTRY, TB_MEM, TB_TLB
 from gossamer.engine.runtime_fields import field, store
@@ -65,15 +66,6 @@ define internal void @h_illegal{_H} {{
   musttail call void @h_interrupt(ptr %cpu, ptr %e, i64 %K)
   ret void
 }}
-define internal void @h_data_fault{_H} {{
-{field("x_fault", "fault", "i32")}
-{field("x_dar", "dar", "i32")}
-{store("dsisr", "i32", "%fault")}
-{store("dar", "i32", "%dar")}
-{store("x_srr1", "i32", "0")}
-  musttail call void @h_interrupt(ptr %cpu, ptr %e, i64 %K)
-  ret void
-}}
 define internal void @h_interrupt_after{_H} {{
   %cia = call i32 @cia_of(ptr %cpu, ptr %e)
   %srr0 = add i32 %cia, 4
@@ -97,6 +89,62 @@ define internal void @take(ptr %cpu, i32 %srr0) nounwind {{
 {field("x_vector", "vector", "i32")}
 {field("x_srr1", "srr1", "i32")}
   call void @enter(ptr %cpu, i32 %vector, i32 %srr0, i32 %srr1)
+  ret void
+}}
+"""
+
+#: How faults of accesses become interrupts.
+FAULTS: Final = f"""
+define internal void @h_data_fault{_H} {{
+{field("x_fault", "fault", "i32")}
+{field("x_dar", "dar", "i32")}
+{store("dsisr", "i32", "%fault")}
+{store("dar", "i32", "%dar")}
+{store("x_srr1", "i32", "0")}
+  musttail call void @h_interrupt(ptr %cpu, ptr %e, i64 %K)
+  ret void
+}}
+define internal void @fetch_fault(ptr %cpu, i32 %nia, i32 %fault) nounwind {{
+  call void @enter(ptr %cpu, i32 {int(Interrupt.ISI)}, i32 %nia, i32 %fault)
+  ret void
+}}
+"""
+
+#: The same where a page that is not found is a miss for software to see to.
+MISSES: Final = f"""
+define internal void @h_data_fault{_H} {{
+{field("x_fault", "fault", "i32")}
+{field("x_dar", "dar", "i32")}
+  %m = and i32 %fault, {mmu.NOT_FOUND}
+  %miss = icmp ne i32 %m, 0
+  br i1 %miss, label %search, label %plain
+plain:
+{store("dsisr", "i32", "%fault")}
+{store("dar", "i32", "%dar")}
+{store("x_srr1", "i32", "0")}
+  musttail call void @h_interrupt(ptr %cpu, ptr %e, i64 %K)
+  ret void
+search:
+  %s = and i32 %fault, {mmu.STORE}
+  %is = icmp ne i32 %s, 0
+  %vector = select i1 %is, i32 {int(Interrupt.STORE_MISS)}, i32 {int(Interrupt.LOAD_MISS)}
+  %srr0 = call i32 @cia_of(ptr %cpu, ptr %e)
+  call void @enter_miss(ptr %cpu, i32 %vector, i32 %srr0, i32 %dar)
+  %here = ptrtoint ptr %e to i64
+  %l = sub i64 %K, %here
+  %left = sub i64 %l, 16
+  musttail call void @h_sync(ptr %cpu, ptr null, i64 %left)
+  ret void
+}}
+define internal void @fetch_fault(ptr %cpu, i32 %nia, i32 %fault) nounwind {{
+  %m = and i32 %fault, {mmu.NOT_FOUND}
+  %miss = icmp ne i32 %m, 0
+  br i1 %miss, label %search, label %plain
+plain:
+  call void @enter(ptr %cpu, i32 {int(Interrupt.ISI)}, i32 %nia, i32 %fault)
+  ret void
+search:
+  call void @enter_miss(ptr %cpu, i32 {int(Interrupt.FETCH_MISS)}, i32 %nia, i32 %nia)
   ret void
 }}
 """
@@ -136,7 +184,7 @@ again:
   musttail call void @h_jump(ptr %cpu, ptr null, i64 %K)
   ret void
 isi:
-  call void @enter(ptr %cpu, i32 {int(Interrupt.ISI)}, i32 %nia, i32 %fault)
+  call void @fetch_fault(ptr %cpu, i32 %nia, i32 %fault)
   %rest = sub i64 %K, 16
   musttail call void @h_sync(ptr %cpu, ptr null, i64 %rest)
   ret void
@@ -404,7 +452,7 @@ miss:
   %bad = icmp ne i32 %fault, 0
   br i1 %bad, label %isi, label %go2
 isi:
-  call void @enter(ptr %cpu, i32 {int(Interrupt.ISI)}, i32 %nia, i32 %fault)
+  call void @fetch_fault(ptr %cpu, i32 %nia, i32 %fault)
   br label %next
 go2:
   %itlbp2 = getelementptr i8, ptr %cpu, i64 {CONTEXT["itlb"]}

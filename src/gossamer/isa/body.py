@@ -43,6 +43,9 @@ class Interrupt(IntEnum):
     TRACE = 0xD00
     PERFORMANCE = 0xF00
     VEC_UNAVAILABLE = 0xF20
+    FETCH_MISS = 0x1000  # these three: MPC603eUM 4.1
+    LOAD_MISS = 0x1100
+    STORE_MISS = 0x1200
     IABR = 0x1300
     SMI = 0x1400
     VEC_ASSIST = 0x1600
@@ -249,6 +252,8 @@ class Body:
     sia, bamr, pir, sda = Register(), Register(), Register(), Register()
     hid2, ictrl, ldstcr = Register(), Register(), Register()
     l3cr, l3pm, l3itcr0 = Register(), Register(), Register()
+    dmiss, dcmp, imiss, icmp = Register(), Register(), Register(), Register()
+    hash1, hash2, rpa = Register(), Register(), Register()
 
     def __init__(self) -> None:
         self.trace: list[Statement] = []
@@ -268,6 +273,11 @@ class Body:
     pmc: Registers
     msscr: Registers
     irq: Registers
+    tgpr: Registers
+    tlb_upper: Registers
+    tlb_lower: Registers
+    tlb_page: Registers
+    tlb_way: Registers
 
     @property
     def cia(self) -> Expr:

@@ -67,4 +67,17 @@ REGISTERS: Final[dict[str, tuple[int, int]]] = {
     "l3itcr0": (32, 1),
     # interrupt inputs (levels) and pending exceptions, one a source
     "irq": (8, 8),  # by body.Irq
+    # table search by software: `isa.spec.software_search` says what is where
+    "dmiss": (32, 1),
+    "dcmp": (32, 1),
+    "hash1": (32, 1),
+    "hash2": (32, 1),
+    "imiss": (32, 1),
+    "icmp": (32, 1),
+    "rpa": (32, 1),
+    "tgpr": (32, 4),  # of GPR0 to GPR3 the ones that MSR[TGPR] has put aside
+    "tlb_upper": (32, 128),
+    "tlb_lower": (32, 128),
+    "tlb_page": (32, 128),
+    "tlb_way": (8, 64),  # the way loaded last
 }

@@ -342,7 +342,7 @@ ESCC_ON: Final = """\
         stb     4,0(3)
         eieio
         .endr
-        li      3,0x1000
+        li      3,entry
         mtlr    3
         blr
 """
@@ -363,6 +363,7 @@ def symbols(machine: str, tb_hz: int) -> dict[str, int]:
             "report": REPORT,
             "copy": ROM_BASE + ROM_COPY,
             "words": DATA // 4,
+            "entry": BASE,
         }
     )
 
@@ -388,9 +389,10 @@ def image(tb_hz: int) -> Image:
     return Image(Path("(built-in program)"), BASE, (Segment(0, picture("bare", tb_hz)),))
 
 
-def rom(machine: str, tb_hz: int, size: int, ram: bytes) -> bytes:
+def rom(machine: str, tb_hz: int, size: int, ram: bytes, entry: int = BASE) -> bytes:
     """A ROM of `size` bytes, ending at 0xffffffff, for a Macintosh: it puts `ram` at 0."""
-    code = assemble(RESET + BRIDGE + ESCC_ON, ROM_BASE + 0x100, symbols(machine, tb_hz))
+    known = symbols(machine, tb_hz) | {"entry": entry}
+    code = assemble(RESET + BRIDGE + ESCC_ON, ROM_BASE + 0x100, known)
     out = bytearray(MiB)
     out[0x100 : 0x100 + len(code)] = code
     out[ROM_COPY : ROM_COPY + len(ram)] = ram

@@ -57,7 +57,7 @@ CPU_ALIASES: Final = {
     "apollo6": "7455",
 }
 #: As QEMU, every machine takes every part with the 60x bus; a machine's own comes first.
-CPUS: Final = ("750", "7400", "604e", "750fx", "7447a", "7455")
+CPUS: Final = ("750", "7400", "603e", "604e", "750fx", "7447a", "7455")
 
 MODELS: Final = {
     m.name: m

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from gossamer.base.errors import ConfigError
 from gossamer.devices.fwcfg import BASE, FwCfg, mac_entries, mac_files
-from gossamer.machines import boot, builtin, builtin_pic, firmware
+from gossamer.machines import boot, builtin, builtin_pic, builtin_search, firmware
 from gossamer.machines.config import Config
 from gossamer.machines.machine import Machine
 
@@ -14,15 +15,20 @@ from gossamer.machines.machine import Machine
 BUILT_IN: Final[dict[str, Callable[[str, int], bytes]]] = {
     builtin.NAME: builtin.picture,
     builtin_pic.NAME: builtin_pic.picture,
+    builtin_search.NAME: builtin_search.picture,
 }
+ENTRIES: Final = {builtin_search.NAME: builtin_search.ENTRY}
 
 
 def add_rom(m: Machine, name: str, base: int, size: int) -> None:
     """The boot ROM: the firmware of -bios, or a built-in guest."""
     config = m.config
     if config.bios in BUILT_IN:
+        if config.bios == builtin_search.NAME and not m.cpu.searches_by_software:
+            raise ConfigError(f"-bios {config.bios}: runs on the 603e, got {config.cpu}")
         picture = BUILT_IN[config.bios](config.machine, m.cpu.tb_hz)
-        content = builtin.rom(config.machine, m.cpu.tb_hz, size, picture)
+        entry = ENTRIES.get(config.bios, builtin.BASE)
+        content = builtin.rom(config.machine, m.cpu.tb_hz, size, picture, entry)
     else:
         file = firmware.find_firmware(config.bios, config.firmware_folders)
         content = firmware.load_image(file, base, size)

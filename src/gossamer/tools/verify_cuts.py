@@ -34,6 +34,7 @@ DEFAULT_MEMORY: Final = {
     "builtin": "8M",
     "openpic": "8M",
     "dma": "8M",
+    "search": "8M",
 }
 
 
@@ -74,7 +75,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.occurrences < 1:
         raise ConfigError(f"--occurrences: expected 1 or more, got {arguments.occurrences}")
     if arguments.drop is not None:
-        names = [arguments.guest] if arguments.guest else guests_of(arguments.machine)
+        names = (
+            [arguments.guest] if arguments.guest else guests_of(arguments.machine, arguments.cpu)
+        )
         return run_drop(arguments, [prepare(arguments, name) for name in names])
     plan = prepare(arguments, arguments.guest or "openbios")
     return _mode(arguments)(arguments, plan)

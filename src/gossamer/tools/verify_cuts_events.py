@@ -33,6 +33,7 @@ EVENTS: Final = {
     "exception": "an exception that an instruction causes is entered",
     "rfi": "the return from an interrupt",
     "tlb": "the page table changes: a refill sets R or C, or the guest fills it",
+    "miss": "a TLB miss that software sees to",
     "code": "code that has been executed is written to",
     "shift": "the VIA's shift register is half way through a byte",
     "cuda": "a CUDA packet has been sent in part",
@@ -167,9 +168,16 @@ def exceptions(machine: Machine) -> int:
     return block.get("srr0") << 32 | block.get("srr1")
 
 
+def misses(machine: Machine) -> int:
+    """IMISS and DMISS: the addresses of the last misses."""
+    block = machine.cpu.block
+    return block.get("imiss") << 32 | block.get("dmiss")
+
+
 WATCHED: Final[dict[str, Callable[[Machine], int]]] = {
     "exception": exceptions,
     "tlb": page_table,
+    "miss": misses,
     "code": code_writes,
 }
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from gossamer.base.errors import ConfigError, GossamerError
-from gossamer.machines import builtin_pic, firmware
+from gossamer.machines import builtin_pic, builtin_search, firmware
 from gossamer.machines.config import Config
 from gossamer.machines.options import parse
 from gossamer.tools.verify_cuts_track import Input, Track
@@ -25,7 +25,9 @@ GAP: Final = 150_000
 """Instructions between two typed bytes (4.8 ms at shift 5)."""
 PIC_GUESTS: Final = {"openpic": "mac99", "dma": "g3beige"}
 """Guests that are the second built-in program, and the machine of each."""
-GUESTS: Final = ("openbios", "builtin", *PIC_GUESTS, "linux")
+SEARCH: Final = ("search", "603e")
+"""The guest that searches the page table itself, and the CPU that lets it."""
+GUESTS: Final = ("openbios", "builtin", *PIC_GUESTS, SEARCH[0], "linux")
 COMMON: Final = ("-nographic", "-serial", "null", "-monitor", "none", "-rtc", "base=2001-09-09")
 
 
@@ -45,6 +47,8 @@ class Guest:
     tail: int = 2_000_000
     machine: str = ""
     """The only machine that has what it uses."""
+    cpu: str = ""
+    """The only CPU model that does."""
 
 
 @dataclass
@@ -83,6 +87,9 @@ def guest_named(
     if name in PIC_GUESTS:
         lines = (("line 3 ", "?"), ("line 9 ", ""))
         return Guest(name, ("-bios", builtin_pic.NAME), lines, machine=PIC_GUESTS[name])
+    if name == SEARCH[0]:
+        lines = (("round 2 ", "?"), ("round 5 ", ""))
+        return Guest(name, ("-bios", builtin_search.NAME), lines, cpu=SEARCH[1])
     if name == "linux":
         kernel = kernel or _from_environment("GOSSAMER_LINUX_KERNEL")
         initrd = initrd or _from_environment("GOSSAMER_LINUX_INITRD")
@@ -99,12 +106,14 @@ def guest_named(
     raise ConfigError(f"--guest: expected {', '.join(GUESTS)}; got {name!r}")
 
 
-def guests_of(machine: str) -> list[str]:
-    """The guests that need no file of the user's; OpenBIOS where the host has it."""
+def guests_of(machine: str, cpu: str = "") -> list[str]:
+    """The guests that need no file of the user's; OpenBIOS where the host has it and it runs."""
     model = machine.partition(",")[0]
     if model.startswith("bare"):
         return ["builtin"]
     own = [name for name, wanted in PIC_GUESTS.items() if model.startswith(wanted)]
+    if cpu == SEARCH[1]:
+        return [SEARCH[0], "builtin", *own]
     return ["builtin", *own, *(["openbios"] if firmware.find([firmware.OPENBIOS]) else [])]
 
 
@@ -120,6 +129,12 @@ def config_for(guest: Guest, machine: str, memory: str, shift: int, cpu: str = "
         raise ConfigError(f"--guest {guest.name}: runs on {guest.machine}, got -M {machine}")
     if guest.name == "builtin" and machine.startswith("bare"):
         arguments = ()
+    if guest.cpu:
+        if cpu not in ("", guest.cpu):
+            raise ConfigError(f"--guest {guest.name}: runs on the {guest.cpu}, got --cpu {cpu}")
+        if machine.startswith("bare"):
+            raise ConfigError(f"--guest {guest.name}: runs on g3beige and mac99, got -M {machine}")
+        cpu = guest.cpu
     icount = f"shift={shift},sleep=off"
     model = ["-cpu", cpu] if cpu else []
     return parse(["-M", machine, *model, "-m", memory, *COMMON, "-icount", icount, *arguments])

@@ -31,9 +31,9 @@ from gossamer.tools.verify_isa_vector_excuses import compare_vectors
 from gossamer.tools.verify_isa_vectors import Vectors
 
 #: The assembler's forms of a model.  All parts without AltiVec have those of the 750.
-FORM_LISTS: Final = dict.fromkeys(("604e", "750", "750fx"), "verify_isa_forms.csv") | dict.fromkeys(
-    ("7400", "7447a", "7455"), "verify_isa_forms_7400.csv"
-)
+FORM_LISTS: Final = dict.fromkeys(
+    ("603e", "604e", "750", "750fx"), "verify_isa_forms.csv"
+) | dict.fromkeys(("7400", "7447a", "7455"), "verify_isa_forms_7400.csv")
 ROUNDS: Final = 2000  # of the supervisor's vectors, some 80 each
 SHOWN: Final = 3  # differences printed for one instruction
 

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from gossamer.isa.spec.parts import has
+from gossamer.isa.spec.parts import SOFTWARE_SEARCH, has
 from gossamer.isa.spec.spr import SPRS, row_name
 from gossamer.isa.text import assemble
 from gossamer.tools.verify_isa_record import (
@@ -25,6 +25,7 @@ from gossamer.tools.verify_isa_vectors import WORDS
 
 #: MSR bits that do not take the program out of the comparison's hands.
 SAFE_MSR: Final = 0x0000_3906  # FP ME FE0 FE1 PM RI
+TGPR: Final = 0x0002_0000
 #: A read-only name of a register that has another number.
 MIRRORS: Final = {
     936: 952, 937: 953, 938: 954, 939: 955, 940: 956, 941: 957, 942: 958, 928: 944, 935: 951,
@@ -85,6 +86,26 @@ def nothing(rng: random.Random) -> Iterator[Case]:
         yield text.split()[0], r
 
 
+def searching(rng: random.Random, features: frozenset[str]) -> Iterator[Case]:
+    """The two that load TLB entries, and MSR[TGPR] set and cleared, where there are such.
+
+    It is cleared in the end: the runner on the peer needs its registers.
+    """
+    if not has(features, SOFTWARE_SEARCH):
+        return
+    for text in ("tlbld 3", "tlbli 3"):
+        r = fresh(rng, text, "mtsrr1 5")
+        yield text.split()[0], r
+    r = fresh(rng, "mtmsr 4", "mtmsr 3")
+    r.gpr[3], r.gpr[4] = r.gpr[3] & SAFE_MSR | TGPR, r.gpr[4] & SAFE_MSR
+    yield "mtmsr", r
+    r = fresh(rng, "rfi", "mtmsr 3")
+    r.gpr[3] = r.gpr[3] & SAFE_MSR | TGPR
+    r.srr0 = PADS + PAD_SIZE * rng.randrange(PAD_COUNT)
+    r.srr1 = rng.getrandbits(32) & (SAFE_MSR | 0x7803_0000)
+    yield "rfi", r
+
+
 def undefined(rng: random.Random, features: frozenset[str]) -> Iterator[Case]:
     """An SPR number that the model has not, though another may."""
     known = {s.number for s in SPRS if has(features, s.features)}
@@ -117,5 +138,6 @@ def cases(count: int, seed: int, features: frozenset[str] = frozenset()) -> Iter
         rng = random.Random(f"supervisor {seed} {n}")  # noqa: S311 (not a secret)
         yield from sprs(rng, features)
         yield from undefined(rng, features)
+        yield from searching(rng, features)
         for source in SOURCES:
             yield from source(rng)

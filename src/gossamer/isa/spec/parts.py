@@ -14,6 +14,8 @@ THERMAL: Final = ("750", "750fx", "7400")
 SINCE_750: Final = (*THERMAL, "7450")
 #: The performance monitor, DABR.
 MONITOR: Final = ("604e", *SINCE_750)
+#: TLBs that software fills, from a table that it searches itself.
+SOFTWARE_SEARCH: Final = ("603e",)
 #: BATs 4 to 7 of each kind.
 EIGHT_BATS: Final = ("750fx", "7450")
 

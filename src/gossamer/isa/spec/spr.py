@@ -18,7 +18,14 @@ from gossamer.isa.expr import Expr, const, eq, gtu, ltu, select, trunc, zext
 from gossamer.isa.insn import insn
 from gossamer.isa.spec import timebase
 from gossamer.isa.spec.forms import XFX
-from gossamer.isa.spec.parts import ALTIVEC, EIGHT_BATS, MONITOR, SINCE_750, THERMAL
+from gossamer.isa.spec.parts import (
+    ALTIVEC,
+    EIGHT_BATS,
+    MONITOR,
+    SINCE_750,
+    SOFTWARE_SEARCH,
+    THERMAL,
+)
 
 Read = Callable[[Body], Expr]
 WriteTo = Callable[[Body, Expr], None]
@@ -172,6 +179,14 @@ def bats(
         yield plain(called, first + n, register, start + n, effect="translation", features=features)
 
 
+SEARCHED: Final = ("DMISS", "DCMP", "HASH1", "HASH2", "IMISS", "ICMP")
+
+
+def searched(number: int, name: str) -> Spr:
+    register = name.lower()
+    return Spr(name, number, reader(register), None, SOFTWARE_SEARCH, (register, 0))
+
+
 def timebase_half(upper: bool) -> Read:
     return lambda s: trunc(timebase.timebase(s) >> (32 if upper else 0), 32)
 
@@ -233,6 +248,9 @@ SPRS: Final[tuple[Spr, ...]] = (
     Spr("THRM3", 1022, reader("thrm", 2), write_thrm3, THERMAL, ("thrm", 2)),
     plain("PIR", 1023, "pir", features=ALTIVEC),
     plain("PIR", 1023, "pir", mask=PIR_604E, features=("604e",)),
+    # Table search by software; all but RPA are the hardware's to write
+    *(searched(n, name) for n, name in enumerate(SEARCHED, 976)),
+    plain("RPA", 982, "rpa", features=SOFTWARE_SEARCH),
     # 750FX
     plain("THRM4", 920, "thrm", 3, features=("750fx",)),
     plain("HID2", 1016, "hid2", features=("750fx",)),
