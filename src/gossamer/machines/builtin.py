@@ -120,9 +120,6 @@ CALL: Final = (
         rfi
 """
 )
-#: The main program.  r9 exit port, r12 status port, r13 data port, r16 ticks last reported, r17
-#: ticks of the time base after which their absence is reported, r18 when that was last done, r19
-#: ticks when the port was last looked at.
 #: Writes a text or a number by `put`, which a program brings itself.
 PRINT: Final = """\
 puts:   mflr    31              # the text at r4
@@ -150,13 +147,20 @@ number: mflr    31              # r8 in decimal
         b       puts
 """
 
-MAIN: Final = (
-    _CELLS
-    + """\
+#: Where a main program begins: r12 status port, r13 data port.
+PORTS: Final = """\
 start:  lis     13,port@h
         ori     13,13,port@l
         lis     12,status@h
         ori     12,12,status@l
+"""
+#: The main program.  r9 exit port, r12 status port, r13 data port, r16 ticks last reported, r17
+#: ticks of the time base after which their absence is reported, r18 when that was last done, r19
+#: ticks when the port was last looked at.
+MAIN: Final = (
+    _CELLS
+    + PORTS
+    + """\
         lis     9,exit@h
         ori     9,9,exit@l
         li      14,data

@@ -168,11 +168,8 @@ HEATHROW: Final = (
 #: r18 what was read, folded, r19 the interrupt controller.
 MAIN: Final = (
     _CELLS
+    + builtin.PORTS
     + """\
-start:  lis     13,port@h
-        ori     13,13,port@l
-        lis     12,status@h
-        ori     12,12,status@l
         lis     19,controller@h
         ori     19,19,controller@l
         li      1,stack

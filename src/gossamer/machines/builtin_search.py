@@ -224,11 +224,8 @@ denied: lis     1,0x0a00
 #: The main program.  r12 status port, r13 data port, r16 rounds, r17 the sum of what is read.
 MAIN: Final = (
     _CELLS
+    + builtin.PORTS
     + """\
-start:  lis     13,port@h
-        ori     13,13,port@l
-        lis     12,status@h
-        ori     12,12,status@l
         li      14,data
         li      0,0
         addi    4,14,-4
