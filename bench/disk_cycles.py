@@ -89,9 +89,7 @@ class Subject:
 
     def boot(self) -> None:
         self.emulator = Emulator(self.command, self.log)
-        self.emulator.command("cont")
-        if not self.emulator.read(300, "GUEST READY") or not self.emulator.read(30, "guest# "):
-            raise SystemExit(f"{self.name}: no GUEST READY: {self.emulator.text[-500:]!r}")
+        self.emulator.start_guest()
         self.figures["GUEST READY"].append(time.monotonic() - self.emulator.started)
         self.emulator.type(
             "mount /dev/sda /mnt; cp /mnt/work.sh /tmp; sh /tmp/work.sh & "

@@ -91,6 +91,12 @@ class Emulator:
             self.text += part.decode("latin-1")
         return bool(until and re.search(until, self.text))
 
+    def start_guest(self) -> None:
+        """Let Linux run until its shell is ready."""
+        self.command("cont")
+        if not self.read(300, "GUEST READY") or not self.read(30, "guest# "):
+            raise SystemExit(f"{self.log.name}: no GUEST READY: {self.text[-500:]!r}")
+
     def type(self, text: str) -> None:
         """Into the serial port, no faster than its three-byte FIFO takes it."""
         for byte in text.encode():

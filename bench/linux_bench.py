@@ -30,9 +30,7 @@ def boot(command: str, options: argparse.Namespace, log: Path) -> Emulator:
     words = [*command.split(), "-M", options.machine, "-m", options.memory]
     words += ["-kernel", options.kernel, "-initrd", options.initrd]
     emulator = Emulator([*words, "-append", "console=ttyPZ0"], log)
-    emulator.command("cont")
-    if not emulator.read(300, "GUEST READY") or not emulator.read(30, "guest# "):
-        raise SystemExit(f"{command}: no GUEST READY: {emulator.text[-500:]!r}")
+    emulator.start_guest()
     return emulator
 
 

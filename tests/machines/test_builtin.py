@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,8 @@ from gossamer.control.vm import Vm
 from gossamer.isa.text import assemble
 from gossamer.machines import builtin
 from gossamer.machines.options import parse
+
+from .gnu import gnu_code
 
 SOURCES = {
     "input": (builtin.EXTERNAL, builtin.INPUT),
@@ -28,13 +29,8 @@ def test_sources_assemble_as_gnu_as_does(
 ) -> None:
     origin, text = SOURCES[name]
     symbols = builtin.symbols(machine, 16_600_000)
-    source, made, raw = (tmp_path / f"program.{kind}" for kind in ("s", "o", "bin"))
-    source.write_text(text)
-    given = [f"--defsym={key}={value:#x}" for key, value in symbols.items()]
-    subprocess.run([f"{powerpc_gcc}as", *given, "-o", made, source], check=True)
-    link = ["-Ttext", hex(origin), "-e", "0", "--oformat", "binary", "-o", raw]
-    subprocess.run([f"{powerpc_gcc}ld", *link, made], check=True)
-    assert assemble(text, origin, symbols) == raw.read_bytes()
+    gnu = gnu_code(powerpc_gcc, text, origin, symbols, tmp_path)
+    assert assemble(text, origin, symbols) == gnu
 
 
 @pytest.mark.parametrize("machine", ["bare", "g3beige", "mac99"])

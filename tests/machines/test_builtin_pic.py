@@ -39,6 +39,8 @@ from gossamer.machines.builtin_script import (
 )
 from gossamer.machines.options import parse
 
+from .gnu import gnu_code
+
 TB_HZ = 100_000_000
 COMMON = ["-m", "8", "-nographic", "-serial", "null", "-icount", "5,sleep=off"]
 MACHINES = ["g3beige", "mac99", "mac99,via=pmu", "mac99,via=pmu-adb"]
@@ -48,13 +50,8 @@ MACHINES = ["g3beige", "mac99", "mac99,via=pmu", "mac99,via=pmu-adb"]
 def test_sources_assemble_as_gnu_as_does(machine: str, powerpc_gcc: str, tmp_path: Path) -> None:
     symbols = builtin_pic.symbols(machine, TB_HZ)
     for origin, text in builtin_pic.sources(machine, SCRIPTS[machine]):
-        source, made, raw = (tmp_path / f"program.{kind}" for kind in ("s", "o", "bin"))
-        source.write_text(text)
-        given = [f"--defsym={key}={value:#x}" for key, value in symbols.items()]
-        subprocess.run([f"{powerpc_gcc}as", *given, "-o", made, source], check=True)
-        link = ["-Ttext", hex(origin), "-e", "0", "--oformat", "binary", "-o", raw]
-        subprocess.run([f"{powerpc_gcc}ld", *link, made], check=True)
-        assert assemble(text, origin, symbols) == raw.read_bytes()
+        gnu = gnu_code(powerpc_gcc, text, origin, symbols, tmp_path)
+        assert assemble(text, origin, symbols) == gnu
 
 
 @pytest.mark.parametrize("machine", MACHINES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,8 @@ from gossamer.machines.build import build
 from gossamer.machines.config import Config
 from gossamer.machines.options import parse
 
+from .gnu import gnu_code
+
 COMMON = ["-m", "8", "-nographic", "-serial", "null", "-icount", "5,sleep=off"]
 
 
@@ -25,13 +26,8 @@ def config(machine: str, *options: str) -> Config:
 def test_sources_assemble_as_gnu_as_does(powerpc_gcc: str, tmp_path: Path) -> None:
     symbols = builtin_search.symbols("g3beige", 16_600_000)
     for origin, text in builtin_search.sources():
-        source, made, raw = (tmp_path / f"program.{kind}" for kind in ("s", "o", "bin"))
-        source.write_text(text)
-        given = [f"--defsym={key}={value:#x}" for key, value in symbols.items()]
-        subprocess.run([f"{powerpc_gcc}as", "-m603", *given, "-o", made, source], check=True)
-        link = ["-Ttext", hex(origin), "-e", "0", "--oformat", "binary", "-o", raw]
-        subprocess.run([f"{powerpc_gcc}ld", *link, made], check=True)
-        assert assemble(text, origin, symbols) == raw.read_bytes()
+        gnu = gnu_code(powerpc_gcc, text, origin, symbols, tmp_path, "-m603")
+        assert assemble(text, origin, symbols) == gnu
 
 
 class Tlbs:

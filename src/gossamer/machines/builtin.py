@@ -147,6 +147,14 @@ number: mflr    31              # r8 in decimal
         b       puts
 """
 
+#: `put` of a program that has nothing to do meanwhile: the byte in r3, when the port takes it.
+PUT: Final = """\
+put:    lbz     30,0(12)
+        andi.   30,30,tx
+        beq     put
+        stb     3,0(13)
+        blr
+"""
 #: Where a main program begins: r12 status port, r13 data port.
 PORTS: Final = """\
 start:  lis     13,port@h

@@ -256,12 +256,8 @@ doreport: addi  16,16,1
         b       next
 """
     + builtin.PRINT
+    + builtin.PUT
     + """\
-put:    lbz     30,0(12)        # the byte in r3
-        andi.   30,30,tx
-        beq     put
-        stb     3,0(13)
-        blr
 hello:  .asciz  "gossamer: interrupts counted\\r\\n"
 line:   .asciz  "line "
 blank:  .asciz  " "

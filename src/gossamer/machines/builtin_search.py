@@ -45,54 +45,59 @@ _CELLS: Final = """\
         .equ    slot,28
         .equ    digits,64
 """
-#: A page that can't be accessed: count it, fold in what is told of it, and step over.
-ON_DSI: Final = (
-    _CELLS
-    + """\
+
+
+def _refusal(cell: str, fold: str, onward: str) -> str:
+    """A page that the guest may not have: count it, `fold` r3s into r4, go on where r3 says."""
+    return (
+        _CELLS
+        + f"""\
         mtsprg  0,3
         mtsprg  1,4
-        lwz     3,data+refused(0)
+        lwz     3,data+{cell}(0)
         addi    3,3,1
-        stw     3,data+refused(0)
+        stw     3,data+{cell}(0)
         lwz     4,data+folded(0)
         rlwinm  4,4,5,0,31
+{fold}\
+        stw     4,data+folded(0)
+{onward}\
+        mtsrr0  3
+        mfsprg  4,1
+        mfsprg  3,0
+        rfi
+"""
+    )
+
+
+#: An access is stepped over.
+ON_DSI: Final = _refusal(
+    "refused",
+    """\
         mfdsisr 3
         xor     4,4,3
         mfdar   3
         add     4,4,3
         mfsrr1  3
         xor     4,4,3
-        stw     4,data+folded(0)
+""",
+    """\
         mfsrr0  3
         addi    3,3,4
-        mtsrr0  3
-        mfsprg  4,1
-        mfsprg  3,0
-        rfi
-"""
+""",
 )
-#: A call of a page that can't be executed: return.
-ON_ISI: Final = (
-    _CELLS
-    + """\
-        mtsprg  0,3
-        mtsprg  1,4
-        lwz     3,data+absent(0)
-        addi    3,3,1
-        stw     3,data+absent(0)
-        lwz     4,data+folded(0)
-        rlwinm  4,4,5,0,31
+#: A call returns.
+ON_ISI: Final = _refusal(
+    "absent",
+    """\
         mfsrr1  3
         xor     4,4,3
         mfsrr0  3
         add     4,4,3
-        stw     4,data+folded(0)
+""",
+    """\
         mflr    3
-        mtsrr0  3
-        mfsprg  4,1
-        mfsprg  3,0
-        rfi
-"""
+""",
 )
 
 
@@ -431,12 +436,8 @@ find:   mfsrin  8,3             # r7: the PTE of r3, or the first free one; r8: 
         b       2b
 """
     + builtin.PRINT
+    + builtin.PUT
     + """\
-put:    lbz     30,0(12)        # the byte in r3
-        andi.   30,30,tx
-        beq     put
-        stb     3,0(13)
-        blr
 hello:  .asciz  "gossamer: a page table searched by software\\r\\n"
 line:   .asciz  "round "
 blank:  .asciz  " "

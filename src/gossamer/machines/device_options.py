@@ -135,8 +135,8 @@ def _property(asked: Asked, name: str) -> Property:
 def resolve(asked: Asked, defaults: Mapping[str, Mapping[str, object]]) -> Added:
     """The device with a value for each of its properties."""
     known = DRIVERS[asked.driver]
-    values = {name: p.default for name, p in known.properties.items()}
-    values.update(defaults.get(asked.driver, {}))  # type: ignore[arg-type]
+    values: dict[str, object] = {name: p.default for name, p in known.properties.items()}
+    values.update(defaults.get(asked.driver, {}))
     common = {"id": "", "bus": ""}
     for name, text in asked.given.items():
         where = f"{asked.option}: {asked.driver}.{name}"

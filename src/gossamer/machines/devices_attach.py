@@ -62,8 +62,7 @@ def _place(m: Machine, bus: PciBus, added: Added) -> int:
         return free_slot(bus)
     other = bus.functions.get(devfn)
     if other is not None:
-        spelled = f"{devfn >> 3:02x}.{devfn & 7}"
-        raise ConfigError(f"{added.where}: addr={spelled} is taken by {other.vmsd}")
+        raise ConfigError(f"{added.where}: addr={_spelled(devfn)} is taken by {other.vmsd}")
     return devfn
 
 

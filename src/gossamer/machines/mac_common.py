@@ -11,13 +11,13 @@ from gossamer.machines import boot, builtin, builtin_pic, builtin_search, firmwa
 from gossamer.machines.config import Config
 from gossamer.machines.machine import Machine
 
-#: Guests that need no firmware, by what -bios calls them: RAM from 0 on, for (machine, Hz of TB).
-BUILT_IN: Final[dict[str, Callable[[str, int], bytes]]] = {
-    builtin.NAME: builtin.picture,
-    builtin_pic.NAME: builtin_pic.picture,
-    builtin_search.NAME: builtin_search.picture,
+#: Guests that need no firmware, by what -bios calls them: RAM from 0 on, for (machine, Hz of TB),
+#: and where they begin.
+BUILT_IN: Final[dict[str, tuple[Callable[[str, int], bytes], int]]] = {
+    builtin.NAME: (builtin.picture, builtin.BASE),
+    builtin_pic.NAME: (builtin_pic.picture, builtin.BASE),
+    builtin_search.NAME: (builtin_search.picture, builtin_search.ENTRY),
 }
-ENTRIES: Final = {builtin_search.NAME: builtin_search.ENTRY}
 
 
 def add_rom(m: Machine, name: str, base: int, size: int) -> None:
@@ -26,9 +26,9 @@ def add_rom(m: Machine, name: str, base: int, size: int) -> None:
     if config.bios in BUILT_IN:
         if config.bios == builtin_search.NAME and not m.cpu.searches_by_software:
             raise ConfigError(f"-bios {config.bios}: runs on the 603e, got {config.cpu}")
-        picture = BUILT_IN[config.bios](config.machine, m.cpu.tb_hz)
-        entry = ENTRIES.get(config.bios, builtin.BASE)
-        content = builtin.rom(config.machine, m.cpu.tb_hz, size, picture, entry)
+        picture, entry = BUILT_IN[config.bios]
+        ram = picture(config.machine, m.cpu.tb_hz)
+        content = builtin.rom(config.machine, m.cpu.tb_hz, size, ram, entry)
     else:
         file = firmware.find_firmware(config.bios, config.firmware_folders)
         content = firmware.load_image(file, base, size)

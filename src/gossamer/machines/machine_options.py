@@ -61,8 +61,11 @@ def known(model: Model) -> list[str]:
 def asked(words: Sequence[str]) -> str | None:
     """The list that a ``help`` in the options asks for; None when there is none."""
     machine = DEFAULT_MACHINE
-    for word, value in zip(words, [*words[1:], ""], strict=True):
-        option = "-" + word.lstrip("-") if word.startswith("-") else ""
+    options = [
+        ("-" + word.lstrip("-") if word.startswith("-") else "", value)
+        for word, value in zip(words, [*words[1:], ""], strict=True)
+    ]
+    for option, value in options:
         first, _, rest = value.partition(",")
         if option in _MACHINE:
             if first in _ASKING:
@@ -72,8 +75,7 @@ def asked(words: Sequence[str]) -> str | None:
                 machine = find_machine(named)[0]
             if set(rest.split(",")) & set(_ASKING) or value.endswith(",help"):
                 return machine_properties(MODELS[machine])
-    for word, value in zip(words, [*words[1:], ""], strict=True):
-        option = "-" + word.lstrip("-") if word.startswith("-") else ""
+    for option, value in options:
         found = _other(option, value, MODELS[machine])
         if found is not None:
             return found
