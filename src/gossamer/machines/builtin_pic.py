@@ -19,7 +19,7 @@ from typing import Final
 from gossamer.isa.text import assemble
 from gossamer.machines import builtin
 from gossamer.machines.builtin import BASE, DATA, DECREMENTER, EXTERNAL
-from gossamer.machines.builtin_script import FRAMES, SCRIPTS, Script
+from gossamer.machines.builtin_script import FRAMES, SCRIPTS, USB_AT, Script
 
 #: What -bios calls it.
 NAME: Final = "builtin-pic"
@@ -114,6 +114,12 @@ OPENPIC: Final = (
         bne     1f
         lis     22,viat1@h      # drop the level
         lbz     22,viat1@l(22)
+1:      cmpwi   21,usbvec
+        bne     1f
+        lis     22,usbstatus@h
+        ori     22,22,usbstatus@l
+        lwbrx   23,0,22
+        stwbrx  23,0,22
 1:      mfmsr   25
         ori     24,25,0x8000
         mtmsr   24
@@ -287,6 +293,7 @@ def symbols(machine: str, tb_hz: int) -> dict[str, int]:
             "period": tb_hz // DECREMENTER_HZ,
             "stack": STACK,
             "viat1": VIA_T1,
+            "usbstatus": USB_AT + 0x0C,
         }
     )
 

@@ -49,10 +49,11 @@ MASKED: Final = 0x8000_0000
 INHIBITED: Final = 0x8000_0000
 LEVEL: Final = 0x0040_0000
 TIMERS: Final = (0x40, 0x41, 0x42, 0x43)
-"""Vectors; those of the IPIs, of both IDE channels' DMA, of the 6522, spurious."""
+"""Vectors; those of the IPIs, of both IDE channels' DMA, of the 6522, of USB, spurious."""
 IPIS: Final = (0x50, 0x51, 0x52, 0x53)
 DMAS: Final = (0x60, 0x61)
 VIA: Final = 0x70
+USB: Final = 0x78
 OTHER: Final = 0x48
 """The vector that timer 0 has for a while."""
 SPURIOUS: Final = 0xFF
@@ -172,6 +173,9 @@ VIA_SETUP: Final = [
     byte(VIA_AT + 0x0A00, 0x06),  # 1536 ticks of 783 kHz: 1.96 ms
 ]
 
+USB_AT: Final = 0x8008_0000
+"""Where an OHCI controller's registers are, if the script puts them anywhere."""
+
 # --- the scripts ----------------------------------------------------------------------------------
 
 
@@ -187,7 +191,12 @@ class Script:
     @property
     def vectors(self) -> dict[str, int]:
         """Vectors that the handler knows."""
-        return {"viavec": self.via_vector, "again": IPIS[0], "slow": TIMERS[3]}
+        return {
+            "viavec": self.via_vector,
+            "usbvec": USB,
+            "again": IPIS[0],
+            "slow": TIMERS[3],
+        }
 
     def text(self) -> str:
         """The tables, as assembly."""

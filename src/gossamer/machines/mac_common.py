@@ -7,7 +7,7 @@ from typing import Final
 
 from gossamer.base.errors import ConfigError
 from gossamer.devices.fwcfg import BASE, FwCfg, mac_entries, mac_files
-from gossamer.machines import boot, builtin, builtin_pic, builtin_search, firmware
+from gossamer.machines import boot, builtin, builtin_pic, builtin_search, builtin_usb, firmware
 from gossamer.machines.config import Config
 from gossamer.machines.machine import Machine
 
@@ -16,6 +16,7 @@ from gossamer.machines.machine import Machine
 BUILT_IN: Final[dict[str, tuple[Callable[[str, int], bytes], int]]] = {
     builtin.NAME: (builtin.picture, builtin.BASE),
     builtin_pic.NAME: (builtin_pic.picture, builtin.BASE),
+    builtin_usb.NAME: (builtin_usb.picture, builtin.BASE),
     builtin_search.NAME: (builtin_search.picture, builtin_search.ENTRY),
 }
 
@@ -26,6 +27,8 @@ def add_rom(m: Machine, name: str, base: int, size: int) -> None:
     if config.bios in BUILT_IN:
         if config.bios == builtin_search.NAME and not m.cpu.searches_by_software:
             raise ConfigError(f"-bios {config.bios}: runs on the 603e, got {config.cpu}")
+        if config.bios == builtin_usb.NAME and config.properties.get("via") != "pmu":
+            raise ConfigError(f"-bios {config.bios}: runs on mac99,via=pmu, got {config.machine}")
         picture, entry = BUILT_IN[config.bios]
         ram = picture(config.machine, m.cpu.tb_hz)
         content = builtin.rom(config.machine, m.cpu.tb_hz, size, ram, entry)

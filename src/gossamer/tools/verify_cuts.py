@@ -35,6 +35,7 @@ DEFAULT_MEMORY: Final = {
     "openpic": "8M",
     "dma": "8M",
     "search": "8M",
+    "usb": "8M",
 }
 
 

@@ -45,7 +45,7 @@ HORIZONS: Final = (50, 60_000)
 """Instructions that both runs go on before they are compared, twice."""
 AT_EVENTS: Final = (
     *("interrupt", "shift", "cuda", "pmu", "adb", "dma"),
-    *("fetch", "openpic", "ipi"),
+    *("fetch", "openpic", "ipi", "usb"),
 )
 EXCUSES: Final = "schemas/excused.toml"
 #: Registers that are the model's, not state: the CPU puts them right after a load.

@@ -22,6 +22,8 @@ from gossamer.devices.dbdma import IDLE, Dbdma
 from gossamer.devices.openpic import IPI0, IPIS, OpenPic
 from gossamer.devices.openpic_timer import OpenPicTimer
 from gossamer.devices.pmu import NO_ADB, Pmu
+from gossamer.devices.usb_device import IDLE as NO_TRANSFER
+from gossamer.devices.usb_device import UsbFunction
 from gossamer.machines.machine import Machine
 from gossamer.tools.verify_cuts_guests import Plan
 from gossamer.tools.verify_cuts_run import Cutter, Reference
@@ -43,6 +45,7 @@ EVENTS: Final = {
     "fetch": "a DBDMA channel is about to fetch a command",
     "openpic": "a global timer of the OpenPIC expires",
     "ipi": "an OpenPIC IPI is sent",
+    "usb": "a USB control transfer has been carried out in part",
 }
 CHUNKS: Final = (20_000, 500, 1)
 """Instructions between two looks, in each pass of the search for a change."""
@@ -62,7 +65,9 @@ class Watcher:
         self.pmus = [d for d in devices if isinstance(d, Pmu)]
         self.dmas = [d for d in devices if isinstance(d, Dbdma)]
         self.pics = [d for d in devices if isinstance(d, OpenPic)]
+        self.functions = [d for d in devices if isinstance(d, UsbFunction)]
         self._sent = 0
+        self._transfers: list[tuple[int, int]] = []
         self._wrap_engine(machine)
         self._wrap_memory(machine)
         for pic in self.pics:
@@ -84,6 +89,7 @@ class Watcher:
             if clock.deadline <= to:
                 self._note("timer", engine.count)
             advance(to)
+            self._look_at_usb(engine.count)
 
         engine.deliver = delivered  # type: ignore[method-assign]
         clock.advance = advanced  # type: ignore[method-assign]
@@ -137,6 +143,13 @@ class Watcher:
         if sent & ~self._sent:
             self._note("ipi", now)
         self._sent = sent
+
+    def _look_at_usb(self, now: int) -> None:
+        """Has a packet brought a transfer into its middle, or further there?"""
+        devs = [function.dev for function in self.functions]
+        before, self._transfers = self._transfers, [(d.setup_state, d.setup_index) for d in devs]
+        if self._transfers != before and any(d.setup_state != NO_TRANSFER for d in devs):
+            self._note("usb", now)
 
     def _look_at_shift(self, timer: Alarm, now: int) -> None:
         """Half of the time that is left to a byte in the shift register."""

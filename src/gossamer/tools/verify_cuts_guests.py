@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from gossamer.base.errors import ConfigError, GossamerError
-from gossamer.machines import builtin_pic, builtin_search, firmware
+from gossamer.machines import builtin_pic, builtin_search, builtin_usb, firmware
 from gossamer.machines.config import Config
 from gossamer.machines.options import parse
 from gossamer.tools.verify_cuts_track import Input, Track
@@ -27,7 +27,9 @@ PIC_GUESTS: Final = {"openpic": "mac99", "dma": "g3beige"}
 """Guests that are the second built-in program, and the machine of each."""
 SEARCH: Final = ("search", "603e")
 """The guest that searches the page table itself, and the CPU that lets it."""
-GUESTS: Final = ("openbios", "builtin", *PIC_GUESTS, SEARCH[0], "linux")
+USB: Final = ("usb", "mac99", "pmu")
+"""The guest that drives USB devices, and the machine and `via` that have them from the start."""
+GUESTS: Final = ("openbios", "builtin", *PIC_GUESTS, SEARCH[0], USB[0], "linux")
 COMMON: Final = ("-nographic", "-serial", "null", "-monitor", "none", "-rtc", "base=2001-09-09")
 
 
@@ -47,8 +49,10 @@ class Guest:
     tail: int = 2_000_000
     machine: str = ""
     """The only machine that has what it uses."""
+    via: str = ""
+    """The only variant of that machine."""
     cpu: str = ""
-    """The only CPU model that does."""
+    """The only CPU model that has what it uses."""
 
 
 @dataclass
@@ -90,6 +94,9 @@ def guest_named(
     if name == SEARCH[0]:
         lines = (("round 2 ", "?"), ("round 5 ", ""))
         return Guest(name, ("-bios", builtin_search.NAME), lines, cpu=SEARCH[1])
+    if name == USB[0]:
+        lines = (("line 2 ", "?"), ("line 5 ", ""))
+        return Guest(name, ("-bios", builtin_usb.NAME), lines, machine=USB[1], via=USB[2])
     if name == "linux":
         kernel = kernel or _from_environment("GOSSAMER_LINUX_KERNEL")
         initrd = initrd or _from_environment("GOSSAMER_LINUX_INITRD")
@@ -112,6 +119,8 @@ def guests_of(machine: str, cpu: str = "") -> list[str]:
     if model.startswith("bare"):
         return ["builtin"]
     own = [name for name, wanted in PIC_GUESTS.items() if model.startswith(wanted)]
+    if model.startswith(USB[1]) and _via(parse(["-M", machine])) == USB[2]:
+        own.append(USB[0])
     if cpu == SEARCH[1]:
         return [SEARCH[0], "builtin", *own]
     return ["builtin", *own, *(["openbios"] if firmware.find([firmware.OPENBIOS]) else [])]
@@ -120,6 +129,10 @@ def guests_of(machine: str, cpu: str = "") -> list[str]:
 def _from_environment(name: str) -> Path | None:
     given = os.environ.get(name)
     return Path(given) if given else None
+
+
+def _via(config: Config) -> str:
+    return config.properties.get("via", "")
 
 
 def config_for(guest: Guest, machine: str, memory: str, shift: int, cpu: str = "") -> Config:
@@ -137,7 +150,11 @@ def config_for(guest: Guest, machine: str, memory: str, shift: int, cpu: str = "
         cpu = guest.cpu
     icount = f"shift={shift},sleep=off"
     model = ["-cpu", cpu] if cpu else []
-    return parse(["-M", machine, *model, "-m", memory, *COMMON, "-icount", icount, *arguments])
+    config = parse(["-M", machine, *model, "-m", memory, *COMMON, "-icount", icount, *arguments])
+    if guest.via and _via(config) != guest.via:
+        wanted = f"{guest.machine},via={guest.via}"
+        raise ConfigError(f"--guest {guest.name}: runs on {wanted}, got -M {machine}")
+    return config
 
 
 def scout(guest: Guest, config: Config, say: Callable[[str], None]) -> Plan:
