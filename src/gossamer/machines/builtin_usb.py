@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.machines import builtin_pic
+from gossamer.machines import builtin, builtin_pic
 from gossamer.machines.builtin_script import (
     LEVEL,
     PIC,
@@ -33,7 +33,8 @@ from gossamer.machines.builtin_script import (
 NAME: Final = "builtin-usb"
 USB_SOURCE: Final = 0x1C
 #: The main bus's configuration registers, and the controller's function in slot 13.
-ADDRESS, VALUE, FUNCTION = 0xF280_0000, 0xF2C0_0000, 0x8000_6800
+ADDRESS, VALUE = (builtin.BRIDGES["mac99"][name] for name in ("address", "value"))
+FUNCTION: Final = 0x8000_6800
 
 # --- registers, descriptors -----------------------------------------------------------------------
 
