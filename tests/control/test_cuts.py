@@ -82,7 +82,7 @@ def test_cut_run_of_openbios_is_the_uncut_run(
     assert last_line(capsys) == "cuts=60 divergent=0"
 
 
-@pytest.mark.parametrize("event", ["interrupt", "rfi"])
+@pytest.mark.parametrize("event", ["interrupt", "rfi", "exception"])
 def test_windows_around_events_may_be_cut(event: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([*BARE, "--around", event, "--window", "10"]) == 0
     assert last_line(capsys) == "events=1 cuts=21 divergent=0"
@@ -108,6 +108,14 @@ def test_windows_around_interrupts_of_the_openpic_and_dma_may_be_cut(
     guest = ["verify", "cuts", "-M", "mac99", "--guest", "openpic"]
     assert cli.main([*guest, "--around", event, "--window", "8"]) == 0
     assert last_line(capsys) == "events=1 cuts=17 divergent=0"
+
+
+@pytest.mark.slow
+def test_registers_of_a_return_are_no_exception(capsys: pytest.CaptureFixture[str]) -> None:
+    """The handlers of this guest put SRR0 and SRR1 back; it has interrupts alone."""
+    guest = ["verify", "cuts", "-M", "mac99", "--guest", "openpic"]
+    assert cli.main([*guest, "--around", "exception"]) == 2
+    assert "guest openpic has none of: exception" in capsys.readouterr().err
 
 
 def test_guest_of_another_machine_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:

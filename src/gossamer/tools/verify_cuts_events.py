@@ -14,8 +14,8 @@ from typing import Final
 from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.tools.verify_cuts_guests import Plan
 from gossamer.tools.verify_cuts_run import Cutter, Reference
-from gossamer.tools.verify_cuts_search import WATCHED, find_rfi, locate
-from gossamer.tools.verify_cuts_watch import Watcher
+from gossamer.tools.verify_cuts_search import SEARCHED, find_rfi
+from gossamer.tools.verify_cuts_watch import watched
 
 EVENTS: Final = {
     "interrupt": "an external or decrementer interrupt is delivered",
@@ -41,29 +41,28 @@ def find(
     plan: Plan, names: list[str], rng: random.Random, occurrences: int = 1
 ) -> dict[str, list[int]]:
     """Up to so many occurrences of each event that the guest has, in order."""
-    track = plan.track()
-    watcher = Watcher(track)
-    if not WATCHED.keys() >= set(names):
-        track.run_to(plan.end_count)
+    seen = {} if SEARCHED.keys() >= set(names) else watched(plan)
     found: dict[str, list[int]] = {}
     for name in names:
-        places = {_one(plan, name, watcher, rng) for _ in range(occurrences)} - {None}
+        places = {_one(plan, name, seen, rng) for _ in range(occurrences)} - {None}
         if places:
             found[name] = sorted(at for at in places if at is not None)
     return found
 
 
-def _one(plan: Plan, name: str, watcher: Watcher, rng: random.Random) -> int | None:
+def _one(plan: Plan, name: str, seen: dict[str, list[int]], rng: random.Random) -> int | None:
     """An occurrence of an event, chosen by chance."""
-    if name in WATCHED:
-        after = rng.randrange(plan.start_count, plan.end_count)
-        at = locate(plan, WATCHED[name], after)
-        return locate(plan, WATCHED[name], plan.start_count) if at is None else at
-    seen = watcher.seen["interrupt" if name == "rfi" else name]
-    if not seen:
-        return None
-    at = rng.choice(seen)
-    return find_rfi(plan, at) if name == "rfi" else at
+    if name == "rfi":
+        at = _one(plan, "interrupt", seen, rng)
+        if at is None:
+            at = _one(plan, "exception", seen, rng)
+        return None if at is None else find_rfi(plan, at)
+    search = SEARCHED.get(name)
+    if search is not None:
+        at = search(plan, rng.randrange(plan.start_count, plan.end_count))
+        return search(plan, plan.start_count) if at is None else at
+    places = seen.get(name)
+    return rng.choice(places) if places else None
 
 
 def run_around(arguments: argparse.Namespace, plan: Plan) -> int:

@@ -13,7 +13,21 @@ from gossamer.devices.pmu import NO_ADB, Pmu
 from gossamer.devices.usb_device import IDLE as NO_TRANSFER
 from gossamer.devices.usb_device import UsbFunction
 from gossamer.machines.machine import Machine
+from gossamer.tools.verify_cuts_guests import Plan
 from gossamer.tools.verify_cuts_track import Track
+
+
+def interrupts_of(track: Track) -> list[int]:
+    """The counts at which interrupts are delivered from now on: the list grows as they are."""
+    engine = track.vm.machine.engine
+    deliver, seen = engine.deliver, list[int]()
+
+    def delivered(vector: int, srr1: int = 0) -> None:
+        seen.append(engine.count)
+        deliver(vector, srr1)
+
+    engine.deliver = delivered  # type: ignore[method-assign]
+    return seen
 
 
 class Watcher:
@@ -42,11 +56,8 @@ class Watcher:
 
     def _wrap_engine(self, machine: Machine) -> None:
         engine, clock = machine.engine, machine.clock
-        deliver, advance = engine.deliver, clock.advance
-
-        def delivered(vector: int, srr1: int = 0) -> None:
-            self._note("interrupt", engine.count)
-            deliver(vector, srr1)
+        advance = clock.advance
+        self.seen["interrupt"] = interrupts_of(self.track)
 
         def advanced(to: int) -> None:
             if clock.deadline <= to:
@@ -54,7 +65,6 @@ class Watcher:
             advance(to)
             self._look_at_usb(engine.count)
 
-        engine.deliver = delivered  # type: ignore[method-assign]
         clock.advance = advanced  # type: ignore[method-assign]
 
     def _wrap_memory(self, machine: Machine) -> None:
@@ -119,3 +129,11 @@ class Watcher:
         if timer.armed:
             shift = self.track.config.icount or 0
             self._note("shift", now + ((timer.when - self.machine.clock.now) >> shift + 1))
+
+
+def watched(plan: Plan) -> dict[str, list[int]]:
+    """What happens when in the guest's whole run."""
+    track = plan.track()
+    watcher = Watcher(track)
+    track.run_to(plan.end_count)
+    return watcher.seen
