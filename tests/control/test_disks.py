@@ -229,6 +229,28 @@ def test_disks_must_be_those_of_the_save(machine, tmp_path):
         machine("-hda", a)
 
 
+@pytest.mark.parametrize(
+    ("saved", "now", "told"),
+    [
+        ("-device ide-cd,bus=ide.0", "", "ide.0 unit 0: expected nothing, got ide-cd"),
+        (
+            "-usb -device usb-mouse",
+            "-usb -device usb-tablet",
+            "USB port 1: expected usb-tablet, got ",
+        ),
+        ("-usb", "-usb -device usb-kbd", "USB port 1: expected usb-kbd, got nothing"),
+    ],
+)
+def test_devices_must_be_those_of_the_save(machine, tmp_path, saved, now, told):
+    file = tmp_path / "x.gossamer"
+    machine(*saved.split()).save(file)
+    vm = machine(*now.split())
+    before = vm.state_hash()
+    with pytest.raises(ConfigError, match=told):
+        vm.restore(file)
+    assert vm.state_hash() == before
+
+
 def test_no_snapshot_of_that_name(machine, tmp_path):
     vm = machine("-hda", image(tmp_path, "a.qcow2"))
     vm.savevm("one")

@@ -18,6 +18,7 @@ from gossamer.isa.body import Irq
 from gossamer.machines.config import Config
 from gossamer.migrate.framing import Section
 from gossamer.migrate.inspect import open_stream
+from tests.devices.captures import capture_drives
 
 POWER_ON = {"g3beige-S", "g3-nonet", "g3-uuid", "g3-xis", "g3-compress", "g3-nofoot"}
 RUNNING = {"g3beige-run", "decr-g3beige", "g3-disk-run", "g3-icount-run"}
@@ -25,9 +26,10 @@ RUNNING = {"g3beige-run", "decr-g3beige", "g3-disk-run", "g3-icount-run"}
 
 def config(name: str = "", **kw) -> Config:
     kw.setdefault("ram_size", 128 * MiB)
+    kw.setdefault("nic", "nonet" not in name)
     return Config(
         machine="g3beige", graphic=False, icount=5, icount_sleep=False, serials=("null",),
-        nic="nonet" not in name, prom_env=("auto-boot?=false",), **kw,
+        prom_env=("auto-boot?=false",), **kw,
     )  # fmt: skip
 
 
@@ -49,9 +51,9 @@ def section_bytes(data: bytes, idstr: str) -> bytes:
 
 @pytest.mark.usefixtures("openbios")
 @pytest.mark.parametrize("name", sorted(POWER_ON | RUNNING))
-def test_it_loads_and_runs(shared: Path, name: str) -> None:
+def test_it_loads_and_runs(shared: Path, name: str, tmp_path: Path) -> None:
     data = stream(shared, name)
-    vm = Vm(config(name))
+    vm = Vm(config(name, drives=capture_drives(name, tmp_path)))
     vm.load_bytes(data)
     at = int.from_bytes(section_bytes(data, "cpu")[292:296], "big")
     assert vm.register("pc") == at
@@ -71,6 +73,7 @@ def test_it_loads_and_runs(shared: Path, name: str) -> None:
     assert vm.instructions == before + 200_000
     assert vm.register("pc") >> 20 == 0xFFF  # in the firmware, in no exception loop
     assert vm.register("pc") != at
+    vm.close()
 
 
 @pytest.mark.usefixtures("openbios")
@@ -105,7 +108,7 @@ def rom2(shared: Path, tmp_path: Path) -> Path:
 
 def test_a_pending_interrupt_reaches_the_guest(shared: Path, rom2: Path) -> None:
     """QEMU 7.2 loads this stream and never delivers it (facts section 7)."""
-    vm = Vm(config(ram_size=64 * MiB, bios=str(rom2)))
+    vm = Vm(config(ram_size=64 * MiB, bios=str(rom2), nic=False))
     vm.load_bytes(stream(shared, "hpend"))
     assert any("source 18 (VIA (CUDA)) is pending" in line for line in vm.repairs)
     pic = vm.machine.part("macio/heathrow")
@@ -184,6 +187,17 @@ def test_sections_that_are_missing_are_named(shared: Path) -> None:
     vm = Vm(config())
     vm.load_bytes(cut)
     assert vm.repairs[0] == "section adb_kbd is not in the stream: as at power on"
+
+
+@pytest.mark.usefixtures("openbios")
+def test_drives_and_cards_must_be_those_of_the_sender(shared: Path) -> None:
+    vm = Vm(config())
+    before = vm.state_hash()
+    with pytest.raises(StreamError, match="drive at this place: expected none, got disk"):
+        vm.load_bytes(stream(shared, "g3-disk-run"))
+    with pytest.raises(StreamError, match=r"the sender has no such device: pci.0:02.0/ne2000"):
+        vm.load_bytes(stream(shared, "g3-nonet"))
+    assert vm.state_hash() == before
 
 
 @pytest.mark.usefixtures("openbios")

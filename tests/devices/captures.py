@@ -10,7 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from gossamer.base.units import MiB
 from gossamer.base.wire import WireReader, WireWriter
+from gossamer.machines.config import Drive
 from gossamer.state.declare import Stateful
 from gossamer.state.transfer import Profile, load, save
 
@@ -30,6 +32,16 @@ class Section:
 
     def __str__(self) -> str:
         return f"{self.capture}:{self.idstr}/{self.instance}"
+
+
+def capture_drives(name: str, folder: Path) -> tuple[Drive, ...]:
+    """The disk that the sender of a recorded stream had, with nothing on it."""
+    if "disk" not in name:
+        return ()
+    file = folder / "disk.img"
+    with file.open("wb") as out:
+        out.truncate(64 * MiB)
+    return (Drive("ide", 0, "disk", file, "raw"),)
 
 
 def body_size(described: dict[str, Any]) -> int:

@@ -10,7 +10,7 @@ import pytest
 
 from gossamer.base.errors import ConfigError, HostError, StreamError
 from gossamer.base.wire import WireReader
-from gossamer.devices.ide import CDROM, DISK, MacioIde
+from gossamer.devices.ide import CDROM, DISK
 from gossamer.devices.ide_media import error_policy
 from gossamer.state.describe import describe
 from gossamer.state.transfer import load
@@ -333,11 +333,22 @@ def test_capture_sections_load_and_save_byte_for_byte(shared: Path):
     found = named(shared, "ide")
     assert len(found) >= 20
     for section in found:
-        cell = Rig("none", None).cell
+        disk = DISK if "disk" in section.capture else "none"
+        cell = Rig(CDROM if section.instance else disk, None).cell
         load_body(cell, section)
         assert save_body(cell) == section.body, section
         ours = describe(cell, QEMU)
         assert ours == {key: section.description[key] for key in ours}, section
+
+
+@pytest.mark.parametrize("kind", ["none", CDROM])
+def test_stream_of_another_drive_is_refused(kind: str):
+    rig = Rig(DISK, image())
+    rig.command(0xEC)
+    rig.settle()
+    other = Rig(kind, None).cell
+    with pytest.raises(StreamError, match=f"drive at this place: expected {kind}, got disk"):
+        load(other, WireReader(save_body(rig.cell)), 5, QEMU)
 
 
 def test_stream_with_a_buffer_out_of_bounds_is_refused():
@@ -347,6 +358,6 @@ def test_stream_with_a_buffer_out_of_bounds_is_refused():
     body = bytearray(save_body(rig.cell))
     at = body.index(b"ide_drive/pio_state") + 19 + 4 + 4 + 256 * 512 + 4
     body[at : at + 4] = b"\x7f\xff\xff\xff"
-    other = MacioIde(rig.clock, irq=rig.line)
+    other = Rig(DISK, image()).cell
     with pytest.raises(StreamError, match="cur_io_buffer_offset 2147483647 is outside"):
         load(other, WireReader(body), 5, QEMU)

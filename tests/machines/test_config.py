@@ -155,7 +155,7 @@ WRONG = {
     "-smp 2": "-smp: the machines here have one CPU, got '2'",
     "-accel kvm": "unknown value for -accel 'kvm' (there is: tcg)",
     "-drive file=x,if=scsi": "-drive: if=scsi: the machines here have if=ide only (or none)",
-    "-drive file=x,index=7": "-drive: index must be 0 to 3, got '7'",
+    "-drive file=x,index=7": "-drive: index must be a number from 0 to 3, got '7'",
     "-drive file=x,index=1,bus=1": "-drive: give index, or bus and unit, not both",
     "-drive file=x,format=vmdk": "unknown value for -drive: format 'vmdk' (there is: qcow2, raw)",
     "-drive filename=x": "unknown part of -drive 'filename'; did you mean file?",

@@ -57,6 +57,12 @@ def test_devices_stand_at_the_first_free_place() -> None:
     assert "pci.0:05.0/ne2000" in titles(m)
 
 
+@pytest.mark.parametrize("spelled", ["0x1f", "1F", "001f.0", "0x1f.0x0"])
+def test_places_are_spelled_as_in_qemu(spelled: str) -> None:
+    (added,) = parse(["-M", "mac99", "-device", f"sungem,addr={spelled}"]).devices
+    assert added.values["addr"] == 0x1F << 3
+
+
 def test_addresses_of_cards_are_counted() -> None:
     m = machine(
         "-M g3beige -nic model=sungem -nic mac=52:54:00:12:34:57 -device sungem "
@@ -236,6 +242,13 @@ WRONG = {
     "-device VGA,edid=1": "unknown value for -device: VGA.edid '1' (there is: off, on)",
     "-device VGA,romfile=x": "-device: VGA.romfile: the option ROM is the one that is found (-L)",
     "-device sungem,mac=52:54": "-device: sungem.mac must be six bytes as 52:54:00:12:34:56",
+    "-device usb-kbd,id=1a": "-device: usb-kbd.id must be a letter and letters, digits, '-', '.' o",
+    "-device usb-kbd,port=": "-device: usb-kbd.port must be the number of a port, got ''",
+    "-M mac99 -nic model=sungem,mac=01:00:5e:00:00:01": "-nic: mac: 01:00:5e:00:00:01 is a group's",
+    "-drive if=none,id=d,file=x -device ide-hd,drive=d -device ide-hd,drive=d": "-device ide-hd: d"
+    "rive=d is another device's already",
+    "-drive file=x,id=1": "-drive: id must be a letter and letters, digits, '-', '.' or '_', at mo",
+    "-drive file=x,cache=foo": "unknown value for -drive: cache 'foo' (there is: directsync, none,",
     "-device sungem,addr=20": "-device: sungem.addr must be slot or slot.function",
     "-device sungem,netdev=n": "-device: sungem.netdev: there is no host network; the card has no ",
     "-device sungem,id=a -device ne2k_pci,id=a": "-device ne2k_pci: id=a is given twice",
@@ -293,6 +306,9 @@ NOT_BUILT = {
     "-M mac99 -vga std -device VGA": "-device VGA: there is a display already; -vga none leaves it",
     "-M mac99 -device sungem,addr=c": "-device sungem: addr=0c.0 is taken by macio-newworld",
     "-M mac99 -device sungem,bus=pci.0": "-device sungem: no bus 'pci.0' (there is: pci.2)",
+    "-M mac99 -device VGA,addr=0xb": "-device VGA: addr=0b.0 is taken by the host bridge",
+    "-M mac99 -device sungem,addr=d.1": "-device sungem: addr=0d.1: 0d.0 is taken, and no device h",
+    "-M mac99 -device sungem,addr=0x1e.1 -device sungem,addr=1e": "-device sungem: addr=1e.0: 1e.1",
     "-M g3beige -device loader": "-device loader: give file=, or data= and data-len=, or addr= and",
     "-M g3beige -device loader,addr=64": "-device loader: addr= alone is a PC, which needs cpu-num",
     "-M g3beige -device loader,addr=66,cpu-num=0": "-device loader: a PC is a multiple of 4 below",

@@ -18,7 +18,7 @@ from gossamer.machines.build import build
 from gossamer.machines.config import Config, check
 from gossamer.machines.mac99 import VIAS
 from gossamer.migrate.ram_writer import largest_first
-from tests.devices.captures import QEMU, all_sections, save_body
+from tests.devices.captures import QEMU, all_sections, capture_drives, save_body
 
 PROMPT = b"0 > "
 CAPTURES = {
@@ -89,8 +89,10 @@ def type_line(vm: Vm, text: str) -> bytes:
 
 @pytest.mark.usefixtures("openbios")
 @pytest.mark.parametrize("name", sorted(CAPTURES))
-def test_every_section_of_a_real_stream_comes_out_as_it_went_in(shared: Path, name: str) -> None:
-    vm = Vm(capture_config(name))
+def test_every_section_of_a_real_stream_comes_out_as_it_went_in(
+    shared: Path, name: str, tmp_path: Path
+) -> None:
+    vm = Vm(capture_config(name, drives=capture_drives(name, tmp_path)))
     vm.mends = False
     vm.load_bytes(lzma.decompress((shared / "streams" / f"{name}.mig.xz").read_bytes()))
     found = [s for s in all_sections(shared) if s.capture == name]
@@ -105,6 +107,7 @@ def test_every_section_of_a_real_stream_comes_out_as_it_went_in(shared: Path, na
             assert device.version == section.version
             compared += 1
     assert compared >= 20
+    vm.close()
 
 
 @pytest.mark.usefixtures("openbios")

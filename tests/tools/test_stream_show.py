@@ -48,6 +48,15 @@ def test_show_tells_names_bits_and_times(stream_command: Run, recorded: Recorded
     assert "the guest's clock shows 20" in shown.out
 
 
+def test_show_names_the_bits_of_usb_ports_and_of_the_pmu(
+    stream_command: Run, recorded: Recorded
+) -> None:
+    path = recorded("mac99-pmu-run.mig")
+    told = " ".join(stream_command("show", path, "--section", "pci.2:0d.0/ohci").out.split())
+    assert "connected|enabled" in told
+    assert "TACK|TREQ" in stream_command("show", path, "--section", "pmu").out
+
+
 def test_show_json_has_every_value(stream_command: Run, recorded: Recorded) -> None:
     tree = stream_command("show", recorded("cpu-pattern-mac99.mig"), "--json").json
     cpu = next(s for s in tree["sections"] if s["name"] == "cpu")

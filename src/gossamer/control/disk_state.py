@@ -20,6 +20,7 @@ from gossamer.block import ImageError, OverlayImage, Qcow2Image, Snapshot
 from gossamer.block.overlay import Prepared
 from gossamer.control import disk_capture
 from gossamer.control.disks import Disk
+from gossamer.control.fitted import check_fitted, fitted
 from gossamer.control.globalstate import GlobalState
 from gossamer.control.migration import cut_for, settle, take_over
 from gossamer.control.profiles import receiver
@@ -58,6 +59,7 @@ def _meta(vm: Vm, name: str, date_ns: int, disks: Sequence[DiskMeta]) -> Meta:
         clock_ns=vm.clock_ns,
         disks=tuple(disks),
         options=vm.config.arguments,
+        devices=fitted(vm.machine),
     )
 
 
@@ -320,6 +322,8 @@ def _restore(vm: Vm, container: Container, clock: str, snapshot: Snapshot | None
         if got != mine:
             raise ConfigError(f"{container.path}: {what}: expected {mine}, got {got}")
     _check_disks(vm, container)
+    if meta.devices:  # a save from before they were noted has none
+        check_fitted(container.path, meta.devices, vm.machine)
     going = list[tuple[Qcow2Image, Snapshot]]()
     for one in meta.disks:
         if one.identity.startswith(_SNAPSHOT):

@@ -307,6 +307,9 @@ class _Bodies:
         loaded.missing = [f"{name}/{n}" if n else name for name, n in missing]
         if missing and not loaded.foreign:
             raise StreamError(f"sections missing: {', '.join(loaded.missing)}")
+        cards = [name for name in loaded.missing if "/" in name and ":" in name]
+        if cards:
+            raise StreamError(f"the sender has no such device: {', '.join(cards)}; leave it out")
         if ("cpu", 0) in missing or not self.ram.blocks:
             raise StreamError("sections missing: cpu or ram")
         empty = [name for name in self.ram.blocks if name not in self.filled]

@@ -59,6 +59,8 @@ CD_TO_HOST: Final = 0x02
 NONE: Final = "none"
 DISK: Final = "disk"
 CDROM: Final = "cd"
+ATAPI_DEVICE: Final = 0x80
+"""Upper half of word 0 of identify data: a packet device."""
 
 # Stages.
 IDLE: Final = 0
@@ -205,6 +207,10 @@ class IdeDrive(Stateful):
             raise StreamError(f"cur_io_buffer_offset {self.cur_io_buffer_offset} is outside")
         if not 0 <= self.cur_io_buffer_len <= BUFFER_SIZE - self.cur_io_buffer_offset:
             raise StreamError(f"cur_io_buffer_len {self.cur_io_buffer_len} is outside")
+        if self.identify_set and any(self.identify_data[:2]):
+            told = CDROM if self.identify_data[1] & ATAPI_DEVICE else DISK
+            if told != self.kind:
+                raise StreamError(f"drive at this place: expected {self.kind}, got {told}")
         if self.status & BSY and self.stage == IDLE:
             self.note("a command that the stream does not describe ends in an error")
             self.status, self.error = DRDY | ERR, ABRT

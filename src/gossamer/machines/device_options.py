@@ -109,7 +109,9 @@ def parse_nic(option: str, text: str, model: Model) -> Asked | None:
             raise unknown(f"part of {option}", name, known)
         key = spelled[name]
         read = mac_address if key == "mac" else pci_address
-        read(f"{option}: {name}", value)  # refused under the name that the user gave it
+        found = read(f"{option}: {name}", value)  # refused under the name that the user gave it
+        if isinstance(found, bytes) and found[0] & 1:
+            raise ConfigError(f"{option}: {name}: {value} is a group's address, not a card's")
         wanted[key] = value
     return Asked(option, card, wanted)
 

@@ -13,7 +13,7 @@ from typing import Final
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import MiB
 from gossamer.machines.drives import RERROR, WERROR
-from gossamer.machines.values import choice, mac_address, number, on_off, pci_address
+from gossamer.machines.values import choice, identifier, mac_address, number, on_off, pci_address
 
 Value = str | int | bool | bytes | None
 Read = Callable[[str, str], Value]
@@ -99,13 +99,22 @@ _PCI_REFUSED: Final = {
 }
 
 
+def _port(where: str, value: str) -> str:
+    """Which ports there are is the controller's business."""
+    if not value.isdecimal() or len(value) > 8:
+        raise ConfigError(f"{where} must be the number of a port, got {value!r}")
+    return value
+
+
 def _usb(text: str) -> Driver:
     return Driver(
         "Input devices",
         "usb-bus",
         text,
         {
-            "port": _text(8, "port of the controller, 1 to 3; default: the first free"),
+            "port": Property(
+                "str", _port, "", "of the controller, 1 to 3; default: the first free"
+            ),
             "serial": _text(126, "serial number that a guest reads"),
             "usb_version": _range(1, 2, 2, "on this bus both are the same"),
         },
@@ -212,7 +221,7 @@ DRIVERS: Final[dict[str, Driver]] = {
 }
 #: Properties of every device.
 COMMON: Final = {
-    "id": _text(64, "name of the device"),
+    "id": Property("str", identifier, "", "name of the device"),
     "bus": _text(32, "bus that it stands on"),
 }
 VIDEO_DEFAULT: Final = 16 * MiB

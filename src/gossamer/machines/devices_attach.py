@@ -62,7 +62,15 @@ def _place(m: Machine, bus: PciBus, added: Added) -> int:
         return free_slot(bus)
     other = bus.functions.get(devfn)
     if other is not None:
-        raise ConfigError(f"{added.where}: addr={_spelled(devfn)} is taken by {other.vmsd}")
+        name = other.vmsd or "the host bridge"
+        raise ConfigError(f"{added.where}: addr={_spelled(devfn)} is taken by {name}")
+    # A guest looks for functions 1 to 7 only behind a function 0 that says there are such.
+    beside = [n for n in bus.functions if n >> 3 == devfn >> 3 and (devfn & 7 == 0 or n & 7 == 0)]
+    if beside:
+        raise ConfigError(
+            f"{added.where}: addr={_spelled(devfn)}: {_spelled(beside[0])} is taken, and no "
+            "device here has several functions"
+        )
     return devfn
 
 

@@ -8,16 +8,21 @@ from pathlib import Path
 from typing import Final
 
 from gossamer.base.errors import ConfigError
-from gossamer.machines.config import Added, Drive, unknown
-from gossamer.machines.values import choice, on_off, pairs, whole
+from gossamer.machines.config import ON_OFF, Added, Drive, unknown
+from gossamer.machines.values import choice, identifier, number, on_off, pairs
 
 FORMATS: Final = ("raw", "qcow2")
 MEDIA: Final = ("disk", "cdrom")
 #: How the host's cache is used; the guest cannot see it, so these change nothing here.
-_WITHOUT_EFFECT: Final = (
-    "cache", "cache.writeback", "cache.direct", "cache.no-flush", "aio", "discard",
-    "detect-zeroes",
-)  # fmt: skip
+_WITHOUT_EFFECT: Final = {
+    "cache": ("none", "writeback", "writethrough", "directsync", "unsafe"),
+    "cache.writeback": ON_OFF,
+    "cache.direct": ON_OFF,
+    "cache.no-flush": ON_OFF,
+    "aio": ("threads", "native", "io_uring"),
+    "discard": ("ignore", "off", "unmap", "on"),
+    "detect-zeroes": ("off", "on", "unmap"),
+}
 _KNOWN: Final = (
     "file", "if", "index", "bus", "unit", "media", "format", "readonly", "snapshot", "rerror",
     "werror",
@@ -97,7 +102,9 @@ def parse_drive(text: str) -> DriveOptions:
                 raise ConfigError("-drive: copy-on-read=on: what is read is not copied; leave it")
         elif key.startswith(("throttling", "iops", "bps")):
             raise ConfigError(f"-drive: {key}: the speed of a disk is the emulated drive's")
-        elif key not in (*_KNOWN, *_WITHOUT_EFFECT, "id"):
+        elif key in _WITHOUT_EFFECT:
+            choice(f"-drive: {key}", value, _WITHOUT_EFFECT[key])
+        elif key not in (*_KNOWN, "id"):
             raise unknown("part of -drive", key, _KNOWN)
     interface = given.get("if", "ide")
     if interface in _INTERFACES:
@@ -115,7 +122,7 @@ def parse_drive(text: str) -> DriveOptions:
         format=choice("-drive: format", kind, FORMATS) if kind is not None else None,
         readonly=on_off("-drive: readonly", given.get("readonly", "off")),
         snapshot=on_off("-drive: snapshot", given.get("snapshot", "off")),
-        name=given.get("id", ""),
+        name=identifier("-drive: id", given["id"]) if "id" in given else "",
         rerror=choice("-drive: rerror", given.get("rerror", "report"), RERROR),
         werror=choice("-drive: werror", given.get("werror", "enospc"), WERROR),
         interface=interface,
@@ -126,10 +133,10 @@ def _index(given: dict[str, str]) -> int | None:
     if "index" in given:
         if "bus" in given or "unit" in given:
             raise ConfigError("-drive: give index, or bus and unit, not both")
-        return whole("-drive: index", given["index"], 0, 3)
+        return number("-drive: index", given["index"], 0, 3)
     if "bus" in given or "unit" in given:
-        bus = whole("-drive: bus", given.get("bus", "0"), 0, 1)
-        return 2 * bus + whole("-drive: unit", given.get("unit", "0"), 0, 1)
+        bus = number("-drive: bus", given.get("bus", "0"), 0, 1)
+        return 2 * bus + number("-drive: unit", given.get("unit", "0"), 0, 1)
     # QEMU puts a CD-ROM at the second channel's first place, by -cdrom only.
     return None
 
@@ -152,6 +159,7 @@ def place_all(
         if named.count(name) > 1:
             raise ConfigError(f"-drive: id={name} is given twice")
     waiting = {d.name: d for d in drives if d.interface == "none"}
+    used: set[str] = set()
     own = [d for d in drives if d.interface != "none"]
     taken = {d.index for d in own if d.index is not None}
     placed = []
@@ -164,7 +172,7 @@ def place_all(
     for device in devices:
         index = _device_place(device, taken)
         taken.add(index)
-        placed.append((_with_drive(device, waiting), index))
+        placed.append((_with_drive(device, waiting, used), index))
     if waiting:
         raise ConfigError(f"-drive: no -device has drive={next(iter(waiting))}")
     made = [
@@ -194,13 +202,16 @@ def _device_place(device: Added, taken: set[int]) -> int:
     return 2 * bus + (free[0] if unit is None else unit)
 
 
-def _with_drive(device: Added, waiting: dict[str, DriveOptions]) -> DriveOptions:
+def _with_drive(device: Added, waiting: dict[str, DriveOptions], used: set[str]) -> DriveOptions:
     """The device with its drive, which nobody else can have then."""
     name, media = device.text("drive"), "disk" if device.driver == "ide-hd" else "cdrom"
     if name:
+        if name in used:
+            raise ConfigError(f"{device.where}: drive={name} is another device's already")
         if name not in waiting:
             raise unknown(f"drive of if=none for {device.where}", name, waiting)
         drive = waiting.pop(name)
+        used.add(name)
     elif media == "disk":
         raise ConfigError(f"{device.where}: needs drive=, the id of a -drive if=none")
     else:

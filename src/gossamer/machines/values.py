@@ -15,7 +15,9 @@ from gossamer.machines.config import unknown
 _SUFFIXES: Final = {"b": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)([bkmgt]?)", re.IGNORECASE | re.ASCII)
 _BYTE: Final = re.compile(r"[0-9a-fA-F]{1,2}")
-_PLACE: Final = re.compile(r"([0-9a-fA-F]{1,2})(?:\.([0-7]))?")
+_PLACE: Final = re.compile(r"(?:0x)?0*([0-9a-f]{1,2})(?:\.(?:0x)?0*([0-7]))?", re.IGNORECASE)
+_IDENTIFIER: Final = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
+_LONGEST: Final = 64
 _DATE: Final = re.compile(
     r"(\d{4})-(\d{1,2})-(\d{1,2})(?:T(\d{1,2}):(\d{1,2}):(\d{1,2}))?", re.ASCII
 )
@@ -100,6 +102,14 @@ def number(where: str, text: str, least: int, most: int) -> int:
         shown = f"{most:#x}" if most > 0xFFFF else str(most)
         raise ConfigError(f"{where} must be a number from {least} to {shown}, got {text!r}")
     return value
+
+
+def identifier(where: str, text: str) -> str:
+    """A name that QEMU takes too: a letter, then letters, digits, ``-``, ``.`` and ``_``."""
+    if not _IDENTIFIER.fullmatch(text) or len(text) > _LONGEST:
+        expected = f"must be a letter and letters, digits, '-', '.' or '_', at most {_LONGEST}"
+        raise ConfigError(f"{where} {expected}, got {text!r}")
+    return text
 
 
 def mac_address(where: str, text: str) -> bytes:

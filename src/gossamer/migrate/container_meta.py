@@ -34,7 +34,8 @@ class Meta:
 
     `ram_size` in bytes, `created_ns` in ns since 1970 UTC, `clock_ns` virtual ns, `icount`
     instructions since power-on, `gossamer` the version that wrote it, `options` the command line
-    that made the machine.
+    that made the machine, `devices` what stands where: ``place: kind``, of what sections alone do
+    not tell.
     """
 
     machine: str
@@ -47,6 +48,7 @@ class Meta:
     clock_ns: int = 0
     disks: tuple[DiskMeta, ...] = ()
     options: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
 
     def encode(self) -> bytes:
         data = json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=True).encode()
@@ -61,10 +63,8 @@ class Meta:
             if not isinstance(tree, dict) or tree.pop("format", None) != FORMAT:
                 raise ValueError(f'not an object with "format": "{FORMAT}"')
             disks = tuple(_typed(DiskMeta, one) for one in _listed(tree.pop("disks", [])))
-            options = tuple(_listed(tree.pop("options", [])))
-            if not all(isinstance(one, str) for one in options):
-                raise ValueError("options must be texts")
-            meta: Meta = _typed(cls, {**tree, "disks": disks, "options": options})
+            texts = {name: _texts(name, tree.pop(name, [])) for name in ("options", "devices")}
+            meta: Meta = _typed(cls, {**tree, "disks": disks, **texts})
         except (ValueError, RecursionError) as fault:
             raise StreamError(f"META: {fault}", path, offset) from None
         return meta
@@ -74,6 +74,13 @@ def _listed(value: object) -> list[Any]:
     if not isinstance(value, list):
         raise ValueError(f"expected a list, got {value!r:.40}")
     return value
+
+
+def _texts(name: str, value: object) -> tuple[str, ...]:
+    texts = tuple(_listed(value))
+    if not all(isinstance(one, str) for one in texts):
+        raise ValueError(f"{name} must be texts")
+    return texts
 
 
 def _typed(made: type[Any], tree: object) -> Any:  # noqa: ANN401 - an instance of `made`

@@ -45,6 +45,14 @@ OHCI_INTR: Final[Bits] = {
     0x80000000: "MIE", 0x40000000: "OC", 0x40: "RHSC", 0x20: "FNO", 0x10: "UE", 0x8: "RD",
     0x4: "SF", 0x2: "WDH", 0x1: "SO",
 }  # fmt: skip
+OHCI_PORT: Final[Bits] = {
+    0x1: "connected", 0x2: "enabled", 0x4: "suspended", 0x8: "overcurrent", 0x10: "reset",
+    0x100: "powered", 0x200: "low speed", 0x10000: "connect changed", 0x20000: "enable changed",
+    0x40000: "suspend changed", 0x80000: "overcurrent changed", 0x100000: "reset changed",
+}  # fmt: skip
+OHCI_HUB: Final[Bits] = {
+    0x1: "no power", 0x2: "overcurrent", 0x8000: "remote wake-up", 0x20000: "overcurrent changed",
+}  # fmt: skip
 OHCI_STATE: Final = {0: "reset", 1: "resume", 2: "operational", 3: "suspended"}
 PCI_COMMAND: Final[Bits] = {
     0x1: "I/O", 0x2: "memory", 0x4: "bus master", 0x10: "MWI", 0x40: "parity", 0x100: "SERR",
@@ -54,6 +62,7 @@ NE2000_ISR: Final[Bits] = {
     0x1: "PRX", 0x2: "PTX", 0x4: "RXE", 0x8: "TXE", 0x10: "OVW", 0x20: "CNT", 0x40: "RDC",
     0x80: "RST",
 }  # fmt: skip
+PMU_LINES: Final[Bits] = {0x8: "TACK", 0x10: "TREQ"}
 PMU_INTS: Final[Bits] = {0x10: "ADB", 0x80: "tick", 0x8: "brightness", 0x40: "battery"}
 
 HEATHROW: Final = {
@@ -110,7 +119,10 @@ FIELD_BITS: Final[dict[tuple[str, str], Bits]] = {
     ("ide_drive", "error"): IDE_ERROR,
     ("ohci-core", "intr_status"): OHCI_INTR,
     ("ohci-core", "intr"): OHCI_INTR,
+    ("ohci-core", "rhstatus"): OHCI_HUB,
+    ("ohci-core/port", "ctrl"): OHCI_PORT,
     ("ne2000", "isr"): NE2000_ISR,
+    ("pmu", "last_b"): PMU_LINES,
     ("pmu", "intbits"): PMU_INTS,
     ("pmu", "intmask"): PMU_INTS,
 }

@@ -1,0 +1,39 @@
+"""What stands where in a machine, as far as the sections of a stream do not tell.
+
+The section of an IDE channel has both its drives, whatever they are, and that of a USB mouse is a
+tablet's too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from gossamer.base.errors import ConfigError
+from gossamer.devices.ide_drive import CDROM, DISK
+from gossamer.devices.usb_device import UsbFunction
+from gossamer.machines import drives_attach
+from gossamer.machines.machine import Machine
+
+_DRIVERS: Final = {DISK: "ide-hd", CDROM: "ide-cd"}
+_NOTHING: Final = "nothing"
+
+
+def fitted(machine: Machine) -> tuple[str, ...]:
+    """``place: kind`` of each drive and USB device."""
+    kinds = drives_attach.drive_kinds(machine.config)
+    found = [f"ide.{n // 2} unit {n % 2}: {_DRIVERS[kinds[n]]}" for n in sorted(kinds)]
+    for part in machine.parts:
+        if isinstance(part.device, UsbFunction):
+            _, port, _ = part.device.idstr.split("/")
+            found.append(f"USB port {port}: {part.known_as.partition(',')[0]}")
+    return tuple(found)
+
+
+def check_fitted(path: str, saved: Iterable[str], machine: Machine) -> None:
+    """ConfigError where a save's list differs from `machine`'s, with both kinds."""
+    got, mine = (dict(one.rpartition(": ")[::2] for one in lst) for lst in (saved, fitted(machine)))
+    for place in sorted(got.keys() | mine.keys()):
+        theirs, ours = got.get(place, _NOTHING), mine.get(place, _NOTHING)
+        if theirs != ours:
+            raise ConfigError(f"{path}: {place}: expected {ours}, got {theirs}")
