@@ -13,47 +13,15 @@ from pathlib import Path
 import pytest
 
 from gossamer.base.errors import ConfigError, GossamerError, HostError
-from gossamer.block import ImageError, OverlayImage, create, open_image
+from gossamer.block import ImageError, OverlayImage, Qcow2Image, create, open_image
 from gossamer.control import disk_state
 from gossamer.control.vm import Vm
 from gossamer.devices.ide_drive import NONE
 from gossamer.front.monitor import Monitor
-from gossamer.machines import builtin, drives_attach
-from gossamer.machines.options import parse
+from gossamer.machines import drives_attach
 
-MiB = 1 << 20
-QUIET = ("-M", "g3beige", "-m", "8", "-nographic", "-serial", "null", "-monitor", "none")
-FIRMWARE = ("-bios", builtin.NAME, "-icount", "shift=5", "-rtc", "base=2001-09-09")
-
-
-@pytest.fixture(autouse=True)
-def state_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-
-
-@pytest.fixture
-def machine(tmp_path):
-    """Makes machines with the options given; closes them."""
-    made = []
-
-    def make(*options: str) -> Vm:
-        vm = Vm(parse([*QUIET, *FIRMWARE, *options]))
-        made.append(vm)
-        return vm
-
-    yield make
-    for vm in made:
-        vm.disks.abandon()
-
-
-def image(folder: Path, name: str, size: int = 2 * MiB) -> str:
-    path = folder / name
-    create(path, path.suffix[1:].replace("img", "raw"), size)
-    return str(path)
-
-
-def disk(vm: Vm, index: int = 0):
-    return vm.disks.at[index].image
+from .conftest import FIRMWARE, QUIET
+from .disk_images import MiB, disk, image
 
 
 def test_drives_stand_where_qemu_has_them(machine, tmp_path):
@@ -251,6 +219,44 @@ def test_devices_must_be_those_of_the_save(machine, tmp_path, saved, now, told):
     assert vm.state_hash() == before
 
 
+def test_snapshot_whose_name_is_another_ones_id(machine, tmp_path):
+    vm = machine("-hda", image(tmp_path, "a.qcow2"))
+    vm.savevm("work")
+    vm.savevm("1")
+    assert [(s.id, s.tag) for s in vm.snapshots()] == [("1", "work"), ("2", "1")]
+    vm.delvm("1")
+    assert [s.tag for s in vm.snapshots()] == ["work"]
+
+
+def test_failed_save_takes_back_its_own_snapshot_only(machine, tmp_path, monkeypatch):
+    """The second disk has one whose id is the name of the new one."""
+    vm = machine("-hda", image(tmp_path, "a.qcow2"), "-hdb", image(tmp_path, "b.qcow2"))
+    vm.savevm("work")
+
+    def full(self: Qcow2Image) -> None:
+        raise ImageError(self.path, "cannot write", errno.ENOSPC)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Qcow2Image, "vmstate_writer", full)
+        with pytest.raises(HostError, match="cannot write"):
+            vm.savevm("1")
+    assert [[s.name for s in disk(vm, n).snapshots] for n in range(2)] == [["work"]] * 2
+    vm.loadvm("work")
+
+
+def test_saves_of_another_machines_disks_are_left_alone(machine, tmp_path):
+    machine("-hda", image(tmp_path, "a.img")).savevm("day1")
+    for options in (["-hda", image(tmp_path, "b.img")], ["-hda", image(tmp_path, "c.qcow2")], []):
+        vm = machine(*options)
+        with pytest.raises(ConfigError, match=r"day1.*: the save of a machine with other disks"):
+            vm.delvm("day1")
+        if options != ["-hda", str(tmp_path / "c.qcow2")]:
+            with pytest.raises(
+                ConfigError, match=r"other disks \(.*a.img\); give this one a -name"
+            ):
+                vm.savevm("day1")
+
+
 def test_no_snapshot_of_that_name(machine, tmp_path):
     vm = machine("-hda", image(tmp_path, "a.qcow2"))
     vm.savevm("one")
@@ -340,8 +346,11 @@ def test_what_an_error_of_the_host_does(machine, tmp_path, werror, code, state, 
     assert bool(status(vm) & 1) == error
     if state == "io-error":
         assert "waits for cont" in vm.block_text()
+        vm.savevm("stopped")
         del disk(vm).write
         vm.cont()
+        vm.loadvm("stopped")  # the machine runs: its request is tried again
+        assert vm.run_state == "running"
         vm.run(until_ns=vm.clock_ns + 10_000_000)
         assert vm.run_state == "running"
         assert disk(vm).read(5 * 512, 2) == b"\xcd\xab"
@@ -402,6 +411,9 @@ SAVER = """
 import sys
 from gossamer.control.vm import Vm
 from gossamer.machines.options import parse
+
+from .conftest import FIRMWARE, QUIET
+from .disk_images import MiB, disk, image
 vm = Vm(parse(sys.argv[1:]))
 vm.loadvm("one")
 print("ready", flush=True)

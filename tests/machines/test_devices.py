@@ -253,7 +253,7 @@ WRONG = {
     "-device sungem,netdev=n": "-device: sungem.netdev: there is no host network; the card has no ",
     "-device sungem,id=a -device ne2k_pci,id=a": "-device ne2k_pci: id=a is given twice",
     "-device ide-hd": "-device ide-hd: needs drive=, the id of a -drive if=none",
-    "-device ide-hd,drive=q": "unknown drive of if=none for -device ide-hd 'q' (there is: )",
+    "-device ide-hd,drive=q": "unknown drive of if=none for -device ide-hd 'q' (there is: none)",
     f"{D} -device ide-hd,drive=dd": "unknown drive of if=none for -device ide-hd 'dd'; did you mea",
     f"{D} -device ide-hd,drive=d,unit=2": "-device: ide-hd.unit must be a number from 0 to 1, got",
     f"{D} -device ide-hd,drive=d -device ide-cd,unit=0": "-device ide-cd: unit 0 of ide.1 is taken",

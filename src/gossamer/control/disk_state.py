@@ -112,8 +112,8 @@ def save_file(vm: Vm, path: Path | str, name: str = "") -> Written:
             vm.progress.phase("writing out")
             written = out.commit()
     for _, image in vm.disks.qcow2:
-        for old in replaced & {s.name for s in image.snapshots}:
-            image.delete_snapshot(old)
+        for old in replaced:
+            _forget(image, old)
     return written
 
 
@@ -141,7 +141,7 @@ def _new_snapshots(
     except BaseException:
         for image in done:
             with contextlib.suppress(GossamerError):
-                image.delete_snapshot(label)
+                _forget(image, label)
         raise
 
 
@@ -168,7 +168,9 @@ def savevm(vm: Vm, name: str) -> Written:
     """
     disks = vm.disks.qcow2
     if not disks:
-        return save_file(vm, vm.snapshot_store.path(name, make=True), name)
+        path = vm.snapshot_store.path(name, make=True)
+        _check_whose(vm, path)
+        return save_file(vm, path, name)
     (_, first), *others = disks
     date, before = host.utc_ns(), _synced_ns(vm)
     fresh = [one for one in others if not _named(one[1], name)]
@@ -186,7 +188,7 @@ def savevm(vm: Vm, name: str) -> Written:
         )
     for _, image in standing:
         _take(vm, image, name, date, replaces=True)
-        image.delete_snapshot(interim)
+        _forget(image, interim)
     return replace(written, fsync_ns=_synced_ns(vm) - before)
 
 
@@ -232,6 +234,14 @@ def _named(image: Qcow2Image, name: str) -> Snapshot | None:
     return next((s for s in image.snapshots if s.name == name), None)
 
 
+def _forget(image: Qcow2Image, name: str) -> bool:
+    """Delete the snapshot called so, if there is one: by its id, which may be another's name."""
+    found = _named(image, name)
+    if found is not None:
+        image.delete_snapshot(found.id)
+    return found is not None
+
+
 def _with_state(vm: Vm, name: str) -> tuple[Qcow2Image, Snapshot] | None:
     """Where the machine of snapshot `name` (or with that id) is."""
     found = [
@@ -259,11 +269,29 @@ def delvm(vm: Vm, name: str) -> None:
     """Forget a snapshot, on every disk that has it; the machine's state goes first."""
     found = False
     for _, image in vm.disks.qcow2:
-        while _named(image, name) is not None:
-            image.delete_snapshot(name)
+        while _forget(image, name):
             found = True
     if not found:
-        _existing(vm, name).unlink()
+        path = _existing(vm, name)
+        _check_whose(vm, path)
+        path.unlink()
+
+
+def _check_whose(vm: Vm, path: Path) -> None:
+    """ConfigError when the file is a save of a machine with other disks.
+
+    All machines of a kind that have no -name keep their saves in one folder.
+    """
+    mine = {str(disk.image.path.absolute()) for disk in vm.disks.writable}
+    theirs = mine
+    with contextlib.suppress(GossamerError), open_container(path, verify=False) as container:
+        theirs = {disk.backing for disk in container.meta.disks}
+    if theirs != mine:
+        listed = ", ".join(sorted(theirs)) or "none"
+        raise ConfigError(
+            f"{path}: the save of a machine with other disks ({listed}); give this one a -name, "
+            "or the save another tag"
+        )
 
 
 def _existing(vm: Vm, name: str) -> Path:
@@ -290,6 +318,8 @@ def loadvm(vm: Vm, name: str, clock: str = FREEZE) -> None:
         with image.open_vmstate(snapshot.id) as file:
             _load_vmstate(vm, file, f"{image.path}@{snapshot.name}", snapshot, clock)
     vm.run_state = state
+    if state == "running":
+        vm.cont()  # requests that an error of the host had stopped are tried again
 
 
 def _load_vmstate(vm: Vm, file: BinaryIO, label: str, snapshot: Snapshot, clock: str) -> None:
@@ -430,11 +460,13 @@ def _going_back(vm: Vm, disks: Sequence[tuple[Qcow2Image, Snapshot]]) -> Callabl
                 done.append(image)
         except BaseException:
             for image in done:
-                image.apply_snapshot(_UNDO)
+                undone = _named(image, _UNDO)
+                if undone is not None:
+                    image.apply_snapshot(undone.id)
             raise
         finally:
             for image in undo:
                 with contextlib.suppress(GossamerError):
-                    image.delete_snapshot(_UNDO)
+                    _forget(image, _UNDO)
 
     return apply

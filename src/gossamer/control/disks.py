@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -28,11 +29,12 @@ PLACES: Final = 4
 
 @dataclass(slots=True)
 class Disk:
-    """An image in its place."""
+    """An image in its place; `reopen` opens it once more, as it was."""
 
     index: int
     image: Image
     name: str
+    reopen: Callable[[], Image]
 
     @property
     def key(self) -> str:
@@ -47,6 +49,9 @@ class Disks:
         self.config = config
         self.at: dict[int, Disk] = {}
         self.is_open = False
+        #: The writable images are somebody else's since they were handed over.
+        self.lent = False
+        self._away: list[Disk] = []
 
     # --- open and close -----------------------------------------------------------------------
 
@@ -57,7 +62,8 @@ class Disks:
         try:
             for drive in self.config.drives:
                 if drive.file is not None:
-                    self.at[drive.index] = Disk(drive.index, _open(drive), drive.name)
+                    reopen = partial(_open, drive)
+                    self.at[drive.index] = Disk(drive.index, reopen(), drive.name, reopen)
         except BaseException:
             self.abandon()
             raise
@@ -84,19 +90,50 @@ class Disks:
 
     def _taken(self) -> list[Disk]:
         taken, self.at, self.is_open = list(self.at.values()), {}, False
+        self.lent, self._away = False, []
         return taken
 
     @contextmanager
     def handed_over(self) -> Iterator[None]:
-        """Somebody else gets the images; if that fails they are ours again, as they were."""
-        was_open = self.is_open
-        self.close()
+        """Somebody else gets the writable images; if that fails they are ours again.
+
+        What they hold is in their files by then: ConfigError or HostError where that cannot be,
+        and nothing has been given away.
+        """
+        for disk, image in self.overlays:
+            if image.is_temporary and image.changed_bytes:
+                raise ConfigError(
+                    f"{disk.name}: its changes are kept here alone (snapshot=on): the receiver "
+                    "would not have them"
+                )
+        for disk in self.writable:
+            if isinstance(disk.image, OverlayImage) and not disk.image.is_temporary:
+                disk.image.commit()
+            disk.image.flush()
+        self.lent = True
         try:
+            for disk in self.writable:
+                self._away.append(disk)
+                disk.image.close()
             yield
         except BaseException:
-            if was_open:
-                self.open()
+            self.take_back()
             raise
+
+    def take_back(self) -> None:
+        """Open what was handed over, if anything was; HostError while somebody has it."""
+        if not self.lent:
+            return
+        opened: list[Image] = []
+        try:
+            opened += (disk.reopen() for disk in self._away)
+        except BaseException:
+            for image in opened:
+                image.close()
+            raise
+        for disk, image in zip(self._away, opened, strict=True):
+            disk.image = image
+        self.lent, self._away = False, []
 
     # --- in the machine -----------------------------------------------------------------------
 
@@ -134,7 +171,8 @@ class Disks:
         if not atapi.request_eject(drive):
             image.close()
             raise ConfigError(f"{name}: locked by the guest, which has been asked to let it go")
-        self._replace(index, drive, Disk(index, image, name))
+        reopen = partial(open_image, path, format=format, read_only=True)
+        self._replace(index, drive, Disk(index, image, name, reopen))
 
     def _removable(self, m: Machine, name: str) -> tuple[int, IdeDrive]:
         index, drive = self.find(m, name)
@@ -171,8 +209,8 @@ class Disks:
         return [(d, d.image) for d in self.writable if isinstance(d.image, OverlayImage)]
 
     def content_hash(self) -> bytes:
-        """Of all writable disks; empty when there is none."""
-        if not self.writable:
+        """Of all writable disks that are ours; empty when there is none."""
+        if self.lent or not self.writable:
             return b""
         h = xxhash.xxh3_64()
         for disk in self.writable:
@@ -190,7 +228,9 @@ class Disks:
             kind = "CD-ROM" if drive.kind == CDROM else "disk"
             letters = "cd" if drive.kind == CDROM else "hd"
             name = options.name if options else f"ide{index // 2}-{letters}{index % 2}"
-            lines.append(f"{name}: {kind} {drive.model}, {drive.serial}; " + _described(disk))
+            lines.append(
+                f"{name}: {kind} {drive.model}, {drive.serial}; " + _described(disk, self.lent)
+            )
             if drive.kind == CDROM:
                 state = "open" if drive.tray_open else "closed"
                 lines.append(f"    tray {state}{', locked' if drive.tray_locked else ''}")
@@ -201,10 +241,12 @@ class Disks:
         return "\n".join(lines) or f"{m.name} has no drives"
 
 
-def _described(disk: Disk | None) -> str:
+def _described(disk: Disk | None, lent: bool) -> str:
     if disk is None:
         return "empty"
     image = disk.image
+    if lent and not image.read_only:
+        return f"{image.path}, handed over"
     how = "read-only" if image.read_only else "writable"
     if isinstance(image, OverlayImage):
         how = "-snapshot" if image.is_temporary else "changes beside the file"

@@ -197,7 +197,10 @@ def send(
                 vm.progress.phase("waiting for the receiver")
                 out.finish()
         except BaseException:
-            vm.plug_disks()
+            if vm.disks.lent:  # somebody has them open: `cont` tries again
+                vm.run_state = "postmigrate"
+            else:
+                vm.plug_disks()
             raise
     took = host.monotonic_ns() - began
     vm.run_state = "postmigrate"

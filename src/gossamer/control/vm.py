@@ -84,6 +84,12 @@ class Vm(Migrating):
         """Put the images into the drives of the machine that runs."""
         self.disks.plug(self.machine, self._disk_error)
 
+    def _take_back_disks(self) -> None:
+        """What is in them may have become another: the machine uses them as they are now."""
+        if self.disks.lent:
+            self.disks.take_back()
+            self.plug_disks()
+
     def _disk_error(self) -> None:
         """A drive met an error of the host that stops the machine; `cont` tries again."""
         self.run_state = "io-error"
@@ -128,7 +134,9 @@ class Vm(Migrating):
     # --- running ------------------------------------------------------------------------------
 
     def cont(self) -> None:
+        """Run; a machine that was sent to somebody takes its disks back: HostError if it cannot."""
         if self.run_state != "shutdown":
+            self._take_back_disks()
             self.run_state = "running"
             drives_attach.retry(self.machine)
             self.pace.restart(host.monotonic_ns())
@@ -172,6 +180,7 @@ class Vm(Migrating):
 
         Exact: the same call on the same state ends in the same state.
         """
+        self._take_back_disks()
         processor = self.machine.processor
         before, processor.idle_warps = processor.idle_warps, True
         if self.run_state == "prelaunch":
@@ -271,6 +280,7 @@ class Vm(Migrating):
 
     def _saved(self, save: Callable[[], Written]) -> Written:
         """Save while the machine stands still, and note what that cost."""
+        self._take_back_disks()
         start = host.monotonic_ns()
         with self.standing("saving"):
             written = save()
@@ -282,6 +292,7 @@ class Vm(Migrating):
 
         `clock`: what it does for the time in between (`control.restore_clock`).
         """
+        self._take_back_disks()
         with self.standing("loading"):
             disk_state.restore_file(self, path, clock)
 
@@ -320,6 +331,7 @@ class Vm(Migrating):
 
     def loadvm(self, name: str, clock: str = "freeze") -> None:
         """Go back to snapshot `name`; on an error machine and disks stay as they were."""
+        self._take_back_disks()
         with self.standing("loading"):
             disk_state.loadvm(self, name, clock)
 
@@ -328,6 +340,7 @@ class Vm(Migrating):
         return disk_state.entries(self)
 
     def delvm(self, name: str) -> None:
+        self._take_back_disks()
         disk_state.delvm(self, name)
 
     # --- disks --------------------------------------------------------------------------------

@@ -273,7 +273,7 @@ def unknown(what: str, got: str, known: Iterable[str]) -> ConfigError:
     names = sorted(known)
     near = difflib.get_close_matches(got, names, 1)
     hint = f"; did you mean {near[0]}?" if near else ""
-    listed = ", ".join(names)
+    listed = ", ".join(names) or "none"
     return ConfigError(f"unknown {what} {got!r}{hint} (there is: {listed})")
 
 
