@@ -10,6 +10,7 @@ import errno
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,7 +22,7 @@ from gossamer.block.image import BaseImage, Image
 
 CLUSTER: Final = CHUNK
 _ZERO_SLOT: Final = -1
-_Commit = Callable[[Iterable[tuple[int, bytes]]], None]
+_Commit = Callable[[Callable[[], Iterable[tuple[int, bytes]]]], None]
 
 
 @dataclass(slots=True)
@@ -76,6 +77,12 @@ class Scratch:
         except OSError as error:
             raise ImageError.of(self.path, "write its temporary overlay", error) from None
 
+    def clear(self) -> None:
+        """Forget every cluster, and give their room back where the host lets us."""
+        self._next, self._free = 0, []
+        with suppress(OSError):
+            self._file.truncate(0)
+
     def close(self) -> None:
         self._file.close()
 
@@ -94,8 +101,8 @@ class Prepared:
 class OverlayImage(BaseImage):
     """`base` as seen through an overlay.
 
-    `commit_to` is given all changes in ascending order when they shall become permanent; an
-    overlay without it is temporary.
+    `commit_to` is given what yields all changes in ascending order, as often as it is called,
+    when they shall become permanent; an overlay without it is temporary.
     """
 
     def __init__(
@@ -269,15 +276,18 @@ class OverlayImage(BaseImage):
             raise ImageError(self.path, message, errno.ESTALE)
 
     def commit(self) -> None:
-        """Write the changes into the image underneath; the overlay is empty afterwards."""
+        """Write the changes into the image underneath; the overlay is empty afterwards.
+
+        On an error it keeps them all, and this can be called again.
+        """
         self._check_write(0, 0)
         if self._commit_to is None:
             raise ImageError(self.path, "a temporary overlay is never committed", errno.EPERM)
         if not self._slots:
             return
-        self._commit_to(self._clusters())
         for index in self._slots:
             self._base_hash.touch(index * CLUSTER, self._length(index))
+        self._commit_to(self._clusters)
         self.discard_slots()
 
     def discard(self) -> None:
@@ -287,19 +297,20 @@ class OverlayImage(BaseImage):
         self._hash.forget()
 
     def discard_slots(self) -> None:
-        scratch = Scratch(self.path)
-        self._scratch.close()
-        self._scratch, self._slots = scratch, {}
+        self._slots = {}
+        self._scratch.clear()
 
     def close(self) -> None:
-        """Commit (unless temporary) and let go; `abandon` closes without committing."""
+        """Commit (unless temporary) and let go; `abandon` closes without committing.
+
+        When the commit fails, the image stays open with all its changes, so that this can be
+        called again.
+        """
         if self.closed:
             return
-        try:
-            if self._commit_to is not None:
-                self.commit()
-        finally:
-            self.abandon()
+        if self._commit_to is not None:
+            self.commit()
+        self.abandon()
 
     def abandon(self) -> None:
         """Close without committing."""

@@ -1,0 +1,168 @@
+"""Commits of raw images where the host has no room, and journals that are not the image's own."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gossamer.block import ImageError, OverlayImage, open_image
+from gossamer.block.journal import journal_paths
+
+SIZE = 300_032
+BEFORE = random.Random(1).randbytes(SIZE)
+CHANGE = b"new" * 60_000
+AFTER = BEFORE[:1000] + CHANGE + BEFORE[1000 + len(CHANGE) :]
+
+
+@pytest.fixture(autouse=True)
+def state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "state"
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "disks").mkdir()
+    path = tmp_path / "disks" / "disk.img"
+    path.write_bytes(BEFORE)
+    return path
+
+
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`full(file, …)`: from now on flushing these files fails as on a full medium."""
+    real, refused = os.fsync, set[str]()
+
+    def fsync(fd: int) -> None:
+        if str(Path(f"/proc/self/fd/{fd}").readlink()) in refused:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(fd)
+
+    def make(*files: Path) -> None:
+        refused.clear()
+        refused.update(map(str, files))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return make
+
+
+def changed(path: Path) -> OverlayImage:
+    """The image, opened and written, not committed."""
+    image = open_image(path)
+    assert isinstance(image, OverlayImage)
+    image.write(1000, CHANGE)
+    return image
+
+
+def dies_at_write(image: OverlayImage, number: int) -> None:
+    """Its commit is killed before the `number`-th write into the file."""
+    real = image.base.file.write_at
+    left = number
+
+    def write_at(offset: int, *buffers: bytes) -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            raise KeyboardInterrupt
+        real(offset, *buffers)
+
+    image.base.file.write_at = write_at
+    with pytest.raises(KeyboardInterrupt):
+        image.commit()
+    image.abandon()
+
+
+def test_no_room_beside_the_image_then_the_journal_is_in_the_state_folder(
+    path: Path, full, state_folder: Path
+) -> None:
+    beside, elsewhere = journal_paths(path)
+    assert elsewhere.is_relative_to(state_folder)
+    full(beside)
+    dies_at_write(changed(path), 2)
+    assert not beside.exists()
+    assert stat.S_IMODE(elsewhere.parent.stat().st_mode) == 0o700
+    with pytest.raises(ImageError, match="a commit to it was interrupted"):
+        open_image(path, read_only=True)
+    open_image(path).close()
+    assert path.read_bytes() == AFTER
+    assert not elsewhere.exists()
+
+
+def test_no_room_for_a_journal_anywhere_then_written_without_one(path: Path, full) -> None:
+    full(*journal_paths(path))
+    changed(path).close()
+    assert path.read_bytes() == AFTER
+    assert not any(journal.exists() for journal in journal_paths(path))
+
+
+def test_state_folder_when_it_cannot_be_made_then_written_without_one(
+    path: Path, full, state_folder: Path
+) -> None:
+    state_folder.write_bytes(b"a file")
+    full(journal_paths(path)[0])
+    changed(path).close()
+    assert path.read_bytes() == AFTER
+
+
+def test_nothing_can_be_written_then_changes_are_kept_and_close_can_be_tried_again(
+    path: Path, full
+) -> None:
+    image = changed(path)
+    full(*journal_paths(path))
+    real = image.base.file.write_at
+
+    def refuse(offset: int, *buffers: bytes) -> None:
+        raise ImageError(path, "cannot write", errno.ENOSPC)
+
+    image.base.file.write_at = refuse
+    for finish in (image.close, image.commit, image.close):
+        with pytest.raises(ImageError, match="cannot write") as caught:
+            finish()
+        assert caught.value.errno == errno.ENOSPC
+        assert image.read(0, SIZE) == AFTER
+    image.base.file.write_at = real
+    image.write(0, b"more")
+    image.close()
+    assert path.read_bytes() == b"more" + AFTER[4:]
+
+
+def test_play_when_it_fails_then_the_journal_stays_and_close_can_be_tried_again(path: Path) -> None:
+    image = changed(path)
+    real, writes = image.base.file.write_at, 0
+
+    def refuse_second(offset: int, *buffers: bytes) -> None:
+        nonlocal writes
+        writes += 1
+        if writes == 2:
+            raise ImageError(path, "cannot write", errno.EIO)
+        real(offset, *buffers)
+
+    image.base.file.write_at = refuse_second
+    with pytest.raises(ImageError, match="cannot write"):
+        image.close()
+    assert journal_paths(path)[0].exists()
+    image.write(0, b"more")
+    image.close()
+    assert path.read_bytes() == b"more" + AFTER[4:]
+    assert not journal_paths(path)[0].exists()
+
+
+def test_image_when_opened_by_another_name_then_its_journal_is_found(path: Path) -> None:
+    link = path.parent.parent / "link.img"
+    link.symlink_to(path)
+    dies_at_write(changed(link), 2)
+    open_image(path).close()
+    assert path.read_bytes() == AFTER
+
+
+def test_journal_when_the_image_is_private_then_private_too(path: Path) -> None:
+    path.chmod(0o600)
+    dies_at_write(changed(path), 1)
+    assert stat.S_IMODE(journal_paths(path)[0].stat().st_mode) == 0o600
