@@ -166,3 +166,88 @@ def test_journal_when_the_image_is_private_then_private_too(path: Path) -> None:
     path.chmod(0o600)
     dies_at_write(changed(path), 1)
     assert stat.S_IMODE(journal_paths(path)[0].stat().st_mode) == 0o600
+
+
+USERS = b"gossip, not a journal"
+
+
+def test_file_when_it_only_has_the_journals_name_then_untouched(path: Path) -> None:
+    beside, elsewhere = journal_paths(path)
+    beside.write_bytes(USERS)
+    open_image(path, read_only=True).close()
+    dies_at_write(changed(path), 2)
+    assert elsewhere.exists()
+    open_image(path).close()
+    assert path.read_bytes() == AFTER
+    assert beside.read_bytes() == USERS
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda p: p.symlink_to("/dev/zero")])
+def test_journals_name_when_not_a_file_then_untouched(
+    path: Path, make: Callable[[Path], None]
+) -> None:
+    beside = journal_paths(path)[0]
+    make(beside)
+    kind = beside.lstat().st_mode
+    changed(path).close()
+    assert path.read_bytes() == AFTER
+    assert beside.lstat().st_mode == kind
+
+
+@pytest.mark.parametrize("begun", [0, 3, 8])
+def test_journal_when_only_begun_then_removed_and_no_hindrance_for_reading(
+    path: Path, begun: int
+) -> None:
+    dies_at_write(changed(path), 1)
+    beside = journal_paths(path)[0]
+    beside.write_bytes(beside.read_bytes()[:begun])
+    open_image(path, read_only=True).close()
+    assert beside.exists()
+    open_image(path).close()
+    assert not beside.exists()
+    assert path.read_bytes() == BEFORE
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_journal_when_the_image_is_another_then_refused_and_both_untouched(
+    path: Path, number: int
+) -> None:
+    """A backup put back, or a write by another program, after a kill at any write."""
+    dies_at_write(changed(path), number)
+    beside = journal_paths(path)[0]
+    journal, played = beside.read_bytes(), path.read_bytes()
+    other = bytearray(played)
+    other[150_000] ^= 1
+    for content in (bytes(other), random.Random(2).randbytes(SIZE), BEFORE[:-512]):
+        path.write_bytes(content)
+        with pytest.raises(ImageError, match=r"to another state of .*disk\.img, ") as caught:
+            open_image(path)
+        assert str(caught.value).startswith(f"{beside}: ")
+        assert "\n" not in str(caught.value)
+        assert caught.value.errno == errno.ESTALE
+        assert path.read_bytes() == content
+        assert beside.read_bytes() == journal
+    path.write_bytes(played)
+    open_image(path).close()
+    assert path.read_bytes() == AFTER
+
+
+def test_journal_when_power_failed_between_any_sectors_then_played(path: Path) -> None:
+    dies_at_write(changed(path), 1)
+    generator = random.Random(3)
+    for at in range(0, SIZE, 512):
+        if generator.random() < 0.5:
+            with path.open("r+b") as file:
+                file.seek(at)
+                file.write(AFTER[at : at + 512])
+    open_image(path).close()
+    assert path.read_bytes() == AFTER
+
+
+def test_journal_when_the_file_has_a_partial_sector_then_played(path: Path) -> None:
+    path.write_bytes(BEFORE[:-500])
+    image = changed(path)
+    image.write(SIZE - 512, b"z" * 512)
+    dies_at_write(image, 3)
+    open_image(path).close()
+    assert path.read_bytes() == AFTER[:-512] + b"z" * 12

@@ -2,36 +2,29 @@
 
 The changes go into a journal first.  Once it is whole and on the medium, they are written into
 the image; then it is removed.  A journal that is found when the image is opened is played again,
-or removed when it is not whole.
+or removed when it is not whole, or refused when the image has been changed meanwhile.
 
 The journal stands beside the image; where it cannot be written there, in the user's state folder
 under a hash of the image's path; where not even there, the changes are written into the image
-without one: a crash can then tear the image, but nothing is thrown away.
-
-Format, all integers big-endian: 8 bytes magic, u64 size of the image; records of u64 offset,
-u64 length and the bytes; at the end a record of length 0 whose offset is the xxh3-64 of
-everything before it.
+without one: a crash can then tear the image, but nothing is thrown away.  A file that is no
+journal is never touched, whatever its name.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import xxhash
 
+from gossamer.block import journal_file
 from gossamer.block.errors import ImageError
 from gossamer.block.hostfile import HostFile
 
-_HEAD: Final = struct.Struct(">8sQ")
-_MAGIC: Final = b"gossCMT1"
-_RECORD: Final = struct.Struct(">QQ")
-_MAX_RECORD: Final = 1 << 24
 _FOLDER: Final = "raw-commits"
 Changes = Callable[[], Iterable[tuple[int, bytes]]]
 
@@ -60,30 +53,55 @@ def commit(file: HostFile, changes: Changes) -> None:
     After a crash `recover` sees to it that all of them are there or none, unless no journal could
     be written anywhere.
     """
+
+    def inside() -> Iterable[tuple[int, bytes]]:
+        """A last partial sector has been filled up for the guest: that is not in the file."""
+        return ((offset, data[: file.size - offset]) for offset, data in changes())
+
     recover(file)
-    journal = _write_somewhere(file, changes)
+    journal = _write_somewhere(file, inside)
     if journal is not None:
         _play(file, journal)
         return
-    for offset, data in changes():
-        _change(file, offset, data)
+    for offset, data in inside():
+        file.write_at(offset, data)
     file.sync()
 
 
 def recover(file: HostFile) -> None:
-    """Finish or forget a commit that was interrupted; `file` must be open for writing."""
-    for journal in filter(os.path.lexists, journal_paths(file.path)):
-        if file.read_only:
-            message = "a commit to it was interrupted; open it writable once to finish that"
-            raise ImageError(file.path, message, errno.EUCLEAN)
+    """Finish or forget a commit that was interrupted.
+
+    A whole journal needs `file` open for writing, and the image as the commit left it.
+    """
+    for journal in journal_paths(file.path):
         try:
-            whole = _is_whole(journal, file.size)
-            if not whole:
+            if not journal_file.is_ours(journal):
+                continue
+            size = journal_file.image_size(journal)
+            if size is not None:
+                _check_unchanged(file, journal, size)
+            elif not file.read_only:
                 journal.unlink()
         except OSError as error:
             raise ImageError.of(journal, "read the commit journal", error) from None
-        if whole:
+        if size is not None:
             _play(file, journal)
+
+
+def _check_unchanged(file: HostFile, journal: Path, size: int) -> None:
+    """Refuse to play over an image that somebody else has written meanwhile."""
+    if file.read_only:
+        message = "a commit to it was interrupted; open it writable once to finish that"
+        raise ImageError(file.path, message, errno.EUCLEAN)
+    what = f"belongs to another state of {file.path}, "
+    if size != file.size:
+        what += f"of {size} bytes, now it has {file.size}; move one of them away"
+        raise ImageError(journal, what, errno.ESTALE)
+    for record in journal_file.records(journal):
+        where = journal_file.foreign_sector(file, record)
+        if where is not None:
+            what += f"which was changed at {where:#x} since; move one of them away"
+            raise ImageError(journal, what, errno.ESTALE)
 
 
 def _write_somewhere(file: HostFile, changes: Changes) -> Path | None:
@@ -98,7 +116,7 @@ def _write_somewhere(file: HostFile, changes: Changes) -> Path | None:
             continue
         try:
             with os.fdopen(fd, "wb") as out:
-                _write(out, file.size, changes())
+                journal_file.write(out, file, changes())
             _sync_folder(journal.parent)
         except OSError:
             journal.unlink()
@@ -110,21 +128,6 @@ def _write_somewhere(file: HostFile, changes: Changes) -> Path | None:
     return None
 
 
-def _write(out: BinaryIO, size: int, changes: Iterable[tuple[int, bytes]]) -> None:
-    head = _HEAD.pack(_MAGIC, size)
-    state = xxhash.xxh3_64(head)
-    out.write(head)
-    for offset, data in changes:
-        head = _RECORD.pack(offset, len(data))
-        state.update(head)
-        state.update(data)
-        out.write(head)
-        out.write(data)
-    out.write(_RECORD.pack(state.intdigest(), 0))
-    out.flush()
-    os.fsync(out.fileno())
-
-
 def _sync_folder(folder: Path) -> None:
     fd = os.open(folder, os.O_RDONLY)
     try:
@@ -133,47 +136,13 @@ def _sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-def _records(stream: BinaryIO) -> Iterator[tuple[int, bytes, bytes]]:
-    """(offset, bytes, record head) of each record; the last one has no bytes."""
-    while len(head := stream.read(_RECORD.size)) == _RECORD.size:
-        offset, length = _RECORD.unpack(head)
-        data = stream.read(length) if length <= _MAX_RECORD else b""
-        if len(data) != length:
-            return
-        yield offset, data, head
-        if not length:
-            return
-
-
-def _is_whole(journal: Path, size: int) -> bool:
-    """Whether the journal is complete, and of an image that was as large as this one is."""
-    head = _HEAD.pack(_MAGIC, size)
-    state = xxhash.xxh3_64(head)
-    with journal.open("rb") as stream:
-        if stream.read(_HEAD.size) != head:
-            return False
-        for offset, data, record in _records(stream):
-            if not data:
-                return bool(offset == state.intdigest())
-            state.update(record)
-            state.update(data)
-    return False
-
-
 def _play(file: HostFile, journal: Path) -> None:
     try:
-        with journal.open("rb") as stream:
-            stream.seek(_HEAD.size)
-            for offset, data, _ in _records(stream):
-                _change(file, offset, data)
+        for record in journal_file.records(journal):
+            file.write_at(record.offset, record.data)
         file.sync()
         journal.unlink()
     except OSError as error:
         raise ImageError.of(journal, "play the commit journal", error) from None
     with suppress(OSError):  # should it come back after a crash, it is played once more
         _sync_folder(journal.parent)
-
-
-def _change(file: HostFile, offset: int, data: bytes) -> None:
-    """Write one change; what lies behind the end of the file is filling."""
-    file.write_at(offset, data[: max(file.size - offset, 0)])
