@@ -108,22 +108,57 @@ def test_image_when_cut_inside_its_header_then_truncated(patched, length: int) -
         open_image(patched(length=length), format="qcow2")
 
 
-def test_l2_table_when_outside_the_file_then_refused_on_use(patched, good: bytes) -> None:
-    l1 = u64(good, 40)
-    image = open_image(patched((l1, "Q", 1 << 63 | 1 << 40)))
-    with pytest.raises(ImageError, match="L2 table at 0x10000000000 is misaligned or outside"):
-        image.read(0, 512)
-    with pytest.raises(ImageError, match="L2 table at 0x10000000000 is misaligned or outside"):
-        image.write(0, b"x")
-    image.abandon()
+def test_l2_table_when_outside_the_file_then_refused(patched, good: bytes) -> None:
+    path = patched((u64(good, 40), "Q", 1 << 63 | 1 << 40))
+    message = "truncated: its active L1 table leads to an L2 table at 0x10000000000, the file ends"
+    for read_only in (True, False):
+        with pytest.raises(ImageError, match=message):
+            open_image(path, read_only=read_only)
 
 
-def test_cluster_when_mapped_outside_the_file_then_io_error(patched, good: bytes) -> None:
+def test_cluster_when_mapped_outside_the_file_then_refused(patched, good: bytes) -> None:
     l2 = u64(good, u64(good, 40)) & 0x00FF_FFFF_FFFF_FE00
-    image = open_image(patched((l2, "Q", 1 << 63 | 1 << 40)))
-    with pytest.raises(ImageError, match="guest offset 0x0 maps to 0x10000000000, outside"):
-        image.read(0, 512)
+    message = f"L2 table at {l2:#x} maps a cluster at 0x[0-9a-f]+, the file ends at {len(good):#x}"
+    for entry in (1 << 63 | 1 << 40, 1 << 62 | 1 << 40):  # the second: compressed
+        with pytest.raises(ImageError, match=message):
+            open_image(patched((l2, "Q", entry)))
+    open_image(patched((l2, "Q", 1 << 40 | 1))).abandon()  # reads as zeros: nothing is missing
+
+
+def test_l1_of_snapshot_when_outside_the_file_then_refused(patched, good: bytes) -> None:
+    path = patched((u64(good, 64), "Q", 1 << 40))
+    for read_only in (True, False):
+        with pytest.raises(ImageError, match="L1 table of snapshot 's0' at 0x10000000000"):
+            open_image(path, read_only=read_only)
+
+
+def test_file_when_cut_while_open_then_io_error(good: bytes, patched) -> None:
+    path = patched()
+    image = open_image(path)
+    image.file.resize(8 * 4096)
+    for use in (lambda: image.read(0, SIZE), lambda: image.write(SIZE // 2, b"x")):
+        with pytest.raises(ImageError, match="outside the file"):
+            use()
     image.abandon()
+
+
+@pytest.mark.parametrize("options", [[], ["-c"]])
+def test_image_when_cut_then_refused_before_anything_starts(
+    tmp_path: Path, judge, options: list[str]
+) -> None:
+    """As written by qemu-img; a file that ends inside its last cluster is whole for it too."""
+    raw, path = tmp_path / "raw", tmp_path / "cut.qcow2"
+    raw.write_bytes(random.Random(5).randbytes(SIZE))
+    assert judge.run("convert", "-O", "qcow2", *options, raw, path).returncode == 0
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-100])
+    open_image(path).abandon()
+    for length in (len(whole) - 65536, len(whole) // 2, 0x50001):
+        path.write_bytes(whole[:length])
+        for read_only in (True, False):
+            with pytest.raises(ImageError, match=r"truncated: its .* the file ends at|outside the"):
+                open_image(path, read_only=read_only)
+        assert path.read_bytes() == whole[:length]
 
 
 def test_cluster_when_mapped_onto_metadata_then_never_written(patched, good: bytes) -> None:

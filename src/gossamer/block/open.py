@@ -16,6 +16,7 @@ from gossamer.block.overlay import OverlayImage
 from gossamer.block.probe import check_format, probe
 from gossamer.block.qcow2 import Qcow2Image
 from gossamer.block.qcow2 import header as headers
+from gossamer.block.qcow2.bounds import check_bounds
 from gossamer.block.qcow2.create import write_empty
 from gossamer.block.raw import RawFile
 
@@ -68,6 +69,7 @@ def _open(file: HostFile, found: str, above: tuple[Identity, ...], *, probed: bo
     header = headers.parse(file)
     if not file.read_only:
         _check_writable(file, header)
+    check_bounds(file, header)
     backing = None
     if header.backing_name:
         backing = _open_backing(file, header, (*above, file.identity))
