@@ -132,6 +132,14 @@ def test_l1_of_snapshot_when_outside_the_file_then_refused(patched, good: bytes)
             open_image(path, read_only=read_only)
 
 
+def test_l1_of_snapshot_when_empty_then_its_place_does_not_matter(patched, good: bytes) -> None:
+    at = u64(good, 64)
+    path = patched((at, "Q", 1 << 63), (at + 8, "I", 0))
+    open_image(path, read_only=True).close()
+    with pytest.raises(ImageError, match="L1 table of snapshot 's0' has 0 entries"):
+        open_image(path)
+
+
 def test_file_when_cut_while_open_then_io_error(good: bytes, patched) -> None:
     path = patched()
     image = open_image(path)

@@ -62,6 +62,8 @@ class HostFile:
 
     def read_at(self, offset: int, length: int) -> bytes:
         """`length` bytes from `offset`; what lies behind the end of the file reads as zeros."""
+        if not length:
+            return b""
         try:
             data = os.pread(self.fd, length, offset)
             while len(data) < length:
