@@ -142,9 +142,11 @@ def test_chain_when_a_loop_then_refused(tmp_path: Path) -> None:
     qcow2(tmp_path / "two", "./one", "qcow2")
     qcow2(tmp_path / "self", "self", "qcow2")
     for name in ("one", "self"):
-        with pytest.raises(ImageError, match="its chain of backing files comes back to") as caught:
-            open_image(tmp_path / name, read_only=True)
-        assert caught.value.errno == errno.ELOOP
+        for read_only in (True, False):
+            message = "its chain of backing files comes back to"
+            with pytest.raises(ImageError, match=message) as caught:
+                open_image(tmp_path / name, read_only=read_only)
+            assert caught.value.errno == errno.ELOOP
 
 
 def test_backing_when_missing_or_remote_then_both_files_named(tmp_path: Path) -> None:
@@ -160,7 +162,7 @@ def test_backing_when_open_for_writing_then_in_use(tmp_path: Path) -> None:
     create(tmp_path / "base", "qcow2", MIB)
     create(tmp_path / "top", "qcow2", None, "base")
     base = open_image(tmp_path / "base")
-    with pytest.raises(ImageError, match="the image is in use: another process"):
+    with pytest.raises(ImageError, match=r"top: backing file .*base: the image is in use: this"):
         open_image(tmp_path / "top")
     base.close()
     top, second = open_image(tmp_path / "top"), open_image(tmp_path / "base", read_only=True)
@@ -191,6 +193,20 @@ def test_lock_when_held_by_us_then_qemu_refuses(tmp_path: Path, judge) -> None:
         assert judge.run("resize", "-f", name, path, "2M").returncode == 0
 
 
+@pytest.mark.parametrize("name", ["raw", "qcow2"])
+def test_image_when_given_twice_then_says_so(tmp_path: Path, name: str) -> None:
+    create(tmp_path / name, name, MIB)
+    (tmp_path / "link").symlink_to(name)
+    message = "the image is in use: this very process has it open already; is it given twice"
+    image = open_image(tmp_path / name)
+    for second in (name, "link"):
+        with pytest.raises(ImageError, match=message) as caught:
+            open_image(tmp_path / second)
+        assert caught.value.errno == errno.EBUSY
+    image.close()
+    open_image(tmp_path / name).close()
+
+
 def test_lock_when_its_holder_dies_then_free_again(tmp_path: Path) -> None:
     create(tmp_path / "a", "qcow2", MIB)
     script = "import sys; from gossamer.block import open_image; i = open_image(sys.argv[1]); "
@@ -205,7 +221,7 @@ def test_lock_when_its_holder_dies_then_free_again(tmp_path: Path) -> None:
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "open\n"
-        with pytest.raises(ImageError, match="the image is in use"):
+        with pytest.raises(ImageError, match="the image is in use: another process"):
             open_image(tmp_path / "a")
         holder.kill()
     open_image(tmp_path / "a").close()

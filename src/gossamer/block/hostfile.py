@@ -8,6 +8,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
+from weakref import WeakSet
 
 from gossamer.block import locks
 from gossamer.block.errors import ImageError
@@ -15,6 +16,7 @@ from gossamer.core import host
 
 Buffer = bytes | bytearray | memoryview
 _MAX_VECTORS: Final = 512
+_files: WeakSet[HostFile] = WeakSet()
 
 
 class HostFile:
@@ -40,10 +42,11 @@ class HostFile:
         self.identity = (status.st_dev, status.st_ino)
         try:
             self.size = os.lseek(self.fd, 0, os.SEEK_END)
-            self.locked = locks.lock(self.fd, self.path, write=not read_only) if lock else False
+            self.locked = self._lock() if lock else False
         except BaseException:
             self.close()
             raise
+        _files.add(self)
 
     def _status(self) -> os.stat_result:
         try:
@@ -55,6 +58,19 @@ class HostFile:
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISBLK(status.st_mode)):
             raise ImageError(self.path, "neither a file nor a block device", errno.EINVAL)
         return status
+
+    def _lock(self) -> bool:
+        """Keep other users out, as QEMU does; ImageError says whether we are the other one."""
+        try:
+            return locks.lock(self.fd, self.path, write=not self.read_only)
+        except ImageError as error:
+            others = (other for other in _files if other is not self and not other.closed)
+            if all(other.identity != self.identity for other in others):
+                raise
+            message = (
+                "the image is in use: this very process has it open already; is it given twice?"
+            )
+            raise ImageError(self.path, message, error.errno) from None
 
     @property
     def closed(self) -> bool:

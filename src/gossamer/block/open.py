@@ -95,20 +95,29 @@ def _check_writable(file: HostFile, header: headers.Header) -> None:
 
 def _open_backing(file: HostFile, header: headers.Header, above: tuple[Identity, ...]) -> Image:
     path = backing_path(file.path, header.backing_name)
+    if _identity(path) in above or len(above) > _MAX_CHAIN:
+        message = f"its chain of backing files comes back to {path}"
+        raise ImageError(file.path, message, errno.ELOOP)
     try:
         below = HostFile(path, read_only=True)
     except ImageError as error:
         raise ImageError(file.path, f"backing file {error}", error.errno) from None
     try:
-        if below.identity in above or len(above) > _MAX_CHAIN:
-            message = f"its chain of backing files comes back to {path}"
-            raise ImageError(file.path, message, errno.ELOOP)
         found = header.backing_format or probe(below)
         check_format(path, found)
         return _open(below, found, above, probed=not header.backing_format)
     except BaseException:
         below.close()
         raise
+
+
+def _identity(path: Path) -> Identity | None:
+    """Of a file that may be open already, so that our own locks are not in the way."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def backing_path(path: Path, name: str) -> Path:
