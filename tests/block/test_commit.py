@@ -154,6 +154,28 @@ def test_play_when_it_fails_then_the_journal_stays_and_close_can_be_tried_again(
     assert not journal_paths(path)[0].exists()
 
 
+def test_image_when_sparse_then_the_journal_does_not_take_its_room(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.write_bytes(b"")
+    os.truncate(path, SIZE)
+    beside, elsewhere = journal_paths(path)
+    reserved = 0
+
+    def fallocate(fd: int, offset: int, length: int) -> None:
+        nonlocal reserved
+        if beside.exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        reserved += length
+
+    monkeypatch.setattr(os, "posix_fallocate", fallocate)
+    dies_at_write(changed(path), 1)
+    assert reserved >= len(CHANGE)
+    assert elsewhere.exists()
+    open_image(path).close()
+    assert path.read_bytes()[1000 : 1000 + len(CHANGE)] == CHANGE
+
+
 def test_image_when_opened_by_another_name_then_its_journal_is_found(path: Path) -> None:
     link = path.parent.parent / "link.img"
     link.symlink_to(path)

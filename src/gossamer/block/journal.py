@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -116,7 +116,7 @@ def _write_somewhere(file: HostFile, changes: Changes) -> Path | None:
             continue
         try:
             with os.fdopen(fd, "wb") as out:
-                journal_file.write(out, file, changes())
+                journal_file.write(out, file, _reserving(file, changes()))
             _sync_folder(journal.parent)
         except OSError:
             journal.unlink()
@@ -126,6 +126,18 @@ def _write_somewhere(file: HostFile, changes: Changes) -> Path | None:
         else:
             return journal
     return None
+
+
+def _reserving(file: HostFile, changes: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+    """The changes; holes that they fill get their room before the journal takes it."""
+    for offset, data in changes:
+        if file.hole_at(offset):
+            try:
+                os.posix_fallocate(file.fd, offset, len(data))
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+        yield offset, data
 
 
 def _sync_folder(folder: Path) -> None:
