@@ -119,6 +119,18 @@ def test_save_file_brings_the_machine_back(tmp_path: Path) -> None:
     assert vm.state_hash() == after
 
 
+def test_page_that_the_guest_has_cleared_is_clear_after_a_load() -> None:
+    """A machine newly built has something there: what an option put into RAM."""
+    options = "-M bare -m 4 -serial null -icount 0 -device loader,addr=0x200000,data=7,data-len=4"
+    vm = Vm(parse(options.split()))
+    assert vm.read_physical(0x20_0000, 4) != bytes(4)
+    vm.write_physical(0x20_0000, bytes(4))
+    other = Vm(vm.config)
+    other.load_bytes(vm.save_bytes())
+    assert other.read_physical(0x20_0000, 4) == bytes(4)
+    assert other.state_hash() == vm.state_hash()
+
+
 def test_state_hash_sees_every_change() -> None:
     vm = vm_of(0)
     seen = {vm.state_hash()}
