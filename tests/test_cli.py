@@ -167,6 +167,20 @@ def test_faults_become_statuses(
     assert capsys.readouterr().err == said
 
 
+def test_output_that_has_no_room_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(
+            [sys.executable, "-m", "gossamer", "--help"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert ran.returncode == 2
+    assert ran.stderr.count("\n") == 1
+    assert ran.stderr.startswith("gossamer: ")
+    assert "No space left on device" in ran.stderr
+
+
 def test_a_bug_is_not_hidden() -> None:
     with pytest.raises(ZeroDivisionError):
         cli.guarded(lambda: 1 // 0)

@@ -75,7 +75,8 @@ def guarded(action: Callable[[], int]) -> int:
     try:
         check_platform()
         status = action()
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return status
     except GossamerError as fault:
         line = " ".join(str(fault).split())
@@ -84,11 +85,21 @@ def guarded(action: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Who read our output has gone; what is still buffered must not fail again at exit.
-        import os
-
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return 0
+    except OSError as fault:
+        where = fault.filename or "standard output or a temporary file"
+        print(f"gossamer: {where}: {fault.strerror or fault}", file=sys.stderr)
+        _forget_output()
+        return BAD_INPUT
+
+
+def _forget_output() -> None:
+    """What is still buffered for somebody who has gone, or has no room, must not fail at exit."""
+    import os
+
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def check_platform(

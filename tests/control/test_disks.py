@@ -14,7 +14,7 @@ import pytest
 
 from gossamer.base.errors import ConfigError, GossamerError, HostError
 from gossamer.block import ImageError, OverlayImage, Qcow2Image, create, open_image
-from gossamer.control import disk_state
+from gossamer.control import disk_state, restore_clock
 from gossamer.control.vm import Vm
 from gossamer.devices.ide_drive import NONE
 from gossamer.front.monitor import Monitor
@@ -286,6 +286,24 @@ def test_clock_policies(machine, tmp_path, monkeypatch, policy, clock, seconds):
     assert vm.machine.part("macio/cuda").seconds - rtc == seconds
     assert abs(vm.machine.cpu.timebase - tb - clock * 16_600_000) <= 1
     vm.run(vm.instructions + 1000)
+
+
+@pytest.mark.parametrize("periods", [1000, 1001])
+def test_periods_that_are_skipped_leave_a_toggle_right(machine, periods):
+    vm = machine()
+    clock, fired = vm.machine.clock, []
+
+    def toggle() -> None:
+        fired.append(alarm.due)
+        alarm.set(alarm.due + 100)
+
+    alarm = clock.alarm(toggle)
+    start = int(clock.now)
+    alarm.set(start + 100)
+    restore_clock.catch_up(vm.machine, start + 100 * periods + 50)
+    assert len(fired) < 50
+    assert len(fired) % 2 == periods % 2
+    assert alarm.when == start + 100 * (periods + 1)
 
 
 def test_clock_never_goes_back(machine, tmp_path, monkeypatch):

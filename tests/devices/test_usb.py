@@ -231,6 +231,21 @@ def test_idle_rate_repeats_the_report_in_time(keyboard):
         assert device.give(1, 8) == NAK
 
 
+def test_idle_time_counts_from_a_report_before_it_was_set(keyboard):
+    """A save in between knows when that was."""
+    keyboard.key(keys.code("a"), True)
+    keyboard.clock.set(100 * MS)
+    report = keyboard.give(1, 8)
+    assert report[2]
+    other = copy_of(keyboard)
+    for device in (keyboard, other):
+        control(device, setup(0x21, 10, 0x700, 0, 0))
+        device.clock.set(127 * MS)
+        assert device.give(1, 8) == NAK
+        device.clock.set(128 * MS)
+        assert device.give(1, 8) == report
+
+
 def test_lights_are_set_by_the_host(keyboard):
     assert control(keyboard, setup(0x21, 9, 0x200, 0, 1), b"\x03") == b""
     assert keyboard.hid.leds == 3

@@ -228,3 +228,29 @@ def test_save_file_and_back(stream_command: Run, recorded: Recorded, tmp_path: P
     assert plain.read_bytes() == source.read_bytes()
     snapshot = f"{recorded('snap.qcow2')}@snap1"
     assert stream_command("convert", snapshot, plain, "--to", "qemu-10.0").status == 0
+
+
+@pytest.mark.parametrize("form", ["plain", "qemu-7.2"])
+def test_files_beside_the_new_one_are_left_alone(
+    stream_command: Run, recorded: Recorded, tmp_path: Path, form: str
+) -> None:
+    data = recorded("g3beige-S.mig").read_bytes()
+    source, target, link = tmp_path / "new.part", tmp_path / "new", tmp_path / "link"
+    source.write_bytes(data)
+    link.symlink_to(target)
+    assert stream_command("convert", source, link, "--to", form).status == 0
+    assert source.read_bytes() == data
+    assert link.is_symlink()
+    assert target.read_bytes()[:4] == b"QEVM"
+    assert target.stat().st_mode & 0o777 == 0o600, "the guest's memory"
+    assert {one.name for one in tmp_path.iterdir()} >= {"new.part", "new", "link"}
+
+
+def test_a_device_is_written_to_and_stays_one(
+    stream_command: Run, recorded: Recorded, tmp_path: Path
+) -> None:
+    device = tmp_path / "null"
+    device.symlink_to("/dev/null")
+    ran = stream_command("convert", recorded("g3beige-S.mig"), device, "--to", "plain")
+    assert ran.status == 0
+    assert Path("/dev/null").is_char_device()

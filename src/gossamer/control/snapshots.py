@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from gossamer.base.errors import ConfigError, GossamerError, HostError
+from gossamer.core import host
 from gossamer.machines.config import Config
 from gossamer.migrate.container import open_container
 
@@ -36,7 +37,7 @@ class Snapshots:
     """The folder of one machine's snapshots."""
 
     def __init__(self, config: Config) -> None:
-        base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+        base = os.environ.get("XDG_STATE_HOME") or host.home() / ".local" / "state"
         self.folder = Path(base) / "gossamer" / (config.name or config.machine)
 
     def path(self, name: str, *, make: bool = False) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from pathlib import Path
 
 
 def monotonic_ns() -> int:
@@ -21,6 +22,14 @@ def sleep_ns(ns: int) -> None:
 
 def random_bytes(n: int) -> bytes:
     return secrets.token_bytes(n)
+
+
+def home() -> Path:
+    """The user's folder; one that does not exist for a user without any."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path("/nonexistent")
 
 
 def utc_offset() -> int:

@@ -225,8 +225,8 @@ class UsbKeyboard(UsbHid):
 
     @extra.needed
     def extra_needed(self) -> bool:
-        """The idle time counts."""
-        return self.hid.idle != 0
+        """An idle time is set, or will count from the last report when one is."""
+        return self.hid.idle != 0 or self.last_report != 0
 
     def __init__(self, clock: Clock, idstr: str, serial: str = "") -> None:
         super().__init__(clock)
@@ -324,8 +324,8 @@ class UsbPointer(UsbHid):
 
     @extra.needed
     def extra_needed(self) -> bool:
-        """The idle time counts."""
-        return self.hid.idle != 0
+        """An idle time is set, or will count from the last report when one is."""
+        return self.hid.idle != 0 or self.last_report != 0
 
 
 class UsbMouse(UsbPointer):

@@ -18,6 +18,7 @@ import llvmlite.binding as llvm
 import xxhash
 
 import gossamer
+from gossamer.core import host
 from gossamer.engine.module import module_text
 
 _MAGIC: Final = b"gossamer object 1\n"
@@ -51,13 +52,13 @@ def _source_hash() -> str:
 
 
 def cache_key(features: frozenset[str]) -> str:
-    host = llvm.get_host_cpu_name() + llvm.get_host_cpu_features().flatten()
-    parts = (_source_hash(), llvmlite.__version__, host, ",".join(sorted(features)))
+    here = llvm.get_host_cpu_name() + llvm.get_host_cpu_features().flatten()
+    parts = (_source_hash(), llvmlite.__version__, here, ",".join(sorted(features)))
     return xxhash.xxh3_128_hexdigest("|".join(parts).encode())
 
 
 def cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    base = os.environ.get("XDG_CACHE_HOME") or host.home() / ".cache"
     return Path(base) / "gossamer"
 
 
@@ -82,11 +83,14 @@ def _write(path: Path, obj: bytes) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent)
+    except OSError:
+        return
+    try:
         with os.fdopen(handle, "wb") as f:
             f.write(_MAGIC + xxhash.xxh3_128_digest(obj) + obj)
         Path(temporary).replace(path)
     except OSError:
-        return
+        Path(temporary).unlink(missing_ok=True)
 
 
 def compile_object(text: str) -> bytes:

@@ -11,6 +11,7 @@ import sys
 import time
 from typing import Any, Final
 
+from gossamer.base.errors import GossamerError
 from gossamer.base.units import NS_PER_S
 from gossamer.control.vm import Vm
 from gossamer.front.story_told import NS_A_TICK
@@ -88,6 +89,8 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
+    except GossamerError as fault:
+        sys.exit(f"gossamer: {fault}")
     except BrokenPipeError:
         # Nobody listens any more; what is still buffered must not fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

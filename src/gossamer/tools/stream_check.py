@@ -50,9 +50,11 @@ def is_dump(path: str) -> bool:
 def read_dump(path: str) -> Machine:
     """A `-dump-vmstate` file."""
     try:
-        if Path(path).stat().st_size > MAX_DUMP:
+        with Path(path).open("rb") as file:
+            raw = file.read(MAX_DUMP + 1)
+        if len(raw) > MAX_DUMP:
             raise StreamError(f"is longer than {MAX_DUMP:,} bytes", path)
-        text = Path(path).read_text(encoding="utf-8")
+        text = raw.decode("utf-8")
     except OSError as fault:
         raise HostError(f"{path}: cannot be read: {fault.strerror}") from None
     except UnicodeDecodeError as fault:

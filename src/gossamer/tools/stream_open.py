@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -59,7 +61,11 @@ def open_input(spec: str) -> Iterator[Input]:
         except OSError as fault:
             raise HostError(f"{spec}: cannot be opened: {fault.strerror}") from None
         with file:
-            if file.peek(4)[:4] == QCOW2:
+            try:
+                begins = file.peek(4)[:4]
+            except OSError as fault:
+                raise HostError(f"{spec}: cannot be read: {fault.strerror}") from None
+            if begins == QCOW2:
                 raise ConfigError(f"{spec} is a qcow2 image: name a snapshot as {_names(spec)}")
             if not file.seekable():
                 with tempfile.TemporaryFile() as spool:
@@ -136,19 +142,33 @@ def read_stream(
 
 @contextmanager
 def new_file(path: str, source: str) -> Iterator[BinaryIO]:
-    """A file written beside `path` and given its name when all is well; `-` is standard output."""
+    """A file written beside `path` and given its name when all is well; `-` is standard output.
+
+    As a save it holds the memory of the guest: a new file is its owner's alone, a replaced one
+    keeps its mode, a link stays one.
+    """
     if path == "-":
         yield sys.stdout.buffer
         return
     target = Path(path)
     if source != "-" and target.exists() and Path(source).exists() and target.samefile(source):
         raise ConfigError(f"{path}: is the stream that is read; give another name")
-    part = target.with_name(target.name + ".part")
+    part: Path | None = None
     try:
-        with part.open("wb") as out:
+        if target.exists() and not target.is_file():  # a device or a pipe keeps its name
+            with target.open("wb") as out:
+                yield out
+            return
+        target = target.resolve()
+        mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o600
+        fd, name = tempfile.mkstemp(".part", f".{target.name}.", target.parent)
+        part = Path(name)
+        with os.fdopen(fd, "wb") as out:
+            os.fchmod(fd, mode)
             yield out
         part.replace(target)
     except OSError as fault:
         raise HostError(f"{path}: cannot be written: {fault.strerror}") from None
     finally:
-        part.unlink(missing_ok=True)
+        if part is not None:
+            part.unlink(missing_ok=True)

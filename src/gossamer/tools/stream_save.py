@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 import gossamer
-from gossamer.base.errors import ConfigError
+from gossamer.base.errors import ConfigError, StreamError
 from gossamer.migrate.container import ContainerWriter, Meta
 from gossamer.migrate.inspect import StreamFile
 from gossamer.tools import stream_profiles as profiles
@@ -49,5 +49,7 @@ def _parts(stream: StreamFile) -> Iterator[bytes]:
     stream.file.seek(0)
     while left:
         part = stream.file.read(min(_CHUNK, left))
+        if not part:
+            raise StreamError(f"the file has become shorter while it was read ({left} bytes)")
         left -= len(part)
         yield part
