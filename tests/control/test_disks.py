@@ -429,9 +429,6 @@ SAVER = """
 import sys
 from gossamer.control.vm import Vm
 from gossamer.machines.options import parse
-
-from .conftest import FIRMWARE, QUIET
-from .disk_images import MiB, disk, image
 vm = Vm(parse(sys.argv[1:]))
 vm.loadvm("one")
 print("ready", flush=True)
