@@ -69,15 +69,8 @@ def carried(vm: Vm, field: Field) -> bool:
     return False
 
 
-@pytest.mark.parametrize(
-    "machine",
-    [
-        "g3beige",
-        pytest.param("mac99", marks=pytest.mark.slow),
-        pytest.param("mac99,via=pmu", marks=pytest.mark.slow),
-        pytest.param("mac99,via=pmu-adb", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("machine", ["g3beige", "mac99", "mac99,via=pmu", "mac99,via=pmu-adb"])
 def test_each_field_comes_through_alone(machine: str) -> None:
     quiet = ("-nographic", "-serial", "null", "-rtc", "base=2001-09-09", "-icount", "5,sleep=off")
     vm = Vm(parse(["-M", machine, "-m", "8", *quiet, "-bios", builtin.NAME]))
