@@ -72,7 +72,7 @@ def all_fields(machine: Machine) -> Iterator[Field]:
     for path, owner in objects(machine):
         for declared in owner.declared.values():
             if isinstance(declared, State):
-                yield attribute_field(path, declared)
+                yield _attribute(path, declared)
     for name, numbers in elements(machine.cpu.model.features).items():
         if name not in OF_THE_MODEL and REGISTERS[name][0] <= 64:
             yield _register(name, numbers)
@@ -86,8 +86,7 @@ def _owner(machine: Machine, path: str) -> Stateful:
     return next(o for p, o in objects(machine) if p == path)
 
 
-def attribute_field(path: str, declared: State) -> Field:
-    """A declared attribute of the object at `path`."""
+def _attribute(path: str, declared: State) -> Field:
     return Field(
         f"{path}.{declared.name}",
         lambda m: plain(declared.value(_owner(m, path))),
