@@ -134,7 +134,7 @@ class ContainerWriter(FrameWriter):
     def __init__(self, path: Path | str, meta: Meta) -> None:
         try:
             self.path = Path(path).resolve()
-            mode = _mode_of(self.path)
+            mode = mode_of(self.path)
             _remove_abandoned(self.path)
             fd, name = tempfile.mkstemp(SUFFIX, f".{self.path.name}.", self.path.parent)
         except OSError as fault:
@@ -187,7 +187,7 @@ class ContainerWriter(FrameWriter):
         return done if isinstance(done, int) else 0
 
 
-def _mode_of(path: Path) -> int:
+def mode_of(path: Path) -> int:
     """Access mode for the new file; HostError when `path` is no place for one."""
     try:
         status = path.stat()

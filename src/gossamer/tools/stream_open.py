@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from gossamer.base.errors import ConfigError, HostError, StreamError
 from gossamer.block import Qcow2Image, open_image
 from gossamer.migrate.container import Container, is_container, open_container
 from gossamer.migrate.container_frame import MAGIC
+from gossamer.migrate.container_writer import mode_of
 from gossamer.migrate.framing import Configuration, Section
 from gossamer.migrate.inspect import Schema, StreamFile, open_stream
 from gossamer.migrate.ram import Record
@@ -160,7 +160,7 @@ def new_file(path: str, source: str) -> Iterator[BinaryIO]:
                 yield out
             return
         target = target.resolve()
-        mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o600
+        mode = mode_of(target)
         fd, name = tempfile.mkstemp(".part", f".{target.name}.", target.parent)
         part = Path(name)
         with os.fdopen(fd, "wb") as out:
