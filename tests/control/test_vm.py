@@ -15,11 +15,12 @@ from gossamer.core import host
 from gossamer.cpu.exceptions import MSR_EE, MSR_POW
 from gossamer.cpu.model import DOZE_750
 from gossamer.engine.processor import Stop
+from gossamer.isa.text import assemble
 from gossamer.machines import builtin
 from gossamer.machines.config import Config
 from gossamer.machines.machine import Machine
 from gossamer.machines.options import parse
-from tests.engine.programs import CODE, DATA, TABLE, make_table, number, pool, vectors
+from tests.engine.programs import CODE, DATA, TABLE, PageTable, make_table, number, pool, vectors
 
 RAM = 4 * MiB  # the least that the bare machine takes is not our subject
 TOTAL = 4000
@@ -117,6 +118,36 @@ def test_save_file_brings_the_machine_back(tmp_path: Path) -> None:
     assert (vm.instructions, vm.state_hash()) == (1234, before)
     go(vm, 2000)
     assert vm.state_hash() == after
+
+
+def test_translations_known_before_a_save_are_looked_up_again_in_both_machines() -> None:
+    """A guest that clears R and C with no tlbie: the next access sets them at the same time."""
+    saved = Vm(config())
+    segments, ea, ra = [0x123] * 16, 0x3000_0000, 0x10_0000
+    table = PageTable()
+    table.add(segments[3], ea >> 12 & 0xFFFF, ra, 2)
+    m = saved.machine
+    m.memory.write(TABLE, bytes(table.data))
+    m.memory.write(CODE, assemble("stw 3,0(4); stw 3,0(4); stw 3,0(4)", CODE))
+    for n, value in enumerate(segments):
+        m.cpu.block.set("sr", value, n)
+    for register, value in {"sdr1": TABLE, "nia": CODE, "msr": 0x10}.items():
+        m.cpu.block.set(register, value)
+    m.cpu.block.set("gpr", ea, 4)
+    entry = TABLE + next(n for n in range(0, len(table.data), 8) if table.data[n] & 0x80)
+    bare = saved.read_physical(entry, 8)
+
+    def step_and_look(vm: Vm) -> bytes:
+        """The entry after one more store, which found it without R and C, past all translations."""
+        vm.machine.arena.view[entry : entry + 8] = bare
+        vm.step()
+        return vm.read_physical(entry, 8)
+
+    assert step_and_look(saved) != bare
+    assert step_and_look(saved) == bare  # the engine knows the page
+    loaded = Vm(saved.config)
+    loaded.load_bytes(saved.save_bytes())
+    assert step_and_look(saved) == step_and_look(loaded) != bare
 
 
 def test_page_that_the_guest_has_cleared_is_clear_after_a_load() -> None:

@@ -147,6 +147,7 @@ class EsccChannel(Stateful):
         self.tx_shift = 0
         self.reg = self.rxint = self.txint = self.rxint_under_svc = self.txint_under_svc = 0
         self.rx_count = 0
+        self.rx_fifo[:] = self.rx_errors[:] = bytes(FIFO)
         self.rx_next, self.ext_pending, self.ext_status = True, False, 0
 
     # --- interrupts ---------------------------------------------------------------------------
