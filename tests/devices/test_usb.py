@@ -283,6 +283,27 @@ def test_button_that_is_down_stays_down_while_the_mouse_moves_on(mouse):
         assert device.give(1, 4) == NAK
 
 
+def test_wheel_turned_up_counts_up(mouse):
+    """QEMU 7.2's queue has a dz of -1 for a notch up."""
+    mouse.move(0, 0, 0, 1)
+    assert mouse.hid.queue[mouse.hid.head].dz == -1
+    mouse.move(0, 0, 0, 1)
+    assert mouse.give(1, 4) == bytes([0, 0, 0, 2])
+    mouse.move(5, 0, 1, -1)
+    assert mouse.give(1, 4) == bytes([1, 5, 0, 0xFF])
+    assert mouse.give(1, 4) == NAK
+
+
+def test_wheel_of_the_tablet(tablet):
+    tablet.point(7, 7, 0)
+    tablet.poll(1, 8)
+    tablet.move(0, 0, 0, 1)
+    assert tablet.poll(1, 8) == bytes.fromhex("00 0700 0700 01")
+    tablet.move(0, 0, 0, -1)
+    assert tablet.poll(1, 8) == bytes.fromhex("00 0700 0700 ff")
+    assert tablet.poll(1, 8) == NAK
+
+
 def test_boot_protocol_has_no_wheel(mouse):
     control(mouse, setup(0x21, 11, 0, 0, 0))
     mouse.move(1, 1, 0)

@@ -426,15 +426,16 @@ class Vm(Migrating):
             keyboard.key(code, False)
 
     def mouse_move(self, dx: int, dy: int, dz: int = 0) -> None:
-        self._mouse_buttons(dx, dy, self._buttons)
+        """Move the mouse by counts; dz above 0 is one notch of its wheel up, below 0 down."""
+        self._move_mouse(dx, dy, self._buttons, (dz > 0) - (dz < 0))
 
     _buttons = 0
 
     def mouse_buttons(self, mask: int) -> None:
         self._buttons = mask
-        self._mouse_buttons(0, 0, mask)
+        self._move_mouse(0, 0, mask)
 
-    def _mouse_buttons(self, dx: int, dy: int, mask: int) -> None:
+    def _move_mouse(self, dx: int, dy: int, mask: int, wheel: int = 0) -> None:
         if self.machine.mouse is None:
             raise ConfigError(f"{self.name} has no mouse")
-        self.machine.mouse.move(dx, dy, mask)
+        self.machine.mouse.move(dx, dy, mask, wheel)

@@ -64,8 +64,11 @@ class AdbMouse(AdbDevice):
 
     # --- input --------------------------------------------------------------------------------
 
-    def move(self, dx: int, dy: int, buttons: int) -> None:
-        """Moved by counts (right and down positive); buttons down: 1 left, 2 middle, 4 right."""
+    def move(self, dx: int, dy: int, buttons: int, _wheel: int = 0) -> None:
+        """Moved by counts (right and down positive); buttons down: 1 left, 2 middle, 4 right.
+
+        It has no wheel.
+        """
         self.dx = _clip(self.dx + dx, -LIMIT, LIMIT)
         self.dy = _clip(self.dy + dy, -LIMIT, LIMIT)
         held = sum(held for bit, held in FRONT_BUTTONS.items() if buttons & bit)

@@ -338,19 +338,20 @@ class UsbMouse(UsbPointer):
 
     # --- input ----------------------------------------------------------------------------------
 
-    def move(self, dx: int, dy: int, buttons: int) -> None:
-        """Movement in counts, down positive; `buttons`: 1 left, 2 middle, 4 right."""
+    def move(self, dx: int, dy: int, buttons: int, wheel: int = 0) -> None:
+        """Movement in counts, down positive; `buttons`: 1 left, 2 middle, 4 right; notches up."""
         state, hid = hid_buttons(buttons), self.hid
         last = hid.queue[(hid.head + hid.n - 1) % QUEUE]
         if hid.n and (last.buttons_state == state or hid.n >= QUEUE - 1):
             event = last
-        elif not hid.n and last.buttons_state == state and not (dx or dy):
+        elif not hid.n and last.buttons_state == state and not (dx or dy or wheel):
             return
         else:
             event = hid.queue[(hid.head + hid.n) % QUEUE]
             event.xdx = event.ydy = event.dz = 0
             hid.n += 1
-        event.xdx, event.ydy = _bounded(event.xdx + dx), _bounded(event.ydy + dy)
+        event.xdx, event.ydy = bounded(event.xdx + dx), bounded(event.ydy + dy)
+        event.dz = bounded(event.dz - wheel)
         event.buttons_state = state
         if hid.n < QUEUE:  # QEMU's next event begins with the buttons that it finds there
             following = hid.queue[(hid.head + hid.n) % QUEUE]
@@ -390,6 +391,6 @@ def _step(count: int) -> int:
     return max(-127, min(count, 127))
 
 
-def _bounded(count: int) -> int:
+def bounded(count: int) -> int:
     """Movement that nobody collects does not grow without end."""
     return max(-0x4000_0000, min(count, 0x3FFF_FFFF))

@@ -15,6 +15,7 @@ from gossamer.devices.usb_hid import (
     QUEUE,
     SET_PROTOCOL,
     UsbPointer,
+    bounded,
     configuration_descriptor,
     default_serial,
     device_descriptor,
@@ -44,29 +45,33 @@ class UsbTablet(UsbPointer):
 
     # --- input ----------------------------------------------------------------------------------
 
-    def point(self, x: int, y: int, buttons: int) -> None:
-        """The pointer is at (x, y), each 0..0x7fff; `buttons`: 1 left, 2 middle, 4 right."""
+    def point(self, x: int, y: int, buttons: int, wheel: int = 0) -> None:
+        """The pointer is at (x, y), each 0..0x7fff; `buttons`: 1 left, 2 middle, 4 right.
+
+        `wheel`: notches that it was turned up.
+        """
         state, hid = hid_buttons(buttons), self.hid
         x, y = max(0, min(x, MOST)), max(0, min(y, MOST))
         newest = hid.queue[(hid.head + hid.n - 1) % QUEUE]
         event = hid.queue[(hid.head + hid.n) % QUEUE]
         if hid.n and (newest.buttons_state == state or hid.n >= QUEUE - 1):
             event = newest
-        elif not hid.n and (event.xdx, event.ydy, event.buttons_state) == (x, y, state):
+        elif not (hid.n or wheel) and (event.xdx, event.ydy, event.buttons_state) == (x, y, state):
             return
         else:
             event.dz = 0
             hid.n += 1
+        event.dz = bounded(event.dz - wheel)
         here = hid.queue[(hid.head + hid.n) % QUEUE]
         here.dz = 0
         for one in (event, here):
             one.xdx, one.ydy, one.buttons_state = x, y, state
         self.news()
 
-    def move(self, dx: int, dy: int, buttons: int) -> None:
-        """Movement in a mouse's counts from where the pointer is."""
+    def move(self, dx: int, dy: int, buttons: int, wheel: int = 0) -> None:
+        """Movement in a mouse's counts from where the pointer is, notches up."""
         here = self.hid.queue[(self.hid.head + self.hid.n) % QUEUE]
-        self.point(here.xdx + COUNT * dx, here.ydy + COUNT * dy, buttons)
+        self.point(here.xdx + COUNT * dx, here.ydy + COUNT * dy, buttons, wheel)
 
     # --- the device -----------------------------------------------------------------------------
 

@@ -46,9 +46,9 @@ class Keyboard(Protocol):
 
 
 class Mouse(Protocol):
-    """A mouse: movement in counts, buttons as bits (1 left, 2 middle, 4 right)."""
+    """A mouse: movement in counts, buttons as bits (1 left, 2 middle, 4 right), notches up."""
 
-    def move(self, dx: int, dy: int, buttons: int) -> None: ...
+    def move(self, dx: int, dy: int, buttons: int, wheel: int = 0) -> None: ...
 
 
 class Display(Protocol):
