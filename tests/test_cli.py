@@ -61,6 +61,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "-serial", "frob"], "unknown character device 'frob'"),
         (["demo", "windows"], "unknown demo 'windows' (there is: builtin, linux, openbios)"),
         (["demo", "--frob"], "unknown option '--frob'"),
+        (["demo", "-M"], "-M needs a value"),
+        (["run", "-M"], "-M needs a value"),
         (["verify", "luck"], "unknown gossamer verify 'luck' (there is: cuts, float, hops, isa)"),
         (["run", "-pidfile", "/no/where", "-serial", "null"], "-pidfile: /no/where: No such file"),
     ],

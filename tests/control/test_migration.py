@@ -120,6 +120,11 @@ def test_handed_over_and_goes_on_as_if_nothing_had_been(kind: str, tmp_path: Pat
     assert taker.state_hash() == alone.state_hash()
 
 
+def test_socket_whose_path_is_too_long_is_refused_with_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(HostError, match="cannot listen: AF_UNIX path too long"):
+        Listener(f"unix:{tmp_path}/{'m' * 108}")
+
+
 @pytest.mark.parametrize("kind", ["exec", "file"])
 def test_through_a_file(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "m"

@@ -96,8 +96,10 @@ def planned(words: list[str]) -> Plan:
         else:
             rest.append(word)
     machine = MACHINE
-    for option, value in pairwise(rest):
+    for option, value in pairwise([*rest, ""]):
         if option in ("-M", "-machine"):
+            if not value:
+                raise ConfigError(f"{option} needs a value")
             machine = value
     firmware = [] if machine.startswith("bare") else ["-bios", "builtin"]
     options = ["-M", machine, "-m", "8", "-nographic", "-serial", "null", *rest, *firmware]

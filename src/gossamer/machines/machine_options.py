@@ -71,7 +71,7 @@ def asked(words: Sequence[str]) -> str | None:
             if first in _ASKING:
                 return machines()
             named = first.removeprefix("type=")
-            if "=" not in named:
+            if named and "=" not in named:
                 machine = find_machine(named)[0]
             if set(rest.split(",")) & set(_ASKING) or value.endswith(",help"):
                 return machine_properties(MODELS[machine])

@@ -319,7 +319,8 @@ class Listener:
             made.listen(1)
         except OSError as fault:
             made.close()
-            raise HostError(f"{self.place.text}: cannot listen: {fault.strerror}") from None
+            why = fault.strerror or fault
+            raise HostError(f"{self.place.text}: cannot listen: {why}") from None
         self._socket = made
         if family == socket.AF_UNIX:
             self._made = Path(self.place.rest)
