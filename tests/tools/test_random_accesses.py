@@ -8,7 +8,6 @@ get the same accesses and answer the same; nothing declared, derived or on a lin
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,7 +77,7 @@ class User:
         self.rng = rng
         self.leaves = list(leaves(machine))
         self.leaf, self.span = self.leaves[0], 0x10
-        self.touched: Counter[str] = Counter()
+        self.touched: set[str] = set()
 
     def value(self) -> int:
         r = self.rng
@@ -123,14 +122,13 @@ class User:
         r = self.rng
         if r.random() < 0.2:
             self.leaf, self.span = r.choice(self.leaves), r.choice((0x10, 0x40, 0x100, 0x2000))
-            for at, value in ENABLES.get(self.leaf[2].name, []) if r.random() < 0.5 else []:
-                for vm in vms:
-                    vm.machine.memory.store(self.leaf[0] + at, value, 1)
+            if r.random() < 0.5:
+                self._enable(vms)
         start, size, region = self.leaf
         width = r.choice((1, 1, 1, 2, 4, 4))
         step = 0x200 if self.span == 0x2000 else r.choice((width, 0x10))
         ra = start + r.randrange(0, max(1, min(size, self.span) - width + 1), step)
-        self.touched[region.name] += 1
+        self.touched.add(region.name)
         if r.random() < 0.4:
             answers = {vm.machine.memory.load(ra, width) for vm in vms}
             assert len(answers) == 1, f"{region.name} at {ra:#x}: {answers}"
@@ -138,6 +136,12 @@ class User:
             value = self.value() & (1 << 8 * width) - 1
             for vm in vms:
                 vm.machine.memory.store(ra, value, width)
+
+    def _enable(self, vms: list[Vm]) -> None:
+        start, _, region = self.leaf
+        for at, byte in ENABLES.get(region.name, []):
+            for vm in vms:
+                vm.machine.memory.store(start + at, byte, 1)
 
 
 def give_addresses(machine: Machine) -> None:

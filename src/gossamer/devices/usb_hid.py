@@ -365,7 +365,7 @@ class UsbMouse(UsbPointer):
         """Four bytes: buttons, and movement of at most 127 counts in x, y and the wheel."""
         hid, self.last_report = self.hid, int(self.clock.now)
         event = hid.queue[hid.head if hid.n else (hid.head - 1) % QUEUE]
-        dx, dy, dz = _step(event.xdx), _step(event.ydy), _step(event.dz)
+        dx, dy, dz = step(event.xdx), step(event.ydy), step(event.dz)
         event.xdx, event.ydy, event.dz = event.xdx - dx, event.ydy - dy, event.dz - dz
         if hid.n and not (event.xdx or event.ydy or event.dz):
             hid.head, hid.n = (hid.head + 1) % QUEUE, hid.n - 1
@@ -386,7 +386,7 @@ class UsbMouse(UsbPointer):
         return {1: "QEMU", 2: self.product, 6: "HID Mouse", 9: self.serial}
 
 
-def _step(count: int) -> int:
+def step(count: int) -> int:
     """As much of a movement as fits into a report."""
     return max(-127, min(count, 127))
 

@@ -20,6 +20,7 @@ from gossamer.devices.usb_hid import (
     default_serial,
     device_descriptor,
     hid_buttons,
+    step,
 )
 
 MOST: Final = 0x7FFF
@@ -84,7 +85,7 @@ class UsbTablet(UsbPointer):
         """Six bytes: buttons, x and y (little-endian), the wheel."""
         hid, self.last_report = self.hid, int(self.clock.now)
         event = hid.queue[hid.head if hid.n else (hid.head - 1) % QUEUE]
-        dz = max(-127, min(event.dz, 127))
+        dz = step(event.dz)
         event.dz -= dz
         if hid.n and not event.dz:
             hid.head, hid.n = (hid.head + 1) % QUEUE, hid.n - 1
