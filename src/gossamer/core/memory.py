@@ -116,15 +116,15 @@ class AddressMap:
             if other.priority == priority and m.base < other.end and other.base < m.end:
                 raise ConfigError(f"{target.name} at {base:#x} overlaps {other.target.name}")
         self._mappings.append(m)
-        self._rebuild()
+        self._rebuild(m)
         return m
 
     def unmap(self, mapping: Mapping) -> None:
         self._mappings.remove(mapping)
-        self._rebuild()
+        self._rebuild(mapping)
 
-    def _rebuild(self) -> None:
-        """Flatten the mappings: sorted, disjoint (start, end, mapping)."""
+    def _rebuild(self, changed: Mapping) -> None:
+        """Flatten the mappings: sorted, disjoint (start, end, mapping); number the pages anew."""
         edges = sorted({m.base for m in self._mappings} | {m.end for m in self._mappings})
         flat: list[tuple[int, int, Mapping]] = []
         for start, end in pairwise(edges):
@@ -139,11 +139,13 @@ class AddressMap:
         self._flat = flat
         self._bases = [f[0] for f in flat]
         self._leaves.clear()
-        self.pages[:] = MMIO
+        lowest, highest = align_down(changed.base, PAGE_SIZE), align_up(changed.end, PAGE_SIZE)
+        self.pages[lowest // PAGE_SIZE : highest // PAGE_SIZE] = MMIO
         for start, end, m in flat:
             block = m.target
             # A page that is RAM in part only is reached byte by byte, as if it were a device.
-            start, end = align_up(start, PAGE_SIZE), align_down(end, PAGE_SIZE)
+            start = max(align_up(start, PAGE_SIZE), lowest)
+            end = min(align_down(end, PAGE_SIZE), highest)
             if isinstance(block, RamBlock) and start < end:
                 first = (block.offset + start - m.base) // PAGE_SIZE
                 count = (end - start) // PAGE_SIZE

@@ -401,6 +401,7 @@ def image(tb_hz: int) -> Image:
     return Image(Path("(built-in program)"), BASE, (Segment(0, picture("bare", tb_hz)),))
 
 
+@lru_cache(maxsize=4)
 def rom(machine: str, tb_hz: int, size: int, ram: bytes, entry: int = BASE) -> bytes:
     """A ROM of `size` bytes, ending at 0xffffffff, for a Macintosh: it puts `ram` at 0."""
     known = symbols(machine, tb_hz) | {"entry": entry}

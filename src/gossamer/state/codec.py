@@ -6,11 +6,15 @@ A codec knows its JSON type name, its size in bytes, and how to put and get one 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from struct import Struct
 from typing import Any, Final, Protocol
 
 from gossamer.base.wire import WireReader, WireWriter
 
 NOT_ARMED: Final = (1 << 64) - 1
+#: `struct`'s letters of unsigned integers, by size.
+_LETTERS: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
 class Codec(Protocol):
@@ -169,15 +173,30 @@ class Array:
     def size(self) -> int:
         return self.of.size * self.count
 
+    @cached_property
+    def _packed(self) -> Struct | None:
+        """All of a plain array in one step: the registers and TLBs of a CPU are thousands."""
+        if not isinstance(self.of, Int):
+            return None
+        letter = _LETTERS[self.of.size]
+        return Struct(f">{self.count}{letter.lower() if self.of.signed else letter}")
+
     def put(self, w: WireWriter, value: list[Any]) -> None:
         assert len(value) == self.count, (len(value), self.count)
+        if self._packed is not None:
+            w.raw(self._packed.pack(*value))
+            return
         for v in value:
             self.of.put(w, v)
 
     def get(self, r: WireReader) -> list[Any]:
+        if self._packed is not None:
+            return list(self._packed.unpack(r.take(self.size)))
         return [self.of.get(r) for _ in range(self.count)]
 
     def zero(self) -> list[Any]:
+        if self._packed is not None:
+            return [0] * self.count
         return [self.of.zero() for _ in range(self.count)]
 
 

@@ -16,10 +16,11 @@ fails at import.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, ClassVar, TypeVar, cast
 
 from gossamer.state import codec as c
-from gossamer.state.layout import Layout, Subsection
+from gossamer.state.layout import Layout, Subsection, View
 
 
 class Declared:
@@ -49,6 +50,12 @@ class State(Declared):
         self.codec, self._reset = codec, reset
         self.since, self.within, self.wire, self.when = since, within, wire, when
         self.clock = clock  # the value is a point on the virtual clock
+
+    @cached_property
+    def view(self) -> View:
+        """The attribute as a wire item."""
+        name = self.wire or self.name
+        return View(name, self.codec, self.value, self.assign, self.since, self.when, self.clock)
 
     def fresh(self) -> Any:  # noqa: ANN401 - the codec's type
         """The reset value, a new object when it is mutable."""

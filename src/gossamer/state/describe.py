@@ -9,6 +9,7 @@ from gossamer.state.codec import Array
 from gossamer.state.declare import ChildState, Stateful
 from gossamer.state.layout import Constant, Item, Nested, Subsection, View
 from gossamer.state.transfer import (
+    Items,
     Profile,
     field_view,
     layout_of,
@@ -47,7 +48,7 @@ def _subsection(owner: Stateful, sub: Subsection, profile: Profile, every: bool)
 
 def _fields(
     owner: Stateful,
-    items: list[Item | ChildState],
+    items: Items,
     version: int,
     profile: Profile,
     every: bool,
@@ -118,7 +119,7 @@ def _nested(owner: Stateful, item: Nested, profile: Profile, every: bool) -> lis
         struct = describe(target, profile, every=every)
     else:
         version = target.version if item.version is None else item.version
-        fields = _fields(target, list(item.layout), version, profile, every)
+        fields = _fields(target, item.layout, version, profile, every)
         struct = {"vmsd_name": item.vmsd, "version": version, "fields": fields}
     name, bracket, index = item.name.partition("[")
     out: Json = {"name": name}

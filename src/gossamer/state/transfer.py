@@ -10,9 +10,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final
 
 from gossamer.base.wire import WireReader, WireWriter
@@ -23,6 +23,8 @@ from gossamer.state.layout import Constant, Item, Layout, Nested, Subsection, Vi
 SUBSECTION: Final = 0x05
 #: A point on the virtual clock that never comes (a signed 64-bit field's largest value).
 NO_EVENT: Final = (1 << 63) - 1
+
+Items = Sequence[Item | ChildState]
 
 
 @dataclass(frozen=True)
@@ -49,33 +51,31 @@ class Profile:
 OURS: Final = Profile()
 
 
-def layout_of(owner: Stateful, profile: Profile) -> list[Item | ChildState]:
+def layout_of(owner: Stateful, profile: Profile) -> Items:
     """The items of an object's own body for a profile, in wire order."""
     chosen: Layout | None = owner.layouts.get(profile.name, owner.layouts.get(""))
-    if chosen is not None:
-        return list(chosen)
-    return [
-        d.name if isinstance(d, State) else d
-        for d in owner.declared.values()
-        if isinstance(d, State | ChildState) and d.within is None
-    ]
+    return declared_items(type(owner), None) if chosen is None else chosen
 
 
-def subsection_items(owner: Stateful, sub: Subsection) -> list[Item | ChildState]:
-    if sub.layout is not None:
-        return list(sub.layout)
-    return [
+def subsection_items(owner: Stateful, sub: Subsection) -> Items:
+    return declared_items(type(owner), sub) if sub.layout is None else sub.layout
+
+
+@cache
+def declared_items(kind: type[Stateful], within: Subsection | None) -> Items:
+    """What a class declares for its section or a subsection, in that order: asked at every save."""
+    return tuple(
         d.name if isinstance(d, State) else d
-        for d in owner.declared.values()
-        if isinstance(d, State | ChildState) and d.within is sub
-    ]
+        for d in kind.declared.values()
+        if isinstance(d, State | ChildState) and d.within is within
+    )
 
 
 def field_view(owner: Stateful, item: str) -> View:
     """A state attribute as a wire item."""
     d = owner.declared[item]
     assert isinstance(d, State), f"{type(owner).__name__}.{item} is no state"
-    return View(d.wire or d.name, d.codec, d.value, d.assign, d.since, d.when, d.clock)
+    return d.view
 
 
 def nested_of(owner: Stateful, item: ChildState) -> Iterator[Nested]:
@@ -116,7 +116,7 @@ def save(owner: Stateful, w: WireWriter, profile: Profile = OURS) -> None:
 
 def _save_items(
     owner: Stateful,
-    items: list[Item | ChildState],
+    items: Items,
     version: int,
     w: WireWriter,
     profile: Profile,
@@ -153,7 +153,7 @@ def _save_nested(owner: Stateful, item: Nested, w: WireWriter, profile: Profile)
         save(target, w, profile)
     else:
         version = target.version if item.version is None else item.version
-        _save_items(target, list(item.layout), version, w, profile)
+        _save_items(target, item.layout, version, w, profile)
 
 
 # --- load -------------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ def _load_body(owner: Stateful, r: WireReader, version: int, profile: Profile) -
 
 def _load_items(
     owner: Stateful,
-    items: list[Item | ChildState],
+    items: Items,
     version: int,
     r: WireReader,
     profile: Profile,
@@ -214,7 +214,7 @@ def _load_nested(owner: Stateful, item: Nested, r: WireReader, profile: Profile)
             _load_body(target, r, target.version, profile)
         else:
             version = target.version if item.version is None else item.version
-            _load_items(target, list(item.layout), version, r, profile)
+            _load_items(target, item.layout, version, r, profile)
 
 
 def _load_subsections(owner: Stateful, r: WireReader, profile: Profile) -> None:
