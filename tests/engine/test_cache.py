@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gossamer.engine import build
+from gossamer.engine import build, module
 
 OBJECT = b"\x7fELF" + bytes(range(256)) * 40
 
@@ -17,7 +17,7 @@ OBJECT = b"\x7fELF" + bytes(range(256)) * 40
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(build, "compile_object", lambda text: OBJECT)
-    monkeypatch.setattr(build, "module_text", lambda features: "")
+    monkeypatch.setattr(module, "module_text", lambda features: "")
     return tmp_path / "gossamer"
 
 

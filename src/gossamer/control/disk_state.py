@@ -22,7 +22,7 @@ from gossamer.control import disk_capture
 from gossamer.control.disks import Disk
 from gossamer.control.fitted import check_fitted, fitted
 from gossamer.control.globalstate import GlobalState
-from gossamer.control.migration import cut_for, settle, take_over
+from gossamer.control.handover import cut_for, settle, take_over
 from gossamer.control.profiles import receiver
 from gossamer.control.restore_clock import FREEZE, check_policy, pass_downtime
 from gossamer.control.snapshots import SnapshotEntry

@@ -9,7 +9,6 @@ from gossamer.cpu.cpu import Cpu
 from gossamer.engine.translate import probe
 from gossamer.isa.body import Irq
 from gossamer.isa.registers import REGISTERS
-from gossamer.isa.text import disassemble
 from gossamer.machines.drives_attach import drives_text
 from gossamer.machines.machine import Machine
 from gossamer.state.declare import ChildState, State, Stateful
@@ -133,6 +132,8 @@ def _fields(owner: Stateful, depth: int) -> str:
 
 def instruction_text(word: int, ea: int) -> str:
     """The disassembly of `word` at `ea`."""
+    from gossamer.isa.text import disassemble
+
     return disassemble(word, ea)
 
 

@@ -15,8 +15,9 @@ from gossamer.base.errors import ConfigError
 from gossamer.control import disk_state, keys, look
 from gossamer.control.disks import Disks
 from gossamer.control.globalstate import GlobalState
+from gossamer.control.handover import take_over
 from gossamer.control.hashing import StateHash
-from gossamer.control.migration import Migrating, take_over
+from gossamer.control.migrating import Migrating
 from gossamer.control.pace import Pace
 from gossamer.control.progress import SILENT
 from gossamer.control.snapshots import SnapshotEntry, Snapshots

@@ -19,7 +19,6 @@ import xxhash
 
 import gossamer
 from gossamer.core import host
-from gossamer.engine.module import module_text
 
 _MAGIC: Final = b"gossamer object 1\n"
 _SOURCES: Final = ("base", "isa", "cpu", "engine")
@@ -111,6 +110,8 @@ def object_for(features: frozenset[str]) -> bytes:
     path = cache_folder() / f"tier0-{cache_key(features)}.o"
     obj = _read(path)
     if obj is None:
+        from gossamer.engine.module import module_text
+
         obj = compile_object(module_text(features))
         _write(path, obj)
     return obj

@@ -22,6 +22,9 @@ BANK_SIZE: Final = 2 * DTLB_SIZE + 2 * ITLB_SIZE
 #: A tag that no page matches.
 NO_TAG: Final = 1
 
+#: What native code calls Python for, beside memory.
+EFFECT_CODES: Final = {"timer": 1, "breakpoint": 2, "stop": 3}
+
 #: Predecoded entries: 16 bytes an instruction, 1024 a page and a sentinel, pages at this stride.
 ENTRY: Final = 16
 ENTRY_STRIDE: Final = 0x8000

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Final
 
-from gossamer.engine.context import CONTEXT, DTLB_ENTRIES, ITLB_ENTRIES
+from gossamer.engine.context import CONTEXT, DTLB_ENTRIES, EFFECT_CODES, ITLB_ENTRIES
 from gossamer.engine.emit import LIKELY, TB_ENTRY, TB_MEM, TB_TLB, UNLIKELY, swap_bytes
 from gossamer.engine.statements import StatementWriter, is_true, text_of
 from gossamer.isa.body import (
@@ -35,11 +35,10 @@ from gossamer.isa.insn import SPLIT, Decoder, Insn
 from gossamer.isa.spec.alignment import dsisr
 
 SIGNATURE: Final = "(ptr %cpu, ptr %e, i64 %K)"
-#: Effects that native code sees to; the others call out to Python with this code.
 #: Bytes of an entry that hold the operand fields at bits 6, 11, 16 and 21, by their shift.
 OPERANDS: Final = {21: 12, 16: 13, 11: 14, 6: 15}
+#: Effects that native code sees to; the others call out to Python (EFFECT_CODES).
 NATIVE_EFFECTS: Final = {"msr", "translation", "segment", "tlbie", "tlb"}
-EFFECT_CODES: Final = {"timer": 1, "breakpoint": 2, "stop": 3}
 
 
 @dataclass(frozen=True)

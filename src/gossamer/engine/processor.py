@@ -14,7 +14,7 @@ from gossamer.core.clock import NEVER, Clock
 from gossamer.cpu.breakpoints import IABR_BE, is_branch, is_return, stops_at, watches_data
 from gossamer.cpu.cpu import Cpu
 from gossamer.cpu.exceptions import MSR_BE, MSR_EE, MSR_ME, MSR_SE
-from gossamer.engine.handlers import EFFECT_CODES
+from gossamer.engine.context import EFFECT_CODES
 from gossamer.engine.tier0 import Tier0
 from gossamer.engine.translate import translate
 from gossamer.isa.body import Access, Interrupt, Irq

@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final
 
-import gossamer.isa.spec
+import gossamer.isa.spec.table
 from gossamer.base.units import PAGE_SIZE
 from gossamer.core.memory import MMIO, AddressMap
 from gossamer.cpu import exceptions, misses, mmu
 from gossamer.cpu.block import BLOCK_SIZE, RegisterBlock
-from gossamer.engine.handlers import EFFECT_CODES
+from gossamer.engine.context import EFFECT_CODES
 from gossamer.engine.translate import Surroundings, translate, watched
 from gossamer.isa.body import SRR1_ILLEGAL, Access, Body, Interrupt, Statement
 from gossamer.isa.evaluate import Fault, evaluate, execute
@@ -24,7 +24,7 @@ from gossamer.isa.insn import Decoder
 from gossamer.isa.spec.alignment import dsisr
 from gossamer.isa.spec.parts import SOFTWARE_SEARCH, has
 
-assert gossamer.isa.spec
+assert gossamer.isa.spec.table
 _RATE_BITS: Final = 20
 _LINE: Final = 32
 

@@ -44,7 +44,7 @@ class Tier0:
     """The interpreter for one CPU on one address map.
 
     `count` is the number of instructions executed so far; `effect` is called with a code of
-    `handlers.EFFECT_CODES` and an argument.
+    `context.EFFECT_CODES` and an argument.
     """
 
     def __init__(self, memory: AddressMap, features: frozenset[str]) -> None:

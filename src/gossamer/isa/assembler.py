@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Final
 
-import gossamer.isa.spec  # noqa: F401  (fills the table)
+import gossamer.isa.spec.table  # noqa: F401  (fills the table)
 from gossamer.base.bits import signed
 from gossamer.base.errors import AsmError
 from gossamer.isa.asm_expr import ESCAPES, Parser

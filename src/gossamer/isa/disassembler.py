@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from functools import cache
 
-import gossamer.isa.spec  # noqa: F401  (fills the table)
+import gossamer.isa.spec.table  # noqa: F401  (fills the table)
 from gossamer.isa.asm_expr import Parser
 from gossamer.isa.assembler import OPERAND, kind_of, split_template
 from gossamer.isa.insn import Decoder, Insn

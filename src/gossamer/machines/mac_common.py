@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
-
-from gossamer.base.errors import ConfigError
 from gossamer.devices.fwcfg import BASE, FwCfg, mac_entries, mac_files
-from gossamer.machines import boot, builtin, builtin_pic, builtin_search, builtin_usb, firmware
+from gossamer.machines import boot, firmware
 from gossamer.machines.config import Config
 from gossamer.machines.machine import Machine
-
-#: Guests that need no firmware, by what -bios calls them: RAM from 0 on, for (machine, Hz of TB),
-#: and where they begin.
-BUILT_IN: Final[dict[str, tuple[Callable[[str, int], bytes], int]]] = {
-    builtin.NAME: (builtin.picture, builtin.BASE),
-    builtin_pic.NAME: (builtin_pic.picture, builtin.BASE),
-    builtin_usb.NAME: (builtin_usb.picture, builtin.BASE),
-    builtin_search.NAME: (builtin_search.picture, builtin_search.ENTRY),
-}
 
 
 def add_rom(m: Machine, name: str, base: int, size: int) -> None:
     """The boot ROM: the firmware of -bios, or a built-in guest."""
-    config = m.config
-    if config.bios in BUILT_IN:
-        if config.bios == builtin_search.NAME and not m.cpu.searches_by_software:
-            raise ConfigError(f"-bios {config.bios}: runs on the 603e, got {config.cpu}")
-        if config.bios == builtin_usb.NAME and config.properties.get("via") != "pmu":
-            raise ConfigError(f"-bios {config.bios}: runs on mac99,via=pmu, got {config.machine}")
-        picture, entry = BUILT_IN[config.bios]
-        ram = picture(config.machine, m.cpu.tb_hz)
-        content = builtin.rom(config.machine, m.cpu.tb_hz, size, ram, entry)
-    else:
-        file = firmware.find_firmware(config.bios, config.firmware_folders)
+    bios = m.config.bios
+    content = None
+    if bios is not None and bios.startswith("builtin"):
+        from gossamer.machines import built_in
+
+        content = built_in.rom(m, bios, size)
+    if content is None:
+        file = firmware.find_firmware(bios, m.config.firmware_folders)
         content = firmware.load_image(file, base, size)
     m.rom(name, size, content, at=base)
 

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-import gossamer.isa.spec  # noqa: F401  (fills the table)
+import gossamer.isa.spec.table  # noqa: F401  (fills the table)
 from gossamer.engine.build import Native, compile_object
 from gossamer.engine.emit import METADATA, Function
 from gossamer.engine.runtime import service_functions

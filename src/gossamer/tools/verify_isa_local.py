@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-import gossamer.isa.spec  # noqa: F401  (fills the table)
+import gossamer.isa.spec.table  # noqa: F401  (fills the table)
 from gossamer.base.bits import bit
 from gossamer.isa.body import (
     SRR1_FP_ENABLED,

@@ -1,0 +1,133 @@
+"""What a stream for somebody is like, and becoming the machine of a stream.
+
+The guest's time base goes on at the receiver's; what it cannot be told is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+from gossamer.base.errors import ConfigError
+from gossamer.base.units import NS_PER_S, tick_time
+from gossamer.control import repair
+from gossamer.control.globalstate import GlobalState
+from gossamer.control.profiles import READING, Receiver
+from gossamer.control.profiles_losses import losses
+from gossamer.control.stream import Extra, read_stream
+from gossamer.isa.body import Irq
+from gossamer.machines.build import build
+from gossamer.machines.machine import Machine
+from gossamer.state.transfer import Profile
+
+if TYPE_CHECKING:
+    from gossamer.control.vm import Vm
+    from gossamer.migrate.incoming import Incoming
+
+_FIRST_STEP_NS: Final = 20_000
+_SETTLE_NS: Final = 50_000_000
+"""How much virtual time a guest is given to come to a place where nothing is lost."""
+_TICK_32: Final = 1 << 32
+_MAX_CLOCK: Final = 1 << 62
+_POWER_ON_DEC: Final = 0xFFFF_FFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How a machine is to be written for a receiver, and what that loses."""
+
+    profile: Profile
+    lost: tuple[str, ...] = ()
+
+
+def cut_for(m: Machine, to: Receiver, *, keep_tb: bool = False) -> Cut:
+    """Choose the stream's virtual clock so that the guest's time base goes on."""
+    if to.ours:
+        return Cut(Profile())
+    clock, hz = int(m.clock.now), m.cpu.tb_hz
+    target, lost = _target_clock(m, to, keep_tb)
+    shift = target - clock
+    seconds = target // NS_PER_S - clock // NS_PER_S
+    values: dict[tuple[str, str], Callable[[Any], Any]] = {}
+    if seconds:
+        values["cuda", "tick_offset"] = lambda offset: (offset - seconds) & 0xFFFF_FFFF
+    if to.reads_decrementer and m.cpu.block.get("irq", Irq.DECREMENTER):
+        # A counter about to pass zero: the pending interrupt comes there at once.
+        values["cpu", "env.spr"] = lambda sprs: [*sprs[:22], 1, *sprs[23:]]
+    if not to.reads_decrementer:
+        dec = m.cpu.decrementer
+        if dec != (_POWER_ON_DEC - target * hz // NS_PER_S) & 0xFFFF_FFFF:
+            lost.append(
+                f"cpu: the decrementer ({dec:#x}); {to.title} raises its interrupt at once, an "
+                "operating system sets it anew there"
+            )
+    return Cut(Profile(to.name, ours=False, shift=shift, values=values), tuple(lost))
+
+
+def _target_clock(m: Machine, to: Receiver, keep_tb: bool) -> tuple[int, list[str]]:
+    """The clock to write, and what is lost with it."""
+    cpu, hz = m.cpu, m.cpu.tb_hz
+    tb = cpu.timebase
+    target = int(tick_time(tb, hz))
+    if target >= _MAX_CLOCK:
+        text = f"cpu: the time base of {tb:#x} is more than {to.title}'s clock can show"
+        if keep_tb:
+            raise ConfigError(f"{text}: not sent (--keep-tb)")
+        here = int(m.clock.now)
+        return here, [f"{text}; it reads {here * hz // NS_PER_S:#x} there"]
+    as_at_power_on = cpu.decrementer == (_POWER_ON_DEC - tb) & 0xFFFF_FFFF
+    waiting = cpu.block.get("irq", Irq.DECREMENTER)
+    if to.stale_decrementer and tb < _TICK_32 and (waiting or not as_at_power_on):
+        seconds = (_TICK_32 - tb) / hz
+        if keep_tb:
+            raise ConfigError(
+                f"{to.title} would give this guest no decrementer interrupt for {seconds:.1f} s, "
+                "and its time base may not be moved on: not sent (--keep-tb)"
+            )
+        text = f"cpu: the time base jumps on by {seconds:.1f} s to 2**32, where {to.title} ticks"
+        return int(tick_time(_TICK_32, hz)), [f"{text} again; the date stays right"]
+    return target, []
+
+
+def settle(vm: Vm, to: Receiver) -> int:
+    """Run the guest on to where nothing is under way that cannot be told; ns of guest time."""
+    start, step = vm.clock_ns, _FIRST_STEP_NS
+    while any(loss.passes for loss in losses(vm.machine, to)):
+        if vm.clock_ns - start >= _SETTLE_NS:
+            break
+        before = vm.instructions, vm.clock_ns
+        vm.run(until_ns=vm.clock_ns + step)
+        if (vm.instructions, vm.clock_ns) == before:
+            break
+        step = min(step * 2, _SETTLE_NS // 20)
+    return vm.clock_ns - start
+
+
+def take_over(
+    vm: Vm,
+    file: BinaryIO,
+    *,
+    mend: bool = True,
+    talk: Incoming | None = None,
+    before: Callable[[], None] = lambda: None,
+    into: Machine | None = None,
+) -> tuple[bool, list[str]]:
+    """Load a stream of anybody's into a fresh machine and put it in the place of `vm`'s.
+
+    `before` is the last that happens before that, and the last that can fail.  Returns whether
+    the stream was foreign, and what was repaired.  `into`: a machine that nobody has used.
+    """
+    fresh = into or build(vm.config)
+    state = GlobalState("running")
+    command = (lambda command: None) if talk is None else talk.command
+    extra, progress = Extra("globalstate", state), vm.progress
+    loaded = read_stream(fresh, file, extra, READING, command=command, progress=progress)
+    loaded.modern |= state.is_modern
+    lines = repair.finish(fresh, loaded, mend=mend)
+    vm.disks.open()  # the sender has let go of them before its last byte
+    if talk is not None:
+        talk.accepted()
+    before()
+    vm.adopt(fresh, state.name, loaded.carried)
+    return loaded.foreign, lines
