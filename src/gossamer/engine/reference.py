@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final
 
-import gossamer.isa.spec.table
 from gossamer.base.units import PAGE_SIZE
 from gossamer.core.memory import MMIO, AddressMap
 from gossamer.cpu import exceptions, misses, mmu
@@ -20,11 +19,10 @@ from gossamer.isa.body import SRR1_ILLEGAL, Access, Body, Interrupt, Statement
 from gossamer.isa.evaluate import Fault, evaluate, execute
 from gossamer.isa.expr import Expr, const
 from gossamer.isa.form import Form
-from gossamer.isa.insn import Decoder
 from gossamer.isa.spec.alignment import dsisr
 from gossamer.isa.spec.parts import SOFTWARE_SEARCH, has
+from gossamer.isa.spec.table import Decoder
 
-assert gossamer.isa.spec.table
 _RATE_BITS: Final = 20
 _LINE: Final = 32
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Final
 
-import gossamer.isa.spec.table  # noqa: F401  (fills the table)
 from gossamer.base.bits import signed
 from gossamer.base.errors import AsmError
 from gossamer.isa.asm_expr import ESCAPES, Parser
 from gossamer.isa.asm_lines import split_lines, split_operands
-from gossamer.isa.insn import TABLE, Insn
+from gossamer.isa.insn import Insn
 from gossamer.isa.mnemonics import ALIASES, FLAGS
+from gossamer.isa.spec.table import TABLE
 
 REGISTER: Final = re.compile(r"%?(cr|r|f|v)(\d+)$|(sp)$", re.IGNORECASE)
 SYMBOLS: Final = {"lt": 0, "gt": 1, "eq": 2, "so": 3, "un": 3} | {f"cr{n}": n for n in range(8)}

@@ -9,12 +9,12 @@ import re
 from collections.abc import Iterable
 from functools import cache
 
-import gossamer.isa.spec.table  # noqa: F401  (fills the table)
 from gossamer.isa.asm_expr import Parser
 from gossamer.isa.assembler import OPERAND, kind_of, split_template
-from gossamer.isa.insn import Decoder, Insn
+from gossamer.isa.insn import Insn
 from gossamer.isa.mnemonics import ALIASES, FLAGS, Alias
 from gossamer.isa.spec.forms import XL, XLLK, B, X, XRecord
+from gossamer.isa.spec.table import Decoder
 
 BITS = ("lt", "gt", "eq", "so")
 CR_BITS = ("BI", "BT", "BA", "BB")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-import gossamer.isa.spec.table  # noqa: F401  (fills the table)
 from gossamer.base.bits import bit
 from gossamer.isa.body import (
     SRR1_FP_ENABLED,
@@ -15,8 +14,9 @@ from gossamer.isa.body import (
     Statement,
 )
 from gossamer.isa.evaluate import Fault, execute
-from gossamer.isa.insn import Decoder, trace_word
+from gossamer.isa.insn import trace_word
 from gossamer.isa.registers import REGISTERS
+from gossamer.isa.spec.table import Decoder
 from gossamer.tools.verify_isa_record import (
     ACCESS,
     END_EA,

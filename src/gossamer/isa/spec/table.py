@@ -1,5 +1,6 @@
-"""All of the instruction set.  Importing this module fills `gossamer.isa.insn.TABLE`."""
+"""All of the instruction set: importing this module fills TABLE, which `Decoder` reads."""
 
+from gossamer.isa.insn import TABLE, Decoder
 from gossamer.isa.spec import (
     branch,
     cache,
@@ -25,6 +26,8 @@ from gossamer.isa.spec import (
 )
 
 __all__ = [
+    "TABLE",
+    "Decoder",
     "branch",
     "cache",
     "cr",
