@@ -23,7 +23,10 @@ BANK_SIZE: Final = 2 * DTLB_SIZE + 2 * ITLB_SIZE
 NO_TAG: Final = 1
 
 #: What native code calls Python for, beside memory.
-EFFECT_CODES: Final = {"timer": 1, "breakpoint": 2, "stop": 3}
+EFFECT_CODES: Final = {"timer": 1, "breakpoint": 2, "stop": 3, "code": 4}
+
+#: What `ready` says of a page: 0 no entries yet, 1 entries, this: regions contain words of it.
+WITH_REGIONS: Final = 3
 
 #: Predecoded entries: 16 bytes an instruction, 1024 a page and a sentinel, pages at this stride.
 ENTRY: Final = 16

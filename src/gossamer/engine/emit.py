@@ -24,6 +24,9 @@ TB_MEM: Final = ", !tbaa !4"
 TB_ENTRY: Final = ", !tbaa !5"
 LIKELY: Final = ", !prof !9"
 UNLIKELY: Final = ", !prof !8"
+#: Calling convention of handlers and regions: no register outlives the call, so none is saved.
+#: x86-64 and AArch64 have it.
+CHAIN: Final = "preserve_nonecc"
 
 METADATA: Final = """
 !0 = !{!"gossamer"}

@@ -15,7 +15,7 @@ from itertools import product
 from typing import Final
 
 from gossamer.engine.context import CONTEXT, DTLB_ENTRIES, EFFECT_CODES, ITLB_ENTRIES
-from gossamer.engine.emit import LIKELY, TB_ENTRY, TB_MEM, TB_TLB, UNLIKELY, swap_bytes
+from gossamer.engine.emit import CHAIN, LIKELY, TB_ENTRY, TB_MEM, TB_TLB, UNLIKELY, swap_bytes
 from gossamer.engine.statements import StatementWriter, is_true, text_of
 from gossamer.isa.body import (
     Branch,
@@ -136,8 +136,8 @@ def handler_text(v: Variant, intrinsics: set[str]) -> list[str]:
             out.append(_Handler(intrinsics, local, "").text(slow, trace))
         if memory and loops(trace):
             out.append(
-                f"define internal void @{name}{SIGNATURE} nounwind {{\n"
-                f"  musttail call void @{slow}{SIGNATURE}\n  ret void\n}}"
+                f"define internal {CHAIN} void @{name}{SIGNATURE} nounwind {{\n"
+                f"  musttail call {CHAIN} void @{slow}{SIGNATURE}\n  ret void\n}}"
             )
         else:
             target = slow if two_forms else ""
@@ -177,7 +177,7 @@ class _Handler(StatementWriter):
     def text(self, name: str, trace: list[Statement]) -> str:
         self.carry_out(trace)
         self._finish()
-        return text_of(self, f"define internal void @{name}{SIGNATURE} nounwind")
+        return text_of(self, f"define internal {CHAIN} void @{name}{SIGNATURE} nounwind")
 
     def _choose(self, e: Expr) -> str:
         """The fast form leaves for the slow one instead of calling a service: no register saved."""
@@ -446,11 +446,11 @@ class _Handler(StatementWriter):
 
     def _dispatch(self, entry: str, k: str) -> None:
         h = self.value(f"load ptr, ptr {entry}{TB_ENTRY}")
-        self.line(f"musttail call void {h}(ptr %cpu, ptr {entry}, i64 {k})")
+        self.line(f"musttail call {CHAIN} void {h}(ptr %cpu, ptr {entry}, i64 {k})")
         self.line("ret void")
 
     def _tail(self, name: str, entry: str, k: str) -> None:
-        self.line(f"musttail call void @{name}(ptr %cpu, ptr {entry}, i64 {k})")
+        self.line(f"musttail call {CHAIN} void @{name}(ptr %cpu, ptr {entry}, i64 {k})")
         self.line("ret void")
 
     def _go_local(self, offset: str) -> None:

@@ -8,15 +8,21 @@ from __future__ import annotations
 from typing import Final
 
 from gossamer.cpu import mmu
-from gossamer.engine.context import CONTEXT, ENTRY_STRIDE, ITLB_ENTRIES
-from gossamer.engine.emit import TB_CPU, TB_ENTRY, TB_MEM, TB_TLB
+from gossamer.engine.context import (
+    CONTEXT,
+    EFFECT_CODES,
+    ENTRY_STRIDE,
+    ITLB_ENTRIES,
+    WITH_REGIONS,
+)
+from gossamer.engine.emit import CHAIN, TB_CPU, TB_ENTRY, TB_MEM, TB_TLB
 from gossamer.engine.runtime_fields import field, store
 from gossamer.isa.body import SRR1_ILLEGAL, Interrupt
 
 _H: Final = "(ptr %cpu, ptr %e, i64 %K) nounwind"
 
 EXITS: Final = f"""
-define internal void @h_exit{_H} {{
+define hidden {CHAIN} void @h_exit{_H} {{
   %nia = call i32 @cia_of(ptr %cpu, ptr %e)
 {store("nia", "i32", "%nia")}
   %here = ptrtoint ptr %e to i64
@@ -24,65 +30,65 @@ define internal void @h_exit{_H} {{
 {store("left", "i64", "%left")}
   ret void
 }}
-define internal void @h_exit_pc{_H} {{
+define internal {CHAIN} void @h_exit_pc{_H} {{
 {store("left", "i64", "%K")}
   ret void
 }}
-define internal void @h_next{_H} {{
+define internal {CHAIN} void @h_next{_H} {{
 {field("exit_request", "stop", "i32")}
   %go = icmp eq i32 %stop, 0
   br i1 %go, label %on, label %out, !prof !9
 on:
   %h = load ptr, ptr %e{TB_ENTRY}
-  musttail call void %h(ptr %cpu, ptr %e, i64 %K)
+  musttail call {CHAIN} void %h(ptr %cpu, ptr %e, i64 %K)
   ret void
 out:
-  musttail call void @h_exit(ptr %cpu, ptr %e, i64 %K)
+  musttail call {CHAIN} void @h_exit(ptr %cpu, ptr %e, i64 %K)
   ret void
 }}
-define internal void @h_sync{_H} {{
+define internal {CHAIN} void @h_sync{_H} {{
 {field("exit_request", "stop", "i32")}
   %go = icmp eq i32 %stop, 0
   br i1 %go, label %on, label %out, !prof !9
 on:
-  musttail call void @h_jump(ptr %cpu, ptr %e, i64 %K)
+  musttail call {CHAIN} void @h_jump(ptr %cpu, ptr %e, i64 %K)
   ret void
 out:
-  musttail call void @h_exit_pc(ptr %cpu, ptr %e, i64 %K)
+  musttail call {CHAIN} void @h_exit_pc(ptr %cpu, ptr %e, i64 %K)
   ret void
 }}
-define internal void @h_interrupt{_H} {{
+define internal {CHAIN} void @h_interrupt{_H} {{
   %srr0 = call i32 @cia_of(ptr %cpu, ptr %e)
   call void @take(ptr %cpu, i32 %srr0)
   %here = ptrtoint ptr %e to i64
   %l = sub i64 %K, %here
   %left = sub i64 %l, 16
-  musttail call void @h_sync(ptr %cpu, ptr null, i64 %left)
+  musttail call {CHAIN} void @h_sync(ptr %cpu, ptr null, i64 %left)
   ret void
 }}
-define internal void @h_illegal{_H} {{
+define internal {CHAIN} void @h_illegal{_H} {{
 {store("x_vector", "i32", str(int(Interrupt.PROGRAM)))}
 {store("x_srr1", "i32", str(SRR1_ILLEGAL))}
-  musttail call void @h_interrupt(ptr %cpu, ptr %e, i64 %K)
+  musttail call {CHAIN} void @h_interrupt(ptr %cpu, ptr %e, i64 %K)
   ret void
 }}
-define internal void @h_interrupt_after{_H} {{
+define internal {CHAIN} void @h_interrupt_after{_H} {{
   %cia = call i32 @cia_of(ptr %cpu, ptr %e)
   %srr0 = add i32 %cia, 4
   call void @take(ptr %cpu, i32 %srr0)
   %here = ptrtoint ptr %e to i64
   %l = sub i64 %K, %here
   %left = sub i64 %l, 16
-  musttail call void @h_sync(ptr %cpu, ptr null, i64 %left)
+  musttail call {CHAIN} void @h_sync(ptr %cpu, ptr null, i64 %left)
   ret void
 }}
-define internal void @h_interrupt_at{_H} {{
+define internal {CHAIN} void @h_interrupt_at{_H} {{
 {field("nia", "srr0", "i32")}
   call void @take(ptr %cpu, i32 %srr0)
   %here = ptrtoint ptr %e to i64
   %l = sub i64 %K, %here
   %left = sub i64 %l, 16
-  musttail call void @h_sync(ptr %cpu, ptr null, i64 %left)
+  musttail call {CHAIN} void @h_sync(ptr %cpu, ptr null, i64 %left)
   ret void
 }}
 define internal void @take(ptr %cpu, i32 %srr0) nounwind {{
@@ -95,13 +101,13 @@ define internal void @take(ptr %cpu, i32 %srr0) nounwind {{
 
 #: How faults of accesses become interrupts.
 FAULTS: Final = f"""
-define internal void @h_data_fault{_H} {{
+define internal {CHAIN} void @h_data_fault{_H} {{
 {field("x_fault", "fault", "i32")}
 {field("x_dar", "dar", "i32")}
 {store("dsisr", "i32", "%fault")}
 {store("dar", "i32", "%dar")}
 {store("x_srr1", "i32", "0")}
-  musttail call void @h_interrupt(ptr %cpu, ptr %e, i64 %K)
+  musttail call {CHAIN} void @h_interrupt(ptr %cpu, ptr %e, i64 %K)
   ret void
 }}
 define internal void @fetch_fault(ptr %cpu, i32 %nia, i32 %fault) nounwind {{
@@ -112,7 +118,7 @@ define internal void @fetch_fault(ptr %cpu, i32 %nia, i32 %fault) nounwind {{
 
 #: The same where a page that is not found is a miss for software to see to.
 MISSES: Final = f"""
-define internal void @h_data_fault{_H} {{
+define internal {CHAIN} void @h_data_fault{_H} {{
 {field("x_fault", "fault", "i32")}
 {field("x_dar", "dar", "i32")}
   %m = and i32 %fault, {mmu.NOT_FOUND}
@@ -122,7 +128,7 @@ plain:
 {store("dsisr", "i32", "%fault")}
 {store("dar", "i32", "%dar")}
 {store("x_srr1", "i32", "0")}
-  musttail call void @h_interrupt(ptr %cpu, ptr %e, i64 %K)
+  musttail call {CHAIN} void @h_interrupt(ptr %cpu, ptr %e, i64 %K)
   ret void
 search:
   %s = and i32 %fault, {mmu.STORE}
@@ -133,7 +139,7 @@ search:
   %here = ptrtoint ptr %e to i64
   %l = sub i64 %K, %here
   %left = sub i64 %l, 16
-  musttail call void @h_sync(ptr %cpu, ptr null, i64 %left)
+  musttail call {CHAIN} void @h_sync(ptr %cpu, ptr null, i64 %left)
   ret void
 }}
 define internal void @fetch_fault(ptr %cpu, i32 %nia, i32 %fault) nounwind {{
@@ -150,20 +156,20 @@ search:
 """
 
 JUMP: Final = f"""
-define internal void @h_page_end{_H} {{
+define internal {CHAIN} void @h_page_end{_H} {{
 {field("fpage", "page", "i32")}
   %next = add i32 %page, 4096
 {store("nia", "i32", "%next")}
   %here = ptrtoint ptr %e to i64
   %left = sub i64 %K, %here
-  musttail call void @h_jump(ptr %cpu, ptr null, i64 %left)
+  musttail call {CHAIN} void @h_jump(ptr %cpu, ptr null, i64 %left)
   ret void
 }}
-define internal void @h_jump{_H} {{
+define hidden {CHAIN} void @h_jump{_H} {{
   %enough = icmp sgt i64 %K, 0
   br i1 %enough, label %look, label %out, !prof !9
 out:
-  musttail call void @h_exit_pc(ptr %cpu, ptr null, i64 %K)
+  musttail call {CHAIN} void @h_exit_pc(ptr %cpu, ptr null, i64 %K)
   ret void
 look:
 {field("nia", "nia", "i32")}
@@ -181,12 +187,12 @@ miss:
   %bad = icmp ne i32 %fault, 0
   br i1 %bad, label %isi, label %again
 again:
-  musttail call void @h_jump(ptr %cpu, ptr null, i64 %K)
+  musttail call {CHAIN} void @h_jump(ptr %cpu, ptr null, i64 %K)
   ret void
 isi:
   call void @fetch_fault(ptr %cpu, i32 %nia, i32 %fault)
   %rest = sub i64 %K, 16
-  musttail call void @h_sync(ptr %cpu, ptr null, i64 %rest)
+  musttail call {CHAIN} void @h_sync(ptr %cpu, ptr null, i64 %rest)
   ret void
 go:
   %w = getelementptr i8, ptr %line, i64 8
@@ -199,7 +205,7 @@ go:
   %ti = ptrtoint ptr %t to i64
   %k = add i64 %K, %ti
   %h = load ptr, ptr %t{TB_ENTRY}
-  musttail call void %h(ptr %cpu, ptr %t, i64 %k)
+  musttail call {CHAIN} void %h(ptr %cpu, ptr %t, i64 %k)
   ret void
 }}
 define internal i32 @fill_fetch(ptr %cpu) nounwind noinline {{
@@ -266,13 +272,18 @@ out:
 """
 
 DECODE: Final = f"""
-define internal void @h_decode{_H} {{
+define internal {CHAIN} void @h_decode{_H} {{
   call void @decode(ptr %cpu, ptr %e)
   %h = load ptr, ptr %e{TB_ENTRY}
-  musttail call void %h(ptr %cpu, ptr %e, i64 %K)
+  musttail call {CHAIN} void %h(ptr %cpu, ptr %e, i64 %K)
   ret void
 }}
 define internal void @decode(ptr %cpu, ptr %e) nounwind noinline {{
+  call void @decode_into(ptr %cpu, ptr %e, ptr %e)
+  ret void
+}}
+; Decode the word that entry %e stands for, into the entry %to.
+define internal void @decode_into(ptr %cpu, ptr %e, ptr %to) nounwind noinline {{
 entry:
 {field("entries", "entries", "ptr")}
 {field("arena", "arena", "ptr")}
@@ -324,8 +335,8 @@ found:
   %fp = getelementptr i8, ptr %row, i64 24
   %fh = load ptr, ptr %fp
   %h = select i1 %local, ptr %lh, ptr %fh
-  store ptr %h, ptr %e{TB_ENTRY}
-  %ep = getelementptr i8, ptr %e, i64 8
+  store ptr %h, ptr %to{TB_ENTRY}
+  %ep = getelementptr i8, ptr %to, i64 8
   store i32 %word, ptr %ep{TB_ENTRY}
   ; the operand fields, a byte each (handlers.OPERANDS)
   %f1 = lshr i32 %word, 21
@@ -339,7 +350,7 @@ found:
   %f9 = or i32 %f2, %f4
   %f10 = or i32 %f6, %f8
   %f11 = or i32 %f9, %f10
-  %op12 = getelementptr i8, ptr %e, i64 12
+  %op12 = getelementptr i8, ptr %to, i64 12
   store i32 %f11, ptr %op12{TB_ENTRY}
   %cp = getelementptr i8, ptr %code, i64 %page
   %c = load i8, ptr %cp{TB_TLB}
@@ -348,6 +359,20 @@ found:
 first_code:
   store i8 1, ptr %cp{TB_TLB}
   call void @flush(ptr %cpu)
+  br label %out
+out:
+  ret void
+}}
+; A decoded word of arena page %page changed: regions that contain words of it go first.
+define internal void @code_gone(ptr %cpu, i64 %page) nounwind noinline {{
+{field("ready", "flags", "ptr")}
+  %fp = getelementptr i8, ptr %flags, i64 %page
+  %f = load i8, ptr %fp{TB_TLB}
+  %regions = icmp eq i8 %f, {WITH_REGIONS}
+  br i1 %regions, label %ask, label %out
+ask:
+  %arg = trunc i64 %page to i32
+  call void @effect_python(ptr %cpu, i32 {EFFECT_CODES["code"]}, i32 %arg)
   br label %out
 out:
   ret void
@@ -367,6 +392,7 @@ entry:
   %last = icmp eq i8 %w1, 64
   br i1 %last, label %drop, label %loop
 drop:
+  call void @code_gone(ptr %cpu, i64 %page)
   store i8 0, ptr %wp{TB_TLB}
   %cp = getelementptr i8, ptr %code, i64 %page
   store i8 0, ptr %cp{TB_TLB}
@@ -390,6 +416,11 @@ reset:
   %i4 = shl i64 %in, 2
   %eoff = add i64 %eo, %i4
   %e = getelementptr i8, ptr %entries, i64 %eoff
+  %h = load ptr, ptr %e{TB_ENTRY}
+  %undecoded = icmp eq ptr %h, @h_decode
+  br i1 %undecoded, label %step, label %forget
+forget:
+  call void @code_gone(ptr %cpu, i64 %p)
   store ptr @h_decode, ptr %e{TB_ENTRY}
   br label %step
 step:
@@ -417,7 +448,7 @@ define void @interrupt(ptr %cpu, i32 %vector, i32 %srr0, i32 %srr1) nounwind {
 
 RUN: Final = f"""
 define void @run(ptr %cpu, i64 %left) nounwind {{
-  call void @h_jump(ptr %cpu, ptr null, i64 %left)
+  call {CHAIN} void @h_jump(ptr %cpu, ptr null, i64 %left)
   ret void
 }}
 define void @step(ptr %cpu, i64 %count) nounwind {{
@@ -475,18 +506,38 @@ dec:
   call void @decode(ptr %cpu, ptr %t)
   br label %copy
 copy:
-  %h = load ptr, ptr %t{TB_ENTRY}
+  %hc = load ptr, ptr %t{TB_ENTRY}
   %tw = getelementptr i8, ptr %t, i64 8
   %word = load i64, ptr %tw{TB_ENTRY}
   %e = getelementptr i8, ptr %scratch, i64 %o
-  store ptr %h, ptr %e{TB_ENTRY}
+  store ptr %hc, ptr %e{TB_ENTRY}
   %ew = getelementptr i8, ptr %e, i64 8
   store i64 %word, ptr %ew{TB_ENTRY}
+  ; In a page with regions the handler may be one: make the instruction's own from its word.
+{field("entries_end", "last", "ptr")}
+  %none = icmp eq ptr %base, %last
+  br i1 %none, label %ready, label %mine
+mine:
+{field("entries", "entries", "ptr")}
+{field("ready", "flags", "ptr")}
+  %bi = ptrtoint ptr %base to i64
+  %ei0 = ptrtoint ptr %entries to i64
+  %off = sub i64 %bi, %ei0
+  %pg = lshr i64 %off, 15
+  %fp = getelementptr i8, ptr %flags, i64 %pg
+  %f = load i8, ptr %fp{TB_TLB}
+  %regions = icmp eq i8 %f, {WITH_REGIONS}
+  br i1 %regions, label %own, label %ready
+own:
+  call void @decode_into(ptr %cpu, ptr %t, ptr %e)
+  br label %ready
+ready:
+  %h = load ptr, ptr %e{TB_ENTRY}
   %en = getelementptr i8, ptr %e, i64 16
   store ptr @h_exit, ptr %en{TB_ENTRY}
   %ei = ptrtoint ptr %e to i64
   %k = add i64 %ei, 16
-  call void %h(ptr %cpu, ptr %e, i64 %k)
+  call {CHAIN} void %h(ptr %cpu, ptr %e, i64 %k)
   br label %next
 next:
   br label %loop
