@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import lzma
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 from gossamer.base.units import MiB
 from gossamer.base.wire import WireReader, WireWriter
 from gossamer.machines.config import Drive
+from gossamer.migrate import vmdesc
 from gossamer.state.declare import Stateful
 from gossamer.state.transfer import Profile, load, save
 
@@ -59,12 +61,13 @@ def sections(path: Path) -> Iterator[Section]:
     """The device sections of one recorded stream (`*.mig.xz`)."""
     data = lzma.decompress(path.read_bytes())
     name = path.name.removesuffix(".mig.xz")
-    start = data.rfind(b'{"page_size"')
-    assert start > 0, f"{name} has no description"
-    devices = json.loads(data[start:])["devices"]
+    described = vmdesc.find(io.BytesIO(data))
+    assert described is not None, f"{name} has no description"
+    end = described.offset - 1
+    devices = json.loads(described.text)["devices"]
     for footer in (5, 0):
         lengths = [14 + len(d["name"]) + body_size(d) + footer for d in devices]
-        at = start - 6 - sum(lengths)
+        at = end - sum(lengths)
         if data[at] == 4:
             break
     for device, length in zip(devices, lengths, strict=True):

@@ -337,6 +337,8 @@ def test_capture_sections_load_and_save_byte_for_byte(shared: Path):
         cell = Rig(CDROM if section.instance else disk, None).cell
         load_body(cell, section)
         assert save_body(cell) == section.body, section
+        if "10.0" in section.capture:  # numbers only the first of two drives in its JSON
+            continue
         ours = describe(cell, QEMU)
         assert ours == {key: section.description[key] for key in ours}, section
 

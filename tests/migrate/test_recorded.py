@@ -21,7 +21,8 @@ NAMES: Final = (
     "cpu-pattern-mac99", "decr-g3beige", "decr-mac99", "g3-603e", "g3-compress", "g3-disk-run",
     "g3-icount-run", "g3-nofoot", "g3-nonet", "g3-uuid", "g3-xis", "g3beige-S", "g3beige-run",
     "hpend", "mac99-S", "mac99-disk-run", "mac99-icount", "mac99-pmu-S", "mac99-pmu-run",
-    "mac99-run",
+    "mac99-run", "qemu-10.0-g3beige-prompt", "qemu-10.0-g3beige-start", "qemu-10.0-mac99-prompt",
+    "qemu-10.0-mac99-start",
 )  # fmt: skip
 # What a receiver must have switched on, told by the stream itself.
 NEEDS: Final = {"g3-compress": "compress", "g3-xis": "x-ignore-shared", "g3-nofoot": "no footers"}
@@ -31,7 +32,7 @@ NEEDS: Final = {"g3-compress": "compress", "g3-xis": "x-ignore-shared", "g3-nofo
 def recorded(shared: Path) -> dict[str, bytes]:
     folder = shared / "streams"
     return {
-        path.name.split(".")[0]: lzma.decompress(path.read_bytes())
+        path.name.removesuffix(".mig.xz"): lzma.decompress(path.read_bytes())
         for path in folder.glob("*.mig.xz")
     }
 
