@@ -13,7 +13,7 @@ from gossamer.base.errors import StreamError
 from gossamer.control.vm import Vm
 from gossamer.cpu.sprs import elements
 from gossamer.isa.registers import REGISTERS
-from gossamer.machines.config import CPUS
+from gossamer.machines.kind import CPUS
 from gossamer.machines.options import parse
 from gossamer.migrate.channels import Limits, Listener
 from gossamer.migrate.inspect import open_stream

@@ -147,6 +147,7 @@ WRONG = {
     "-rtc base=2001-02-30": "-rtc: base: '2001-02-30' is no date from 1904 to 2040",
     "-rtc clock=rt": "unknown value for -rtc: clock 'rt' (there is: host, vm)",
     "-boot z": "-boot: order must be letters of a, c, d, n, got 'z'",
+    "-boot a": "-boot: g3beige starts from c, d, got 'a'",
     "-boot menu=on": "-boot: menu=on is not supported; there is order=",
     "-display gtk": "unknown value for -display 'gtk' (there is: none)",
     "-vga cirrus": "unknown display adapter for g3beige 'cirrus' (there is: none, std)",

@@ -142,11 +142,11 @@ def test_machine_properties_are_options_in_disguise(tmp_path: Path) -> None:
     c = parse(
         ["-M", "mac99,usb=off,memory=64,firmware=builtin,kernel=k,initrd=i,append=x,mem-merge=off"]
     )
-    assert (c.has_usb, c.ram_size, c.bios, c.kernel) == (False, 64 * MiB, "builtin", Path("k"))
+    assert (c.usb, c.ram_size, c.bios, c.kernel) == (False, 64 * MiB, "builtin", Path("k"))
     assert (c.initrd, c.append) == (Path("i"), "x")
-    assert not parse(["-M", "mac99", "-nodefaults"]).has_usb
-    assert parse(["-M", "mac99", "-nodefaults", "-usb"]).has_usb
-    assert not parse(["-M", "g3beige"]).has_usb
+    assert not parse(["-M", "mac99", "-nodefaults"]).usb
+    assert parse(["-M", "mac99", "-nodefaults", "-usb"]).usb
+    assert not parse(["-M", "g3beige"]).usb
 
 
 def test_save_file_builds_the_same_machine_again(tmp_path: Path) -> None:

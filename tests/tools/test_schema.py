@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from itertools import product
+from types import SimpleNamespace
 
 import pytest
 
 from gossamer.base.errors import StreamError
 from gossamer.control.vm import Vm
-from gossamer.machines.config import MODELS
+from gossamer.machines import registry
+from gossamer.machines.kind import Version
 from gossamer.machines.options import parse
 from gossamer.tools import schema
 from gossamer.tools.schema import Json, breaches
@@ -101,17 +104,37 @@ def test_raised_version_new_subsection_and_new_section_are_told_apart_by_readers
     assert breaches(found(), new) == []
 
 
-def test_allowed_change_must_be_written_down_and_only_for_the_newest() -> None:
-    for name, told in (
-        ("g3beige-1.1", "changed in a way that readers can tell; --write writes the file anew"),
-        ("g3beige-1.0", "streams of an older version may not change at all"),
-    ):
+def open_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """g3beige with a version 1.1 that is not released."""
+    kind = registry.find("g3beige")
+    versions = (kind.versions[0], Version("1.1", released=False))
+    module = SimpleNamespace(KIND=replace(kind, versions=versions))
+    monkeypatch.setitem(registry.MACHINES, "g3beige", lambda: module)
+
+
+def test_released_version_is_frozen() -> None:
+    for name in ("g3beige-1.0", "g3beige-1.1"):
         new = found(name)
         new["sections"].append({"name": "new", "instance_id": 0, "version": 1, "fields": []})
-        assert schema.check(name, new) == [f"{name}: {told}"]
+        told = (
+            f"{name}: released, its streams may not change: add a Version to g3beige's file and "
+            "switch the change off in this one"
+        )
+        assert schema.check(name, new) == [told]
+        assert schema.write(name, new) == [told]
+        assert found(name) != new
 
 
-def test_write_refuses_a_breach() -> None:
+def test_change_of_an_open_version_must_be_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    open_version(monkeypatch)
+    new = found()
+    new["sections"].append({"name": "new", "instance_id": 0, "version": 1, "fields": []})
+    told = "changed in a way that readers can tell; --write writes the file anew"
+    assert schema.check("g3beige-1.1", new) == [f"g3beige-1.1: {told}"]
+
+
+def test_write_refuses_a_breach(monkeypatch: pytest.MonkeyPatch) -> None:
+    open_version(monkeypatch)
     new = found()
     section(new, "fw_cfg")["fields"].pop()
     (line,) = schema.write("g3beige-1.1", new)
@@ -123,7 +146,7 @@ def test_write_refuses_a_breach() -> None:
 
 
 def vm_of(name: str, *, click: bool) -> Vm:
-    firmware = ["-bios", "builtin"] if MODELS[name.rpartition("-")[0]].drives else []
+    firmware = ["-bios", "builtin"] if registry.find_version(name)[0].firmware else []
     common = ["-m", "4", "-nographic", "-serial", "null", "-icount", "5,sleep=off", "-vga", "none"]
     vm = Vm(parse(["-M", name, *common, "-rtc", "base=2001-09-09", *firmware]))
     vm.run(3_000_000)
@@ -134,9 +157,9 @@ def vm_of(name: str, *, click: bool) -> Vm:
 
 
 PAIRS = [
-    (f"{m.name}-{a}", f"{m.name}-{b}")
-    for m in MODELS.values()
-    for a, b in product(m.versions, repeat=2)
+    (f"{kind.name}-{a.name}", f"{kind.name}-{b.name}")
+    for kind in registry.kinds()
+    for a, b in product(kind.versions, repeat=2)
 ]
 
 

@@ -139,15 +139,15 @@ class Disks:
 
     def plug(self, m: Machine, stop: Callable[[], None]) -> None:
         """Put the images into the drives of a machine; `stop` pauses it (werror, rerror)."""
-        for index in drives_attach.drive_kinds(m.config):
+        for index in drives_attach.drive_kinds(m):
             disk = self.at.get(index)
             drives_attach.insert(m, index, disk.image if disk else None, stop)
 
     def find(self, m: Machine, name: str) -> tuple[int, IdeDrive]:
         """The place called `name`: ide1-cd0 and the like, or what id= gave."""
         names: dict[str, int] = {}
-        for index, kind in drives_attach.drive_kinds(m.config).items():
-            options = m.config.drive(index)
+        for index, kind in drives_attach.drive_kinds(m).items():
+            options = m.hardware.drive(index)
             letters = "cd" if kind == CDROM else "hd"
             names[f"ide{index // 2}-{letters}{index % 2}"] = index
             if options is not None:
@@ -220,11 +220,11 @@ class Disks:
     def text(self, m: Machine) -> str:
         """What is in which drive, as ``info block`` shows it."""
         lines = []
-        for index in range(PLACES if m.config.model.drives else 0):
+        for index in range(m.kind.drives):
             drive = drives_attach.drive_at(m, index)
             if drive.kind == NONE:
                 continue
-            disk, options = self.at.get(index), m.config.drive(index)
+            disk, options = self.at.get(index), m.hardware.drive(index)
             kind = "CD-ROM" if drive.kind == CDROM else "disk"
             letters = "cd" if drive.kind == CDROM else "hd"
             name = options.name if options else f"ide{index // 2}-{letters}{index % 2}"

@@ -21,7 +21,7 @@ _NOTHING: Final = "nothing"
 
 def fitted(machine: Machine) -> tuple[str, ...]:
     """``place: kind`` of each drive and USB device."""
-    kinds = drives_attach.drive_kinds(machine.config)
+    kinds = drives_attach.drive_kinds(machine)
     found = [f"ide.{n // 2} unit {n % 2}: {_DRIVERS[kinds[n]]}" for n in sorted(kinds)]
     for part in machine.parts:
         if isinstance(part.device, UsbFunction):

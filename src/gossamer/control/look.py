@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from gossamer.base.errors import ConfigError
-from gossamer.core.device import Device
 from gossamer.core.memory import RamBlock
 from gossamer.cpu.cpu import Cpu
 from gossamer.engine.translate import probe
@@ -82,8 +81,7 @@ def _cr_field(value: int) -> str:
 
 def pic_text(m: Machine) -> str:
     """State of the interrupt controllers, field by field."""
-    names = ("pic", "heathrow", "openpic")
-    parts = [p for p in m.parts if p.path.split("/")[-1] in names]
+    parts = [p for p in m.parts if p.path in m.kind.pics]
     return "\n".join(f"{p.path}:\n{_fields(p.device, 1)}" for p in parts) or "no controller"
 
 
@@ -101,7 +99,7 @@ def qtree_text(m: Machine) -> str:
         name = f"  dev {p.known_as}" if p.known_as else ""
         out.append(f"{p.path}: {type(p.device).__name__}{section}{name}")
         out += drives_text(m, p.path)
-    out += [f"loader: dev {d.title}" for d in m.config.devices if d.driver == "loader"]
+    out += [f"loader: dev {d.title}" for d in m.hardware.devices if d.driver == "loader"]
     return "\n".join(out)
 
 
@@ -153,8 +151,3 @@ def read_virtual(m: Machine, ea: int, length: int) -> bytes:
 def real_address(cpu: Cpu, m: Machine, ea: int) -> int | None:
     """The real address of `ea` for a load, without touching R and C bits; None when it faults."""
     return probe(cpu.block, m.memory, cpu.model.features, ea)
-
-
-def device_text(device: Device) -> str:
-    """Every state field of a chip."""
-    return _fields(device, 0)

@@ -24,11 +24,6 @@ _LAZY: Final = "macio/via"
 """QEMU works out the VIA's flags when they are read: an event in the past is nothing special."""
 #: WR1: external, transmit and receive interrupts.
 _SERIAL_INTERRUPTS: Final = 0x1B
-#: Heathrow inputs by number, as g3beige wires them.
-SOURCES: Final = {
-    0x02: "DMA of IDE 0", 0x03: "DMA of IDE 1", 0x0D: "IDE 0", 0x0E: "IDE 1", 0x0F: "serial A",
-    0x10: "serial B", 0x12: "VIA (CUDA)", 0x15: "PCI", 0x16: "PCI", 0x17: "PCI", 0x18: "PCI",
-}  # fmt: skip
 
 
 def finish(m: Machine, loaded: Loaded, *, mend: bool = True) -> list[str]:
@@ -128,17 +123,18 @@ def _interrupts(m: Machine) -> Iterator[str]:
         for bank, (chip, was) in enumerate(zip(pic.pics, old, strict=True)):
             risen, fallen = chip.levels & ~was, was & ~chip.levels
             chip.events |= risen
-            for number in _numbers(bank, risen):
+            for number in _numbers(m, bank, risen):
                 yield f"{pic.path}: {number} requests, its line was low; its edge is made up for"
-            for number in _numbers(bank, fallen):
+            for number in _numbers(m, bank, fallen):
                 yield f"{pic.path}: the line of {number} was high with no request; it is low"
         pic.resume()
         for bank, chip in enumerate(pic.pics):
-            for number in _numbers(bank, chip.pending):
+            for number in _numbers(m, bank, chip.pending):
                 yield f"{pic.path}: {number} is pending; the CPU's line is driven"
 
 
-def _numbers(bank: int, bits: int) -> list[str]:
+def _numbers(m: Machine, bank: int, bits: int) -> list[str]:
+    names = m.kind.irq_names
     first = 32 * (1 - bank)
     named = (n for n in range(first, first + 32) if bits >> n - first & 1)
-    return [f"source {n} ({SOURCES[n]})" if n in SOURCES else f"source {n}" for n in named]
+    return [f"source {n} ({names[n]})" if n in names else f"source {n}" for n in named]

@@ -38,11 +38,7 @@ from gossamer.state.declare import Stateful
 from gossamer.state.describe import Json, describe
 from gossamer.state.transfer import OURS, Profile, load, save
 
-RAM_SECTION: Final = 2
-FIRST_DEVICE: Final = 5
-_IDS: Final = {"timer": 0, "slirp": 4}
 #: QEMU's user-mode network (version 4): no sockets, then an id and 16 leases.
-SLIRP: Final = "slirp"
 _SLIRP_VERSION, _SLIRP_SIZE = 4, 131
 #: Capabilities that a configuration may name.
 _SHARED: Final = "x-ignore-shared"
@@ -130,26 +126,27 @@ def save_stream(
     if switchover:
         w.command(Cmd.SWITCHOVER_START)
     devices: list[Json] = []
-    section_id = FIRST_DEVICE if m.config.has_nic else FIRST_DEVICE - 1
+    numbers = m.kind.sections
+    section_id = numbers.first + m.kind.has_nic(m.hardware)
     for part in m.sections:
-        number = _IDS.get(part.idstr, section_id)
+        number = numbers.fixed.get(part.idstr, section_id)
         section_id += number == section_id
         body = body_of(part.device, profile)
         w.full(number, part.idstr, part.instance, part.device.version, body)
         devices.append(section_description(part, profile))
         if part.idstr == "timer":
-            devices += [_save_carried(one, w) for one in carried]
+            devices += [_save_carried(m, one, w) for one in carried]
     w.full(section_id, extra.idstr, 0, extra.owner.version, body_of(extra.owner, profile))
     head = {"name": extra.idstr, "instance_id": 0}
     devices.append(head | describe(extra.owner, profile))
     text = None
-    if m.config.vmdesc:
+    if m.hardware.vmdesc:
         text = json.dumps({"page_size": PAGE_SIZE, "devices": devices})
     w.end(text)
 
 
-def _save_carried(one: Carried, w: StreamWriter) -> Json:
-    w.full(_IDS[one.idstr], one.idstr, 0, one.version, one.body)
+def _save_carried(m: Machine, one: Carried, w: StreamWriter) -> Json:
+    w.full(m.kind.sections.first, one.idstr, 0, one.version, one.body)
     data = {"name": "data", "size": len(one.body), "type": "buffer"}
     return {"name": one.idstr, "instance_id": 0, "size": len(one.body), "fields": [data]}
 
@@ -163,20 +160,21 @@ def section_description(part: Part, profile: Profile = OURS, *, every: bool = Fa
 def _save_ram(m: Machine, w: StreamWriter, progress: Progress) -> None:
     blocks = largest_first([(b.name, b.size) for b in m.arena.blocks])
     by_name = {b.name: b for b in m.arena.blocks}
+    number = m.kind.sections.ram
     progress.phase("RAM", sum(b.size for b in m.arena.blocks))
     out = RamWriter(w.out, advance=progress.advance)
-    w.open(Kind.START, RAM_SECTION, "ram", 0, ram.VERSION)
+    w.open(Kind.START, number, "ram", 0, ram.VERSION)
     out.block_list(blocks)
     out.end()
-    w.close(RAM_SECTION)
-    w.open(Kind.PART, RAM_SECTION, "")
+    w.close(number)
+    w.open(Kind.PART, number, "")
     for block in blocks:
         out.block(block.name, m.arena.bytes_of(by_name[block.name]))
     out.end()
-    w.close(RAM_SECTION)
-    w.open(Kind.END, RAM_SECTION, "")
+    w.close(number)
+    w.open(Kind.END, number, "")
     out.end()
-    w.close(RAM_SECTION)
+    w.close(number)
 
 
 # --- load -----------------------------------------------------------------------------------------
@@ -221,7 +219,7 @@ class _Bodies:
 
     def _carry(self, section: Section, source: Source) -> None:
         """Keep the bytes of a section that this machine has no chip for."""
-        if section.idstr != SLIRP:
+        if section.idstr != self.machine.kind.sections.network:
             raise source.error(f"{self.machine.name} has no such section")
         if section.version_id != _SLIRP_VERSION:
             text = f"version {section.version_id}, this build keeps {_SLIRP_VERSION}"
@@ -295,7 +293,7 @@ class _Bodies:
                 text = f"capability {capability} was not agreed on (known here: {_SHARED})"
                 raise StreamError(text, "configuration")
             self.ram.shared_addresses = True
-        mine = m.config.uuid.replace("-", "")
+        mine = m.hardware.uuid.replace("-", "")
         if configuration.uuid is not None and mine and configuration.uuid.hex() != mine:
             text = f"UUID {configuration.uuid.hex()}, expected {mine}"
             raise StreamError(text, "configuration")

@@ -28,7 +28,7 @@ from gossamer.engine.processor import Stop
 from gossamer.isa.body import Irq
 from gossamer.machines import drives_attach
 from gossamer.machines.build import build
-from gossamer.machines.config import Config, find_machine
+from gossamer.machines.config import Config
 from gossamer.machines.machine import Machine
 from gossamer.machines.options import parse
 from gossamer.migrate.container import open_container
@@ -317,7 +317,6 @@ class Vm(Migrating):
             with open_container(path, verify=False) as container:
                 version = container.meta.machine_version
                 config = replace(parse(container.meta.options), version=version)
-            find_machine(config.full_name)
         vm = cls(config)
         try:
             vm.starting().restore(path)

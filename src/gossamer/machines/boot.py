@@ -14,7 +14,7 @@ from gossamer.base.units import NS_PER_S, PAGE_SIZE
 from gossamer.core import host
 from gossamer.devices.fwcfg import Kernel
 from gossamer.machines import firmware
-from gossamer.machines.config import Config
+from gossamer.machines.config import Hardware
 from gossamer.machines.machine import Machine
 
 #: Seconds from 1904 to 1970.
@@ -23,7 +23,7 @@ KERNEL_BASE: Final = 0x0100_0000
 GAP: Final = 0x0010_0000
 
 
-def mac_seconds(config: Config) -> int:
+def mac_seconds(config: Hardware) -> int:
     """The real-time clock at power on, seconds since 1904."""
     base = config.rtc_base
     if isinstance(base, int):
@@ -34,11 +34,11 @@ def mac_seconds(config: Config) -> int:
     return (seconds + MAC_EPOCH) & 0xFFFF_FFFF
 
 
-def uuid_bytes(config: Config) -> bytes:
+def uuid_bytes(config: Hardware) -> bytes:
     return bytes.fromhex(config.uuid.replace("-", "")) if config.uuid else bytes(16)
 
 
-def default_device(config: Config) -> str:
+def default_device(config: Hardware) -> str:
     """Hard disk when there is one, else CD, else hard disk."""
     media = {d.media for d in config.drives}
     return "d" if "cdrom" in media and "disk" not in media else "c"
@@ -46,7 +46,7 @@ def default_device(config: Config) -> str:
 
 def load_kernel(m: Machine) -> Kernel | None:
     """Put -kernel, -append and -initrd into RAM; where they are."""
-    config = m.config
+    config = m.hardware
     if config.kernel is None:
         return None
     image = firmware.load_program(config.kernel)
@@ -71,7 +71,7 @@ def load_kernel(m: Machine) -> Kernel | None:
     return Kernel(KERNEL_BASE, size, end, initrd_at, initrd_size)
 
 
-def _check(config: Config, what: str, end: int) -> None:
+def _check(config: Hardware, what: str, end: int) -> None:
     if end > config.ram_size:
         raise ConfigError(
             f"{what} ends at {end:#x}, beyond the machine's {config.ram_size:#x} bytes of RAM"

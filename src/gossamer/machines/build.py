@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from gossamer.machines.config import Config
+from gossamer.base.errors import ConfigError
+from gossamer.machines import registry
+from gossamer.machines.config import Hardware
 from gossamer.machines.drives_attach import place_drives
-from gossamer.machines.versions import set_compat
-
-if TYPE_CHECKING:
-    from gossamer.machines.machine import Machine
+from gossamer.machines.machine import Machine
+from gossamer.state.declare import Compat
 
 
-def compose(config: Config) -> Machine:
-    """The composition; what only other machines need is not imported."""
-    if config.machine == "bare":
-        from gossamer.machines.bare import bare
-
-        return bare(config)
-    if config.machine == "g3beige":
-        from gossamer.machines.g3beige import g3beige
-
-        return g3beige(config)
-    from gossamer.machines.mac99 import mac99
-
-    assert config.machine == "mac99", config.machine
-    return mac99(config)
-
-
-def build(config: Config) -> Machine:
-    """The machine that `config` describes, at power on."""
-    machine = compose(config)
+def build(hardware: Hardware) -> Machine:
+    """The machine that `hardware` describes, at power on."""
+    machine = registry.find(hardware.machine).compose(hardware)
     place_drives(machine)
-    if config.devices:
+    if hardware.devices:
         from gossamer.machines.devices_attach import add_devices
 
         add_devices(machine)
     set_compat(machine)
     return machine
+
+
+def set_compat(machine: Machine) -> None:
+    """Set the compat switches of a machine newly made, as its version has them."""
+    switches = machine.version.switches
+    for part in machine.parts:
+        chip = part.device
+        for name, declared in chip.declared.items():
+            if isinstance(declared, Compat) and (chip.vmsd, name) in switches:
+                setattr(chip, name, switches[chip.vmsd, name])
+    cpu = machine.cpu
+    if cpu.searches_by_software and not cpu.has_loaded_tlbs:
+        newest = f"{machine.kind.name}-{machine.kind.newest}"
+        raise ConfigError(f"{machine.hardware.full_name} has no CPU {cpu.model.name}; {newest} has")

@@ -22,7 +22,7 @@ def rom(m: Machine, bios: str, size: int) -> bytes | None:
     """The boot ROM with the guest called `bios`; None when none is."""
     if bios not in BUILT_IN:
         return None
-    config = m.config
+    config = m.hardware
     if bios == builtin_search.NAME and not m.cpu.searches_by_software:
         raise ConfigError(f"-bios {bios}: runs on the 603e, got {config.cpu}")
     if bios == builtin_usb.NAME and config.properties.get("via") != "pmu":

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from gossamer.base.errors import ConfigError
-from gossamer.machines.config import Added, Config, Model, unknown
+from gossamer.machines.config import Added, Hardware, unknown
 from gossamer.machines.device_table import COMMON, DRIVERS, Driver, Property
+from gossamer.machines.kind import MachineKind
 from gossamer.machines.values import mac_address, pairs, pci_address
 
 #: By driver and property, the values that -global set.
@@ -75,7 +76,7 @@ def parse_global(text: str, into: Globals) -> None:
     into.setdefault(driver, {})[name] = found.read(f"-global: {driver}.{name}", value)
 
 
-def parse_nic(option: str, text: str, model: Model) -> Asked | None:
+def parse_nic(option: str, text: str, model: MachineKind[Any]) -> Asked | None:
     """The value of -nic or -net: a card without a cable; None for ``none``.
 
     `model`: the machine, which has a usual card.
@@ -161,16 +162,16 @@ def resolve_all(asked: Iterable[Asked], defaults: Globals) -> tuple[Added, ...]:
     return tuple(made)
 
 
-def built_in(config: Config, driver: str) -> Added:
+def built_in(hardware: Hardware, driver: str) -> Added:
     """A device of this kind that the machine has by itself, as -global has set it."""
-    return resolve(Asked("-M", driver, {}), config.defaults)
+    return resolve(Asked("-M", driver, {}), hardware.defaults)
 
 
-def network(config: Config) -> Sequence[Added]:
+def network(hardware: Hardware, kind: MachineKind[Any]) -> Sequence[Added]:
     """The cards in the machine's own place."""
-    if config.nics or not config.has_nic:
-        return config.nics
-    return (resolve_card(Asked("-nic", config.model.nic, {}), config.defaults),)
+    if hardware.nics or not kind.has_nic(hardware):
+        return hardware.nics
+    return (resolve_card(Asked("-nic", kind.nic, {}), hardware.defaults),)
 
 
 def resolve_card(asked: Asked, defaults: Mapping[str, Mapping[str, object]]) -> Added:

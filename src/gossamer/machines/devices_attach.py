@@ -19,8 +19,9 @@ from gossamer.devices.usb_hid import UsbKeyboard, UsbMouse
 from gossamer.devices.usb_tablet import UsbTablet
 from gossamer.devices.vga import Vga
 from gossamer.machines import firmware
-from gossamer.machines.config import Added, Config
+from gossamer.machines.config import Added, Hardware
 from gossamer.machines.device_options import NICS, built_in, network
+from gossamer.machines.kind import MachineKind
 from gossamer.machines.loader import add_loader
 from gossamer.machines.machine import Machine
 
@@ -31,12 +32,14 @@ FIRST_MAC: Final = 0x5254_0012_3456
 SLOTS: Final = 32
 
 
-def room(config: Config) -> int:
+def room(hardware: Hardware, kind: MachineKind[Machine]) -> int:
     """Bytes of video memory and ROMs that the machine needs beside its RAM and firmware."""
-    displays = [one for one in config.devices if one.driver == "VGA"]
-    if config.vga != "none":
-        displays.append(built_in(config, "VGA"))
-    cards = [one for one in (*config.devices, *network(config)) if one.driver == "ne2k_pci"]
+    displays = [one for one in hardware.devices if one.driver == "VGA"]
+    if hardware.vga != "none":
+        displays.append(built_in(hardware, "VGA"))
+    cards = [
+        one for one in (*hardware.devices, *network(hardware, kind)) if one.driver == "ne2k_pci"
+    ]
     video = sum(_video_size(one) + 64 * KiB for one in displays)
     return 8 * MiB + video + 256 * KiB * len(cards)
 
@@ -90,14 +93,14 @@ def _video_size(added: Added) -> int:
 def add_display(m: Machine, bus: PciBus, added: Added | None = None) -> None:
     """A display with its memory and option ROM; by default the machine's own, if it has one."""
     if added is None:
-        if m.config.vga == "none":
+        if m.hardware.vga == "none":
             return
-        added = built_in(m.config, "VGA")
+        added = built_in(m.hardware, "VGA")
     elif m.display is not None:
         raise ConfigError(f"{added.where}: there is a display already; -vga none leaves it out")
     devfn = _place(m, bus, added)
     at = f"{bus.name}:{_spelled(devfn)}"
-    content = firmware.optional_rom(firmware.VGA_ROM, 64 * KiB, m.config.firmware_folders)
+    content = firmware.optional_rom(firmware.VGA_ROM, 64 * KiB, m.hardware.firmware_folders)
     vram = m.ram(f"{at}/vga.vram", _video_size(added))
     rom = m.rom(f"{at}/vga.rom", 64 * KiB, content)
     vga = Vga(
@@ -115,7 +118,7 @@ def add_display(m: Machine, bus: PciBus, added: Added | None = None) -> None:
 
 def add_network(m: Machine, bus: PciBus) -> None:
     """The network cards in the machine's own place."""
-    for one in network(m.config):
+    for one in network(m.hardware, m.kind):
         add_nic(m, bus, one)
 
 
@@ -128,7 +131,7 @@ def add_nic(m: Machine, bus: PciBus, added: Added) -> None:
         path = _path(m, "pci/sungem", _spelled(devfn))
         m.add(path, SunGem(m.clock, bus, devfn, mac=mac), known_as=added.title)
         return
-    content = firmware.optional_rom(firmware.NE2K_ROM, 256 * KiB, m.config.firmware_folders)
+    content = firmware.optional_rom(firmware.NE2K_ROM, 256 * KiB, m.hardware.firmware_folders)
     rom = m.rom(f"{bus.name}:{_spelled(devfn)}/ne2000.rom", 256 * KiB, content)
     path = _path(m, "pci/ne2000", _spelled(devfn))
     m.add(path, Ne2000(m.clock, bus, devfn, rom=rom, mac=mac), known_as=added.title)
@@ -153,7 +156,7 @@ _USB_DEVICES: Final[dict[str, tuple[type[UsbKeyboard | UsbMouse | UsbTablet], st
 
 def add_usb(m: Machine, bus: PciBus) -> Ohci | None:
     """The USB controller, if the machine has one."""
-    if not m.config.has_usb:
+    if not m.kind.has_usb(m.hardware):
         return None
     return m.add(USB, Ohci(m.clock, bus, free_slot(bus)), known_as='pci-ohci, id ""')
 
@@ -203,12 +206,12 @@ def add_devices(m: Machine) -> None:
     """Put what -device asks for into a machine that is otherwise whole; in QEMU's order."""
     parts = {p.path: p.device for p in m.parts}
     bus, usb = parts.get(PCI_BUS), parts.get(USB)
-    for added in m.config.devices:
+    for added in m.hardware.devices:
         if added.driver == "loader":
             add_loader(m, added)
         elif added.driver in _USB_DEVICES:
             if not isinstance(usb, Ohci):
-                hint = "; -M usb=on gives it one" if m.config.model.usb is not None else ""
+                hint = "; -M usb=on gives it one" if m.kind.usb is not None else ""
                 raise ConfigError(f"{added.where}: {m.name} has no USB bus{hint}")
             add_usb_device(m, usb, added)
         elif not isinstance(bus, PciBus):

@@ -8,17 +8,11 @@ stands at index 2 unless the user left it out or wants something else there.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from gossamer.devices.ide import MacioIde
 from gossamer.devices.ide_drive import CDROM, DISK, NONE, IdeDrive
 from gossamer.devices.ide_media import BlockBackend, error_policy
-from gossamer.machines.config import Config
 from gossamer.machines.machine import Machine
-
-CELLS: Final = ("macio/ide0", "macio/ide1")
-#: Where QEMU puts the CD drive.
-CD_INDEX: Final = 2
 
 
 def serial_number(index: int) -> str:
@@ -27,7 +21,7 @@ def serial_number(index: int) -> str:
 
 def cell(m: Machine, n: int) -> MacioIde:
     """IDE cell 0 or 1."""
-    found = m.part(CELLS[n])
+    found = m.part(m.kind.ide[n])
     assert isinstance(found, MacioIde)
     return found
 
@@ -37,20 +31,18 @@ def drive_at(m: Machine, index: int) -> IdeDrive:
     return cell(m, index // 2).bus.drives[index % 2]
 
 
-def drive_kinds(config: Config) -> dict[int, str]:
+def drive_kinds(m: Machine) -> dict[int, str]:
     """What stands at which index: DISK or CDROM."""
-    if not config.model.drives:
-        return {}
-    kinds = {d.index: DISK if d.media == "disk" else CDROM for d in config.drives}
-    if config.cd_drive:
-        kinds.setdefault(CD_INDEX, CDROM)
+    kinds = {d.index: DISK if d.media == "disk" else CDROM for d in m.hardware.drives}
+    if m.hardware.cd_drive and m.kind.cd_place is not None:
+        kinds.setdefault(m.kind.cd_place, CDROM)
     return kinds
 
 
 def place_drives(m: Machine) -> None:
     """Put the drives that the configuration asks for in their places, with nothing in them."""
-    for index, kind in drive_kinds(m.config).items():
-        drive = m.config.drive(index)
+    for index, kind in drive_kinds(m).items():
+        drive = m.hardware.drive(index)
         cell(m, index // 2).attach(
             index % 2,
             kind,
@@ -64,11 +56,11 @@ def place_drives(m: Machine) -> None:
 
 def drives_text(m: Machine, path: str) -> list[str]:
     """The drives on the cell at `path`, as QEMU names them."""
-    if path not in CELLS or not m.config.model.drives:
+    if path not in m.kind.ide:
         return []
-    lines, n = [], CELLS.index(path)
+    lines, n = [], m.kind.ide.index(path)
     for unit, drive in enumerate(cell(m, n).bus.drives):
-        options = m.config.drive(2 * n + unit)
+        options = m.hardware.drive(2 * n + unit)
         if drive.kind != NONE:
             name = "ide-hd" if drive.kind == DISK else "ide-cd"
             said = f'serial "{drive.serial}", model "{drive.model}", ver "{drive.firmware}"'
@@ -86,13 +78,12 @@ def insert(m: Machine, index: int, media: BlockBackend | None, stop: Callable[[]
     """
     drive = drive_at(m, index)
     drive.media = media
-    options = m.config.drive(index)
+    options = m.hardware.drive(index)
     if options is not None:
         drive.policy = error_policy(options.rerror, options.werror, stop)
 
 
 def retry(m: Machine) -> None:
     """Repeat the requests that a failure of the host stopped."""
-    if m.config.model.drives:
-        for n in range(len(CELLS)):
-            cell(m, n).retry()
+    for n in range(len(m.kind.ide)):
+        cell(m, n).retry()

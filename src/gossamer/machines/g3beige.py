@@ -16,14 +16,21 @@ from gossamer.devices.macio import MacIoOldWorld
 from gossamer.devices.nvram import MacioNvram
 from gossamer.devices.pci import PciBus
 from gossamer.isa.body import Irq
-from gossamer.machines.config import Config
+from gossamer.machines.config import Hardware
 from gossamer.machines.devices_attach import add_display, add_network, add_usb, room
-from gossamer.machines.mac_cells import add_adb_input, add_cuda, add_dbdma, add_escc, add_ide
+from gossamer.machines.kind import CPUS, MAC_PROPERTIES, MachineKind, Version
+from gossamer.machines.mac_cells import (
+    IDE_CELLS,
+    add_adb_input,
+    add_cuda,
+    add_dbdma,
+    add_escc,
+    add_ide,
+)
 from gossamer.machines.mac_common import add_fw_cfg, add_rom
 from gossamer.machines.machine import Machine
 from gossamer.machines.nvram_image import nvram_image
 
-TB_HZ: Final = 16_600_000
 CLOCK_HZ: Final = 266_000_000
 BUS_HZ: Final = 66_000_000
 ROM_BASE: Final = 0xFFC0_0000
@@ -34,10 +41,10 @@ MACIO_SLOT: Final = 0x10
 CUDA_IRQ, ESCC_B_IRQ, ESCC_A_IRQ = 0x12, 0x10, 0x0F
 
 
-def g3beige(config: Config) -> Machine:
+def g3beige(hardware: Hardware) -> Machine:
     """Compose the machine and load its firmware."""
-    m = Machine(config, tb_hz=TB_HZ, other_memory=room(config))
-    m.ram("ppc_heathrow.ram", config.ram_size, at=0)
+    m = Machine(hardware, KIND, other_memory=room(hardware, KIND))
+    m.ram(KIND.ram_block, hardware.ram_size, at=0)
     add_rom(m, "ppc_heathrow.bios", ROM_BASE, ROM_SIZE)
 
     pic = Heathrow(m.clock, IrqLine(m.cpu, Irq.EXTERNAL))
@@ -48,7 +55,7 @@ def g3beige(config: Config) -> Machine:
     m.add("macio/heathrow", pic)
     macio.add(0x00000, pic.region())
     adb = add_cuda(m, macio, IrqLine(pic, CUDA_IRQ))
-    nvram = m.add("macio/nvram", MacioNvram(m.clock, nvram_image(config.prom_env)))
+    nvram = m.add("macio/nvram", MacioNvram(m.clock, nvram_image(hardware.prom_env)))
     macio.add(0x60000, nvram.region())
     add_ide(m, macio, ide)
     m.add("macio", macio)
@@ -57,7 +64,7 @@ def g3beige(config: Config) -> Machine:
     add_network(m, bus)
     add_adb_input(m, adb)
     add_usb(m, bus)
-    add_fw_cfg(m, config, machine_id=MACHINE_ID, tb_hz=TB_HZ, clock_hz=CLOCK_HZ, bus_hz=BUS_HZ)
+    add_fw_cfg(m, machine_id=MACHINE_ID, clock_hz=CLOCK_HZ, bus_hz=BUS_HZ)
     return m
 
 
@@ -68,3 +75,42 @@ def _add_bridge(m: Machine, pic: Heathrow) -> PciBus:
     bus = m.add("pci/bus", grackle.bus)
     m.add("pci/grackle", grackle.function, idstr="")
     return bus
+
+
+KIND: Final = MachineKind(
+    name="g3beige",
+    title="Power Macintosh G3 (Beige), Heathrow",
+    compose=g3beige,
+    versions=(
+        Version("1.0", {("adb_mouse", "keeps_clicks"): False, ("cpu", "has_loaded_tlbs"): False}),
+        Version("1.1"),
+    ),
+    cpus=CPUS,
+    tb_hz=16_600_000,
+    ram_block="ppc_heathrow.ram",
+    ram_default=128 * MiB,
+    # OpenBIOS 1.1 was seen to reach its prompt with 4 MiB.
+    ram_least=4 * MiB,
+    # As QEMU 7.2.
+    ram_most=2047 * MiB,
+    serials=2,
+    firmware=True,
+    boot="cd",
+    ide=IDE_CELLS,
+    cd_place=2,
+    vga=("std", "none"),
+    nic="ne2k_pci",
+    usb=False,
+    properties=MAC_PROPERTIES,
+    pics=("macio/heathrow",),
+    irq_names={
+        0x02: "DMA of IDE 0",
+        0x03: "DMA of IDE 1",
+        0x0D: "IDE 0",
+        0x0E: "IDE 1",
+        ESCC_A_IRQ: "serial A",
+        ESCC_B_IRQ: "serial B",
+        CUDA_IRQ: "VIA (CUDA)",
+        **dict.fromkeys(IRQ_PINS, "PCI"),
+    },
+)

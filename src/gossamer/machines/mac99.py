@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.base.errors import ConfigError
 from gossamer.base.units import MiB
 from gossamer.core.irq import IrqLine
 from gossamer.devices import uninorth
@@ -23,7 +22,7 @@ from gossamer.devices.pmu import Pmu
 from gossamer.devices.via import Via
 from gossamer.isa.body import Irq
 from gossamer.machines import boot
-from gossamer.machines.config import Config
+from gossamer.machines.config import Hardware
 from gossamer.machines.device_options import built_in
 from gossamer.machines.devices_attach import (
     add_display,
@@ -33,7 +32,9 @@ from gossamer.machines.devices_attach import (
     free_slot,
     room,
 )
+from gossamer.machines.kind import CPUS, MAC_PROPERTIES, MachineKind, Version
 from gossamer.machines.mac_cells import (
+    IDE_CELLS,
     VIA_AT,
     add_adb_input,
     add_cuda,
@@ -46,7 +47,6 @@ from gossamer.machines.mac_common import add_fw_cfg, add_rom
 from gossamer.machines.machine import Machine
 from gossamer.machines.nvram_image import nvram_image
 
-TB_HZ: Final = 100_000_000
 CLOCK_HZ: Final = 900_000_000
 BUS_HZ: Final = 100_000_000
 ROM_BASE: Final = 0xFFF0_0000
@@ -59,13 +59,11 @@ GPIO1_IRQ = 0x2F
 VIA_IRQ, ESCC_B_IRQ, ESCC_A_IRQ = 0x19, 0x24, 0x25
 
 
-def mac99(config: Config) -> Machine:
+def mac99(hardware: Hardware) -> Machine:
     """Compose the machine and load its firmware."""
-    if config.cpu not in config.model.cpus:
-        raise ConfigError(f"mac99 has the CPUs {', '.join(config.model.cpus)}, got {config.cpu}")
-    via = config.properties.get("via", "cuda")
-    m = Machine(config, tb_hz=TB_HZ, other_memory=room(config))
-    m.ram("ppc_core99.ram", config.ram_size, at=0)
+    via = hardware.properties.get("via", "cuda")
+    m = Machine(hardware, KIND, other_memory=room(hardware, KIND))
+    m.ram(KIND.ram_block, hardware.ram_size, at=0)
     add_rom(m, "ppc_core99.bios", ROM_BASE, ROM_SIZE)
 
     pic = OpenPic(m.clock, IrqLine(m.cpu, Irq.EXTERNAL))
@@ -86,16 +84,14 @@ def mac99(config: Config) -> Machine:
     usb = add_usb(m, bus)
     if usb is not None and adb is None:
         for driver in ("usb-kbd", "usb-mouse"):
-            add_usb_device(m, usb, built_in(config, driver))
+            add_usb_device(m, usb, built_in(hardware, driver))
     add_display(m, bus)
     add_network(m, bus)
-    nvram = m.add("nvram", MacioNvram(m.clock, nvram_image(config.prom_env), stride=2))
+    nvram = m.add("nvram", MacioNvram(m.clock, nvram_image(hardware.prom_env), stride=2))
     m.memory.map(nvram.region(), NVRAM_BASE, priority=1)  # over the ROM
     add_fw_cfg(
         m,
-        config,
         machine_id=MACHINE_ID,
-        tb_hz=TB_HZ,
         clock_hz=CLOCK_HZ,
         bus_hz=BUS_HZ,
         nvram_address=NVRAM_BASE,
@@ -129,7 +125,7 @@ def _add_pmu(m: Machine, pic: OpenPic, macio: KeyLargo, kind: str) -> AdbBus | N
     adb = AdbBus(m.clock) if kind == "pmu-adb" else None
     pmu = m.add(
         "macio/pmu",
-        Pmu(m.clock, via, IrqLine(gpio, PMU_PIN), adb=adb, rtc=boot.mac_seconds(m.config)),
+        Pmu(m.clock, via, IrqLine(gpio, PMU_PIN), adb=adb, rtc=boot.mac_seconds(m.hardware)),
     )
     use_power_switch(m, pmu)
     if adb is not None:
@@ -137,3 +133,31 @@ def _add_pmu(m: Machine, pic: OpenPic, macio: KeyLargo, kind: str) -> AdbBus | N
     macio.add(GPIO_OFFSET, gpio.region())
     macio.add(VIA_AT, pmu.region())
     return adb
+
+
+KIND: Final = MachineKind(
+    name="mac99",
+    title="Power Macintosh (Core99, as QEMU's mac99), KeyLargo and UniNorth",
+    compose=mac99,
+    versions=(
+        Version("1.0", {("adb_mouse", "keeps_clicks"): False, ("cpu", "has_loaded_tlbs"): False}),
+        Version("1.1"),
+    ),
+    cpus=("7400", *(c for c in CPUS if c != "7400")),
+    tb_hz=100_000_000,
+    ram_block="ppc_core99.ram",
+    ram_default=128 * MiB,
+    ram_least=4 * MiB,
+    # As QEMU 7.2: PCI memory begins at 2 GiB.
+    ram_most=2048 * MiB,
+    serials=2,
+    firmware=True,
+    boot="cd",
+    ide=IDE_CELLS,
+    cd_place=2,
+    vga=("std", "none"),
+    nic="sungem",
+    usb=True,
+    properties={"via": VIAS, **MAC_PROPERTIES},
+    pics=("macio/openpic",),
+)

@@ -28,6 +28,7 @@ from gossamer.machines.serial import EsccPort
 IDE_IRQS: Final = (0x0D, 0x0E)
 DMA_IRQS: Final = (0x02, 0x03)
 DMA_CHANNELS: Final = (0x16, 0x1A)
+IDE_CELLS: Final = ("macio/ide0", "macio/ide1")
 #: Offsets in mac-io.
 DBDMA_AT, ESCC_LEGACY_AT, ESCC_AT, VIA_AT = 0x08000, 0x12000, 0x13000, 0x16000
 IDE_AT: Final = (0x20000, 0x21000)
@@ -64,7 +65,7 @@ def add_escc(m: Machine, macio: MacIo, irq_a: IrqLine, irq_b: IrqLine) -> None:
 def add_ide(m: Machine, macio: MacIo, pair: IdePair) -> None:
     """Both IDE channels."""
     for n, ide in enumerate(pair.ide):
-        m.add(f"macio/ide{n}", ide, instance=n)
+        m.add(IDE_CELLS[n], ide, instance=n)
         ide.attach_dma(pair.dbdma.connect(DMA_CHANNELS[n], ide))
         macio.add(IDE_AT[n], ide.region)
 
@@ -73,7 +74,7 @@ def add_cuda(m: Machine, macio: MacIo, irq: IrqLine) -> AdbBus:
     """Cuda with its 6522; its ADB."""
     via = m.add("macio/via", Via(m.clock, irq))
     adb = AdbBus(m.clock)
-    cuda = m.add("macio/cuda", Cuda(m.clock, via, adb, rtc=boot.mac_seconds(m.config)))
+    cuda = m.add("macio/cuda", Cuda(m.clock, via, adb, rtc=boot.mac_seconds(m.hardware)))
     use_power_switch(m, cuda)
     m.add("macio/adb", adb)
     macio.add(VIA_AT, cuda.region())

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 from gossamer.devices.fwcfg import BASE, FwCfg, mac_entries, mac_files
 from gossamer.machines import boot, firmware
-from gossamer.machines.config import Config
 from gossamer.machines.machine import Machine
 
 
 def add_rom(m: Machine, name: str, base: int, size: int) -> None:
     """The boot ROM: the firmware of -bios, or a built-in guest."""
-    bios = m.config.bios
+    bios = m.hardware.bios
     content = None
     if bios is not None and bios.startswith("builtin"):
         from gossamer.machines import built_in
 
         content = built_in.rom(m, bios, size)
     if content is None:
-        file = firmware.find_firmware(bios, m.config.firmware_folders)
+        file = firmware.find_firmware(bios, m.hardware.firmware_folders)
         content = firmware.load_image(file, base, size)
     m.rom(name, size, content, at=base)
 
 
 def add_fw_cfg(
     m: Machine,
-    config: Config,
     *,
     machine_id: int,
-    tb_hz: int,
     clock_hz: int,
     bus_hz: int,
     nvram_address: int | None = None,
@@ -39,25 +36,26 @@ def add_fw_cfg(
     m.map(fw_cfg.data, at=BASE + 2)
     kernel = boot.load_kernel(m)
     m.at_reset.append(lambda: boot.load_kernel(m))
-    width, height, depth = config.resolution
+    hardware = m.hardware
+    width, height, depth = hardware.resolution
     for key, value in mac_entries(
-        ram_size=config.ram_size,
+        ram_size=hardware.ram_size,
         machine_id=machine_id,
-        tbfreq=tb_hz,
+        tbfreq=m.kind.tb_hz,
         clockfreq=clock_hz,
         busfreq=bus_hz,
-        nographic=not config.graphic,
+        nographic=not hardware.graphic,
         width=width,
         height=height,
         depth=depth,
         kernel=kernel,
-        boot_device=config.boot or boot.default_device(config),
-        uuid=boot.uuid_bytes(config),
+        boot_device=hardware.boot or boot.default_device(hardware),
+        uuid=boot.uuid_bytes(hardware),
         nvram_address=nvram_address,
         via=via,
     ).items():
         fw_cfg.add(key, value)
-    driver = firmware.optional_file(firmware.VGA_DRIVER, config.firmware_folders)
+    driver = firmware.optional_file(firmware.VGA_DRIVER, hardware.firmware_folders)
     for name, content in mac_files(driver).items():
         fw_cfg.add_file(name, content)
     return fw_cfg

@@ -22,7 +22,8 @@ from gossamer.cpu.cpu import Cpu
 from gossamer.cpu.model import find as find_cpu
 from gossamer.engine.processor import Processor
 from gossamer.engine.tier0 import Tier0
-from gossamer.machines.config import Config
+from gossamer.machines.config import Hardware
+from gossamer.machines.kind import MachineKind
 from gossamer.machines.timer import Timer
 
 D = TypeVar("D", bound=Device)
@@ -78,12 +79,15 @@ class Part:
 class Machine:
     """Everything of one emulated computer.  `video` is room for video memory and ROMs, bytes."""
 
-    def __init__(self, config: Config, *, tb_hz: int, other_memory: int = 32 * MiB) -> None:
-        self.config = config
-        self.name = config.machine
+    def __init__(
+        self, hardware: Hardware, kind: MachineKind[Machine], *, other_memory: int = 32 * MiB
+    ) -> None:
+        self.hardware, self.kind = hardware, kind
+        self.version = kind.version(hardware.version)
+        self.name = kind.name
         self.trace = Trace()
         self.clock = Clock()
-        self.arena = Arena(config.ram_size + other_memory)
+        self.arena = Arena(hardware.ram_size + other_memory)
         self.memory = AddressMap(self.arena, self.trace)
         self.parts: list[Part] = []
         self.serials: list[SerialPort] = []
@@ -98,10 +102,10 @@ class Machine:
         self.power_off: Callable[[], None] = lambda: None
         self.system_reset: Callable[[], None] = lambda: None
         self._alarms_named = 0
-        model = find_cpu(config.cpu)
+        model = find_cpu(kind.find_cpu(hardware.cpu))
         self.engine = Tier0(self.memory, model.features)
         self.timer = self.add("timer", Timer(self.clock), idstr="timer")
-        self.cpu = Cpu(self.clock, self.engine.block, model, tb_hz)
+        self.cpu = Cpu(self.clock, self.engine.block, model, kind.tb_hz)
         self.processor = Processor(self.cpu, self.engine, self.clock)
         self.timer.processor = self.processor
         self.add("cpu_common", CpuCommon(self.cpu), idstr="cpu_common")
@@ -121,6 +125,8 @@ class Machine:
         """Put a chip in its place; its section follows those already added."""
         if any(p.path == path for p in self.parts):
             raise ConfigError(f"{path}: there already")
+        if not self.has(path):
+            raise ConfigError(f"{path}: {self.hardware.full_name} has no such part")
         name = device.idstr if idstr is None else idstr
         if name and any((p.idstr, p.instance) == (name, instance) for p in self.parts):
             raise ConfigError(f"{path}: section {name}/{instance} is taken")
@@ -131,6 +137,10 @@ class Machine:
         self._alarms_named = len(self.clock.alarms)
         self.parts.append(Part(path, device, name, instance, known_as))
         return device
+
+    def has(self, path: str) -> bool:
+        """Whether the machine's version has the part at `path`: the composition asks."""
+        return path not in self.version.without
 
     def ram(self, name: str, size: int, *, at: int | None = None) -> RamBlock:
         """A block of RAM, mapped at real address `at` when given."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from gossamer.machines import device_options
-from gossamer.machines.config import CPU_ALIASES, DEFAULT_MACHINE, MODELS, Model, find_machine
+from gossamer.machines import device_options, registry
+from gossamer.machines.config import DEFAULT_MACHINE
+from gossamer.machines.kind import CPU_ALIASES
+from gossamer.machines.registry import Kind
 
 #: Properties that are another option in disguise.
 SAME_AS: Final = {
@@ -50,7 +52,7 @@ _NETWORK: Final = ("-nic", "-net")
 _ASKING: Final = ("help", "?")
 
 
-def known(model: Model) -> list[str]:
+def known(model: Kind) -> list[str]:
     """Every property that is understood."""
     return [*model.properties, *SAME_AS, *WITHOUT_EFFECT]
 
@@ -72,24 +74,24 @@ def asked(words: Sequence[str]) -> str | None:
                 return machines()
             named = first.removeprefix("type=")
             if named and "=" not in named:
-                machine = find_machine(named)[0]
+                machine = registry.find_version(named)[0].name
             if set(rest.split(",")) & set(_ASKING) or value.endswith(",help"):
-                return machine_properties(MODELS[machine])
+                return machine_properties(registry.find(machine))
     for option, value in options:
-        found = _other(option, value, MODELS[machine])
+        found = _other(option, value, machine)
         if found is not None:
             return found
     return None
 
 
-def _other(option: str, value: str, model: Model) -> str | None:
+def _other(option: str, value: str, machine: str) -> str | None:
     first, _, rest = value.partition(",")
     if option == "-cpu" and value in _ASKING:
-        return cpus(model)
+        return cpus(registry.find(machine))
     if option == "-accel" and value in _ASKING:
         return "Accelerators supported:\ntcg\n"
     if option == "-vga" and value in _ASKING:
-        return "".join(f"{name}\n" for name in model.vga)
+        return "".join(f"{name}\n" for name in registry.find(machine).vga)
     if option in _NETWORK and {"model=help", "model=?"} & set(value.split(",")):
         return "Supported NIC models:\n" + "".join(f"{name}\n" for name in device_options.NICS)
     if option == "-device":
@@ -102,14 +104,14 @@ def _other(option: str, value: str, model: Model) -> str | None:
 
 def machines() -> str:
     lines = ["Supported machines are:"]
-    for m in MODELS.values():
+    for m in registry.kinds():
         default = " (default)" if m.name == DEFAULT_MACHINE else ""
         lines.append(f"{m.name:20} {m.title}{default}")
-        lines += [f"{m.name + '-' + v:20} version {v}" for v in m.versions]
+        lines += [f"{m.name + '-' + v.name:20} version {v.name}" for v in m.versions]
     return "\n".join(lines) + "\n"
 
 
-def machine_properties(model: Model) -> str:
+def machine_properties(model: Kind) -> str:
     lines = [f"{model.name} options:"]
     for name in sorted(known(model)):
         values = model.properties.get(name)
@@ -122,7 +124,7 @@ def machine_properties(model: Model) -> str:
     return "\n".join(lines) + "\n"
 
 
-def cpus(model: Model) -> str:
+def cpus(model: Kind) -> str:
     """The CPUs of a machine; the first is its usual one."""
     lines = []
     for name in model.cpus:

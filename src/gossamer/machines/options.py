@@ -12,16 +12,11 @@ from pathlib import Path
 from typing import Final
 
 from gossamer.base.errors import ConfigError
-from gossamer.machines import device_options, machine_options
+from gossamer.machines import device_options, machine_options, registry
 from gossamer.machines.config import (
     CLOCK_POLICIES,
     DEFAULT_MACHINE,
-    MODELS,
     Config,
-    Model,
-    check,
-    find_cpu,
-    find_machine,
     unknown,
 )
 from gossamer.machines.device_options import Asked
@@ -60,7 +55,7 @@ class Draft:
     """Options collected so far; defaults are filled in when all have been seen."""
 
     def __init__(self) -> None:
-        self.machine, self.version = find_machine(DEFAULT_MACHINE)
+        self.machine = DEFAULT_MACHINE
         self.set: dict[str, object] = {}
         self.properties: dict[str, str] = {}
         self.cpu: str | None = None
@@ -116,7 +111,7 @@ def _value(name: str, words: Iterator[str]) -> str:
 def _machine(draft: Draft, value: str) -> None:
     for key, text in pairs("-machine", value, first="type").items():
         if key == "type":
-            draft.machine, draft.version = find_machine(text)
+            draft.machine = text
         elif key in machine_options.SAME_AS:
             VALUED[machine_options.SAME_AS[key]](draft, text)
         elif key in machine_options.WITHOUT_EFFECT:
@@ -335,7 +330,7 @@ FLAGS: Final[dict[str, Callable[[Draft], None]]] = {
 
 
 def _finish(draft: Draft, arguments: tuple[str, ...]) -> Config:
-    model = MODELS[draft.machine]
+    model, version = registry.find_version(draft.machine)
     for key, value in draft.properties.items():
         if key not in model.properties:
             raise unknown(f"property of {model.name}", key, machine_options.known(model))
@@ -347,7 +342,7 @@ def _finish(draft: Draft, arguments: tuple[str, ...]) -> Config:
     kinds = {d.driver for d in devices} | set(draft.globals)
     chosen: dict[str, object] = {
         "ram_size": model.ram_default,
-        "cpu": find_cpu(draft.cpu, model) if draft.cpu else model.cpus[0],
+        "cpu": model.find_cpu(draft.cpu or ""),
         "vga": model.vga[0] if draft.defaults and "VGA" not in kinds else "none",
         "cd_drive": draft.defaults and not kinds & set(device_options.IDE),
         "usb": _wants_usb(draft, model),
@@ -356,8 +351,8 @@ def _finish(draft: Draft, arguments: tuple[str, ...]) -> Config:
     }
     serials, monitors = _consoles(draft)
     plain = Config(
-        machine=draft.machine,
-        version=draft.version,
+        machine=model.name,
+        version=version,
         properties=draft.properties,
         firmware_folders=tuple(draft.folders),
         prom_env=tuple(draft.prom_env),
@@ -373,7 +368,23 @@ def _finish(draft: Draft, arguments: tuple[str, ...]) -> Config:
         monitors=monitors,
         arguments=arguments,
     )
-    return check(dataclasses.replace(plain, **chosen))  # type: ignore[arg-type]
+    config = dataclasses.replace(plain, **chosen)  # type: ignore[arg-type]
+    model.check(config)
+    check_run(config, model)
+    return config
+
+
+def check_run(config: Config, kind: registry.Kind) -> None:
+    """ConfigError when what a run chose does not fit together, or not to the machine."""
+    if config.kernel is None:
+        for given, option in ((config.append, "-append"), (config.initrd, "-initrd")):
+            if given:
+                raise ConfigError(f"{option} needs -kernel")
+    if len(config.serials) > kind.serials:
+        count = f"{kind.serials} serial port" + "s" * (kind.serials > 1)
+        raise ConfigError(f"-serial: {kind.name} has {count}, got {len(config.serials)}")
+    if config.loadvm is not None and config.incoming is not None:
+        raise ConfigError("-loadvm and -incoming exclude each other")
 
 
 def _consoles(draft: Draft) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -402,14 +413,14 @@ def _consoles(draft: Draft) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(serials), tuple(m for m in monitors if m != "none")
 
 
-def _nics(draft: Draft, model: Model) -> dict[str, object]:
+def _nics(draft: Draft, model: registry.Kind) -> dict[str, object]:
     """The network cards: those of -nic and -net, or the usual one unless something speaks of it."""
     parsed = [device_options.parse_nic(option, text, model) for option, text in draft.nics]
     cards = tuple(device_options.resolve_card(one, draft.globals) for one in parsed if one)
     return {"nics": cards, "nic": bool(model.nic) and draft.defaults and not draft.nics}
 
 
-def _wants_usb(draft: Draft, model: Model) -> bool | None:
+def _wants_usb(draft: Draft, model: registry.Kind) -> bool | None:
     if model.usb is None:
         return None
     given = draft.properties.get("usb")

@@ -1,8 +1,8 @@
 """What the streams of each released machine can hold, kept in files; a change must be owned up to.
 
 `python -m gossamer.tools.schema` compares `schemas/` with what this build declares; with `--write`
-it writes the files of machines that have none, and of the newest version of each machine when the
-change is one that a reader can tell: a raised version, a new subsection, a new section.
+it writes the files of versions that have none, and of those that are not released when the change
+is one that a reader can tell: a raised version, a new subsection, a new section.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any, Final
 from gossamer.base.errors import ConfigError, HostError
 from gossamer.control.globalstate import GlobalState
 from gossamer.control.stream import section_description
+from gossamer.machines import registry
 from gossamer.machines.build import build
-from gossamer.machines.config import MODELS
 from gossamer.machines.machine import Machine
 from gossamer.machines.options import parse
 from gossamer.state.describe import describe
@@ -28,14 +28,14 @@ FOLDER: Final = "schemas"
 
 
 def versions() -> list[str]:
-    """Every released machine, as ``g3beige-1.0``; oldest first."""
-    return [f"{m.name}-{v}" for m in MODELS.values() for v in m.versions]
+    """Every version of every machine, as ``g3beige-1.0``; oldest first."""
+    return [f"{kind.name}-{v.name}" for kind in registry.kinds() for v in kind.versions]
 
 
 def machine_named(name: str) -> Machine:
     """The machine that a schema describes; needs no firmware."""
-    model = MODELS[name.rpartition("-")[0]]
-    firmware = ["-bios", "builtin"] if model.drives else []
+    kind, _ = registry.find_version(name)
+    firmware = ["-bios", "builtin"] if kind.firmware else []
     return build(parse(["-M", name, "-m", "8", "-nographic", "-serial", "null", *firmware]))
 
 
@@ -44,7 +44,7 @@ def schema(machine: Machine) -> Json:
     sections = [section_description(part, every=True) for part in machine.sections]
     globalstate = {"name": "globalstate", "instance_id": 0}
     sections.append(globalstate | describe(GlobalState(), OURS, every=True))
-    return {"machine": machine.config.full_name, "sections": sections}
+    return {"machine": machine.hardware.full_name, "sections": sections}
 
 
 # --- comparing ------------------------------------------------------------------------------------
@@ -130,29 +130,33 @@ def text(found: Json) -> str:
 
 
 def check(name: str, now: Json) -> list[str]:
-    """What is wrong between the file of a released machine and what this build declares."""
+    """What is wrong between the file of a machine's version and what this build declares."""
     then = read(name)
     if then is None:
         return [f"{name}: no file in {FOLDER}/; python -m gossamer.tools.schema --write makes it"]
     if then == now:
         return []
-    found = breaches(then, now)
-    machine, _, version = name.rpartition("-")
-    if version != MODELS[machine].versions[-1]:
-        found = found or ["streams of an older version may not change at all"]
-    elif not found:
-        found = ["changed in a way that readers can tell; --write writes the file anew"]
+    found = forbidden(name, then, now)
+    found = found or ["changed in a way that readers can tell; --write writes the file anew"]
     return [f"{name}: {line}" for line in found]
+
+
+def forbidden(name: str, then: Json, now: Json) -> list[str]:
+    """What forbids a version to become what this build declares; nothing while it is open."""
+    found = breaches(then, now)
+    kind, version = registry.find_version(name)
+    if kind.version(version).released:
+        frozen = "released, its streams may not change"
+        way = f"add a Version to {kind.name}'s file and switch the change off in this one"
+        return found or [f"{frozen}: {way}"]
+    return found
 
 
 def write(name: str, now: Json) -> list[str]:
     """Write the file where that is allowed; what forbids it."""
     then = read(name)
-    machine, _, version = name.rpartition("-")
     if then is not None and then != now:
-        found = breaches(then, now)
-        if version != MODELS[machine].versions[-1]:
-            found = found or ["streams of an older version may not change at all"]
+        found = forbidden(name, then, now)
         if found:
             return [f"{name}: {line}" for line in found]
     folder().mkdir(exist_ok=True)

@@ -1,0 +1,171 @@
+"""What a machine is, as data: one `MachineKind` stands in the file of each machine.
+
+Everything that another file must know of a machine is here: the limits of its configuration, where
+its drives stand, the numbers of its sections, what its interrupt inputs are called, its versions.
+`registry` finds a machine by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Generic, TypeVar
+
+from gossamer.base.errors import ConfigError
+from gossamer.base.units import KiB
+from gossamer.machines.config import ON_OFF, Hardware, mebibytes, unknown
+
+M_co = TypeVar("M_co", covariant=True)
+
+#: QEMU's other names of the same parts.
+CPU_ALIASES: Final = {
+    "603e_v4.1": "603e",
+    "stretch": "603e",
+    "604e_v2.4": "604e",
+    "sirocco": "604e",
+    "750_v3.1": "750",
+    "typhoon": "750",
+    "g3": "750",
+    "750fx_v2.3": "750fx",
+    "7400_v2.9": "7400",
+    "g4": "7400",
+    "7447a_v1.2": "7447a",
+    "7455_v3.2": "7455",
+    "apollo6": "7455",
+}
+#: As QEMU, every machine takes every part with the 60x bus; a machine's own comes first.
+CPUS: Final = ("750", "7400", "603e", "604e", "750fx", "7447a", "7455")
+#: Properties of ``-M name,property=value`` that every machine has, and their values.
+PROPERTIES: Final = {"suppress-vmdesc": ON_OFF, "accel": ("tcg",)}
+#: The same for the Power Macs.
+MAC_PROPERTIES: Final = {"graphics": ON_OFF, "usb": ON_OFF, **PROPERTIES}
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of a machine, as what it has not that the newest one has.
+
+    `switches`: compat switches, (description of the chip, name), and their values there.
+    `without`: paths of parts that came later.  `released`: its schema may not change any more.
+    """
+
+    name: str
+    switches: Mapping[tuple[str, str], object] = field(default_factory=dict)
+    without: frozenset[str] = frozenset()
+    released: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SectionNumbers:
+    """The numbers of the sections in a stream, as QEMU 7.2 gives them on a machine.
+
+    They count up from `first`, except those in `fixed`.  Where the machine has a network card, the
+    section `network` of the host's network (which only QEMU has) takes the number `first`.
+    """
+
+    ram: int = 2
+    first: int = 4
+    fixed: Mapping[str, int] = field(default_factory=lambda: {"timer": 0})
+    network: str = "slirp"
+
+
+@dataclass(frozen=True, slots=True)
+class MachineKind(Generic[M_co]):
+    """A machine that can be chosen.
+
+    `compose` makes it; `versions`: newest last; `cpus`: its own first.  `ram_block`: what a stream
+    calls its RAM.  `firmware`: whether it begins in a firmware; `boot`: the letters of -boot that
+    mean something to it.  `ide`: paths of its IDE cells, two drives each; `cd_place`: where a CD
+    drive stands that nobody asked for.  `nic`: its network card, empty for none; `usb`: whether it
+    has USB by default, None for never.  `pics`: paths of its interrupt controllers; `irq_names`:
+    what is at their inputs.
+    """
+
+    name: str
+    title: str
+    compose: Callable[[Hardware], M_co]
+    versions: tuple[Version, ...]
+    cpus: tuple[str, ...]
+    tb_hz: int
+    ram_block: str
+    ram_default: int
+    ram_least: int
+    ram_most: int
+    serials: int
+    firmware: bool = False
+    boot: str = ""
+    ide: tuple[str, ...] = ()
+    cd_place: int | None = None
+    vga: tuple[str, ...] = ("none",)
+    nic: str = ""
+    usb: bool | None = None
+    properties: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: PROPERTIES)
+    sections: SectionNumbers = SectionNumbers()
+    pics: tuple[str, ...] = ()
+    irq_names: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def drives(self) -> int:
+        """Places for drives: 0, 1 on the first IDE channel, 2, 3 on the second."""
+        return 2 * len(self.ide)
+
+    @property
+    def newest(self) -> str:
+        return self.versions[-1].name
+
+    def version(self, name: str) -> Version:
+        """The version called `name`; ConfigError lists what there is."""
+        for version in self.versions:
+            if version.name == name:
+                return version
+        raise unknown(f"version of {self.name}", name, (v.name for v in self.versions))
+
+    def has_usb(self, hardware: Hardware) -> bool:
+        """Whether the machine has its USB controller."""
+        return bool(self.usb if hardware.usb is None else hardware.usb)
+
+    def has_nic(self, hardware: Hardware) -> bool:
+        """Whether there is a network card in the machine's own place."""
+        return bool(self.nic) and (hardware.nic or bool(hardware.nics))
+
+    def find_cpu(self, name: str) -> str:
+        """The CPU called `name`, in QEMU's names too; the machine's own for an empty name."""
+        if not name:
+            return self.cpus[0]
+        found = CPU_ALIASES.get(name.lower(), name.lower())
+        if found not in self.cpus:
+            raise unknown(f"CPU for {self.name}", name, self.cpus)
+        return found
+
+    def check_ram(self, size: int) -> None:
+        """ConfigError when the machine cannot have `size` bytes of RAM."""
+        if size < self.ram_least:
+            least = f"at least {mebibytes(self.ram_least)}"
+            raise ConfigError(f"-m: {self.name} needs {least} of RAM, got {mebibytes(size)}")
+        if size > self.ram_most:
+            most = f"at most {mebibytes(self.ram_most)}"
+            raise ConfigError(f"-m: {self.name} takes {most} of RAM, got {mebibytes(size)}")
+        if size % (64 * KiB):
+            raise ConfigError(f"-m: RAM must be a multiple of 64 KiB, got {size} bytes")
+
+    def check(self, hardware: Hardware) -> None:
+        """ConfigError when the parts of `hardware` do not fit the machine."""
+        self.version(hardware.version)
+        self.check_ram(hardware.ram_size)
+        if hardware.vga not in self.vga:
+            raise unknown(f"display adapter for {self.name}", hardware.vga, self.vga)
+        if hardware.boot and not set(hardware.boot) & set(self.boot):
+            letters = ", ".join(self.boot) or "nothing"
+            raise ConfigError(f"-boot: {self.name} starts from {letters}, got {hardware.boot!r}")
+        self._check_drives(hardware)
+
+    def _check_drives(self, hardware: Hardware) -> None:
+        taken: dict[int, object] = {}
+        for drive in hardware.drives:
+            if drive.index >= self.drives:
+                raise ConfigError(
+                    f"-drive: {self.name} has {self.drives} IDE places, got index {drive.index}"
+                )
+            if drive.index in taken:
+                raise ConfigError(f"-drive: index {drive.index} is taken by {taken[drive.index]}")
+            taken[drive.index] = drive.file
