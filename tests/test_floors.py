@@ -154,6 +154,80 @@ def test_source_keeps_to_its_floors() -> None:
     assert not faults, "\n" + "\n".join(faults)
 
 
+# --- circles --------------------------------------------------------------------------------------
+
+#: Where not even an import for types alone may close a circle.
+STRICT: Final = frozenset({"control", "front", "migrate", "machines", "state", "core"})
+
+
+def module_name(root: Path, path: Path) -> str:
+    parts = path.relative_to(root.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def import_graph(root: Path, *, types: bool) -> dict[str, set[str]]:
+    """Which file of the package at `root` imports which; `types`: TYPE_CHECKING blocks count."""
+    files = {module_name(root, path): path for path in sorted(root.rglob("*.py"))}
+    graph: dict[str, set[str]] = {}
+    for module, path in files.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        if not types:
+            _TypesOnly().visit(tree)
+        source = module + (".__init__" if path.name == "__init__.py" else "")
+        names = [name for _, name in imported(tree, source)]
+        found = {name if name in files else name.rpartition(".")[0] for name in names}
+        graph[module] = {name for name in found if name in files and name != module}
+    return graph
+
+
+class _TypesOnly(ast.NodeTransformer):
+    """Takes out what only type checkers see."""
+
+    def visit_If(self, node: ast.If) -> ast.AST:
+        if "TYPE_CHECKING" in ast.unparse(node.test):
+            return ast.Pass()
+        self.generic_visit(node)
+        return node
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """The files that reach themselves, by groups."""
+    reach: dict[str, set[str]] = {}
+    for start, direct in graph.items():
+        seen, todo = set[str](), list(direct)
+        while todo:
+            here = todo.pop()
+            if here not in seen:
+                seen.add(here)
+                todo += graph.get(here, ())
+        reach[start] = seen
+    groups = {frozenset(b for b in reach[a] if a in reach[b]) for a in graph if a in reach[a]}
+    return sorted(sorted(group) for group in groups)
+
+
+def test_no_circle_between_files_at_run_time() -> None:
+    assert circles(import_graph(SOURCE, types=False)) == []
+
+
+def test_no_circle_even_of_types_in_the_strict_packages() -> None:
+    found = circles(import_graph(SOURCE, types=True))
+    assert [group for group in found if {name.split(".")[1] for name in group} & STRICT] == []
+
+
+def test_circle_that_is_planted_is_found(tmp_path: Path) -> None:
+    root = tmp_path / "gossamer"
+    for place, text in {
+        "a.py": "from gossamer.b import f",
+        "b.py": "def f():\n    from gossamer import c",
+        "c.py": "import typing\nif typing.TYPE_CHECKING:\n    from gossamer.a import g",
+        "d.py": "import gossamer.a",
+    }.items():
+        root.mkdir(exist_ok=True)
+        (root / place).write_text(text)
+    assert circles(import_graph(root, types=False)) == []
+    assert circles(import_graph(root, types=True)) == [["gossamer.a", "gossamer.b", "gossamer.c"]]
+
+
 def test_every_package_folder_has_a_floor() -> None:
     folders = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
     assert folders == {name for name in FLOORS if name not in {"cli", "__main__"}}

@@ -35,7 +35,7 @@ MACHINES = {
 def make(machine: str) -> Vm:
     """A machine in the middle of its work, with input on its way."""
     vm = Vm(parse([*MACHINES[machine], *COMMON, "-rtc", "base=2001-09-09"]))
-    vm.run(2_000_003)
+    vm.run_to(2_000_003)
     vm.serial_receive(0, ord("?"))
     if vm.machine.keyboard is not None:
         vm.machine.keyboard.key(5, True)
@@ -74,7 +74,7 @@ class Trial:
             assert vm.state_hash() == self.before, "a refused stream changed the machine"
         else:
             try:
-                vm.run(vm.instructions + 3000, until_ns=vm.clock_ns + 10_000_000)
+                vm.run(instructions=3000, until_ns=vm.clock_ns + 10_000_000)
                 self.results["stream loaded"] += 1
             except GossamerError:
                 self.results["stream loaded, then stopped"] += 1

@@ -142,14 +142,14 @@ def test_event_that_the_guest_does_not_have_is_an_error(
 
 def test_instruction_breakpoint_is_watched_for_after_a_load() -> None:
     vm = Vm(parse(["-M", "bare", "-serial", "null", "-nographic", "-icount", "5,sleep=off"]))
-    vm.run(1000)
+    vm.run_to(1000)
     loop = vm.machine.cpu.block.get("nia")
     vm.machine.cpu.block.set("iabr", loop | 2)
     fresh = Vm(vm.config)
     fresh.load_bytes(vm.save_bytes())
     seen: list[int] = []
     fresh.machine.engine.deliver = lambda vector, srr1=0: seen.append(vector)  # type: ignore[method-assign]
-    fresh.run(1100)
+    fresh.run_to(1100)
     assert 0x1300 in seen
 
 

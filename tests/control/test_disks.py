@@ -45,7 +45,7 @@ def change(vm: Vm, text: bytes) -> int:
     """Write to every disk, run a little; the hash of all of it."""
     for one in vm.disks.writable:
         one.image.write(70000, text * 100)
-    vm.run(vm.instructions + 1000)
+    vm.run(instructions=1000)
     return vm.state_hash()
 
 
@@ -273,7 +273,7 @@ def test_no_snapshot_of_that_name(machine, tmp_path):
 )
 def test_clock_policies(machine, tmp_path, monkeypatch, policy, clock, seconds):
     vm = machine("-hda", image(tmp_path, "a.qcow2"))
-    vm.run(vm.instructions + 50_000)
+    vm.run(instructions=50_000)
     vm.savevm("one")
     before, rtc = vm.clock_ns, vm.machine.part("macio/cuda").seconds
     tb = vm.machine.cpu.timebase
@@ -285,7 +285,7 @@ def test_clock_policies(machine, tmp_path, monkeypatch, policy, clock, seconds):
     assert vm.clock_ns - before == clock * 10**9
     assert vm.machine.part("macio/cuda").seconds - rtc == seconds
     assert abs(vm.machine.cpu.timebase - tb - clock * 16_600_000) <= 1
-    vm.run(vm.instructions + 1000)
+    vm.run(instructions=1000)
 
 
 @pytest.mark.parametrize("periods", [1000, 1001])
@@ -437,7 +437,7 @@ while True:
     n += 1
     for one in vm.disks.writable:
         one.image.write(70000, b"%08d" % n * 20000)
-    vm.run(vm.instructions + 1000)
+    vm.run(instructions=1000)
     vm.savevm("one")
 """
 

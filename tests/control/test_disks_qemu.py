@@ -107,7 +107,7 @@ def test_loadvm_of_qemus_snapshot(tmp_path, start, qemu_img, openbios):
     assert image.read(0, 1) == b"\x52"
     vm.loadvm("theirs")
     assert image.read(0, 65536) == b"\x51" * 65536
-    vm.run(vm.instructions + 100_000)
+    vm.run(instructions=100_000)
     vm.close()
     assert subprocess.run([qemu_img, "check", path], capture_output=True).returncode == 0
 

@@ -13,7 +13,8 @@ import pytest
 
 from gossamer.base.errors import ConfigError, GossamerError, HostError, StreamError
 from gossamer.base.units import MiB
-from gossamer.control.migration import Received, send
+from gossamer.control.receiving import Received
+from gossamer.control.sending import send
 from gossamer.control.vm import Vm
 from gossamer.machines.config import Config
 from gossamer.migrate.channels import Limits, Listener, connect, parse
@@ -31,7 +32,7 @@ def config(**kw) -> Config:
 
 def started(count: int = 20_000) -> Vm:
     vm = Vm(config())
-    vm.run(count)
+    vm.run_to(count)
     return vm
 
 
@@ -115,8 +116,8 @@ def test_handed_over_and_goes_on_as_if_nothing_had_been(kind: str, tmp_path: Pat
     assert sender.run_state == "postmigrate"
     assert taker.run_state == "running"
     assert received.stream_bytes >= sent.stream_bytes > 0
-    alone.run(60_000)
-    taker.run(60_000)
+    alone.run_to(60_000)
+    taker.run_to(60_000)
     assert taker.state_hash() == alone.state_hash()
 
 
@@ -200,8 +201,8 @@ def test_a_bad_receiver(name: str) -> None:
     assert "\n" not in str(fault.value)
     assert (vm.run_state, vm.state_hash()) == ("running", before)
     peer.join(5)
-    vm.run(30_000)
-    alone.run(30_000)
+    vm.run_to(30_000)
+    alone.run_to(30_000)
     assert vm.state_hash() == alone.state_hash()
 
 
@@ -269,7 +270,7 @@ def test_a_sender_that_breaks_off_anywhere(stream: bytes) -> None:
     for at in [0, 1, 7, 8, 9, 20, 60, *range(100, end, end // 23), end]:
         fault = receive_from(vm, sends(stream[:at]))
         assert isinstance(fault, StreamError), at
-    vm.run(1000)
+    vm.run_to(1000)
 
 
 def test_a_sender_that_stalls(stream: bytes) -> None:

@@ -69,7 +69,7 @@ def test_it_loads_and_runs(shared: Path, name: str, tmp_path: Path) -> None:
         assert "TB is" in mended
         assert vm.machine.cpu.block.get("irq", Irq.DECREMENTER) == 1
     before = vm.instructions
-    vm.run(before + 200_000)
+    vm.run_to(before + 200_000)
     assert vm.instructions == before + 200_000
     assert vm.register("pc") >> 20 == 0xFFF  # in the firmware, in no exception loop
     assert vm.register("pc") != at
@@ -119,7 +119,7 @@ def test_a_pending_interrupt_reaches_the_guest(shared: Path, rom2: Path) -> None
     block.set("gpr", 1, 8)
     block.set("ctr", 1)
     assert vm.read_physical(0x2000, 4) != bytes.fromhex("0000005a")
-    vm.run(vm.instructions + 1000)
+    vm.run(instructions=1000)
     assert vm.read_physical(0x2000, 4) == bytes.fromhex("0000005a")
     assert vm.register("pc") & 0xFFF00FFF == 0xFFF00508  # its external interrupt handler
 

@@ -70,12 +70,12 @@ def go(vm: Vm, count: int) -> None:
     """On to instruction `count`, the user typing at fixed moments."""
     for moment in range(500, count + 1, 500):
         if vm.instructions < moment:
-            if vm.run(moment) is not Stop.LIMIT:
+            if vm.run_to(moment) is not Stop.LIMIT:
                 return
             if vm.serial_room(0):
                 vm.serial_receive(0, moment & 0xFF)
     if vm.instructions < count:
-        vm.run(count)
+        vm.run_to(count)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -249,7 +249,7 @@ def test_flipped_bits_of_a_bare_stream_never_crash(seed: int) -> None:
             other.load_bytes(bytes(flipped))
         except GossamerError:
             continue
-        other.run(other.instructions + 50)
+        other.run(instructions=50)
 
 
 def test_step_executes_exactly() -> None:
@@ -303,7 +303,7 @@ def test_decrementer_that_is_due_while_the_cpu_idles_is_in_the_save(
     now = 0
     monkeypatch.setattr(host, "monotonic_ns", lambda: now)
     vm = Vm(parse(["-M", "bare", "-m", "4", "-nographic", "-serial", "null", "-monitor", "none"]))
-    vm.run(2_000_000)
+    vm.run_to(2_000_000)
     vm.cont()
     block = vm.machine.cpu.block
     block.set("hid0", DOZE_750)

@@ -13,7 +13,7 @@ import pytest
 
 from gossamer.base.errors import ConfigError, HostError
 from gossamer.cli import main
-from gossamer.control.migration import send
+from gossamer.control.sending import send
 from gossamer.control.vm import Vm
 from gossamer.isa.body import Irq
 from gossamer.migrate.channels import Limits
@@ -188,7 +188,7 @@ def test_it_goes_on_to_where_nothing_is_pending(prompt: GossamerStation, folder:
     for _ in range(2000):
         if vm.machine.part("macio/escc").a.tx_timer.armed:
             break
-        vm.run(vm.instructions + 500)
+        vm.run(instructions=500)
     else:
         pytest.fail("the firmware does not echo")
     sent = vm.migrate(f"file:{folder}/m", profile=FORM)

@@ -211,5 +211,5 @@ def lines(machine: str, bios: str, count: int) -> list[list[str]]:
     vm.serial_sinks = [out.append]
     while out.count(b"\n") <= count:
         assert vm.instructions < 20_000_000, out
-        vm.run(vm.instructions + 200_000)
+        vm.run(instructions=200_000)
     return [line.split() for line in out.decode().split("\r\n")[1 : count + 1]]

@@ -85,7 +85,7 @@ def test_misses_of_each_round_are_those_of_two_ways(machine: str) -> None:
     vm = Vm(config(machine, "-cpu", "603e"))
     out = bytearray()
     vm.serial_sinks = [out.append]
-    vm.run(6_000_000)
+    vm.run_to(6_000_000)
     lines = out.decode().split("\r\n")
     assert lines[0] == "gossamer: a page table searched by software"
     rounds = [[int(word) for word in line.replace("sum", "").split()[1:]] for line in lines[1:-1]]

@@ -158,7 +158,7 @@ def test_save_file_builds_the_same_machine_again(tmp_path: Path) -> None:
         f"-device loader,addr=0x4000,data=0x11223344,data-len=4 -global usb-mouse.serial=m"
     )
     vm = Vm(parse([*SMALL, *line.split()]))
-    vm.run(100_000)
+    vm.run_to(100_000)
     tablet = vm.machine.mouse
     assert isinstance(tablet, UsbTablet)
     tablet.point(0x111, 0x222, 1)

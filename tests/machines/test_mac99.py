@@ -57,7 +57,7 @@ def test_openbios_comes_to_its_prompt_and_is_saved_and_loaded(via: str) -> None:
     vm.serial_sinks = [out.append]
     while not out.endswith(PROMPT):
         assert vm.instructions < 1_000_000_000, out.decode(errors="replace")
-        vm.run(vm.instructions + 10_000_000)
+        vm.run(instructions=10_000_000)
     assert b"CPU type PowerPC,G4" in out
     state, hash_ = vm.save_bytes(), vm.state_hash()
     other = Vm(config(via))
@@ -77,13 +77,13 @@ def type_line(vm: Vm, text: str) -> bytes:
         for _ in range(1000):
             if vm.serial_room(0):
                 break
-            vm.run(vm.instructions + 1000)
+            vm.run(instructions=1000)
         vm.serial_receive(0, byte)
-        vm.run(vm.instructions + 100_000)
+        vm.run(instructions=100_000)
     for _ in range(200):
         if out.endswith(PROMPT):
             break
-        vm.run(vm.instructions + 100_000)
+        vm.run(instructions=100_000)
     return bytes(out)
 
 
@@ -123,7 +123,7 @@ def test_a_real_stream_goes_on_and_hears_its_keyboard(shared: Path, name: str) -
     waiting = keyboard.hid.n if isinstance(keyboard, UsbKeyboard) else keyboard.count
     assert waiting == 2
     before = vm.read_physical(0x8100_0000, 0x10_0000)
-    vm.run(vm.instructions + 10_000_000)
+    vm.run(instructions=10_000_000)
     waiting = keyboard.hid.n if isinstance(keyboard, UsbKeyboard) else keyboard.count
     assert waiting == 0
     assert vm.read_physical(0x8100_0000, 0x10_0000) != before  # the letter on the screen
@@ -166,10 +166,10 @@ def test_a_g3_may_stand_in_a_mac99_and_other_cpus_may_not() -> None:
 
 def test_system_reset_starts_the_firmware_again() -> None:
     vm = Vm(config())
-    vm.run(20_000_000)
+    vm.run_to(20_000_000)
     cuda = vm.machine.part("macio/cuda")
     assert isinstance(cuda, Cuda)
     cuda.system_reset()
-    vm.run(vm.instructions + 1)
+    vm.run(instructions=1)
     vm.reset()
     assert vm.register("pc") == 0xFFF0_0100

@@ -30,7 +30,7 @@ def at_prompt(openbios: Path) -> tuple[Config, bytes, bytes]:
     vm.serial_sinks = [out.append]
     while not out.endswith(PROMPT):
         assert vm.instructions < 2_000_000_000, out.decode(errors="replace")
-        vm.run(vm.instructions + 10_000_000)
+        vm.run(instructions=10_000_000)
     return config, vm.save_bytes(), bytes(out)
 
 
@@ -40,13 +40,13 @@ def type_line(vm: Vm, text: str) -> bytes:
     vm.serial_sinks = [out.append]
     for byte in text.encode() + b"\r":
         while not vm.serial_room(0):
-            vm.run(vm.instructions + 1000)
+            vm.run(instructions=1000)
         vm.serial_receive(0, byte)
-        vm.run(vm.instructions + 100_000)
+        vm.run(instructions=100_000)
     for _ in range(200):
         if out.endswith(PROMPT):
             break
-        vm.run(vm.instructions + 100_000)
+        vm.run(instructions=100_000)
     return bytes(out)
 
 

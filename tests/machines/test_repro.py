@@ -85,7 +85,7 @@ def run_to_stage(vm: Vm, stage: int) -> None:
     for _ in range(400):
         if result(vm, STAGE) == stage:
             return
-        vm.run(vm.instructions + 100_000)
+        vm.run(instructions=100_000)
     pytest.fail(f"stage {stage:#x} not reached: {vm.registers_text()}")
 
 
@@ -101,7 +101,7 @@ def finish(vm: Vm) -> tuple[int, int]:
     """Let the guest enable interrupts; (external, decrementer) interrupts taken."""
     vm.write_physical(RESULTS + 4 * GO, (1).to_bytes(4, "big"))
     run_to_stage(vm, ENABLED)
-    vm.run(vm.instructions + 10_000)
+    vm.run(instructions=10_000)
     return result(vm, EXTERNAL), result(vm, DECREMENTER)
 
 
@@ -116,7 +116,7 @@ def test_interrupt_pending_with_ee_clear_is_taken_after_load(program, openbios, 
     loaded = reloaded(vm)
     assert finish(loaded) == taken
     assert finish(vm) == taken
-    loaded.run(vm.instructions)
+    loaded.run_to(vm.instructions)
     assert loaded.state_hash() == vm.state_hash()
 
 
@@ -137,7 +137,7 @@ def test_interrupt_pending_with_ee_clear_is_taken_after_load_on_mac99(
     assert finish(vm) == taken
     for one in (vm, loaded):
         assert result(one, pending_guest.VECTOR) == pending_guest.VECTORS.get(case, 0)
-    loaded.run(vm.instructions)
+    loaded.run_to(vm.instructions)
     assert loaded.state_hash() == vm.state_hash()
 
 
@@ -145,14 +145,14 @@ def test_interrupt_pending_with_ee_clear_is_taken_after_load_on_mac99(
 def test_decrementer_and_timebase_go_on_after_load(program, openbios, name):
     vm = start_elf(machine(openbios, name), program("decr.c"))
     run_to_stage_count = vm.instructions + 50_000
-    vm.run(run_to_stage_count)
+    vm.run_to(run_to_stage_count)
     vm.machine.cpu.block.set("tb_offset", 0x1234_5678_9ABC)
     dec, tb = vm.register("dec"), vm.register("tb")
     assert 0 < dec < 0x4000_0000
     loaded = reloaded(vm)
     assert (loaded.register("dec"), loaded.register("tb")) == (dec, tb)
     for one in (vm, loaded):
-        one.run(run_to_stage_count + 1_000_000)
+        one.run_to(run_to_stage_count + 1_000_000)
     assert loaded.register("dec") == vm.register("dec") < dec
     assert loaded.register("tb") == vm.register("tb") == tb + dec - vm.register("dec")
     assert result(loaded, 2) == result(vm, 2)

@@ -166,7 +166,7 @@ def begin(machine: str, disc: Path, rng: random.Random, *, guest: bool) -> Vm:
     """The machine with its PCI set up; the guest works on, or the CPU turns round in a loop."""
     options = ("-m", "8", *QUIET, "-cdrom", str(disc), "-bios", MACHINES[machine])
     vm = Vm(parse(["-M", machine, *options]))
-    vm.run(rng.randrange(SET_UP, AT_WORK))
+    vm.run_to(rng.randrange(SET_UP, AT_WORK))
     give_addresses(vm.machine)
     if not guest:
         vm.write_physical(LOOP, assemble("b .", LOOP))

@@ -149,7 +149,7 @@ def vm_of(name: str, *, click: bool) -> Vm:
     firmware = ["-bios", "builtin"] if registry.find_version(name)[0].firmware else []
     common = ["-m", "4", "-nographic", "-serial", "null", "-icount", "5,sleep=off", "-vga", "none"]
     vm = Vm(parse(["-M", name, *common, "-rtc", "base=2001-09-09", *firmware]))
-    vm.run(3_000_000)
+    vm.run_to(3_000_000)
     if click and vm.machine.mouse is not None:
         vm.machine.mouse.move(0, 0, 1)
         vm.machine.mouse.move(0, 0, 0)
@@ -170,7 +170,7 @@ def test_each_version_loads_each_other(saved: str, loaded: str) -> None:
     target.load_bytes(source.save_bytes())
     assert target.state_hash() == source.state_hash()
     for vm in (source, target):
-        vm.run(3_500_000)
+        vm.run_to(3_500_000)
     assert target.state_hash() == source.state_hash()
 
 

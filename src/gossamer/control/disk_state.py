@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, cast
+from typing import BinaryIO, Final, cast
 
 import gossamer
 from gossamer.base.errors import ConfigError, GossamerError
@@ -22,9 +22,11 @@ from gossamer.control import disk_capture
 from gossamer.control.disks import Disk
 from gossamer.control.fitted import check_fitted, fitted
 from gossamer.control.globalstate import GlobalState
-from gossamer.control.handover import cut_for, settle, take_over
+from gossamer.control.handover import cut_for, settle
+from gossamer.control.loading import take_over
 from gossamer.control.profiles import receiver
 from gossamer.control.restore_clock import FREEZE, check_policy, pass_downtime
+from gossamer.control.runner import Runner
 from gossamer.control.snapshots import SnapshotEntry
 from gossamer.control.stream import Extra, Out, save_stream
 from gossamer.core import host
@@ -35,9 +37,6 @@ from gossamer.migrate.container_writer import ContainerWriter, FrameWriter, Writ
 from gossamer.state.transfer import OURS as OURS_PROFILE
 from gossamer.state.transfer import Profile
 
-if TYPE_CHECKING:
-    from gossamer.control.vm import Vm
-
 OVERLAY: Final = "overlay"
 _SNAPSHOT: Final = "snapshot:"
 _UNDO: Final = "gossamer: before loadvm"
@@ -47,7 +46,7 @@ _KEPT_RUNNING: Final = ("running", "prelaunch")
 # --- writing --------------------------------------------------------------------------------------
 
 
-def _meta(vm: Vm, name: str, date_ns: int, disks: Sequence[DiskMeta]) -> Meta:
+def _meta(vm: Runner, name: str, date_ns: int, disks: Sequence[DiskMeta]) -> Meta:
     return Meta(
         machine=vm.config.machine,
         machine_version=vm.config.version,
@@ -63,7 +62,7 @@ def _meta(vm: Vm, name: str, date_ns: int, disks: Sequence[DiskMeta]) -> Meta:
     )
 
 
-def _disk_metas(vm: Vm, label: str) -> list[DiskMeta]:
+def _disk_metas(vm: Runner, label: str) -> list[DiskMeta]:
     """What a save says of the writable disks; `label`: the snapshot that qcow2 images got."""
     return [
         DiskMeta(
@@ -77,12 +76,12 @@ def _disk_metas(vm: Vm, label: str) -> list[DiskMeta]:
     ]
 
 
-def _write_stream(vm: Vm, out: Out, profile: Profile = OURS_PROFILE) -> None:
+def _write_stream(vm: Runner, out: Out, profile: Profile = OURS_PROFILE) -> None:
     extra = Extra("globalstate", GlobalState(vm.run_state))
     save_stream(vm.machine, out, extra, profile, carried=vm.carried, progress=vm.progress)
 
 
-def _write_all(vm: Vm, out: FrameWriter) -> None:
+def _write_all(vm: Runner, out: FrameWriter) -> None:
     _write_stream(vm, out)
     if vm.disks.overlays:
         vm.progress.phase("disks", sum(image.changed_bytes for _, image in vm.disks.overlays))
@@ -90,14 +89,14 @@ def _write_all(vm: Vm, out: FrameWriter) -> None:
         out.disk(disk.key, _told(vm, disk_capture.packed(image.capture())))
 
 
-def _told(vm: Vm, chunks: Iterable[bytes]) -> Iterator[bytes]:
+def _told(vm: Runner, chunks: Iterable[bytes]) -> Iterator[bytes]:
     """The chunks of a disk, as they are taken."""
     for chunk in chunks:
         yield chunk
         vm.progress.advance(len(chunk))
 
 
-def save_file(vm: Vm, path: Path | str, name: str = "") -> Written:
+def save_file(vm: Runner, path: Path | str, name: str = "") -> Written:
     """Write a save file; qcow2 disks keep their part in an internal snapshot of their own.
 
     The snapshots of a save file that this one replaces are deleted afterwards.
@@ -127,7 +126,7 @@ def _labels_in(path: Path) -> set[str]:
 
 @contextmanager
 def _new_snapshots(
-    vm: Vm, disks: Sequence[tuple[Disk, Qcow2Image]], label: str, date_ns: int
+    vm: Runner, disks: Sequence[tuple[Disk, Qcow2Image]], label: str, date_ns: int
 ) -> Iterator[None]:
     """Give each image a snapshot without machine state, taken back when the body fails."""
     done: list[Qcow2Image] = []
@@ -145,7 +144,9 @@ def _new_snapshots(
         raise
 
 
-def _take(vm: Vm, image: Qcow2Image, label: str, date_ns: int, *, replaces: bool = False) -> None:
+def _take(
+    vm: Runner, image: Qcow2Image, label: str, date_ns: int, *, replaces: bool = False
+) -> None:
     image.create_snapshot(
         label,
         vm_clock_ns=vm.clock_ns,
@@ -155,12 +156,12 @@ def _take(vm: Vm, image: Qcow2Image, label: str, date_ns: int, *, replaces: bool
     )
 
 
-def _icount(vm: Vm) -> int | None:
+def _icount(vm: Runner) -> int | None:
     """QEMU counts instructions under -icount only."""
     return vm.instructions if vm.config.icount is not None else None
 
 
-def savevm(vm: Vm, name: str) -> Written:
+def savevm(vm: Runner, name: str) -> Written:
     """Save as snapshot `name`, in place of one of that name.
 
     All disks are told apart by the date they share: killed anywhere, the old snapshot is whole on
@@ -192,12 +193,12 @@ def savevm(vm: Vm, name: str) -> Written:
     return replace(written, fsync_ns=_synced_ns(vm) - before)
 
 
-def _synced_ns(vm: Vm) -> int:
+def _synced_ns(vm: Runner) -> int:
     """How long the qcow2 images have waited for their medium since they were opened."""
     return sum(image.file.sync_ns for _, image in vm.disks.qcow2)
 
 
-def _write_vmstate(vm: Vm, out: BinaryIO | object, name: str, date_ns: int) -> Written:
+def _write_vmstate(vm: Runner, out: BinaryIO | object, name: str, date_ns: int) -> Written:
     """The machine, in our frames; for another receiver the bare stream that it expects."""
     target = cast(BinaryIO, out)
     to = receiver(vm.wire_profile)
@@ -242,7 +243,7 @@ def _forget(image: Qcow2Image, name: str) -> bool:
     return found is not None
 
 
-def _with_state(vm: Vm, name: str) -> tuple[Qcow2Image, Snapshot] | None:
+def _with_state(vm: Runner, name: str) -> tuple[Qcow2Image, Snapshot] | None:
     """Where the machine of snapshot `name` (or with that id) is."""
     found = [
         (image, snapshot)
@@ -254,7 +255,7 @@ def _with_state(vm: Vm, name: str) -> tuple[Qcow2Image, Snapshot] | None:
     return next(iter(named or found), None)
 
 
-def entries(vm: Vm) -> list[SnapshotEntry]:
+def entries(vm: Runner) -> list[SnapshotEntry]:
     """Everything that `loadvm` can go back to."""
     found = [
         SnapshotEntry(s.id, s.name, s.vmstate_size, s.date_ns, s.vm_clock_ns, s.icount)
@@ -265,7 +266,7 @@ def entries(vm: Vm) -> list[SnapshotEntry]:
     return found + list(vm.snapshot_store.entries())
 
 
-def delvm(vm: Vm, name: str) -> None:
+def delvm(vm: Runner, name: str) -> None:
     """Forget a snapshot, on every disk that has it; the machine's state goes first."""
     found = False
     for _, image in vm.disks.qcow2:
@@ -277,7 +278,7 @@ def delvm(vm: Vm, name: str) -> None:
         path.unlink()
 
 
-def _check_whose(vm: Vm, path: Path) -> None:
+def _check_whose(vm: Runner, path: Path) -> None:
     """ConfigError when the file is a save of a machine with other disks.
 
     All machines of a kind that have no -name keep their saves in one folder.
@@ -294,7 +295,7 @@ def _check_whose(vm: Vm, path: Path) -> None:
         )
 
 
-def _existing(vm: Vm, name: str) -> Path:
+def _existing(vm: Runner, name: str) -> Path:
     """The file of snapshot `name`; ConfigError says what there is, in images too."""
     tags = [e.tag for e in entries(vm)]
     if name not in tags:
@@ -305,7 +306,7 @@ def _existing(vm: Vm, name: str) -> Path:
 # --- going back -----------------------------------------------------------------------------------
 
 
-def loadvm(vm: Vm, name: str, clock: str = FREEZE) -> None:
+def loadvm(vm: Runner, name: str, clock: str = FREEZE) -> None:
     """Go back to snapshot `name`; whether the machine runs stays as it is."""
     check_policy(clock)
     state = vm.run_state if vm.run_state in _KEPT_RUNNING else "paused"
@@ -322,7 +323,7 @@ def loadvm(vm: Vm, name: str, clock: str = FREEZE) -> None:
         vm.cont()  # requests that an error of the host had stopped are tried again
 
 
-def _load_vmstate(vm: Vm, file: BinaryIO, label: str, snapshot: Snapshot, clock: str) -> None:
+def _load_vmstate(vm: Runner, file: BinaryIO, label: str, snapshot: Snapshot, clock: str) -> None:
     is_ours = file.read(len(MAGIC)) == MAGIC
     file.seek(0)
     if is_ours:
@@ -336,14 +337,16 @@ def _load_vmstate(vm: Vm, file: BinaryIO, label: str, snapshot: Snapshot, clock:
     pass_downtime(vm.machine, clock, host.utc_ns() - snapshot.date_ns)
 
 
-def restore_file(vm: Vm, path: Path | str, clock: str = FREEZE) -> None:
+def restore_file(vm: Runner, path: Path | str, clock: str = FREEZE) -> None:
     """Take on the state of a save file, disks included; on an error all stays as it was."""
     check_policy(clock)
     with open_container(path, verify=False) as container:
         _restore(vm, container, clock)
 
 
-def _restore(vm: Vm, container: Container, clock: str, snapshot: Snapshot | None = None) -> None:
+def _restore(
+    vm: Runner, container: Container, clock: str, snapshot: Snapshot | None = None
+) -> None:
     meta = container.meta
     for what, got, mine in (
         ("machine", meta.machine, vm.config.machine),
@@ -370,7 +373,7 @@ def _index(meta: DiskMeta) -> int:
     return int(digits) if digits in ("0", "1", "2", "3") else -1
 
 
-def _check_disks(vm: Vm, container: Container) -> None:
+def _check_disks(vm: Runner, container: Container) -> None:
     """The writable disks must be those of the save."""
     saved = {_index(meta): meta for meta in container.meta.disks}
     mine = {disk.index: disk for disk in vm.disks.writable}
@@ -392,7 +395,7 @@ def _check_disks(vm: Vm, container: Container) -> None:
         # A qcow2 image takes the size it had; an overlay checks its own.
 
 
-def _snapshots_of(vm: Vm, name: str, date_ns: int) -> list[tuple[Qcow2Image, Snapshot]]:
+def _snapshots_of(vm: Runner, name: str, date_ns: int) -> list[tuple[Qcow2Image, Snapshot]]:
     return [(image, _of_date(image, name, date_ns, d.name)) for d, image in vm.disks.qcow2]
 
 
@@ -406,7 +409,7 @@ def _of_date(image: Qcow2Image, name: str, date_ns: int, disk: str) -> Snapshot:
     raise ImageError(image.path, f"{disk}: snapshot {name!r} belongs to another save")
 
 
-def _overlays(vm: Vm, container: Container) -> list[tuple[OverlayImage, Prepared]]:
+def _overlays(vm: Runner, container: Container) -> list[tuple[OverlayImage, Prepared]]:
     """The overlays of a save, checked and unpacked."""
     made: list[tuple[OverlayImage, Prepared]] = []
     if vm.disks.overlays:
@@ -425,7 +428,7 @@ def _overlays(vm: Vm, container: Container) -> list[tuple[OverlayImage, Prepared
 
 
 def _take_on(
-    vm: Vm,
+    vm: Runner,
     file: object,
     go_back: Callable[[], None],
     overlays: Sequence[tuple[OverlayImage, Prepared]],
@@ -443,7 +446,7 @@ def _take_on(
         image.adopt(prepared)
 
 
-def _going_back(vm: Vm, disks: Sequence[tuple[Qcow2Image, Snapshot]]) -> Callable[[], None]:
+def _going_back(vm: Runner, disks: Sequence[tuple[Qcow2Image, Snapshot]]) -> Callable[[], None]:
     """Applies snapshots: to all images, or (where one fails) to none."""
 
     def apply() -> None:

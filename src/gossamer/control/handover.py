@@ -1,29 +1,22 @@
-"""What a stream for somebody is like, and becoming the machine of a stream.
+"""What a stream for a receiver is like.
 
-The guest's time base goes on at the receiver's; what it cannot be told is named.
+The guest's time base goes on at the receiver's; what that does not carry is named.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import Any, Final
 
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import NS_PER_S, tick_time
-from gossamer.control import repair
-from gossamer.control.globalstate import GlobalState
-from gossamer.control.profiles import READING, Receiver
+from gossamer.control.profiles import Receiver
 from gossamer.control.profiles_losses import losses
-from gossamer.control.stream import Extra, read_stream
+from gossamer.control.runner import Runner
 from gossamer.isa.body import Irq
-from gossamer.machines.build import build
 from gossamer.machines.machine import Machine
 from gossamer.state.transfer import Profile
-
-if TYPE_CHECKING:
-    from gossamer.control.vm import Vm
-    from gossamer.migrate.incoming import Incoming
 
 _FIRST_STEP_NS: Final = 20_000
 _SETTLE_NS: Final = 50_000_000
@@ -90,7 +83,7 @@ def _target_clock(m: Machine, to: Receiver, keep_tb: bool) -> tuple[int, list[st
     return target, []
 
 
-def settle(vm: Vm, to: Receiver) -> int:
+def settle(vm: Runner, to: Receiver) -> int:
     """Run the guest on to where nothing is under way that cannot be told; ns of guest time."""
     start, step = vm.clock_ns, _FIRST_STEP_NS
     while any(loss.passes for loss in losses(vm.machine, to)):
@@ -102,32 +95,3 @@ def settle(vm: Vm, to: Receiver) -> int:
             break
         step = min(step * 2, _SETTLE_NS // 20)
     return vm.clock_ns - start
-
-
-def take_over(
-    vm: Vm,
-    file: BinaryIO,
-    *,
-    mend: bool = True,
-    talk: Incoming | None = None,
-    before: Callable[[], None] = lambda: None,
-    into: Machine | None = None,
-) -> tuple[bool, list[str]]:
-    """Load a stream of anybody's into a fresh machine and put it in the place of `vm`'s.
-
-    `before` is the last that happens before that, and the last that can fail.  Returns whether
-    the stream was foreign, and what was repaired.  `into`: a machine that nobody has used.
-    """
-    fresh = into or build(vm.config)
-    state = GlobalState("running")
-    command = (lambda command: None) if talk is None else talk.command
-    extra, progress = Extra("globalstate", state), vm.progress
-    loaded = read_stream(fresh, file, extra, READING, command=command, progress=progress)
-    loaded.modern |= state.is_modern
-    lines = repair.finish(fresh, loaded, mend=mend)
-    vm.disks.open()  # the sender has let go of them before its last byte
-    if talk is not None:
-        talk.accepted()
-    before()
-    vm.adopt(fresh, state.name, loaded.carried)
-    return loaded.foreign, lines

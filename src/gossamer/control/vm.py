@@ -1,276 +1,59 @@
-"""The virtual machine as a user handles it: run, stop, save, load, look inside."""
+"""The virtual machine as a Python program handles it: run, save, load, send, look inside.
+
+`Vm` adds to a `Runner` what the layers above it do: files and snapshots (`disk_state`), transfers
+(`sending`, `receiving`), keys and pointer (`inputs`), a look inside (`look`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from xxhash import xxh3_64_intdigest
-
 from gossamer.base.errors import ConfigError
-from gossamer.control import disk_state, keys, look
-from gossamer.control.disks import Disks
+from gossamer.control import disk_state, look
 from gossamer.control.globalstate import GlobalState
-from gossamer.control.handover import take_over
-from gossamer.control.hashing import StateHash
-from gossamer.control.migrating import Migrating
-from gossamer.control.pace import Pace
-from gossamer.control.progress import SILENT
-from gossamer.control.snapshots import SnapshotEntry, Snapshots
-from gossamer.control.stream import Carried, Extra, save_stream
+from gossamer.control.inputs import Inputs
+from gossamer.control.loading import take_over
+from gossamer.control.receiving import Received, receive
+from gossamer.control.runner import Runner
+from gossamer.control.sending import Sent, send, wanted
+from gossamer.control.snapshots import SnapshotEntry
+from gossamer.control.stream import Extra, save_stream
 from gossamer.core import host
-from gossamer.core.clock import NEVER
-from gossamer.engine.processor import Stop
 from gossamer.isa.body import Irq
-from gossamer.machines import drives_attach
-from gossamer.machines.build import build
 from gossamer.machines.config import Config
 from gossamer.machines.machine import Machine
 from gossamer.machines.options import parse
+from gossamer.migrate.channels import Limits, Listener
 from gossamer.migrate.container import open_container
 from gossamer.migrate.container_writer import Written
 
 
-class Vm(Migrating):
+class Vm(Runner):
     """One virtual machine.  Every method is called between two instructions."""
 
     def __init__(self, config: Config, machine: Machine | None = None) -> None:
-        self.config = config
-        self.snapshot_store = Snapshots(config)
-        self.serial_sinks: list[Callable[[int], None]] = []
-        self.run_state = "prelaunch"
-        self.idle_until_ns: int | None = None
+        super().__init__(config, machine)
+        self.inputs = Inputs(self)
         self.last_save: Written | None = None
-        #: Is told how far saves, loads and transfers have come.
-        self.progress = SILENT
-        #: Sections of chips that only QEMU has, kept for the next receiver.
-        self.carried: tuple[Carried, ...] = ()
-        #: What the last load of a foreign stream mended.
-        self.repairs: list[str] = []
-        self._idle_from: tuple[int, int] | None = None
-        self._wants_reset = self._unused = False
-        self.disks = Disks(config)
-        if config.incoming is None:
-            self.disks.open()
-        try:
-            self._adopt(build(config) if machine is None else machine)
-        except BaseException:
-            self.disks.abandon()
-            raise
-
-    def close(self) -> None:
-        """Let go of the disks; what was written to raw images goes into their files now."""
-        self.disks.close()
-
-    def _adopt(self, machine: Machine) -> None:
-        """Make `machine` the one that runs."""
-        self.machine = machine
-        self.plug_disks()
-        machine.power_off = self._guest_power_off
-        machine.system_reset = self._guest_reset
-        for n, port in enumerate(machine.serials):
-            port.transmit = self._sink(n)
-        self.pace = Pace(machine.processor, self.config.icount, host.monotonic_ns())
-        machine.processor.idle_warps = self.config.icount is not None and (
-            not self.config.icount_sleep
-        )
-        self._hash: StateHash | None = None
-        self._idle_from, self.idle_until_ns = None, None
-
-    def plug_disks(self) -> None:
-        """Put the images into the drives of the machine that runs."""
-        self.disks.plug(self.machine, self._disk_error)
-
-    def _take_back_disks(self) -> None:
-        """What is in them may have become another: the machine uses them as they are now."""
-        if self.disks.lent:
-            self.disks.take_back()
-            self.plug_disks()
-
-    def _disk_error(self) -> None:
-        """A drive met an error of the host that stops the machine; `cont` tries again."""
-        self.run_state = "io-error"
-        self.machine.processor.request_stop()
-
-    def adopt(self, machine: Machine, run_state: str, carried: tuple[Carried, ...] = ()) -> None:
-        """Take on a machine that has been loaded."""
-        self.disks.open()
-        self._adopt(machine)
-        self.run_state, self.carried = run_state, carried
-
-    def _sink(self, channel: int) -> Callable[[int], None]:
-        def send(byte: int) -> None:
-            if channel < len(self.serial_sinks):
-                self.serial_sinks[channel](byte)
-
-        return send
-
-    # --- what it is -------------------------------------------------------------------------------
-
-    @property
-    def name(self) -> str:
-        return self.config.name or self.config.full_name
-
-    @property
-    def instructions(self) -> int:
-        """Instructions executed since power-on."""
-        return self.machine.engine.count
-
-    @property
-    def clock_ns(self) -> int:
-        return self.machine.clock.now
-
-    def state_hash(self) -> int:
-        """64-bit hash of the whole state."""
-        if self._hash is None:
-            self._hash = StateHash(self.machine)
-        disks = self.disks.content_hash()
-        mine = self._hash.value()
-        return xxh3_64_intdigest(mine.to_bytes(8, "big") + disks) if disks else mine
-
-    # --- running ------------------------------------------------------------------------------
-
-    def cont(self) -> None:
-        """Run; a machine that was sent to somebody takes its disks back: HostError if it cannot."""
-        if self.run_state != "shutdown":
-            self._take_back_disks()
-            self.run_state = "running"
-            drives_attach.retry(self.machine)
-            self.pace.restart(host.monotonic_ns())
-            self._idle_from = None
-
-    def stop(self) -> None:
-        if self.run_state == "running":
-            self.run_state = "paused"
-            self.machine.processor.request_stop()
-
-    def quit(self) -> None:
-        self.run_state = "shutdown"
-        self.machine.processor.request_stop()
-
-    def reset(self) -> None:
-        """System reset, as with the machine's reset button."""
-        self.machine.reset()
-
-    def power_down(self) -> None:
-        """The power key: CUDA's and the keyboard's on these machines."""
-        if self.machine.keyboard is None:
-            raise ConfigError(f"{self.name} has no power key")
-        for down in (True, False):
-            self.machine.keyboard.key(keys.POWER, down)
-
-    def _guest_power_off(self) -> None:
-        if self.config.shutdown:
-            self.quit()
-        else:
-            self.stop()
-
-    def _guest_reset(self) -> None:
-        if not self.config.reboot:
-            self.quit()
-            return
-        self._wants_reset = True
-        self.machine.processor.request_stop()
-
-    def run(self, count: int | None = None, until_ns: int = NEVER) -> Stop:
-        """Run until `count` instructions in all, or virtual `until_ns`; idling takes no host time.
-
-        Exact: the same call on the same state ends in the same state.
-        """
-        self._take_back_disks()
-        processor = self.machine.processor
-        before, processor.idle_warps = processor.idle_warps, True
-        if self.run_state == "prelaunch":
-            self.run_state = "running"
-        try:
-            while True:
-                stop = processor.run(count, until_ns)
-                if not self._after_stop() or stop is not Stop.REQUEST:
-                    return stop
-        finally:
-            processor.idle_warps = before
-
-    def _after_stop(self) -> bool:
-        """Carry out a reset that the guest asked for; whether to go on."""
-        if self._wants_reset:
-            self._wants_reset = False
-            self.machine.reset()
-            return True
-        return False
-
-    def step(self, count: int = 1) -> None:
-        """Execute exactly `count` instructions."""
-        self.run(self.instructions + count)
-
-    def run_slice(self, max_host_ns: int) -> None:
-        """Run for about `max_host_ns`, or until the guest is idle or stops."""
-        start = host.monotonic_ns()
-        machine, pace = self.machine, self.pace
-        self._pass_idle_time(start)
-        until = pace.steer(start, max_host_ns)
-        before = machine.engine.count
-        stop = machine.processor.run(
-            before + pace.instructions_in(max_host_ns),
-            until,
-            lambda: host.monotonic_ns() - start >= 2 * max_host_ns,  # the estimate was far off
-        )
-        pace.measured(machine.engine.count - before, host.monotonic_ns() - start)
-        if stop is Stop.IDLE:
-            now = host.monotonic_ns()
-            wait = min(machine.clock.deadline - machine.clock.now, 1_000_000_000)
-            self._idle_from = (now, machine.clock.now)
-            self.idle_until_ns = now + wait
-        elif stop is Stop.CHECKSTOP:
-            self.run_state = "internal-error"
-        self._after_stop()
-
-    def _pass_idle_time(self, host_now: int) -> None:
-        """What the host slept while the guest was idle has passed for the guest too."""
-        if self._idle_from is not None:
-            since, virtual = self._idle_from
-            machine = self.machine
-            passed = min(virtual + host_now - since, machine.clock.deadline)
-            machine.processor.set_clock(max(passed, machine.clock.now))
-            self._idle_from, self.idle_until_ns = None, None
-
-    @contextmanager
-    def standing(self, operation: str) -> Iterator[None]:
-        """The machine stands still: what the host does meanwhile takes none of the guest's time.
-
-        `operation` is what `progress` calls it.
-        """
-        if self.run_state == "running":
-            self._pass_idle_time(host.monotonic_ns())
-            # What is due by now fires now: a save holds no alarm that is due and has not fired.
-            self.machine.processor.run(self.instructions)
-            self._after_stop()
-        try:
-            with self.progress.operation(operation):
-                yield
-        finally:
-            self.pace.restart(host.monotonic_ns())
+        self.last_sent: Sent | None = None
+        self.last_received: Received | None = None
 
     # --- save and load ------------------------------------------------------------------------
-
-    def _extra(self) -> Extra:
-        return Extra("globalstate", GlobalState(self.run_state))
 
     def save_bytes(self) -> bytes:
         """The state as a bare stream."""
         out = BytesIO()
-        save_stream(self.machine, out, self._extra(), carried=self.carried)
+        extra = Extra("globalstate", GlobalState(self.run_state))
+        save_stream(self.machine, out, extra, carried=self.carried)
         return out.getvalue()
 
     def load_bytes(self, data: bytes) -> None:
         """Take on the state of a bare stream; on an error the machine stays as it was."""
-        self._take_on(BytesIO(data))
-
-    def _take_on(self, file: object) -> None:
-        _, self.repairs = take_over(self, cast(BinaryIO, file), mend=self.mends)
+        _, self.repairs = take_over(self, cast(BinaryIO, BytesIO(data)), mend=self.mends)
 
     def save(self, path: Path | str, name: str = "") -> Written:
         """Write a save file; it is whole on the medium, or the old one stays.
@@ -281,7 +64,7 @@ class Vm(Migrating):
 
     def _saved(self, save: Callable[[], Written]) -> Written:
         """Save while the machine stands still, and note what that cost."""
-        self._take_back_disks()
+        self.take_back_disks()
         start = host.monotonic_ns()
         with self.standing("saving"):
             written = save()
@@ -293,22 +76,9 @@ class Vm(Migrating):
 
         `clock`: what it does for the time in between (`control.restore_clock`).
         """
-        self._take_back_disks()
+        self.take_back_disks()
         with self.standing("loading"):
             disk_state.restore_file(self, path, clock)
-
-    def starting(self) -> Vm:
-        """Say that a load comes next: it may fill the machine that was built just now.
-
-        Only for callers that give up this `Vm` when the load fails.
-        """
-        self._unused = True
-        return self
-
-    def unused(self) -> Machine | None:
-        """A machine for a load to fill, once."""
-        unused, self._unused = self._unused, False
-        return self.machine if unused else None
 
     @classmethod
     def load(cls, path: Path | str, config: Config | None = None) -> Vm:
@@ -319,7 +89,8 @@ class Vm(Migrating):
                 config = replace(parse(container.meta.options), version=version)
         vm = cls(config)
         try:
-            vm.starting().restore(path)
+            vm.starting()
+            vm.restore(path)
         except BaseException:
             vm.disks.abandon()
             raise
@@ -331,7 +102,7 @@ class Vm(Migrating):
 
     def loadvm(self, name: str, clock: str = "freeze") -> None:
         """Go back to snapshot `name`; on an error machine and disks stay as they were."""
-        self._take_back_disks()
+        self.take_back_disks()
         with self.standing("loading"):
             disk_state.loadvm(self, name, clock)
 
@@ -340,14 +111,34 @@ class Vm(Migrating):
         return disk_state.entries(self)
 
     def delvm(self, name: str) -> None:
-        self._take_back_disks()
+        self.take_back_disks()
         disk_state.delvm(self, name)
 
-    # --- disks --------------------------------------------------------------------------------
+    # --- transfers ----------------------------------------------------------------------------
 
-    def block_text(self) -> str:
-        """What is in which drive."""
-        return self.disks.text(self.machine)
+    def migrate(self, uri: str, *, background: bool = False, profile: str = "") -> Sent:
+        """Send the machine to `uri`; afterwards it is the receiver's.
+
+        In one word for a monitor: ``qemu-7.2+unix:/path`` or ``qemu-7.2,keep-tb+unix:/path``.
+        """
+        del background
+        named, place, keep_tb = wanted(uri)
+        chosen = profile or named or self.wire_profile
+        self.last_sent = send(self, place, chosen, keep_tb=self.keep_tb or keep_tb)
+        return self.last_sent
+
+    def migrate_cancel(self) -> None:
+        raise ConfigError("no migration is under way: a machine is sent in one step")
+
+    def incoming(
+        self, uri: str | Listener, *, mend: bool | None = None, limits: Limits | None = None
+    ) -> Received:
+        """Wait at `uri` for a machine and become it."""
+        mend = self.mends if mend is None else mend
+        self.last_received = receive(self, uri, mend=mend, limits=limits)
+        return self.last_received
+
+    # --- disks --------------------------------------------------------------------------------
 
     def eject(self, drive: str, *, force: bool = False) -> None:
         self.disks.eject(self.machine, drive, force=force)
@@ -355,17 +146,6 @@ class Vm(Migrating):
     def change_disc(self, drive: str, path: Path, format: str | None = None) -> None:
         """Put another disc into a CD drive."""
         self.disks.change(self.machine, drive, path, format)
-
-    # --- consoles -----------------------------------------------------------------------------
-
-    def serial_room(self, channel: int) -> int:
-        """Bytes that serial port `channel` can take now."""
-        ports = self.machine.serials
-        return ports[channel].room() if channel < len(ports) else 0
-
-    def serial_receive(self, channel: int, byte: int) -> None:
-        """A byte for the guest."""
-        self.machine.serials[channel].receive(byte)
 
     # --- a look inside ------------------------------------------------------------------------
 
@@ -386,6 +166,35 @@ class Vm(Migrating):
     def instruction_text(self, word: int, ea: int) -> str:
         return look.instruction_text(word, ea)
 
+    def interrupt(self, source: Irq) -> None:
+        """Make an interrupt source pending (tests, debuggers)."""
+        self.machine.cpu.input_changed(source, True)
+
+    # --- keyboard, mouse, screen --------------------------------------------------------------
+
+    def screen(self) -> tuple[int, int, bytes]:
+        """Width, height and RGB bytes of what the display shows."""
+        if self.machine.display is None:
+            raise ConfigError(f"{self.name} has no display")
+        return self.machine.display.render()
+
+    def send_key(self, names: Sequence[str], hold_ms: int = 100) -> None:
+        """Press keys (QEMU's names) together; they are released after `hold_ms` of virtual time."""
+        self.inputs.send_key(names, hold_ms)
+
+    def mouse_move(self, dx: int, dy: int, dz: int = 0) -> None:
+        """Move the mouse by counts; dz above 0 is one notch of its wheel up, below 0 down."""
+        self.inputs.mouse_move(dx, dy, dz)
+
+    def mouse_buttons(self, mask: int) -> None:
+        """1 left, 2 middle, 4 right."""
+        self.inputs.mouse_buttons(mask)
+
+    # --- text, until the table of commands has it ---------------------------------------------
+
+    def block_text(self) -> str:
+        return self.disks.text(self.machine)
+
     def registers_text(self) -> str:
         return look.registers_text(self.machine)
 
@@ -401,41 +210,6 @@ class Vm(Migrating):
     def mtree_text(self) -> str:
         return look.mtree_text(self.machine)
 
-    def interrupt(self, source: Irq) -> None:
-        """Make an interrupt source pending (tests, debuggers)."""
-        self.machine.cpu.input_changed(source, True)
-
-    # --- keyboard, mouse, screen ----
-
-    def screen(self) -> tuple[int, int, bytes]:
-        """Width, height and RGB bytes of what the display shows."""
-        if self.machine.display is None:
-            raise ConfigError(f"{self.name} has no display")
-        return self.machine.display.render()
-
-    def send_key(self, names: Sequence[str], hold_ms: int = 100) -> None:
-        """Press keys (QEMU's names) together, hold them for `hold_ms` of virtual time, release."""
-        keyboard = self.machine.keyboard
-        if keyboard is None:
-            raise ConfigError(f"{self.name} has no keyboard")
-        codes = [keys.code(n) for n in names]
-        for code in codes:
-            keyboard.key(code, True)
-        self.run(until_ns=self.clock_ns + hold_ms * 1_000_000)
-        for code in reversed(codes):
-            keyboard.key(code, False)
-
-    def mouse_move(self, dx: int, dy: int, dz: int = 0) -> None:
-        """Move the mouse by counts; dz above 0 is one notch of its wheel up, below 0 down."""
-        self._move_mouse(dx, dy, self._buttons, (dz > 0) - (dz < 0))
-
-    _buttons = 0
-
-    def mouse_buttons(self, mask: int) -> None:
-        self._buttons = mask
-        self._move_mouse(0, 0, mask)
-
-    def _move_mouse(self, dx: int, dy: int, mask: int, wheel: int = 0) -> None:
-        if self.machine.mouse is None:
-            raise ConfigError(f"{self.name} has no mouse")
-        self.machine.mouse.move(dx, dy, mask, wheel)
+    def migration_text(self) -> str:
+        done = [t.text for t in (self.last_received, self.last_sent) if t is not None]
+        return "\n".join(done) or "no migration yet"

@@ -167,6 +167,7 @@ class Tier0:
 
     def run(self, limit: int) -> int:
         """Execute at most `limit` instructions; how many.  Raises what a device raised."""
+        assert not self._closed, "the machine was given up"
         start = self.count
         end = start + limit
         self._exit.value = 0
@@ -189,6 +190,13 @@ class Tier0:
             error, self._error = self._error, None
             raise error
         return self.count - start
+
+    def close(self) -> None:
+        """Give back what decoded code takes; nothing can run afterwards."""
+        self._entries.madvise(mmap.MADV_DONTNEED)
+        self._closed = True
+
+    _closed = False
 
     def deliver(self, vector: int, srr1: int = 0) -> None:
         """Take an interrupt now, between two instructions."""

@@ -29,7 +29,8 @@ def run_machine(config: Config, console: Console) -> int:
             return 0
         vm.serial_sinks = [console.serial_sink(n) for n in range(len(config.serials))]
         if config.loadvm is not None:
-            vm.starting().loadvm(config.loadvm, config.restore_clock)
+            vm.starting()
+            vm.loadvm(config.loadvm, config.restore_clock)
         if config.incoming is not None:
             received = vm.incoming(config.incoming, mend=config.repair)
             print(received.text, file=sys.stderr, flush=True)

@@ -200,3 +200,8 @@ class Machine:
             p.device.resume()
         self.processor.breakpoints_changed()
         self.engine.flush()
+
+    def close(self) -> None:
+        """Give the memory back to the host now; the machine can run no more."""
+        self.engine.close()
+        self.arena.close()

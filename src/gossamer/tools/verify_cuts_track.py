@@ -56,7 +56,7 @@ class Track:
             if self.done < len(self.inputs):
                 at = self.inputs[self.done].at
                 target = at if target is None else min(at, target)
-            stop = self.vm.run(target, ns)
+            stop = self.vm.run_to(target, ns)
             if stop is not Stop.LIMIT:
                 raise GossamerError(
                     f"the guest ended ({stop.value}) at instruction {self.vm.instructions}"

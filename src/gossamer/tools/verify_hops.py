@@ -76,7 +76,7 @@ class GossamerStation:
             self.run(STEP)
 
     def run(self, instructions: int) -> None:
-        self.vm.run(self.vm.instructions + instructions, self.vm.clock_ns + 32 * instructions)
+        self.vm.run(instructions=instructions, until_ns=self.vm.clock_ns + 32 * instructions)
 
     def type(self, text: bytes) -> None:
         for byte in text:

@@ -1,4 +1,4 @@
-"""Handing a machine to another emulator, and taking one over, through a channel.
+"""Handing a machine to another emulator through a channel.
 
 Stop and copy: the guest stands still from the first byte to the receiver's acknowledgement; RAM
 goes in one round (the seam for more rounds is `save_stream`'s RAM part over dirty pages).  A
@@ -8,26 +8,33 @@ failure at any byte leaves the sender's machine as it was and running.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import Final
 
-from gossamer.base.errors import ConfigError, GossamerError, StreamError
+from gossamer.base.errors import ConfigError
 from gossamer.control.globalstate import GlobalState
-from gossamer.control.handover import cut_for, settle, take_over
+from gossamer.control.handover import cut_for, settle
 from gossamer.control.profiles import OURS, receiver
 from gossamer.control.profiles_losses import losses
+from gossamer.control.runner import Runner
 from gossamer.control.stream import Extra, save_stream
 from gossamer.core import host
-from gossamer.migrate.channels import Limits, Listener, connect, parse
-from gossamer.migrate.incoming import Incoming
+from gossamer.migrate.channels import Limits, connect, parse
 from gossamer.migrate.outgoing import Outgoing
 
-if TYPE_CHECKING:
-    from gossamer.control.vm import Vm
+_KEEP_TB: Final = ",keep-tb"
+
+
+def wanted(text: str) -> tuple[str, str, bool]:
+    """``FORM,keep-tb+URI`` taken apart: the profile ("" for none), the URI, whether TB is kept."""
+    form, plus, uri = text.partition("+")
+    if not plus or ":" in form:
+        return "", text, False
+    return form.removesuffix(_KEEP_TB), uri, form.endswith(_KEEP_TB)
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A transfer to somebody.  Times in ns of the host, `settled_ns` of the guest."""
+    """A transfer to another emulator.  Times in ns of the host, `settled_ns` of the guest."""
 
     uri: str
     profile: str
@@ -46,29 +53,8 @@ class Sent:
         return "\n".join(lines + [f"lost: {line}" for line in self.lost])
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A transfer from somebody; `repaired` as of `control.repair`."""
-
-    uri: str
-    foreign: bool
-    stream_bytes: int
-    load_ns: int
-    repaired: tuple[str, ...]
-
-    @property
-    def text(self) -> str:
-        """For a person."""
-        whose = "QEMU's" if self.foreign else "gossamer's"
-        head = f"received {whose} stream of {self.stream_bytes} bytes from {self.uri}"
-        return "\n".join([head, *(f"repaired: {line}" for line in self.repaired)])
-
-
-# --- sending --------------------------------------------------------------------------------------
-
-
 def send(
-    vm: Vm,
+    vm: Runner,
     uri: str,
     profile: str = OURS,
     *,
@@ -109,7 +95,7 @@ def send(
                 vm.progress.phase("waiting for the receiver")
                 out.finish()
         except BaseException:
-            if vm.disks.lent:  # somebody has them open: `cont` tries again
+            if vm.disks.lent:  # another process has them open: `cont` tries again
                 vm.run_state = "postmigrate"
             else:
                 vm.plug_disks()
@@ -117,26 +103,3 @@ def send(
     took = host.monotonic_ns() - began
     vm.run_state = "postmigrate"
     return Sent(uri, profile, sent, took, settled, (*cut.lost, *lost))
-
-
-# --- receiving ------------------------------------------------------------------------------------
-
-
-def receive(
-    vm: Vm, uri: str | Listener, *, mend: bool = True, limits: Limits | None = None
-) -> Received:
-    """Wait for a machine and become it; GossamerError: `vm` is as it was."""
-    listener = Listener(uri, limits) if isinstance(uri, str) else uri
-    with listener, listener.accept() as channel, vm.progress.operation("receiving"):
-        began = host.monotonic_ns()
-        talk = Incoming(channel)
-        try:
-            foreign, lines = take_over(vm, cast(BinaryIO, channel), mend=mend, talk=talk)
-        except StreamError as fault:
-            talk.refused()
-            raise StreamError(f"{channel.name}: {fault}") from None
-        except GossamerError:
-            talk.refused()
-            raise
-        took = host.monotonic_ns() - began
-        return Received(listener.place.text, foreign, channel.received, took, tuple(lines))

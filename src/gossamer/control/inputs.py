@@ -1,0 +1,87 @@
+"""Keys and pointer from outside, as a person would give them.
+
+A press is held for some virtual time; what is typed meanwhile waits its turn.  Waiting presses are
+the host's: no save carries them, and a load forgets them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from gossamer.base.errors import ConfigError
+from gossamer.control import keys
+from gossamer.control.runner import Runner
+
+MOST_WAITING: Final = 1024
+"""Presses that may wait; more are refused."""
+_MS: Final = 1_000_000
+_GAP_NS: Final = 10 * _MS
+"""Virtual time between two presses."""
+
+
+class Inputs:
+    """The keyboard and the mouse of a machine."""
+
+    def __init__(self, vm: Runner) -> None:
+        self.vm = vm
+        self._waiting: deque[tuple[tuple[int, ...], int]] = deque()
+        self._busy_with: object = None
+        self._buttons = 0
+
+    # --- keys ---------------------------------------------------------------------------------
+
+    def send_key(self, names: Sequence[str], hold_ms: int = 100) -> None:
+        """Press keys (QEMU's names) together, hold them for `hold_ms` of virtual time, release.
+
+        Comes back at once: the keys are down, or wait for those before them.
+        """
+        if self.vm.machine.keyboard is None:
+            raise ConfigError(f"{self.vm.name} has no keyboard")
+        codes = tuple(keys.code(name) for name in names)
+        if self._busy_with is not self.vm.machine:  # another machine has no key of ours down
+            self._waiting.clear()
+            self._busy_with = None
+        if len(self._waiting) >= MOST_WAITING:
+            raise ConfigError(f"{MOST_WAITING} presses wait already: the guest must run first")
+        self._waiting.append((codes, hold_ms * _MS))
+        if self._busy_with is None:
+            self._press()
+
+    def _press(self) -> None:
+        """Put the next keys down, if there are any."""
+        if not self._waiting:
+            self._busy_with = None
+            return
+        codes, hold_ns = self._waiting.popleft()
+        self._busy_with = self.vm.machine
+        self._move_keys(codes, down=True)
+        self.vm.at(self.vm.clock_ns + hold_ns, lambda: self._release(codes))
+
+    def _release(self, codes: Sequence[int]) -> None:
+        self._move_keys(codes[::-1], down=False)
+        self.vm.at(self.vm.clock_ns + _GAP_NS, self._press)
+
+    def _move_keys(self, codes: Sequence[int], *, down: bool) -> None:
+        keyboard = self.vm.machine.keyboard
+        assert keyboard is not None
+        for code in codes:
+            keyboard.key(code, down)
+
+    # --- pointer ------------------------------------------------------------------------------
+
+    def mouse_move(self, dx: int, dy: int, dz: int = 0) -> None:
+        """Move the mouse by counts; dz above 0 is one notch of its wheel up, below 0 down."""
+        self._move_mouse(dx, dy, (dz > 0) - (dz < 0))
+
+    def mouse_buttons(self, mask: int) -> None:
+        """1 left, 2 middle, 4 right."""
+        self._buttons = mask
+        self._move_mouse(0, 0, 0)
+
+    def _move_mouse(self, dx: int, dy: int, wheel: int) -> None:
+        mouse = self.vm.machine.mouse
+        if mouse is None:
+            raise ConfigError(f"{self.vm.name} has no mouse")
+        mouse.move(dx, dy, self._buttons, wheel)

@@ -1,0 +1,375 @@
+"""A machine that runs: in slices or to an exact place, stopped, reset, replaced by a loaded one.
+
+The lowest layer of `control`.  Saving, transfers, commands and the `Vm` of the Python interface
+stand on it; it knows none of them.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count as counting
+from typing import Final
+
+from xxhash import xxh3_64_intdigest
+
+from gossamer.base.errors import ConfigError
+from gossamer.control import keys
+from gossamer.control.disks import Disks
+from gossamer.control.events import (
+    Observers,
+    PoweredDown,
+    Resumed,
+    ShutDown,
+    Stopped,
+    WasReset,
+)
+from gossamer.control.hashing import StateHash
+from gossamer.control.pace import Pace
+from gossamer.control.profiles import OURS
+from gossamer.control.progress import SILENT
+from gossamer.control.snapshots import Snapshots
+from gossamer.control.stream import Carried
+from gossamer.core import host
+from gossamer.core.clock import NEVER
+from gossamer.engine.processor import Stop
+from gossamer.machines import drives_attach
+from gossamer.machines.build import build
+from gossamer.machines.config import Config
+from gossamer.machines.machine import Machine
+
+#: The longest that an idle guest is left alone, ns of the host.
+_LONGEST_IDLE: Final = 1_000_000_000
+RUNNING: Final = "running"
+PAUSED: Final = "paused"
+SHUTDOWN: Final = "shutdown"
+
+
+class Runner:
+    """One virtual machine.  Every method is called between two instructions.
+
+    `ended`: it is over, the process may end; a guest that switched itself off under -no-shutdown
+    is only in run state ``shutdown``.
+    """
+
+    def __init__(self, config: Config, machine: Machine | None = None) -> None:
+        self.config = config
+        self.events = Observers()
+        self.snapshot_store = Snapshots(config)
+        self.serial_sinks: list[Callable[[int], None]] = []
+        self._run_state = "prelaunch"
+        self.ended = False
+        self.idle_until_ns: int | None = None
+        #: Is told how far saves, loads and transfers have come.
+        self.progress = SILENT
+        #: Sections of chips that only QEMU has, kept for the next receiver.
+        self.carried: tuple[Carried, ...] = ()
+        #: What the last load of a foreign stream mended.
+        self.repairs: list[str] = []
+        #: The receiver that streams are written for, and how.
+        self.wire_profile, self.keep_tb, self.mends = OURS, False, True
+        self._idle_from: tuple[int, int] | None = None
+        self._wants_reset = self._unused = False
+        self._wakes: list[tuple[int, int, Callable[[], None]]] = []
+        self._wake_serial = counting()
+        self._machine: Machine | None = None
+        self.disks = Disks(config)
+        if config.incoming is None:
+            self.disks.open()
+        try:
+            self._adopt(build(config) if machine is None else machine)
+        except BaseException:
+            self.disks.abandon()
+            raise
+
+    def close(self) -> None:
+        """Let go of the disks; what was written to raw images goes into their files now."""
+        self.disks.close()
+
+    # --- the machine --------------------------------------------------------------------------
+
+    @property
+    def machine(self) -> Machine:
+        assert self._machine is not None
+        return self._machine
+
+    def _adopt(self, machine: Machine) -> None:
+        """Make `machine` the one that runs; the memory of the one before is given back."""
+        before, self._machine = self._machine, machine
+        self.plug_disks()
+        machine.power_off = self._guest_power_off
+        machine.system_reset = self._guest_reset
+        for n, port in enumerate(machine.serials):
+            port.transmit = self._sink(n)
+        self.pace = Pace(machine.processor, self.config.icount, host.monotonic_ns())
+        machine.processor.idle_warps = self.config.icount is not None and (
+            not self.config.icount_sleep
+        )
+        self._hash: StateHash | None = None
+        self._idle_from, self.idle_until_ns = None, None
+        self._wakes.clear()
+        if before is not None and before is not machine:
+            before.close()
+
+    def adopt(self, machine: Machine, run_state: str, carried: tuple[Carried, ...] = ()) -> None:
+        """Take on a machine that has been loaded."""
+        self.disks.open()
+        self._adopt(machine)
+        self.run_state, self.carried = run_state, carried
+
+    def starting(self) -> None:
+        """Say that a load comes next: it may fill the machine that was built just now.
+
+        Only for callers that give up this `Runner` when the load fails.
+        """
+        self._unused = True
+
+    def unused(self) -> Machine | None:
+        """A machine for a load to fill, once."""
+        unused, self._unused = self._unused, False
+        return self.machine if unused else None
+
+    def plug_disks(self) -> None:
+        """Put the images into the drives of the machine that runs."""
+        self.disks.plug(self.machine, self._disk_error)
+
+    def take_back_disks(self) -> None:
+        """What is in them may have become another: the machine uses them as they are now."""
+        if self.disks.lent:
+            self.disks.take_back()
+            self.plug_disks()
+
+    def _disk_error(self) -> None:
+        """A drive met an error of the host that stops the machine; `cont` tries again."""
+        self.run_state = "io-error"
+        self.machine.processor.request_stop()
+
+    def _sink(self, channel: int) -> Callable[[int], None]:
+        def send(byte: int) -> None:
+            if channel < len(self.serial_sinks):
+                self.serial_sinks[channel](byte)
+
+        return send
+
+    # --- what it is ---------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        return self.config.name or self.config.full_name
+
+    @property
+    def instructions(self) -> int:
+        """Instructions executed since power-on."""
+        return self.machine.engine.count
+
+    @property
+    def clock_ns(self) -> int:
+        return self.machine.clock.now
+
+    def state_hash(self) -> int:
+        """64-bit hash of the whole state."""
+        if self._hash is None:
+            self._hash = StateHash(self.machine)
+        disks = self.disks.content_hash()
+        mine = self._hash.value()
+        return xxh3_64_intdigest(mine.to_bytes(8, "big") + disks) if disks else mine
+
+    @property
+    def run_state(self) -> str:
+        """QEMU's words: running, paused, prelaunch, inmigrate, postmigrate, shutdown and more."""
+        return self._run_state
+
+    @run_state.setter
+    def run_state(self, state: str) -> None:
+        before, self._run_state = self._run_state, state
+        if before == RUNNING != state:
+            self.events.report(Stopped())
+        elif before != RUNNING == state:
+            self.events.report(Resumed())
+
+    # --- stop and go --------------------------------------------------------------------------
+
+    def cont(self) -> None:
+        """Run; a machine that was handed over takes its disks back: HostError if it cannot."""
+        if self.ended:
+            return
+        if self.run_state == SHUTDOWN:
+            raise ConfigError("the guest has switched itself off: system_reset comes first")
+        self.take_back_disks()
+        drives_attach.retry(self.machine)
+        self.run_state = RUNNING
+        self.pace.restart(host.monotonic_ns())
+        self._idle_from = None
+
+    def stop(self) -> None:
+        if self.run_state == RUNNING:
+            self.run_state = PAUSED
+            self.machine.processor.request_stop()
+
+    def quit(self, reason: str = "host-qmp-quit") -> None:
+        """End; `reason` as in QEMU's SHUTDOWN event."""
+        self._end(ShutDown(guest=False, reason=reason))
+
+    def _end(self, event: ShutDown) -> None:
+        if not self.ended:
+            self.ended = True
+            self.events.report(event)
+            self.run_state = SHUTDOWN
+            self.machine.processor.request_stop()
+
+    def reset(self) -> None:
+        """System reset, as with the machine's reset button."""
+        self.machine.reset()
+        if self.run_state == SHUTDOWN and not self.ended:
+            self.run_state = PAUSED
+        self.events.report(WasReset(guest=False, reason="host-qmp-system-reset"))
+
+    def power_down(self) -> None:
+        """The power key: CUDA's and the keyboard's on these machines."""
+        if self.machine.keyboard is None:
+            raise ConfigError(f"{self.name} has no power key")
+        self.events.report(PoweredDown())
+        for down in (True, False):
+            self.machine.keyboard.key(keys.POWER, down)
+
+    def _guest_power_off(self) -> None:
+        self._guest_gone(ShutDown(guest=True, reason="guest-shutdown"))
+
+    def _guest_gone(self, event: ShutDown) -> None:
+        if self.config.shutdown:
+            self._end(event)
+        else:
+            self.events.report(event)
+            self.run_state = SHUTDOWN
+            self.machine.processor.request_stop()
+
+    def _guest_reset(self) -> None:
+        if not self.config.reboot:
+            self._guest_gone(ShutDown(guest=True, reason="guest-reset"))
+            return
+        self._wants_reset = True
+        self.machine.processor.request_stop()
+
+    def _after_stop(self) -> bool:
+        """Carry out a reset that the guest asked for; whether to go on."""
+        if self._wants_reset:
+            self._wants_reset = False
+            self.machine.reset()
+            self.events.report(WasReset(guest=True, reason="guest-reset"))
+            return True
+        return False
+
+    # --- calls at a point of virtual time -----------------------------------------------------
+
+    def at(self, when_ns: int, call: Callable[[], None]) -> None:
+        """Call `call` when virtual time reaches `when_ns`, between two instructions.
+
+        It is the host's business, no part of the state: a load forgets it.
+        """
+        heapq.heappush(self._wakes, (when_ns, next(self._wake_serial), call))
+
+    @property
+    def _next_wake(self) -> int:
+        return self._wakes[0][0] if self._wakes else NEVER
+
+    def _wake(self) -> bool:
+        """Make the calls that are due; whether there was one."""
+        woken = False
+        while self._wakes and self._wakes[0][0] <= self.clock_ns:
+            woken = True
+            heapq.heappop(self._wakes)[2]()
+        return woken
+
+    # --- running ------------------------------------------------------------------------------
+
+    def run(self, *, instructions: int | None = None, until_ns: int = NEVER) -> Stop:
+        """Run `instructions` from here, or until virtual `until_ns`; idling takes no host time.
+
+        Exact: the same call on the same state ends in the same state.
+        """
+        return self.run_to(None if instructions is None else self.instructions + instructions,
+                           until_ns)  # fmt: skip
+
+    def run_to(self, count: int | None = None, until_ns: int = NEVER) -> Stop:
+        """Run until `count` instructions since power-on, or virtual `until_ns`: at once if past."""
+        self.take_back_disks()
+        processor = self.machine.processor
+        before, processor.idle_warps = processor.idle_warps, True
+        if self.run_state == "prelaunch":
+            self.run_state = RUNNING
+        try:
+            while True:
+                stop = processor.run(count, min(until_ns, self._next_wake))
+                reset = self._after_stop()
+                again = stop is Stop.REQUEST and reset
+                if not again and not (stop is Stop.LIMIT and self._wake()):
+                    return stop
+        finally:
+            processor.idle_warps = before
+
+    def step(self, count: int = 1) -> None:
+        """Execute exactly `count` instructions."""
+        self.run(instructions=count)
+
+    def run_slice(self, max_host_ns: int) -> None:
+        """Run for about `max_host_ns`, or until the guest is idle or stops."""
+        start = host.monotonic_ns()
+        machine, pace = self.machine, self.pace
+        self._pass_idle_time(start)
+        until = min(pace.steer(start, max_host_ns), self._next_wake)
+        before = machine.engine.count
+        stop = machine.processor.run(
+            before + pace.instructions_in(max_host_ns),
+            until,
+            lambda: host.monotonic_ns() - start >= 2 * max_host_ns,  # the estimate was far off
+        )
+        pace.measured(machine.engine.count - before, host.monotonic_ns() - start)
+        if stop is Stop.IDLE:
+            now = host.monotonic_ns()
+            due = min(machine.clock.deadline, self._next_wake) - machine.clock.now
+            self._idle_from = (now, machine.clock.now)
+            self.idle_until_ns = now + min(due, _LONGEST_IDLE)
+        elif stop is Stop.CHECKSTOP:
+            self.run_state = "internal-error"
+        self._after_stop()
+        if self._wakes:
+            self._wake()
+
+    def _pass_idle_time(self, host_now: int) -> None:
+        """What the host slept while the guest was idle has passed for the guest too."""
+        if self._idle_from is not None:
+            since, virtual = self._idle_from
+            machine = self.machine
+            latest = min(machine.clock.deadline, self._next_wake)
+            passed = min(virtual + host_now - since, latest)
+            machine.processor.set_clock(max(passed, machine.clock.now))
+            self._idle_from, self.idle_until_ns = None, None
+
+    @contextmanager
+    def standing(self, operation: str) -> Iterator[None]:
+        """The machine stands still: what the host does meanwhile takes none of the guest's time.
+
+        `operation` is what `progress` calls it.
+        """
+        if self.run_state == RUNNING:
+            self._pass_idle_time(host.monotonic_ns())
+            # What is due by now fires now: a save holds no alarm that is due and has not fired.
+            self.machine.processor.run(self.instructions)
+            self._after_stop()
+        try:
+            with self.progress.operation(operation):
+                yield
+        finally:
+            self.pace.restart(host.monotonic_ns())
+
+    # --- consoles, keyboard, mouse, screen ----------------------------------------------------
+
+    def serial_room(self, channel: int) -> int:
+        """Bytes that serial port `channel` can take now."""
+        ports = self.machine.serials
+        return ports[channel].room() if channel < len(ports) else 0
+
+    def serial_receive(self, channel: int, byte: int) -> None:
+        """A byte for the guest."""
+        self.machine.serials[channel].receive(byte)
