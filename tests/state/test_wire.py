@@ -382,7 +382,7 @@ def test_layout_gives_the_order_and_the_views() -> None:
 
 def test_layout_may_differ_by_profile() -> None:
     """A nested layout is decided by the version it is given: `newer` came with version 2."""
-    assert saved(Shown(), Profile("small")).hex() == "090000"
+    assert saved(Shown(), Profile(forms=frozenset({"small"}))).hex() == "090000"
 
 
 def test_view_that_refuses_a_value_names_it() -> None:

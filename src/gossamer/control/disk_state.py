@@ -24,7 +24,6 @@ from gossamer.control.fitted import check_fitted, fitted
 from gossamer.control.globalstate import GlobalState
 from gossamer.control.handover import cut_for, settle
 from gossamer.control.loading import take_over
-from gossamer.control.profiles import receiver
 from gossamer.control.restore_clock import FREEZE, check_policy, pass_downtime
 from gossamer.control.runner import Runner
 from gossamer.control.snapshots import SnapshotEntry
@@ -34,6 +33,7 @@ from gossamer.migrate.container import Container, open_container
 from gossamer.migrate.container_frame import MAGIC
 from gossamer.migrate.container_meta import DiskMeta, Meta
 from gossamer.migrate.container_writer import ContainerWriter, FrameWriter, Written
+from gossamer.migrate.releases import release
 from gossamer.state.transfer import OURS as OURS_PROFILE
 from gossamer.state.transfer import Profile
 
@@ -201,7 +201,7 @@ def _synced_ns(vm: Runner) -> int:
 def _write_vmstate(vm: Runner, out: BinaryIO | object, name: str, date_ns: int) -> Written:
     """The machine, in our frames; for another receiver the bare stream that it expects."""
     target = cast(BinaryIO, out)
-    to = receiver(vm.wire_profile)
+    to = release(vm.wire_profile)
     if to.ours:
         frames = FrameWriter(target.write, _meta(vm, name, date_ns, _disk_metas(vm, name)))
         _write_all(vm, frames)

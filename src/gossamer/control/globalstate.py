@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from gossamer.migrate.releases import SUSPENDED
 from gossamer.state.codec import U8, U32, Buffer, Unused
 from gossamer.state.declare import Stateful, derived
 from gossamer.state.layout import Constant, View
@@ -54,7 +55,7 @@ class GlobalState(Stateful):
             View("size", U32, lambda s: len(s.name) + 1, lambda s, value: None),
             View("runstate", Buffer(100), _get, _put),
         ],
-        "qemu-10": [
+        SUSPENDED: [
             View("size", U32, lambda s: len(s.name) + 1, lambda s, value: None),
             View("runstate", Buffer(32), lambda s: _get(s)[:32], _put),
             View("has_vm_was_suspended", U8, lambda s: 1, lambda s, value: None),

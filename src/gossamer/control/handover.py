@@ -6,16 +6,17 @@ The guest's time base goes on at the receiver's; what that does not carry is nam
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import NS_PER_S, tick_time
-from gossamer.control.profiles import Receiver
+from gossamer.control.profiles import profile_of
 from gossamer.control.profiles_losses import losses
 from gossamer.control.runner import Runner
 from gossamer.isa.body import Irq
 from gossamer.machines.machine import Machine
+from gossamer.migrate.releases import Release
 from gossamer.state.transfer import Profile
 
 _FIRST_STEP_NS: Final = 20_000
@@ -34,7 +35,7 @@ class Cut:
     lost: tuple[str, ...] = ()
 
 
-def cut_for(m: Machine, to: Receiver, *, keep_tb: bool = False) -> Cut:
+def cut_for(m: Machine, to: Release, *, keep_tb: bool = False) -> Cut:
     """Choose the stream's virtual clock so that the guest's time base goes on."""
     if to.ours:
         return Cut(Profile())
@@ -55,10 +56,10 @@ def cut_for(m: Machine, to: Receiver, *, keep_tb: bool = False) -> Cut:
                 f"cpu: the decrementer ({dec:#x}); {to.title} raises its interrupt at once, an "
                 "operating system sets it anew there"
             )
-    return Cut(Profile(to.name, ours=False, shift=shift, values=values), tuple(lost))
+    return Cut(replace(profile_of(to), shift=shift, values=values), tuple(lost))
 
 
-def _target_clock(m: Machine, to: Receiver, keep_tb: bool) -> tuple[int, list[str]]:
+def _target_clock(m: Machine, to: Release, keep_tb: bool) -> tuple[int, list[str]]:
     """The clock to write, and what is lost with it."""
     cpu, hz = m.cpu, m.cpu.tb_hz
     tb = cpu.timebase
@@ -83,7 +84,7 @@ def _target_clock(m: Machine, to: Receiver, keep_tb: bool) -> tuple[int, list[st
     return target, []
 
 
-def settle(vm: Runner, to: Receiver) -> int:
+def settle(vm: Runner, to: Release) -> int:
     """Run the guest on to where nothing is under way that cannot be told; ns of guest time."""
     start, step = vm.clock_ns, _FIRST_STEP_NS
     while any(loss.passes for loss in losses(vm.machine, to)):

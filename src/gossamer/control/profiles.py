@@ -1,53 +1,21 @@
-"""Who a stream is for: forms of the stream, and what each receiver does with it.  Data only.
+"""How our chips write for a release, and what they read that they do not declare.
 
 Evidence: facts sections 7 and 11 (experiments with QEMU 7.2, sources of 10.0 and 10.2).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
-from gossamer.base.errors import ConfigError
+from gossamer.migrate.releases import Release
 from gossamer.state.codec import BOOL, U32, Codec, Int
 from gossamer.state.layout import Subsection, View, subsection
 from gossamer.state.transfer import Profile
 
 
-@dataclass(frozen=True, slots=True)
-class Receiver:
-    """A program that takes our streams.
-
-    `ours`: it knows gossamer's subsections, so nothing is lost.  `switchover`: it expects
-    SWITCHOVER_START before the devices.  `reads_decrementer`: it loads DEC from spr[22].
-    `stale_decrementer`: it keeps the decrementer that its own power-on armed, for tick 2**32 - 1.
-    """
-
-    name: str
-    title: str
-    ours: bool = False
-    switchover: bool = False
-    reads_decrementer: bool = False
-    stale_decrementer: bool = False
-
-
-OURS: Final = "gossamer-1"
-RECEIVERS: Final = {
-    r.name: r
-    for r in (
-        Receiver(OURS, "gossamer", ours=True),
-        Receiver("qemu-7.2", "QEMU 7.2", stale_decrementer=True),
-        Receiver("qemu-10", "QEMU 10", switchover=True, reads_decrementer=True),
-    )
-}
-
-
-def receiver(name: str) -> Receiver:
-    """The receiver called `name`; ConfigError lists what exists."""
-    if name not in RECEIVERS:
-        known = ", ".join(RECEIVERS)
-        raise ConfigError(f"unknown profile {name!r} (there is: {known})")
-    return RECEIVERS[name]
+def profile_of(to: Release) -> Profile:
+    """How our chips write for `to`."""
+    return Profile(to.name, ours=to.ours, versions=to.versions, forms=to.forms)
 
 
 # --- subsections of QEMU's that our chips do not have -------------------------------------------
@@ -72,8 +40,10 @@ def _refuse_crashed(owner: Any, value: bool) -> None:  # noqa: ANN401
         raise ValueError("the guest has crashed, says the sender")
 
 
-def _read_only(name: str, version: int, *views: View) -> Subsection:
-    return subsection(name, version, layout=list(views))
+def _read_only(name: str, version: int, *views: View, minimum: int | None = None) -> Subsection:
+    made = subsection(name, version, layout=list(views))
+    made.minimum = version if minimum is None else minimum
+    return made
 
 
 _ICOUNT: Final = "timer/icount/"
@@ -104,7 +74,7 @@ FROM_QEMU: Final = {
         ),
         _read_only(
             _ICOUNT + "shift", 2, _ignored("icount_time_shift", _SHIFT),
-            _ignored("last_delta", _I64),
+            View("last_delta", _I64, _nothing, lambda owner, value: None, since=2), minimum=1,
         ),
     ),
 }  # fmt: skip

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
-from gossamer.control.profiles import Receiver
 from gossamer.control.stream import body_of
 from gossamer.cpu.cpu import Cpu
 from gossamer.devices.cuda import Cuda
@@ -17,6 +16,7 @@ from gossamer.devices.via import Via
 from gossamer.isa.body import Irq
 from gossamer.isa.spec.software_search import ENTRIES, VALID
 from gossamer.machines.machine import Machine
+from gossamer.migrate.releases import Release
 from gossamer.state.declare import Stateful
 from gossamer.state.transfer import OURS
 
@@ -32,14 +32,14 @@ class Loss:
     passes: bool = False
 
 
-def losses(m: Machine, receiver: Receiver) -> list[Loss]:
+def losses(m: Machine, receiver: Release) -> list[Loss]:
     """All that would be lost if the machine were sent now."""
     if receiver.ours:
         return []
     return [*_pending(m, receiver), *_unsaid(m)]
 
 
-def _pending(m: Machine, receiver: Receiver) -> Iterator[Loss]:
+def _pending(m: Machine, receiver: Release) -> Iterator[Loss]:
     """Interrupts that are there and not taken."""
     irq = m.cpu.block.all("irq")
     if irq[Irq.EXTERNAL]:

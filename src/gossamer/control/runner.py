@@ -27,7 +27,6 @@ from gossamer.control.events import (
 )
 from gossamer.control.hashing import StateHash
 from gossamer.control.pace import Pace
-from gossamer.control.profiles import OURS
 from gossamer.control.progress import SILENT
 from gossamer.control.snapshots import Snapshots
 from gossamer.control.stream import Carried
@@ -38,6 +37,7 @@ from gossamer.machines import drives_attach
 from gossamer.machines.build import build
 from gossamer.machines.config import Config
 from gossamer.machines.machine import Machine
+from gossamer.migrate.releases import OURS
 
 #: The longest that an idle guest is left alone, ns of the host.
 _LONGEST_IDLE: Final = 1_000_000_000

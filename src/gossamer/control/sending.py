@@ -13,13 +13,13 @@ from typing import Final
 from gossamer.base.errors import ConfigError
 from gossamer.control.globalstate import GlobalState
 from gossamer.control.handover import cut_for, settle
-from gossamer.control.profiles import OURS, receiver
 from gossamer.control.profiles_losses import losses
 from gossamer.control.runner import Runner
 from gossamer.control.stream import Extra, save_stream
 from gossamer.core import host
 from gossamer.migrate.channels import Limits, connect, parse
 from gossamer.migrate.outgoing import Outgoing
+from gossamer.migrate.releases import OURS, release
 
 _KEEP_TB: Final = ",keep-tb"
 
@@ -66,7 +66,7 @@ def send(
 
     HostError or ConfigError: it is still ours, as it was.
     """
-    to = receiver(profile)
+    to = release(profile)
     state = vm.run_state
     if state in ("postmigrate", "shutdown"):
         raise ConfigError(f"the machine cannot be sent: it is in state {state}")

@@ -36,7 +36,7 @@ from gossamer.migrate.source import Source
 from gossamer.migrate.writer import StreamWriter
 from gossamer.state.declare import Stateful
 from gossamer.state.describe import Json, describe
-from gossamer.state.transfer import OURS, Profile, load, save
+from gossamer.state.transfer import OURS, Profile, load, save, version_of
 
 #: QEMU's user-mode network (version 4): no sockets, then an id and 16 leases.
 _SLIRP_VERSION, _SLIRP_SIZE = 4, 131
@@ -132,7 +132,8 @@ def save_stream(
         number = numbers.fixed.get(part.idstr, section_id)
         section_id += number == section_id
         body = body_of(part.device, profile)
-        w.full(number, part.idstr, part.instance, part.device.version, body)
+        version = version_of(part.device, profile)
+        w.full(number, part.idstr, part.instance, version, body)
         devices.append(section_description(part, profile))
         if part.idstr == "timer":
             devices += [_save_carried(m, one, w) for one in carried]
@@ -212,6 +213,9 @@ class _Bodies:
         if owner is None:
             self._carry(section, source)
             return
+        if section.version_id < owner.version:  # its nested copies have no version on the wire
+            versions = {**self.profile.versions, owner.vmsd: section.version_id}
+            self.profile = replace(self.profile, versions=versions)
         load(owner, source, section.version_id, self.profile)
         self.loaded.sections.add(section.key)
         if owner is self.machine.cpu:

@@ -21,6 +21,8 @@ from gossamer.state.declare import Stateful, alarm, array, boolean, children, u8
 from gossamer.state.layout import Layout, Nested, View, subsection
 
 CA2, CA1, SR, CB2, CB1, T2, T1 = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40
+#: Flags that come from pins and the shift register, not from the timers.
+PIN_FLAGS: Final = CA2 | CA1 | SR | CB2 | CB1
 """Bits of IFR and IER."""
 IRQ: Final = 0x80
 SR_CONTROL: Final = 0x1C
@@ -131,7 +133,7 @@ class Via(Device):
 
     vmsd = "mos6522"
     version = 1
-    minimum = 1
+    minimum = 0  # QEMU 5.2 and before
 
     extra = subsection("mos6522/gossamer", ours=True)
 
@@ -144,7 +146,7 @@ class Via(Device):
     pcr: int = u8()
     ifr: int = u8()
     ier: int = u8()
-    last_irq_levels: int = u8()
+    last_irq_levels: int = u8(since=1)
     timers: list[ViaTimer] = children(ViaTimer, 2)
     latch_a: int = u8(within=extra)
     latch_b: int = u8(within=extra)
@@ -199,6 +201,11 @@ class Via(Device):
     def region(self) -> Region:
         """The registers, one byte each, `stride` bytes apart."""
         return Region("via", 16 * self.stride, self.read_via, self.write_via, widths=(1,))
+
+    def post_load(self, version: int) -> None:
+        """QEMU 5.2 keeps no levels: those that set flags are worked out from the flags."""
+        if not version:
+            self.last_irq_levels = self.ifr & PIN_FLAGS
 
     # --- for the owner ------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from gossamer.state.transfer import (
     nested_of,
     sent_subsections,
     subsection_items,
+    version_of,
 )
 
 Json = dict[str, Any]
@@ -26,10 +27,11 @@ def describe(owner: Stateful, profile: Profile, *, every: bool = False) -> Json:
 
     With `every`, all subsections and conditional fields are listed: the static schema.
     """
+    version = version_of(owner, profile)
     out: Json = {
         "vmsd_name": owner.vmsd,
-        "version": owner.version,
-        "fields": _fields(owner, layout_of(owner, profile), owner.version, profile, every),
+        "version": version,
+        "fields": _fields(owner, layout_of(owner, profile), version, profile, every),
     }
     subs = owner.subsections if every else sent_subsections(owner, profile)
     chosen = [s for s in subs if (profile.ours or not s.ours) and s.exists(owner)]

@@ -31,8 +31,10 @@ Items = Sequence[Item | ChildState]
 class Profile:
     """Which receiver a stream is for, or which sender it is from.
 
-    `ours` streams carry the subsections that only gossamer knows.  `shift` (ns) is added to every
-    point on the virtual clock that is written.  `values` maps (description, field) to what is
+    `versions` are those of descriptions that are not our own there; `forms` name layouts that a
+    class may have beside its own.  `ours` streams carry the subsections that only
+    gossamer knows.  `shift` (ns) is added to every point on the virtual clock that is written.
+    `values` maps (description, field) to what is
     written instead of the field's value.  `also` are subsections that are read but that our
     objects do not declare, by description; `saw` is told owner and name of each subsection that is
     written or read.
@@ -41,6 +43,8 @@ class Profile:
     name: str = "gossamer-1"
     ours: bool = True
     shift: int = 0
+    versions: Mapping[str, int] = field(default_factory=dict, compare=False)
+    forms: frozenset[str] = frozenset()
     values: Mapping[tuple[str, str], Callable[[Any], Any]] = field(
         default_factory=dict, compare=False
     )
@@ -53,8 +57,15 @@ OURS: Final = Profile()
 
 def layout_of(owner: Stateful, profile: Profile) -> Items:
     """The items of an object's own body for a profile, in wire order."""
-    chosen: Layout | None = owner.layouts.get(profile.name, owner.layouts.get(""))
+    chosen: Layout | None = owner.layouts.get("")
+    for form in profile.forms & owner.layouts.keys():
+        chosen = owner.layouts[form]
     return declared_items(type(owner), None) if chosen is None else chosen
+
+
+def version_of(owner: Stateful, profile: Profile) -> int:
+    """The version of an object's description for a profile."""
+    return profile.versions.get(owner.vmsd, owner.version)
 
 
 def subsection_items(owner: Stateful, sub: Subsection) -> Items:
@@ -104,7 +115,7 @@ def _given(one: Stateful, owner: Stateful) -> Stateful:
 def save(owner: Stateful, w: WireWriter, profile: Profile = OURS) -> None:
     """Write the object's body (no section header)."""
     owner.pre_save()
-    _save_items(owner, layout_of(owner, profile), owner.version, w, profile)
+    _save_items(owner, layout_of(owner, profile), version_of(owner, profile), w, profile)
     for sub in sent_subsections(owner, profile):
         w.uint(SUBSECTION, 1)
         w.cstr(sub.name)
@@ -211,7 +222,7 @@ def _load_nested(owner: Stateful, item: Nested, r: WireReader, profile: Profile)
     target = item.target(owner)
     with r.within(item.name):
         if item.layout is None:
-            _load_body(target, r, target.version, profile)
+            _load_body(target, r, version_of(target, profile), profile)
         else:
             version = target.version if item.version is None else item.version
             _load_items(target, item.layout, version, r, profile)

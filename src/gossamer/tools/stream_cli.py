@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gossamer.base.errors import GossamerError
+from gossamer.migrate import releases
 from gossamer.migrate.compat import Severity
 from gossamer.migrate.framing import Configuration, Section
 from gossamer.migrate.inspect import Schema
@@ -26,7 +27,6 @@ from gossamer.tools import (
     stream_ram_diff,
     stream_save,
 )
-from gossamer.tools import stream_profiles as profiles
 from gossamer.tools.stream_convert import Conversion
 from gossamer.tools.stream_open import new_file, open_input, read_stream
 from gossamer.tools.stream_page import Page, plural
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 FINE, DIFFERS, BAD = 0, 1, 2
+FORMS = (
+    *releases.QEMU, *(a for a, name in releases.ALIASES.items() if name in releases.QEMU),
+    stream_save.SAVE_FILE, stream_save.PLAIN,
+)  # fmt: skip
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -141,7 +145,7 @@ def _doctor_parser(commands: Subparsers) -> None:
     parser.add_argument("stream", metavar="STREAM", help=INPUT_HELP)
     parser.add_argument("--fix", metavar="OUT", help="write a stream with what can be mended")
     parser.add_argument(
-        "--for", dest="receiver", choices=stream_doctor.RECEIVERS, default="qemu-7.2",
+        "--for", dest="receiver", choices=releases.NAMES, default="qemu-7.2",
         help="who will load it (default: %(default)s)",
     )  # fmt: skip
 
@@ -153,7 +157,7 @@ def run_doctor(args: argparse.Namespace) -> int:
         counted.add_mapped(stream)
         patient = Patient.of(stream)
         blocks = {name: of.data + of.packed > 0 for name, of in counted.blocks.items()}
-        found = stream_doctor.examine(patient, args.receiver, blocks)
+        found = stream_doctor.examine(patient, releases.release(args.receiver), blocks)
         if args.json:
             print_json(stream_doctor.as_json(found))
         else:
@@ -205,9 +209,7 @@ def _convert_parser(commands: Subparsers) -> None:
     )  # fmt: skip
     parser.add_argument("stream", metavar="STREAM", help=INPUT_HELP)
     parser.add_argument("out", metavar="OUT", help="the file to write, - for standard output")
-    parser.add_argument(
-        "--to", required=True, choices=[*profiles.QEMU, profiles.SAVE_FILE, profiles.PLAIN]
-    )
+    parser.add_argument("--to", required=True, choices=FORMS)
     parser.add_argument("--machine", help="the machine, where the stream does not tell it")
     parser.add_argument("--lossy", action="store_true", help="write it in spite of losses")
 
@@ -220,13 +222,13 @@ def run_convert(args: argparse.Namespace) -> int:
         counted = RamSum()
         stream = read_stream(given, on_ram=counted, schema=schema)
         counted.add_mapped(stream)
-        if args.to in (profiles.SAVE_FILE, profiles.PLAIN):
+        if args.to in (stream_save.SAVE_FILE, stream_save.PLAIN):
             stream_save.copy(stream, counted, args.to, args.out, args.stream)
             page = Page(sys.stderr if args.out == "-" else None)
             page.line(f"wrote {args.out}: the stream's own bytes", "green")
             return FINE
         patient = Patient.of(stream, args.machine)
-        work = Conversion(patient, profiles.QEMU[args.to], counted, args.machine)
+        work = Conversion(patient, releases.release(args.to), counted, args.machine)
         work.prepare()
         refused = bool(work.losses) and not args.lossy
         if not refused:

@@ -19,10 +19,10 @@ from gossamer.migrate import ram, writer
 from gossamer.migrate.framing import Cmd, Command, Configuration, Section
 from gossamer.migrate.pages import inflate_page, mapped_pages
 from gossamer.migrate.ram import Block, BlockList, Mark, Record, Run
+from gossamer.migrate.releases import RESERVATION, RTAS, SHIFT, Release
 from gossamer.migrate.rewrite import Edit, rewrite
 from gossamer.migrate.values import Leaf, Node, Struct, StructArray
 from gossamer.tools.stream_patient import Patient, integer, leaf, shift_clock
-from gossamer.tools.stream_profiles import Profile
 from gossamer.tools.stream_show import RamSum
 
 OURS: Final = "/gossamer"
@@ -41,7 +41,7 @@ class Conversion:
     """One stream on its way to `profile`."""
 
     patient: Patient
-    profile: Profile
+    profile: Release
     counted: RamSum
     machine: str | None = None
     notes: list[str] = field(default_factory=list)
@@ -304,7 +304,7 @@ class Conversion:
         ]
 
     def _vias(self) -> None:
-        want = self.profile.via_version
+        want = self.profile.versions.get("mos6522", 1)
         for path, via in self.patient.named("mos6522"):
             old = leaf(via, "last_irq_levels")
             if want == 0 and old is not None:
@@ -328,9 +328,10 @@ class Conversion:
     def _timer(self) -> None:
         tree = self.patient.tree("timer")
         for sub in _all_subsections(tree):
-            if sub.vmsd != "timer/icount/shift" or sub.version == self.profile.icount_shift:
+            want = self.profile.versions.get(SHIFT, 2)
+            if sub.vmsd != SHIFT or sub.version == want:
                 continue
-            sub.version = self.profile.icount_shift
+            sub.version = want
             delta = leaf(sub, "last_delta")
             if delta is not None:
                 sub.members.remove(delta)
@@ -353,13 +354,13 @@ class Conversion:
         elif not dec and self.profile.reads_decrementer:
             self.notes.append("the decrementer is not known: its interrupt comes almost at once")
         for sub in list(tree.subsections):
-            if sub.vmsd == "cpu/rtas_stopped" and not self.profile.quiesced:
+            if sub.vmsd == RTAS and not self.profile.knows(RTAS):
                 tree.subsections.remove(sub)
                 if integer(sub, "env.quiesced") or _first(sub):
                     self.losses.append("cpu/rtas_stopped: the CPU was stopped by its firmware")
                 else:
                     self.notes.append("cpu/rtas_stopped (false) is left out")
-            elif sub.vmsd == "cpu/reservation" and not self.profile.reservation:
+            elif sub.vmsd == RESERVATION and not self.profile.knows(RESERVATION):
                 tree.subsections.remove(sub)
                 self.notes.append(
                     "cpu/reservation is left out: a stwcx. under way fails once and is repeated"

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import NS_PER_S
+from gossamer.migrate.releases import Release
 from gossamer.migrate.values import NOT_ARMED, Leaf, Struct, encode, subsections
 from gossamer.tools import stream_chips as chips
 from gossamer.tools.stream_meaning import heathrow_sources
@@ -26,7 +27,6 @@ from gossamer.tools.stream_patient import (
     shift_clock,
 )
 
-RECEIVERS: Final = ("qemu-7.2", "qemu-10", "gossamer")
 HARD: Final = 0x2
 MSR_EE: Final = 0x8000
 MSR_POW: Final = 0x40000
@@ -58,7 +58,7 @@ class Finding:
     apply: Callable[[Patient], None] | None = None
 
 
-def examine(patient: Patient, receiver: str, firmware: dict[str, bool]) -> list[Finding]:
+def examine(patient: Patient, receiver: Release, firmware: dict[str, bool]) -> list[Finding]:
     """All findings, worst first.  `firmware`: RAM block to whether it has content."""
     context = patient.context
     if not context.is_mac:
@@ -73,7 +73,7 @@ def examine(patient: Patient, receiver: str, firmware: dict[str, bool]) -> list[
     return sorted(found, key=lambda f: -f.grade)
 
 
-def _decrementer(patient: Patient, receiver: str) -> Iterator[Finding]:
+def _decrementer(patient: Patient, receiver: Release) -> Iterator[Finding]:
     context, spr = patient.context, _spr(patient)
     if spr is None or context.timebase is None:
         return
@@ -95,18 +95,18 @@ def _decrementer(patient: Patient, receiver: str) -> Iterator[Finding]:
             f"gone round, {ns_text(dec * NS_PER_S // context.timebase)} later",
             "the decrementer is set to fire at once; a tick too many does no harm", _fire_now,
         )  # fmt: skip
-    if receiver == "qemu-7.2":
+    if receiver.stale_decrementer:
         yield from _stale(patient)
 
 
 def _lost_decrementer(
-    patient: Patient, receiver: str
+    patient: Patient, receiver: Release
 ) -> tuple[str, str, Callable[[Patient], None] | None]:
     context = patient.context
     assert context.timebase is not None
-    if receiver == "gossamer":
+    if receiver.ours:
         return "a decrementer interrupt comes right after the load, then all goes on", "", None
-    if receiver == "qemu-10":
+    if receiver.reads_decrementer:
         return "QEMU 8.2 and later raise a decrementer interrupt almost at once", "", None
     wait = _stale_wait(patient)
     if wait is None:
@@ -157,7 +157,7 @@ def _fire_now(patient: Patient) -> None:
     found.value = tuple(values)
 
 
-def _timebase(patient: Patient, _receiver: str) -> Iterator[Finding]:
+def _timebase(patient: Patient, _receiver: Release) -> Iterator[Finding]:
     context = patient.context
     if _has(patient, "cpu/gossamer"):
         return
@@ -182,7 +182,7 @@ def _has(patient: Patient, prefix: str) -> bool:
     )
 
 
-def _heathrow(patient: Patient, receiver: str) -> Iterator[Finding]:
+def _heathrow(patient: Patient, receiver: Release) -> Iterator[Finding]:
     request = integer(patient.tree("cpu_common"), "interrupt_request") or 0
     for i, pic in enumerate(elements(patient.tree("heathrow_pic"), "pics")):
         events, levels, mask, fixed = (
@@ -194,9 +194,9 @@ def _heathrow(patient: Patient, receiver: str) -> Iterator[Finding]:
         msr = integer(patient.tree("cpu"), "env.msr") or 0
         why = "MSR[EE] is 0, so it was not taken" if not msr & MSR_EE else "MSR[EE] is 1"
         what = f"pending with no line to the CPU: {heathrow_sources(i, pending)} ({why})"
-        if receiver == "gossamer" or _due(patient):
+        if receiver.ours or _due(patient):
             feel = "the line is worked out from the controller when gossamer loads it"
-            if receiver != "gossamer":
+            if not receiver.ours:
                 feel = "a timer of the VIA is due at the load: QEMU drives the line then"
             yield Finding(Grade.NOTE, "interrupt", f"heathrow_pic.pics[{i}]", what, feel)
             continue
@@ -240,7 +240,7 @@ def _expire_t1(patient: Patient) -> None:
                 put(timer, "next_irq_time", clock)
 
 
-def _via_line(patient: Patient, _receiver: str) -> Iterator[Finding]:
+def _via_line(patient: Patient, _receiver: Release) -> Iterator[Finding]:
     """The VIA's request against its level at the heathrow."""
     pics = elements(patient.tree("heathrow_pic"), "pics")
     cuda = member(patient.tree("cuda"), "mos6522_cuda.parent_obj")
@@ -257,7 +257,7 @@ def _via_line(patient: Patient, _receiver: str) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _copies(patient: Patient, _receiver: str) -> Iterator[Finding]:
+def _copies(patient: Patient, _receiver: Release) -> Iterator[Finding]:
     """The 6522 is in the stream twice; the copy in cuda or pmu is loaded last and wins."""
     own = patient.tree("mos6522")
     for path in ("mos6522_cuda.parent_obj", "mos6522_pmu.parent_obj"):
@@ -278,7 +278,7 @@ def _copies(patient: Patient, _receiver: str) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _timers(patient: Patient, _receiver: str) -> Iterator[Finding]:
+def _timers(patient: Patient, _receiver: Release) -> Iterator[Finding]:
     clock = patient.context.clock
     if clock is None:
         return
@@ -305,7 +305,7 @@ def _timers(patient: Patient, _receiver: str) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _usb(patient: Patient, _receiver: str) -> Iterator[Finding]:
+def _usb(patient: Patient, _receiver: Release) -> Iterator[Finding]:
     clock = patient.context.clock
     for path, core in patient.named("ohci-core"):
         ctl, sof = integer(core, "ctl") or 0, integer(core, "sof_time") or 0
@@ -332,7 +332,7 @@ def _usb(patient: Patient, _receiver: str) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _pmu(patient: Patient, _receiver: str) -> Iterator[Finding]:
+def _pmu(patient: Patient, _receiver: Release) -> Iterator[Finding]:
     pmu = patient.tree("pmu")
     timer, target = integer(pmu, "one_sec_timer"), integer(pmu, "one_sec_target")
     if timer in (None, NOT_ARMED) or target is None or timer is None:
@@ -345,7 +345,7 @@ def _pmu(patient: Patient, _receiver: str) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _in_flight(patient: Patient, _receiver: str) -> Iterator[Finding]:
+def _in_flight(patient: Patient, _receiver: Release) -> Iterator[Finding]:
     for path, channel in patient.named("dbdma_channel"):
         if integer(channel, "io.processing"):
             yield Finding(
@@ -369,7 +369,7 @@ def _in_flight(patient: Patient, _receiver: str) -> Iterator[Finding]:
                 )  # fmt: skip
 
 
-def _exception(patient: Patient, _receiver: str) -> Iterator[Finding]:
+def _exception(patient: Patient, _receiver: Release) -> Iterator[Finding]:
     tree = patient.tree("cpu_common")
     for sub in tree.subsections if tree else ():
         if sub.vmsd == "cpu_common/exception_index":
@@ -396,7 +396,7 @@ def _firmware(blocks: dict[str, bool]) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _run_state(patient: Patient, _receiver: str) -> Iterator[Finding]:
+def _run_state(patient: Patient, _receiver: Release) -> Iterator[Finding]:
     found = leaf(patient.tree("globalstate"), "runstate")
     if found is None or not isinstance(found.value, bytes):
         return
@@ -415,7 +415,7 @@ def _spr(patient: Patient) -> tuple[int, ...] | None:
     return tuple(v for v in found.value if isinstance(v, int))
 
 
-_CHECKS: Final[tuple[Callable[[Patient, str], Iterator[Finding]], ...]] = (
+_CHECKS: Final[tuple[Callable[[Patient, Release], Iterator[Finding]], ...]] = (
     _decrementer, _heathrow, _via_line, _timers, _copies, _usb, _pmu, _in_flight, _exception,
     _run_state, _timebase,
 )  # fmt: skip

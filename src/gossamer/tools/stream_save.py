@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Final
 
 import gossamer
 from gossamer.base.errors import ConfigError, StreamError
 from gossamer.migrate.container import ContainerWriter, Meta
 from gossamer.migrate.inspect import StreamFile
-from gossamer.tools import stream_profiles as profiles
 from gossamer.tools.stream_meaning import context_of
 from gossamer.tools.stream_open import new_file
 from gossamer.tools.stream_show import RamSum
 
+SAVE_FILE: Final = "save-file"
+"""Not a form of the stream: our container around the bytes as they are."""
+PLAIN: Final = "plain"
+"""The stream's bytes as they are, out of a container or an image."""
 _CHUNK = 1 << 20
 
 
 def copy(stream: StreamFile, counted: RamSum, form: str, out: str, source: str) -> None:
     """Write the stream's bytes, plain or in a save file."""
-    if form == profiles.PLAIN:
+    if form == PLAIN:
         with new_file(out, source) as target:
             for part in _parts(stream):
                 target.write(part)

@@ -1,0 +1,116 @@
+"""Whom a stream is for: what each release of QEMU writes and reads of these machines.  Data only.
+
+One table for transfers, snapshots, `stream convert`, `stream doctor` and the tests.  `EVIDENCE`
+says for every column where it is known from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from gossamer.base.errors import ConfigError
+
+OURS: Final = "gossamer-1"
+#: Layouts that a class may have beside its own (`Stateful.layouts`), by name.
+SUSPENDED: Final = "suspended"
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A program that reads and writes streams.
+
+    `ours`: it knows gossamer's subsections, so nothing is lost.  The columns behind it are true of
+    QEMU from the release on that is named in `EVIDENCE`.
+    """
+
+    name: str
+    title: str
+    ours: bool = False
+    switchover: bool = False
+    """Sends SWITCHOVER_START before the devices, and knows it."""
+    suspended: bool = False
+    """`globalstate` says whether the machine was suspended."""
+    described: bool = False
+    """The JSON at the end describes the configuration, too."""
+    reads_decrementer: bool = False
+    """Loads DEC from spr[22]."""
+    stale_decrementer: bool = False
+    """Keeps the decrementer that its own power-on armed, for tick 2**32 - 1."""
+    compress: bool = False
+    """Reads COMPRESS_PAGE where its capability is on."""
+    any_fill: bool = False
+    """Takes a ZERO record with another byte than 0."""
+    flush: bool = False
+    """Knows MULTIFD_FLUSH."""
+    versions: Mapping[str, int] = field(default_factory=dict)
+    """Sections and subsections whose version is not ours."""
+    unknown: frozenset[str] = frozenset()
+    """QEMU's own subsections that it refuses."""
+    timebase: Mapping[str, int] = field(default_factory=dict)
+    """Ticks of TB and DEC a second, by machine."""
+
+    @property
+    def forms(self) -> frozenset[str]:
+        """Layouts that its streams have."""
+        return frozenset({SUSPENDED} if self.suspended else ())
+
+    def knows(self, subsection: str) -> bool:
+        """Whether a subsection of QEMU's loads there."""
+        return subsection not in self.unknown
+
+
+EVIDENCE: Final = {
+    "switchover": "10.0 sends command 11 by default; 7.2 ends with 'MIG_CMD 0xb unknown' (tried)",
+    "suspended": "9.0; seen in streams of 10.0.13, and 7.2 loads them (tried)",
+    "described": "8.2; seen in streams of 10.0.13, not in 7.2.22's",
+    "reads_decrementer": "8.2; read in the sources of 10.0",
+    "stale_decrementer": "7.2.22: no interrupt before tick 2**32 of the clock (tried)",
+    "compress": "5.2 and 7.2; the flag is gone in the sources of 10.0",
+    "any_fill": "7.2.22 fills a page with 0x60 (tried); refused in the sources of 10.0",
+    "flush": "8.1; read in the sources of 10.2, refused by 7.2",
+    "versions": "5.2: mos6522 0 without last_irq_levels, timer/icount/shift 1 (its sources)",
+    "unknown": "cpu/reservation came with 8.2, cpu/rtas_stopped with 10.1; 7.2 refuses it (tried)",
+    "timebase": "mac99: 100 MHz up to 8.2, 25 MHz from 9.0 on (device trees of 7.2.22, 10.0.13)",
+}
+"""Where each column is known from."""
+
+_OLD_TIMEBASE: Final = {"g3beige": 16_600_000, "mac99": 100_000_000}
+_NEW_TIMEBASE: Final = {"g3beige": 16_600_000, "mac99": 25_000_000}
+RTAS, RESERVATION, SHIFT = "cpu/rtas_stopped", "cpu/reservation", "timer/icount/shift"
+
+RELEASES: Final = {
+    r.name: r
+    for r in (
+        Release(OURS, "gossamer", ours=True),
+        Release(
+            "qemu-5.2", "QEMU 5.2", stale_decrementer=True, compress=True, any_fill=True,
+            versions={"mos6522": 0, SHIFT: 1}, unknown=frozenset({RTAS, RESERVATION}),
+            timebase=_OLD_TIMEBASE,
+        ),
+        Release(
+            "qemu-7.2", "QEMU 7.2", stale_decrementer=True, compress=True, any_fill=True,
+            unknown=frozenset({RTAS, RESERVATION}), timebase=_OLD_TIMEBASE,
+        ),
+        Release(
+            "qemu-10.0", "QEMU 10.0", switchover=True, suspended=True, described=True,
+            reads_decrementer=True, flush=True, unknown=frozenset({RTAS}), timebase=_NEW_TIMEBASE,
+        ),
+        Release(
+            "qemu-11.1", "QEMU 11.1", switchover=True, suspended=True, described=True,
+            reads_decrementer=True, flush=True, timebase=_NEW_TIMEBASE,
+        ),
+    )
+}  # fmt: skip
+ALIASES: Final = {"gossamer": OURS, "qemu-10": "qemu-10.0", "qemu-11": "qemu-11.1"}
+QEMU: Final = {name: r for name, r in RELEASES.items() if not r.ours}
+NAMES: Final = (*RELEASES, *ALIASES)
+
+
+def release(name: str) -> Release:
+    """The release called `name`, by any of its names; ConfigError lists what exists."""
+    found = RELEASES.get(ALIASES.get(name, name))
+    if found is None:
+        raise ConfigError(f"unknown profile {name!r} (there is: {', '.join(RELEASES)})")
+    return found
