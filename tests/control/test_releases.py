@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import lzma
 from pathlib import Path
 
 import pytest
 
+from gossamer.base.errors import ConfigError
 from gossamer.control.vm import Vm
 from gossamer.devices.cuda import Cuda
+from gossamer.devices.fwcfg import PPC_TBFREQ, FwCfg
+from gossamer.isa.body import Irq
 from gossamer.machines.options import parse
 from gossamer.migrate.inspect import StreamFile, open_stream
 
@@ -69,3 +73,94 @@ def test_case_8_every_name_of_a_form_is_taken_live(form: str, tmp_path: Path) ->
     state = stream.find("globalstate")
     assert state is not None
     assert "has_vm_was_suspended" in repr(stream.values(state))
+
+
+# --- case 1: constants that differ between releases -----------------------------------------------
+
+MAC99 = ["-M", "mac99", "-m", "128", "-nographic", "-serial", "null", "-vga", "std"]
+ICOUNT = ["-icount", "5,sleep=off"]
+
+
+def recorded(shared: Path, name: str) -> bytes:
+    return lzma.decompress((shared / "streams" / f"{name}.mig.xz").read_bytes())
+
+
+def heard(vm: Vm) -> tuple[int, int]:
+    """Ticks of the time base and ns of the clock over a while."""
+    cpu, before = vm.machine.cpu, vm.clock_ns
+    ticks = cpu.timebase
+    vm.run(instructions=2_000_000)
+    return cpu.timebase - ticks, vm.clock_ns - before
+
+
+@pytest.mark.usefixtures("openbios")
+def test_case_1_a_mac99_of_qemu_10_keeps_its_25_mhz(shared: Path, tmp_path: Path) -> None:
+    vm = Vm(parse([*MAC99, *ICOUNT]))
+    vm.load_bytes(recorded(shared, "qemu-10.0-mac99-prompt"))
+    assert vm.machine.cpu.tb_hz == 25_000_000
+    assert any("time base: 25,000,000 Hz" in line for line in vm.repairs)
+    ticks, ns = heard(vm)
+    assert abs(ticks * 40 - ns) <= 40
+    # It stays so in our saves, for the firmware after a reset, and for QEMU 10, but not 7.2.
+    again = Vm(parse([*MAC99, *ICOUNT]))
+    again.load_bytes(vm.save_bytes())
+    assert again.state_hash() == vm.state_hash()
+    assert again.machine.cpu.tb_hz == 25_000_000
+    config = again.machine.part("fw_cfg")
+    assert isinstance(config, FwCfg)
+    config.write_control(0, 2, PPC_TBFREQ)
+    assert bytes(config.read_data(0, 1) for _ in range(4)) == (25_000_000).to_bytes(4, "little")
+    before = vm.state_hash()
+    with pytest.raises(ConfigError, match=r"25,000,000 Hz, mac99 of QEMU 7.2 has 100,000,000 Hz"):
+        vm.migrate(f"file:{tmp_path / 'm'}", profile="qemu-7.2")
+    assert vm.state_hash() == before
+    vm.migrate(f"file:{tmp_path / 'm'}", profile="qemu-10.0")
+    third = Vm(parse([*MAC99, *ICOUNT]))
+    third.incoming(f"file:{tmp_path / 'm'}")
+    assert third.machine.cpu.tb_hz == 25_000_000
+
+
+@pytest.mark.usefixtures("openbios")
+def test_case_1_an_older_version_of_the_machine_refuses_it(shared: Path) -> None:
+    vm = Vm(parse(["-M", "mac99-1.1", *MAC99[2:], *ICOUNT]))
+    before = vm.state_hash()
+    with pytest.raises(ConfigError, match="25,000,000 Hz, this version of the machine knows"):
+        vm.load_bytes(recorded(shared, "qemu-10.0-mac99-prompt"))
+    assert vm.state_hash() == before
+
+
+@pytest.mark.usefixtures("openbios")
+def test_case_1_a_stream_of_7_2_brings_100_mhz_to_a_machine_of_25(shared: Path) -> None:
+    vm = Vm(parse(["-M", "mac99,timebase=25000000", *MAC99[2:], *ICOUNT]))
+    assert vm.machine.cpu.tb_hz == 25_000_000
+    vm.load_bytes(recorded(shared, "mac99-run"))
+    assert vm.machine.cpu.tb_hz == 100_000_000
+    again = Vm(parse(["-M", "mac99,timebase=25000000", *MAC99[2:], *ICOUNT]))
+    again.load_bytes(vm.save_bytes())
+    assert again.machine.cpu.tb_hz == 100_000_000
+
+
+def test_case_1_to_qemu_10_goes_what_began_at_25_mhz(tmp_path: Path) -> None:
+    started = machine("mac99")
+    started.run(instructions=1000)
+    with pytest.raises(ConfigError, match="4 times too slow; a machine started with -M mac99,time"):
+        sent(started, "qemu-10", tmp_path / "m")
+    vm = machine("mac99,timebase=25000000")
+    vm.run(instructions=1000)
+    sent(vm, "qemu-10", tmp_path / "m")
+    sent(machine("mac99"), "qemu-10", tmp_path / "never-ran")
+
+
+# --- case 5: a machine that never ran -------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("openbios")
+@pytest.mark.parametrize("name", ["g3beige", "mac99"])
+def test_case_5_a_machine_that_never_ran_has_no_interrupt(shared: Path, name: str) -> None:
+    vm = Vm(parse(["-M", name, *MAC99[2:], *ICOUNT]))
+    vm.load_bytes(recorded(shared, f"qemu-10.0-{name}-start"))
+    assert vm.run_state == "prelaunch"
+    cpu = vm.machine.cpu
+    assert cpu.block.get("irq", Irq.DECREMENTER) == 0
+    assert cpu.decrementer == 0xFFFF_FFFF
+    assert not any("raised" in line for line in vm.repairs)

@@ -39,6 +39,7 @@ def cut_for(m: Machine, to: Release, *, keep_tb: bool = False) -> Cut:
     """Choose the stream's virtual clock so that the guest's time base goes on."""
     if to.ours:
         return Cut(Profile())
+    check_rate(m, to)
     clock, hz = int(m.clock.now), m.cpu.tb_hz
     target, lost = _target_clock(m, to, keep_tb)
     shift = target - clock
@@ -57,6 +58,20 @@ def cut_for(m: Machine, to: Release, *, keep_tb: bool = False) -> Cut:
                 "operating system sets it anew there"
             )
     return Cut(replace(profile_of(to), shift=shift, values=values), tuple(lost))
+
+
+def check_rate(m: Machine, to: Release) -> None:
+    """ConfigError when the guest knows another time base than the receiver's machine has."""
+    theirs, mine = to.timebase.get(m.name), m.cpu.tb_hz
+    if theirs is None or theirs == mine or not m.engine.count:
+        return
+    speed = "slow" if theirs < mine else "fast"
+    times = max(theirs, mine) / min(theirs, mine)
+    raise ConfigError(
+        f"the guest counts on a time base of {mine:,} Hz, {m.name} of {to.title} has {theirs:,} "
+        f"Hz: its clock would run {times:g} times too {speed}; a machine started with "
+        f"-M {m.name},timebase={theirs} can go there"
+    )
 
 
 def _target_clock(m: Machine, to: Release, keep_tb: bool) -> tuple[int, list[str]]:

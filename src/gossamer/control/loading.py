@@ -9,10 +9,24 @@ from gossamer.control import repair
 from gossamer.control.globalstate import GlobalState
 from gossamer.control.profiles import READING
 from gossamer.control.runner import Runner
-from gossamer.control.stream import Extra, read_stream
+from gossamer.control.stream import Extra, Loaded, read_stream
 from gossamer.machines.build import build
 from gossamer.machines.machine import Machine
 from gossamer.migrate.incoming import Incoming
+from gossamer.migrate.releases import release
+
+
+def adopt_rate(fresh: Machine, loaded: Loaded) -> list[str]:
+    """Take on the sender's constants: a stream of QEMU's shows by its form which release wrote it.
+
+    ConfigError when the machine cannot have them.
+    """
+    sender = release("qemu-10.0" if loaded.suspended else "qemu-7.2")
+    hz = sender.timebase.get(fresh.name)
+    if not loaded.foreign or hz is None or hz == fresh.cpu.tb_hz:
+        return []
+    fresh.cpu.set_rate(hz)
+    return [f"time base: {hz:,} Hz, as the sender's machine has it ({sender.title} and its like)"]
 
 
 def take_over(
@@ -34,8 +48,10 @@ def take_over(
     command = (lambda command: None) if talk is None else talk.command
     extra, progress = Extra("globalstate", state), vm.progress
     loaded = read_stream(fresh, file, extra, READING, command=command, progress=progress)
+    loaded.suspended = state.is_modern
     loaded.modern |= state.is_modern
-    lines = repair.finish(fresh, loaded, mend=mend)
+    lines = adopt_rate(fresh, loaded)
+    lines += repair.finish(fresh, loaded, mend=mend)
     vm.disks.open()  # the sender has let go of them before its last byte
     if talk is not None:
         talk.accepted()

@@ -135,6 +135,7 @@ def _nothing(_owner: object) -> Iterator[Loss]:
 
 _JUDGES: Final[dict[str, Callable[[Any], Iterator[Loss]]]] = {
     "cpu/itlb/gossamer": _fetch_tlb,
+    "cpu/rate/gossamer": _nothing,  # `handover.check_rate` refuses another
     "ide_drive/gossamer": _drive,
     "ide_bus/gossamer": _says("an interrupt that the guest has masked", passes=True),
     "dbdma_channel/gossamer": _channel,

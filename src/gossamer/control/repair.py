@@ -52,9 +52,10 @@ def _decrementer(m: Machine, loaded: Loaded) -> Iterator[str]:
     cpu, hz = m.cpu, m.cpu.tb_hz
     dec = cpu.decrementer
     known = dec and (loaded.modern or "cpu/rtas_stopped" in loaded.subsections)
-    if not known and not m.clock.now:
+    if not m.clock.now and dec in (0, 0xFFFF_FFFF):
         cpu.set_decrementer(0xFFFF_FFFF)
-        yield "decrementer: not carried; the machine has not run, so it is as at power on"
+        if not dec:
+            yield "decrementer: not carried; the machine has not run, so it is as at power on"
     elif not known:
         cpu.set_decrementer(0xFFFF_FFFF)
         cpu.input_changed(Irq.DECREMENTER, True)

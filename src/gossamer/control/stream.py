@@ -77,7 +77,8 @@ class Loaded:
 
     `sections` and `subsections` by name; `missing` are sections of the machine that were not in
     it; `carried` those that only QEMU has.  `modern`: there is a sign of QEMU 8.2 or later, which
-    load and save DEC; an older one hands on what it was once given.
+    load and save DEC; an older one hands on what it was once given.  `suspended`: its globalstate
+    has the form of 9.0 and later.
     """
 
     sections: set[tuple[str, int]] = field(default_factory=set)
@@ -85,6 +86,7 @@ class Loaded:
     missing: list[str] = field(default_factory=list)
     carried: tuple[Carried, ...] = ()
     modern: bool = False
+    suspended: bool = False
 
     @property
     def foreign(self) -> bool:

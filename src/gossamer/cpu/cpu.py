@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gossamer.base.errors import ConfigError
 from gossamer.base.units import tick_time, ticks_at
 from gossamer.base.wire import WireReader, WireWriter
 from gossamer.core.clock import Alarm, Clock
@@ -144,6 +145,12 @@ def _put_ways(cpu: Cpu, values: list[int]) -> None:
         cpu.block.set("tlb_way", value, n)
 
 
+def _put_rate(cpu: Cpu, hz: int) -> None:
+    if not 1_000_000 <= hz <= 1_000_000_000:
+        raise ValueError(f"a time base of {hz} Hz, expected 1 MHz to 1 GHz")
+    cpu.tb_hz = hz
+
+
 class Cpu(Device):
     """A PowerPC of the 60x, 7xx and 74xx families.
 
@@ -219,16 +226,26 @@ class Cpu(Device):
         ],
     )
 
+    #: Machines whose peers have another time base than their own say which it is.
+    tells_rate: bool = compat(False)
+    rate = subsection(
+        "cpu/rate/gossamer",
+        ours=True,
+        layout=[View("tb_hz", U64, lambda cpu: cpu.tb_hz, _put_rate)],
+        compat="tells_rate",
+    )
+
     block: RegisterBlock = wiring()
     model: CpuModel = wiring()
     tb_hz: int = wiring()
+    own_hz: int = wiring()
     changed: Callable[[], None] = wiring()
     decrement: Alarm = derived()
 
     def __init__(self, clock: Clock, block: RegisterBlock, model: CpuModel, tb_hz: int) -> None:
         super().__init__(clock)
         self.idstr = "cpu"
-        self.block, self.model, self.tb_hz = block, model, tb_hz
+        self.block, self.model, self.tb_hz, self.own_hz = block, model, tb_hz, tb_hz
         self.changed = _nothing
         self.decrement = clock.alarm(self._expired)
         self.reset()
@@ -268,6 +285,24 @@ class Cpu(Device):
     @fetch_tlb.needed
     def fetch_tlb_needed(self) -> bool:
         return self.searches_by_software
+
+    @rate.needed
+    def rate_needed(self) -> bool:
+        return self.tb_hz != self.own_hz
+
+    def set_rate(self, hz: int) -> None:
+        """Let TB and DEC count at `hz` from virtual time 0 on, as the sender of a stream has it.
+
+        ConfigError where the machine's version knows its own rate only.
+        """
+        if hz != self.own_hz and not self.tells_rate:
+            raise ConfigError(
+                f"the sender's time base runs at {hz:,} Hz, this version of the machine knows "
+                f"{self.own_hz:,} Hz only; the newest version knows both"
+            )
+        left, self.tb_hz = self.decrementer, hz
+        self.block.set("tb_hz", hz)
+        self.set_decrementer(left)
 
     # --- time -------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ docs/chips/fwcfg.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -65,6 +66,7 @@ class FwCfg(Device):
     cur_entry = u16(SIGNATURE)
     cur_offset = u32(wire="cur_offset[1]")
     entries: dict[int, bytes] = wiring()
+    live: dict[int, Callable[[], int]] = wiring()
     files: dict[str, bytes] = wiring()
     control: Region = wiring()
     data: Region = wiring()
@@ -72,7 +74,7 @@ class FwCfg(Device):
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
         self.idstr = "fw_cfg"
-        self.entries, self.files = {}, {}
+        self.entries, self.files, self.live = {}, {}, {}
         self.control = Region("fwcfg.ctl", 2, self.read_control, self.write_control)
         self.data = Region("fwcfg.data", 1, self.read_data, self.write_data, widths=(1,))
         self.add(SIGNATURE, b"QEMU")
@@ -82,6 +84,10 @@ class FwCfg(Device):
     def add(self, key: int, value: bytes) -> None:
         """Set what the firmware finds under `key`."""
         self.entries[key] = bytes(value)
+
+    def add_live(self, key: int, value: Callable[[], int]) -> None:
+        """Let the firmware find under `key` what `value` says when it looks, as 32 bits."""
+        self.live[key] = value
 
     def add_file(self, name: str, value: bytes) -> None:
         """Add a named file; keys follow from the order of the names."""
@@ -98,7 +104,8 @@ class FwCfg(Device):
     @property
     def selected(self) -> bytes:
         """The entry that the data port reads; empty where there is none."""
-        return self.entries.get(self.cur_entry & ~WRITE_CHANNEL, b"")
+        key = self.cur_entry & ~WRITE_CHANNEL
+        return _le(self.live[key](), 4) if key in self.live else self.entries.get(key, b"")
 
     # --- registers ------------------------------------------------------------------------------
 

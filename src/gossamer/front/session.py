@@ -31,12 +31,14 @@ def run_machine(config: Config, console: Console) -> int:
         if config.loadvm is not None:
             vm.starting()
             vm.loadvm(config.loadvm, config.restore_clock)
+        started = vm.run_state in STARTED
         if config.incoming is not None:
             received = vm.incoming(config.incoming, mend=config.repair)
             print(received.text, file=sys.stderr, flush=True)
+            started = vm.run_state == "running"  # one that never ran stays in prelaunch
         gc.freeze()
         gc.enable()
-        if config.start and vm.run_state in STARTED:
+        if config.start and started:
             vm.cont()
         return console.run(vm)
     finally:

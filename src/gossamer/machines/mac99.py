@@ -54,6 +54,8 @@ ROM_SIZE: Final = 1 * MiB
 NVRAM_BASE: Final = 0xFFF0_4000
 MACHINE_ID: Final = 1
 VIAS: Final = ("cuda", "pmu", "pmu-adb")
+#: Hz: QEMU's up to 8.2, and from 9.0 on (a real G4's).
+TIMEBASES: Final = (100_000_000, 25_000_000)
 #: OpenPIC inputs.
 GPIO1_IRQ = 0x2F
 VIA_IRQ, ESCC_B_IRQ, ESCC_A_IRQ = 0x19, 0x24, 0x25
@@ -62,7 +64,8 @@ VIA_IRQ, ESCC_B_IRQ, ESCC_A_IRQ = 0x19, 0x24, 0x25
 def mac99(hardware: Hardware) -> Machine:
     """Compose the machine and load its firmware."""
     via = hardware.properties.get("via", "cuda")
-    m = Machine(hardware, KIND, other_memory=room(hardware, KIND))
+    tb_hz = int(hardware.properties.get("timebase", KIND.tb_hz))
+    m = Machine(hardware, KIND, other_memory=room(hardware, KIND), tb_hz=tb_hz)
     m.ram(KIND.ram_block, hardware.ram_size, at=0)
     add_rom(m, "ppc_core99.bios", ROM_BASE, ROM_SIZE)
 
@@ -141,10 +144,11 @@ KIND: Final = MachineKind(
     compose=mac99,
     versions=(
         Version("1.0", {("adb_mouse", "keeps_clicks"): False, ("cpu", "has_loaded_tlbs"): False}),
-        Version("1.1"),
+        Version("1.1", {("cpu", "tells_rate"): False}),
+        Version("1.2", {("cpu", "tells_rate"): True}, released=False),
     ),
     cpus=("7400", *(c for c in CPUS if c != "7400")),
-    tb_hz=100_000_000,
+    tb_hz=TIMEBASES[0],
     ram_block="ppc_core99.ram",
     ram_default=128 * MiB,
     ram_least=4 * MiB,
@@ -158,6 +162,6 @@ KIND: Final = MachineKind(
     vga=("std", "none"),
     nic="sungem",
     usb=True,
-    properties={"via": VIAS, **MAC_PROPERTIES},
+    properties={"via": VIAS, "timebase": tuple(map(str, TIMEBASES)), **MAC_PROPERTIES},
     pics=("macio/openpic",),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gossamer.devices.fwcfg import BASE, FwCfg, mac_entries, mac_files
+from gossamer.devices.fwcfg import BASE, PPC_TBFREQ, FwCfg, mac_entries, mac_files
 from gossamer.machines import boot, firmware
 from gossamer.machines.machine import Machine
 
@@ -41,7 +41,7 @@ def add_fw_cfg(
     for key, value in mac_entries(
         ram_size=hardware.ram_size,
         machine_id=machine_id,
-        tbfreq=m.kind.tb_hz,
+        tbfreq=m.cpu.tb_hz,
         clockfreq=clock_hz,
         busfreq=bus_hz,
         nographic=not hardware.graphic,
@@ -55,6 +55,7 @@ def add_fw_cfg(
         via=via,
     ).items():
         fw_cfg.add(key, value)
+    fw_cfg.add_live(PPC_TBFREQ, lambda: m.cpu.tb_hz)
     driver = firmware.optional_file(firmware.VGA_DRIVER, hardware.firmware_folders)
     for name, content in mac_files(driver).items():
         fw_cfg.add_file(name, content)

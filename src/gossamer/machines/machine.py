@@ -77,10 +77,18 @@ class Part:
 
 
 class Machine:
-    """Everything of one emulated computer.  `video` is room for video memory and ROMs, bytes."""
+    """Everything of one emulated computer.
+
+    `other_memory` is room for video memory and ROMs, bytes; `tb_hz` is the kind's unless given.
+    """
 
     def __init__(
-        self, hardware: Hardware, kind: MachineKind[Machine], *, other_memory: int = 32 * MiB
+        self,
+        hardware: Hardware,
+        kind: MachineKind[Machine],
+        *,
+        other_memory: int = 32 * MiB,
+        tb_hz: int = 0,
     ) -> None:
         self.hardware, self.kind = hardware, kind
         self.version = kind.version(hardware.version)
@@ -105,7 +113,7 @@ class Machine:
         model = find_cpu(kind.find_cpu(hardware.cpu))
         self.engine = Tier0(self.memory, model.features)
         self.timer = self.add("timer", Timer(self.clock), idstr="timer")
-        self.cpu = Cpu(self.clock, self.engine.block, model, kind.tb_hz)
+        self.cpu = Cpu(self.clock, self.engine.block, model, tb_hz or kind.tb_hz)
         self.processor = Processor(self.cpu, self.engine, self.clock)
         self.timer.processor = self.processor
         self.add("cpu_common", CpuCommon(self.cpu), idstr="cpu_common")

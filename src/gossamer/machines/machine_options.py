@@ -45,6 +45,7 @@ TEXTS: Final = {
     "smp": "number of CPUs: 1",
     "suppress-vmdesc": "streams without their own description",
     "usb": "USB controller",
+    "timebase": "Hz of TB and DEC: 25000000 as QEMU from 9.0 on, 100000000 before",
     "via": "what is behind the VIA",
 }
 _MACHINE: Final = ("-M", "-machine")

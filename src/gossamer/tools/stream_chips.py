@@ -134,7 +134,6 @@ CLOCK_FIELDS: Final = {
 }
 MAC_EPOCH: Final = 2_082_844_800
 """Seconds from 1904 to 1970."""
-TIMEBASE: Final = {"g3beige": 16_600_000, "mac99": 100_000_000}
 """Ticks a second of TB and DEC, by machine type."""
 
 

@@ -62,6 +62,7 @@ class Conversion:
         self._globalstate()
         self._vias()
         self._timer()
+        self._rate()
         self._cpu()
 
     def write(self, out: BinaryIO) -> None:
@@ -341,6 +342,18 @@ class Conversion:
                 sub.members.append(Leaf("last_delta", "int64", 0, 8, None, 0))
             self.notes.append(f"timer/icount/shift: version {sub.version}")
 
+    def _rate(self) -> None:
+        """The other release's machine may count at another rate than the guest knows."""
+        context = self.patient.context
+        mine, theirs = context.timebase, self.profile.timebase.get(context.machine)
+        if mine and theirs and mine != theirs and not self.patient.never_ran:
+            self.losses.append(
+                f"cpu: the time base runs at {mine:,} Hz, {context.machine} of "
+                f"{self.profile.title} has {theirs:,} Hz: the guest's clock would run "
+                f"{max(mine, theirs) / min(mine, theirs):g} times too "
+                f"{'slow' if theirs < mine else 'fast'}"
+            )
+
     def _cpu(self) -> None:
         tree = self.patient.tree("cpu")
         if tree is None:
@@ -368,6 +381,7 @@ class Conversion:
 
 
 _HARMLESS: Final = {
+    "cpu/rate/gossamer": "the release that is written for has that rate, or it is said above",
     "timer/gossamer": "the number of instructions matters to -icount alone",
     "PCIHost/gossamer": "QEMU keeps the bridge's own configuration as it powers on",
     "heathrow_pic/gossamer": "QEMU has no feature registers",

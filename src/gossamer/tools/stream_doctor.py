@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import NS_PER_S
-from gossamer.migrate.releases import Release
+from gossamer.migrate.releases import Release, release
 from gossamer.migrate.values import NOT_ARMED, Leaf, Struct, encode, subsections
 from gossamer.tools import stream_chips as chips
 from gossamer.tools.stream_meaning import heathrow_sources
@@ -64,7 +64,7 @@ def examine(patient: Patient, receiver: Release, firmware: dict[str, bool]) -> l
     if not context.is_mac:
         raise ConfigError(
             f"{patient.stream.name}: machine {context.machine or 'not told'!r}; the doctor knows "
-            f"{' and '.join(chips.TIMEBASE)}"
+            f"{' and '.join(release('qemu-7.2').timebase)}"
         )
     found: list[Finding] = []
     for check in _CHECKS:
@@ -78,6 +78,8 @@ def _decrementer(patient: Patient, receiver: Release) -> Iterator[Finding]:
     if spr is None or context.timebase is None:
         return
     dec = spr[22]
+    if patient.never_ran and dec in (0, 0xFFFF_FFFF):
+        return
     if not dec:
         feel, mend, apply = _lost_decrementer(patient, receiver)
         yield Finding(
@@ -117,6 +119,18 @@ def _lost_decrementer(
         "guest's timebase jumps by as much",
         lambda p: shift_clock(p, wait),
     )
+
+
+def _rate(patient: Patient, receiver: Release) -> Iterator[Finding]:
+    """The guest has learnt the sender's rate, and goes on with the receiver's."""
+    context = patient.context
+    mine, theirs = context.timebase, receiver.timebase.get(context.machine)
+    if mine and theirs and mine != theirs and not patient.never_ran:
+        yield Finding(
+            Grade.LOSS, "timebase rate", "cpu",
+            f"the guest counts on {mine:,} Hz, {receiver.title}'s {context.machine} has {theirs:,}",
+            f"its clock runs {theirs / mine:g} times as fast as it believes",
+        )  # fmt: skip
 
 
 def _whole_seconds(ns: int) -> int:
@@ -417,7 +431,7 @@ def _spr(patient: Patient) -> tuple[int, ...] | None:
 
 _CHECKS: Final[tuple[Callable[[Patient, Release], Iterator[Finding]], ...]] = (
     _decrementer, _heathrow, _via_line, _timers, _copies, _usb, _pmu, _in_flight, _exception,
-    _run_state, _timebase,
+    _run_state, _timebase, _rate,
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from gossamer.base.units import NS_PER_S
 from gossamer.migrate.inspect import StreamFile
+from gossamer.migrate.releases import release
 from gossamer.migrate.values import NOT_ARMED, Leaf, Struct
 from gossamer.tools import stream_chips as chips
 from gossamer.tools.stream_page import ns_text
@@ -36,7 +37,18 @@ def context_of(stream: StreamFile, told: str | None = None) -> Context:
     section = stream.find("timer")
     tree = stream.values(section) if section else None
     clock = number(tree, "cpu_clock_offset")
-    return Context(machine, clock, chips.TIMEBASE.get(machine))
+    return Context(machine, clock, _timebase(stream, machine))
+
+
+def _timebase(stream: StreamFile, machine: str) -> int | None:
+    """Hz of the sender's time base: of QEMU before 9.0, since 9.0, or as gossamer says it."""
+    state, cpu = (stream.find(name) for name in ("globalstate", "cpu"))
+    told = stream.values(cpu) if cpu else None
+    for sub in told.subsections if told else ():
+        if sub.vmsd == "cpu/rate/gossamer":
+            return number(sub, "tb_hz")
+    modern = number(stream.values(state) if state else None, "has_vm_was_suspended") is not None
+    return release("qemu-10.0" if modern else "qemu-7.2").timebase.get(machine)
 
 
 def leaf_of(tree: Struct | None, name: str) -> Leaf | None:

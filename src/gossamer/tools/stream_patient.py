@@ -32,6 +32,13 @@ class Patient:
                 trees[section.key] = tree
         return cls(stream, context_of(stream, machine), trees)
 
+    @property
+    def never_ran(self) -> bool:
+        """Whether it was saved before its first instruction: there is nothing it could miss."""
+        state = leaf(self.tree("globalstate"), "runstate")
+        name = state.value.split(b"\0")[0] if state and isinstance(state.value, bytes) else b""
+        return self.context.clock == 0 and name in (b"prelaunch", b"")
+
     def tree(self, idstr: str, instance: int = 0) -> Struct | None:
         return self.trees.get((idstr, instance))
 
