@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import pytest
 
 from gossamer.core.memory import RamBlock
@@ -182,3 +184,33 @@ def test_device_access_across_a_ram_page_is_done_byte_by_byte(engine: type) -> N
         (0, 1, 0x33), (1, 1, 0x44), (0, 1, None), (1, 1, None),
     ]  # fmt: skip
     assert rig.get("r5") >> 16 == 0x1122
+
+
+@pytest.mark.parametrize("ahead", range(1, 20))
+def test_store_ahead_in_a_copied_chunk_is_executed(ahead: int) -> None:
+    """Exact steps execute copies of entries: a store into one of them counts at once."""
+    nops = "; ".join(["nop"] * (ahead - 1) + ["li 3,1", "nop"])
+    rig = rig_with(Tier0, f"stw 5,{4 * ahead}(4); {nops}; b .", r4=CODE, r5=LI_3_1)
+    rig.run(ahead + 3)
+    assert rig.get("r3") == 1
+    rig.set(nia=CODE, r5=LI_3_2, r3=0)
+    rig.run(ahead + 1)  # everything is decoded now
+    assert (rig.get("r3"), rig.get("nia")) == (2, CODE + 4 * ahead + 4)
+
+
+def test_exact_steps_never_run_what_is_installed_in_an_entry() -> None:
+    rig = rig_with(Tier0, "li 3,1; li 3,2; li 3,3; b .")
+    rig.run(4)
+    engine = rig.engine
+    other = engine._native.address("interrupt")
+    entry = ctypes.c_uint64.from_address(engine.entries + CODE // 4096 * 0x8000 + 16)
+    kept = entry.value
+    entry.value = other
+    engine._set64("region_base", other)
+    engine._set64("region_size", 16)
+    rig.set(nia=CODE)
+    rig.run(2)
+    assert (rig.get("r3"), rig.get("nia"), entry.value) == (2, CODE + 8, other)
+    native = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_void_p)
+    tier0_handler = native(engine._native.address("tier0_handler"))
+    assert tier0_handler(engine._address, ctypes.addressof(entry)) == kept

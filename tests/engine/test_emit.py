@@ -120,7 +120,7 @@ def function_text(case: tuple[str, int, tuple[int, ...]], intrinsics: set[str]) 
     wide = result if width == 128 else f.value(f"zext i{width} {result} to i128")
     f.line(f"store i128 {wide}, ptr %r, align 1")
     f.line("ret void")
-    return text_of(f, f"define void @{native_name(case)}(ptr %r, ptr %a) nounwind")
+    return text_of(f, f"define void @{native_name(case)}(ptr %r, ptr %a) nounwind {{")
 
 
 class Compiled:

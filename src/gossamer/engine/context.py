@@ -24,13 +24,23 @@ NO_TAG: Final = 1
 
 #: What native code calls Python for, beside memory.
 EFFECT_CODES: Final = {"timer": 1, "breakpoint": 2, "stop": 3, "code": 4}
-
-#: What `ready` says of a page: 0 no entries yet, 1 entries, this: regions contain words of it.
-WITH_REGIONS: Final = 3
+#: The sampler's table: slots, bytes of one (entry 8, source 8, count 4, effective page 4, 8 free),
+#: and how many hot ones are listed at the most.
+SAMPLES: Final = 4096
+SAMPLE_SLOT: Final = 32
+HOT_SLOTS: Final = 64
+#: `exit_request` of the sampler alone: nothing for the run loop to do.
+SAMPLER_EXIT: Final = 2
+#: Entries that an exact step executes at once.
+CHUNK: Final = 16
 
 #: Predecoded entries: 16 bytes an instruction, 1024 a page and a sentinel, pages at this stride.
 ENTRY: Final = 16
 ENTRY_STRIDE: Final = 0x8000
+
+#: What `ready` says of a page: 0 no entries yet, this: entries; regions contain words of it.
+FILLED: Final = 1
+WITH_REGIONS: Final = 3
 
 _FIELDS: Final = (
     ("fpage", 4),  # effective page that the running entries stand for
@@ -44,10 +54,20 @@ _FIELDS: Final = (
     ("bank", 4),
     ("next_bank", 4),
     ("bypass", 4),  # no data TLB: every access takes the slow path (watchpoints)
-    ("pad", 4),
+    ("hot_count", 4),  # numbers on the list of hot slots
     ("left", 8),  # 16 x instructions left of the budget, at exit
     ("current_left", 8),  # the same, at the instruction that calls out
     ("end_count", 8),  # instruction count at which the budget ends
+    ("more", 8),  # 16 x instructions of the budget that follow after `end_count`
+    ("slice", 8),  # 16 x instructions of a slice on average, a power of two
+    ("slice_seed", 8),
+    ("samples", 8),  # table of `SAMPLES` slots, null: nothing is counted
+    ("hot", 8),  # list of numbers of slots, 4 bytes each
+    ("chunk", 8),  # first entry, bytes and copy of the entries that `step` is executing
+    ("chunk_bytes", 8),
+    ("chunk_copy", 8),
+    ("region_base", 8),  # where translated regions lie: handlers there are not tier 0's
+    ("region_size", 8),
     ("base_ns", 8),  # virtual time = base_ns + ((count - base_count) * rate >> 20)
     ("base_count", 8),
     ("rate", 8),

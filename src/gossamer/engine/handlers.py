@@ -15,7 +15,8 @@ from itertools import product
 from typing import Final
 
 from gossamer.engine.context import CONTEXT, DTLB_ENTRIES, EFFECT_CODES, ITLB_ENTRIES
-from gossamer.engine.emit import CHAIN, LIKELY, TB_ENTRY, TB_MEM, TB_TLB, UNLIKELY, swap_bytes
+from gossamer.engine.emit import LIKELY, TB_ENTRY, TB_MEM, TB_TLB, UNLIKELY, swap_bytes
+from gossamer.engine.runtime_fields import dispatch, handler, tail
 from gossamer.engine.statements import StatementWriter, is_true, text_of
 from gossamer.isa.body import (
     Branch,
@@ -34,7 +35,6 @@ from gossamer.isa.form import Form
 from gossamer.isa.insn import SPLIT, Decoder, Insn
 from gossamer.isa.spec.alignment import dsisr
 
-SIGNATURE: Final = "(ptr %cpu, ptr %e, i64 %K)"
 #: Bytes of an entry that hold the operand fields at bits 6, 11, 16 and 21, by their shift.
 OPERANDS: Final = {21: 12, 16: 13, 11: 14, 6: 15}
 #: Effects that native code sees to; the others call out to Python (EFFECT_CODES).
@@ -135,10 +135,7 @@ def handler_text(v: Variant, intrinsics: set[str]) -> list[str]:
         if two_forms:
             out.append(_Handler(intrinsics, local, "").text(slow, trace))
         if memory and loops(trace):
-            out.append(
-                f"define internal {CHAIN} void @{name}{SIGNATURE} nounwind {{\n"
-                f"  musttail call {CHAIN} void @{slow}{SIGNATURE}\n  ret void\n}}"
-            )
+            out.append(f"{handler(name)}\n{tail(slow)}\n}}")
         else:
             target = slow if two_forms else ""
             out.append(_Handler(intrinsics, local, target).text(name, trace))
@@ -177,7 +174,7 @@ class _Handler(StatementWriter):
     def text(self, name: str, trace: list[Statement]) -> str:
         self.carry_out(trace)
         self._finish()
-        return text_of(self, f"define internal {CHAIN} void @{name}{SIGNATURE} nounwind")
+        return text_of(self, handler(name))
 
     def _choose(self, e: Expr) -> str:
         """The fast form leaves for the slow one instead of calling a service: no register saved."""
@@ -445,13 +442,10 @@ class _Handler(StatementWriter):
             self._dispatch(following, "%K")
 
     def _dispatch(self, entry: str, k: str) -> None:
-        h = self.value(f"load ptr, ptr {entry}{TB_ENTRY}")
-        self.line(f"musttail call {CHAIN} void {h}(ptr %cpu, ptr {entry}, i64 {k})")
-        self.line("ret void")
+        self.lines.append(dispatch(entry, k))
 
     def _tail(self, name: str, entry: str, k: str) -> None:
-        self.line(f"musttail call {CHAIN} void @{name}(ptr %cpu, ptr {entry}, i64 {k})")
-        self.line("ret void")
+        self.lines.append(tail(name, entry, k))
 
     def _go_local(self, offset: str) -> None:
         """To the entry at `offset` bytes of code from here, in this page."""
@@ -461,7 +455,7 @@ class _Handler(StatementWriter):
         here = self.value("ptrtoint ptr %e to i64")
         moved = self.value(f"sub i64 {target}, {here}")
         k = self.value(f"sub i64 {self.value(f'add i64 %K, {moved}')}, 16")
-        self._budget(f"icmp sle i64 {k}, {target}", entry, k, "h_exit")
+        self._budget(f"icmp sle i64 {k}, {target}", entry, k, "h_spent")
         self._dispatch(entry, k)
 
     def _budget(self, test: str, entry: str, k: str, leave: str) -> None:
@@ -490,7 +484,7 @@ class _Handler(StatementWriter):
         self.line(f"br i1 {both}, label %{go}, label %{leave}{LIKELY}")
         self.start(leave)
         self.line(f"store i32 {target}, ptr {self.register('nia', Expr('const', 32, (), 0))}")
-        self._tail("h_jump", "null", left)
+        self._tail("h_jump", "%e", left)
         self.start(go)
         where = self.value(f"getelementptr i8, ptr {line}, i64 8")
         entries = self.value(f"load ptr, ptr {where}{TB_TLB}")

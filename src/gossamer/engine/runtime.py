@@ -10,8 +10,11 @@ from typing import Final
 
 from gossamer.cpu import breakpoints, exceptions, misses, mmu
 from gossamer.engine.emit import TB_CPU
-from gossamer.engine.runtime_dispatch import DECODE, ENTRIES, EXITS, FAULTS, JUMP, MISSES, RUN
+from gossamer.engine.runtime_decode import DECODE
+from gossamer.engine.runtime_dispatch import EXITS, FAULTS, JUMP, MISSES
 from gossamer.engine.runtime_memory import LEAVES, MEMORY, SLOW
+from gossamer.engine.runtime_sampler import SAMPLER
+from gossamer.engine.runtime_step import ENTRIES, RUN, STEP
 from gossamer.engine.runtime_tables import TABLES
 from gossamer.engine.statements import StatementWriter, text_of
 from gossamer.isa.body import Access, Body, Branch, Effect, Raise
@@ -46,7 +49,9 @@ def service_functions(intrinsics: set[str]) -> str:
         f.line(f"ret i{s.width} {result}")
         params = ", ".join(f"i{w} %a{n}" for n, w in enumerate(s.widths))
         out.append(
-            text_of(f, f"define internal i{s.width} @service_{s.name}({params}) nounwind noinline")
+            text_of(
+                f, f"define internal i{s.width} @service_{s.name}({params}) nounwind noinline {{"
+            )
         )
     return "\n".join(out)
 
@@ -67,7 +72,7 @@ def translation_functions(intrinsics: set[str], features: frozenset[str]) -> str
         high = f.value(f"shl i64 {f.value(f'zext i32 {joined} to i64')}, 32")
         f.line(f"ret i64 {f.value(f'or i64 {high}, {low}')}")
         name = f"xlate_{access.name.lower()}"
-        out.append(text_of(f, f"define internal i64 @{name}(ptr %cpu, i32 %a0) nounwind"))
+        out.append(text_of(f, f"define internal i64 @{name}(ptr %cpu, i32 %a0) nounwind {{"))
     return "\n".join(out)
 
 
@@ -80,7 +85,7 @@ def watch_functions(intrinsics: set[str]) -> str:
         result = f.expr(breakpoints.data_breakpoint(Body(), ea, length, access))
         f.line(f"ret i32 {result}")
         head = f"define internal i32 @watch_{access.name.lower()}(ptr %cpu, i32 %a0, i32 %a1)"
-        out.append(text_of(f, f"{head} nounwind"))
+        out.append(text_of(f, f"{head} nounwind {{"))
     return "\n".join(out)
 
 
@@ -107,20 +112,21 @@ def _entry_text(name: str, s: Body, intrinsics: set[str]) -> str:
         f.line(end)
     f.line("ret void")
     return text_of(
-        f, f"define internal void @{name}(ptr %cpu, i32 %a0, i32 %a1, i32 %a2) nounwind noinline"
+        f, f"define internal void @{name}(ptr %cpu, i32 %a0, i32 %a1, i32 %a2) nounwind noinline {{"
     )
 
 
 def fixed_functions(features: frozenset[str]) -> str:
     """Everything that is not made from bodies."""
     faults = MISSES if has(features, SOFTWARE_SEARCH) else FAULTS
-    return "\n".join([LEAVES, EXITS, faults, JUMP, DECODE, MEMORY, SLOW, TABLES, ENTRIES, RUN])
+    parts = (LEAVES, EXITS, faults, JUMP, SAMPLER, DECODE, MEMORY, SLOW, TABLES, ENTRIES, RUN, STEP)
+    return "\n".join(parts)
 
 
-EXPORTS: Final = ("run", "step", "interrupt", "effect_msr", "flush", "code_written", "prepare")
 DECLARATIONS: Final = (
     "declare i16 @llvm.bswap.i16(i16)",
     "declare i32 @llvm.bswap.i32(i32)",
     "declare i64 @llvm.bswap.i64(i64)",
+    "declare i64 @llvm.umin.i64(i64, i64)",
     "declare i32 @llvm.vector.reduce.or.v16i32(<16 x i32>)",
 )

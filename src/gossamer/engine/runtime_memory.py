@@ -230,7 +230,7 @@ def _slow(kind: str) -> str:
     give = "ret i64 0" if kind == "read" else "ret void"
     return f"""
 entry:
-  call void @resolve(ptr %cpu)
+  call i1 @resolve(ptr %cpu)
 {store("x_fault", "i32", "0")}
   %x = call i64 @xlate_{kind}(ptr %cpu, i32 %ea)
   %h0 = lshr i64 %x, 32
@@ -331,7 +331,7 @@ one:
 }}
 define internal void @probe(ptr %cpu, i32 %ea, i32 %len, i32 %access) nounwind noinline {{
 entry:
-  call void @resolve(ptr %cpu)
+  call i1 @resolve(ptr %cpu)
 {store("x_fault", "i32", "0")}
   %some = icmp ne i32 %len, 0
   br i1 %some, label %start, label %out
@@ -381,7 +381,7 @@ out:
 }}
 define internal void @zero_line(ptr %cpu, i32 %ea, i32 %dsisr) nounwind noinline {{
 entry:
-  call void @resolve(ptr %cpu)
+  call i1 @resolve(ptr %cpu)
 {store("x_fault", "i32", "0")}
   %x = call i64 @xlate_write(ptr %cpu, i32 %ea)
   %h0 = lshr i64 %x, 32

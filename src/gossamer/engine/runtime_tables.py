@@ -67,11 +67,19 @@ define internal void @set_tables(ptr %cpu) nounwind {{
 {store("itlb", "ptr", "%i")}
   ret void
 }}
-define internal void @resolve(ptr %cpu) nounwind noinline {{
-entry:
+; Chooses the bank of the present segment registers, if that is not done yet; whether it was not:
+; the tables have changed then, and what was not found may be there.
+define internal i1 @resolve(ptr %cpu) nounwind alwaysinline {{
 {field("segments_dirty", "dirty", "i32")}
   %clean = icmp eq i32 %dirty, 0
   br i1 %clean, label %out, label %search
+search:
+  call void @choose_bank(ptr %cpu)
+  ret i1 true
+out:
+  ret i1 false
+}}
+define internal void @choose_bank(ptr %cpu) nounwind noinline {{
 search:
   %srp = getelementptr i8, ptr %cpu, i64 {OFFSET["sr"]}
   %sr = load <16 x i32>, ptr %srp, align 4{TB_CPU}
@@ -120,8 +128,6 @@ found:
 {store("bank", "i32", "%w32")}
 {store("segments_dirty", "i32", "0")}
   call void @set_tables(ptr %cpu)
-  br label %out
-out:
   ret void
 }}
 define void @effect_msr(ptr %cpu) nounwind {{

@@ -157,6 +157,6 @@ class StatementWriter(Function):
         return self.call(f"llvm.bswap.{kind}", kind, (kind, raw))
 
 
-def text_of(f: Function, signature: str) -> str:
-    """The whole function: `signature` up to the opening brace, entry block, body."""
-    return "\n".join([signature + " {", "entry:", *f.allocas, *f.lines, "}"])
+def text_of(f: Function, head: str) -> str:
+    """The whole function: `head` with the opening brace, entry block, body."""
+    return "\n".join([head, "entry:", *f.allocas, *f.lines, "}"])

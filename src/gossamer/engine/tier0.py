@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -23,8 +24,13 @@ from gossamer.engine.context import (
     CONTEXT,
     CONTEXT_SIZE,
     DTLB_SIZE,
+    EFFECT_CODES,
     ENTRY_STRIDE,
+    HOT_SLOTS,
     ITLB_SIZE,
+    SAMPLE_SLOT,
+    SAMPLER_EXIT,
+    SAMPLES,
 )
 
 #: A straight line of code can overrun the budget by a page of instructions at the most.
@@ -33,11 +39,32 @@ _RATE_BITS: Final = 20
 #: Accesses to devices (a power of two) after which `run` comes back: they take far longer than
 #: other instructions, and whoever runs the engine looks at the host's clock in between.
 _ACCESSES: Final = 256
+_CODE: Final = EFFECT_CODES["code"]
 _MAP_NORESERVE: Final = 0x4000  # Linux; mmap names it from Python 3.13 on
 
 _LOAD = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint32)
 _STORE = ctypes.CFUNCTYPE(None, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_uint32)
 _EFFECT = ctypes.CFUNCTYPE(None, ctypes.c_uint32, ctypes.c_uint32)
+
+#: A slot of the sampler's table, as native code lays it out.
+_SLOT: Final = np.dtype(
+    [("entry", "u8"), ("source", "u8"), ("count", "u4"), ("page", "u4"), ("free", "u8")]
+)
+assert _SLOT.itemsize == SAMPLE_SLOT
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A place where slices of the budget have ended `count` times.
+
+    `entry` is its predecoded entry's address, `page` its effective page; `source` is the entry of
+    the branch that led there, 0: however it was reached.
+    """
+
+    entry: int
+    source: int
+    count: int
+    page: int
 
 
 class Tier0:
@@ -50,6 +77,11 @@ class Tier0:
     def __init__(self, memory: AddressMap, features: frozenset[str]) -> None:
         self.memory = memory
         self.effect: Callable[[int, int], None] = lambda code, argument: None
+        #: Called between two native runs with places whose counts have reached a power of two.
+        self.hot_found: Callable[[list[Sample]], None] = lambda samples: None
+        #: Called with an arena page whose `ready` flag is `WITH_REGIONS` before entries of it are
+        #: forgotten, since words of it were written.
+        self.regions_written: Callable[[int], None] = lambda page: None
         self._native = build.native(features)
         self._context = mmap.mmap(-1, CONTEXT_SIZE)
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._context))
@@ -58,6 +90,9 @@ class Tier0:
         self._running = False
         self._error: BaseException | None = None
         self._accesses = 0
+        self._slice = 1 << 62
+        self._samples = np.zeros(SAMPLES, _SLOT)
+        self._hot = np.zeros(HOT_SLOTS, np.uint32)
         self._base_ns = self._base_count = 0
         self._rate = 1 << _RATE_BITS
         self._allocate()
@@ -77,7 +112,8 @@ class Tier0:
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
         self._entries = mmap.mmap(-1, size, flags)
         start = ctypes.addressof(ctypes.c_char.from_buffer(self._entries))
-        entries = -(-start // ENTRY_STRIDE) * ENTRY_STRIDE
+        #: Address of the entries of arena page 0; those of page n are n x `ENTRY_STRIDE` on.
+        self.entries = entries = -(-start // ENTRY_STRIDE) * ENTRY_STRIDE
         self._tlbs = np.ones((BANKS * BANK_SIZE + 2 * (DTLB_SIZE + ITLB_SIZE)) // 4, np.uint32)
         tlbs = self._tlbs.ctypes.data
         self._ready = np.zeros(pages, np.uint8)
@@ -117,6 +153,8 @@ class Tier0:
         names = ("load_callback", "store_callback", "effect_callback")
         for name, callback in zip(names, self._callbacks, strict=True):
             self._set64(name, ctypes.cast(callback, ctypes.c_void_p).value or 0)
+        self._more = ctypes.c_int64.from_address(self._address + CONTEXT["more"])
+        self._hot_count = ctypes.c_uint32.from_address(self._address + CONTEXT["hot_count"])
         self._left = ctypes.c_int64.from_address(self._address + CONTEXT["left"])
         self._current_left = ctypes.c_int64.from_address(self._address + CONTEXT["current_left"])
         self._end_count = ctypes.c_int64.from_address(self._address + CONTEXT["end_count"])
@@ -150,7 +188,10 @@ class Tier0:
 
     def _on_effect(self, code: int, argument: int) -> None:
         try:
-            self.effect(code, argument)
+            if code == _CODE:
+                self.regions_written(argument)
+            else:
+                self.effect(code, argument)
         except BaseException as e:
             self._keep(e)
 
@@ -178,12 +219,18 @@ class Tier0:
             while self.count < end and not self._exit.value:
                 rest = end - self.count
                 if rest > _SLACK:
-                    self._end_count.value = self.count + rest - _SLACK
-                    self._run(self._address, (rest - _SLACK) * 16)
+                    first = min(rest - _SLACK, self._slice)
+                    self._end_count.value = self.count + first
+                    self._more.value = (rest - _SLACK - first) * 16
+                    self._run(self._address, first * 16)
                 else:
                     self._end_count.value = end
                     self._step(self._address, rest)
                 self.count = self._end_count.value - (self._left.value >> 4)
+                if self._hot_count.value:
+                    self.hot_found(self._take_hot())
+                if self._asked() == SAMPLER_EXIT:
+                    self._exit.value = 0
         finally:
             self._running = False
         if self._error is not None:
@@ -197,6 +244,27 @@ class Tier0:
         self._closed = True
 
     _closed = False
+
+    def _asked(self) -> int:
+        return self._exit.value
+
+    # --- sampling -----------------------------------------------------------------------------
+
+    def sample(self, interval: int) -> None:
+        """Count where the guest is every `interval` instructions (a power of two) or so."""
+        assert interval.bit_count() == 1, interval
+        self._slice = interval
+        self._samples[:] = 0
+        self._hot_count.value = 0
+        self._set64("slice", interval * 16)
+        self._set64("samples", self._samples.ctypes.data)
+        self._set64("hot", self._hot.ctypes.data)
+
+    def _take_hot(self) -> list[Sample]:
+        """Places whose counts have reached a power of two since the last call."""
+        count = self._hot_count.value
+        self._hot_count.value = 0
+        return [Sample(*self._samples[n].tolist()[:4]) for n in self._hot[:count].tolist()]
 
     def deliver(self, vector: int, srr1: int = 0) -> None:
         """Take an interrupt now, between two instructions."""

@@ -1,0 +1,203 @@
+"""Predecoded entries: filling them on first execution, forgetting them when code is written.
+
+See `handlers` for what an entry is.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gossamer.engine.context import EFFECT_CODES, ENTRY_STRIDE, WITH_REGIONS
+from gossamer.engine.emit import TB_ENTRY, TB_MEM, TB_TLB
+from gossamer.engine.runtime_fields import dispatch, field, handler
+
+DECODE: Final = f"""
+{handler("h_decode")}
+  call void @decode(ptr %cpu, ptr %e)
+{dispatch("%e")}
+}}
+define internal void @decode(ptr %cpu, ptr %e) nounwind noinline {{
+  call void @decode_into(ptr %cpu, ptr %e, ptr %e)
+  ret void
+}}
+define internal void @decode_into(ptr %cpu, ptr %e, ptr %to) nounwind noinline {{
+entry:
+{field("entries", "entries", "ptr")}
+{field("arena", "arena", "ptr")}
+{field("code", "code", "ptr")}
+{field("decode_table", "table", "ptr")}
+  %x = ptrtoint ptr %e to i64
+  %y = ptrtoint ptr %entries to i64
+  %off = sub i64 %x, %y
+  %page = lshr i64 %off, 15
+  %in = and i64 %off, {ENTRY_STRIDE - 1}
+  %o = lshr i64 %in, 2
+  %pb = shl i64 %page, 12
+  %at = add i64 %pb, %o
+  %wp = getelementptr i8, ptr %arena, i64 %at
+  %raw = load i32, ptr %wp, align 4{TB_MEM}
+  %word = call i32 @llvm.bswap.i32(i32 %raw)
+  %op = lshr i32 %word, 26
+  %opw = zext i32 %op to i64
+  %tp = getelementptr ptr, ptr %table, i64 %opw
+  %first = load ptr, ptr %tp
+  br label %loop
+loop:
+  %row = phi ptr [ %first, %entry ], [ %nextrow, %more ]
+  %mask = load i32, ptr %row
+  %mp = getelementptr i8, ptr %row, i64 4
+  %match = load i32, ptr %mp
+  %w = and i32 %word, %mask
+  %is = icmp eq i32 %w, %match
+  br i1 %is, label %found, label %more
+more:
+  %nextrow = getelementptr i8, ptr %row, i64 32
+  br label %loop
+found:
+  %kp = getelementptr i8, ptr %row, i64 8
+  %kind = load i32, ptr %kp
+  %b1 = and i32 %word, 65532
+  %b2 = shl i32 %b1, 16
+  %b3 = ashr i32 %b2, 16
+  %i1 = and i32 %word, 67108860
+  %i2 = shl i32 %i1, 6
+  %i3 = ashr i32 %i2, 6
+  %isb = icmp eq i32 %kind, 1
+  %d = select i1 %isb, i32 %b3, i32 %i3
+  %o32 = trunc i64 %o to i32
+  %target = add i32 %o32, %d
+  %local = icmp ult i32 %target, 4096
+  %lp = getelementptr i8, ptr %row, i64 16
+  %lh = load ptr, ptr %lp
+  %fp = getelementptr i8, ptr %row, i64 24
+  %fh = load ptr, ptr %fp
+  %h = select i1 %local, ptr %lh, ptr %fh
+  store ptr %h, ptr %to{TB_ENTRY}
+  %ep = getelementptr i8, ptr %to, i64 8
+  store i32 %word, ptr %ep{TB_ENTRY}
+  ; the operand fields, a byte each (handlers.OPERANDS)
+  %f1 = lshr i32 %word, 21
+  %f2 = and i32 %f1, 31
+  %f3 = lshr i32 %word, 8
+  %f4 = and i32 %f3, 7936
+  %f5 = shl i32 %word, 5
+  %f6 = and i32 %f5, 2031616
+  %f7 = shl i32 %word, 18
+  %f8 = and i32 %f7, 520093696
+  %f9 = or i32 %f2, %f4
+  %f10 = or i32 %f6, %f8
+  %f11 = or i32 %f9, %f10
+  %op12 = getelementptr i8, ptr %to, i64 12
+  store i32 %f11, ptr %op12{TB_ENTRY}
+  %cp = getelementptr i8, ptr %code, i64 %page
+  %c = load i8, ptr %cp{TB_TLB}
+  %new = icmp eq i8 %c, 0
+  br i1 %new, label %first_code, label %out
+first_code:
+  store i8 1, ptr %cp{TB_TLB}
+  call void @flush(ptr %cpu)
+  br label %out
+out:
+  ret void
+}}
+define ptr @tier0_handler(ptr %cpu, ptr %e) nounwind {{
+  %to = alloca [16 x i8], align 16
+  call void @decode_into(ptr %cpu, ptr %e, ptr %to)
+  %h = load ptr, ptr %to{TB_ENTRY}
+  ret ptr %h
+}}
+define internal void @fill_page(ptr %base, ptr %handler) nounwind {{
+entry:
+  br label %loop
+loop:
+  %n = phi i64 [ 0, %entry ], [ %m, %loop ]
+  %o = shl i64 %n, 4
+  %p = getelementptr i8, ptr %base, i64 %o
+  store ptr %handler, ptr %p{TB_ENTRY}
+  %m = add i64 %n, 1
+  %more = icmp ult i64 %m, 1024
+  br i1 %more, label %loop, label %out
+out:
+  %s = getelementptr i8, ptr %base, i64 16384
+  store ptr @h_page_end, ptr %s{TB_ENTRY}
+  ret void
+}}
+; A decoded word of arena page %page changed: regions that contain words of it go first.
+define internal void @code_gone(ptr %cpu, i64 %page) nounwind noinline {{
+{field("ready", "flags", "ptr")}
+  %fp = getelementptr i8, ptr %flags, i64 %page
+  %f = load i8, ptr %fp{TB_TLB}
+  %regions = icmp eq i8 %f, {WITH_REGIONS}
+  br i1 %regions, label %ask, label %out
+ask:
+  %arg = trunc i64 %page to i32
+  call void @effect_python(ptr %cpu, i32 {EFFECT_CODES["code"]}, i32 %arg)
+  br label %out
+out:
+  ret void
+}}
+define void @code_written(ptr %cpu, i64 %off, i64 %len) nounwind {{
+entry:
+{field("entries", "entries", "ptr")}
+{field("code", "code", "ptr")}
+{field("code_writes", "writes", "ptr")}
+{field("chunk", "chunk", "i64")}
+{field("chunk_bytes", "chunk_bytes", "i64")}
+{field("chunk_copy", "chunk_copy", "ptr")}
+  %page = lshr i64 %off, 12
+  %wp = getelementptr i8, ptr %writes, i64 %page
+  %w = load i8, ptr %wp{TB_TLB}
+  %w1 = add i8 %w, 1
+  store i8 %w1, ptr %wp{TB_TLB}
+  %start = and i64 %off, -4
+  %end = add i64 %off, %len
+  %last = icmp eq i8 %w1, 64
+  br i1 %last, label %drop, label %loop
+drop:
+  call void @code_gone(ptr %cpu, i64 %page)
+  store i8 0, ptr %wp{TB_TLB}
+  %cp = getelementptr i8, ptr %code, i64 %page
+  store i8 0, ptr %cp{TB_TLB}
+  %po = mul i64 %page, {ENTRY_STRIDE}
+  %pp = getelementptr i8, ptr %entries, i64 %po
+  call void @fill_page(ptr %pp, ptr @h_decode)
+  br label %loop
+loop:
+  %at = phi i64 [ %start, %entry ], [ %start, %drop ], [ %next, %step ]
+  %more = icmp ult i64 %at, %end
+  br i1 %more, label %look, label %out
+look:
+  %p = lshr i64 %at, 12
+  %eo = mul i64 %p, {ENTRY_STRIDE}
+  %in = and i64 %at, 4092
+  %i4 = shl i64 %in, 2
+  %eoff = add i64 %eo, %i4
+  %e = getelementptr i8, ptr %entries, i64 %eoff
+  %cq = getelementptr i8, ptr %code, i64 %p
+  %c = load i8, ptr %cq{TB_TLB}
+  %has = icmp ne i8 %c, 0
+  br i1 %has, label %reset, label %copied
+reset:
+  %h = load ptr, ptr %e{TB_ENTRY}
+  %undecoded = icmp eq ptr %h, @h_decode
+  br i1 %undecoded, label %copied, label %forget
+forget:
+  call void @code_gone(ptr %cpu, i64 %p)
+  store ptr @h_decode, ptr %e{TB_ENTRY}
+  br label %copied
+copied:
+  %ei = ptrtoint ptr %e to i64
+  %place = sub i64 %ei, %chunk
+  %stale = icmp ult i64 %place, %chunk_bytes
+  br i1 %stale, label %end_chunk, label %step
+end_chunk:
+  %copy = getelementptr i8, ptr %chunk_copy, i64 %place
+  store ptr @h_exit, ptr %copy{TB_ENTRY}
+  br label %step
+step:
+  %next = add i64 %at, 4
+  br label %loop
+out:
+  ret void
+}}
+"""
