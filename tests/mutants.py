@@ -312,7 +312,7 @@ MUTANTS = (
         SPEC + "spr.py",
         'plain("SRR0", 26, "srr0")',
         'Spr("SRR0", 26, reader("srr0"), None)',
-        ("tests/isa/test_system.py", "tests/isa/test_verify.py"),
+        ("tests/isa/test_system.py", "tests/verify/isa/test_verify.py"),
     ),
 )
 

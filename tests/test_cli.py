@@ -14,7 +14,7 @@ import pytest
 import gossamer
 from gossamer import cli
 from gossamer.base.errors import ConfigError, HostError
-from gossamer.front import guests, story
+from gossamer.demo import guests, story
 from gossamer.front.console import Console
 from gossamer.machines.config import Config
 from tests.front.fakes import FakeVm
@@ -207,7 +207,7 @@ def test_platform_that_cannot_run_it(
 
 def test_tool_is_found_by_its_two_functions(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    module = types.ModuleType("gossamer.tools.bench_engine")
+    module = types.ModuleType("gossamer.bench.engine.command")
 
     def add_parser(subparsers: object) -> None:
         subparsers.add_parser("engine").add_argument("--n", type=int)  # type: ignore[attr-defined]

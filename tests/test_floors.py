@@ -30,7 +30,10 @@ FLOORS: Final = {
     "machines": 5,
     "control": 6,
     "front": 7,
-    "tools": 7,
+    "verify": 7,
+    "streams": 7,
+    "bench": 7,
+    "demo": 7,
     "cli": 8,
     "__main__": 9,
 }
@@ -52,7 +55,10 @@ HOST_DOORS: Final = {
     "machines/firmware.py": FILES,
     "control/": HOST,
     "front/": HOST,
-    "tools/": HOST,
+    "verify/": HOST,
+    "streams/": HOST,
+    "bench/": HOST,
+    "demo/": HOST,
     "cli.py": HOST,
     "__main__.py": HOST,
 }
@@ -62,12 +68,12 @@ HOST_BUILTINS: Final = frozenset({"input", "open", "print"})
 # Who may import what others wrote; what is not named here is free.
 THIRD_PARTY: Final = {
     "llvmlite": {"engine"},
-    "rich": {"front", "tools", "cli"},
+    "rich": {"front", "verify", "streams", "bench", "demo", "cli"},
     "websockets": {"front"},
     "capstone": set(),
     "hypothesis": set(),
     "pytest": set(),
-    "unicorn": {"tools"},
+    "unicorn": {"verify"},
 }
 
 
@@ -106,7 +112,7 @@ def import_fault(package: str, grant: frozenset[str], name: str) -> str | None:
         return "imports a module whose name is computed"
     if top in HOST and top not in grant:
         return f"imports {top}: the host's things come in through core/host.py"
-    if name.startswith("numpy.random") and package != "tools":
+    if name.startswith("numpy.random") and package != "verify":
         return "imports numpy.random: chance comes in through core/host.py"
     if top in THIRD_PARTY and package not in THIRD_PARTY[top]:
         only = ", ".join(sorted(THIRD_PARTY[top])) or "tests"
@@ -252,7 +258,7 @@ PLANTED: Final = {
         "from gossamer.cpu.block import X",
         "imports gossamer.cpu (floor 3)",
     ),
-    "sideways above": ("tools/a.py", "import gossamer.front.qmp", "imports gossamer.front"),
+    "sideways above": ("verify/a.py", "import gossamer.front.qmp", "imports gossamer.front"),
     "relative": ("devices/a.py", "from ..engine import emit", "imports gossamer.engine"),
     "relative deep": ("isa/spec/a.py", "from ...cpu.mmu import walk", "imports gossamer.cpu"),
     "relative init": ("devices/__init__.py", "from ..migrate import x", "imports gossamer.migrate"),
@@ -274,7 +280,7 @@ PLANTED: Final = {
         "import llvmlite.binding as llvm",
         "imports llvmlite: only engine may",
     ),
-    "unicorn": ("engine/a.py", "import unicorn", "imports unicorn: only tools may"),
+    "unicorn": ("engine/a.py", "import unicorn", "imports unicorn: only verify may"),
     "time": ("devices/a.py", "import time", "imports time: the host's"),
     "time from": ("devices/a.py", "from time import monotonic", "imports time: the host's"),
     "os.path": ("cpu/a.py", "import os.path", "imports os: the host's"),
@@ -324,7 +330,7 @@ def test_checker_when_a_rule_is_broken_then_says_so(case: str, tmp_path: Path) -
         ("engine/a.py", "import llvmlite\nimport os\nimport subprocess"),
         ("core/host.py", "import time, os, random, threading\nopen('x')"),
         ("migrate/channels.py", "import socket, ssl"),
-        ("cli.py", "import gossamer.front.qmp\nfrom gossamer.tools import bench\nprint(1)"),
+        ("cli.py", "import gossamer.front.qmp\nfrom gossamer.bench import engine\nprint(1)"),
         ("__main__.py", "from gossamer.cli import main"),
         ("isa/a.py", "x = 1\n" * 700),
     ],

@@ -197,10 +197,10 @@ def demo(words: list[str]) -> int:
         return 0
     what = words.pop(0) if words and not words[0].startswith("-") else "builtin"
     if what == "builtin":
-        from gossamer.front import story
+        from gossamer.demo import story
 
         return story.story(words)
-    from gossamer.front import guests
+    from gossamer.demo import guests
     from gossamer.machines import options
 
     config = options.parse(guests.options_for(what, words))
@@ -254,7 +254,7 @@ COMMANDS: Final = {
     "stream": Command(
         "look into, compare and convert saved machines",
         lambda words: tool(
-            "gossamer", "stream", lambda: import_module("gossamer.tools.stream_cli"), words
+            "gossamer", "stream", lambda: import_module("gossamer.streams.command"), words
         ),
     ),
     "verify": Command(
@@ -262,15 +262,15 @@ COMMANDS: Final = {
         several(
             "verify",
             {
-                "isa": lambda: import_module("gossamer.tools.verify_isa"),
-                "float": lambda: import_module("gossamer.tools.verify_float"),
-                "cuts": lambda: import_module("gossamer.tools.verify_cuts"),
-                "hops": lambda: import_module("gossamer.tools.verify_hops"),
+                "isa": lambda: import_module("gossamer.verify.isa.command"),
+                "float": lambda: import_module("gossamer.verify.float.command"),
+                "cuts": lambda: import_module("gossamer.verify.cuts.command"),
+                "hops": lambda: import_module("gossamer.verify.hops.command"),
             },
         ),
     ),
     "bench": Command(
         "measure speed",
-        several("bench", {"engine": lambda: import_module("gossamer.tools.bench_engine")}),
+        several("bench", {"engine": lambda: import_module("gossamer.bench.engine.command")}),
     ),
 }

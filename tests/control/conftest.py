@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from gossamer.control.vm import Vm
-from gossamer.machines import builtin
+from gossamer.machines.guests import watcher
 from gossamer.machines.options import parse
 
 QUIET = ("-M", "g3beige", "-m", "8", "-nographic", "-serial", "null", "-monitor", "none")
-FIRMWARE = ("-bios", builtin.NAME, "-icount", "shift=5", "-rtc", "base=2001-09-09")
+FIRMWARE = ("-bios", watcher.NAME, "-icount", "shift=5", "-rtc", "base=2001-09-09")
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from gossamer.base.errors import GossamerError
 from gossamer.control.vm import Vm
 from gossamer.machines.config import Config
 from gossamer.machines.options import parse
-from tests.tools.fuzz import damage
+from tests.streams.fuzz import damage
 
 SLOWEST_S = 20.0
 MOST_KB = 400 * 1024

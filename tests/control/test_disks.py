@@ -16,7 +16,7 @@ from gossamer.base.errors import ConfigError, GossamerError, HostError
 from gossamer.block import ImageError, OverlayImage, Qcow2Image, create, open_image
 from gossamer.control import disk_state, restore_clock
 from gossamer.control.vm import Vm
-from gossamer.devices.ide_drive import NONE
+from gossamer.devices.ide.drive import NONE
 from gossamer.front.monitor import Monitor
 from gossamer.machines import drives_attach
 

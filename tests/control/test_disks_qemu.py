@@ -14,7 +14,7 @@ import pytest
 from gossamer.block import create
 from gossamer.control.vm import Vm
 from gossamer.machines.options import parse
-from gossamer.tools.stream_open import open_input
+from gossamer.streams.open import open_input
 
 OPTIONS = ("-M", "g3beige", "-m", "64", "-nographic", "-prom-env", "auto-boot?=false")
 

@@ -16,8 +16,8 @@ from gossamer.cpu.exceptions import MSR_EE, MSR_POW
 from gossamer.cpu.model import DOZE_750
 from gossamer.engine.processor import Stop
 from gossamer.isa.text import assemble
-from gossamer.machines import builtin
 from gossamer.machines.config import Config
+from gossamer.machines.guests import watcher
 from gossamer.machines.machine import Machine
 from gossamer.machines.options import parse
 from tests.engine.programs import CODE, DATA, TABLE, PageTable, make_table, number, pool, vectors
@@ -315,6 +315,6 @@ def test_decrementer_that_is_due_while_the_cpu_idles_is_in_the_save(
     vm.save(tmp_path / "idle.gossamer")
     assert vm.clock_ns == due
     loaded = Vm.load(tmp_path / "idle.gossamer")
-    ticks = int.from_bytes(loaded.read_physical(builtin.DATA, 4), "big")
-    loaded.run(until_ns=due + NS_PER_S // builtin.TICK_HZ // 2)
-    assert int.from_bytes(loaded.read_physical(builtin.DATA, 4), "big") == ticks + 1
+    ticks = int.from_bytes(loaded.read_physical(watcher.DATA, 4), "big")
+    loaded.run(until_ns=due + NS_PER_S // watcher.TICK_HZ // 2)
+    assert int.from_bytes(loaded.read_physical(watcher.DATA, 4), "big") == ticks + 1

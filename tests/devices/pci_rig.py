@@ -9,7 +9,7 @@ from gossamer.core.irq import IrqLine
 from gossamer.core.memory import AddressMap, Arena
 from gossamer.devices.grackle import CONFIG_ADDRESS, CONFIG_DATA, Grackle
 from gossamer.devices.ne2000 import Ne2000
-from gossamer.devices.vga import Vga
+from gossamer.devices.vga.card import Vga
 
 VGA_SLOT, NIC_SLOT = 1, 2
 

@@ -10,9 +10,9 @@ from gossamer.base.errors import StreamError
 from gossamer.base.wire import WireReader
 from gossamer.core.clock import Clock
 from gossamer.core.irq import IrqLine
-from gossamer.devices.adb import AdbBus
-from gossamer.devices.adb_keyboard import AdbKeyboard
-from gossamer.devices.adb_mouse import AdbMouse
+from gossamer.devices.adb.bus import AdbBus
+from gossamer.devices.adb.keyboard import AdbKeyboard
+from gossamer.devices.adb.mouse import AdbMouse
 from gossamer.devices.cuda import Cuda
 from gossamer.devices.via import Via
 from gossamer.state.transfer import OURS, load

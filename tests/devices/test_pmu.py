@@ -10,8 +10,8 @@ from gossamer.base.errors import StreamError
 from gossamer.base.wire import WireReader
 from gossamer.core.clock import Clock
 from gossamer.core.irq import IrqLine
-from gossamer.devices.adb import AdbBus
-from gossamer.devices.adb_keyboard import AdbKeyboard
+from gossamer.devices.adb.bus import AdbBus
+from gossamer.devices.adb.keyboard import AdbKeyboard
 from gossamer.devices.gpio import NMI_PIN, PMU_PIN, Gpio
 from gossamer.devices.openpic import OpenPic
 from gossamer.devices.pmu import BYTE_NS, TACK, TREQ, Pmu

@@ -19,7 +19,7 @@ from gossamer.isa.expr import Expr, const
 from gossamer.isa.ops import OPS
 from gossamer.isa.service import SERVICES
 from gossamer.isa.spec.table import TABLE
-from gossamer.isa.vector_lanes import FLOAT_ROWS, VECTOR_OPS
+from gossamer.isa.vector.lanes import FLOAT_ROWS, VECTOR_OPS
 
 WIDTHS = {
     "rotl": (8, 32, 64),

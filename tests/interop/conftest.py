@@ -11,8 +11,8 @@ import pytest
 
 from gossamer.machines.config import Config
 from gossamer.machines.options import parse
-from gossamer.tools.verify_hops import COMMON, GossamerStation
-from gossamer.tools.verify_hops_qemu import QemuStation
+from gossamer.verify.hops.command import COMMON, GossamerStation
+from gossamer.verify.hops.qemu import QemuStation
 
 MACHINE = ("-M", "g3beige", "-m", "128", "-prom-env", "auto-boot?=false")
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from gossamer.block import create
-from gossamer.devices.usb_tablet import UsbTablet
+from gossamer.devices.usb.tablet import UsbTablet
 from gossamer.machines.build import build
 from gossamer.machines.options import parse
 from gossamer.migrate.channels import Limits, Listener
 from gossamer.migrate.inspect import open_stream
-from gossamer.tools.verify_hops import COMMON, GossamerStation
-from gossamer.tools.verify_hops_qemu import QemuStation
+from gossamer.verify.hops.command import COMMON, GossamerStation
+from gossamer.verify.hops.qemu import QemuStation
 
 MiB = 1 << 20
 Start = Callable[..., QemuStation]

@@ -11,8 +11,8 @@ from gossamer.base.errors import HostError
 from gossamer.block import create, open_image
 from gossamer.machines.options import parse
 from gossamer.migrate.channels import Limits, Listener
-from gossamer.tools.verify_hops import COMMON, GossamerStation
-from gossamer.tools.verify_hops_qemu import QemuStation
+from gossamer.verify.hops.command import COMMON, GossamerStation
+from gossamer.verify.hops.qemu import QemuStation
 from tests.interop.conftest import MACHINE
 
 Start = Callable[..., QemuStation]

@@ -10,8 +10,8 @@ import pytest
 
 from gossamer.base.errors import GossamerError, StreamError
 from gossamer.migrate.channels import Limits, Listener
-from gossamer.tools.verify_hops import GossamerStation
-from gossamer.tools.verify_hops_qemu import QemuStation
+from gossamer.verify.hops.command import GossamerStation
+from gossamer.verify.hops.qemu import QemuStation
 
 Start = Callable[..., QemuStation]
 LIMITS = Limits(meet=10.0, stall=10.0, total=60.0)

@@ -15,8 +15,8 @@ from gossamer.cli import main
 from gossamer.control.vm import Vm
 from gossamer.machines.options import parse
 from gossamer.migrate.channels import Limits, Listener
-from gossamer.tools.verify_hops import COMMON, GossamerStation
-from gossamer.tools.verify_hops_qemu import QemuStation
+from gossamer.verify.hops.command import COMMON, GossamerStation
+from gossamer.verify.hops.qemu import QemuStation
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 MACHINE = ("-M", "g3beige", "-m", "256")

@@ -17,8 +17,8 @@ from gossamer.machines.kind import CPUS
 from gossamer.machines.options import parse
 from gossamer.migrate.channels import Limits, Listener
 from gossamer.migrate.inspect import open_stream
-from gossamer.tools.verify_hops import COMMON, GossamerStation
-from gossamer.tools.verify_hops_qemu import QemuStation
+from gossamer.verify.hops.command import COMMON, GossamerStation
+from gossamer.verify.hops.qemu import QemuStation
 
 Start = Callable[..., QemuStation]
 FORM = "qemu-7.2"

@@ -17,13 +17,13 @@ import pytest
 
 from gossamer.base.units import MiB
 from gossamer.control.vm import Vm
-from gossamer.machines import builtin, builtin_search
-from gossamer.machines.builtin_search import FORGET, LOG
+from gossamer.machines.guests import search, watcher
+from gossamer.machines.guests.search import FORGET, LOG
 from gossamer.machines.options import parse
 from gossamer.migrate.channels import Limits, Listener
 from gossamer.migrate.inspect import open_stream
-from gossamer.tools.verify_hops import COMMON, GossamerStation
-from gossamer.tools.verify_hops_qemu import QemuStation
+from gossamer.verify.hops.command import COMMON, GossamerStation
+from gossamer.verify.hops.qemu import QemuStation
 
 Start = Callable[..., QemuStation]
 TB_HZ = 16_600_000
@@ -40,9 +40,9 @@ def machine(rom: Path) -> tuple[str, ...]:
 
 def rom(folder: Path, **chosen: int) -> Path:
     known = {"ways": WAY, "clean": 0x80, "last": FORGET} | chosen
-    picture = builtin_search.picture("g3beige", TB_HZ, **known)
+    picture = search.picture("g3beige", TB_HZ, **known)
     file = folder / "rom"
-    file.write_bytes(builtin.rom("g3beige", TB_HZ, 4 * MiB, picture, builtin_search.ENTRY))
+    file.write_bytes(watcher.rom("g3beige", TB_HZ, 4 * MiB, picture, search.ENTRY))
     return file
 
 
@@ -150,7 +150,7 @@ def test_goes_on_here_from_qemu(start_qemu: Start, folder: Path) -> None:
 def test_recorded_stream_of_a_603e_is_written_again(shared: Path, folder: Path) -> None:
     data = lzma.decompress((shared / "streams" / "g3-603e.mig.xz").read_bytes())
     common = ["-M", "g3beige", "-cpu", "603e", "-m", "128", *COMMON]
-    vm = Vm(parse([*common, "-icount", "shift=5,sleep=off", "-bios", builtin.NAME]))
+    vm = Vm(parse([*common, "-icount", "shift=5,sleep=off", "-bios", watcher.NAME]))
     vm.mends = False  # DEC too as it is there
     vm.load_bytes(data)
     vm.run_state = "paused"

@@ -18,8 +18,8 @@ from gossamer.control.vm import Vm
 from gossamer.isa.body import Irq
 from gossamer.migrate.channels import Limits
 from gossamer.migrate.inspect import open_stream
-from gossamer.tools.verify_hops import GossamerStation
-from gossamer.tools.verify_hops_qemu import QemuStation
+from gossamer.verify.hops.command import GossamerStation
+from gossamer.verify.hops.qemu import QemuStation
 
 Start = Callable[..., QemuStation]
 FORM = "qemu-7.2"

@@ -14,7 +14,7 @@ import pytest
 from gossamer.isa.insn import Decoder
 from gossamer.isa.spec.spr import SPRS
 from gossamer.isa.text import disassemble
-from gossamer.tools.verify_isa import form_of
+from gossamer.verify.isa.command import form_of
 from tests.isa.test_disassembler import words_of_all_rows
 
 AT = 0x1000

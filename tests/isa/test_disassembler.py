@@ -11,7 +11,7 @@ import pytest
 
 from gossamer.isa.insn import Decoder
 from gossamer.isa.text import disassemble
-from gossamer.tools.verify_isa_vectors import Vectors
+from gossamer.verify.isa.vectors import Vectors
 
 
 @pytest.mark.parametrize(

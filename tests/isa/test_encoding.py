@@ -9,8 +9,8 @@ import pytest
 from gossamer.isa.expr import Expr, const
 from gossamer.isa.insn import SPLIT, TABLE, Decoder
 from gossamer.isa.text import assemble, disassemble
-from gossamer.tools.verify_isa import known_forms
-from gossamer.tools.verify_isa_vectors import Vectors
+from gossamer.verify.isa.command import known_forms
+from gossamer.verify.isa.vectors import Vectors
 
 DECODER = Decoder(())
 ALL = Decoder(("7400",))

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gossamer.tools.verify_float import NAMES
-from gossamer.tools.verify_float_native import NativeFloat
-from gossamer.tools.verify_float_operands import Operands
+from gossamer.verify.float.command import NAMES
+from gossamer.verify.float.native import NativeFloat
+from gossamer.verify.float.operands import Operands
 from tests.isa.float_cpu import FRT, UNTOUCHED, execute_float
 from tests.isa.mini_cpu import FP, MiniCpu
 

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from gossamer.isa.softfloat_estimate import RECIPROCAL, RECIPROCAL_ROOT
+from gossamer.isa.softfloat.estimate import RECIPROCAL, RECIPROCAL_ROOT
 from tests.isa import float_cases
 from tests.isa.float_cpu import FRT, UNTOUCHED, execute_float
 from tests.isa.float_reference import (

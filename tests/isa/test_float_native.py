@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from gossamer.base.errors import ConfigError
-from gossamer.tools import verify_float
-from gossamer.tools.verify_float import MODES, NAMES, Tally, check, verify, wanted
-from gossamer.tools.verify_float_exact import SINGLE, encode, rounded
-from gossamer.tools.verify_float_native import NativeFloat
-from gossamer.tools.verify_float_operands import Chance, operands
+from gossamer.verify.float import command as verify_float
+from gossamer.verify.float.command import MODES, NAMES, Tally, check, verify, wanted
+from gossamer.verify.float.exact import SINGLE, encode, rounded
+from gossamer.verify.float.native import NativeFloat
+from gossamer.verify.float.operands import Chance, operands
 from tests.isa import float_reference
 from tests.isa.test_float_arith import ARITHMETIC, COMPARES
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gossamer.isa.insn import Decoder
-from gossamer.tools.verify_isa_golden import changes, read
-from gossamer.tools.verify_isa_local import LocalCpu
+from gossamer.verify.isa.golden import changes, read
+from gossamer.verify.isa.local import LocalCpu
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 

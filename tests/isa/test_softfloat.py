@@ -11,8 +11,14 @@ import pytest
 from gossamer.isa.expr import Expr, choose, const, eq, udiv
 from gossamer.isa.fpscr import finish, summarize
 from gossamer.isa.service import SERVICES, Service, service
-from gossamer.isa.softfloat import parts, round_and_pack, rounds_up, small_single, sticky_shift
-from gossamer.isa.softfloat_arith import NEGATE, NO_ADDEND, SINGLE, SUBTRACT
+from gossamer.isa.softfloat.arith import NEGATE, NO_ADDEND, SINGLE, SUBTRACT
+from gossamer.isa.softfloat.rounding import (
+    parts,
+    round_and_pack,
+    rounds_up,
+    small_single,
+    sticky_shift,
+)
 from tests.isa import float_cases, float_reference
 from tests.isa.float_reference import FEX, FX, NI, OX, VX, VXSNAN, XX, State
 

@@ -6,9 +6,9 @@ import dataclasses
 from pathlib import Path
 
 from gossamer.isa.insn import Decoder
-from gossamer.tools.verify_isa import known_forms
-from gossamer.tools.verify_isa_vector import LocalVector
-from gossamer.tools.verify_isa_vector_golden import changes, read
+from gossamer.verify.isa.command import known_forms
+from gossamer.verify.isa.vector import LocalVector
+from gossamer.verify.isa.vector_golden import changes, read
 
 FILE = Path(__file__).parents[1] / "vectors" / "vector_qemu.csv"
 

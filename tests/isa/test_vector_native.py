@@ -11,14 +11,8 @@ from gossamer.cpu.model import find
 from gossamer.engine.tier0 import Tier0
 from gossamer.isa.insn import Decoder
 from gossamer.isa.registers import REGISTERS
-from gossamer.tools.verify_isa_vector import (
-    MSR_USER,
-    SLOT,
-    WINDOW_EA,
-    LocalVector,
-    VectorRecord,
-)
-from gossamer.tools.verify_isa_vector_cases import VectorCases
+from gossamer.verify.isa.vector import MSR_USER, SLOT, WINDOW_EA, LocalVector, VectorRecord
+from gossamer.verify.isa.vector_cases import VectorCases
 
 DECODER = Decoder(("7400",))
 ROWS = [row for row in DECODER.rows if row.needs == "VEC"]

@@ -15,9 +15,9 @@ from gossamer.engine.statements import text_of
 from gossamer.isa.expr import Expr, const
 from gossamer.isa.insn import Insn
 from gossamer.isa.ops import OPS
-from gossamer.isa.vector import each, lanes
-from gossamer.isa.vector_lanes import FLOAT_ROWS, VECTOR_OPS, join, split
-from gossamer.tools.verify_isa_vector_cases import VectorCases
+from gossamer.isa.vector.lanes import FLOAT_ROWS, VECTOR_OPS, join, split
+from gossamer.isa.vector.lanewise import each, lanes
+from gossamer.verify.isa.vector_cases import VectorCases
 
 #: Where what a NaN result is, is not defined.
 FLOATING = {"vfadd", "vfsub", "vfmul", "vfdiv", "vfma", "vfsqrt"}

@@ -14,9 +14,9 @@ import pytest
 from gossamer.isa.body import Interrupt
 from gossamer.isa.insn import Decoder
 from gossamer.isa.text import assemble, disassemble
-from gossamer.isa.vector_lanes import split
-from gossamer.tools.verify_isa_vector_cases import VectorCases
-from gossamer.tools.verify_isa_vector_excuses import number
+from gossamer.isa.vector.lanes import split
+from gossamer.verify.isa.vector_cases import VectorCases
+from gossamer.verify.isa.vector_excuses import number
 from tests.isa.mini_cpu import BASE, MiniCpu
 
 VEC = 1 << 25

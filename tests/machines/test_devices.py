@@ -12,11 +12,11 @@ from gossamer.block import create
 from gossamer.cli import main
 from gossamer.control import look
 from gossamer.control.vm import Vm
-from gossamer.devices import ide_identify
+from gossamer.devices.ide import identify
 from gossamer.devices.ne2000 import Ne2000
 from gossamer.devices.sungem import SunGem
-from gossamer.devices.usb_tablet import UsbTablet
-from gossamer.devices.vga import Vga
+from gossamer.devices.usb.tablet import UsbTablet
+from gossamer.devices.vga.card import Vga
 from gossamer.machines.build import build
 from gossamer.machines.config import Config
 from gossamer.machines.device_table import DRIVERS
@@ -117,7 +117,7 @@ def test_drives_say_what_they_were_given(tmp_path: Path) -> None:
     assert not config.cd_drive
     m = build(config)
     drive = drive_at(m, 2)
-    data = ide_identify.disk(drive)
+    data = identify.disk(drive)
     swapped = bytes(data[n ^ 1] for n in range(512))
     assert swapped[20:40] == b"AB".ljust(20)
     assert swapped[46:54] == b"7".ljust(8)

@@ -49,7 +49,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> str:
 def test_new_machine_is_everywhere(machine: str, tmp_path: Path) -> None:
     assert "twin-1.1             version 1.1" in machine_options.machines()
     vm = Vm(parse(["-M", machine, "-icount", "5,sleep=off", "-serial", "null"]))
-    vm.run(1_000_000)
+    vm.run(instructions=1_000_000)
     assert vm.config.full_name == "twin-1.1"
     assert "second: ConsolePort" in vm.qtree_text()
     vm.save(tmp_path / "save")

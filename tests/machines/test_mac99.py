@@ -11,9 +11,9 @@ from gossamer.base.errors import ConfigError
 from gossamer.base.units import MiB
 from gossamer.control.vm import Vm
 from gossamer.core.memory import RamBlock
-from gossamer.devices.adb_keyboard import AdbKeyboard
+from gossamer.devices.adb.keyboard import AdbKeyboard
 from gossamer.devices.cuda import Cuda
-from gossamer.devices.usb_hid import UsbKeyboard
+from gossamer.devices.usb.hid import UsbKeyboard
 from gossamer.machines.build import build
 from gossamer.machines.config import Config
 from gossamer.machines.mac99 import VIAS

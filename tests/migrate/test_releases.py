@@ -9,7 +9,7 @@ import pytest
 
 from gossamer.base.errors import ConfigError
 from gossamer.migrate import releases
-from gossamer.tools import stream_cli
+from gossamer.streams import command as stream_cli
 
 
 def test_every_column_has_its_evidence() -> None:

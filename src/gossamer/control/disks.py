@@ -18,8 +18,8 @@ import xxhash
 
 from gossamer.base.errors import ConfigError, GossamerError, HostError
 from gossamer.block import Image, ImageError, OverlayImage, Qcow2Image, open_image
-from gossamer.devices import atapi
-from gossamer.devices.ide_drive import CDROM, NONE, IdeDrive
+from gossamer.devices.ide import atapi
+from gossamer.devices.ide.drive import CDROM, NONE, IdeDrive
 from gossamer.machines import drives_attach
 from gossamer.machines.config import Config, Drive, unknown
 from gossamer.machines.machine import Machine

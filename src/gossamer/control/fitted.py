@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from gossamer.base.errors import ConfigError
-from gossamer.devices.ide_drive import CDROM, DISK
-from gossamer.devices.usb_device import UsbFunction
+from gossamer.devices.ide.drive import CDROM, DISK
+from gossamer.devices.usb.device import UsbFunction
 from gossamer.machines import drives_attach
 from gossamer.machines.machine import Machine
 

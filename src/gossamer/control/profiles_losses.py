@@ -11,7 +11,7 @@ from gossamer.cpu.cpu import Cpu
 from gossamer.devices.cuda import Cuda
 from gossamer.devices.dbdma import DbdmaChannel
 from gossamer.devices.escc_channel import EsccChannel
-from gossamer.devices.ide_drive import IDLE, IdeDrive
+from gossamer.devices.ide.drive import IDLE, IdeDrive
 from gossamer.devices.via import Via
 from gossamer.isa.body import Irq
 from gossamer.isa.spec.software_search import ENTRIES, VALID

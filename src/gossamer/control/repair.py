@@ -13,8 +13,8 @@ from gossamer.base.units import NS_PER_S
 from gossamer.control.stream import Loaded
 from gossamer.devices.escc import MASTER_ENABLE, Escc
 from gossamer.devices.heathrow import Heathrow
-from gossamer.devices.ide import MacioIde
-from gossamer.devices.ide_drive import BSY
+from gossamer.devices.ide.cell import MacioIde
+from gossamer.devices.ide.drive import BSY
 from gossamer.isa.body import Irq
 from gossamer.machines.machine import Machine
 

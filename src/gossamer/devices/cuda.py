@@ -16,7 +16,7 @@ from gossamer.base.units import NS_PER_S
 from gossamer.core.clock import Alarm, Clock
 from gossamer.core.device import Device
 from gossamer.core.region import Region
-from gossamer.devices.adb import AdbBus
+from gossamer.devices.adb.bus import AdbBus
 from gossamer.devices.via import SR, SR_OUT, Via
 from gossamer.state.codec import I32
 from gossamer.state.declare import alarm, boolean, buffer, i32, u8, u32, wiring

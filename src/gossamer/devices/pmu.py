@@ -20,7 +20,7 @@ from gossamer.core.device import Device
 from gossamer.core.irq import IrqLine
 from gossamer.core.region import Region
 from gossamer.devices import pmu_commands as c
-from gossamer.devices.adb import AdbBus
+from gossamer.devices.adb.bus import AdbBus
 from gossamer.devices.pmu_lengths import lengths
 from gossamer.devices.via import SR, SR_OUT, Via
 from gossamer.state.codec import U8, U32

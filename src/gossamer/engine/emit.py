@@ -16,7 +16,7 @@ from gossamer.engine.context import CONTEXT
 from gossamer.engine.emit_vector import PAIR, VECTOR_EMIT, enter, leave, reverse
 from gossamer.isa.expr import Expr
 from gossamer.isa.registers import REGISTERS
-from gossamer.isa.vector_lanes import WIDTH
+from gossamer.isa.vector.lanes import WIDTH
 
 TB_CPU: Final = ", !tbaa !1"
 TB_TLB: Final = ", !tbaa !3"

@@ -1,7 +1,7 @@
-"""The vector operations of `isa.vector_lanes` as LLVM text: one row each.
+"""The vector operations of `isa.vector.lanes` as LLVM text: one row each.
 
 A vector is an i128 between operations; casts between it and ``<n x iw>`` cost nothing once LLVM
-has folded them.  Lane 0 is the least significant on a little-endian host, as in `vector_lanes`.
+has folded them.  Lane 0 is the least significant on a little-endian host, as in `lanes`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from gossamer.isa.vector_lanes import INTEGER_LANES, WIDTH
+from gossamer.isa.vector.lanes import INTEGER_LANES, WIDTH
 
 if TYPE_CHECKING:
     from gossamer.engine.emit import Function

@@ -29,7 +29,7 @@ from gossamer.isa.fpscr import (
     normal_class,
     pack,
 )
-from gossamer.isa.softfloat import SINGLE_BITS
+from gossamer.isa.softfloat.rounding import SINGLE_BITS
 
 # Biased exponents.  A double result at or above `_SAFE` has an error that is no denormal, and so
 # have the parts of a product; one below `_TOP` keeps the transformations from overflowing.

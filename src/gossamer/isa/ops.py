@@ -11,7 +11,7 @@ from typing import Final
 
 from gossamer.base.bits import ones, signed
 from gossamer.isa import hostfloat
-from gossamer.isa.vector_lanes import VECTOR_OPS
+from gossamer.isa.vector.lanes import VECTOR_OPS
 
 Value = Callable[[int, list[int], list[int]], int]
 

@@ -10,9 +10,9 @@ from gossamer.core.irq import IrqLine
 from gossamer.cpu.exceptions import MSR_FP, MSR_ME, MSR_RI
 from gossamer.devices.console_port import ConsolePort
 from gossamer.isa.body import Irq
-from gossamer.machines import builtin
 from gossamer.machines.config import Hardware
 from gossamer.machines.firmware import Image, check_fits, load_program
+from gossamer.machines.guests import watcher
 from gossamer.machines.kind import CPUS, MachineKind, Version
 from gossamer.machines.machine import Machine
 
@@ -29,7 +29,7 @@ def bare(hardware: Hardware) -> Machine:
     console.power_off = lambda: m.power_off()
     m.serials.append(console)
     start(
-        m, builtin.image(KIND.tb_hz) if hardware.kernel is None else load_program(hardware.kernel)
+        m, watcher.image(KIND.tb_hz) if hardware.kernel is None else load_program(hardware.kernel)
     )
     return m
 

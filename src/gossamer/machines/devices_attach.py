@@ -11,13 +11,13 @@ from typing import Final
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import KiB, MiB
 from gossamer.devices.ne2000 import Ne2000
-from gossamer.devices.ohci import PORTS, Ohci
 from gossamer.devices.pci import PciBus
 from gossamer.devices.sungem import SunGem
-from gossamer.devices.usb_device import UsbFunction
-from gossamer.devices.usb_hid import UsbKeyboard, UsbMouse
-from gossamer.devices.usb_tablet import UsbTablet
-from gossamer.devices.vga import Vga
+from gossamer.devices.usb.device import UsbFunction
+from gossamer.devices.usb.hid import UsbKeyboard, UsbMouse
+from gossamer.devices.usb.ohci import PORTS, Ohci
+from gossamer.devices.usb.tablet import UsbTablet
+from gossamer.devices.vga.card import Vga
 from gossamer.machines import firmware
 from gossamer.machines.config import Added, Hardware
 from gossamer.machines.device_options import NICS, built_in, network

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gossamer.devices.ide import MacioIde
-from gossamer.devices.ide_drive import CDROM, DISK, NONE, IdeDrive
-from gossamer.devices.ide_media import BlockBackend, error_policy
+from gossamer.devices.ide.cell import MacioIde
+from gossamer.devices.ide.drive import CDROM, DISK, NONE, IdeDrive
+from gossamer.devices.ide.media import BlockBackend, error_policy
 from gossamer.machines.machine import Machine
 
 

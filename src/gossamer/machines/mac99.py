@@ -11,7 +11,7 @@ from typing import Final
 from gossamer.base.units import MiB
 from gossamer.core.irq import IrqLine
 from gossamer.devices import uninorth
-from gossamer.devices.adb import AdbBus
+from gossamer.devices.adb.bus import AdbBus
 from gossamer.devices.gpio import OFFSET as GPIO_OFFSET
 from gossamer.devices.gpio import PMU_PIN, Gpio
 from gossamer.devices.keylargo import KeyLargo

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from gossamer.core.irq import IrqLine, IrqSink
-from gossamer.devices.adb import AdbBus
-from gossamer.devices.adb_keyboard import AdbKeyboard
-from gossamer.devices.adb_mouse import AdbMouse
+from gossamer.devices.adb.bus import AdbBus
+from gossamer.devices.adb.keyboard import AdbKeyboard
+from gossamer.devices.adb.mouse import AdbMouse
 from gossamer.devices.cuda import Cuda
 from gossamer.devices.dbdma import Dbdma
 from gossamer.devices.escc import Escc
-from gossamer.devices.ide import MacioIde
+from gossamer.devices.ide.cell import MacioIde
 from gossamer.devices.macio import MacIo
 from gossamer.devices.pmu import Pmu
 from gossamer.devices.via import Via

@@ -12,9 +12,9 @@ def add_rom(m: Machine, name: str, base: int, size: int) -> None:
     bios = m.hardware.bios
     content = None
     if bios is not None and bios.startswith("builtin"):
-        from gossamer.machines import built_in
+        from gossamer.machines.guests import catalogue
 
-        content = built_in.rom(m, bios, size)
+        content = catalogue.rom(m, bios, size)
     if content is None:
         file = firmware.find_firmware(bios, m.hardware.firmware_folders)
         content = firmware.load_image(file, base, size)

@@ -11,7 +11,7 @@ from gossamer.isa.expr import Expr, choose, const, gtu, select, trunc
 from gossamer.isa.float_commit import commit, record
 from gossamer.isa.fpscr import INFINITY, SIGN
 from gossamer.isa.insn import insn
-from gossamer.isa.softfloat_arith import (
+from gossamer.isa.softfloat.arith import (
     NEGATE,
     NO_ADDEND,
     ONE,
@@ -20,7 +20,7 @@ from gossamer.isa.softfloat_arith import (
     float_divide,
     float_fma,
 )
-from gossamer.isa.softfloat_estimate import float_reciprocal, float_reciprocal_root
+from gossamer.isa.softfloat.estimate import float_reciprocal, float_reciprocal_root
 from gossamer.isa.spec.forms import A
 
 

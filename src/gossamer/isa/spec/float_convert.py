@@ -11,7 +11,7 @@ from gossamer.isa.expr import Expr, choose, const, lts, ne, node, select, trunc
 from gossamer.isa.float_commit import commit
 from gossamer.isa.fpscr import FI, FR, FX, XE, XX, has, pack
 from gossamer.isa.insn import insn
-from gossamer.isa.softfloat_convert import below_word, float_round, float_to_word, integer_result
+from gossamer.isa.softfloat.convert import below_word, float_round, float_to_word, integer_result
 from gossamer.isa.spec.forms import XRc
 
 

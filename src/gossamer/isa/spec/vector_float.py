@@ -1,6 +1,6 @@
 """AltiVec floating point: arithmetic, comparisons, rounding, conversions, estimates.
 
-Source: AltiVec PEM chapters 4 and 6; see `isa.vector_single`.  The MPC7400 may hand denormals in
+Source: AltiVec PEM chapters 4 and 6; see `isa.vector.single`.  The MPC7400 may hand denormals in
 Java mode to software (AltiVec assist interrupt, 0x1600); here they are computed at once, as later
 parts do, so that interrupt never comes.
 """
@@ -16,8 +16,8 @@ from gossamer.isa.insn import insn
 from gossamer.isa.spec.parts import ALTIVEC
 from gossamer.isa.spec.vector_forms import VA, VC, VX
 from gossamer.isa.spec.vector_integer import compared, saturate
-from gossamer.isa.vector import both, each, either, invert, lanes, no_bit, splat
-from gossamer.isa.vector_single import (
+from gossamer.isa.vector.lanewise import both, each, either, invert, lanes, no_bit, splat
+from gossamer.isa.vector.single import (
     SIGN,
     add,
     flush,

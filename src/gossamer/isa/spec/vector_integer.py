@@ -15,7 +15,7 @@ from gossamer.isa.expr import Expr, const, eq, select, zext
 from gossamer.isa.insn import insn
 from gossamer.isa.spec.parts import ALTIVEC
 from gossamer.isa.spec.vector_forms import VA, VC, VX
-from gossamer.isa.vector import (
+from gossamer.isa.vector.lanewise import (
     ONES,
     blend,
     both,

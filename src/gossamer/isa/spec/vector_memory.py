@@ -15,8 +15,8 @@ from gossamer.isa.spec.forms import X
 from gossamer.isa.spec.load_store import ea_x
 from gossamer.isa.spec.parts import ALTIVEC
 from gossamer.isa.spec.vector_forms import VX
-from gossamer.isa.vector import either, lanes, splat, without
-from gossamer.isa.vector_lanes import WIDTH
+from gossamer.isa.vector.lanes import WIDTH
+from gossamer.isa.vector.lanewise import either, lanes, splat, without
 
 VSCR_BITS: Final = 0x0001_0001  # NJ and SAT; the others do not exist
 COUNTING: Final = const(int.from_bytes(bytes(range(16)), "big"), WIDTH)

@@ -12,17 +12,8 @@ from gossamer.isa.insn import insn
 from gossamer.isa.spec.parts import ALTIVEC
 from gossamer.isa.spec.vector_forms import VA, VX
 from gossamer.isa.spec.vector_integer import LETTERS, Saturated, Two, define, saturate
-from gossamer.isa.vector import (
-    both,
-    differ,
-    each,
-    either,
-    lanes,
-    lower,
-    shift,
-    upper,
-)
-from gossamer.isa.vector_lanes import WIDTH
+from gossamer.isa.vector.lanes import WIDTH
+from gossamer.isa.vector.lanewise import both, differ, each, either, lanes, lower, shift, upper
 
 
 def even_products(a: Expr, b: Expr, width: int, *, signed: bool) -> Expr:

@@ -21,8 +21,8 @@ from gossamer.isa.spec.vector_integer import (
     define_saturating,
 )
 from gossamer.isa.spec.vector_memory import COUNTING
-from gossamer.isa.vector import ZEROS, both, differ, each, either, lanes, shift, splat
-from gossamer.isa.vector_lanes import WIDTH
+from gossamer.isa.vector.lanes import WIDTH
+from gossamer.isa.vector.lanewise import ZEROS, both, differ, each, either, lanes, shift, splat
 
 
 @insn(VA, "vperm VRT,VRA,VRB,VRC", OPCD=4, XO=43, needs="VEC", features=ALTIVEC)

@@ -1,0 +1,1 @@
+"""The Apple Desktop Bus, its keyboard and its mouse."""

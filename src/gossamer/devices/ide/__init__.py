@@ -1,0 +1,1 @@
+"""IDE: MacIO's cell, the drives behind it, ATA and packet commands."""

@@ -1,0 +1,1 @@
+"""USB: the OHCI host controller and what is plugged into it."""

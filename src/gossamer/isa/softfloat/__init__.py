@@ -1,0 +1,1 @@
+"""Floating point in integers: the exact reference."""

@@ -1,6 +1,0 @@
-"""Assembly text: `assemble` a source, `disassemble` a word."""
-
-from gossamer.isa.assembler import Program, assemble, assemble_program
-from gossamer.isa.disassembler import disassemble
-
-__all__ = ["Program", "assemble", "assemble_program", "disassemble"]

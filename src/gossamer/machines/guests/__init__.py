@@ -1,0 +1,1 @@
+"""The built-in guests: programs in PowerPC assembly that need no firmware."""

@@ -1,0 +1,114 @@
+"""`gossamer stream check`: would this load there, and if not, why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from gossamer.base.errors import HostError, StreamError
+from gossamer.migrate import compat, description
+from gossamer.migrate.compat import Finding, Severity
+from gossamer.migrate.description import Machine
+from gossamer.migrate.inspect import StreamFile
+from gossamer.migrate.stream_compat import stream_loads
+from gossamer.streams.page import Page
+
+STYLES: Final = {Severity.FATAL: "bold red", Severity.MAYBE: "yellow", Severity.NOTE: "cyan"}
+WORDS: Final = {Severity.FATAL: "fails", Severity.MAYBE: "may fail", Severity.NOTE: "fine"}
+MAX_DUMP: Final = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Findings, and sections that nothing could be said about."""
+
+    findings: list[Finding]
+    unjudged: Sequence[str] = ()
+
+    @property
+    def worst(self) -> Severity:
+        return max((f.severity for f in self.findings), default=Severity.NOTE)
+
+    @property
+    def text(self) -> str:
+        if self.worst is Severity.FATAL:
+            return "does not load"
+        return "loads, with conditions" if self.worst is Severity.MAYBE else "loads"
+
+
+def is_dump(path: str) -> bool:
+    """Whether a file begins like JSON."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(64).lstrip()[:1] == b"{"
+    except OSError:
+        return False
+
+
+def read_dump(path: str) -> Machine:
+    """A `-dump-vmstate` file."""
+    try:
+        with Path(path).open("rb") as file:
+            raw = file.read(MAX_DUMP + 1)
+        if len(raw) > MAX_DUMP:
+            raise StreamError(f"is longer than {MAX_DUMP:,} bytes", path)
+        text = raw.decode("utf-8")
+    except OSError as fault:
+        raise HostError(f"{path}: cannot be read: {fault.strerror}") from None
+    except UnicodeDecodeError as fault:
+        raise StreamError(f"is not UTF-8 text: {fault.reason}", path, fault.start) from None
+    return description.read(text, path)
+
+
+def schema_loads(source: Machine, target: Machine, device: str | None = None) -> Verdict:
+    """Whether what `source` saves loads in `target`."""
+    found = compat.compare(source, target)
+    return Verdict([f for f in found if device is None or f.section == device])
+
+
+def stream_into(stream: StreamFile, target: Machine) -> Verdict:
+    """Whether a stream loads in `target`."""
+    if stream.desc is None:
+        raise StreamError("has no description: it cannot be held against a schema", stream.name)
+    machine = stream.configuration.machine if stream.configuration else ""
+    found, unjudged = stream_loads(stream.desc, machine, target)
+    return Verdict(found, unjudged)
+
+
+def print_verdict(page: Page, title: str, verdict: Verdict, quiet: bool) -> None:
+    """Findings, worst first, and the verdict."""
+    page.heading(title)
+    shown = [f for f in verdict.findings if not quiet or f.severity > Severity.NOTE]
+    shown.sort(key=lambda f: (-f.severity, f.section))
+    if shown:
+        page.line()
+        rows = [[WORDS[f.severity], f.section, f.field, f.text] for f in shown]
+        page.table(["loading", "section", "field", "why"], rows)
+    if verdict.unjudged:
+        page.line()
+        page.line(
+            "not in a dump, so not judged: " + ", ".join(dict.fromkeys(verdict.unjudged)), "dim"
+        )
+    page.line()
+    counts = {s: sum(f.severity is s for f in verdict.findings) for s in Severity}
+    told = ", ".join(f"{counts[s]} {WORDS[s]}" for s in reversed(Severity) if counts[s])
+    tail = f" ({told})" if told else ""
+    page.line(f"{verdict.text}{tail}", STYLES[verdict.worst])
+
+
+def as_json(verdict: Verdict) -> dict[str, Any]:
+    """The verdict for programs."""
+    return {
+        "verdict": verdict.text,
+        "loads": verdict.worst is not Severity.FATAL,
+        "findings": [
+            {
+                "severity": f.severity.name.lower(), "section": f.section, "field": f.field,
+                "why": f.text,
+            }
+            for f in verdict.findings
+        ],
+        "unjudged": list(verdict.unjudged),
+    }  # fmt: skip

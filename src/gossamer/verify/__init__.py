@@ -1,0 +1,1 @@
+"""Floor 7: provers that users run too: `gossamer verify isa|float|cuts|hops`, and the schemas."""

@@ -1,0 +1,111 @@
+"""`gossamer verify cuts`: a run cut into pieces is the same run.
+
+At each cut the machine is saved and thrown away, a new one is built and loaded, and the run goes
+on; state and output are compared with a run that was never cut.  Where they differ the first
+divergent instruction boundary is looked for and every value that differs is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from gossamer.base.errors import ConfigError
+from gossamer.verify.cuts.census import run_census
+from gossamer.verify.cuts.drop import run_drop
+from gossamer.verify.cuts.events import run_around
+from gossamer.verify.cuts.guests import GUESTS, Plan, config_for, guest_named, guests_of, scout
+from gossamer.verify.cuts.process import serve
+from gossamer.verify.cuts.run import Cutter, Reference
+
+DEFAULT_MEMORY: Final = {
+    "linux": "96M",
+    "openbios": "32M",
+    "builtin": "8M",
+    "openpic": "8M",
+    "dma": "8M",
+    "search": "8M",
+    "usb": "8M",
+}
+
+
+def say(text: str) -> None:
+    """Progress, for a person."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps its type private
+    """Add the command to a parser."""
+    p = subparsers.add_parser("cuts", help="compare cut runs with uncut ones")
+    p.add_argument("-M", "--machine", default="g3beige", help="machine (g3beige)")
+    p.add_argument("--guest", help=f"{', '.join(GUESTS)} (openbios; --drop: all but linux)")
+    p.add_argument("--cpu", default="", help="CPU model (the machine's own)")
+    p.add_argument("--kernel", type=Path, help="Linux kernel ($GOSSAMER_LINUX_KERNEL)")
+    p.add_argument("--initrd", type=Path, help="its RAM disk ($GOSSAMER_LINUX_INITRD)")
+    p.add_argument("--cdrom", type=Path, help="a CD for Linux to read from, by DMA")
+    p.add_argument("-m", "--memory", help="RAM as of -m")
+    p.add_argument("--cuts", type=int, default=300, help="number of cuts (300)")
+    p.add_argument("--seed", type=int, default=1, help="chooses the boundaries (1)")
+    p.add_argument("--shift", type=int, default=5, help="2**SHIFT ns an instruction (5)")
+    p.add_argument("--file-every", type=int, default=10, help="each so-manieth cut by a file")
+    p.add_argument("--process-every", type=int, default=50, help="... by a new process")
+    p.add_argument("--around", help="cut at every boundary around an event: NAME or all")
+    p.add_argument("--window", type=int, default=40, help="boundaries before and after it (40)")
+    p.add_argument("--occurrences", type=int, default=1, help="of each event, at most (1)")
+    p.add_argument("--drop", help="leave FIELD (or all) out of saves; that must be noticed")
+    p.add_argument("--census", action="store_true", help="look for state that is not declared")
+    p.add_argument("--continue-from", type=Path, help=argparse.SUPPRESS)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do it; 0 only when nothing diverged."""
+    if arguments.continue_from is not None:
+        return serve(arguments.continue_from)
+    if arguments.cuts < 1:
+        raise ConfigError(f"--cuts: expected 1 or more, got {arguments.cuts}")
+    if arguments.occurrences < 1:
+        raise ConfigError(f"--occurrences: expected 1 or more, got {arguments.occurrences}")
+    if arguments.drop is not None:
+        names = (
+            [arguments.guest] if arguments.guest else guests_of(arguments.machine, arguments.cpu)
+        )
+        return run_drop(arguments, [prepare(arguments, name) for name in names])
+    plan = prepare(arguments, arguments.guest or "openbios")
+    return _mode(arguments)(arguments, plan)
+
+
+def prepare(arguments: argparse.Namespace, name: str) -> Plan:
+    """The scenario of the guest called `name`, found out in an uncut run."""
+    guest = guest_named(name, arguments.kernel, arguments.initrd, arguments.cdrom)
+    memory = arguments.memory or DEFAULT_MEMORY[guest.name]
+    config = config_for(guest, arguments.machine, memory, arguments.shift, arguments.cpu)
+    plan = scout(guest, config, say)
+    span = plan.end_count - plan.start_count
+    say(f"{guest.name} on {config.full_name}: {span} instructions, {len(plan.inputs)} bytes typed")
+    return plan
+
+
+def _mode(arguments: argparse.Namespace) -> Callable[[argparse.Namespace, Plan], int]:
+    if arguments.around is not None:
+        return run_around
+    if arguments.census:
+        return run_census
+    return run_chained
+
+
+def run_chained(arguments: argparse.Namespace, plan: Plan) -> int:
+    """One pass with all cuts at random boundaries."""
+    reference = Reference.random(plan, arguments.cuts, arguments.seed)
+    reference.run()
+    cutter = Cutter(plan, reference, say)
+    cutter.file_every, cutter.process_every = arguments.file_every, arguments.process_every
+    cutter.run()
+    say(
+        f"of these {cutter.by_file} through a file, {cutter.by_process} into a new process; "
+        f"median {cutter.median_ms} ms a cut, {cutter.median_bytes} bytes"
+    )
+    print(f"cuts={cutter.cuts} divergent={cutter.divergent}")
+    return 0 if cutter.cuts == arguments.cuts and not cutter.divergent else 1

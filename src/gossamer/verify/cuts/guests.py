@@ -1,0 +1,199 @@
+"""The guests that cuts are tried on: how each is started, what is typed, what must be seen.
+
+A scenario is found out in a first run (`scout`): each line is typed when what it waits for has
+been seen.  The first run notes the instruction count of every typed byte, so that all later runs
+type at exactly the same boundaries.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from gossamer.base.errors import ConfigError, GossamerError
+from gossamer.machines import firmware
+from gossamer.machines.config import Config
+from gossamer.machines.guests import pic, search, usb
+from gossamer.machines.options import parse
+from gossamer.verify.cuts.track import Input, Track
+
+STEP: Final = 1_000_000
+"""Instructions between two looks at what the guest has written."""
+GAP: Final = 150_000
+"""Instructions between two typed bytes (4.8 ms at shift 5)."""
+PIC_GUESTS: Final = {"openpic": "mac99", "dma": "g3beige"}
+"""Guests that are the second built-in program, and the machine of each."""
+SEARCH: Final = ("search", "603e")
+"""The guest that searches the page table itself, and the CPU that lets it."""
+USB: Final = ("usb", "mac99", "pmu")
+"""The guest that drives USB devices, and the machine and `via` that have them from the start."""
+GUESTS: Final = ("openbios", "builtin", *PIC_GUESTS, SEARCH[0], USB[0], "linux")
+COMMON: Final = ("-nographic", "-serial", "null", "-monitor", "none", "-rtc", "base=2001-09-09")
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A scenario.  `lines`: (text to wait for, text to type then); the last waits only.
+
+    `boots` True: the guest is brought to its first expected text once, and cut from there on.
+    `limit` instructions for one wait; `tail` instructions after the last text.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    lines: tuple[tuple[str, str], ...]
+    boots: bool = False
+    limit: int = 1_000_000_000
+    tail: int = 2_000_000
+    machine: str = ""
+    """The only machine that has what it uses."""
+    via: str = ""
+    """The only variant of that machine."""
+    cpu: str = ""
+    """The only CPU model that has what it uses."""
+
+
+@dataclass
+class Plan:
+    """A scenario made exact: what is typed when, where it ends, and in what state."""
+
+    guest: str
+    config: Config
+    inputs: list[Input] = field(default_factory=list)
+    start: bytes | None = None
+    start_count: int = 0
+    start_ns: int = 0
+    end_count: int = 0
+    end_ns: int = 0
+    digest: int = 0
+    sent: list[int] = field(default_factory=list)
+    """Instruction count of each byte that the guest wrote."""
+
+    def track(self) -> Track:
+        """The machine at the beginning of the scenario."""
+        track = Track(self.config, self.inputs)
+        if self.start is not None:
+            track.load(self.start)
+        return track
+
+
+def guest_named(
+    name: str, kernel: Path | None, initrd: Path | None, cdrom: Path | None = None
+) -> Guest:
+    """The guest called `name`; `linux` needs its files, and reads from a CD when there is one."""
+    if name == "openbios":
+        lines = (("0 > ", "2a 3 * .\r"), ("7e", ""))
+        return Guest(name, ("-prom-env", "auto-boot?=false"), lines)
+    if name == "builtin":
+        return Guest(name, ("-bios", "builtin"), (("tick 300 ", "?"), ("tick 800 ", "")))
+    if name in PIC_GUESTS:
+        lines = (("line 3 ", "?"), ("line 9 ", ""))
+        return Guest(name, ("-bios", pic.NAME), lines, machine=PIC_GUESTS[name])
+    if name == SEARCH[0]:
+        lines = (("round 2 ", "?"), ("round 5 ", ""))
+        return Guest(name, ("-bios", search.NAME), lines, cpu=SEARCH[1])
+    if name == USB[0]:
+        lines = (("line 2 ", "?"), ("line 5 ", ""))
+        return Guest(name, ("-bios", usb.NAME), lines, machine=USB[1], via=USB[2])
+    if name == "linux":
+        kernel = kernel or _from_environment("GOSSAMER_LINUX_KERNEL")
+        initrd = initrd or _from_environment("GOSSAMER_LINUX_INITRD")
+        if kernel is None:
+            raise ConfigError("guest linux: give --kernel FILE (and --initrd FILE)")
+        disk = () if initrd is None else ("-initrd", str(initrd))
+        arguments = ["-kernel", str(kernel), *disk, "-append", "console=ttyPZ0"]
+        work = "ticks -n 2 -g 60 -r; selfcheck -n 1 -m 1"
+        if cdrom is not None:
+            arguments += ["-cdrom", str(cdrom)]
+            work += "; dd if=/dev/sr0 of=/dev/null bs=2048 count=300 2>&1"
+        lines = (("guest# ", f"{work}; echo do''ne\r"), ("done\r\n", ""))
+        return Guest(name, tuple(arguments), lines, boots=True, limit=4_000_000_000)
+    raise ConfigError(f"--guest: expected {', '.join(GUESTS)}; got {name!r}")
+
+
+def guests_of(machine: str, cpu: str = "") -> list[str]:
+    """The guests that need no file of the user's; OpenBIOS where the host has it and it runs."""
+    model = machine.partition(",")[0]
+    if model.startswith("bare"):
+        return ["builtin"]
+    own = [name for name, wanted in PIC_GUESTS.items() if model.startswith(wanted)]
+    if model.startswith(USB[1]) and _via(parse(["-M", machine])) == USB[2]:
+        own.append(USB[0])
+    if cpu == SEARCH[1]:
+        return [SEARCH[0], "builtin", *own]
+    return ["builtin", *own, *(["openbios"] if firmware.find([firmware.OPENBIOS]) else [])]
+
+
+def _from_environment(name: str) -> Path | None:
+    given = os.environ.get(name)
+    return Path(given) if given else None
+
+
+def _via(config: Config) -> str:
+    return config.properties.get("via", "")
+
+
+def config_for(guest: Guest, machine: str, memory: str, shift: int, cpu: str = "") -> Config:
+    """The deterministic configuration that a guest is run in; an empty `cpu`: the machine's own."""
+    arguments = guest.arguments
+    if not machine.startswith(guest.machine):
+        raise ConfigError(f"--guest {guest.name}: runs on {guest.machine}, got -M {machine}")
+    if guest.name == "builtin" and machine.startswith("bare"):
+        arguments = ()
+    if guest.cpu:
+        if cpu not in ("", guest.cpu):
+            raise ConfigError(f"--guest {guest.name}: runs on the {guest.cpu}, got --cpu {cpu}")
+        if machine.startswith("bare"):
+            raise ConfigError(f"--guest {guest.name}: runs on g3beige and mac99, got -M {machine}")
+        cpu = guest.cpu
+    icount = f"shift={shift},sleep=off"
+    model = ["-cpu", cpu] if cpu else []
+    config = parse(["-M", machine, *model, "-m", memory, *COMMON, "-icount", icount, *arguments])
+    if guest.via and _via(config) != guest.via:
+        wanted = f"{guest.machine},via={guest.via}"
+        raise ConfigError(f"--guest {guest.name}: runs on {wanted}, got -M {machine}")
+    return config
+
+
+def scout(guest: Guest, config: Config, say: Callable[[str], None]) -> Plan:
+    """Run the scenario once, uncut, and note where everything happens."""
+    plan = Plan(guest.name, config)
+    track = Track(config, plan.inputs)
+    seen = 0
+    for n, (wanted, typed) in enumerate(guest.lines):
+        seen = _wait(track, wanted, seen, guest)
+        if n == 0 and guest.boots:
+            plan.start = track.vm.save_bytes()
+            plan.start_count, plan.start_ns = track.vm.instructions, track.vm.clock_ns
+            track.out.clear()
+            seen = 0
+            say(f"{guest.name} is up after {plan.start_count} instructions")
+        for at, byte in enumerate(typed.encode()):
+            plan.inputs.append(Input(track.vm.instructions + (at + 1) * GAP, byte))
+        if typed:
+            track.run_to(plan.inputs[-1].at)
+            seen = len(track.out)
+    track.run_to(track.vm.instructions + guest.tail)
+    plan.end_count, plan.end_ns = track.vm.instructions, track.vm.clock_ns
+    plan.digest = track.digest()
+    plan.sent = [at for at, _ in track.out]
+    return plan
+
+
+def _wait(track: Track, wanted: str, seen: int, guest: Guest) -> int:
+    """Run until `wanted` stands in what was written after byte `seen`; where it ends."""
+    limit = track.vm.instructions + guest.limit
+    while True:
+        found = track.text()[seen:].find(wanted)
+        if found >= 0:
+            return seen + found + len(wanted)
+        if track.vm.instructions >= limit:
+            last = track.text()[-60:]
+            raise GossamerError(
+                f"guest {guest.name}: {wanted!r} did not appear in {guest.limit} instructions; "
+                f"the last that did is {last!r}"
+            )
+        track.run_to(track.vm.instructions // STEP * STEP + STEP)

@@ -1,0 +1,1 @@
+"""`gossamer verify float`: floating point against exact arithmetic."""

@@ -1,0 +1,1 @@
+"""`gossamer verify hops`: a running guest moved between gossamer and QEMU, again and again."""

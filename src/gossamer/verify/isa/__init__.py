@@ -1,0 +1,1 @@
+"""`gossamer verify isa`: each instruction against QEMU and Unicorn, vector by vector."""

@@ -1,0 +1,249 @@
+"""Compare every instruction with an independent peer, vector by vector, whole results.
+
+All our engines are made from one text, so they cannot check it; a peer can.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from gossamer.base.errors import ConfigError
+from gossamer.cpu.model import find
+from gossamer.isa.insn import Decoder, Insn
+from gossamer.isa.text.disassembler import flags_of
+from gossamer.verify.isa.excuses import ALL, masks
+from gossamer.verify.isa.local import OUTSIDE, LocalCpu
+from gossamer.verify.isa.qemu import QemuUser
+from gossamer.verify.isa.record import STOPPED, Record
+from gossamer.verify.isa.supervisor import cases
+from gossamer.verify.isa.system import QemuSystem
+from gossamer.verify.isa.unicorn import Unicorn
+from gossamer.verify.isa.vector import LocalVector, QemuVector, VectorRecord
+from gossamer.verify.isa.vector_cases import VectorCases
+from gossamer.verify.isa.vector_excuses import compare_vectors
+from gossamer.verify.isa.vectors import Vectors
+
+#: The assembler's forms of a model.  All parts without AltiVec have those of the 750.
+FORM_LISTS: Final = dict.fromkeys(("603e", "604e", "750", "750fx"), "forms.csv") | dict.fromkeys(
+    ("7400", "7447a", "7455"), "forms_7400.csv"
+)
+ROUNDS: Final = 2000  # of the supervisor's vectors, some 80 each
+SHOWN: Final = 3  # differences printed for one instruction
+
+#: Forms that a user program cannot run to a comparable end, and why.
+NOT_RUN: Final = {
+    "sc": "the peer makes a system call of its host",
+    "mfspr_pvr": "Linux answers for the CPU, which is supervisor's",
+    "mftb": "the peer's time is its host's",
+    "mftbu": "the peer's time is its host's",
+    "mfspr_tbl": "the peer's time is its host's",
+    "mfspr_tbu": "the peer's time is its host's",
+}
+#: What Unicorn in supervisor mode cannot show: undefined SPRs and EAR.
+ABSENT: Final = ("mfspr_undefined", "mtspr_undefined", "mftb_undefined", "eciwx", "ecowx")
+
+
+class Peer(Protocol):
+    """Something that runs records."""
+
+    name: str
+
+    def run(self, records: Sequence[Record]) -> list[Record]: ...
+
+
+@dataclass
+class Tally:
+    """What was compared."""
+
+    vectors: int = 0
+    mismatches: int = 0
+    excused: int = 0
+    forms: set[str] = field(default_factory=set)
+    bad: Counter[str] = field(default_factory=Counter)
+
+    def add(self, name: str, word: int, left: dict[str, tuple[int, int]], excused: bool) -> None:
+        """Count one vector with what differs, and show the first of an instruction."""
+        self.vectors += 1
+        self.excused += excused
+        if not left:
+            return
+        self.mismatches += 1
+        self.bad[name] += 1
+        if self.bad[name] <= SHOWN:
+            shown = ", ".join(f"{k} {a:#x} not {b:#x}" for k, (a, b) in left.items())
+            print(f"{name} {word:#010x}: {shown}", file=sys.stderr)
+
+
+def compare(
+    name: str, peer: str, before: Record, ours: Record, theirs: Record
+) -> tuple[dict[str, tuple[int, int]], bool]:
+    """What differs beyond the excuses, and whether an excuse hid anything."""
+    found = ours.differences(theirs)
+    if not found:
+        return {}, False
+    hidden = masks(name, peer, before, ours, theirs)
+    if "outcome" in hidden:
+        return {}, True
+    left = {}
+    for what, (mine, yours) in found.items():
+        mask = hidden.get("memory" if what.startswith("memory") else what, 0)
+        if (mine ^ yours) & ~mask & ALL:
+            left[what] = (mine, yours)
+    return left, len(left) != len(found)
+
+
+def judge(name: str, peer: str, before: Record, ours: Record, theirs: Record, t: Tally) -> None:
+    """Count one vector and show it when it differs."""
+    left, excused = compare(name, peer, before, ours, theirs)
+    t.add(name, before.word, left, excused)
+
+
+def check(row: Insn, peer: Peer, cpu: LocalCpu, records: Sequence[Record], tally: Tally) -> None:
+    """Run the records of one instruction on both sides."""
+    for before, theirs in zip(records, peer.run(records), strict=True):
+        ours = cpu.run(before)
+        assert ours.pad != OUTSIDE, f"{row.name} {before.word:#010x}: went nowhere"
+        if ours.signal:  # what a peer tells of the address differs from kind to kind
+            ours.dar = theirs.dar
+            if theirs.signal == STOPPED:
+                ours.signal, ours.pad = theirs.signal, theirs.pad
+        judge(row.name, peer.name, before, ours, theirs, tally)
+
+
+def check_supervisor(decoder: Decoder, model: str, count: int, seed: int, tally: Tally) -> None:
+    """Run what only a supervisor can, on a whole machine."""
+    part_of = find(model)
+    made = list(cases(count, seed, part_of.features))
+    peer = QemuSystem(model=model)
+    cpu = LocalCpu(decoder, supervisor=True, pvr=part_of.pvr)
+    step = QemuSystem.most
+    for start in range(0, len(made), step):
+        part = made[start : start + step]
+        results = peer.run([r for _, r in part])
+        for (name, before), theirs in zip(part, results, strict=True):
+            judge(name, peer.name, before, cpu.run(before), theirs, tally)
+            row = decoder.decode(before.word)
+            assert row
+            tally.forms.add(form_of(row, before.word))
+
+
+def check_vectors(
+    decoder: Decoder, model: str, rows: Iterable[Insn], count: int, seed: int, tally: Tally
+) -> None:
+    """Run AltiVec instructions (none: no peer is started)."""
+    cpu = LocalVector(decoder)
+    for row in rows:
+        peer = QemuVector(model)
+        cases = VectorCases(row, random.Random(f"{seed} {row.name}"))  # noqa: S311 (not a secret)
+        made = (cases.make() for _ in range(max(count, 2)))
+        mine: list[VectorRecord] = [r for r in made if decoder.decode(r.word) is row]
+        for before, theirs in zip(mine, peer.run(mine), strict=True):
+            left, excused = compare_vectors(row.name, before, cpu.run(before), theirs)
+            tally.add(row.name, before.word, left, excused)
+            tally.forms.add(form_of(row, before.word))
+
+
+def make_peer(name: str, model: str) -> Peer:
+    if name == "qemu":
+        return QemuUser(model)
+    if name == "unicorn" and model != "750":
+        raise ConfigError(f"peer unicorn: compares the 750 only, not the {model}")
+    if name == "unicorn":
+        return Unicorn()
+    raise ConfigError(f"peer {name!r}: expected qemu or unicorn")
+
+
+def known_forms(model: str) -> dict[str, int]:
+    """The forms of the assembler's list for a model, each with an example word."""
+    if model not in FORM_LISTS:
+        raise ConfigError(f"model {model!r}: expected one of {', '.join(FORM_LISTS)}")
+    text = Path(__file__).with_name(FORM_LISTS[model]).read_text(encoding="utf-8")
+    rows = [line.split(",") for line in text.splitlines() if not line.startswith("#")]
+    return {form: int(word, 16) for form, word in rows}
+
+
+def form_of(row: Insn, word: int) -> str:
+    """The mnemonic with its flags, never simplified."""
+    return flags_of(row, word, row.asm.partition(" ")[0])
+
+
+def absent(decoder: Decoder, there: Peer, cpu: LocalCpu, forms: dict[str, int]) -> list[str]:
+    """Forms of the list that the model lacks: both sides must refuse them."""
+    lacking = [f for f, word in forms.items() if decoder.decode(word) is None]
+    records = [Record(forms[f]) for f in lacking]
+    results = zip(lacking, records, there.run(records), strict=True)
+    return [f for f, before, theirs in results if theirs.signal and cpu.run(before).signal]
+
+
+def wanted_rows(decoder: Decoder, peer: str, only: Iterable[str]) -> Iterator[Insn]:
+    wanted = set(only)
+    for row in decoder.rows:
+        hidden = row.supervisor or row.needs or row.name in ABSENT
+        if row.name in NOT_RUN or row.needs == "VEC" or (peer == "unicorn" and hidden):
+            continue
+        if not wanted or row.name in wanted:
+            yield row
+
+
+def verify(peer: str, count: int, seed: int, model: str = "750", only: Iterable[str] = ()) -> int:
+    """Compare `count` vectors of each instruction; 0 when nothing differs.
+
+    `only` names the instructions wanted (none: all, and then at least 95 % of the assembler's
+    forms must have been run on a peer that has them all).  Prints one line at the end.
+    """
+    only = list(only)
+    if count < 1:
+        raise ConfigError(f"--count {count}: expected at least 1")
+    forms = known_forms(model)
+    decoder = Decoder(find(model).features)
+    if strange := set(only) - {row.name for row in decoder.rows}:
+        raise ConfigError(f"no instruction of the {model} is called {sorted(strange)[0]!r}")
+    there = make_peer(peer, model)
+    cpu = LocalCpu(decoder, floating=True)
+    tally = Tally()
+    for row in wanted_rows(decoder, peer, only):
+        rng = random.Random(f"{seed} {row.name}")  # noqa: S311 (not a secret)
+        vectors = Vectors(row, rng)
+        enough = max(count, 1 << len(vectors.flags))  # every mnemonic at least once
+        records = (vectors.make() for _ in range(2 * enough))
+        mine = [r for r in records if decoder.decode(r.word) is row][:enough]
+        check(row, there, cpu, mine, tally)
+        tally.forms |= {form_of(row, r.word) for r in mine}
+    vector_rows = [r for r in decoder.rows if r.needs == "VEC" and (not only or r.name in only)]
+    check_vectors(decoder, model, vector_rows, count, seed, tally)
+    if not only and peer == "qemu":
+        check_supervisor(decoder, model, min(count, ROUNDS), seed, tally)
+        tally.forms |= set(absent(decoder, there, cpu, forms))
+    run_forms = tally.forms & set(forms)
+    missing = sorted(set(forms) - run_forms)
+    if not only:
+        print(f"forms of the list not run: {', '.join(missing) or 'none'}", file=sys.stderr)
+    print(
+        f"forms={len(run_forms)} vectors={tally.vectors} mismatches={tally.mismatches}"
+        f" excused={tally.excused}"
+    )
+    covered = bool(only) or peer != "qemu" or len(run_forms) >= 0.95 * len(forms)
+    return 0 if tally.vectors and covered and not tally.mismatches else 1
+
+
+def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps its type private
+    """Add the command to a parser."""
+    p = subparsers.add_parser("isa", help="compare every instruction with an independent peer")
+    p.add_argument("--peer", default="qemu", help="qemu or unicorn (qemu)")
+    p.add_argument("--count", type=int, default=1000, help="vectors an instruction (1000)")
+    p.add_argument("--seed", type=int, default=1, help="chooses the vectors (1)")
+    p.add_argument("--model", default="750", help="CPU model (750)")
+    p.add_argument("--only", action="append", default=[], help="one instruction; may be repeated")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """The command: 0 only when nothing differs."""
+    a = arguments
+    return verify(a.peer, a.count, a.seed, a.model, a.only)
