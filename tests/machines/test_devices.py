@@ -165,7 +165,7 @@ def test_save_file_builds_the_same_machine_again(tmp_path: Path) -> None:
     vm.save(tmp_path / "s")
     hash_, tree = vm.state_hash(), vm.qtree_text()
     vm.close()
-    again = Vm.load(tmp_path / "s")
+    again = Vm.load(tmp_path / "s", files={"drive2": tmp_path / "d"})
     assert (again.state_hash(), again.qtree_text()) == (hash_, tree)
     assert again.machine.part("pci/ne2000").ne2000.mac.hex() == "525400000007"
     assert again.read_physical(0x4000, 4).hex() == "44332211"

@@ -29,6 +29,7 @@ from gossamer.control.runner import Runner
 from gossamer.control.snapshots import SnapshotEntry
 from gossamer.control.stream import Extra, Out, save_stream
 from gossamer.core import host
+from gossamer.machines.stored import stored
 from gossamer.migrate.container import Container, open_container
 from gossamer.migrate.container_frame import MAGIC
 from gossamer.migrate.container_meta import DiskMeta, Meta
@@ -57,8 +58,8 @@ def _meta(vm: Runner, name: str, date_ns: int, disks: Sequence[DiskMeta]) -> Met
         gossamer=gossamer.__version__,
         clock_ns=vm.clock_ns,
         disks=tuple(disks),
-        options=vm.config.arguments,
         devices=fitted(vm.machine),
+        hardware=stored(vm.config),
     )
 
 

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -19,6 +19,7 @@ from gossamer.control.inputs import Inputs
 from gossamer.control.loading import take_over
 from gossamer.control.receiving import Received, receive
 from gossamer.control.runner import Runner
+from gossamer.control.saved_config import saved_config
 from gossamer.control.sending import Sent, send, wanted
 from gossamer.control.snapshots import SnapshotEntry
 from gossamer.control.stream import Extra, save_stream
@@ -26,9 +27,7 @@ from gossamer.core import host
 from gossamer.isa.body import Irq
 from gossamer.machines.config import Config
 from gossamer.machines.machine import Machine
-from gossamer.machines.options import parse
 from gossamer.migrate.channels import Limits, Listener
-from gossamer.migrate.container import open_container
 from gossamer.migrate.container_writer import Written
 
 
@@ -81,13 +80,19 @@ class Vm(Runner):
             disk_state.restore_file(self, path, clock)
 
     @classmethod
-    def load(cls, path: Path | str, config: Config | None = None) -> Vm:
-        """A new virtual machine from a save file, made as its options say (or `config`)."""
-        if config is None:
-            with open_container(path, verify=False) as container:
-                version = container.meta.machine_version
-                config = replace(parse(container.meta.options), version=version)
-        vm = cls(config)
+    def load(
+        cls,
+        path: Path | str,
+        config: Config | None = None,
+        *,
+        files: Mapping[str, Path | str | None] | None = None,
+    ) -> Vm:
+        """A new virtual machine from a save file, made as the file says, or as `config` does.
+
+        A save opens no file of the host by itself: each that its machine had (``drive0`` to
+        ``drive3``, ``kernel``, ``initrd``) is named in `files`, or None to go without.
+        """
+        vm = cls(saved_config(path, files or {}) if config is None else config)
         try:
             vm.starting()
             vm.restore(path)

@@ -75,7 +75,7 @@ def main() -> None:
     if order["load"] is None:
         vm = Vm(parse(order["options"]))
     else:
-        vm = Vm.load(order["load"])
+        vm = Vm.load(order["load"], parse(order["options"]))
         say(load_ms=1000 * (time.perf_counter() - start))
     stay(vm)
     if order["save"] is not None:

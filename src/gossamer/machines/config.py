@@ -153,7 +153,6 @@ class Config(Hardware):
     dump_vmstate: Path | None = None
     name: str = ""
     pidfile: Path | None = None
-    arguments: tuple[str, ...] = ()
 
 
 def unknown(what: str, got: str, known: Iterable[str]) -> ConfigError:

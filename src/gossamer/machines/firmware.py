@@ -95,6 +95,12 @@ def find(names: Iterable[str], folders: Iterable[Path] = ()) -> Path | None:
     return None
 
 
+#: Names that begin so are guests of our own.
+BUILT_IN: Final = "builtin"
+#: The firmware of a machine that is about to be loaded: its content comes with the memory.
+SAVED: Final = "(saved)"
+
+
 def find_firmware(bios: str | None = None, folders: Iterable[Path] = ()) -> Path:
     """The firmware's file: `bios` as a path or a name in the folders, else OpenBIOS."""
     if bios is not None and Path(bios).is_file():

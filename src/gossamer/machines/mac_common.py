@@ -10,8 +10,8 @@ from gossamer.machines.machine import Machine
 def add_rom(m: Machine, name: str, base: int, size: int) -> None:
     """The boot ROM: the firmware of -bios, or a built-in guest."""
     bios = m.hardware.bios
-    content = None
-    if bios is not None and bios.startswith("builtin"):
+    content = b"" if bios == firmware.SAVED else None
+    if bios is not None and bios.startswith(firmware.BUILT_IN):
         from gossamer.machines.guests import catalogue
 
         content = catalogue.rom(m, bios, size)

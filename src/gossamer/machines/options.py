@@ -21,7 +21,7 @@ from gossamer.machines.config import (
 )
 from gossamer.machines.device_options import Asked
 from gossamer.machines.drives import DriveOptions, parse_drive, place_all
-from gossamer.machines.values import choice, on_off, pairs, rtc_base, size_of, whole
+from gossamer.machines.values import choice, on_off, pairs, rtc_base, size_of, uuid_text, whole
 
 #: Known to QEMU, without effect here, so that command lines need not be edited.
 WITHOUT_EFFECT: Final = {"-no-user-config": 0, "-k": 1, "-msg": 1, "-no-fd-bootchk": 0}
@@ -81,7 +81,7 @@ def parse(arguments: Sequence[str]) -> Config:
             _option(draft, "-" + word.lstrip("-"), word, words)
         else:
             draft.drives.append(DriveOptions(option=word, file=Path(word), index=0))
-    return _finish(draft, tuple(arguments))
+    return _finish(draft)
 
 
 def _option(draft: Draft, name: str, spelled: str, words: Iterator[str]) -> None:
@@ -240,10 +240,7 @@ def _name(draft: Draft, value: str) -> None:
 
 
 def _uuid(draft: Draft, value: str) -> None:
-    parts = value.lower().split("-")
-    if [len(p) for p in parts] != [8, 4, 4, 4, 12] or set("".join(parts)) - set("0123456789abcdef"):
-        raise ConfigError(f"-uuid: expected 8-4-4-4-12 hexadecimal digits, got {value!r}")
-    draft.set["uuid"] = value.lower()
+    draft.set["uuid"] = uuid_text("-uuid", value)
 
 
 def _text(field: str) -> Callable[[Draft, str], None]:
@@ -329,7 +326,7 @@ FLAGS: Final[dict[str, Callable[[Draft], None]]] = {
 # --- the whole ----------------------------------------------------------------------------------
 
 
-def _finish(draft: Draft, arguments: tuple[str, ...]) -> Config:
+def _finish(draft: Draft) -> Config:
     model, version = registry.find_version(draft.machine)
     for key, value in draft.properties.items():
         if key not in model.properties:
@@ -366,7 +363,6 @@ def _finish(draft: Draft, arguments: tuple[str, ...]) -> Config:
         defaults=draft.globals,
         serials=serials,
         monitors=monitors,
-        arguments=arguments,
     )
     config = dataclasses.replace(plain, **chosen)  # type: ignore[arg-type]
     model.check(config)

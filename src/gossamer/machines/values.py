@@ -77,6 +77,14 @@ def size_of(option: str, text: str, unit: int = MiB) -> int:
     return int(size)
 
 
+def uuid_text(where: str, text: str) -> str:
+    """A UUID in lower case."""
+    parts = text.lower().split("-")
+    if [len(p) for p in parts] != [8, 4, 4, 4, 12] or set("".join(parts)) - set("0123456789abcdef"):
+        raise ConfigError(f"{where}: expected 8-4-4-4-12 hexadecimal digits, got {text!r}")
+    return text.lower()
+
+
 def rtc_base(text: str) -> str | int:
     """``utc``, ``localtime``, or seconds since 1970 for a date (UTC)."""
     if text in ("utc", "localtime"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
 from gossamer.base.errors import StreamError
@@ -33,9 +33,9 @@ class Meta:
     """What is saved.
 
     `ram_size` in bytes, `created_ns` in ns since 1970 UTC, `clock_ns` virtual ns, `icount`
-    instructions since power-on, `gossamer` the version that wrote it, `options` the command line
-    that made the machine, `devices` what stands where: ``place: kind``, of what sections alone do
-    not tell.
+    instructions since power-on, `gossamer` the version that wrote it, `devices` what stands where:
+    ``place: kind``, of what sections alone do not tell.  `hardware` is the machine as data, checked
+    when one is built from it; files of 0.1.0 have the command line in `options` instead.
     """
 
     machine: str
@@ -49,6 +49,7 @@ class Meta:
     disks: tuple[DiskMeta, ...] = ()
     options: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
+    hardware: dict[str, Any] = field(default_factory=dict)
 
     def encode(self) -> bytes:
         data = json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=True).encode()
@@ -83,15 +84,18 @@ def _texts(name: str, value: object) -> tuple[str, ...]:
     return texts
 
 
+_TYPES: Final = {"str": str, "int": int, "dict[str, Any]": dict}
+
+
 def _typed(made: type[Any], tree: object) -> Any:  # noqa: ANN401 - an instance of `made`
     """An instance of a dataclass of texts and whole numbers; keys and types are checked."""
     if not isinstance(tree, dict):
         raise ValueError(f"expected an object, got {tree!r:.40}")
-    known = {field.name: field for field in fields(made)}
+    known = {one.name: one for one in fields(made)}
     for name, value in tree.items():
         if name not in known:
             raise ValueError(f"unknown key {name!r:.40}")
-        wanted = {"str": str, "int": int}.get(str(known[name].type), tuple)
+        wanted = _TYPES.get(str(known[name].type), tuple)
         if type(value) is not wanted:
             raise ValueError(f"{name} must be of type {wanted.__name__}, got {value!r:.40}")
     try:

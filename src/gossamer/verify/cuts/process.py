@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gossamer.base.errors import GossamerError, HostError
 from gossamer.control.vm import Vm
+from gossamer.machines.stored import host_files
 from gossamer.verify.cuts.track import Input, Track
 
 LIMIT_S = 600
@@ -19,7 +20,10 @@ def continue_in_child(track: Track, ns: int, file: Path) -> None:
     track.vm.save(file)
     order = file.with_suffix(".json")
     order.write_text(
-        json.dumps({"inputs": track.inputs, "done": track.done, "ns": ns, "file": str(file)})
+        json.dumps(
+            {"inputs": track.inputs, "done": track.done, "ns": ns, "file": str(file)}
+            | {"files": host_files(track.config)}
+        )
     )
     command = [sys.executable, "-m", "gossamer", "verify", "cuts", "--continue-from", str(order)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)  # noqa: S603
@@ -38,7 +42,7 @@ def serve(order: Path) -> int:
     except (OSError, ValueError) as fault:
         raise GossamerError(f"--continue-from: {order}: {fault}") from None
     file = Path(given["file"])
-    vm = Vm.load(file)
+    vm = Vm.load(file, files=given["files"])
     track = Track(vm.config, [Input(*i) for i in given["inputs"]], given["done"])
     track.take(vm)
     track.run_to(ns=given["ns"])

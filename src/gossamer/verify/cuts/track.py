@@ -14,6 +14,7 @@ from gossamer.control.vm import Vm
 from gossamer.core.clock import NEVER
 from gossamer.engine.processor import Stop
 from gossamer.machines.config import Config
+from gossamer.machines.stored import host_files
 
 
 class Input(NamedTuple):
@@ -90,8 +91,8 @@ class Track:
         self.take(vm)
 
     def load_file(self, path: Path) -> None:
-        """The same from a save file, made as the file itself says."""
-        self.take(Vm.load(path))
+        """The same from a save file, made as the file itself says, with the files of the guest."""
+        self.take(Vm.load(path, files=host_files(self.config)))
 
     # --- comparing --------------------------------------------------------------------------------
 
