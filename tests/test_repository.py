@@ -147,7 +147,7 @@ def probe(folder: Path, **env: str) -> tuple[int, str]:
     ours = {name: value for name, value in ours.items() if not name.startswith("PYTEST")}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "tests"]
     done = subprocess.run(
-        command, cwd=tests.parent, env=ours | env, capture_output=True, text=True, timeout=60
+        command, cwd=tests.parent, env=ours | env, capture_output=True, text=True, timeout=900
     )
     return done.returncode, done.stdout
 

@@ -22,7 +22,7 @@ class Judge:
 
     def run(self, *arguments: object) -> subprocess.CompletedProcess[str]:
         command = [str(self.program), *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
 
     def check(self, path: Path, *, leaks: bool = False) -> None:
         """No errors and, unless `leaks` are allowed, no leaked clusters."""
@@ -58,7 +58,7 @@ def qemu_io(qemu_img: Path) -> Callable[..., str]:
             [program, "-f", "qcow2", *arguments, str(path)],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=900,
             check=False,
         )
         assert result.returncode == 0, result.stderr

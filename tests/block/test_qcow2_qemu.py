@@ -158,7 +158,7 @@ def test_qemu_when_it_loads_our_snapshot_then_runs_and_saves_again(
             wait_until_locked(path)
             with pytest.raises(ImageError, match="the image is in use: another process"):
                 open_image(path)
-            output, _ = process.communicate("info status\nsavevm theirs\nquit\n", timeout=60)
+            output, _ = process.communicate("info status\nsavevm theirs\nquit\n", timeout=900)
         finally:
             process.kill()
     assert "VM status: running" in output

@@ -19,7 +19,7 @@ def test_damaged_saves_are_refused_or_run(machine: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("machine", MACHINES)
 def test_damaged_saves_are_refused_or_run_more(machine: str, tmp_path: Path) -> None:
     trial = Trial(machine, tmp_path, seed=2)

@@ -52,10 +52,10 @@ def hammer(seeds: range, instructions: int) -> int:
         rng = random.Random(seed)
         fixed = context_pointers(rig)
         while rig.engine.count < instructions:
-            begun = time.monotonic()
+            begun = time.process_time()
             count = rig.engine.count
             stop = rig.processor.run(min(instructions, count + SLICE))
-            assert time.monotonic() - begun < 30, f"seed {seed}"
+            assert time.process_time() - begun < 300, f"seed {seed}"
             assert rig.engine.count <= instructions
             if stop is not Stop.LIMIT:
                 break

@@ -37,7 +37,7 @@ def console(*serials: str, monitors: tuple[str, ...] = ()) -> Console:
     return Console(Config(serials=serials, monitors=monitors))
 
 
-def until(claim: object, poll: object = None, seconds: float = 10) -> None:
+def until(claim: object, poll: object = None, seconds: float = 900) -> None:
     """Wait for `claim()` while calling `poll()`."""
     end = time.monotonic() + seconds
     while not claim():  # type: ignore[operator]
@@ -408,7 +408,7 @@ class Program:
         assert not termios.tcgetattr(slave)[3] & termios.ECHO
 
     def see(self, text: bytes) -> None:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 900
         while text not in self.shown:
             assert time.monotonic() < end, self.shown
             if select.select([self.master], [], [], 0.1)[0]:
@@ -419,7 +419,7 @@ class Program:
 
     def end(self) -> tuple[int, str]:
         """Exit status and stderr; by then, or soon, the terminal must be as it was."""
-        said = self.process.communicate(timeout=20)[1].decode()
+        said = self.process.communicate(timeout=900)[1].decode()
         until(lambda: termios.tcgetattr(self.slave) == self.before)
         return self.process.returncode, said
 
@@ -518,7 +518,7 @@ def test_idle_guest_sleeps_and_wakes_for_input(monkeypatch: pytest.MonkeyPatch) 
         c.run(vm)
         timer.join()
     assert slices[1] - slices[0] >= 0.29
-    assert 0.5 < slices[2] - began < 30, "input must wake the guest before its time"
+    assert 0.5 < slices[2] - began < 59, "input must wake the guest before its time"
 
 
 def test_checkstop_is_told_once(capfd: pytest.CaptureFixture[str]) -> None:

@@ -154,7 +154,7 @@ def test_the_firmware_sees_the_same_devices(options: tuple[str, ...], start_qemu
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1800)
 def test_linux_finds_the_same_devices(shared: Path, start_qemu: Start, folder: Path) -> None:
     """What the drivers of a real Linux read from the devices, here and under QEMU."""
     kernel = folder / "vmlinux"

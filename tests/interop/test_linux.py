@@ -18,7 +18,7 @@ from gossamer.migrate.channels import Limits, Listener
 from gossamer.verify.hops.command import COMMON, GossamerStation
 from gossamer.verify.hops.qemu import QemuStation
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 MACHINE = ("-M", "g3beige", "-m", "256")
 LIMITS = Limits(meet=10.0, stall=20.0, total=100.0)
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "qemu.md"

@@ -28,7 +28,7 @@ def test_native_code_is_exact_in_every_rounding_mode(engine: NativeFloat, name: 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", NAMES)
 def test_native_code_is_exact_on_many_operands(engine: NativeFloat, name: str) -> None:
     assert [check(engine, name, mode, 50_000, 2) for mode in range(4)] == [Tally(50_000, 0)] * 4

@@ -109,7 +109,7 @@ def program(powerpc_gcc: str, tmp_path_factory: pytest.TempPathFactory) -> list[
     path = tmp_path_factory.mktemp("float") / "float_qemu"
     source = VECTORS / "float_qemu.c"
     command = [f"{powerpc_gcc}gcc", "-O2", "-static", "-mcpu=7400", "-o", str(path), str(source)]
-    subprocess.run(command, check=True, timeout=100)
+    subprocess.run(command, check=True, timeout=900)
     return [emulator, str(path)]
 
 
@@ -117,7 +117,7 @@ def program(powerpc_gcc: str, tmp_path_factory: pytest.TempPathFactory) -> list[
 def test_instruction_agrees_with_qemu(name: str, program: list[str]) -> None:
     todo = cases(name, 300, "qemu")
     lines = "".join(f"{n} {a:x} {c:x} {b:x} {f:x}\n" for n, a, c, b, f in todo)
-    run = subprocess.run(program, input=lines, capture_output=True, text=True, timeout=100)
+    run = subprocess.run(program, input=lines, capture_output=True, text=True, timeout=900)
     answers = [line.split() for line in run.stdout.splitlines()]
     assert len(answers) == len(todo), run.stderr
     for case, (frt, fpscr, cr1, traps) in zip(todo, answers, strict=True):

@@ -13,7 +13,7 @@ from gossamer.cpu.model import MODELS, find
 @pytest.mark.interop
 def test_pvrs_are_qemus(qemu: str) -> None:
     command = [str(qemu), "-cpu", "help"]
-    text = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    text = subprocess.run(command, capture_output=True, text=True, check=True, timeout=900).stdout
     pvr, alias = {}, {}
     for line in text.splitlines():
         words = line.split()

@@ -86,7 +86,7 @@ def test_native_code_is_the_evaluator(native: Native, name: str) -> None:
 
 
 @pytest.mark.once
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", [row.name for row in ROWS])
 def test_native_code_is_the_evaluator_on_many_vectors(native: Native, name: str) -> None:
     assert sweep(native, name, 1000, "native, slow") >= 800

@@ -104,7 +104,8 @@ def test_display_as_asked() -> None:
 def test_drives_say_what_they_were_given(tmp_path: Path) -> None:
     create(tmp_path / "d", "raw", MiB)
     config = parse([
-        "-M", "mac99", "-drive", f"if=none,id=d,file={tmp_path}/d,format=raw,werror=stop",
+        "-M", "mac99", "-bios", "builtin",
+        "-drive", f"if=none,id=d,file={tmp_path}/d,format=raw,werror=stop",
         "-device", "ide-hd,drive=d,serial=AB,model=Disk,ver=7,wwn=0x5000c50011223344,id=h,"
         "rerror=ignore",
         "-device", "ide-cd,bus=ide.0,unit=1", "-global", "ide-cd.serial=CD",

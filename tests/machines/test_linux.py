@@ -17,7 +17,7 @@ from gossamer.control.talk import Talk
 from gossamer.control.vm import Vm
 from gossamer.machines.options import parse
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 OPTIONS = ("-m", "256", "-nographic", "-serial", "null", "-monitor", "none")
 #: What `selfcheck` says of AltiVec.
 VECTORS = {"g3beige": "-", "mac99": "fa58760a"}

@@ -146,7 +146,7 @@ def test_vector_registers_travel_half_swapped(shared: Path) -> None:
 
 
 def test_ram_blocks_are_those_of_the_stream() -> None:
-    m = build(config(ram_size=128 * MiB))
+    m = build(config(ram_size=128 * MiB, bios="builtin"))
     blocks = largest_first([(b.name, b.size) for b in m.arena.blocks if isinstance(b, RamBlock)])
     assert [(b.name, getattr(b, "length", getattr(b, "size", 0))) for b in blocks] == [
         ("ppc_core99.ram", 0x800_0000),
@@ -157,15 +157,15 @@ def test_ram_blocks_are_those_of_the_stream() -> None:
 
 
 def test_a_g3_may_stand_in_a_mac99_and_other_cpus_may_not() -> None:
-    assert build(config()).cpu.model.name == "7400"
-    m = build(config(cpu="750"))
+    assert build(config(bios="builtin")).cpu.model.name == "7400"
+    m = build(config(cpu="750", bios="builtin"))
     assert m.cpu.model.pvr == 0x0008_0301
     with pytest.raises(ConfigError, match=r"unknown CPU for mac99 '603'; did you mean 603e"):
-        build(config(cpu="603"))
+        build(config(cpu="603", bios="builtin"))
 
 
 def test_system_reset_starts_the_firmware_again() -> None:
-    vm = Vm(config())
+    vm = Vm(config(bios="builtin"))
     vm.run_to(20_000_000)
     cuda = vm.machine.part("macio/cuda")
     assert isinstance(cuda, Cuda)

@@ -35,7 +35,7 @@ class Qemu:
         at: TracebackType | None,
     ) -> None:
         self.process.kill()
-        self.process.communicate(timeout=20)
+        self.process.communicate(timeout=900)
 
     def _line(self) -> dict[str, Any]:
         assert self.process.stdout is not None

@@ -248,7 +248,7 @@ class RamReader:
         """Every address must lie in its block."""
         beyond = addresses > np.uint64(max(block.length - self.page_size, 0))
         if beyond.any():
-            which = int(beyond.argmax())
+            which = int(np.argmax(beyond))
             raise StreamError(
                 f"page at {int(addresses[which]):#x}, the block is {block.length:#x} long",
                 f"{source.path}/{block.name}",

@@ -104,6 +104,10 @@ def record(item: Record) -> bytes:
     return page_run(item.addresses, item.pages)
 
 
+# Stubs of numpy 2.5 know no axis here.
+_or_reduce: Callable[..., npt.NDArray[np.uint64]] = np.bitwise_or.reduce
+
+
 def is_zero(memory: U8, page_size: int = PAGE_SIZE) -> npt.NDArray[np.bool_]:
     """For each page of `memory`, whether all its bytes are 0."""
     words = memory.reshape(-1, page_size).view(np.uint64)
@@ -114,7 +118,7 @@ def is_zero(memory: U8, page_size: int = PAGE_SIZE) -> npt.NDArray[np.bool_]:
         part = candidates[start : start + 1024]
         lo, hi = int(part[0]), int(part[-1]) + 1
         rows = words[lo:hi] if hi - lo == len(part) else words[part]
-        zero[part] = np.bitwise_or.reduce(rows, axis=1) == 0
+        zero[part] = _or_reduce(rows, axis=1) == 0
     return zero
 
 

@@ -51,7 +51,7 @@ def test_cut_run_of_each_guest_is_the_uncut_run(
     assert last_line(capsys) == "cuts=12 divergent=0"
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("machine", "cuts"), [("g3beige", 500), ("mac99,via=pmu", 40)])
 def test_cut_run_of_a_macintosh_is_the_uncut_run(
     machine: str, cuts: int, capsys: pytest.CaptureFixture[str]
@@ -62,7 +62,7 @@ def test_cut_run_of_a_macintosh_is_the_uncut_run(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("machine", ["g3beige", "mac99"])
 def test_cut_run_of_a_macintosh_is_the_uncut_run_2000_times(
     machine: str, capsys: pytest.CaptureFixture[str]
@@ -73,7 +73,7 @@ def test_cut_run_of_a_macintosh_is_the_uncut_run_2000_times(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("machine", ["g3beige", "mac99", "mac99,via=pmu", "mac99,via=pmu-adb"])
 def test_cut_run_of_openbios_is_the_uncut_run(
     machine: str, openbios: Path, capsys: pytest.CaptureFixture[str]

@@ -10,7 +10,7 @@ import pytest
 
 from gossamer import cli
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 MACHINES = ["g3beige", "mac99", "mac99,via=pmu", "mac99,via=pmu-adb"]
 
 

@@ -32,7 +32,7 @@ def check_bounds(file: HostFile, header: Header) -> None:
     for (offset, entries), what in l1s.items():
         check_extent(file, header, what, offset, entries * 8, MAX_L1_BYTES)
         found = decode(file.read_at(offset, entries * 8)) & _OFFSET
-        _check(file, f"{what} leads to an L2 table", int(found.max(initial=0)))
+        _check(file, f"{what} leads to an L2 table", int(np.max(found, initial=0)))
         tables = np.union1d(tables, found)
     for l2 in tables.tolist():
         if l2 and l2 % header.cluster_size == 0:  # a misaligned one is refused on use

@@ -125,7 +125,7 @@ class Refcounts:
         for index, block, places, times in self._grouped(clusters, create=counting):
             if not (counting or block[places].all()):
                 raise self._corrupt("a cluster is used but counted as free")
-            if int(times.max()) > self.maximum - int(block[places].max()):
+            if int(np.max(times)) > self.maximum - int(np.max(block[places])):
                 self._refuse_overflow(block, places, times)
             block[places] += times.astype(block.dtype)
             self.dirty.add(index)
@@ -197,7 +197,7 @@ class Refcounts:
             if block is None:
                 block = self._create(index)
             if block[place]:
-                place += int(block[place:].argmin())
+                place += int(np.argmin(block[place:]))
                 if block[place]:
                     at = (index + 1) * self.block_entries
                     continue

@@ -34,7 +34,7 @@ def read_l1(file: HostFile, offset: int, entries: int) -> Table:
     """An L1 table; refused when it has reserved bits or leads twice to one L2 table."""
     table = decode(file.read_at(offset, entries * 8))
     if bool((table & np.uint64(L1_RESERVED)).any()):
-        at = int((table & np.uint64(L1_RESERVED)).argmax())
+        at = int(np.argmax(table & np.uint64(L1_RESERVED)))
         message = f"corrupt: L1 entry {at} at {offset:#x} has reserved bits: {int(table[at]):#x}"
         raise ImageError(file.path, message, errno.EIO)
     used = table[table != 0] & np.uint64(OFFSET)
