@@ -111,14 +111,33 @@ print(*(re.split("[<>=~]", line)[0] for line in [*project["dependencies"], *extr
 PY
 }
 
+# What pip writes when no index answers.
+no_network='NewConnectionError|NameResolutionError|Network is unreachable|ConnectTimeoutError|ProxyError'
+
+# On a terminal: what pip is busy with, while process $1 runs.
+watch_pip() {
+    [ -t 2 ] || return 0
+    while kill -0 "$1" 2>/dev/null; do
+        printf '\r\033[K%.*s' "$((${COLUMNS:-80} - 1))" "  $(tail -n 1 "$venv/.log" 2>/dev/null)" >&2
+        sleep 0.3
+    done
+    printf '\r\033[K' >&2
+}
+
 install_package() {
     case $1 in
         test) what='.[test]' ;;
         *) what=. ;;
     esac
     say "installing into .venv, and nowhere else: gossamer (editable), $(wanted "$1")"
-    if ! (cd "$root" && "$venv/bin/python" -m pip --disable-pip-version-check install \
-        --no-input --progress-bar off --editable "$what") >"$venv/.log" 2>&1; then
+    say "some 80 MB are fetched the first time; on a slow line that takes minutes"
+    (cd "$root" && exec "$venv/bin/python" -m pip --disable-pip-version-check install --retries 2 \
+        --no-input --progress-bar off --editable "$what") >"$venv/.log" 2>&1 &
+    watch_pip $!
+    if ! wait $!; then
+        if grep -qE "$no_network" "$venv/.log"; then
+            die "no network: pip cannot reach the package index (the whole log: $venv/.log)"
+        fi
         tail -n 30 "$venv/.log" >&2
         die "pip could not install gossamer (the whole log: $venv/.log)"
     fi
@@ -135,7 +154,8 @@ set_up() {
     is_fresh "$1" && return
     check_host
     python=$(find_python) || exit 1
-    mkdir -p "$venv"
+    mkdir -p "$venv" 2>/dev/null && [ -w "$venv" ] \
+        || die "cannot write $venv: use a copy of this folder that you may write to"
     exec 9>"$venv/.lock"
     flock -n 9 || { say "waiting for another set-up of $venv"; flock 9; }
     if ! is_fresh "$1"; then
