@@ -62,9 +62,7 @@ def story(words: Sequence[str]) -> int:
                 closing(_run(act, hops, plan.options, Path(folder))) as events,
             ):
                 view.show(act, events, console)
-    for line in view.closing_words(acts):
-        print(line)
-    print(view.counts(acts))
+    view.tell([*view.closing_words(acts), view.counts(acts)], console)
     return 0 if all(act.whole != act.lossy for act in acts) else 1
 
 

@@ -25,9 +25,9 @@ def show(act: Act, events: Iterable[None], console: Console) -> None:
     if not console.is_terminal:
         _plain(act, events)
         return
-    with Live(_picture(act), console=console, refresh_per_second=10) as live:
+    with Live(_picture(act, console.width), console=console, refresh_per_second=10) as live:
         for _ in events:
-            live.update(_picture(act))
+            live.update(_picture(act, console.width))
     console.print()
 
 
@@ -68,20 +68,32 @@ def _plain(act: Act, events: Iterable[None]) -> None:
     print(_line(act.last), flush=True)
 
 
-def _picture(act: Act) -> Group:
-    table = Table()
-    for name in ("hop", "ticks expected", "seen", "lost", "load", "save", "size"):
-        table.add_column(name, justify="right")
+#: Columns of the table, and the width of terminal below which each is left out.
+COLUMNS: Final = {
+    "hop": 0, "expected": 0, "seen": 0, "lost": 0, "load": 44, "save": 54, "size": 64,
+}  # fmt: skip
+
+
+def _cells(hop: Hop) -> dict[str, str | Text]:
+    return {
+        "hop": str(hop.number),
+        "expected": str(hop.expected),
+        "seen": str(hop.seen),
+        "lost": Text(str(hop.lost), style="bold red" if hop.lost else "green"),
+        "load": f"{hop.load_ms:.0f} ms" if hop.load_ms else "",
+        "save": f"{hop.save_ms:.0f} ms" if hop.size else "",
+        "size": f"{hop.size / 1024:.0f} KiB" if hop.size else "",
+    }
+
+
+def _picture(act: Act, width: int) -> Group:
+    names = [name for name, least in COLUMNS.items() if width >= least]
+    table = Table(title="ticks of the decrementer", title_justify="left")
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
     for hop in act.hops[-SHOWN:]:
-        table.add_row(
-            str(hop.number),
-            str(hop.expected),
-            str(hop.seen),
-            Text(str(hop.lost), style="bold red" if hop.lost else "green"),
-            f"{hop.load_ms:.0f} ms" if hop.load_ms else "",
-            f"{hop.save_ms:.0f} ms" if hop.size else "",
-            f"{hop.size / 1024:.0f} KiB" if hop.size else "",
-        )
+        cells = _cells(hop)
+        table.add_row(*(cells[name] for name in names))
     said = Text("\n".join(act.lines[-SHOWN:]) or STARTING)
     return Group(table, Panel(said, title="the guest says", title_align="left"))
 
@@ -107,6 +119,8 @@ def _lossless_words(act: Act) -> Iterator[str]:
     due = f"  {last.expected} ticks were due, the guest saw {last.seen}"
     if act.whole:
         yield f"{due}: none is lost, and it noticed nothing."
+        if last.expected > last.seen:
+            yield "  (One was due at the very moment at which we looked.)"
     else:
         yield f"{due}: lost {last.lost}, missed {act.missed}.  THIS MUST NOT BE."
         yield from (f"  It said: {line}" for line in act.complaints[:SHOWN])
@@ -135,6 +149,15 @@ def _cost(act: Act) -> str:
     size = sum(hop.size for hop in saves) / len(saves) / 1024
     load = sum(loads) / len(loads)
     return f"  On average a save took {save:.0f} ms and {size:.0f} KiB, a load {load:.0f} ms."
+
+
+def tell(lines: Iterable[str], console: Console) -> None:
+    """Print lines: broken between words on a terminal, as they are elsewhere."""
+    for line in lines:
+        if console.is_terminal:
+            console.print(Text(line))
+        else:
+            print(line)
 
 
 def counts(acts: Sequence[Act]) -> str:
