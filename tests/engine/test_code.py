@@ -202,7 +202,7 @@ def test_exact_steps_never_run_what_is_installed_in_an_entry() -> None:
     rig = rig_with(Tier0, "li 3,1; li 3,2; li 3,3; b .")
     rig.run(4)
     engine = rig.engine
-    other = engine._native.address("interrupt")
+    other = engine.native.address("interrupt")
     entry = ctypes.c_uint64.from_address(engine.entries + CODE // 4096 * 0x8000 + 16)
     kept = entry.value
     entry.value = other
@@ -212,5 +212,5 @@ def test_exact_steps_never_run_what_is_installed_in_an_entry() -> None:
     rig.run(2)
     assert (rig.get("r3"), rig.get("nia"), entry.value) == (2, CODE + 8, other)
     native = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_void_p)
-    tier0_handler = native(engine._native.address("tier0_handler"))
+    tier0_handler = native(engine.native.address("tier0_handler"))
     assert tier0_handler(engine._address, ctypes.addressof(entry)) == kept

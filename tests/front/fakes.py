@@ -87,6 +87,9 @@ class FakeVm:
     def pic_text(self) -> str:
         return "heathrow: mask 0\n"
 
+    def jit_text(self) -> str:
+        return "no code"
+
     def irq_text(self) -> str:
         return "irq 18: 5\n"
 

@@ -159,7 +159,7 @@ WRONG = {
     "save /no/where/x": "error: /no/where/x: cannot be created: No such file or directory\n",
     "save 'x": "error: No closing quotation\n",
     "info registres": "error: no info registres; did you mean registers?\n",
-    "info zzz": "error: no info zzz (there is: block, irq, migrate, mtree, name, pic, qtree, "
+    "info zzz": "error: no info zzz (there is: block, irq, jit, migrate, mtree, name, pic, qtree, "
     "registers, save, snapshots, status, version)\n",
     "x": "usage: x [/FMT] ADDRESS ...\n",
     "x /8": "error: an address is needed\n",

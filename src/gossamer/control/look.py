@@ -91,6 +91,11 @@ def irq_text(m: Machine) -> str:
     return "\n".join(f"{i.name.lower():14} {levels[i]}" for i in Irq)
 
 
+def jit_text(m: Machine) -> str:
+    """Translated code: how much there is, what it cost, how often it had to go."""
+    return "tier 0 alone: no code is translated" if m.regions is None else m.regions.report()
+
+
 def qtree_text(m: Machine) -> str:
     """The chips in the order of the composition."""
     out = []

@@ -37,6 +37,7 @@ from gossamer.machines import drives_attach
 from gossamer.machines.build import build
 from gossamer.machines.config import Config
 from gossamer.machines.machine import Machine
+from gossamer.machines.translate import translate
 from gossamer.migrate.releases import OURS
 
 #: The longest that an idle guest is left alone, ns of the host.
@@ -97,6 +98,8 @@ class Runner:
     def _adopt(self, machine: Machine) -> None:
         """Make `machine` the one that runs; the memory of the one before is given back."""
         before, self._machine = self._machine, machine
+        if self.config.accel.tier:
+            translate(machine, self.config.accel)
         self.plug_disks()
         machine.power_off = self._guest_power_off
         machine.system_reset = self._guest_reset

@@ -209,6 +209,9 @@ class Vm(Runner):
     def irq_text(self) -> str:
         return look.irq_text(self.machine)
 
+    def jit_text(self) -> str:
+        return look.jit_text(self.machine)
+
     def qtree_text(self) -> str:
         return look.qtree_text(self.machine)
 

@@ -11,6 +11,11 @@ def monotonic_ns() -> int:
     return time.monotonic_ns()
 
 
+def thread_cpu_ns() -> int:
+    """CPU time that the calling thread has used, ns."""
+    return time.thread_time_ns()
+
+
 def utc_ns() -> int:
     """Nanoseconds since 1970, UTC."""
     return time.time_ns()

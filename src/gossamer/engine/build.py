@@ -24,18 +24,23 @@ _MAGIC: Final = b"gossamer object 1\n"
 _SOURCES: Final = ("base", "isa", "cpu", "engine")
 
 
-@lru_cache(maxsize=1)
-def _target() -> llvm.TargetMachine:
+def target_machine(level: int) -> llvm.TargetMachine:
+    """This host, for code generation at a level from 0 to 3."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     return llvm.Target.from_default_triple().create_target_machine(
-        opt=2,
+        opt=level,
         cpu=llvm.get_host_cpu_name(),
         features=llvm.get_host_cpu_features().flatten(),
         codemodel="small",
         reloc="pic",
         jit=True,
     )
+
+
+@lru_cache(maxsize=1)
+def _target() -> llvm.TargetMachine:
+    return target_machine(2)
 
 
 @lru_cache(maxsize=1)
@@ -121,6 +126,7 @@ class Native:
     """Linked native code; `address(name)` of an exported function.  Keep it alive."""
 
     def __init__(self, obj: bytes) -> None:
+        self.obj = obj
         empty = llvm.parse_assembly(f'target triple = "{llvm.get_process_triple()}"\n')
         # MCJIT takes the target machine over: it must have one of its own.
         _target.cache_clear()

@@ -91,6 +91,13 @@ _FIELDS: Final = (
     ("d_null", 8),
     ("i_null", 8),
     ("banks", 8),
+    ("fp_pending", 4),  # FPSCR is put off (runtime_float)
+    ("fp_kind", 4),
+    ("fp_a", 8),
+    ("fp_c", 8),
+    ("fp_b", 8),
+    ("fp_convert", 8),
+    ("fp_compare", 4),
     ("bank_valid", BANKS),
     ("bank_segments", BANKS * 64),
 )

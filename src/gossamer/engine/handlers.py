@@ -19,6 +19,7 @@ from gossamer.engine.emit import LIKELY, TB_ENTRY, TB_MEM, TB_TLB, UNLIKELY, swa
 from gossamer.engine.runtime_fields import dispatch, handler, tail
 from gossamer.engine.statements import StatementWriter, is_true, text_of
 from gossamer.isa.body import (
+    Access,
     Branch,
     Do,
     Effect,
@@ -105,6 +106,27 @@ def loops(statements: list[Statement]) -> bool:
     )
 
 
+def looks_at(statements: list[Statement], register: str) -> bool:
+    """Whether some statement writes `register` or reads it."""
+    seen: set[Expr] = set()
+
+    def reads(e: Expr) -> bool:
+        if e in seen:
+            return False
+        seen.add(e)
+        return (e.op == "reg" and e.arg == register) or any(reads(a) for a in e.args)
+
+    for s in statements:
+        if isinstance(s, Write) and s.reg == register:
+            return True
+        if isinstance(s, When | Loop) and looks_at(s.body, register):
+            return True
+        names = ("index", "value", "when", "expr", "ea", "length", "cond", "count", "target")
+        if any(isinstance(e := getattr(s, n, None), Expr) and reads(e) for n in names):
+            return True
+    return False
+
+
 def defers(statements: list[Statement]) -> bool:
     """Whether some value is a `choose` between quick arithmetic and a call of a service."""
     writes = [s for s in statements if isinstance(s, Write)]
@@ -172,9 +194,21 @@ class _Handler(StatementWriter):
         }
 
     def text(self, name: str, trace: list[Statement]) -> str:
+        if looks_at(trace, "fpscr"):
+            self._settle()
         self.carry_out(trace)
         self._finish()
         return text_of(self, handler(name))
+
+    def _settle(self) -> None:
+        """Make FPSCR what it is, where a region has put it off."""
+        pending = self.value(f"icmp ne i32 {self.field('fp_pending', 'i32')}, 0")
+        settle, on = self.label("settle"), self.label("on")
+        self.line(f"br i1 {pending}, label %{settle}, label %{on}{UNLIKELY}")
+        self.start(settle)
+        self.line("call void @float_settle(ptr %cpu)")
+        self.line(f"br label %{on}")
+        self.start(on)
 
     def _choose(self, e: Expr) -> str:
         """The fast form leaves for the slow one instead of calling a service: no register saved."""
@@ -212,13 +246,7 @@ class _Handler(StatementWriter):
 
     def _tlb(self, ea: str, size: int, write: bool) -> tuple[str, str]:
         """(1-bit hit, host pointer valid on a hit) for `size` bytes at `ea`."""
-        base = self.field("dtlb", "ptr")
-        shifted = self.value(f"lshr i32 {ea}, 8")
-        index = self.value(f"and i32 {shifted}, {(DTLB_ENTRIES - 1) * 16}")
-        wide = self.value(f"zext i32 {index} to i64")
-        entry = self.value(f"getelementptr i8, ptr {base}, i64 {wide}")
-        where = self.value(f"getelementptr i8, ptr {entry}, i64 4") if write else entry
-        tag = self.value(f"load i32, ptr {where}{TB_TLB}")
+        entry, tag = self._tlb_tag(ea, write)
         last = self.value(f"add i32 {ea}, {size - 1}") if size > 1 else ea
         page = self.value(f"and i32 {last}, -4096")
         hit = self.value(f"icmp eq i32 {page}, {tag}")
@@ -226,6 +254,16 @@ class _Handler(StatementWriter):
         host = self.value(f"load ptr, ptr {addend}{TB_TLB}")
         offset = self.value(f"zext i32 {ea} to i64")
         return hit, self.value(f"getelementptr i8, ptr {host}, i64 {offset}")
+
+    def _tlb_tag(self, ea: str, write: bool) -> tuple[str, str]:
+        """The TLB's entry for `ea`, and its tag for such an access."""
+        base = self.field("dtlb", "ptr")
+        shifted = self.value(f"lshr i32 {ea}, 8")
+        index = self.value(f"and i32 {shifted}, {(DTLB_ENTRIES - 1) * 16}")
+        wide = self.value(f"zext i32 {index} to i64")
+        entry = self.value(f"getelementptr i8, ptr {base}, i64 {wide}")
+        where = self.value(f"getelementptr i8, ptr {entry}, i64 4") if write else entry
+        return entry, self.value(f"load i32, ptr {where}{TB_TLB}")
 
     def _miss(self, hit: str) -> str:
         """Branch on a TLB hit; in the fast form a miss leaves.  The label of the miss block."""
@@ -317,10 +355,21 @@ class _Handler(StatementWriter):
         self._check_fault()
 
     def probe(self, s: Probe) -> None:
-        self._note_time()
+        """A walk only where the TLB does not hold the page, as for any access."""
         ea, length = self.expr(s.ea), self.expr(s.length)
+        _, tag = self._tlb_tag(ea, s.access is Access.WRITE)
+        end = self.value(f"add i32 {ea}, {self.value(f'sub i32 {length}, 1')}")
+        first, last = (self.value(f"and i32 {x}, -4096") for x in (ea, end))
+        both = (self.value(f"icmp eq i32 {x}, {tag}") for x in (first, last))
+        hit = self.value(f"and i1 {', '.join(both)}")
+        miss, on = self.label("walk"), self.label("on")
+        self.line(f"br i1 {hit}, label %{on}, label %{miss}{LIKELY}")
+        self.start(miss)
+        self._note_time()
         self.line(f"call void @probe(ptr %cpu, i32 {ea}, i32 {length}, i32 {int(s.access)})")
         self._check_fault()
+        self.line(f"br label %{on}")
+        self.start(on)
 
     def _note_time(self) -> None:
         """Leave the remaining budget where Python finds the time."""

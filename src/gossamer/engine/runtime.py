@@ -12,6 +12,8 @@ from gossamer.cpu import breakpoints, exceptions, misses, mmu
 from gossamer.engine.emit import TB_CPU
 from gossamer.engine.runtime_decode import DECODE
 from gossamer.engine.runtime_dispatch import EXITS, FAULTS, JUMP, MISSES
+from gossamer.engine.runtime_float import FLOAT
+from gossamer.engine.runtime_host import fresh_code
 from gossamer.engine.runtime_memory import LEAVES, MEMORY, SLOW
 from gossamer.engine.runtime_sampler import SAMPLER
 from gossamer.engine.runtime_step import ENTRIES, RUN, STEP
@@ -119,8 +121,8 @@ def _entry_text(name: str, s: Body, intrinsics: set[str]) -> str:
 def fixed_functions(features: frozenset[str]) -> str:
     """Everything that is not made from bodies."""
     faults = MISSES if has(features, SOFTWARE_SEARCH) else FAULTS
-    parts = (LEAVES, EXITS, faults, JUMP, SAMPLER, DECODE, MEMORY, SLOW, TABLES, ENTRIES, RUN, STEP)
-    return "\n".join(parts)
+    parts = (LEAVES, EXITS, faults, JUMP, SAMPLER, DECODE, MEMORY, SLOW, TABLES, FLOAT)
+    return "\n".join((*parts, ENTRIES, RUN, STEP, fresh_code()))
 
 
 DECLARATIONS: Final = (

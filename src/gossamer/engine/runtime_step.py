@@ -15,6 +15,7 @@ define void @prepare(ptr %cpu) nounwind {
   %q = getelementptr i8, ptr %cpu, i64 END
   %base = load ptr, ptr %q
   call void @fill_page(ptr %base, ptr @h_illegal)
+  call void @float_settle(ptr %cpu)
   ret void
 }
 define void @interrupt(ptr %cpu, i32 %vector, i32 %srr0, i32 %srr1) nounwind {
@@ -29,6 +30,7 @@ define void @interrupt(ptr %cpu, i32 %vector, i32 %srr0, i32 %srr1) nounwind {
 RUN: Final = f"""
 define void @run(ptr %cpu, i64 %left) nounwind {{
   call {CHAIN} void @h_jump(ptr %cpu, ptr null, i64 %left)
+  call void @float_settle_pending(ptr %cpu)
   ret void
 }}
 """

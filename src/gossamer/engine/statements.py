@@ -26,7 +26,7 @@ from gossamer.isa.expr import Expr
 
 
 @dataclass(frozen=True)
-class _Pending:
+class PendingWrite:
     """A write whose operands are computed: pointer, type, value, condition (none: always)."""
 
     where: str
@@ -53,7 +53,7 @@ class StatementWriter(Function):
                 self.conditionally(s.when, lambda s=s: self.probe(s))
             elif isinstance(s, Raise) and not s.commit:
                 self.interrupt(s)
-        pending = [self._prepare(s) for s in statements if isinstance(s, Write)]
+        pending = [self.prepare_write(s) for s in statements if isinstance(s, Write)]
         ram = [self._prepare_ram(s) for s in statements if isinstance(s, RamStore)]
         self.prepare_ends([s for s in statements if isinstance(s, Raise | Effect | Branch)])
         for s in statements:
@@ -62,18 +62,18 @@ class StatementWriter(Function):
             elif isinstance(s, Loop):
                 self._loop(s)
         for p in pending:
-            self._commit(p)
+            self.commit_write(p)
         for args in ram:
             self.line("call void @ram_store_word(ptr %cpu, " + args)
 
     # --- writes -----------------------------------------------------------------------------------
 
-    def _prepare(self, s: Write) -> _Pending:
+    def prepare_write(self, s: Write) -> PendingWrite:
         value = self.expr(s.value)
         when = "" if is_true(s.when) else self.expr(s.when)
-        return _Pending(self.register(s.reg, s.index), f"i{s.value.width}", value, when)
+        return PendingWrite(self.register(s.reg, s.index), f"i{s.value.width}", value, when)
 
-    def _commit(self, p: _Pending) -> None:
+    def commit_write(self, p: PendingWrite) -> None:
         value = p.value
         if p.when:
             old = self.value(f"load {p.kind}, ptr {p.where}{TB_CPU}")

@@ -82,7 +82,7 @@ class Tier0:
         #: Called with an arena page whose `ready` flag is `WITH_REGIONS` before entries of it are
         #: forgotten, since words of it were written.
         self.regions_written: Callable[[int], None] = lambda page: None
-        self._native = build.native(features)
+        self.native = build.native(features)
         self._context = mmap.mmap(-1, CONTEXT_SIZE)
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._context))
         self.block = RegisterBlock(memoryview(self._context))
@@ -116,7 +116,7 @@ class Tier0:
         self.entries = entries = -(-start // ENTRY_STRIDE) * ENTRY_STRIDE
         self._tlbs = np.ones((BANKS * BANK_SIZE + 2 * (DTLB_SIZE + ITLB_SIZE)) // 4, np.uint32)
         tlbs = self._tlbs.ctypes.data
-        self._ready = np.zeros(pages, np.uint8)
+        self.ready = np.zeros(pages, np.uint8)
         self._code_writes = np.zeros(pages, np.uint8)
         real = tlbs + BANKS * BANK_SIZE
         pointers = {
@@ -125,7 +125,7 @@ class Tier0:
             "dirty": arena.dirty.ctypes.data,
             "code": arena.code.ctypes.data,
             "code_writes": self._code_writes.ctypes.data,
-            "ready": self._ready.ctypes.data,
+            "ready": self.ready.ctypes.data,
             "entries": entries,
             "entries_end": entries + pages * ENTRY_STRIDE,
             "scratch": entries + (pages + 1) * ENTRY_STRIDE,
@@ -141,13 +141,14 @@ class Tier0:
     def _bind(self) -> None:
         """Native functions and the callbacks that they call."""
         pointer, i64, u32 = ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint32
-        address = self._native.address
+        address = self.native.address
         self._run = ctypes.CFUNCTYPE(None, pointer, i64)(address("run"))
         self._step = ctypes.CFUNCTYPE(None, pointer, i64)(address("step"))
         self._interrupt = ctypes.CFUNCTYPE(None, pointer, u32, u32, u32)(address("interrupt"))
         self._effect_msr = ctypes.CFUNCTYPE(None, pointer)(address("effect_msr"))
         self._flush = ctypes.CFUNCTYPE(None, pointer)(address("flush"))
         self._written = ctypes.CFUNCTYPE(None, pointer, i64, i64)(address("code_written"))
+        self._code_fresh = ctypes.CFUNCTYPE(None, i64, i64)(address("code_fresh"))
         self._prepare = ctypes.CFUNCTYPE(None, pointer)(address("prepare"))
         self._callbacks = (_LOAD(self._load), _STORE(self._store), _EFFECT(self._on_effect))
         names = ("load_callback", "store_callback", "effect_callback")
@@ -160,6 +161,15 @@ class Tier0:
         self._end_count = ctypes.c_int64.from_address(self._address + CONTEXT["end_count"])
         self._exit = ctypes.c_uint32.from_address(self._address + CONTEXT["exit_request"])
         self._bypass = ctypes.c_uint32.from_address(self._address + CONTEXT["bypass"])
+
+    def pointer(self, name: str) -> int:
+        """A 64-bit field of the context."""
+        return ctypes.c_uint64.from_address(self._address + CONTEXT[name]).value
+
+    def set_regions(self, base: int, size: int) -> None:
+        """Say where the code of regions lies: what an entry leads to there is no handler."""
+        self._set64("region_base", base)
+        self._set64("region_size", size)
 
     def _set64(self, name: str, value: int) -> None:
         ctypes.c_uint64.from_address(self._address + CONTEXT[name]).value = value
@@ -265,6 +275,10 @@ class Tier0:
         count = self._hot_count.value
         self._hot_count.value = 0
         return [Sample(*self._samples[n].tolist()[:4]) for n in self._hot[:count].tolist()]
+
+    def code_fresh(self, start: int, end: int) -> None:
+        """Code was written from host address `start` to `end`: let the host fetch it."""
+        self._code_fresh(start, end)
 
     def deliver(self, vector: int, srr1: int = 0) -> None:
         """Take an interrupt now, between two instructions."""

@@ -64,6 +64,7 @@ TOPICS: Final[dict[str, tuple[str, Callable[[VmControl], str]]]] = {
     "registers": ("the CPU's registers", lambda vm: vm.registers_text()),
     "pic": ("the interrupt controller", lambda vm: vm.pic_text()),
     "irq": ("interrupts counted by line", lambda vm: vm.irq_text()),
+    "jit": ("translated code", lambda vm: vm.jit_text()),
     "qtree": ("the devices and their buses", lambda vm: vm.qtree_text()),
     "mtree": ("what is where in real memory", lambda vm: vm.mtree_text()),
     "snapshots": ("saved states", snapshots),

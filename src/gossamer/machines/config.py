@@ -130,6 +130,19 @@ class Hardware:
 
 
 @dataclass(frozen=True, slots=True)
+class Accel:
+    """How guest code is executed; nothing that a guest can see depends on it.
+
+    `tier` 0: interpreted; 1 or 2: hot code is translated.  `thread` "multi": translated beside the
+    machine, "single": while it waits.  `tb_size` bytes of translated code at the most.
+    """
+
+    tier: int = 0
+    thread: str = "single"
+    tb_size: int = 64 * MiB
+
+
+@dataclass(frozen=True, slots=True)
 class Config(Hardware):
     """A machine, and what one run of it chose.
 
@@ -143,6 +156,7 @@ class Config(Hardware):
     monitors: tuple[str, ...] = ()
     icount: int | None = None
     icount_sleep: bool = True
+    accel: Accel = Accel()
     restore_clock: str = "freeze"
     start: bool = True
     reboot: bool = True

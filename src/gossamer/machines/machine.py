@@ -21,6 +21,7 @@ from gossamer.cpu.common import CpuCommon
 from gossamer.cpu.cpu import Cpu
 from gossamer.cpu.model import find as find_cpu
 from gossamer.engine.processor import Processor
+from gossamer.engine.regions.regions import Regions
 from gossamer.engine.tier0 import Tier0
 from gossamer.machines.config import Hardware
 from gossamer.machines.kind import MachineKind
@@ -112,6 +113,8 @@ class Machine:
         self._alarms_named = 0
         model = find_cpu(kind.find_cpu(hardware.cpu))
         self.engine = Tier0(self.memory, model.features)
+        #: What translates hot code, where that was asked for (`translate`).
+        self.regions: Regions | None = None
         self.timer = self.add("timer", Timer(self.clock), idstr="timer")
         self.cpu = Cpu(self.clock, self.engine.block, model, tb_hz or kind.tb_hz)
         self.processor = Processor(self.cpu, self.engine, self.clock)

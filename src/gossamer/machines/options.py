@@ -9,13 +9,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from gossamer.base.errors import ConfigError
+from gossamer.base.units import MiB
 from gossamer.machines import device_options, machine_options, registry
 from gossamer.machines.config import (
     CLOCK_POLICIES,
     DEFAULT_MACHINE,
+    Accel,
     Config,
     unknown,
 )
@@ -140,8 +142,19 @@ def _cpu(draft: Draft, value: str) -> None:
 
 
 def _accel(draft: Draft, value: str) -> None:
-    del draft
-    choice("-accel", value.partition(",")[0].removeprefix("accel="), ("tcg",))
+    chosen: dict[str, Any] = {}
+    for key, text in pairs("-accel", value, first="accel").items():
+        if key == "accel":
+            choice("-accel", text, ("tcg",))
+        elif key == "tier":
+            chosen["tier"] = whole("-accel: tier", text, 0, 2)
+        elif key == "thread":
+            chosen["thread"] = choice("-accel: thread", text, ("single", "multi"))
+        elif key == "tb-size":
+            chosen["tb_size"] = whole("-accel: tb-size", text, 1, 1024) * MiB
+        else:
+            raise unknown("part of -accel", key, ("tier", "thread", "tb-size"))
+    draft.set["accel"] = Accel(**chosen)
 
 
 def _smp(draft: Draft, value: str) -> None:

@@ -1,0 +1,224 @@
+"""Loading LLVM's object files: sections into the arena, relocations, stubs to far functions.
+
+Sources: System V ABI, AMD64 supplement, 4.4 (R_X86_64); ELF for the Arm 64-bit architecture
+(AArch64), 5.7 (R_AARCH64).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from gossamer.base.errors import GossamerError
+from gossamer.engine.regions.arena import CodeArena
+
+_PROGBITS, _SYMTAB, _RELA, _NOBITS = 1, 2, 4, 8
+_ALLOC: Final = 2
+_FUNCTION: Final = 2
+_X86_64, _AARCH64 = 62, 183
+_HEADER: Final = 64
+_SECTION: Final = struct.Struct("<IIQQQQIIQQ")
+_SYMBOL: Final = struct.Struct("<IBBHQQ")
+_RELOCATION: Final = struct.Struct("<QQq")
+
+
+class LoadError(GossamerError):
+    """An object file that this loader does not understand."""
+
+
+@dataclass(frozen=True)
+class _Section:
+    name: int
+    type: int
+    flags: int
+    address: int
+    offset: int
+    size: int
+    link: int
+    info: int
+    alignment: int
+    entry_size: int
+
+
+@dataclass(frozen=True)
+class _Symbol:
+    name: str
+    kind: int
+    section: int
+    value: int
+
+
+class Loader:
+    """Puts objects into an arena; `functions` are the addresses of what they may call."""
+
+    def __init__(self, arena: CodeArena, functions: Mapping[str, int]) -> None:
+        self.arena, self.functions = arena, functions
+        self._stubs: dict[str, int] = {}
+
+    def clear(self) -> None:
+        """Forget everything loaded."""
+        self._stubs.clear()
+        self.arena.clear()
+
+    def load(self, obj: bytes) -> dict[str, int] | None:
+        """Addresses of the object's symbols by name; None when the arena is full."""
+        return _Loading(self, obj).load()
+
+    def stub(self, name: str, machine: int) -> int | None:
+        """Offset of a jump to a function that may be far away; None when the arena is full."""
+        found = self._stubs.get(name)
+        if found is None:
+            if name not in self.functions:
+                raise LoadError(f"region: calls {name}, which the runtime does not have")
+            target = struct.pack("<Q", self.functions[name])
+            # jmp [rip + 0] | ldr x16, 8; br x16 (x16: for linkers)
+            jump = b"\xff\x25\0\0\0\0" if machine == _X86_64 else b"\x50\0\0\x58\0\x02\x1f\xd6"
+            found = self.arena.reserve(len(jump) + 8, 16)
+            if found is None:
+                return None
+            self.arena.put(found, jump + target)
+            self._stubs[name] = found
+        return found
+
+
+class _Object:
+    """One object file."""
+
+    def __init__(self, obj: bytes) -> None:
+        self.obj = obj
+        if obj[:6] != b"\x7fELF\x02\x01" or len(obj) < _HEADER:
+            raise LoadError("region: expected a little-endian 64-bit ELF object")
+        (self.machine,) = struct.unpack_from("<H", obj, 18)
+        if self.machine not in (_X86_64, _AARCH64):
+            raise LoadError(f"region: expected x86-64 or AArch64, got ELF machine {self.machine}")
+        (start,) = struct.unpack_from("<Q", obj, 40)
+        (count,) = struct.unpack_from("<H", obj, 60)
+        self.sections = [
+            _Section(*_SECTION.unpack_from(obj, start + n * _SECTION.size)) for n in range(count)
+        ]
+        self.symbols: list[_Symbol] = []
+        self._read_symbols()
+
+    def _read_symbols(self) -> None:
+        for table in self.sections:
+            if table.type != _SYMTAB:
+                continue
+            names = self.sections[table.link]
+            strings = self.obj[names.offset : names.offset + names.size]
+            for at in range(table.offset, table.offset + table.size, _SYMBOL.size):
+                name, kind, _, section, value, _ = _SYMBOL.unpack_from(self.obj, at)
+                text = strings[name : strings.index(b"\0", name)].decode()
+                self.symbols.append(_Symbol(text, kind & 15, section, value))
+
+
+class _Loading(_Object):
+    """An object file while it is put into the arena."""
+
+    def __init__(self, loader: Loader, obj: bytes) -> None:
+        super().__init__(obj)
+        self.loader, self.arena = loader, loader.arena
+        self.places: dict[int, int] = {}
+
+    def load(self) -> dict[str, int] | None:
+        for n, s in enumerate(self.sections):
+            if s.flags & _ALLOC and s.size and s.type in (_PROGBITS, _NOBITS):
+                at = self.arena.reserve(s.size, max(s.alignment, 16))
+                if at is None:
+                    return None
+                self.places[n] = at
+                content = self.obj[s.offset : s.offset + s.size]
+                self.arena.put(at, content if s.type == _PROGBITS else bytes(s.size))
+        for s in self.sections:
+            if s.type == _RELA and s.info in self.places:
+                for at in range(s.offset, s.offset + s.size, _RELOCATION.size):
+                    offset, info, addend = _RELOCATION.unpack_from(self.obj, at)
+                    where = self.places[s.info] + offset
+                    if not self._relocate(where, info & 0xFFFF_FFFF, info >> 32, addend):
+                        return None
+        return {
+            s.name: self.arena.base + self.places[s.section] + s.value
+            for s in self.symbols
+            if s.name and s.section in self.places
+        }
+
+    def _target(self, number: int) -> int | None:
+        """Offset in the arena of what a symbol stands for; None when the arena is full."""
+        s = self.symbols[number]
+        if s.section in self.places:
+            return self.places[s.section] + s.value
+        return self.loader.stub(s.name, self.machine)
+
+    def _relocate(self, where: int, kind: int, symbol: int, addend: int) -> bool:
+        target = self._target(symbol)
+        if target is None:
+            return False
+        apply = (_X86_64_KINDS if self.machine == _X86_64 else _AARCH64_KINDS).get(kind)
+        if apply is None:
+            raise LoadError(f"region: relocation of kind {kind} is not known")
+        size = 8 if apply is _absolute64 else 4
+        old = int.from_bytes(self.arena.get(where, size), "little")
+        base = self.arena.base
+        new = apply(old, base + target + addend, base + where)
+        self.arena.put(where, new.to_bytes(size, "little"))
+        return True
+
+
+def function_offsets(obj: bytes) -> dict[str, int]:
+    """Where the functions of an object's one section of code lie in it, by name."""
+    found = [s for s in _Object(obj).symbols if s.kind == _FUNCTION]
+    sections = {s.section for s in found}
+    if len(sections) != 1:
+        raise LoadError(f"tier 0: expected one section of code, got {len(sections)}")
+    return {s.name: s.value for s in found}
+
+
+# Each makes the new content of a place from the old: (old, target + addend, address of the place).
+_Apply = Callable[[int, int, int], int]
+
+
+def _absolute64(old: int, target: int, place: int) -> int:
+    return target & (1 << 64) - 1
+
+
+def _relative32(old: int, target: int, place: int) -> int:
+    return _fits(target - place, 32) & 0xFFFF_FFFF
+
+
+def _branch26(old: int, target: int, place: int) -> int:
+    return old & ~0x03FF_FFFF | _fits(target - place, 28) >> 2 & 0x03FF_FFFF
+
+
+def _page21(old: int, target: int, place: int) -> int:
+    pages = _fits((target >> 12) - (place >> 12), 21)
+    return old & ~0x60FF_FFE0 | (pages & 3) << 29 | (pages >> 2 & 0x7FFFF) << 5
+
+
+def _low12(shift: int) -> _Apply:
+    def apply(old: int, target: int, place: int) -> int:
+        return old & ~0x003F_FC00 | (target & 0xFFF) >> shift << 10
+
+    return apply
+
+
+def _fits(value: int, width: int) -> int:
+    if not -(1 << width - 1) <= value < 1 << width - 1:
+        raise LoadError(f"region: a distance of {value} does not fit in {width} bits")
+    return value
+
+
+_X86_64_KINDS: Final[dict[int, _Apply]] = {1: _absolute64, 2: _relative32, 4: _relative32}
+_AARCH64_KINDS: Final[dict[int, _Apply]] = {
+    257: _absolute64,
+    261: _relative32,
+    275: _page21,
+    277: _low12(0),  # ADD
+    278: _low12(0),  # LDST8
+    282: _branch26,
+    283: _branch26,
+    284: _low12(1),
+    285: _low12(2),
+    286: _low12(3),
+    299: _low12(4),
+}

@@ -1,0 +1,187 @@
+"""Ways out of a region: the state before instruction i, then tier 0's handler of i.
+
+`left` is kept less 16 x the longest way through the region, so that it says by its sign whether
+another round may begin: a region never spends more than the budget that it was entered with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from gossamer.base.units import PAGE_SIZE
+from gossamer.cpu.block import OFFSET
+from gossamer.engine.context import CONTEXT, ITLB_ENTRIES
+from gossamer.engine.emit import CHAIN, LIKELY, TB_CPU, TB_ENTRY, TB_TLB, UNLIKELY
+from gossamer.engine.regions.forming import Region
+from gossamer.engine.regions.names import Names
+from gossamer.engine.regions.values import Values
+from gossamer.isa.expr import Expr
+
+_PAGE_MASK: Final = PAGE_SIZE - 1
+
+
+class Exits(Values):
+    """Writes exits and edges that leave."""
+
+    def __init__(self, intrinsics: set[str], region: Region, names: Names) -> None:
+        super().__init__(intrinsics, region)
+        self.names = names
+        self.longest = region.longest()
+        self.cold: list[str] = []
+        self.externs: set[str] = set()
+        self.leaves = {"cia": self._cia, "now": self._now}
+        #: The instruction being written: where it lies, how many of its block came before it.
+        self.delta = self.index = 0
+        self._left = ""
+
+    def begin_left(self) -> None:
+        self._left = ""
+
+    def _cia(self, e: Expr) -> str:
+        return self.value(f"add i32 %fpage, {self.delta}")
+
+    def _now(self, e: Expr) -> str:
+        """Virtual time as `now_of` makes it of the budget left before this instruction."""
+        n = self.value(f"ashr i64 {self.left(self.index)}, 4")
+        here = self.value(f"sub i64 {self.field('end_count', 'i64')}, {n}")
+        done = self.value(f"sub i64 {here}, {self.field('base_count', 'i64')}")
+        scaled = self.value(f"mul i64 {done}, {self.field('rate', 'i64')}")
+        ns = self.value(f"lshr i64 {scaled}, 20")
+        return self.value(f"add i64 {self.field('base_ns', 'i64')}, {ns}")
+
+    # --- the budget -------------------------------------------------------------------------------
+
+    def reduced(self) -> str:
+        """What `left` is kept as, at the start of this block."""
+        if not self._left:
+            text = self.value("load i64, ptr %left")
+            if self.nested:
+                return text
+            self._left = text
+        return self._left
+
+    def left(self, done: int) -> str:
+        """16 x the instructions left when `done` of this block have been executed."""
+        return self.value(f"add i64 {self.reduced()}, {16 * (self.longest - done)}")
+
+    # --- cold text --------------------------------------------------------------------------------
+
+    def aside(self, label: str, body: Callable[[], None]) -> None:
+        """Write `body` under `label` after the region's blocks; values known here are known there.
+
+        What the body learns is forgotten.
+        """
+        kept = (self.lines, self.block, self._left, dict(self.now), dict(self.as_bits),
+                dict(self.memo))  # fmt: skip
+        self.lines = self.cold
+        self.start(label)
+        body()
+        self.lines, self.block, self._left, self.now, self.as_bits, self.memo = kept
+
+    # --- leaving ----------------------------------------------------------------------------------
+
+    def tail(self, target: str, e: str, k: str) -> None:
+        self.line(f"musttail call {CHAIN} void {target}(ptr %cpu, ptr {e}, i64 {k})")
+        self.line("ret void")
+
+    def tail_to(self, name: str, e: str, k: str) -> None:
+        """Go on in a function of tier 0."""
+        self.externs.add(name)
+        self.tail(f"@{name}", e, k)
+
+    def store_rest(self) -> None:
+        """Store what is not written through: the block is whole then."""
+        self.store_fields()
+
+    def entry(self, delta: int) -> str:
+        """The entry at `delta`, in a page of the region."""
+        number = delta // PAGE_SIZE
+        offset = (delta % PAGE_SIZE - self.region.head) * 4
+        if number == 0:
+            return self.value(f"getelementptr i8, ptr %e, i64 {offset}")
+        place = sorted(self.region.pages).index(number)
+        slot = self.value(f"getelementptr i64, ptr @places, i64 {place}")
+        apart = self.value(f"load volatile i64, ptr {slot}")
+        page = self.value(f"getelementptr i8, ptr %e, i64 {apart}")
+        return self.value(f"getelementptr i8, ptr {page}, i64 {offset}")
+
+    def _enter_page(self, delta: int) -> None:
+        if delta // PAGE_SIZE:
+            page = self.value(f"add i32 %fpage, {delta & ~_PAGE_MASK}")
+            self.line(f"store i32 {page}, ptr {self.at(CONTEXT['fpage'])}{TB_CPU}")
+
+    def exit_here(self) -> str:
+        """Label of a way out to tier 0's handler of this instruction, the state as before it."""
+        self.store_all()
+        label = self.label("exit")
+        self.aside(label, self._leave_here)
+        return label
+
+    def _leave_here(self) -> None:
+        self.store_rest()
+        self._enter_page(self.delta)
+        e = self.entry(self.delta)
+        k = self.value(f"add i64 {self.left(self.index)}, {self.value(f'ptrtoint ptr {e} to i64')}")
+        word = self.region.words[self.delta]
+        self.tail_to(self.names.handler(word, self.delta % PAGE_SIZE), e, k)
+
+    def unless(self, condition: str) -> None:
+        """Leave when `condition` (i1) holds."""
+        on = self.label("on")
+        self.line(f"br i1 {condition}, label %{self.exit_here()}, label %{on}{UNLIKELY}")
+        self.start(on)
+
+    def only_if(self, condition: str) -> None:
+        """Leave unless `condition` (i1) holds."""
+        on = self.label("on")
+        self.line(f"br i1 {condition}, label %{on}, label %{self.exit_here()}{LIKELY}")
+        self.start(on)
+
+    def go_to(self, delta: int, done: int) -> None:
+        """Leave for an address relative to the head's page, with `done` instructions executed.
+
+        The budget is not spent: a region is entered, and goes round, only when it lasts.
+        """
+        self.store_rest()
+        if delta // PAGE_SIZE in self.region.pages:
+            self._enter_page(delta)
+            e = self.entry(delta)
+            here = self.value(f"ptrtoint ptr {e} to i64")
+            k = self.value(f"add i64 {self.left(done)}, {here}")
+            self.tail(self.value(f"load ptr, ptr {e}{TB_ENTRY}"), e, k)
+        else:
+            self.go_far(self.value(f"add i32 %fpage, {delta}"), self.left(done))
+
+    def go_far(self, ea: str, left: str) -> None:
+        """Leave for an effective address through the fetch TLB; the rest is stored already."""
+        base = self.value(f"load ptr, ptr {self.at(CONTEXT['itlb'])}{TB_CPU}")
+        line, hit = self.fetch_line(base, ea)
+        go, miss = self.label("go"), self.label("miss")
+        self.line(f"br i1 {hit}, label %{go}, label %{miss}{LIKELY}")
+        self.start(miss)
+        self.line(f"store i32 {ea}, ptr {self.at(OFFSET['nia'])}{TB_CPU}")
+        self.tail_to("h_jump", "null", left)
+        self.start(go)
+        page = self.value(f"and i32 {ea}, {~_PAGE_MASK}")
+        self.line(f"store i32 {page}, ptr {self.at(CONTEXT['fpage'])}{TB_CPU}")
+        entries = self.line_entries(line)
+        low = self.value(f"shl i32 {self.value(f'and i32 {ea}, {_PAGE_MASK & ~3}')}, 2")
+        offset = self.value(f"zext i32 {low} to i64")
+        e = self.value(f"getelementptr i8, ptr {entries}, i64 {offset}")
+        k = self.value(f"add i64 {left}, {self.value(f'ptrtoint ptr {e} to i64')}")
+        self.tail(self.value(f"load ptr, ptr {e}{TB_ENTRY}"), e, k)
+
+    def fetch_line(self, table: str, ea: str) -> tuple[str, str]:
+        """(line of the fetch TLB for `ea`, whether it holds that page)."""
+        shifted = self.value(f"lshr i32 {ea}, 8")
+        index = self.value(f"and i32 {shifted}, {(ITLB_ENTRIES - 1) * 16}")
+        wide = self.value(f"zext i32 {index} to i64")
+        line = self.value(f"getelementptr i8, ptr {table}, i64 {wide}")
+        tag = self.value(f"load i32, ptr {line}{TB_TLB}")
+        page = self.value(f"and i32 {ea}, {~_PAGE_MASK}")
+        return line, self.value(f"icmp eq i32 {tag}, {page}")
+
+    def line_entries(self, line: str) -> str:
+        where = self.value(f"getelementptr i8, ptr {line}, i64 8")
+        return self.value(f"load ptr, ptr {where}{TB_TLB}")

@@ -1,0 +1,219 @@
+"""Floating point of a region: FPSCR is put off.
+
+A region with such instructions is entered only while FPSCR rounds to nearest, inexact results do
+not trap, and XX is set already.  Then an operation whose result lies in a safe range changes
+nothing of FPSCR but FPRF, FR and FI, which the next one overwrites: the region keeps what the last
+operation was (kind and operands), what the last compare found and what a conversion read, and an
+exit leaves them in the context.  Tier 0 makes FPSCR of them when it is looked at
+(`runtime_float`).  Any other operand or result leaves for tier 0's handler.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gossamer.engine.context import CONTEXT
+from gossamer.engine.emit import TB_CPU
+from gossamer.engine.regions.code import Code
+from gossamer.engine.regions.forming import Region
+from gossamer.engine.regions.memory import Memory
+from gossamer.engine.regions.names import Names
+from gossamer.engine.runtime_float import DIVIDE, FMA, NO_CONVERSION, ROUND
+from gossamer.isa.expr import Expr
+from gossamer.isa.fpscr import RN, XE, XX
+from gossamer.isa.softfloat.arith import NEGATE, NO_ADDEND, ONE, SINGLE, SUBTRACT
+from gossamer.isa.softfloat.convert import integer_result
+from gossamer.isa.spec.forms import A
+
+#: Options of `softfloat_arith` by instruction.
+OPTIONS: Final = {
+    name + suffix: options | (SINGLE if suffix else 0)
+    for suffix in ("", "s")
+    for name, options in {
+        "fadd": 0,
+        "fsub": SUBTRACT,
+        "fmul": NO_ADDEND,
+        "fdiv": 0,
+        "fmadd": 0,
+        "fmsub": SUBTRACT,
+        "fnmadd": NEGATE,
+        "fnmsub": NEGATE | SUBTRACT,
+    }.items()
+}
+#: Fields of the record in the context, with their types.
+RECORD: Final = (
+    ("fp_kind", "i32"),
+    ("fp_a", "i64"),
+    ("fp_c", "i64"),
+    ("fp_b", "i64"),
+    ("fp_compare", "i32"),
+    ("fp_convert", "i64"),
+)
+#: Biased exponents between which a result raises nothing.
+_DOUBLE_LOW, _DOUBLE_TOP = 2, 2046
+_SINGLE_LOW, _SINGLE_TOP = 1023 - 125, 1023 + 127
+
+
+class Floats(Memory):
+    """Writes floating-point instructions with FPSCR put off."""
+
+    def __init__(self, intrinsics: set[str], region: Region, names: Names) -> None:
+        super().__init__(intrinsics, region, names)
+        self.puts_off = any(code.put_off for code in region.codes())
+        self.record: dict[str, str] = {}
+        self.record_owed = self.record_written = False
+
+    # --- the record ---
+
+    def declare_record(self) -> None:
+        for name, kind in RECORD:
+            self.allocas.append(f"  %{name} = alloca {kind}")
+            self.line(f"store {kind} {self.field(name, kind)}, ptr %{name}")
+
+    def begin_record(self, owed: bool) -> None:
+        self.record, self.record_owed, self.record_written = {}, owed, False
+
+    def leave_record_in_variables(self) -> None:
+        if self.record_written:
+            for name, kind in RECORD:
+                if name in self.record:
+                    self.line(f"store {kind} {self.record[name]}, ptr %{name}")
+
+    def store_rest(self) -> None:
+        super().store_rest()
+        if self.record_owed or self.record_written:
+            for name, kind in RECORD:
+                value = self.record.get(name) or self.value(f"load {kind}, ptr %{name}")
+                self.line(f"store {kind} {value}, ptr {self.at(CONTEXT[name])}{TB_CPU}")
+            self.line(f"store i32 1, ptr {self.at(CONTEXT['fp_pending'])}{TB_CPU}")
+
+    def _note(self, **values: str) -> None:
+        self.record |= values
+        self.record_written = True
+
+    def allowed(self) -> str:
+        """Whether FPSCR is one that can be put off, at the region's entry."""
+        fpscr = self.value(f"load i32, ptr {self.register('fpscr', _ZERO)}{TB_CPU}")
+        bits = self.value(f"and i32 {fpscr}, {RN | XE | XX}")
+        return self.value(f"icmp eq i32 {bits}, {XX}")
+
+    # --- instructions ---
+
+    def put_off(self, code: Code) -> None:
+        """Write a floating-point instruction of `code.PUT_OFF`."""
+        assert code.row is not None
+        name = code.row.name
+        if name == "fcmpu":
+            self._compare(code.word)
+        elif name == "fctiwz":
+            self._convert(code.word)
+        else:
+            self._arithmetic(name, A(_word(code.word)))
+
+    def _operand(self, field: Expr) -> str:
+        return self.read(("fpr", field.value))
+
+    def _bits_of(self, field: Expr) -> str:
+        return self.bits(field.value)
+
+    def _arithmetic(self, name: str, i: A) -> None:
+        options = OPTIONS.get(name, SINGLE)
+        zero = None
+        if name == "frsp":
+            result = self._operand(i.FRB)
+            kind, parts = ROUND, ("0", "0", self._bits_of(i.FRB))
+        elif name in ("fdiv", "fdivs"):
+            result = self.value(f"fdiv double {self._operand(i.FRA)}, {self._operand(i.FRB)}")
+            kind, parts = DIVIDE | options, (self._bits_of(i.FRA), "0", self._bits_of(i.FRB))
+        elif options & NO_ADDEND:
+            a, c = self._operand(i.FRA), self._operand(i.FRC)
+            result, zero = self.value(f"fmul double {a}, {c}"), [a, c]
+            kind, parts = FMA | options, (self._bits_of(i.FRA), self._bits_of(i.FRC), "0")
+        elif name in ("fadd", "fadds", "fsub", "fsubs"):
+            operation = "fsub" if options & SUBTRACT else "fadd"
+            a, b = self._operand(i.FRA), self._operand(i.FRB)
+            result, zero = self.value(f"{operation} double {a}, {b}"), []
+            kind, parts = FMA | options, (self._bits_of(i.FRA), str(ONE), self._bits_of(i.FRB))
+        else:
+            a, c, b = (self._operand(f) for f in (i.FRA, i.FRC, i.FRB))
+            addend = self.value(f"fneg double {b}") if options & SUBTRACT else b
+            result = self.call("llvm.fma.f64", "double", *(("double", x) for x in (a, c, addend)))
+            bits = [self._bits_of(f) for f in (i.FRA, i.FRC, i.FRB)]
+            kind, parts = FMA | options, (bits[0], bits[1], bits[2])
+        single = bool(options & SINGLE)
+        self._in_range(result, single, zero)
+        if single:
+            result = self._to_single(result, exact=name == "frsp")
+        if options & NEGATE:
+            result = self.value(f"fneg double {result}")
+        self.write(("fpr", i.FRT.value), result)
+        self._note(fp_kind=str(kind), fp_a=parts[0], fp_c=parts[1], fp_b=parts[2],
+                   fp_compare="0", fp_convert=str(NO_CONVERSION))  # fmt: skip
+
+    def _in_range(self, result: str, single: bool, zero: list[str] | None) -> None:
+        """Leave unless the result is in the safe range, or an exact zero where `zero` allows it.
+
+        A zero is exact when one of the factors in `zero` is; an empty list: always.
+        """
+        low, top = (_SINGLE_LOW, _SINGLE_TOP) if single else (_DOUBLE_LOW, _DOUBLE_TOP)
+        twice = self.value(f"shl i64 {self.value(f'bitcast double {result} to i64')}, 1")
+        above = self.value(f"sub i64 {twice}, {low << 53}")
+        width = (top - low) << 53
+        inside = self.value(f"icmp ult i64 {above}, {width - (1 << 64) if width >> 63 else width}")
+        if zero is None:
+            self.only_if(inside)
+            return
+        on, odd = self.label("on"), self.label("odd")
+        leave = self.exit_here()
+        self.line(f"br i1 {inside}, label %{on}, label %{odd}, !prof !9")
+
+        def body() -> None:
+            is_zero = self.value(f"fcmp oeq double {result}, 0.0")
+            if zero:
+                x, y = (self.value(f"fcmp oeq double {v}, 0.0") for v in zero)
+                is_zero = self.value(f"and i1 {is_zero}, {self.value(f'or i1 {x}, {y}')}")
+            self.line(f"br i1 {is_zero}, label %{on}, label %{leave}")
+
+        self.aside(odd, body)
+        self.start(on)
+
+    def _to_single(self, result: str, *, exact: bool) -> str:
+        """Round a double on to single; leave where rounding twice could be wrong."""
+        if not exact:
+            bits = self.value(f"bitcast double {result} to i64")
+            low = self.value(f"and i64 {bits}, {(1 << 29) - 1}")
+            self.only_if(self.value(f"icmp ne i64 {low}, {1 << 28}"))
+        narrow = self.value(f"fptrunc double {result} to float")
+        return self.value(f"fpext float {narrow} to double")
+
+    def _compare(self, word: int) -> None:
+        i = A(_word(word))
+        a, b = self._operand(i.FRA), self._operand(i.FRB)
+        self.only_if(self.value(f"fcmp ord double {a}, {b}"))
+        less, greater = (self.value(f"fcmp {p} double {a}, {b}") for p in ("olt", "ogt"))
+        rest = self.value(f"select i1 {greater}, i8 4, i8 2")
+        code = self.value(f"select i1 {less}, i8 8, i8 {rest}")
+        self.write(("crf", word >> 23 & 7), code)
+        wide = self.value(f"zext i8 {code} to i32")
+        self._note(fp_compare=self.value(f"or i32 {wide}, 16"))
+
+    def _convert(self, word: int) -> None:
+        i = A(_word(word))
+        b, bits = self._operand(i.FRB), self._bits_of(i.FRB)
+        size = self.call("llvm.fabs.f64", "double", ("double", b))
+        self.only_if(self.value(f"fcmp olt double {size}, 0x41E0000000000000"))
+        number, negative = Expr("arg", 32, (), 0), Expr("arg", 1, (), 1)
+        self.memo = {
+            number: self.value(f"fptosi double {b} to i32"),
+            negative: self.value(f"icmp slt i64 {bits}, 0"),
+        }
+        result = self.expr(integer_result(number, negative))
+        self.write(("fpr", i.FRT.value), self.value(f"bitcast i64 {result} to double"))
+        self._note(fp_convert=bits)
+
+
+_ZERO: Final = Expr("const", 32, (), 0)
+
+
+def _word(word: int) -> Expr:
+    return Expr("const", 32, (), word)

@@ -1,0 +1,86 @@
+"""The regions in force: entries that point to code, and what makes each of them go."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from gossamer.base.units import PAGE_SIZE
+from gossamer.engine.regions.forming import Region
+from gossamer.engine.regions.view import View
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A region whose code is loaded at `address`."""
+
+    region: Region
+    address: int
+    size: int
+
+    @property
+    def head_page(self) -> int:
+        return self.region.pages[0]
+
+
+class Installed:
+    """Regions by the entry of their head, and by the pages whose words they contain."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._by_entry: dict[int, Made] = {}
+        self._by_page: dict[int, set[int]] = defaultdict(set)
+
+    def __len__(self) -> int:
+        return len(self._by_entry)
+
+    def __contains__(self, entry: int) -> bool:
+        return entry in self._by_entry
+
+    @property
+    def made(self) -> list[Made]:
+        return list(self._by_entry.values())
+
+    @property
+    def entries(self) -> list[int]:
+        return list(self._by_entry)
+
+    def is_current(self, region: Region) -> bool:
+        """Whether memory still holds the region's words, decoded."""
+        return all(
+            self._view.word(region.pages[delta // PAGE_SIZE], delta % PAGE_SIZE) == word
+            for delta, word in region.words.items()
+        )
+
+    def install(self, made: Made) -> None:
+        """Let the head's entry lead to the region."""
+        entry = self._view.entry(made.head_page, made.region.head)
+        self._by_entry[entry] = made
+        for page in made.region.pages.values():
+            self._by_page[page].add(entry)
+            self._view.mark(page, regions=True)
+        self._view.set_handler(entry, made.address)
+
+    def drop(self, entry: int) -> None:
+        """Let a head's entry be decoded anew."""
+        made = self._by_entry.pop(entry)
+        self._view.forget(entry)
+        for page in made.region.pages.values():
+            rest = self._by_page[page]
+            rest.discard(entry)
+            if not rest:
+                del self._by_page[page]
+                self._view.mark(page, regions=False)
+
+    def drop_page(self, page: int) -> int:
+        """Drop every region with words of an arena page; how many."""
+        entries = list(self._by_page.get(page, ()))
+        for entry in entries:
+            self.drop(entry)
+        return len(entries)
+
+    def drop_all(self) -> int:
+        entries = list(self._by_entry)
+        for entry in entries:
+            self.drop(entry)
+        return len(entries)

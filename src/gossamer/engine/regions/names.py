@@ -1,0 +1,33 @@
+"""Which handler of tier 0 an instruction word has, by the name of its symbol."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from gossamer.base.units import PAGE_SIZE
+from gossamer.engine.handlers import variants
+from gossamer.isa.spec.table import Decoder
+
+
+class Names:
+    """Names for one CPU model, as the runtime's `decode_into` finds handlers."""
+
+    def __init__(self, features: frozenset[str]) -> None:
+        self._rows = defaultdict(list)
+        for v in variants(Decoder(features)):
+            self._rows[v.match >> 26].append((v.mask, v.match, v.kind, v.names))
+
+    def handler(self, word: int, offset: int) -> str:
+        """The handler of `word` at `offset` bytes of its page; `h_illegal` where there is none."""
+        for mask, match, kind, (local, far) in self._rows[word >> 26]:
+            if word & mask == match:
+                target = offset + _displacement(word, kind)
+                return local if kind == 0 or 0 <= target < PAGE_SIZE else far
+        return "h_illegal"
+
+
+def _displacement(word: int, kind: int) -> int:
+    """Of a relative branch: B form (1) 16 bits, I form (2) 26 bits, both signed."""
+    size = 16 if kind == 1 else 26
+    value = word & ((1 << size) - 4)
+    return value - (1 << size) if value >> (size - 1) else value

@@ -1,0 +1,275 @@
+"""Registers inside a region: values while in a block, variables between blocks, and their block.
+
+A kept register's value is known in a block (`now`), lies in a variable (an alloca, which LLVM makes
+a value) where blocks meet, and is stored in the register block before the next way out: a write
+that another follows before that is never stored.  CR fields that a compare makes are kept as a
+difference (`Difference`) and made only where they are read, and by exits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from gossamer.cpu.block import OFFSET
+from gossamer.engine.emit import TB_CPU
+from gossamer.engine.emit_vector import PAIR, enter, leave
+from gossamer.engine.regions.code import KEPT, Key
+from gossamer.engine.regions.forming import Region
+from gossamer.engine.statements import PendingWrite, StatementWriter, is_true
+from gossamer.isa.body import Write
+from gossamer.isa.expr import Expr
+from gossamer.isa.registers import REGISTERS
+
+_RANGES: Final = {"crf": ", !range !20", "so": ", !range !21", "ov": ", !range !21",
+                  "ca": ", !range !21"}  # fmt: skip
+RANGE_METADATA: Final = "!20 = !{i8 0, i8 16}\n!21 = !{i8 0, i8 2}\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A CR field not made yet: the difference of what was compared (i64), SO, the conditions."""
+
+    value: str
+    so: str
+    less: str
+    equal: str
+
+
+@dataclass(frozen=True)
+class _KeptWrite(PendingWrite):
+    key: Key
+    new: str | Difference
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """What a compare's CR code is made from."""
+
+    less: Expr
+    equal: Expr
+    so: Expr
+
+
+def compare_of(e: Expr) -> Compare | None:
+    """The parts of a `Body.compare_code` of 32-bit operands, None for anything else."""
+    if e.op != "or" or e.width != 8:
+        return None
+    code, so = e.args
+    if code.op != "select" or code.args[2].op != "select":
+        return None
+    less, equal = code.args[0], code.args[2].args[0]
+    values = [a.value for a in (code.args[1], *code.args[2].args[1:]) if a.is_const]
+    if values != [8, 2, 4] or less.op not in ("lts", "ltu") or equal.op != "eq":
+        return None
+    a, b = less.args
+    if a.width != 32 or not (same(a, equal.args[0]) and same(b, equal.args[1])):
+        return None
+    return Compare(less, equal, so)
+
+
+def same(a: Expr, b: Expr) -> bool:
+    return a is b or (a.is_const and b.is_const and a.value == b.value and a.width == b.width)
+
+
+def compared_fields(region: Region) -> set[Key]:
+    """The CR fields that some compare of the region makes."""
+    return {
+        (s.reg, s.index.value)
+        for code in region.codes()
+        for s in code.trace
+        if isinstance(s, Write) and s.reg == "crf" and is_true(s.when) and compare_of(s.value)
+    }
+
+
+def type_of(key: Key) -> str:
+    """LLVM type of a kept register between instructions."""
+    if key[0] == "fpr":
+        return "double"
+    return PAIR if key[0] == "vr" else f"i{REGISTERS[key[0]][0]}"
+
+
+def offset_of(key: Key) -> int:
+    return OFFSET[key[0]] + REGISTERS[key[0]][0] // 8 * key[1]
+
+
+class Values(StatementWriter):
+    """Writes statements on kept registers."""
+
+    def __init__(self, intrinsics: set[str], region: Region) -> None:
+        super().__init__(intrinsics)
+        self.region = region
+        self.fields = compared_fields(region)
+        self.now: dict[Key, str | Difference] = {}
+        #: Doubles in `now`, also as the 64 bits that they are.
+        self.as_bits: dict[Key, str] = {}
+        self.written: set[Key] = set()
+        self.unstored: dict[Key, str] = {}
+        #: CR fields that may not be in the block where this block of the region begins.
+        self.owed: set[Key] = set()
+        self.nested = 0
+
+    # --- variables --------------------------------------------------------------------------------
+
+    @staticmethod
+    def variable(key: Key) -> str:
+        return f"%{key[0]}.{key[1]}"
+
+    def declare(self, key: Key) -> None:
+        """The variable of a kept register, set from its block."""
+        kind, name = type_of(key), self.variable(key)
+        self.allocas.append(f"  {name} = alloca {kind}")
+        if key in self.fields:
+            for part, of in (("value", "i64"), ("so", "i8"), ("made", "i1")):
+                self.allocas.append(f"  {name}.{part} = alloca {of}")
+            self.line(f"store i64 0, ptr {name}.value")
+            self.line(f"store i8 0, ptr {name}.so")
+            self.line(f"store i1 true, ptr {name}.made")
+        where = self.at(offset_of(key))
+        align = ", align 8" if key[0] == "vr" else ""
+        value = self.value(f"load {kind}, ptr {where}{align}{TB_CPU}{_RANGES.get(key[0], '')}")
+        self.line(f"store {kind} {value}, ptr {name}")
+
+    def begin(self, owed: set[Key]) -> None:
+        """Forget values: a block begins."""
+        self.now, self.as_bits, self.written, self.unstored = {}, {}, set(), {}
+        self.owed = owed
+
+    def leave_in_variables(self) -> None:
+        """Put what the block wrote where following blocks find it."""
+        self.store_all()
+        for key in sorted(self.written):
+            name, value = self.variable(key), self.now[key]
+            if isinstance(value, Difference):
+                self.line(f"store i64 {value.value}, ptr {name}.value")
+                self.line(f"store i8 {value.so}, ptr {name}.so")
+                self.line(f"store i1 false, ptr {name}.made")
+                continue
+            self.line(f"store {type_of(key)} {value}, ptr {name}")
+            if key in self.fields:
+                self.line(f"store i1 true, ptr {name}.made")
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    def read(self, key: Key) -> str:
+        """The value of a kept register, of `type_of`."""
+        value = self.now.get(key)
+        if isinstance(value, Difference):
+            return self._make(value)
+        if value is None:
+            name = self.variable(key)
+            value = self.value(f"load {type_of(key)}, ptr {name}")
+            if key in self.fields:
+                value = self._made_or(name, value)
+            if not self.nested:
+                self.now[key] = value
+        return value
+
+    def _make(self, d: Difference) -> str:
+        low = self.value(f"select i1 {d.equal}, i8 2, i8 4")
+        return self.value(f"or i8 {self.value(f'select i1 {d.less}, i8 8, i8 {low}')}, {d.so}")
+
+    def _made_or(self, name: str, made: str) -> str:
+        """A CR field where blocks meet: made already, or a difference."""
+        value = self.value(f"load i64, ptr {name}.value")
+        so = self.value(f"load i8, ptr {name}.so")
+        is_made = self.value(f"load i1, ptr {name}.made")
+        less = self.value(f"icmp slt i64 {value}, 0")
+        equal = self.value(f"icmp eq i64 {value}, 0")
+        code = self._make(Difference(value, so, less, equal))
+        return self.value(f"select i1 {is_made}, i8 {made}, i8 {code}")
+
+    def bits(self, number: int) -> str:
+        """FPR `number` as 64 bits."""
+        key = ("fpr", number)
+        if key in self.as_bits:
+            return self.as_bits[key]
+        text = self.value(f"bitcast double {self.read(key)} to i64")
+        if not self.nested:
+            self.as_bits[key] = text
+        return text
+
+    def expr(self, e: Expr) -> str:
+        if e.op == "reg":
+            if e.arg in KEPT:
+                return self._kept(e)
+            if e.arg == "msr":
+                return "%msr"
+        return super().expr(e)
+
+    def _kept(self, e: Expr) -> str:
+        key = (str(e.arg), e.args[0].value)
+        if key[0] == "fpr":
+            return self.bits(key[1])
+        return leave(self, PAIR, self.read(key)) if key[0] == "vr" else self.read(key)
+
+    def _choose(self, e: Expr) -> str:
+        self.expr(e.args[0])
+        self.store_all()
+        self.nested += 1
+        text = super()._choose(e)
+        self.nested -= 1
+        return text
+
+    def conditionally(self, cond: Expr, action: object) -> None:
+        if is_true(cond):
+            super().conditionally(cond, action)
+            return
+        self.expr(cond)
+        self.store_all()
+        self.nested += 1
+        super().conditionally(cond, action)
+        self.nested -= 1
+
+    # --- writing ----------------------------------------------------------------------------------
+
+    def prepare_write(self, s: Write) -> PendingWrite:
+        if s.reg not in KEPT:
+            return super().prepare_write(s)
+        return _KeptWrite("", "", "", "", (s.reg, s.index.value), self.new_value(s))
+
+    def commit_write(self, p: PendingWrite) -> None:
+        if isinstance(p, _KeptWrite):
+            self.write(p.key, p.new)
+        else:
+            super().commit_write(p)
+
+    def write(self, key: Key, value: str | Difference) -> None:
+        """Set a kept register to a value of `type_of`."""
+        self.now[key] = value
+        self.as_bits.pop(key, None)
+        self.written.add(key)
+        if key not in self.fields:
+            assert isinstance(value, str)
+            self.unstored[key] = value
+
+    def new_value(self, s: Write) -> str | Difference:
+        """The value that a write to a kept register gives it."""
+        key = (s.reg, s.index.value)
+        if key in self.fields and is_true(s.when) and (c := compare_of(s.value)) is not None:
+            extend = "sext" if c.less.op == "lts" else "zext"
+            a, b = (self.value(f"{extend} i32 {self.expr(x)} to i64") for x in c.less.args)
+            less, equal = self.expr(c.less), self.expr(c.equal)
+            return Difference(self.value(f"sub i64 {a}, {b}"), self.expr(c.so), less, equal)
+        value = self.expr(s.value)
+        if key[0] == "fpr":
+            value = self.value(f"bitcast i64 {value} to double")
+        elif key[0] == "vr":
+            value = enter(self, PAIR, value)
+        if is_true(s.when):
+            return value
+        kind = type_of(key)
+        return self.value(f"select i1 {self.expr(s.when)}, {kind} {value}, {kind} {self.read(key)}")
+
+    def store_all(self) -> None:
+        """Store what was written since the last way out."""
+        for key, value in self.unstored.items():
+            align = ", align 8" if key[0] == "vr" else ""
+            where = self.at(offset_of(key))
+            self.line(f"store {type_of(key)} {value}, ptr {where}{align}{TB_CPU}")
+        self.unstored = {}
+
+    def store_fields(self) -> None:
+        """Store the CR fields that are not in the block yet (on the way out)."""
+        for key in sorted((self.owed | self.written) & self.fields):
+            self.line(f"store i8 {self.read(key)}, ptr {self.at(offset_of(key))}{TB_CPU}")

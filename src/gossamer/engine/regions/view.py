@@ -1,0 +1,80 @@
+"""The engine's native tables as Python sees them between two native runs."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Final
+
+from gossamer.base.units import PAGE_SIZE
+from gossamer.engine.context import ENTRY_STRIDE, ITLB_ENTRIES, WITH_REGIONS
+from gossamer.engine.tier0 import Tier0
+
+_WORD_OF_ENTRY: Final = 4  # an entry is four times as long as its instruction
+
+
+class View:
+    """Entries, pages and the fetch TLB of one engine."""
+
+    def __init__(self, engine: Tier0, decode: int) -> None:
+        """`decode` is the address of the handler of entries that are not decoded."""
+        self._engine, self._decode = engine, decode
+        self._entries = engine.entries
+        self._end = engine.pointer("entries_end")
+
+    def page(self, ea: int) -> int | None:
+        """Arena page that a fetch from `ea` finds without a walk, None where there is none."""
+        line = self._engine.pointer("itlb") + (ea // PAGE_SIZE & (ITLB_ENTRIES - 1)) * 16
+        if ctypes.c_uint32.from_address(line).value != ea & ~(PAGE_SIZE - 1) & 0xFFFF_FFFF:
+            return None
+        entries = ctypes.c_uint64.from_address(line + 8).value
+        if not self._entries <= entries < self._end:
+            return None
+        return (entries - self._entries) // ENTRY_STRIDE
+
+    def entry(self, page: int, offset: int) -> int:
+        """Address of the entry at `offset` bytes of an arena page."""
+        return self._entries + page * ENTRY_STRIDE + offset * _WORD_OF_ENTRY
+
+    def place(self, entry: int) -> tuple[int, int]:
+        """Arena page and offset that an entry stands for."""
+        page, offset = divmod(entry - self._entries, ENTRY_STRIDE)
+        return page, offset // _WORD_OF_ENTRY
+
+    def handler(self, entry: int) -> int:
+        return ctypes.c_uint64.from_address(entry).value
+
+    def set_handler(self, entry: int, handler: int) -> None:
+        ctypes.c_uint64.from_address(entry).value = handler
+
+    def forget(self, entry: int) -> None:
+        """Let the entry be decoded anew: tier 0 again."""
+        self.set_handler(entry, self._decode)
+
+    def word(self, page: int, offset: int) -> int | None:
+        """The word in memory, None where the entry is not decoded."""
+        if self.handler(self.entry(page, offset)) == self._decode:
+            return None
+        at = page * PAGE_SIZE + offset
+        return int.from_bytes(self._engine.memory.arena.view[at : at + 4], "big")
+
+    def mark(self, page: int, *, regions: bool) -> None:
+        """Say whether regions contain words of a page, so that writes to it are reported."""
+        self._engine.ready[page] = WITH_REGIONS if regions else 1
+
+
+class Here:
+    """What a region with its head at `ea` is formed from: `forming.Source`."""
+
+    def __init__(self, view: View, ea: int) -> None:
+        self._view, self._page = view, ea & ~(PAGE_SIZE - 1)
+
+    def page(self, number: int) -> int | None:
+        return self._view.page((self._page + number * PAGE_SIZE) & 0xFFFF_FFFF)
+
+    def word(self, page: int, offset: int) -> int | None:
+        return self._view.word(page, offset)
+
+    def targets(self, delta: int) -> Sequence[int]:
+        del delta
+        return ()
