@@ -86,6 +86,8 @@ class Runner:
 
     def close(self) -> None:
         """Let go of the disks; what was written to raw images goes into their files now."""
+        if self._machine is not None:
+            self._machine.stop_translating()
         self.disks.close()
 
     # --- the machine --------------------------------------------------------------------------

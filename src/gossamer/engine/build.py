@@ -66,12 +66,17 @@ def cache_folder() -> Path:
     return Path(base) / "gossamer"
 
 
+def is_private(handle: int) -> bool:
+    """Whether a file is this user's and no one else may read or write it."""
+    stat = os.fstat(handle)
+    return stat.st_uid == os.getuid() and not stat.st_mode & 0o077
+
+
 def _read(path: Path) -> bytes | None:
     """The object in a cache file, or None when it is not wholly trustworthy."""
     try:
         with path.open("rb") as f:
-            stat = os.fstat(f.fileno())
-            if stat.st_uid != os.getuid() or stat.st_mode & 0o077:
+            if not is_private(f.fileno()):
                 return None
             data = f.read()
     except OSError:

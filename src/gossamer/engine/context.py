@@ -91,6 +91,7 @@ _FIELDS: Final = (
     ("d_null", 8),
     ("i_null", 8),
     ("banks", 8),
+    ("region_count", 8),  # 16 x instructions that counting regions have executed
     ("fp_pending", 4),  # FPSCR is put off (runtime_float)
     ("fp_kind", 4),
     ("fp_a", 8),

@@ -16,7 +16,7 @@ DECODE: Final = f"""
   call void @decode(ptr %cpu, ptr %e)
 {dispatch("%e")}
 }}
-define internal void @decode(ptr %cpu, ptr %e) nounwind noinline {{
+define void @decode(ptr %cpu, ptr %e) nounwind noinline {{
   call void @decode_into(ptr %cpu, ptr %e, ptr %e)
   ret void
 }}

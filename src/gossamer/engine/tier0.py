@@ -82,6 +82,8 @@ class Tier0:
         #: Called with an arena page whose `ready` flag is `WITH_REGIONS` before entries of it are
         #: forgotten, since words of it were written.
         self.regions_written: Callable[[int], None] = lambda page: None
+        #: Called before native code runs, and never while it does.
+        self.before_run: Callable[[], None] = lambda: None
         self.native = build.native(features)
         self._context = mmap.mmap(-1, CONTEXT_SIZE)
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._context))
@@ -148,6 +150,7 @@ class Tier0:
         self._effect_msr = ctypes.CFUNCTYPE(None, pointer)(address("effect_msr"))
         self._flush = ctypes.CFUNCTYPE(None, pointer)(address("flush"))
         self._written = ctypes.CFUNCTYPE(None, pointer, i64, i64)(address("code_written"))
+        self._decode = ctypes.CFUNCTYPE(None, pointer, pointer)(address("decode"))
         self._code_fresh = ctypes.CFUNCTYPE(None, i64, i64)(address("code_fresh"))
         self._prepare = ctypes.CFUNCTYPE(None, pointer)(address("prepare"))
         self._callbacks = (_LOAD(self._load), _STORE(self._store), _EFFECT(self._on_effect))
@@ -224,6 +227,7 @@ class Tier0:
         self._exit.value = 0
         self._effect_msr(self._address)  # an interrupt that is due, MSR changed from Python
         self._exit.value = 0
+        self.before_run()
         self._running = True
         try:
             while self.count < end and not self._exit.value:
@@ -275,6 +279,10 @@ class Tier0:
         count = self._hot_count.value
         self._hot_count.value = 0
         return [Sample(*self._samples[n].tolist()[:4]) for n in self._hot[:count].tolist()]
+
+    def decode(self, entry: int) -> None:
+        """Decode an entry, by its address, before it is executed."""
+        self._decode(self._address, entry)
 
     def code_fresh(self, start: int, end: int) -> None:
         """Code was written from host address `start` to `end`: let the host fetch it."""

@@ -214,5 +214,11 @@ class Machine:
 
     def close(self) -> None:
         """Give the memory back to the host now; the machine can run no more."""
+        self.stop_translating()
         self.engine.close()
         self.arena.close()
+
+    def stop_translating(self) -> None:
+        """Make no more regions; those that are there stay in force."""
+        if self.regions is not None:
+            self.regions.close()

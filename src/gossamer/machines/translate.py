@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gossamer.engine.regions.regions import Regions
+from gossamer.engine.regions.regions import Regions, store_path
+from gossamer.engine.regions.store import RegionStore
 from gossamer.machines.config import Accel
 from gossamer.machines.machine import Machine
 
@@ -10,4 +11,11 @@ from gossamer.machines.machine import Machine
 def translate(machine: Machine, accel: Accel) -> None:
     """Let a machine's engine make regions, if it does not already."""
     if machine.regions is None:
-        machine.regions = Regions(machine.engine, machine.cpu.model.features, size=accel.tb_size)
+        features = machine.cpu.model.features
+        machine.regions = Regions(
+            machine.engine,
+            features,
+            size=accel.tb_size,
+            threaded=accel.thread == "multi",
+            store=RegionStore(store_path(features)),
+        )

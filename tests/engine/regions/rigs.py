@@ -20,7 +20,9 @@ class Eager(Tier0):
 
     def __init__(self, memory: AddressMap, features: frozenset[str]) -> None:
         super().__init__(memory, features)
-        self.regions = Regions(self, features, threshold=2, interval=128, limits=SMALL)
+        self.regions = Regions(
+            self, features, threshold=2, interval=128, limits=SMALL, counting=True
+        )
 
 
 def eager(seed: int, words: tuple[int, ...], cpu: str = "750") -> Rig:

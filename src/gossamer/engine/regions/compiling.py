@@ -1,12 +1,32 @@
-"""LLVM text of a region to an object file."""
+"""A region to an object file, through LLVM text."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import llvmlite.binding as llvm
 
+from gossamer.core import host
 from gossamer.engine import build
+from gossamer.engine.regions.forming import Region
+from gossamer.engine.regions.names import Names
+from gossamer.engine.regions.writer import Writer
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """An object file, and the CPU time that it took, ns."""
+
+    obj: bytes
+    ns: int
+
+
+def compile_text(region: Region, names: Names, counting: bool = False) -> Compiled:
+    """Write a region's text and compile it."""
+    start = host.thread_cpu_ns()
+    obj = compile_region(Writer(set(), region, names, counting).module())
+    return Compiled(obj, host.thread_cpu_ns() - start)
 
 
 @lru_cache(maxsize=1)
@@ -15,6 +35,7 @@ def _target() -> llvm.TargetMachine:
     return build.target_machine(1)
 
 
+@lru_cache(maxsize=256)
 def compile_region(text: str) -> bytes:
     """The object file; LLVM works without the GIL."""
     target = _target()

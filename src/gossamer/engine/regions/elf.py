@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import llvmlite.binding as llvm
+
 from gossamer.base.errors import GossamerError
 from gossamer.engine.regions.arena import CodeArena
 
@@ -70,9 +72,10 @@ class Loader:
         """Offset of a jump to a function that may be far away; None when the arena is full."""
         found = self._stubs.get(name)
         if found is None:
-            if name not in self.functions:
+            address = self.functions.get(name) or llvm.address_of_symbol(name)
+            if not address:
                 raise LoadError(f"region: calls {name}, which the runtime does not have")
-            target = struct.pack("<Q", self.functions[name])
+            target = struct.pack("<Q", address)
             # jmp [rip + 0] | ldr x16, 8; br x16 (x16: for linkers)
             jump = b"\xff\x25\0\0\0\0" if machine == _X86_64 else b"\x50\0\0\x58\0\x02\x1f\xd6"
             found = self.arena.reserve(len(jump) + 8, 16)

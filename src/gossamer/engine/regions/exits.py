@@ -24,9 +24,11 @@ _PAGE_MASK: Final = PAGE_SIZE - 1
 class Exits(Values):
     """Writes exits and edges that leave."""
 
-    def __init__(self, intrinsics: set[str], region: Region, names: Names) -> None:
+    def __init__(
+        self, intrinsics: set[str], region: Region, names: Names, counting: bool = False
+    ) -> None:
         super().__init__(intrinsics, region)
-        self.names = names
+        self.names, self.counting = names, counting
         self.longest = region.longest()
         self.cold: list[str] = []
         self.externs: set[str] = set()
@@ -64,6 +66,15 @@ class Exits(Values):
     def left(self, done: int) -> str:
         """16 x the instructions left when `done` of this block have been executed."""
         return self.value(f"add i64 {self.reduced()}, {16 * (self.longest - done)}")
+
+    def leaving(self, done: int) -> str:
+        """`left` on a way out; what was executed is counted where that is asked for."""
+        left = self.left(done)
+        if self.counting:
+            where = self.at(CONTEXT["region_count"])
+            count = self.value(f"load i64, ptr {where}{TB_CPU}")
+            self.line(f"store i64 {self.value(f'sub i64 {count}, {left}')}, ptr {where}{TB_CPU}")
+        return left
 
     # --- cold text --------------------------------------------------------------------------------
 
@@ -122,7 +133,9 @@ class Exits(Values):
         self.store_rest()
         self._enter_page(self.delta)
         e = self.entry(self.delta)
-        k = self.value(f"add i64 {self.left(self.index)}, {self.value(f'ptrtoint ptr {e} to i64')}")
+        k = self.value(
+            f"add i64 {self.leaving(self.index)}, {self.value(f'ptrtoint ptr {e} to i64')}"
+        )
         word = self.region.words[self.delta]
         self.tail_to(self.names.handler(word, self.delta % PAGE_SIZE), e, k)
 
@@ -148,10 +161,10 @@ class Exits(Values):
             self._enter_page(delta)
             e = self.entry(delta)
             here = self.value(f"ptrtoint ptr {e} to i64")
-            k = self.value(f"add i64 {self.left(done)}, {here}")
+            k = self.value(f"add i64 {self.leaving(done)}, {here}")
             self.tail(self.value(f"load ptr, ptr {e}{TB_ENTRY}"), e, k)
         else:
-            self.go_far(self.value(f"add i32 %fpage, {delta}"), self.left(done))
+            self.go_far(self.value(f"add i32 %fpage, {delta}"), self.leaving(done))
 
     def go_far(self, ea: str, left: str) -> None:
         """Leave for an effective address through the fetch TLB; the rest is stored already."""

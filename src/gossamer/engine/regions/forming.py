@@ -78,16 +78,14 @@ class Region:
         self.blocks: dict[Place, Block] = {}
         #: Edges that go back: every cycle has one.
         self.back: set[tuple[Place, Place]] = set()
+        #: Instructions, copies of the same one counted each.
+        self.count = 0
         #: Blocks in some loop.
         self.loops: set[Place] = set()
 
     @property
     def start(self) -> Place:
         return self.head, ()
-
-    @property
-    def count(self) -> int:
-        return sum(len(b.instructions) for b in self.blocks.values())
 
     def codes(self) -> Iterator[Code]:
         for b in self.blocks.values():
@@ -132,12 +130,12 @@ def form(source: Source, codes: Codes, head: int, limits: Limits) -> Region | No
     if (head, ()) not in nodes.found:
         return None
     region = Region(head, nodes.pages)
-    region.words = nodes.words
     _make_blocks(region, nodes)
     _order(region)
     _find_loops(region)
     used = {delta // PAGE_SIZE for b in region.blocks.values() for delta, _ in b.instructions}
     region.pages = {n: page for n, page in nodes.pages.items() if n in used}
+    region.count = sum(len(b.instructions) for b in region.blocks.values())
     region.words = {
         delta: code.word for b in region.blocks.values() for delta, code in b.instructions
     }
@@ -150,7 +148,6 @@ class _Nodes:
     def __init__(self, source: Source, codes: Codes, head: int, limits: Limits) -> None:
         self.source, self.codes, self.head, self.limits = source, codes, head, limits
         self.pages: dict[int, int] = {}
-        self.words: dict[int, int] = {}
         self.found: dict[Place, tuple[Code, list[Edge]]] = {}
 
     def grow(self) -> None:
@@ -183,7 +180,6 @@ class _Nodes:
         word = self.source.word(self.pages[number], delta % PAGE_SIZE)
         if word is None:
             return None
-        self.words[delta] = word
         return self.codes[word]
 
     def _edges(self, place: Place, code: Code) -> Iterator[Edge]:

@@ -24,8 +24,10 @@ USUAL_METADATA: Final = '!22 = !{!"branch_weights", i32 2000, i32 1}\n'
 class Memory(Exits):
     """Writes accesses."""
 
-    def __init__(self, intrinsics: set[str], region: Region, names: Names) -> None:
-        super().__init__(intrinsics, region, names)
+    def __init__(
+        self, intrinsics: set[str], region: Region, names: Names, counting: bool = False
+    ) -> None:
+        super().__init__(intrinsics, region, names, counting)
         self.in_loop = False
         #: Base registers whose addends are predicted.
         self.predicted: set[int] = set()

@@ -1,39 +1,51 @@
 """When regions are made and dropped, for one engine.
 
 Nothing here changes what a guest sees: regions are made of code that runs often, looked at every
-`interval` instructions or so, and dropped when one of their words changes.
+`interval` instructions or so, installed between two native runs, and dropped when one of their
+words changes.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from gossamer.base.units import PAGE_SIZE, MiB
-from gossamer.core import host
+from gossamer.engine import build
 from gossamer.engine.context import ENTRY_STRIDE
 from gossamer.engine.regions.arena import CodeArena
 from gossamer.engine.regions.code import Codes
-from gossamer.engine.regions.compiling import compile_region
-from gossamer.engine.regions.elf import Loader
+from gossamer.engine.regions.compiling import Compiled, compile_text
+from gossamer.engine.regions.elf import Loader, LoadError
 from gossamer.engine.regions.forming import Limits, Region, form
 from gossamer.engine.regions.functions import functions_of
 from gossamer.engine.regions.installed import Installed, Made
 from gossamer.engine.regions.names import Names
+from gossamer.engine.regions.store import RegionStore, Stored, name_of
 from gossamer.engine.regions.view import Here, View
-from gossamer.engine.regions.writer import NAME, PLACES, Writer
+from gossamer.engine.regions.worker import Worker
+from gossamer.engine.regions.writer import NAME, PLACES
 from gossamer.engine.tier0 import Sample, Tier0
 
 #: Instructions between two looks at where the guest is.
 INTERVAL: Final = 1 << 14
-#: Looks (a power of two) that make a place a head.
+#: Looks (a power of two) after which a place is looked up among stored regions, and compiled.
+LOOK_UP: Final = 2
 THRESHOLD: Final = 16
 ARENA: Final = 64 * MiB
 LIMITS: Final = Limits()
+#: Bytes of code from the head on that a stored region is found by.
+_NAMED: Final = 16
+#: New regions that are written to disk together.
+_BATCH: Final = 16
 #: A head that made no region is tried again after so many instructions.
 _RETRY: Final = 50_000_000
-_MOST_PLACES: Final = 1 << 14
+_MOST_REFUSED: Final = 1 << 14
+#: A page whose code changed is left alone for a time that doubles each time, up to 2**10 of this.
+_PAUSE: Final = 1_000_000
+_LONGEST_PAUSE: Final = 10
 
 
 @dataclass
@@ -42,15 +54,35 @@ class Counts:
 
     made: int = 0
     instructions: int = 0
+    found: int = 0
     dropped: int = 0
     changed_pages: int = 0
     cleared: int = 0
     unformed: int = 0
+    stale: int = 0
+    failed: int = 0
     ns: int = 0
 
 
+@dataclass
+class Pause:
+    """How often the code of a page changed of late, and until when it is left alone."""
+
+    times: int = 0
+    until: int = 0
+
+
+def store_path(features: frozenset[str]) -> Path:
+    """The file of compiled regions for this source, host and CPU model."""
+    return build.cache_folder() / f"regions-{build.cache_key(features)}.cache"
+
+
 class Regions:
-    """Makes regions for an engine and keeps them right."""
+    """Makes regions for an engine and keeps them right.
+
+    `threaded` compiles beside the machine; `store` keeps compiled regions on disk; `counting` lets
+    regions count the instructions that they execute (slower).
+    """
 
     def __init__(
         self,
@@ -61,61 +93,126 @@ class Regions:
         interval: int = INTERVAL,
         size: int = ARENA,
         limits: Limits = LIMITS,
+        threaded: bool = False,
+        store: RegionStore | None = None,
+        counting: bool = False,
     ) -> None:
         functions = functions_of(engine.native)
         self.engine = engine
-        self.threshold = threshold
-        self.limits = limits
+        self.threshold, self.limits, self.counting = threshold, limits, counting
         self.counts = Counts()
         self.view = View(engine, functions["h_decode"])
         self.installed = Installed(self.view)
+        self.store = store
         self._codes, self._names = Codes(features), Names(features)
+        self._worker = Worker(self._names, counting) if threaded else None
         self._loader = Loader(CodeArena(size), functions)
         self._refused: dict[int, int] = {}
+        self._asked: set[int] = set()
+        self._pauses: dict[int, Pause] = {}
         arena = self._loader.arena
         engine.set_regions(arena.base, arena.size)
         engine.hot_found, engine.regions_written = self.found, self.code_gone
+        engine.before_run = self.take_compiled
         engine.sample(interval)
+
+    def close(self) -> None:
+        """Make no more regions."""
+        if self._worker is not None:
+            self._worker.close()
+        if self.store is not None:
+            self.store.flush()
 
     # --- where the guest is ----
 
     def found(self, samples: list[Sample]) -> None:
         """Places that the sampler met often enough to say so."""
         for s in samples:
-            if s.source or s.count < self.threshold or s.entry in self.installed:
+            if s.source or s.entry in self.installed or s.entry in self._asked:
+                continue
+            page, offset = self.view.place(s.entry)
+            if self.view.page(s.page) != page or self._is_barred(page):
                 continue
             if self._refused.get(s.entry, 0) > self.engine.count:
                 continue
-            page, offset = self.view.place(s.entry)
-            if self.view.page(s.page) == page and not self.make(s.page + offset):
+            if self._from_store(s.page + offset):
+                continue
+            if s.count >= self.threshold and not self.make(s.page + offset):
                 self._refuse(s.entry)
 
+    def _is_barred(self, page: int) -> bool:
+        """Whether an arena page's code changed too short a time ago."""
+        pause = self._pauses.get(page)
+        return pause is not None and pause.until > self.engine.count
+
     def _refuse(self, entry: int) -> None:
-        if len(self._refused) > _MOST_PLACES:
+        if len(self._refused) > _MOST_REFUSED:
             self._refused.clear()
         self._refused[entry] = self.engine.count + _RETRY
 
     # --- making ---
 
     def make(self, ea: int) -> bool:
-        """Make and install the region whose head is at `ea`; False when there is none."""
+        """Make the region whose head is at `ea`, now or soon; False when there is none."""
         page = self.view.page(ea)
-        if page is None or self.view.entry(page, ea % PAGE_SIZE) in self.installed:
+        if page is None:
             return False
-        start = host.thread_cpu_ns()
-        region = form(Here(self.view, ea), self._codes, ea % PAGE_SIZE, self.limits)
+        entry = self.view.entry(page, ea % PAGE_SIZE)
+        if entry in self.installed or entry in self._asked:
+            return False
+        if self._worker is not None and self._worker.is_full:
+            return True  # it will be asked for again while it stays hot
+        region = form(
+            Here(self.view, ea, self._is_barred), self._codes, ea % PAGE_SIZE, self.limits
+        )
         if region is None:
             self.counts.unformed += 1
             return False
-        text = Writer(set(), region, self._names).module()
-        made = self._load(region, compile_region(text))
-        if made is None:
-            return False
-        self.installed.install(made)
+        if self._worker is not None:
+            self._asked.add(entry)
+            self._worker.add(region)
+            return True
+        compiled = compile_text(region, self._names, self.counting)
+        return self._finish(region, compiled)
+
+    def take_compiled(self) -> None:
+        """Install what the worker has compiled: between two native runs."""
+        if self._worker is None or self._worker.is_idle:
+            return
+        for region, compiled in self._worker.done():
+            self._asked.discard(self.view.entry(region.pages[0], region.head))
+            if not self.installed.is_current(region):
+                self.counts.stale += 1
+                continue
+            self._finish(region, compiled)
+        if self.store is not None and self.store.pending >= _BATCH:
+            self._worker.run(self.store.flush)
+
+    def _finish(self, region: Region, compiled: Compiled) -> bool:
+        self.counts.ns += compiled.ns
         self.counts.made += 1
         self.counts.instructions += region.count
-        self.counts.ns += host.thread_cpu_ns() - start
+        name = self._name(region.pages[0], region.head)
+        if not self._install(region, compiled.obj):
+            return False
+        if self.store is not None:
+            pages = tuple(sorted(region.pages))
+            self.store.add(
+                name, Stored(region.head, region.count, region.words, pages, compiled.obj)
+            )
+            if self._worker is None and self.store.pending >= _BATCH:
+                self.store.flush()
         return True
+
+    def _install(self, region: Region, obj: bytes) -> bool:
+        try:
+            made = self._load(region, obj)
+        except LoadError:
+            self.counts.failed += 1
+            return False
+        if made is not None:
+            self.installed.install(made)
+        return made is not None
 
     def _load(self, region: Region, obj: bytes) -> Made | None:
         """Load an object; when the arena is full everything goes and it begins anew."""
@@ -129,6 +226,8 @@ class Regions:
             symbols = self._loader.load(obj)
             if symbols is None:
                 return None
+        if NAME not in symbols or PLACES not in symbols:
+            raise LoadError("region: expected a function and its pages, got neither")
         apart = [
             (page - region.pages[0]) * ENTRY_STRIDE for _, page in sorted(region.pages.items())
         ]
@@ -137,15 +236,44 @@ class Regions:
         self.engine.code_fresh(arena.base + before, arena.base + arena.used)
         return Made(region, symbols[NAME], arena.used - before)
 
+    # --- regions on disk ---
+
+    def _name(self, page: int, head: int) -> bytes:
+        length = min(_NAMED, PAGE_SIZE - head)
+        return name_of(head, self.view.code(page, head, length))
+
+    def _from_store(self, ea: int) -> bool:
+        """Install a stored region for the head at `ea` if its words are all there."""
+        if self.store is None:
+            return False
+        here, head = Here(self.view, ea, self._is_barred), ea % PAGE_SIZE
+        page = here.page(0)
+        if page is None:
+            return False
+        for stored in self.store.find(self._name(page, head)):
+            region = here.recognize(stored.head, stored.words, stored.pages)
+            if region is not None and stored.head == head and self._install(region, stored.obj):
+                self.counts.found += 1
+                return True
+        return False
+
+    # --- telling ---
+
+    def executed(self) -> int:
+        """Instructions that regions have executed; they must be counting."""
+        assert self.counting
+        return self.engine.pointer("region_count") >> 4
+
     def report(self) -> str:
+        """Translated code for `info jit`."""
         c, arena = self.counts, self._loader.arena
         each = c.ns / 1000 / c.instructions if c.instructions else 0
         rows = (
-            ("regions", f"{len(self.installed)} in force, {c.made} made"),
-            ("instructions", f"{c.instructions} translated, {each:.0f} us of CPU time each"),
+            ("regions", f"{len(self.installed)} in force, {c.made} compiled, {c.found} from disk"),
+            ("instructions", f"{c.instructions} compiled, {each:.0f} us of CPU time each"),
             ("code", f"{arena.used} bytes of {arena.size}, emptied {c.cleared} times"),
             ("dropped", f"{c.dropped} regions, {c.changed_pages} changes of translated pages"),
-            ("not formed", str(c.unformed)),
+            ("in vain", f"{c.unformed} not formed, {c.stale} changed meanwhile, {c.failed} failed"),
         )
         return "\n".join(f"{name:14} {text}" for name, text in rows)
 
@@ -155,6 +283,11 @@ class Regions:
         """A decoded word of an arena page changed."""
         self.counts.changed_pages += 1
         self.counts.dropped += self.installed.drop_page(page)
+        now = self.engine.count
+        pause = self._pauses.setdefault(page, Pause())
+        calm = now > pause.until + (_PAUSE << pause.times)
+        pause.times = 0 if calm else min(pause.times + 1, _LONGEST_PAUSE)
+        pause.until = now + (_PAUSE << pause.times)
 
     def drop_all(self) -> None:
         self.counts.dropped += self.installed.drop_all()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from gossamer.base.units import PAGE_SIZE
 from gossamer.engine.context import ENTRY_STRIDE, ITLB_ENTRIES, WITH_REGIONS
+from gossamer.engine.regions.forming import Region
 from gossamer.engine.tier0 import Tier0
 
 _WORD_OF_ENTRY: Final = 4  # an entry is four times as long as its instruction
@@ -58,6 +59,23 @@ class View:
         at = page * PAGE_SIZE + offset
         return int.from_bytes(self._engine.memory.arena.view[at : at + 4], "big")
 
+    def code(self, page: int, offset: int, length: int) -> bytes:
+        """Bytes in memory, decoded or not."""
+        at = page * PAGE_SIZE + offset
+        return bytes(self._engine.memory.arena.view[at : at + length])
+
+    def decode(self, page: int, offset: int) -> bool:
+        """Let an entry be decoded; False where that would change translations.
+
+        In a page that has decoded code already, nothing that a guest sees depends on it.
+        """
+        entry = self.entry(page, offset)
+        if self.handler(entry) == self._decode:
+            if not self._engine.memory.arena.code[page]:
+                return False
+            self._engine.decode(entry)
+        return True
+
     def mark(self, page: int, *, regions: bool) -> None:
         """Say whether regions contain words of a page, so that writes to it are reported."""
         self._engine.ready[page] = WITH_REGIONS if regions else 1
@@ -66,14 +84,39 @@ class View:
 class Here:
     """What a region with its head at `ea` is formed from: `forming.Source`."""
 
-    def __init__(self, view: View, ea: int) -> None:
-        self._view, self._page = view, ea & ~(PAGE_SIZE - 1)
+    def __init__(self, view: View, ea: int, is_barred: Callable[[int], bool]) -> None:
+        """`is_barred` says which arena pages are to be left alone."""
+        self._view, self._page, self._is_barred = view, ea & ~(PAGE_SIZE - 1), is_barred
 
     def page(self, number: int) -> int | None:
-        return self._view.page((self._page + number * PAGE_SIZE) & 0xFFFF_FFFF)
+        page = self._view.page((self._page + number * PAGE_SIZE) & 0xFFFF_FFFF)
+        return None if page is None or self._is_barred(page) else page
 
     def word(self, page: int, offset: int) -> int | None:
         return self._view.word(page, offset)
+
+    def recognize(
+        self, head: int, words: dict[int, int], numbers: tuple[int, ...]
+    ) -> Region | None:
+        """The region of these words, if they are all in memory and can be decoded."""
+        pages: dict[int, int] = {}
+        for number in numbers:
+            page = self.page(number)
+            if page is None:
+                return None
+            pages[number] = page
+        for delta, word in words.items():
+            page = pages.get(delta // PAGE_SIZE)
+            if page is None or self._view.code(page, delta % PAGE_SIZE, 4) != word.to_bytes(
+                4, "big"
+            ):
+                return None
+        for delta in words:
+            if not self._view.decode(pages[delta // PAGE_SIZE], delta % PAGE_SIZE):
+                return None
+        region = Region(head, pages)
+        region.words = words
+        return region
 
     def targets(self, delta: int) -> Sequence[int]:
         del delta

@@ -34,8 +34,10 @@ PLACES: Final = "places"
 class Writer(Floats):
     """Writes one region."""
 
-    def __init__(self, intrinsics: set[str], region: Region, names: Names) -> None:
-        super().__init__(intrinsics, region, names)
+    def __init__(
+        self, intrinsics: set[str], region: Region, names: Names, counting: bool = False
+    ) -> None:
+        super().__init__(intrinsics, region, names, counting)
         self._labels = {place: f"block{n}" for n, place in enumerate(region.blocks)}
         self._branch: tuple[Branch, str, str] | None = None
         self._owed, self._record_owed = self._flow()
@@ -94,6 +96,10 @@ class Writer(Floats):
             self.declare(key)
         if self.puts_off:
             self.declare_record()
+        if self.counting:
+            where = self.at(CONTEXT["region_count"])
+            count = self.value(f"load i64, ptr {where}{TB_CPU}")
+            self.line(f"store i64 {self.value(f'add i64 {count}, {left}')}, ptr {where}{TB_CPU}")
         self.line(f"br label %{self._labels[self.region.start]}")
 
     def _guard(self, condition: str, head: str) -> None:
@@ -220,7 +226,7 @@ class Writer(Floats):
             self._keeping(lambda e=e: self._follow(place, e, done))
             self.start(no)
         self.store_rest()
-        self.go_far(target, self.left(done))
+        self.go_far(target, self.leaving(done))
 
     def _keeping(self, body: object) -> None:
         """Write `body`, then forget the values that it learned: what follows is another way."""
@@ -252,7 +258,7 @@ class Writer(Floats):
         self._enter_page(delta)
         e = self.entry(delta)
         here = self.value(f"ptrtoint ptr {e} to i64")
-        k = self.value(f"add i64 {self.left(done)}, {here}")
+        k = self.value(f"add i64 {self.leaving(done)}, {here}")
         name = self.names.handler(self.region.words[delta], delta % PAGE_SIZE)
         self.tail_to(name, e, k)
 

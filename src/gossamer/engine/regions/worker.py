@@ -1,0 +1,64 @@
+"""Compiling regions beside the machine: one thread, a bounded queue, results when they are done.
+
+LLVM works without the interpreter's lock, so the guest runs on meanwhile.  The main thread looks
+between two native runs whether something is done; only it loads code and changes entries.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final
+
+from gossamer.engine.regions.compiling import Compiled, compile_text
+from gossamer.engine.regions.forming import Region
+from gossamer.engine.regions.names import Names
+
+#: Regions that wait to be compiled, at the most; a place that is still hot asks again.
+QUEUE: Final = 32
+
+
+class Worker:
+    """Compiles regions in their order."""
+
+    def __init__(self, names: Names, counting: bool) -> None:
+        self._names, self._counting = names, counting
+        self._pool = ThreadPoolExecutor(1, "regions")
+        self._waiting: deque[tuple[Region, Future[Compiled | None]]] = deque()
+        self._closed = False
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._waiting) >= QUEUE
+
+    def add(self, region: Region) -> None:
+        self._waiting.append((region, self._pool.submit(self._compile, region)))
+
+    def _compile(self, region: Region) -> Compiled | None:
+        return None if self._closed else compile_text(region, self._names, self._counting)
+
+    def run(self, action: Callable[[], None]) -> None:
+        """Do something else in the thread."""
+        self._pool.submit(action)
+
+    def done(self) -> list[tuple[Region, Compiled]]:
+        """What was compiled since the last call; raises what the compiler raised."""
+        out = []
+        while self._waiting and self._waiting[0][1].done():
+            region, future = self._waiting.popleft()
+            compiled = future.result()
+            if compiled is not None:
+                out.append((region, compiled))
+        return out
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is done that was not taken."""
+        return not self._waiting or not self._waiting[0][1].done()
+
+    def close(self) -> None:
+        """Give up what waits; what is under way ends by itself."""
+        self._closed = True
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._waiting.clear()
