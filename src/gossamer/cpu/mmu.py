@@ -13,7 +13,7 @@ from typing import Final
 
 from gossamer.base.bits import bit
 from gossamer.isa.body import Access, Body
-from gossamer.isa.expr import Expr, const, eq, ne, select, trunc
+from gossamer.isa.expr import Expr, choose, clz, const, eq, ne, select, trunc, zext
 from gossamer.isa.spec import software_search
 from gossamer.isa.spec.parts import EIGHT_BATS, SOFTWARE_SEARCH, has
 
@@ -128,15 +128,18 @@ def _with_store(fault: Expr, access: Access) -> Expr:
 
 
 def _walk(s: Body, ea: Expr, access: Access, walking: Expr) -> Translation:
-    """Segment and page table; R and C are written only when `walking`."""
+    """Segment and page table, looked at only when `walking`; the second group when needed."""
     sr = s.sr[ea >> 28]
     direct = ne(sr & bit(0), 0)
     key = key_of(s, sr)
     wanted, group1, group2 = wanted_of(s, sr, ea)
-    first, at1, low1 = _search(s, group1, wanted)
-    second, at2, low2 = _search(s, group2, wanted | bit(25))
-    found = first | second
-    at, low = select(first, at1, at2), select(first, low1, low2)
+    nothing = const(0, 8)
+    first = choose(walking, s.ram_find(group1, wanted), nothing)
+    on = walking & eq(first, 0)
+    second = choose(on, s.ram_find(group2, wanted | bit(25)), nothing)
+    at = select(on, group2, group1) + (zext(clz(first | second), 32) << 3)
+    found = ne(first | second, 0)
+    low = select(found, s.ram(at + 4, 4), const(0, 32))
     ra = low & 0xFFFF_F000 | ea & 0xFFF
     wimg = trunc(low >> 3, 4)
     fault = _page_fault(sr, key, low, wimg, found, access)
@@ -205,17 +208,3 @@ def _group(s: Body, hash_value: Expr) -> Expr:
     """Real address of the PTE group of a 19-bit hash."""
     mask = (s.sdr1 & 0x1FF) << 16 | 0xFFC0
     return s.sdr1 & 0xFFFF_0000 | (hash_value << 6) & (mask & 0x1FF_FFFF)
-
-
-def _search(s: Body, group: Expr, wanted: Expr) -> tuple[Expr, Expr, Expr]:
-    """(found, real address of the PTE, its second word) for the first of eight that matches."""
-    words = s.ram(group, 64)
-    found, at, low = const(0, 1), const(0, 32), const(0, 32)
-    for n in reversed(range(8)):
-        upper = trunc(words >> (512 - 64 * n - 32), 32)
-        lower = trunc(words >> (512 - 64 * n - 64), 32)
-        match = eq(upper, wanted)
-        at = select(match, group + 8 * n, at)
-        low = select(match, lower, low)
-        found = found | match
-    return found, at, low

@@ -10,17 +10,31 @@ from typing import Final
 from gossamer.base.bits import align_up
 from gossamer.cpu.block import BLOCK_SIZE
 
-DTLB_ENTRIES: Final = 1024
+#: Translation caches are direct-mapped; a line is the page's tag for reads, for writes, and what
+#: is added to an effective address for the host's.
+DTLB_ENTRIES: Final = 4096
 ITLB_ENTRIES: Final = 256
-#: Segment contexts whose translations are kept at once.
-BANKS: Final = 8
 TLB_ENTRY: Final = 16
-DTLB_SIZE: Final = DTLB_ENTRIES * TLB_ENTRY
+#: Behind the lines of a data table: a byte a line, not zero where dcbz must not clear it (W or I).
+DTLB_FLAGS: Final = DTLB_ENTRIES * TLB_ENTRY
+DTLB_SIZE: Final = DTLB_FLAGS + DTLB_ENTRIES
 ITLB_SIZE: Final = ITLB_ENTRIES * TLB_ENTRY
+#: Lines of a table are cleared in chunks; a table has a 64-bit mask of those that were used.
+TLB_CHUNK: Final = 64
 #: Tables of one bank: data supervisor, data user, fetch supervisor, fetch user.
 BANK_SIZE: Final = 2 * DTLB_SIZE + 2 * ITLB_SIZE
+#: Segment contexts whose translations are kept at once: `BANK_SETS` sets of `BANK_WAYS`, chosen by
+#: a hash of the segment registers.
+BANK_SETS: Final = 8
+BANK_WAYS: Final = 4
+BANKS: Final = BANK_SETS * BANK_WAYS
+#: Bit of `segments_dirty` beside the segments': there is no bank.
+NO_BANK: Final = 1 << 16
 #: A tag that no page matches.
 NO_TAG: Final = 1
+
+#: `write_lines` of a page that was writable through several lines.
+MANY_LINES: Final = 0xFFFF
 
 #: What native code calls Python for, beside memory.
 EFFECT_CODES: Final = {"timer": 1, "breakpoint": 2, "stop": 3, "code": 4}
@@ -50,9 +64,8 @@ _FIELDS: Final = (
     ("x_dar", 4),
     ("x_vector", 4),
     ("x_srr1", 4),
-    ("segments_dirty", 4),  # segment registers changed since a bank was chosen
+    ("segments_dirty", 4),  # segments whose register changed since the bank was chosen; NO_BANK
     ("bank", 4),
-    ("next_bank", 4),
     ("bypass", 4),  # no data TLB: every access takes the slow path (watchpoints)
     ("hot_count", 4),  # numbers on the list of hot slots
     ("left", 8),  # 16 x instructions left of the budget, at exit
@@ -71,14 +84,17 @@ _FIELDS: Final = (
     ("base_ns", 8),  # virtual time = base_ns + ((count - base_count) * rate >> 20)
     ("base_count", 8),
     ("rate", 8),
-    ("dtlb", 8),
+    ("dtlb", 8),  # tables in force, and their masks of used chunks
     ("itlb", 8),
+    ("dused", 8),
+    ("iused", 8),
     ("arena", 8),
     ("pages", 8),
     ("dirty", 8),
     ("code", 8),
     ("code_writes", 8),
     ("ready", 8),
+    ("write_lines", 8),  # 2 bytes a page: 0, 1 + the line of its write tags, MANY_LINES
     ("entries", 8),
     ("entries_end", 8),
     ("scratch", 8),
@@ -99,7 +115,11 @@ _FIELDS: Final = (
     ("fp_b", 8),
     ("fp_convert", 8),
     ("fp_compare", 4),
-    ("bank_valid", BANKS),
+    ("bank_hash", BANKS * 4),  # of a bank's segment registers, odd; zero: it holds nothing
+    ("bank_next", BANK_SETS),  # the way of a set that gives way next
+    ("bank_used", BANKS * 32),  # masks of used chunks of a bank's four tables
+    ("real_used", 16),  # the same of the tables without translation: data, fetch
+    ("null_used", 8),
     ("bank_segments", BANKS * 64),
 )
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Final
 
-from gossamer.engine.context import CONTEXT, DTLB_ENTRIES, EFFECT_CODES, ITLB_ENTRIES
+from gossamer.engine.context import CONTEXT, DTLB_ENTRIES, DTLB_FLAGS, EFFECT_CODES, ITLB_ENTRIES
 from gossamer.engine.emit import LIKELY, TB_ENTRY, TB_MEM, TB_TLB, UNLIKELY, swap_bytes
 from gossamer.engine.runtime_fields import dispatch, handler, tail
 from gossamer.engine.statements import StatementWriter, is_true, text_of
@@ -38,6 +38,8 @@ from gossamer.isa.spec.alignment import dsisr
 
 #: Bytes of an entry that hold the operand fields at bits 6, 11, 16 and 21, by their shift.
 OPERANDS: Final = {21: 12, 16: 13, 11: 14, 6: 15}
+#: Bytes that dcbz clears.
+LINE: Final = 32
 #: Effects that native code sees to; the others call out to Python (EFFECT_CODES).
 NATIVE_EFFECTS: Final = {"msr", "translation", "segment", "tlbie", "tlb"}
 
@@ -99,10 +101,7 @@ def accesses_memory(statements: list[Statement]) -> bool:
 
 def loops(statements: list[Statement]) -> bool:
     return any(
-        isinstance(s, Loop | Probe)
-        or (isinstance(s, When) and loops(s.body))
-        or (isinstance(s, Store) and s.size > 16)
-        for s in statements
+        isinstance(s, Loop | Probe) or (isinstance(s, When) and loops(s.body)) for s in statements
     )
 
 
@@ -312,11 +311,12 @@ class _Handler(StatementWriter):
         return raw if size == 8 else self.value(f"trunc i64 {raw} to i{8 * size}")
 
     def store(self, s: Store) -> None:
-        ea, value = self.expr(s.ea), self.expr(s.value)
-        kind = f"i{8 * s.size}"
-        if s.size == 32:
+        ea = self.expr(s.ea)
+        if s.size == LINE:
             self._store_line(ea)
             return
+        value = self.expr(s.value)
+        kind = f"i{8 * s.size}"
         hit, where = self._tlb(ea, s.size, write=True)
         miss = self._miss(hit)
         if not miss:
@@ -349,10 +349,24 @@ class _Handler(StatementWriter):
 
     def _store_line(self, ea: str) -> None:
         """dcbz: 32 zero bytes; an alignment interrupt where the page is not copy-back cached."""
+        if self.slow:
+            hit, where = self._tlb(ea, LINE, write=True)
+            self._miss(self.value(f"and i1 {hit}, {self._may_clear(ea)}"))
+            self.line(f"store <4 x i64> zeroinitializer, ptr {where}, align 1{TB_MEM}")
+            return
         self._note_time()
         bits = self.expr(dsisr(Form(Expr("word", 32))))
         self.line(f"call void @zero_line(ptr %cpu, i32 {ea}, i32 {bits})")
         self._check_fault()
+
+    def _may_clear(self, ea: str) -> str:
+        """Whether the data TLB's line of `ea` is of a copy-back cached page."""
+        flags = self.value(f"getelementptr i8, ptr {self.field('dtlb', 'ptr')}, i64 {DTLB_FLAGS}")
+        line = self.value(f"and i32 {self.value(f'lshr i32 {ea}, 12')}, {DTLB_ENTRIES - 1}")
+        wide = self.value(f"zext i32 {line} to i64")
+        where = self.value(f"getelementptr i8, ptr {flags}, i64 {wide}")
+        flag = self.value(f"load i8, ptr {where}{TB_TLB}")
+        return self.value(f"icmp eq i8 {flag}, 0")
 
     def probe(self, s: Probe) -> None:
         """A walk only where the TLB does not hold the page, as for any access."""
@@ -479,9 +493,21 @@ class _Handler(StatementWriter):
                 arg = args[0] if args else "0"
                 code = EFFECT_CODES[name]
                 self.line(f"call void @effect_python(ptr %cpu, i32 {code}, i32 {arg})")
+        if [name for name, _ in self.effects] == ["segment"] and not self.branches:
+            self._go_on_beside(self.effects[0][1][0])
         here = self.value("ptrtoint ptr %e to i64")
         left = self.value(f"sub i64 {self.value(f'sub i64 %K, {here}')}, 16")
         self._tail("h_sync", "null", left)
+
+    def _go_on_beside(self, segment: str) -> None:
+        """Where this code lies in another segment than the changed one, its fetches stay valid."""
+        running = self.value(f"lshr i32 {self.field('fpage', 'i32')}, 28")
+        same, other = self.label("same"), self.label("other")
+        test = self.value(f"icmp eq i32 {running}, {segment}")
+        self.line(f"br i1 {test}, label %{same}, label %{other}{UNLIKELY}")
+        self.start(other)
+        self._dispatch(self.value("getelementptr i8, ptr %e, i64 16"), "%K")
+        self.start(same)
 
     def _next(self) -> None:
         following = self.value("getelementptr i8, ptr %e, i64 16")

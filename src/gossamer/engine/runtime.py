@@ -30,7 +30,7 @@ class _BodyFunction(StatementWriter):
 
     def __init__(self, intrinsics: set[str]) -> None:
         super().__init__(intrinsics)
-        self.leaves = {"arg": lambda e: f"%a{e.arg}", "ram": self.ram}
+        self.leaves = {"arg": lambda e: f"%a{e.arg}", "ram": self.ram, "ram_find": self.ram_find}
         self.ends: list[str] = []
 
     def prepare_ends(self, ends: list[Raise | Effect | Branch]) -> None:
@@ -130,5 +130,8 @@ DECLARATIONS: Final = (
     "declare i32 @llvm.bswap.i32(i32)",
     "declare i64 @llvm.bswap.i64(i64)",
     "declare i64 @llvm.umin.i64(i64, i64)",
+    "declare i64 @llvm.cttz.i64(i64, i1)",
+    "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)",
+    "declare i32 @llvm.vector.reduce.add.v16i32(<16 x i32>)",
     "declare i32 @llvm.vector.reduce.or.v16i32(<16 x i32>)",
 )

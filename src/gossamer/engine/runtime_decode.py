@@ -95,7 +95,7 @@ found:
   br i1 %new, label %first_code, label %out
 first_code:
   store i8 1, ptr %cp{TB_TLB}
-  call void @flush(ptr %cpu)
+  call void @protect_page(ptr %cpu, i64 %page)
   br label %out
 out:
   ret void

@@ -186,6 +186,12 @@ go:
 define internal ptr @fetch_miss(ptr %cpu) nounwind noinline {{
 entry:
 {field("nia", "nia", "i32")}
+  %beside = call ptr @fetch_beside(ptr %cpu, i32 %nia)
+  %valid = icmp ne ptr %beside, null
+  br i1 %valid, label %go_on, label %changed
+go_on:
+  ret ptr %beside
+changed:
   %again = call i1 @resolve(ptr %cpu)
   br i1 %again, label %look, label %walk
 look:
@@ -232,6 +238,8 @@ put:
   %b = and i32 %a, {(ITLB_ENTRIES - 1) * 16}
   %c = zext i32 %b to i64
   %line = getelementptr i8, ptr %itlb, i64 %c
+{field("iused", "iused", "ptr")}
+  call void @use_line(ptr %iused, i64 %c)
   %page = and i32 %nia, -4096
   store i32 %page, ptr %line{TB_TLB}
   %bp = getelementptr i8, ptr %line, i64 8
@@ -242,14 +250,7 @@ put:
 ; The fetch TLB's line of the page of %nia; null when it is not there.
 define internal ptr @fetch_known(ptr %cpu, i32 %nia) nounwind alwaysinline {{
 {field("itlb", "itlb", "ptr")}
-  %a = lshr i32 %nia, 8
-  %b = and i32 %a, {(ITLB_ENTRIES - 1) * 16}
-  %c = zext i32 %b to i64
-  %line = getelementptr i8, ptr %itlb, i64 %c
-  %tag = load i32, ptr %line{TB_TLB}
-  %page = and i32 %nia, -4096
-  %hit = icmp eq i32 %tag, %page
-  %r = select i1 %hit, ptr %line, ptr null
-  ret ptr %r
+  %line = call ptr @line_of(ptr %itlb, i32 %nia)
+  ret ptr %line
 }}
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from gossamer.cpu import mmu
-from gossamer.engine.context import DTLB_ENTRIES, ENTRY_STRIDE
+from gossamer.engine.context import DTLB_ENTRIES, DTLB_FLAGS, ENTRY_STRIDE
 from gossamer.engine.emit import TB_MEM, TB_TLB
 from gossamer.engine.runtime_fields import field, store
 from gossamer.isa.body import Access, Interrupt
@@ -104,16 +104,8 @@ out:
 """
 
 MEMORY: Final = f"""
-define internal i64 @bus_load(ptr %cpu, i32 %ra, i32 %size) nounwind {{
-  %page = call i32 @page_of(ptr %cpu, i32 %ra)
-  %none = icmp eq i32 %page, -1
-  br i1 %none, label %mmio, label %ram
-mmio:
-{field("load_callback", "cb", "ptr")}
-  %m = call i64 %cb(i32 %ra, i32 %size)
-  ret i64 %m
-ram:
-  %host = call ptr @host_of(ptr %cpu, i32 %page, i32 %ra)
+; %size bytes (1, 2, 4, 8) at a place in the arena, as a big-endian number.
+define internal i64 @host_load(ptr %host, i32 %size) nounwind {{
   switch i32 %size, label %r8 [ i32 1, label %r1
     i32 2, label %r2
     i32 4, label %r4 ]
@@ -136,6 +128,43 @@ r8:
   %s8 = call i64 @llvm.bswap.i64(i64 %v8)
   ret i64 %s8
 }}
+; The same, stored.
+define internal void @host_store(ptr %host, i64 %value, i32 %size) nounwind {{
+  switch i32 %size, label %w8 [ i32 1, label %w1
+    i32 2, label %w2
+    i32 4, label %w4 ]
+w1:
+  %v1 = trunc i64 %value to i8
+  store i8 %v1, ptr %host{TB_MEM}
+  ret void
+w2:
+  %v2 = trunc i64 %value to i16
+  %s2 = call i16 @llvm.bswap.i16(i16 %v2)
+  store i16 %s2, ptr %host, align 1{TB_MEM}
+  ret void
+w4:
+  %v4 = trunc i64 %value to i32
+  %s4 = call i32 @llvm.bswap.i32(i32 %v4)
+  store i32 %s4, ptr %host, align 1{TB_MEM}
+  ret void
+w8:
+  %s8 = call i64 @llvm.bswap.i64(i64 %value)
+  store i64 %s8, ptr %host, align 1{TB_MEM}
+  ret void
+}}
+define internal i64 @bus_load(ptr %cpu, i32 %ra, i32 %size) nounwind {{
+  %page = call i32 @page_of(ptr %cpu, i32 %ra)
+  %none = icmp eq i32 %page, -1
+  br i1 %none, label %mmio, label %ram
+mmio:
+{field("load_callback", "cb", "ptr")}
+  %m = call i64 %cb(i32 %ra, i32 %size)
+  ret i64 %m
+ram:
+  %host = call ptr @host_of(ptr %cpu, i32 %page, i32 %ra)
+  %r = call i64 @host_load(ptr %host, i32 %size)
+  ret i64 %r
+}}
 define internal void @bus_store(ptr %cpu, i32 %ra, i64 %value, i32 %size) nounwind {{
   %page = call i32 @page_of(ptr %cpu, i32 %ra)
   %none = icmp eq i32 %page, -1
@@ -149,32 +178,32 @@ ram:
   br i1 %rom, label %out, label %do
 do:
   %host = call ptr @host_of(ptr %cpu, i32 %page, i32 %ra)
-  switch i32 %size, label %w8 [ i32 1, label %w1
-    i32 2, label %w2
-    i32 4, label %w4 ]
-w1:
-  %v1 = trunc i64 %value to i8
-  store i8 %v1, ptr %host{TB_MEM}
-  br label %mark
-w2:
-  %v2 = trunc i64 %value to i16
-  %s2 = call i16 @llvm.bswap.i16(i16 %v2)
-  store i16 %s2, ptr %host, align 1{TB_MEM}
-  br label %mark
-w4:
-  %v4 = trunc i64 %value to i32
-  %s4 = call i32 @llvm.bswap.i32(i32 %v4)
-  store i32 %s4, ptr %host, align 1{TB_MEM}
-  br label %mark
-w8:
-  %s8 = call i64 @llvm.bswap.i64(i64 %value)
-  store i64 %s8, ptr %host, align 1{TB_MEM}
-  br label %mark
-mark:
+  call void @host_store(ptr %host, i64 %value, i32 %size)
   call void @page_written(ptr %cpu, i32 %page, i32 %ra, i32 %size)
   br label %out
 out:
   ret void
+}}
+; The host's address of the %size bytes at %ea if the data TLB knows it, else null; %tag is 0 for
+; loads, 4 for stores.
+define internal ptr @data_known(ptr %cpu, i32 %ea, i32 %size, i64 %tag) nounwind {{
+{field("dtlb", "dtlb", "ptr")}
+  %a = lshr i32 %ea, 8
+  %b = and i32 %a, {(DTLB_ENTRIES - 1) * 16}
+  %c = zext i32 %b to i64
+  %line = getelementptr i8, ptr %dtlb, i64 %c
+  %tp = getelementptr i8, ptr %line, i64 %tag
+  %t = load i32, ptr %tp{TB_TLB}
+  %s1 = sub i32 %size, 1
+  %last = add i32 %ea, %s1
+  %page = and i32 %last, -4096
+  %hit = icmp eq i32 %page, %t
+  %ap = getelementptr i8, ptr %line, i64 8
+  %addend = load ptr, ptr %ap{TB_TLB}
+  %wide = zext i32 %ea to i64
+  %host = getelementptr i8, ptr %addend, i64 %wide
+  %r = select i1 %hit, ptr %host, ptr null
+  ret ptr %r
 }}
 define internal void @fill(ptr %cpu, i32 %ea, i64 %x) nounwind {{
 {field("bypass", "bypass", "i32")}
@@ -186,6 +215,7 @@ define internal void @fill(ptr %cpu, i32 %ea, i64 %x) nounwind {{
   br i1 %skip, label %out, label %do
 do:
 {field("dtlb", "dtlb", "ptr")}
+{field("dused", "dused", "ptr")}
 {field("code", "code", "ptr")}
 {field("dirty", "dirty", "ptr")}
   %eapage = and i32 %ea, -4096
@@ -213,6 +243,19 @@ do:
   %w2 = and i1 %ram, %may
   %w = and i1 %w1, %w2
   %tagw = select i1 %w, i32 %eapage, i32 1
+  call void @use_line(ptr %dused, i64 %c)
+  %n = lshr i64 %c, 4
+  %flags = getelementptr i8, ptr %dtlb, i64 {DTLB_FLAGS}
+  %fp = getelementptr i8, ptr %flags, i64 %n
+  %wi = and i64 %x, {(mmu.WIMG_W | mmu.WIMG_I) << 32}
+  %wi_set = icmp ne i64 %wi, 0
+  %flag = zext i1 %wi_set to i8
+  store i8 %flag, ptr %fp{TB_TLB}
+  br i1 %w, label %note, label %put
+note:
+  call void @note_write_line(ptr %cpu, i64 %j, i64 %n)
+  br label %put
+put:
   store i32 %eapage, ptr %line{TB_TLB}
   %tp = getelementptr i8, ptr %line, i64 4
   store i32 %tagw, ptr %tp{TB_TLB}
@@ -228,10 +271,22 @@ out:
 def _slow(kind: str) -> str:
     """The head that `slow_load` and `slow_store` share: translate one or two pages."""
     give = "ret i64 0" if kind == "read" else "ret void"
+    if kind == "read":
+        found = "  %r0 = call i64 @host_load(ptr %known, i32 %size)\n  ret i64 %r0"
+    else:
+        found = "  call void @host_store(ptr %known, i64 %value, i32 %size)\n  ret void"
     return f"""
 entry:
-  call i1 @resolve(ptr %cpu)
 {store("x_fault", "i32", "0")}
+  %changed = call i1 @resolve(ptr %cpu)
+  br i1 %changed, label %look, label %walk
+look:
+  %known = call ptr @data_known(ptr %cpu, i32 %ea, i32 %size, i64 {0 if kind == "read" else 4})
+  %have = icmp ne ptr %known, null
+  br i1 %have, label %found, label %walk
+found:
+{found}
+walk:
   %x = call i64 @xlate_{kind}(ptr %cpu, i32 %ea)
   %h0 = lshr i64 %x, 32
   %h1 = trunc i64 %h0 to i32

@@ -156,6 +156,21 @@ class StatementWriter(Function):
         raw = self.value(f"load {kind}, ptr {where}, align 4{TB_MEM}")
         return self.call(f"llvm.bswap.{kind}", kind, (kind, raw))
 
+    def ram_find(self, e: Expr) -> str:
+        """Which doublewords of a PTE group begin with a word: one vector comparison."""
+        where = self.value(f"call ptr @ram_pointer(ptr %cpu, i32 {self.expr(e.args[0])})")
+        group = self.value(f"load <16 x i32>, ptr {where}, align 64{TB_MEM}")
+        places = "<8 x i32> <i32 0, i32 2, i32 4, i32 6, i32 8, i32 10, i32 12, i32 14>"
+        heads = f"shufflevector <16 x i32> {group}, <16 x i32> poison, {places}"
+        first = self.value(heads)
+        wanted = self.call("llvm.bswap.i32", "i32", ("i32", self.expr(e.args[1])))
+        one = self.value(f"insertelement <8 x i32> poison, i32 {wanted}, i32 0")
+        same = "shufflevector <8 x i32> {}, <8 x i32> poison, <8 x i32> zeroinitializer"
+        all_ = self.value(same.format(one))
+        found = self.value(f"icmp eq <8 x i32> {first}, {all_}")
+        mask = self.value(f"bitcast <8 x i1> {found} to i8")
+        return self.call("llvm.bitreverse.i8", "i8", ("i8", mask))
+
 
 def text_of(f: Function, head: str) -> str:
     """The whole function: `head` with the opening brace, entry block, body."""

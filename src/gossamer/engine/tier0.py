@@ -23,14 +23,18 @@ from gossamer.engine.context import (
     BANKS,
     CONTEXT,
     CONTEXT_SIZE,
+    DTLB_ENTRIES,
     DTLB_SIZE,
     EFFECT_CODES,
     ENTRY_STRIDE,
     HOT_SLOTS,
+    ITLB_ENTRIES,
     ITLB_SIZE,
+    NO_TAG,
     SAMPLE_SLOT,
     SAMPLER_EXIT,
     SAMPLES,
+    TLB_CHUNK,
 )
 
 #: A straight line of code can overrun the budget by a page of instructions at the most.
@@ -116,8 +120,17 @@ class Tier0:
         start = ctypes.addressof(ctypes.c_char.from_buffer(self._entries))
         #: Address of the entries of arena page 0; those of page n are n x `ENTRY_STRIDE` on.
         self.entries = entries = -(-start // ENTRY_STRIDE) * ENTRY_STRIDE
-        self._tlbs = np.ones((BANKS * BANK_SIZE + 2 * (DTLB_SIZE + ITLB_SIZE)) // 4, np.uint32)
-        tlbs = self._tlbs.ctypes.data
+        # A tag of zero could only be matched in a table's first line, and in its last one by an
+        # access that runs over the end of the address space: their chunks count as used.
+        self._tlbs = mmap.mmap(-1, BANKS * BANK_SIZE + DTLB_SIZE + ITLB_SIZE + PAGE_SIZE)
+        tlbs = ctypes.addressof(ctypes.c_char.from_buffer(self._tlbs))
+        self._null = np.full((DTLB_SIZE + ITLB_SIZE) // 4, NO_TAG, np.uint32)
+        null = self._null.ctypes.data
+        chunks = [n // TLB_CHUNK for n in (DTLB_ENTRIES, DTLB_ENTRIES, ITLB_ENTRIES, ITLB_ENTRIES)]
+        for name, tables in (("bank_used", chunks * BANKS), ("real_used", chunks[1:3])):
+            for n, count in enumerate(tables):
+                self._set64(name, 1 | 1 << count - 1, n)
+        self._write_lines = np.zeros(pages, np.uint16)
         self.ready = np.zeros(pages, np.uint8)
         self._code_writes = np.zeros(pages, np.uint8)
         real = tlbs + BANKS * BANK_SIZE
@@ -133,9 +146,10 @@ class Tier0:
             "scratch": entries + (pages + 1) * ENTRY_STRIDE,
             "banks": tlbs,
             "d_real": real,
-            "d_null": real + DTLB_SIZE,
-            "i_real": real + 2 * DTLB_SIZE,
-            "i_null": real + 2 * DTLB_SIZE + ITLB_SIZE,
+            "i_real": real + DTLB_SIZE,
+            "d_null": null,
+            "i_null": null + DTLB_SIZE,
+            "write_lines": self._write_lines.ctypes.data,
         }
         for name, value in pointers.items():
             self._set64(name, value)
@@ -174,8 +188,8 @@ class Tier0:
         self._set64("region_base", base)
         self._set64("region_size", size)
 
-    def _set64(self, name: str, value: int) -> None:
-        ctypes.c_uint64.from_address(self._address + CONTEXT[name]).value = value
+    def _set64(self, name: str, value: int, index: int = 0) -> None:
+        ctypes.c_uint64.from_address(self._address + CONTEXT[name] + 8 * index).value = value
 
     # --- callbacks: everything is caught, kept and raised when native code has returned ----
 

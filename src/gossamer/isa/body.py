@@ -184,7 +184,7 @@ Statement = Write | Do | Store | Probe | RamStore | Raise | Branch | Effect | Wh
 EFFECTS: Final[dict[str, str]] = {
     "msr": "MSR changed: translation mode, endianness, pending interrupts now enabled, POW, SE, BE",
     "translation": "a BAT, SDR1 or HID0 changed: forget all translations",
-    "segment": "a segment register changed: translations through it change",
+    "segment": "one argument, its number: a segment register changed",
     "tlbie": "one argument, ea: forget the translations of its page, in every segment",
     "tlb": "forget all translations",
     "timer": "DEC or the timebase was written: alarms follow",
@@ -317,6 +317,13 @@ class Body:
     def ram(self, ra: Expr, size: int = 4) -> Expr:
         """The bytes at a real address that is RAM, zero elsewhere; no effect, never faults."""
         return Expr("ram", size * 8, (ra,), size)
+
+    def ram_find(self, ra: Expr, wanted: Expr) -> Expr:
+        """Which of the eight doublewords of RAM at real `ra` begin with the word `wanted`: 8 bits.
+
+        Bit 0 (the first as books count) stands for the first doubleword.
+        """
+        return Expr("ram_find", 8, (ra, wanted))
 
     def ram_store(self, ra: Expr, value: Expr, size: int, when: Expr = _ALWAYS) -> None:
         self.trace.append(RamStore(ra, size, value, when))

@@ -110,6 +110,9 @@ def _compute(e: Expr, env: Env, memo: Memo, args: Sequence[int]) -> int:
         return SERVICES[str(e.arg)].evaluate(operands)
     if op == "ram":
         return env.ram_load(operands[0], int(e.arg))
+    if op == "ram_find":
+        ra, wanted = operands
+        return sum((env.ram_load(ra + 8 * n, 4) == wanted) << 7 - n for n in range(8))
     if op == "arg":
         return args[int(e.arg)]
     assert op in ("cia", "word", "now"), f"{op} has no value here"

@@ -19,9 +19,10 @@ class Expr:
 
     `op` is a row of `OPS` or one of the leaves: ``const`` (arg: value), ``word`` (the instruction),
     ``cia`` (its address), ``reg`` (arg: register name, one argument: index), ``load`` (arg: bytes,
-    one argument: ea), ``ram`` (arg: bytes, one argument: real address), ``now`` (virtual ns),
-    ``arg`` (arg: number; a parameter of a service body), ``call`` (arg: service name, arguments as
-    its parameters), ``index`` (the variable of the enclosing loop).
+    one argument: ea), ``ram`` (arg: bytes, one argument: real address), ``ram_find`` (see
+    `Body.ram_find`; arguments: real address, word), ``now`` (virtual ns), ``arg`` (arg: number; a
+    parameter of a service body), ``call`` (arg: service name, arguments as its parameters),
+    ``index`` (the variable of the enclosing loop).
     """
 
     op: str

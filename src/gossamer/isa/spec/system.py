@@ -9,7 +9,7 @@ from typing import Final
 
 from gossamer.base.bits import bit
 from gossamer.isa.body import SRR1_FP_ENABLED, SRR1_SUBSEQUENT, Body, Interrupt
-from gossamer.isa.expr import Expr, const, eq, trunc
+from gossamer.isa.expr import Expr, const, eq, trunc, zext
 from gossamer.isa.fpscr import FEX, has
 from gossamer.isa.insn import insn
 from gossamer.isa.spec.alignment import check_aligned
@@ -85,13 +85,14 @@ def mtmsr_7400(s: Body, i: X) -> None:
 @insn(X, "mtsr SR,RS", OPCD=31, XO=210, supervisor=True)
 def mtsr(s: Body, i: X) -> None:
     s.sr[i.SR] = s.gpr[i.RS]
-    s.effect("segment")
+    s.effect("segment", zext(i.SR, 32))
 
 
 @insn(X, "mtsrin RS,RB", OPCD=31, XO=242, supervisor=True)
 def mtsrin(s: Body, i: X) -> None:
-    s.sr[s.gpr[i.RB] >> 28] = s.gpr[i.RS]
-    s.effect("segment")
+    n = s.gpr[i.RB] >> 28
+    s.sr[n] = s.gpr[i.RS]
+    s.effect("segment", n)
 
 
 @insn(X, "mfsr RT,SR", OPCD=31, XO=595, supervisor=True)
