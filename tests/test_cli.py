@@ -18,7 +18,7 @@ from gossamer.base.errors import ConfigError, HostError
 from gossamer.demo import guests, story
 from gossamer.front.console import Console
 from gossamer.machines.config import Config
-from tests.front.fakes import FakeVm
+from tests.front.fakes import FakeVm, session_of
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -32,7 +32,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
         made.append(config)
         vm = FakeVm()
         vm.quit()
-        return console.run(vm)
+        return console.run(session_of(vm))
 
     monkeypatch.setattr("gossamer.front.session.run_machine", run_machine)
     return made

@@ -15,10 +15,12 @@ import pytest
 from gossamer.base.errors import ConfigError, GossamerError, HostError
 from gossamer.block import ImageError, OverlayImage, Qcow2Image, create, open_image
 from gossamer.control import disk_state, restore_clock
+from gossamer.control.session import Session
 from gossamer.control.vm import Vm
 from gossamer.devices.ide.drive import NONE
-from gossamer.front.monitor import Monitor
+from gossamer.front.hmp.monitor import Monitor
 from gossamer.machines import drives_attach
+from tests.front.fakes import ask
 
 from .conftest import FIRMWARE, QUIET
 from .disk_images import MiB, disk, image
@@ -30,7 +32,7 @@ def test_drives_stand_where_qemu_has_them(machine, tmp_path):
     assert [kinds[n].kind for n in range(4)] == ["disk", NONE, "cd", "disk"]
     assert [kinds[n].serial for n in (0, 2, 3)] == ["QM00001", "QM00003", "QM00004"]
     assert kinds[2].media is None
-    text = vm.block_text()
+    text = ask(vm, "info block")
     assert "ide0-hd0: disk QEMU HARDDISK, QM00001;" in text
     assert "a.img (raw, 2097152 bytes, changes beside the file, 0 bytes of them)" in text
     assert "ide1-cd0: CD-ROM QEMU DVD-ROM, QM00003; empty" in text
@@ -363,7 +365,7 @@ def test_what_an_error_of_the_host_does(machine, tmp_path, werror, code, state, 
     assert vm.run_state == state
     assert bool(status(vm) & 1) == error
     if state == "io-error":
-        assert "waits for cont" in vm.block_text()
+        assert "waits for cont" in ask(vm, "info block")
         vm.savevm("stopped")
         del disk(vm).write
         vm.cont()
@@ -399,7 +401,7 @@ def test_bad_drives(machine, tmp_path, monkeypatch, options, message):
 
 
 class Screen:
-    is_terminal = False
+    is_terminal = full = False
 
     def write(self, data):
         pass
@@ -407,7 +409,7 @@ class Screen:
 
 def test_monitor_shows_and_changes_discs(machine, tmp_path):
     vm = machine()
-    monitor = Monitor(vm, Screen())
+    monitor = Monitor(Session(vm), Screen())
     disc = tmp_path / "disc.iso"
     disc.write_bytes(b"CD001" * 4096)
     assert "ide1-cd0: CD-ROM QEMU DVD-ROM, QM00003; empty" in monitor.execute("info block")
@@ -503,7 +505,7 @@ def test_cost_of_a_save_is_told_with_the_wait_for_the_medium_apart(
     machine, tmp_path, monkeypatch, name
 ):
     vm = machine("-hda", image(tmp_path, name))
-    monitor = Monitor(vm, Screen())
+    monitor = Monitor(Session(vm), Screen())
     assert "nothing saved yet" in monitor.execute("info save")
 
     def slow(sync):

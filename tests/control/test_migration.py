@@ -14,11 +14,11 @@ import pytest
 from gossamer.base.errors import ConfigError, GossamerError, HostError, StreamError
 from gossamer.base.units import MiB
 from gossamer.control.receiving import Received
-from gossamer.control.sending import send
 from gossamer.control.vm import Vm
 from gossamer.machines.config import Config
 from gossamer.migrate.channels import Limits, Listener, connect, parse
 from gossamer.migrate.returnpath import Message, Reply, encode
+from tests.front.fakes import ask
 
 QUICK = Limits(meet=5.0, stall=0.3, total=20.0)
 
@@ -151,7 +151,7 @@ def test_a_machine_that_has_been_sent_is_not_sent_again(tmp_path: Path) -> None:
     vm.migrate(f"file:{tmp_path}/m")
     with pytest.raises(ConfigError, match="cannot be sent: it is in state postmigrate"):
         vm.migrate(f"file:{tmp_path}/n")
-    assert "sent to file:" in vm.migration_text()
+    assert "sent to file:" in ask(vm, "info migrate")
 
 
 # --- a failure leaves the sender as it was --------------------------------------------------------
@@ -197,7 +197,7 @@ def test_a_bad_receiver(name: str) -> None:
     before = vm.state_hash()
     peer = Peer(behaviour)
     with pytest.raises(HostError, match=text) as fault:
-        send(vm, f"fd:{peer.fd}", limits=QUICK)
+        vm.migrate(f"fd:{peer.fd}", limits=QUICK)
     assert "\n" not in str(fault.value)
     assert (vm.run_state, vm.state_hash()) == ("running", before)
     peer.join(5)

@@ -28,7 +28,7 @@ from gossamer.front.ptys import PtyChardev
 from gossamer.front.sockets import SocketServer
 from gossamer.front.terminal import Terminal
 from gossamer.machines.config import Config
-from tests.front.fakes import FakeVm
+from tests.front.fakes import FakeVm, session_of
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -116,7 +116,7 @@ def test_slow_reader_makes_the_guest_wait_and_loses_nothing() -> None:
     sent = bytearray()
     with console("none") as c:
         device = FdChardev("pipe", -1, write)
-        c.devices.append(device)
+        c.add(device)
 
         def speak(ns: int) -> None:
             assert not c.stalled, "a slice ran while the device was full"
@@ -140,7 +140,7 @@ def test_slow_reader_makes_the_guest_wait_and_loses_nothing() -> None:
         held: list[int] = []
         timer = threading.Timer(0.3, lambda: (held.append(len(sent)), late.set()))
         timer.start()
-        assert c.run(vm) == 0
+        assert c.run(session_of(vm)) == 0
         until(lambda: not device.out, device.flush)
         os.close(write)
         reader.join(10)
@@ -170,8 +170,8 @@ def test_input_waits_for_room_and_comes_in_order() -> None:
         channel = c.channels[0]
         assert channel is not None
         device.receive, device.room = channel.typed.extend, lambda: 256 - len(channel.typed)
-        c.devices.append(device)
-        c.attach(vm)
+        c.add(device)
+        c.attach(session_of(vm))
         text = bytes(range(256)) * 8
         ours.sendall(text)
         for _ in range(2000):
@@ -192,7 +192,7 @@ def test_unix_server_serves_one_client_after_the_other(tmp_path: Path) -> None:
     path = tmp_path / "monitor"
     vm = FakeVm()
     with console("null", monitors=(f"unix:{path},server=on,wait=off",)) as c:
-        c.attach(vm)
+        c.attach(session_of(vm))
         for _ in range(2):
             with socket.socket(socket.AF_UNIX) as client:
                 client.connect(str(path))
@@ -264,7 +264,7 @@ def test_machine_waits_for_the_first_client(
         timer = threading.Timer(0.2, lambda: client.connect(str(path)))
         timer.start()
         began = time.monotonic()
-        assert c.run(vm) == 0
+        assert c.run(session_of(vm)) == 0
         assert time.monotonic() - began >= 0.19
         timer.join()
         client.close()
@@ -280,7 +280,7 @@ def test_pty_can_be_opened_left_and_opened_again(capfd: pytest.CaptureFixture[st
         device = c.devices[0]
         assert isinstance(device, PtyChardev)
         assert f"character device redirected to {device.path}" in capfd.readouterr().err
-        c.attach(vm)
+        c.attach(session_of(vm))
         sink = c.serial_sink(0)
         sink(65)
         assert not device.out, "nobody is there"
@@ -360,7 +360,7 @@ PROGRAM = """
     import ctypes, os, signal, sys, time
     from gossamer.front.console import Console
     from gossamer.machines.config import Config
-    from tests.front.fakes import FakeVm
+    from tests.front.fakes import FakeVm, session_of
 
     how = sys.argv[1]
     vm = FakeVm()
@@ -381,7 +381,7 @@ PROGRAM = """
     if how in ("raise", "abort", "segv"):
         vm.idle_until_ns = 0
     with console:
-        sys.exit(console.run(vm))
+        sys.exit(console.run(session_of(vm)))
 """
 
 
@@ -491,18 +491,18 @@ def test_second_interrupt_ends_a_slice_that_hangs(terminal: tuple[int, int]) -> 
     vm.on_slice = hang
     before = signal.getsignal(signal.SIGINT)
     with console("null") as c, pytest.raises(KeyboardInterrupt):
-        c.run(vm)
+        c.run(session_of(vm))
     assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_idle_guest_sleeps_and_wakes_for_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gossamer.front.console.LONGEST_WAIT_S", 60)
+    monkeypatch.setattr("gossamer.front.loop.LONGEST_WAIT_S", 60)
     slices: list[float] = []
     ours, theirs = socket.socketpair()
     vm = FakeVm()
     with ours, theirs, console("null") as c:
         device = FdChardev("socket", theirs.fileno(), theirs.fileno())
-        c.devices.append(device)
+        c.add(device)
 
         def run(ns: int) -> None:
             slices.append(time.monotonic())
@@ -515,7 +515,7 @@ def test_idle_guest_sleeps_and_wakes_for_input(monkeypatch: pytest.MonkeyPatch) 
         timer = threading.Timer(0.6, lambda: ours.send(b"x"))
         timer.start()
         began = time.monotonic()
-        c.run(vm)
+        c.run(session_of(vm))
         timer.join()
     assert slices[1] - slices[0] >= 0.29
     assert 0.5 < slices[2] - began < 59, "input must wake the guest before its time"
@@ -530,7 +530,7 @@ def test_checkstop_is_told_once(capfd: pytest.CaptureFixture[str]) -> None:
 
     vm.on_slice = stop
     with console("null") as c:
-        assert c.run(vm) == 0
+        assert c.run(session_of(vm)) == 0
     assert capfd.readouterr().err == (
         "gossamer: the guest's CPU has stopped (checkstop); the monitor can look at it\n"
         "gossamer: ended by SIGTERM\n"

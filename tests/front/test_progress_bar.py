@@ -18,10 +18,11 @@ from rich.console import Console
 
 from gossamer.base.errors import GossamerError, HostError
 from gossamer.control.progress import Progress
+from gossamer.control.session import Session
 from gossamer.control.vm import Vm
 from gossamer.front import progress_bar, progress_view
 from gossamer.front.chardev import FdChardev
-from gossamer.front.monitor import Monitor
+from gossamer.front.hmp.monitor import Monitor
 from gossamer.front.progress_bar import ProgressBar
 from gossamer.machines.options import parse
 from gossamer.migrate.container_writer import ContainerWriter
@@ -324,7 +325,7 @@ def test_savevm_in_a_monitor_draws_beside_the_console_not_into_it(
     reading, writing = os.pipe()
     pipe = FdChardev("pipe", -1, writing)
     machine.progress = screen.bar
-    monitor = Monitor(machine, pipe)
+    monitor = Monitor(Session(machine), pipe)
     assert monitor.execute("savevm one") == ""
     assert "saving: writing out" in screen.text()
     assert screen.left == ""

@@ -13,7 +13,6 @@ import pytest
 
 from gossamer.base.errors import ConfigError, HostError
 from gossamer.cli import main
-from gossamer.control.sending import send
 from gossamer.control.vm import Vm
 from gossamer.isa.body import Irq
 from gossamer.migrate.channels import Limits
@@ -140,7 +139,7 @@ def test_a_guest_that_uses_the_decrementer(prompt: GossamerStation, folder: Path
     cpu.set_decrementer(0x0010_0000)
     date = prompt.vm.machine.part("macio/cuda").seconds
     with pytest.raises(ConfigError, match=r"no decrementer interrupt for .* s.*--keep-tb"):
-        send(prompt.vm, f"file:{folder}/k", FORM, keep_tb=True)
+        prompt.vm.migrate(f"file:{folder}/k", profile=FORM, keep_tb=True)
     assert prompt.vm.run_state == "running"
     sent = prompt.vm.migrate(f"file:{folder}/m", profile=FORM)
     assert any("the time base jumps on by" in line for line in sent.lost)
@@ -216,7 +215,7 @@ def test_a_qemu_that_refuses(
     qemu = start_qemu("-incoming", f"unix:{folder}/m", machine=machine)
     before = prompt.vm.state_hash()
     with pytest.raises(HostError, match=text):
-        send(prompt.vm, f"unix:{folder}/m", FORM, limits=LIMITS)
+        prompt.vm.migrate(f"unix:{folder}/m", profile=FORM, limits=LIMITS)
     qemu.process.wait(10)
     assert prompt.vm.run_state == "running"
     assert prompt.vm.state_hash() == before

@@ -17,12 +17,14 @@ from gossamer.devices.ne2000 import Ne2000
 from gossamer.devices.sungem import SunGem
 from gossamer.devices.usb.tablet import UsbTablet
 from gossamer.devices.vga.card import Vga
+from gossamer.front.hmp import texts
 from gossamer.machines.build import build
 from gossamer.machines.config import Config
 from gossamer.machines.device_table import DRIVERS
 from gossamer.machines.drives_attach import drive_at
 from gossamer.machines.machine import Machine
 from gossamer.machines.options import parse
+from tests.front.fakes import ask
 
 from .refusal import assert_refused
 
@@ -125,15 +127,14 @@ def test_drives_say_what_they_were_given(tmp_path: Path) -> None:
     assert swapped[54:94] == b"Disk".ljust(40)
     assert swapped[216:224].hex() == "5000c50011223344"
     assert (int.from_bytes(data[168:170], "little"), drive_at(m, 1).serial) == (0x4100, "CD")
-    text = look.qtree_text(m)
+    text = texts.tree(look.tree(m))
     assert 'ide.1 unit 0: dev ide-hd, id "h", serial "AB", model "Disk", ver "7"' in text
     assert 'ide.0 unit 1: dev ide-cd, id "", serial "CD", model "QEMU DVD-ROM"' in text
 
 
 def test_tree_shows_what_was_added() -> None:
-    text = look.qtree_text(
-        machine("-M mac99 -device usb-tablet,id=t -device loader,id=l,addr=64,data=1,data-len=1")
-    )
+    made = machine("-M mac99 -device usb-tablet,id=t -device loader,id=l,addr=64,data=1,data-len=1")
+    text = texts.tree(look.tree(made))
     assert 'pci/usb/tablet: UsbTablet  section "pci.2:0d.0/1/usb-ptr" version 1' in text
     assert 'dev usb-tablet, id "t"' in text
     assert 'loader: dev loader, id "l"' in text
@@ -164,10 +165,10 @@ def test_save_file_builds_the_same_machine_again(tmp_path: Path) -> None:
     assert isinstance(tablet, UsbTablet)
     tablet.point(0x111, 0x222, 1)
     vm.save(tmp_path / "s")
-    hash_, tree = vm.state_hash(), vm.qtree_text()
+    hash_, tree = vm.state_hash(), ask(vm, "info qtree")
     vm.close()
     again = Vm.load(tmp_path / "s", files={"drive2": tmp_path / "d"})
-    assert (again.state_hash(), again.qtree_text()) == (hash_, tree)
+    assert (again.state_hash(), ask(again, "info qtree")) == (hash_, tree)
     assert again.machine.part("pci/ne2000").ne2000.mac.hex() == "525400000007"
     assert again.read_physical(0x4000, 4).hex() == "44332211"
     again.close()

@@ -16,6 +16,7 @@ from gossamer.control.vm import Vm
 from gossamer.machines.boot import MAC_EPOCH
 from gossamer.machines.config import Config
 from gossamer.machines.firmware import load_elf
+from tests.front.fakes import ask
 from tests.machines import pending_guest
 
 RESULTS = 0x20_0000
@@ -86,7 +87,7 @@ def run_to_stage(vm: Vm, stage: int) -> None:
         if result(vm, STAGE) == stage:
             return
         vm.run(instructions=100_000)
-    pytest.fail(f"stage {stage:#x} not reached: {vm.registers_text()}")
+    pytest.fail(f"stage {stage:#x} not reached: {ask(vm, 'info registers')}")
 
 
 def reloaded(vm: Vm) -> Vm:

@@ -19,7 +19,7 @@ import xxhash
 from gossamer.base.errors import ConfigError, GossamerError, HostError
 from gossamer.block import Image, ImageError, OverlayImage, Qcow2Image, open_image
 from gossamer.devices.ide import atapi
-from gossamer.devices.ide.drive import CDROM, NONE, IdeDrive
+from gossamer.devices.ide.drive import CDROM, IdeDrive
 from gossamer.machines import drives_attach
 from gossamer.machines.config import Config, Drive, unknown
 from gossamer.machines.machine import Machine
@@ -216,42 +216,6 @@ class Disks:
         for disk in self.writable:
             h.update(f"{disk.key} {disk.image.content_hash()}".encode())
         return h.digest()
-
-    def text(self, m: Machine) -> str:
-        """What is in which drive, as ``info block`` shows it."""
-        lines = []
-        for index in range(m.kind.drives):
-            drive = drives_attach.drive_at(m, index)
-            if drive.kind == NONE:
-                continue
-            disk, options = self.at.get(index), m.hardware.drive(index)
-            kind = "CD-ROM" if drive.kind == CDROM else "disk"
-            letters = "cd" if drive.kind == CDROM else "hd"
-            name = options.name if options else f"ide{index // 2}-{letters}{index % 2}"
-            lines.append(
-                f"{name}: {kind} {drive.model}, {drive.serial}; " + _described(disk, self.lent)
-            )
-            if drive.kind == CDROM:
-                state = "open" if drive.tray_open else "closed"
-                lines.append(f"    tray {state}{', locked' if drive.tray_locked else ''}")
-            if disk and not disk.image.read_only and options:
-                lines.append(f"    on errors: rerror={options.rerror}, werror={options.werror}")
-            if drive.stalled:
-                lines.append("    waits for cont after an error of the host")
-        return "\n".join(lines) or f"{m.name} has no drives"
-
-
-def _described(disk: Disk | None, lent: bool) -> str:
-    if disk is None:
-        return "empty"
-    image = disk.image
-    if lent and not image.read_only:
-        return f"{image.path}, handed over"
-    how = "read-only" if image.read_only else "writable"
-    if isinstance(image, OverlayImage):
-        how = "-snapshot" if image.is_temporary else "changes beside the file"
-        how += f", {image.changed_bytes} bytes of them"
-    return f"{image.path} ({image.format}, {image.size} bytes, {how})"
 
 
 def _open(drive: Drive) -> Image:

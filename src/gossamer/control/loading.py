@@ -1,13 +1,19 @@
-"""Becoming the machine of a stream, once all of it has been read and agrees."""
+"""Becoming the machine of a stream, in two halves.
+
+`read_machine` fills a fresh machine and touches nothing else, so a thread may do it; `take_place`
+puts that machine in the place of the one that runs, and is the last that can fail.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from gossamer.control import repair
 from gossamer.control.globalstate import GlobalState
 from gossamer.control.profiles import READING
+from gossamer.control.progress import Progress
 from gossamer.control.runner import Runner
 from gossamer.control.stream import Extra, Loaded, read_stream
 from gossamer.machines.build import build
@@ -29,32 +35,61 @@ def adopt_rate(fresh: Machine, loaded: Loaded) -> list[str]:
     return [f"time base: {hz:,} Hz, as the sender's machine has it ({sender.title} and its like)"]
 
 
+@dataclass(frozen=True)
+class Arrived:
+    """A machine that has been read whole, and has not taken its place yet."""
+
+    machine: Machine
+    loaded: Loaded
+    run_state: str
+
+
+def read_machine(
+    fresh: Machine, file: BinaryIO, progress: Progress, talk: Incoming | None = None
+) -> Arrived:
+    """Fill `fresh` from a stream, ours or QEMU's; StreamError says what did not fit."""
+    state = GlobalState("running")
+    command = (lambda command: None) if talk is None else talk.command
+    extra = Extra("globalstate", state)
+    loaded = read_stream(fresh, file, extra, READING, command=command, progress=progress)
+    loaded.suspended = state.is_modern
+    loaded.modern |= state.is_modern
+    return Arrived(fresh, loaded, state.name)
+
+
+def take_place(
+    vm: Runner,
+    arrived: Arrived,
+    *,
+    mend: bool = True,
+    talk: Incoming | None = None,
+    before: Callable[[], None] = lambda: None,
+) -> list[str]:
+    """Let the machine that has arrived run in the place of `vm`'s; what was repaired.
+
+    `before` is the last that happens before that, and the last that can fail.
+    """
+    lines = adopt_rate(arrived.machine, arrived.loaded)
+    lines += repair.finish(arrived.machine, arrived.loaded, mend=mend)
+    vm.disks.open()  # the sender has let go of them before its last byte
+    if talk is not None:
+        talk.accepted()
+    before()
+    vm.adopt(arrived.machine, arrived.run_state, arrived.loaded.carried)
+    return lines
+
+
 def take_over(
     vm: Runner,
     file: BinaryIO,
     *,
     mend: bool = True,
-    talk: Incoming | None = None,
     before: Callable[[], None] = lambda: None,
     into: Machine | None = None,
 ) -> tuple[bool, list[str]]:
-    """Load a stream, ours or QEMU's, into a fresh machine and put it in the place of `vm`'s.
+    """Load a stream into a fresh machine (or `into`, which was never used) and become it.
 
-    `before` is the last that happens before that, and the last that can fail.  Returns whether
-    the stream was foreign, and what was repaired.  `into`: a machine that was never used.
+    Returns whether the stream was foreign, and what was repaired.
     """
-    fresh = into or build(vm.config)
-    state = GlobalState("running")
-    command = (lambda command: None) if talk is None else talk.command
-    extra, progress = Extra("globalstate", state), vm.progress
-    loaded = read_stream(fresh, file, extra, READING, command=command, progress=progress)
-    loaded.suspended = state.is_modern
-    loaded.modern |= state.is_modern
-    lines = adopt_rate(fresh, loaded)
-    lines += repair.finish(fresh, loaded, mend=mend)
-    vm.disks.open()  # the sender has let go of them before its last byte
-    if talk is not None:
-        talk.accepted()
-    before()
-    vm.adopt(fresh, state.name, loaded.carried)
-    return loaded.foreign, lines
+    arrived = read_machine(into or build(vm.config), file, vm.progress)
+    return arrived.loaded.foreign, take_place(vm, arrived, mend=mend, before=before)

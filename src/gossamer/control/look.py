@@ -1,15 +1,20 @@
-"""A look inside a machine that changes nothing: registers, lines, trees, memory, as text."""
+"""A look inside a machine that changes nothing: registers, lines, trees, memory, as data."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
 from gossamer.base.errors import ConfigError
+from gossamer.control.shapes import Size
 from gossamer.core.memory import RamBlock
 from gossamer.cpu.cpu import Cpu
 from gossamer.engine.translate import probe
 from gossamer.isa.body import Irq
 from gossamer.isa.registers import REGISTERS
-from gossamer.machines.drives_attach import drives_text
-from gossamer.machines.machine import Machine
+from gossamer.machines.drives_attach import ChipDrive, chip_drives
+from gossamer.machines.machine import Machine, Part
 from gossamer.state.declare import ChildState, State, Stateful
 
 
@@ -38,99 +43,153 @@ def register(m: Machine, name: str) -> int:
     raise KeyError(name)
 
 
-def registers_text(m: Machine) -> str:
+@dataclass(frozen=True, slots=True)
+class Registers:
+    """The CPU's registers; `reserved` is the address that lwarx has reserved."""
+
+    nip: int
+    lr: int
+    ctr: int
+    xer: int
+    msr: int
+    hid0: int
+    cr: int
+    fpscr: int
+    tb: Size
+    dec: int
+    instructions: int
+    gpr: tuple[int, ...]
+    fpr: tuple[Size, ...]
+    srr0: int
+    srr1: int
+    pvr: int
+    sprg: tuple[int, ...]
+    sdr1: int
+    dar: int
+    dsisr: int
+    sr: tuple[int, ...]
+    ibat: tuple[int, ...]
+    dbat: tuple[int, ...]
+    reserved: int | None = None
+
+
+def registers(m: Machine) -> Registers:
     b = m.cpu.block
-    lines = [
-        f"NIP {b.get('nia'):08x}   LR {b.get('lr'):08x} CTR {b.get('ctr'):08x} "
-        f"XER {b.xer:08x} CPU#0",
-        f"MSR {b.get('msr'):08x} HID0 {b.get('hid0'):08x}  count {m.engine.count}",
-        f"TB {m.cpu.timebase >> 32:08x} {m.cpu.timebase & 0xFFFFFFFF:08x} "
-        f"DECR {m.cpu.decrementer:08x}",
-    ]
-    gprs = b.all("gpr")
-    lines += [
-        f"GPR{n:02} " + " ".join(f"{v:08x}" for v in gprs[n : n + 8]) for n in range(0, 32, 8)
-    ]
-    flags = " ".join(_cr_field(v) for v in b.all("crf"))
-    reserved = f"{b.get('reserve_ea'):08x}" if b.get("reserved") else "none"
-    lines.append(f"CR {b.cr:08x}  [ {flags} ]  RES {reserved}")
-    fprs = b.all("fpr")
-    lines += [
-        f"FPR{n:02} " + " ".join(f"{v:016x}" for v in fprs[n : n + 4]) for n in range(0, 32, 4)
-    ]
-    lines.append(f"FPSCR {b.get('fpscr'):08x}")
-    lines.append(f" SRR0 {b.get('srr0'):08x}  SRR1 {b.get('srr1'):08x}    PVR {b.get('pvr'):08x}")
-    sprgs = "  ".join(f"SPRG{n} {v:08x}" for n, v in enumerate(b.all("sprg")))
-    lines.append(f"{sprgs}")
-    lines.append(f" SDR1 {b.get('sdr1'):08x}   DAR {b.get('dar'):08x}  DSISR {b.get('dsisr'):08x}")
-    segments = b.all("sr")
-    lines += [
-        f"SR{n:02} " + " ".join(f"{v:08x}" for v in segments[n : n + 8]) for n in range(0, 16, 8)
-    ]
-    for name in ("ibat", "dbat"):
-        pairs = b.all(name)
-        text = "  ".join(f"{pairs[2 * n]:08x}:{pairs[2 * n + 1]:08x}" for n in range(4))
-        lines.append(f"{name.upper()} {text}")
-    return "\n".join(lines)
+    plain = ("lr", "ctr", "msr", "hid0", "fpscr", "srr0", "srr1", "pvr", "sdr1", "dar", "dsisr")
+    files = ("gpr", "fpr", "sprg", "sr", "ibat", "dbat")
+    values: dict[str, Any] = {name: b.get(name) for name in plain}
+    values |= {name: tuple(b.all(name)) for name in files}
+    return Registers(
+        nip=b.get("nia"),
+        xer=b.xer,
+        cr=b.cr,
+        tb=Size(m.cpu.timebase),
+        dec=m.cpu.decrementer,
+        instructions=m.engine.count,
+        reserved=b.get("reserve_ea") if b.get("reserved") else None,
+        **values,
+    )
 
 
-def _cr_field(value: int) -> str:
-    names = "".join(c for c, weight in (("L", 8), ("G", 4), ("E", 2), ("O", 1)) if value & weight)
-    return names or "-"
+@dataclass(frozen=True, slots=True)
+class ChipState:
+    """A chip's declared state: names as ``pics[0].levels``, values as numbers or text."""
+
+    path: str
+    names: tuple[str, ...]
+    values: tuple[object, ...]
 
 
-def pic_text(m: Machine) -> str:
-    """State of the interrupt controllers, field by field."""
-    parts = [p for p in m.parts if p.path in m.kind.pics]
-    return "\n".join(f"{p.path}:\n{_fields(p.device, 1)}" for p in parts) or "no controller"
+def pics(m: Machine) -> tuple[ChipState, ...]:
+    """The interrupt controllers."""
+    return tuple(chip_state(p) for p in m.parts if p.path in m.kind.pics)
 
 
-def irq_text(m: Machine) -> str:
-    """Inputs and pending exceptions of the CPU."""
-    levels = m.cpu.block.all("irq")
-    return "\n".join(f"{i.name.lower():14} {levels[i]}" for i in Irq)
+def chip_state(part: Part) -> ChipState:
+    found = list(_fields(part.device, ""))
+    return ChipState(part.path, tuple(n for n, _ in found), tuple(v for _, v in found))
 
 
-def jit_text(m: Machine) -> str:
-    """Translated code: how much there is, what it cost, how often it had to go."""
-    return "tier 0 alone: no code is translated" if m.regions is None else m.regions.report()
-
-
-def qtree_text(m: Machine) -> str:
-    """The chips in the order of the composition."""
-    out = []
-    for p in m.parts:
-        section = f'  section "{p.title}" version {p.device.version}' if p.idstr else ""
-        name = f"  dev {p.known_as}" if p.known_as else ""
-        out.append(f"{p.path}: {type(p.device).__name__}{section}{name}")
-        out += drives_text(m, p.path)
-    out += [f"loader: dev {d.title}" for d in m.hardware.devices if d.driver == "loader"]
-    return "\n".join(out)
-
-
-def mtree_text(m: Machine) -> str:
-    """The map of real addresses."""
-    out = []
-    for start, end, mapping in m.memory.mappings:
-        kind = "i/o"
-        if isinstance(mapping.target, RamBlock):
-            kind = "rom" if mapping.target.read_only else "ram"
-        out.append(f"{start:08x}-{end - 1:08x} {kind} {mapping.target.name}")
-    return "\n".join(out)
-
-
-def _fields(owner: Stateful, depth: int) -> str:
-    lines = []
+def _fields(owner: Stateful, where: str) -> Iterator[tuple[str, object]]:
     for d in owner.declared.values():
-        pad = "  " * depth
         if isinstance(d, ChildState):
             for n, one in enumerate(d.objects(owner)):
-                lines.append(f"{pad}{d.name}[{n}]:\n{_fields(one, depth + 1)}")
+                yield from _fields(one, f"{where}{d.name}[{n}].")
         elif isinstance(d, State):
             value = d.value(owner)
-            text = f"{value:#x}" if isinstance(value, int) else repr(value)
-            lines.append(f"{pad}{d.name} = {text}")
-    return "\n".join(lines)
+            yield where + d.name, value if isinstance(value, int) else repr(value)
+
+
+@dataclass(frozen=True, slots=True)
+class IrqLevel:
+    """An interrupt input or pending exception of the CPU."""
+
+    name: str
+    level: int
+
+
+def irqs(m: Machine) -> tuple[IrqLevel, ...]:
+    levels = m.cpu.block.all("irq")
+    return tuple(IrqLevel(i.name.lower(), levels[i]) for i in Irq)
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """A chip in its place; `section` of the stream with its version, `device` QEMU's name."""
+
+    path: str
+    type: str
+    section: str | None = None
+    version: int | None = None
+    device: str | None = None
+    drives: tuple[ChipDrive, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The chips in the order of the composition; `loaders`: what -device loader put in memory."""
+
+    chips: tuple[Chip, ...]
+    loaders: tuple[str, ...]
+
+
+def tree(m: Machine) -> Tree:
+    chips = tuple(
+        Chip(
+            p.path,
+            type(p.device).__name__,
+            p.title if p.idstr else None,
+            p.device.version if p.idstr else None,
+            p.known_as or None,
+            tuple(chip_drives(m, p.path)) or None,
+        )
+        for p in m.parts
+    )
+    return Tree(chips, tuple(d.title for d in m.hardware.devices if d.driver == "loader"))
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryRange:
+    """Real addresses `start` to `end` (the last): ram, rom or i/o."""
+
+    start: int
+    end: int
+    kind: str
+    name: str
+
+
+def memory_map(m: Machine) -> tuple[MemoryRange, ...]:
+    """The map of real addresses."""
+    return tuple(
+        MemoryRange(start, end - 1, _kind(mapping.target), mapping.target.name)
+        for start, end, mapping in m.memory.mappings
+    )
+
+
+def _kind(target: object) -> str:
+    if not isinstance(target, RamBlock):
+        return "i/o"
+    return "rom" if target.read_only else "ram"
 
 
 def instruction_text(word: int, ea: int) -> str:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
-from gossamer.base.errors import GossamerError, StreamError
-from gossamer.control.loading import take_over
+from gossamer.base.errors import GossamerError, HostError, StreamError
+from gossamer.base.units import NS_PER_S
+from gossamer.control.loading import Arrived, read_machine, take_place
 from gossamer.control.runner import Runner
+from gossamer.control.steps import InThread, Steps, Wait
+from gossamer.control.transfer import Transfer
 from gossamer.core import host
+from gossamer.machines.build import build
 from gossamer.migrate.channels import Limits, Listener
 from gossamer.migrate.incoming import Incoming
 
@@ -31,16 +35,37 @@ class Received:
         return "\n".join([head, *(f"repaired: {line}" for line in self.repaired)])
 
 
-def receive(
-    vm: Runner, uri: str | Listener, *, mend: bool = True, limits: Limits | None = None
-) -> Received:
-    """Wait for a machine and become it; GossamerError: `vm` is as it was."""
+def receiving(
+    vm: Runner,
+    uri: str | Listener,
+    transfer: Transfer,
+    *,
+    mend: bool = True,
+    limits: Limits | None = None,
+    patient: bool = False,
+) -> Steps[Received]:
+    """Wait for a machine and become it; GossamerError: `vm` is as it was.
+
+    `patient`: wait for a sender as long as it takes.
+    """
     listener = Listener(uri, limits) if isinstance(uri, str) else uri
-    with listener, listener.accept() as channel, vm.progress.operation("receiving"):
+    with listener:
+        if listener.fd is not None:
+            meet = listener.limits.meet
+            end = None if patient else host.monotonic_ns() + int(meet * NS_PER_S)
+            if not (yield Wait(read=(listener.fd,), until_ns=end)):
+                raise HostError(f"{listener.place.text}: nobody came within {meet:g} s")
+        channel = listener.accept()
+    fresh = vm.unused() or build(vm.config)
+    with channel, vm.progress.operation("receiving"):
+        transfer.begin(channel)
         began = host.monotonic_ns()
         talk = Incoming(channel)
         try:
-            foreign, lines = take_over(vm, cast(BinaryIO, channel), mend=mend, talk=talk)
+            arrived: Arrived = yield InThread(
+                lambda: read_machine(fresh, cast(BinaryIO, channel), vm.progress, talk)
+            )
+            lines = take_place(vm, arrived, mend=mend, talk=talk)
         except StreamError as fault:
             talk.refused()
             raise StreamError(f"{channel.name}: {fault}") from None
@@ -48,4 +73,6 @@ def receive(
             talk.refused()
             raise
         took = host.monotonic_ns() - began
-        return Received(listener.place.text, foreign, channel.received, took, tuple(lines))
+        return Received(
+            listener.place.text, arrived.loaded.foreign, channel.received, took, tuple(lines)
+        )

@@ -15,11 +15,14 @@ from gossamer.control.globalstate import GlobalState
 from gossamer.control.handover import cut_for, settle
 from gossamer.control.profiles_losses import losses
 from gossamer.control.runner import Runner
+from gossamer.control.steps import InThread, Steps
 from gossamer.control.stream import Extra, save_stream
+from gossamer.control.transfer import Transfer
 from gossamer.core import host
-from gossamer.migrate.channels import Limits, connect, parse
+from gossamer.migrate.channels import Channel, Limits, connect, parse
 from gossamer.migrate.outgoing import Outgoing
-from gossamer.migrate.releases import OURS, release
+from gossamer.migrate.releases import OURS, Release, release
+from gossamer.state.transfer import Profile
 
 _KEEP_TB: Final = ",keep-tb"
 
@@ -53,53 +56,64 @@ class Sent:
         return "\n".join(lines + [f"lost: {line}" for line in self.lost])
 
 
-def send(
+def sending(
     vm: Runner,
     uri: str,
+    transfer: Transfer,
     profile: str = OURS,
     *,
     keep_tb: bool = False,
     answers: bool = True,
     limits: Limits | None = None,
-) -> Sent:
+) -> Steps[Sent]:
     """Send the machine; afterwards it is the receiver's.
 
-    HostError or ConfigError: it is still ours, as it was.
+    HostError or ConfigError: it is still ours, as it was, and in the run state that it had.
     """
     to = release(profile)
-    state = vm.run_state
-    if state in ("postmigrate", "shutdown"):
-        raise ConfigError(f"the machine cannot be sent: it is in state {state}")
+    if vm.run_state in ("postmigrate", "shutdown"):
+        raise ConfigError(f"the machine cannot be sent: it is in state {vm.run_state}")
     parse(uri)
-    settled = settle(vm, to)
-    vm.run_state = state
-    cut = cut_for(vm.machine, to, keep_tb=keep_tb)
-    lost = [loss.text for loss in losses(vm.machine, to)]
-    began = host.monotonic_ns()
-    with connect(uri, limits) as channel, vm.progress.operation(f"sending to {uri}"):
-        out = Outgoing(channel, answers=answers)
-        extra = Extra("globalstate", GlobalState(state))
-        try:
-            with vm.disks.handed_over():
-                save_stream(
-                    vm.machine,
-                    out,
-                    extra,
-                    cut.profile,
-                    carried=vm.carried,
-                    commands=out.commands,
-                    switchover=to.switchover,
-                    progress=vm.progress,
-                )
-                sent = channel.sent
-                vm.progress.phase("waiting for the receiver")
-                out.finish()
-        except BaseException:
-            if vm.disks.lent:  # another process has them open: `cont` tries again
-                vm.run_state = "postmigrate"
-            else:
-                vm.plug_disks()
-            raise
-    took = host.monotonic_ns() - began
-    vm.run_state = "postmigrate"
+    channel: Channel = yield InThread(lambda: connect(uri, limits))
+    with channel:
+        transfer.begin(channel)
+        state = vm.run_state
+        settled = settle(vm, to)
+        with vm.standing(f"sending to {uri}"):
+            vm.run_state = "finish-migrate"
+            try:
+                cut = cut_for(vm.machine, to, keep_tb=keep_tb)
+                lost = [loss.text for loss in losses(vm.machine, to)]
+                began = host.monotonic_ns()
+                out = Outgoing(channel, answers=answers)
+                extra = Extra("globalstate", GlobalState(state))
+                sent = yield InThread(lambda: _write(vm, out, extra, cut.profile, to))
+            except BaseException:
+                if vm.disks.lent:  # another process has them open: `cont` tries again
+                    vm.run_state = "postmigrate"
+                else:
+                    vm.plug_disks()
+                    vm.run_state = state
+                raise
+        took = host.monotonic_ns() - began
+        vm.run_state = "postmigrate"
     return Sent(uri, profile, sent, took, settled, (*cut.lost, *lost))
+
+
+def _write(vm: Runner, out: Outgoing, extra: Extra, form: Profile, to: Release) -> int:
+    """Hand over disks and machine; how many bytes.  The machine stands still meanwhile."""
+    with vm.disks.handed_over():
+        save_stream(
+            vm.machine,
+            out,
+            extra,
+            form,
+            carried=vm.carried,
+            commands=out.commands,
+            switchover=to.switchover,
+            progress=vm.progress,
+        )
+        sent = out.channel.sent
+        vm.progress.phase("waiting for the receiver")
+        out.finish()
+    return sent

@@ -17,12 +17,14 @@ from gossamer.control import disk_state, look
 from gossamer.control.globalstate import GlobalState
 from gossamer.control.inputs import Inputs
 from gossamer.control.loading import take_over
-from gossamer.control.receiving import Received, receive
+from gossamer.control.receiving import Received
 from gossamer.control.runner import Runner
 from gossamer.control.saved_config import saved_config
-from gossamer.control.sending import Sent, send, wanted
+from gossamer.control.sending import Sent
 from gossamer.control.snapshots import SnapshotEntry
+from gossamer.control.steps import finish
 from gossamer.control.stream import Extra, save_stream
+from gossamer.control.transfers import Transfers
 from gossamer.core import host
 from gossamer.isa.body import Irq
 from gossamer.machines.config import Config
@@ -38,8 +40,7 @@ class Vm(Runner):
         super().__init__(config, machine)
         self.inputs = Inputs(self)
         self.last_save: Written | None = None
-        self.last_sent: Sent | None = None
-        self.last_received: Received | None = None
+        self.transfers = Transfers(self)
 
     # --- save and load ------------------------------------------------------------------------
 
@@ -121,27 +122,30 @@ class Vm(Runner):
 
     # --- transfers ----------------------------------------------------------------------------
 
-    def migrate(self, uri: str, *, background: bool = False, profile: str = "") -> Sent:
-        """Send the machine to `uri`; afterwards it is the receiver's.
+    def migrate(
+        self,
+        uri: str,
+        *,
+        profile: str = "",
+        keep_tb: bool | None = None,
+        answers: bool = True,
+        limits: Limits | None = None,
+    ) -> Sent:
+        """Send the machine to `uri` (``exec:``, ``unix:``, ``tcp:``, ``fd:``, ``file:``).
 
-        In one word for a monitor: ``qemu-7.2+unix:/path`` or ``qemu-7.2,keep-tb+unix:/path``.
+        Afterwards it is the receiver's.  HostError, ConfigError: it is still ours, as it was.
         """
-        del background
-        named, place, keep_tb = wanted(uri)
-        chosen = profile or named or self.wire_profile
-        self.last_sent = send(self, place, chosen, keep_tb=self.keep_tb or keep_tb)
-        return self.last_sent
-
-    def migrate_cancel(self) -> None:
-        raise ConfigError("no migration is under way: a machine is sent in one step")
+        return finish(
+            self.transfers.send(
+                uri, profile=profile, keep_tb=keep_tb, answers=answers, limits=limits
+            )
+        )
 
     def incoming(
         self, uri: str | Listener, *, mend: bool | None = None, limits: Limits | None = None
     ) -> Received:
         """Wait at `uri` for a machine and become it."""
-        mend = self.mends if mend is None else mend
-        self.last_received = receive(self, uri, mend=mend, limits=limits)
-        return self.last_received
+        return finish(self.transfers.receive(uri, mend=mend, limits=limits))
 
     # --- disks --------------------------------------------------------------------------------
 
@@ -157,6 +161,18 @@ class Vm(Runner):
     def register(self, name: str) -> int:
         """A register by its name in lower case; KeyError when there is none."""
         return look.register(self.machine, name)
+
+    def registers(self) -> look.Registers:
+        """The CPU's registers."""
+        return look.registers(self.machine)
+
+    def pics(self) -> tuple[look.ChipState, ...]:
+        """The state of the interrupt controllers."""
+        return look.pics(self.machine)
+
+    def irqs(self) -> tuple[look.IrqLevel, ...]:
+        """Inputs and pending exceptions of the CPU."""
+        return look.irqs(self.machine)
 
     def read_physical(self, ra: int, length: int) -> bytes:
         return self.machine.memory.read(ra, length)
@@ -194,30 +210,3 @@ class Vm(Runner):
     def mouse_buttons(self, mask: int) -> None:
         """1 left, 2 middle, 4 right."""
         self.inputs.mouse_buttons(mask)
-
-    # --- text, until the table of commands has it ---------------------------------------------
-
-    def block_text(self) -> str:
-        return self.disks.text(self.machine)
-
-    def registers_text(self) -> str:
-        return look.registers_text(self.machine)
-
-    def pic_text(self) -> str:
-        return look.pic_text(self.machine)
-
-    def irq_text(self) -> str:
-        return look.irq_text(self.machine)
-
-    def jit_text(self) -> str:
-        return look.jit_text(self.machine)
-
-    def qtree_text(self) -> str:
-        return look.qtree_text(self.machine)
-
-    def mtree_text(self) -> str:
-        return look.mtree_text(self.machine)
-
-    def migration_text(self) -> str:
-        done = [t.text for t in (self.last_received, self.last_sent) if t is not None]
-        return "\n".join(done) or "no migration yet"

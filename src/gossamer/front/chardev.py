@@ -69,10 +69,19 @@ class Chardev:
     def resume(self) -> None:
         """The shell lets the emulator run again."""
 
+    most: int | None = None
+    """Bytes of output that may wait; None: the writer looks at `full` and waits itself."""
+
     def write(self, data: bytes) -> None:
         """Queue output."""
         if self.connected:
             self.out += data
+            if self.most is not None and len(self.out) > self.most:
+                self.overflowed()
+
+    def overflowed(self) -> None:
+        """More than `most` bytes wait: they are dropped."""
+        self.out.clear()
 
     def events(self) -> dict[int, int]:
         """Poll masks by file descriptor."""

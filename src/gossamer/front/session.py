@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from gossamer.base.errors import HostError
+from gossamer.control.session import STARTED, Session
 from gossamer.control.stream import section_description
 from gossamer.control.vm import Vm
 from gossamer.front.console import Console
@@ -15,8 +16,7 @@ from gossamer.front.progress_bar import ProgressBar
 from gossamer.machines.config import Config
 from gossamer.migrate import description
 
-#: Run states of a machine that goes on when it is ready, unless -S says otherwise.
-STARTED: Final = ("prelaunch", "running", "inmigrate")
+DEFER: Final = "defer"
 
 
 def run_machine(config: Config, console: Console) -> int:
@@ -31,17 +31,24 @@ def run_machine(config: Config, console: Console) -> int:
         if config.loadvm is not None:
             vm.starting()
             vm.loadvm(config.loadvm, config.restore_clock)
-        started = vm.run_state in STARTED
+        session = Session(vm)
+        session.report = lambda text: print(text, file=sys.stderr, flush=True)
+        console.attach(session)
         if config.incoming is not None:
-            received = vm.incoming(config.incoming, mend=config.repair)
-            print(received.text, file=sys.stderr, flush=True)
-            started = vm.run_state == "running"  # one that never ran stays in prelaunch
+            vm.starting()
+            vm.run_state = "inmigrate"
+            if config.incoming != DEFER:
+                session.take_in(config.incoming)
         gc.freeze()
         gc.enable()
-        if config.start and started:
+        if config.incoming is None and config.start and vm.run_state in STARTED:
             vm.cont()
-        return console.run(vm)
+        status = console.run(session)
+        if session.fault is not None:
+            raise session.fault
+        return status
     finally:
+        vm.transfers.cancel()
         vm.close()
 
 

@@ -7,6 +7,7 @@ import os
 import select
 import socket
 import stat
+import sys
 
 from gossamer.base.errors import ConfigError, HostError
 from gossamer.front.chardev import FdChardev
@@ -47,6 +48,15 @@ class SocketChardev(FdChardev):
         self.read_fd = self.write_fd = -1
         self.out.clear()
 
+    def give_up(self) -> None:
+        """Drop a client that does not read, with a word."""
+        text = f"gossamer: {self.label}: the client does not read {len(self.out)} bytes: dropped"
+        print(text, file=sys.stderr, flush=True)
+        self.drop()
+
+    def overflowed(self) -> None:
+        self.give_up()
+
     def close(self) -> None:
         self.flush()
         self.drop()
@@ -81,14 +91,18 @@ class SocketServer(SocketChardev):
         super().adopt(peer)
 
     def events(self) -> dict[int, int]:
-        if self.peer is None and self.listener.fileno() >= 0:
-            return {self.listener.fileno(): select.POLLIN}
-        return super().events()
+        if self.listener.fileno() < 0 or (self.peer is not None and not self.full):
+            return super().events()
+        return {**super().events(), self.listener.fileno(): select.POLLIN}
 
     def handle(self, fd: int, mask: int) -> None:
         if fd != self.listener.fileno():
             super().handle(fd, mask)
-        elif self.peer is None:
+            return
+        if self.peer is not None and self.full:
+            # Who does not read gives way to the next.
+            self.give_up()
+        if self.peer is None:
             with contextlib.suppress(OSError):
                 self.adopt(self.listener.accept()[0])
 

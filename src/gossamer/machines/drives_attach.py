@@ -7,7 +7,8 @@ stands at index 2 unless the user left it out or wants something else there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from gossamer.devices.ide.cell import MacioIde
 from gossamer.devices.ide.drive import CDROM, DISK, NONE, IdeDrive
@@ -54,21 +55,36 @@ def place_drives(m: Machine) -> None:
         )
 
 
-def drives_text(m: Machine, path: str) -> list[str]:
-    """The drives on the cell at `path`, as QEMU names them."""
+@dataclass(frozen=True, slots=True)
+class ChipDrive:
+    """A drive on an IDE cell, in QEMU's words."""
+
+    bus: str
+    unit: int
+    driver: str
+    id: str
+    serial: str
+    model: str
+    firmware: str
+
+
+def chip_drives(m: Machine, path: str) -> Iterator[ChipDrive]:
+    """The drives on the cell at `path`."""
     if path not in m.kind.ide:
-        return []
-    lines, n = [], m.kind.ide.index(path)
+        return
+    n = m.kind.ide.index(path)
     for unit, drive in enumerate(cell(m, n).bus.drives):
         options = m.hardware.drive(2 * n + unit)
         if drive.kind != NONE:
-            name = "ide-hd" if drive.kind == DISK else "ide-cd"
-            said = f'serial "{drive.serial}", model "{drive.model}", ver "{drive.firmware}"'
-            lines.append(
-                f'  ide.{n} unit {unit}: dev {name}, id "{options.device if options else ""}", '
-                + said
+            yield ChipDrive(
+                bus=f"ide.{n}",
+                unit=unit,
+                driver="ide-hd" if drive.kind == DISK else "ide-cd",
+                id=options.device if options else "",
+                serial=drive.serial,
+                model=drive.model,
+                firmware=drive.firmware,
             )
-    return lines
 
 
 def insert(m: Machine, index: int, media: BlockBackend | None, stop: Callable[[], None]) -> None:

@@ -27,6 +27,10 @@ PIECE: Final = 1 << 18
 """Bytes given to the host at a time, so that a stalled peer is noticed."""
 
 
+_LOOK_S: Final = 0.1
+"""How soon a wait notices that the transfer was cancelled."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How long is waited, in seconds: for a peer to come, for it to move, for everything."""
@@ -87,6 +91,7 @@ class Channel(io.RawIOBase):
         self.sent = self.received = 0
         self.process: subprocess.Popen[bytes] | None = None
         self.on_close: Callable[[], None] = lambda: None
+        self._cancelled = False
         os.set_blocking(fd, False)
         self._regular = stat.S_ISREG(os.fstat(fd).st_mode)
 
@@ -144,14 +149,32 @@ class Channel(io.RawIOBase):
         if left <= 0:
             raise HostError(f"{self.name}: not done after {self.limits.total:g} s; given up")
         wait = min(self.limits.stall, left)
-        reading, writing = ([], [self._fd]) if write else ([self._fd], [])
-        found = select.select(reading, writing, [], wait)
-        if not (found[0] or found[1]):
+        ready = self._ready(write=write, seconds=wait)
+        if self._cancelled:
+            raise HostError(f"{self.name}: cancelled")
+        if not ready:
             verb = "takes" if write else "sends"
             moved = self.sent if write else self.received
             raise HostError(
                 f"{self.name}: the peer {verb} nothing for {wait:g} s (after {moved} bytes)"
             )
+
+    def _ready(self, *, write: bool, seconds: float) -> bool:
+        """Wait for the peer, looking now and then whether another thread has cancelled."""
+        reading, writing = ([], [self._fd]) if write else ([self._fd], [])
+        end = host.monotonic_ns() + int(seconds * NS_PER_S)
+        while not self._cancelled:
+            left = (end - host.monotonic_ns()) / NS_PER_S
+            found = select.select(reading, writing, [], max(0.0, min(left, _LOOK_S)))
+            if found[0] or found[1]:
+                return True
+            if left <= 0:
+                break
+        return False
+
+    def cancel(self) -> None:
+        """End it from another thread: what waits for the peer raises HostError soon."""
+        self._cancelled = True
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -306,6 +329,11 @@ class Listener:
             name = self.place.rest.rpartition(":")[0]
             return f"tcp:{name}:{self._socket.getsockname()[1]}"
         return self.place.text
+
+    @property
+    def fd(self) -> int | None:
+        """What becomes readable when a sender comes; None where there is nothing to wait for."""
+        return None if self._socket is None else self._socket.fileno()
 
     def _listen(self) -> None:
         family, address = _addresses(self.place)[0]

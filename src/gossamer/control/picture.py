@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import zlib
 from dataclasses import dataclass
@@ -19,17 +20,23 @@ class Picture:
     rgb: bytes
 
 
-def write_picture(path: Path, picture: Picture) -> None:
-    """Write a file whose name ends in .png or .ppm."""
-    kind = path.suffix.lower()
-    if kind not in (".png", ".ppm"):
-        raise ConfigError(f"{path}: a picture's name ends in .png or .ppm")
+def write_picture(path: Path, picture: Picture, kind: str) -> None:
+    """Write a file of `kind` png or ppm: all of it, or the old one stays."""
     assert len(picture.rgb) == 3 * picture.width * picture.height, "three bytes a pixel"
-    data = png(picture) if kind == ".png" else ppm(picture)
+    data = png(picture) if kind == "png" else ppm(picture)
+    # A device or a pipe is written to; a file is replaced when all of it is on the medium.
+    part = path if path.exists() and not path.is_file() else path.with_name(path.name + ".part")
     try:
-        path.write_bytes(data)
+        part.write_bytes(data)
+        if part is not path:
+            part.replace(path)
     except OSError as fault:
+        if part is not path:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
         raise HostError(f"{path}: cannot be written: {fault.strerror}") from None
+    except ValueError as fault:
+        raise ConfigError(f"{str(path)!r}: {fault}") from None
 
 
 def ppm(picture: Picture) -> bytes:

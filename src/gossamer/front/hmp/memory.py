@@ -1,15 +1,14 @@
-"""Monitor commands that show memory: x (effective addresses) and xp (real addresses)."""
+"""The monitor's words for memory: formats as /8xw, addresses as sums of numbers and $registers."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from gossamer.base.errors import ConfigError
-from gossamer.front.monitor_table import Commands
-from gossamer.front.vm_protocol import VmControl
+from gossamer.control.commands.rows import TABLE
+from gossamer.control.session import Session
 
 SIZES: Final = {"b": 1, "h": 2, "w": 4, "g": 8}
 MAX_BYTES: Final = 64 << 10
@@ -26,12 +25,6 @@ class Format:
     size: int
 
 
-def add_commands(commands: Commands) -> None:
-    commands.add("x", "[/FMT] ADDRESS ...", "show memory; /8xw, /4i, /16c", _virtual)
-    commands.add("xp", "[/FMT] ADDRESS ...", "show real memory", _physical)
-    commands.add("p", "EXPRESSION ...", "the value of $register, a number, sums of them", _print)
-
-
 def parse_format(text: str) -> Format:
     """``/8xw``: count, then x d u o c s i, then b h w g; each may be left out."""
     match = _FORMAT.fullmatch(text)
@@ -45,7 +38,7 @@ def parse_format(text: str) -> Format:
     return Format(count, kind, size)
 
 
-def address(vm: VmControl, text: str) -> int:
+def value_of(session: Session, text: str) -> int:
     """The value of numbers and $registers with + and - between them, in 32 bits."""
     total, at = 0, 0
     while at < len(text.rstrip()):
@@ -53,7 +46,7 @@ def address(vm: VmControl, text: str) -> int:
         if match is None or (at and not match[1]):
             raise ConfigError(f"not an address: {text!r}")
         word = match[2].lower()
-        value = _register(vm, word) if word[0] == "$" else int(word, 16 if "x" in word else 10)
+        value = _register(session, word) if word[0] == "$" else int(word, 16 if "x" in word else 10)
         total += -value if match[1] == "-" else value
         at = match.end()
     if not at:
@@ -61,32 +54,22 @@ def address(vm: VmControl, text: str) -> int:
     return total & 0xFFFF_FFFF
 
 
-def _register(vm: VmControl, word: str) -> int:
-    try:
-        return vm.register(word[1:])
-    except KeyError:
-        raise ConfigError(f"no register {word}") from None
+def _register(session: Session, word: str) -> int:
+    found = TABLE.call(session, "x-query-register", name=word[1:])
+    assert isinstance(found, int)
+    return found
 
 
-def _virtual(vm: VmControl, words: list[str]) -> str:
-    return _show(vm, words, vm.read_virtual)
-
-
-def _physical(vm: VmControl, words: list[str]) -> str:
-    return _show(vm, words, vm.read_physical)
-
-
-def _print(vm: VmControl, words: list[str]) -> str:
-    value = address(vm, " ".join(words))
-    return f"{value:#010x} {value}"
-
-
-def _show(vm: VmControl, words: list[str], read: Callable[[int, int], bytes]) -> str:
-    form = parse_format(words[0]) if words[0].startswith("/") else Format(1, "x", 4)
-    start = address(vm, " ".join(words[1:] if words[0].startswith("/") else words))
-    data = read(start, min(form.count * form.size, (1 << 32) - start))
+def show(session: Session, text: str, *, physical: bool) -> str:
+    """What ``x`` and ``xp`` show for the words behind them."""
+    first, _, rest = text.partition(" ")
+    form = parse_format(first) if first.startswith("/") else Format(1, "x", 4)
+    start = value_of(session, rest if first.startswith("/") else text)
+    size = min(form.count * form.size, (1 << 32) - start)
+    data = TABLE.call(session, "x-read-memory", address=start, size=size, physical=physical)
+    assert isinstance(data, bytes)
     if form.kind == "i":
-        return _instructions(vm, start, data)
+        return _instructions(session, start, data)
     if form.kind == "s":
         return f"{start:08x}: {_text(data.partition(bytes(1))[0])}\n"
     step = 16 if form.kind != "c" else 32
@@ -98,11 +81,12 @@ def _show(vm: VmControl, words: list[str], read: Callable[[int, int], bytes]) ->
     return out
 
 
-def _instructions(vm: VmControl, start: int, data: bytes) -> str:
+def _instructions(session: Session, start: int, data: bytes) -> str:
     out = ""
     for at in range(0, len(data) & -4, 4):
         word = int.from_bytes(data[at : at + 4], "big")
-        out += f"{start + at:08x}: {word:08x}  {vm.instruction_text(word, start + at)}\n"
+        text = TABLE.call(session, "x-disassemble", word=word, address=start + at)
+        out += f"{start + at:08x}: {word:08x}  {text}\n"
     return out
 
 

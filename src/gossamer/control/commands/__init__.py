@@ -1,0 +1,1 @@
+"""The commands: one table (`table`), filled by the files beside it; `rows` has all of it."""

@@ -1,0 +1,83 @@
+"""Commands that look inside a machine and change nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gossamer.base.errors import ConfigError
+from gossamer.control import look
+from gossamer.control.commands.table import command
+from gossamer.control.session import Session
+from gossamer.control.shapes import Size
+
+MOST_BYTES = 1 << 20
+"""Memory shown by one command."""
+
+
+@command("x-query-registers", held=True)
+def query_registers(session: Session) -> look.Registers:
+    """The CPU's registers."""
+    return look.registers(session.vm.machine)
+
+
+@command("x-query-register", held=True)
+def query_register(session: Session, name: str) -> Size:
+    """A register by the books' name in lower case, as r3, f1, sprg0, pc."""
+    try:
+        return Size(session.vm.register(name))
+    except KeyError:
+        raise ConfigError(f"no register ${name}") from None
+
+
+@command("x-query-pic", held=True)
+def query_pic(session: Session) -> tuple[look.ChipState, ...]:
+    """The interrupt controller."""
+    return look.pics(session.vm.machine)
+
+
+@command("x-query-cpu-irq", held=True)
+def query_cpu_irq(session: Session) -> tuple[look.IrqLevel, ...]:
+    """Interrupt inputs and pending exceptions of the CPU."""
+    return look.irqs(session.vm.machine)
+
+
+@command("x-query-qtree", held=True)
+def query_qtree(session: Session) -> look.Tree:
+    """The devices and their buses."""
+    return look.tree(session.vm.machine)
+
+
+@dataclass(frozen=True, slots=True)
+class HumanReadableText:
+    """Text for a person."""
+
+    human_readable_text: str
+
+
+@command("x-query-jit", held=True)
+def query_jit(session: Session) -> HumanReadableText:
+    """Translated code: how much there is, what it cost, how often it had to go."""
+    regions = session.vm.machine.regions
+    text = "tier 0 alone: no code is translated" if regions is None else regions.report()
+    return HumanReadableText(text)
+
+
+@command("x-query-mtree", held=True)
+def query_mtree(session: Session) -> tuple[look.MemoryRange, ...]:
+    """What is where in real memory."""
+    return look.memory_map(session.vm.machine)
+
+
+@command("x-read-memory", held=True)
+def read_memory(session: Session, address: int, size: int, physical: bool = False) -> bytes:
+    """Bytes of memory, as the CPU's data accesses find them or at a real address."""
+    if not 0 <= address < 1 << 32 or not 0 < size <= MOST_BYTES or address + size > 1 << 32:
+        raise ConfigError(f"{size} bytes at {address:#x}: expected 1 to {MOST_BYTES} below 4 GiB")
+    vm = session.vm
+    return vm.read_physical(address, size) if physical else vm.read_virtual(address, size)
+
+
+@command("x-disassemble", held=True)
+def disassemble(session: Session, word: int, address: int) -> str:
+    """The assembly text of an instruction word at an address."""
+    return session.vm.instruction_text(word & 0xFFFF_FFFF, address & 0xFFFF_FFFF)

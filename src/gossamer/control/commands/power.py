@@ -1,0 +1,122 @@
+"""Commands that run, stop, reset and end the machine, and say how it does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import gossamer
+from gossamer.control.commands.table import command
+from gossamer.control.session import Session
+from gossamer.control.shapes import Name, Size
+
+
+@command("cont", held=True)
+def cont(session: Session) -> None:
+    """Run the machine."""
+    if session.vm.run_state == "inmigrate":
+        session.autostart = True  # it goes on when it has arrived
+    else:
+        session.check_idle()
+        session.vm.cont()
+
+
+@command("stop", held=True)
+def stop(session: Session) -> None:
+    """Stop the machine between two instructions."""
+    session.autostart = False
+    session.vm.stop()
+
+
+@command("quit", held=True)
+def quit_(session: Session) -> None:
+    """End the emulator."""
+    session.vm.quit()
+
+
+@command("system_reset")
+def system_reset(session: Session) -> None:
+    """Reset the machine."""
+    session.vm.reset()
+
+
+@command("system_powerdown")
+def system_powerdown(session: Session) -> None:
+    """Press the power key."""
+    session.vm.power_down()
+
+
+@dataclass(frozen=True, slots=True)
+class StatusInfo:
+    """How the machine does: `status` in QEMU's words, instructions since power-on, virtual ns."""
+
+    running: bool
+    singlestep: bool
+    status: str
+    instructions: Size
+    clock_ns: Size
+
+
+@command("query-status", held=True)
+def query_status(session: Session) -> StatusInfo:
+    """Whether the machine runs, and how far it is."""
+    vm = session.vm
+    return StatusInfo(
+        running=vm.run_state == "running",
+        singlestep=False,
+        status=vm.run_state,
+        instructions=Size(vm.instructions),
+        clock_ns=Size(vm.clock_ns),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class NameInfo:
+    """What -name gave; `machine` is the machine with its version."""
+
+    machine: str
+    name: str | None = None
+
+
+@command("query-name", held=True)
+def query_name(session: Session) -> NameInfo:
+    """The machine's name."""
+    config = session.vm.config
+    return NameInfo(config.full_name, config.name or None)
+
+
+@dataclass(frozen=True, slots=True)
+class UuidInfo:
+    """What -uuid gave, or zeroes."""
+
+    uuid: Annotated[str, Name("UUID")]
+
+
+@command("query-uuid", held=True)
+def query_uuid(session: Session) -> UuidInfo:
+    """The machine's UUID."""
+    return UuidInfo(session.vm.config.uuid or "00000000-0000-0000-0000-000000000000")
+
+
+@dataclass(frozen=True, slots=True)
+class VersionTriple:
+    """A version in three numbers."""
+
+    major: int
+    minor: int
+    micro: int
+
+
+@dataclass(frozen=True, slots=True)
+class VersionInfo:
+    """`qemu` is the release whose behaviour is followed; `package` is gossamer's version."""
+
+    qemu: VersionTriple
+    package: str
+
+
+@command("query-version", held=True)
+def query_version(session: Session) -> VersionInfo:
+    """Gossamer's version."""
+    del session
+    return VersionInfo(VersionTriple(7, 2, 22), f"gossamer {gossamer.__version__}")

@@ -1,0 +1,15 @@
+"""The whole table: importing this file has read every file of commands."""
+
+from __future__ import annotations
+
+from gossamer.control.commands import (  # noqa: F401 - each adds its rows
+    drives,
+    inputs,
+    inspect,
+    power,
+    snapshots,
+    transfers,
+)
+from gossamer.control.commands.table import TABLE
+
+__all__ = ["TABLE"]

@@ -1,0 +1,85 @@
+"""What is in which drive, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gossamer.block import OverlayImage
+from gossamer.control.disks import Disk
+from gossamer.control.runner import Runner
+from gossamer.control.shapes import Size
+from gossamer.devices.ide.drive import CDROM, NONE
+from gossamer.machines import drives_attach
+
+
+@dataclass(frozen=True, slots=True)
+class Medium:
+    """An image in a drive; `changed` bytes are kept beside the file, `temporary`: only here."""
+
+    file: str
+    format: str
+    size: Size
+    read_only: bool
+    handed_over: bool
+    changed: Size | None = None
+    temporary: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DriveState:
+    """A drive; `stalled`: it waits for cont after an error of the host."""
+
+    device: str
+    kind: str
+    model: str
+    serial: str
+    medium: Medium | None = None
+    tray_open: bool | None = None
+    tray_locked: bool | None = None
+    rerror: str | None = None
+    werror: str | None = None
+    stalled: bool = False
+
+
+def drive_states(vm: Runner) -> tuple[DriveState, ...]:
+    """The drives by place."""
+    m = vm.machine
+    found = []
+    for index in range(m.kind.drives):
+        drive = drives_attach.drive_at(m, index)
+        if drive.kind == NONE:
+            continue
+        disk, options = vm.disks.at.get(index), m.hardware.drive(index)
+        is_cd = drive.kind == CDROM
+        name = options.name if options else f"ide{index // 2}-{'cd' if is_cd else 'hd'}{index % 2}"
+        writable = disk is not None and not disk.image.read_only and options is not None
+        found.append(
+            DriveState(
+                device=name,
+                kind="CD-ROM" if is_cd else "disk",
+                model=drive.model,
+                serial=drive.serial,
+                medium=None if disk is None else _medium(disk, lent=vm.disks.lent),
+                tray_open=bool(drive.tray_open) if is_cd else None,
+                tray_locked=bool(drive.tray_locked) if is_cd else None,
+                rerror=options.rerror if writable and options else None,
+                werror=options.werror if writable and options else None,
+                stalled=bool(drive.stalled),
+            )
+        )
+    return tuple(found)
+
+
+def _medium(disk: Disk, *, lent: bool) -> Medium:
+    image = disk.image
+    gone = lent and not image.read_only
+    overlay = isinstance(image, OverlayImage) and not gone
+    return Medium(
+        file=str(image.path),
+        format=image.format,
+        size=Size(image.size),
+        read_only=image.read_only,
+        handed_over=gone,
+        changed=Size(image.changed_bytes) if overlay and isinstance(image, OverlayImage) else None,
+        temporary=image.is_temporary if overlay and isinstance(image, OverlayImage) else None,
+    )

@@ -1,0 +1,54 @@
+"""What commands act on: a machine, and the way to begin what goes on beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gossamer.base.errors import ConfigError, GossamerError
+from gossamer.control.steps import Steps, finish
+from gossamer.control.vm import Vm
+
+#: Run states in which a machine goes on when it is ready, unless -S says otherwise.
+STARTED = ("prelaunch", "running", "inmigrate")
+
+
+class Session:
+    """One machine and those who command it.
+
+    `spawn` begins steps that go on by themselves (the loop's; without one they run to their end at
+    once); what they raise is theirs to handle.  `report` shows a person a line.  `autostart`: a
+    machine that arrives runs, if it ran.  `fault`: why the process has to end with an error.
+    """
+
+    def __init__(self, vm: Vm, spawn: Callable[[Steps[Any]], object] = finish) -> None:
+        self.vm = vm
+        self.spawn = spawn
+        self.report: Callable[[str], None] = lambda text: None
+        self.autostart = vm.config.start
+        self.fault: GossamerError | None = None
+
+    def take_in(self, uri: str, *, exit_on_error: bool = True) -> None:
+        """Begin to wait at `uri` for a machine."""
+        steps = self.vm.transfers.receive(uri, mend=self.vm.config.repair, patient=True)
+        self.spawn(self._arriving(steps, exit_on_error=exit_on_error))
+
+    def _arriving(self, steps: Steps[Any], *, exit_on_error: bool) -> Steps[None]:
+        try:
+            received = yield from steps
+        except GossamerError as fault:
+            if exit_on_error and not self.vm.ended:
+                self.fault = fault
+                self.vm.quit("host-error")
+            return
+        self.report(received.text)
+        if self.vm.run_state == "running":  # one that never ran stays in prelaunch
+            if self.autostart:
+                self.vm.cont()
+            else:
+                self.vm.stop()
+
+    def check_idle(self) -> None:
+        """ConfigError while a transfer is under way."""
+        if self.vm.transfers.under_way is not None:
+            raise ConfigError("There's a migration process in progress")

@@ -1,0 +1,110 @@
+"""The transfers of one machine: one at a time, in or out, with what was agreed on before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from gossamer.base.errors import ConfigError, GossamerError
+from gossamer.control.receiving import Received, receiving
+from gossamer.control.runner import Runner
+from gossamer.control.sending import Sent, sending, wanted
+from gossamer.control.steps import Steps
+from gossamer.control.transfer import Transfer
+from gossamer.migrate.channels import Limits, Listener, parse
+
+T = TypeVar("T")
+
+
+class Transfers:
+    """What a machine has to do with other emulators."""
+
+    def __init__(self, vm: Runner) -> None:
+        self.vm = vm
+        self.outgoing: Transfer | None = None
+        self.arriving: Transfer | None = None
+        self.last_sent: Sent | None = None
+        self.last_received: Received | None = None
+
+    @property
+    def under_way(self) -> Transfer | None:
+        """The transfer that goes on just now."""
+        for one in (self.outgoing, self.arriving):
+            if one is not None and not one.over:
+                return one
+        return None
+
+    def send(
+        self,
+        uri: str,
+        *,
+        profile: str = "",
+        keep_tb: bool | None = None,
+        answers: bool = True,
+        limits: Limits | None = None,
+    ) -> Steps[Sent]:
+        """The steps that send the machine to `uri`; ConfigError at once for what cannot begin.
+
+        In one word for a monitor: ``qemu-7.2+unix:/path`` or ``qemu-7.2,keep-tb+unix:/path``.
+        """
+        if self.under_way is not None:
+            raise ConfigError("There's a migration process in progress")
+        named, place, keeps = wanted(uri)
+        keep = (self.vm.keep_tb or keeps) if keep_tb is None else keep_tb
+        transfer = self.outgoing = Transfer(self.vm.events)
+        transfer.enter("setup")
+        steps = sending(
+            self.vm,
+            place,
+            transfer,
+            profile or named or self.vm.wire_profile,
+            keep_tb=keep,
+            answers=answers,
+            limits=limits,
+        )
+        try:
+            parse(place)
+        except GossamerError as fault:
+            transfer.fail(str(fault))
+            raise
+        return self._watched(transfer, steps, self._sent)
+
+    def receive(
+        self,
+        uri: str | Listener,
+        *,
+        mend: bool | None = None,
+        limits: Limits | None = None,
+        patient: bool = False,
+    ) -> Steps[Received]:
+        """The steps that wait at `uri` for a machine and become it."""
+        if self.under_way is not None:
+            raise ConfigError("The incoming migration has already been started")
+        transfer = self.arriving = Transfer(self.vm.events)
+        mends = self.vm.mends if mend is None else mend
+        listener = Listener(uri, limits) if isinstance(uri, str) else uri
+        transfer.enter("setup")
+        steps = receiving(self.vm, listener, transfer, mend=mends, patient=patient)
+        return self._watched(transfer, steps, self._received)
+
+    def cancel(self) -> None:
+        """End the transfer that is under way, if there is one."""
+        if self.under_way is not None:
+            self.under_way.cancel()
+
+    def _watched(self, transfer: Transfer, steps: Steps[T], done: Callable[[T], None]) -> Steps[T]:
+        """The same steps; `transfer` knows how they end."""
+        try:
+            result = yield from steps
+        except BaseException as fault:
+            transfer.fail(str(fault) or type(fault).__name__)
+            raise
+        done(result)
+        transfer.enter("completed")
+        return result
+
+    def _sent(self, sent: Sent) -> None:
+        self.last_sent = sent
+
+    def _received(self, received: Received) -> None:
+        self.last_received = received

@@ -1,0 +1,1 @@
+"""The human monitor: words in, text out, over the table of commands."""

@@ -1,0 +1,89 @@
+"""The human monitor on a character device: lines in, answers out, one command at a time."""
+
+from __future__ import annotations
+
+import shlex
+from collections import deque
+from collections.abc import Generator
+from typing import Any, Final
+
+import gossamer
+from gossamer.control.commands.rows import TABLE
+from gossamer.control.commands.table import failure
+from gossamer.control.session import Session
+from gossamer.control.steps import Steps, Wait, finish
+from gossamer.core import host
+from gossamer.front.chardev import CHUNK, Chardev
+from gossamer.front.hmp.line_editor import LineEditor
+from gossamer.front.hmp.rows import UsageError, find
+
+PROMPT: Final = b"(gossamer) "
+_LOOK_NS: Final = 20_000_000
+"""How soon a reader that has caught up gets its next answer."""
+
+
+class Monitor:
+    """Serves the commands on `device`; a client that does not read its answers gets no more."""
+
+    def __init__(self, session: Session, device: Chardev) -> None:
+        self.session, self.device = session, device
+        self.editor = LineEditor(self._line, device.write, echo=device.is_terminal)
+        self._lines: deque[str] = deque()
+        self._busy = self._greeted = False
+        device.receive = self.editor.feed
+        device.room = lambda: 0 if self._lines else CHUNK
+        device.opened = self._opened
+
+    def _opened(self) -> None:
+        if not self._greeted or not self.device.is_terminal:
+            version = f"gossamer {gossamer.__version__} monitor, help for help\n"
+            self.device.write(version.encode())
+        self._greeted = True
+        self._lines.clear()  # another client: what the last one left is not its
+        self.editor.text.clear()
+        self.device.write(PROMPT)
+
+    def _line(self, line: str) -> None:
+        self._lines.append(line)
+        if not self._busy:
+            self._busy = True
+            self.session.spawn(self._serve())
+
+    def _serve(self) -> Steps[None]:
+        """Do the lines that have come, one after the other, each in a turn of its own."""
+        try:
+            while self._lines and not self.session.vm.ended:
+                text = yield from self._done(self._lines.popleft())
+                self.device.write(text.encode("utf-8", "backslashreplace"))
+                if not self.session.vm.ended:
+                    self.device.write(PROMPT)
+                while self.device.full:
+                    yield Wait(until_ns=host.monotonic_ns() + _LOOK_NS)
+                if self._lines:
+                    yield Wait(until_ns=0)
+        finally:
+            self._busy = False
+
+    def execute(self, line: str) -> str:
+        """Do one command to its end; what it says, errors included, each line ended."""
+        return finish(self._done(line))
+
+    def _done(self, line: str) -> Steps[str]:
+        try:
+            words = shlex.split(line)
+            text = (yield from self._do(words)) if words else ""
+        except UsageError as fault:
+            text = f"usage: {fault}"
+        except Exception as fault:
+            text = f"error: {failure(fault)}"
+        return text if not text or text.endswith("\n") else text + "\n"
+
+    def _do(self, words: list[str]) -> Steps[str]:
+        row, rest = find(words)
+        given = row.matched(rest)
+        if row.do is not None:
+            return row.do(self.session, given)
+        result: Any = TABLE.find(row.command)(self.session, row.arguments(given))
+        if isinstance(result, Generator):
+            result = yield from result
+        return row.text(result)

@@ -1,0 +1,165 @@
+"""The monitor's commands: what is typed, which row of the table it is, how results are shown."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from gossamer.base.errors import ConfigError
+from gossamer.control.commands.rows import TABLE
+from gossamer.control.session import Session
+from gossamer.front.hmp import memory, texts
+from gossamer.front.hmp.words import Arguments, Row, UsageError, pattern
+
+ROWS: Final[dict[str, Row]] = {}
+
+
+def row(
+    name: str,
+    words: str,
+    command: str,
+    text: Callable[[Any], str] = texts.nothing,
+    arguments: Callable[[Arguments], Arguments] = dict,
+) -> None:
+    for one in name.split("|"):
+        ROWS[one] = Row(one, pattern(words), TABLE.find(command).name, text, arguments)
+
+
+def composed(name: str, words: str, help: str, do: Callable[[Session, Arguments], str]) -> None:
+    ROWS[name] = Row(name, pattern(words), do=do, help=help)
+
+
+# --- run, stop, save, send ----------------------------------------------------------------------
+
+row("cont|c", "", "cont")
+row("stop|s", "", "stop")
+row("quit|q", "", "quit")
+row("system_reset", "", "system_reset")
+row("system_powerdown", "", "system_powerdown")
+row(
+    "savevm",
+    "[TAG:tag]",
+    "x-savevm",
+    lambda saved: f"saved as {saved.tag}" if saved.chosen else "",
+)
+row("loadvm", "TAG:tag [CLOCK:clock]", "x-loadvm")
+row("delvm", "TAG:tag", "x-delvm")
+row("save", "FILE:file", "x-save")
+row("load", "FILE:file", "x-load")
+
+
+def _migrate(given: Arguments) -> Arguments:
+    return {"detach": False, **given}
+
+
+row("migrate", "[-d:detach] URI:uri", "migrate", texts.sent, _migrate)
+row("migrate_cancel", "", "migrate_cancel")
+row("migrate_incoming", "URI:uri", "migrate-incoming")
+
+# --- drives, keyboard, mouse, display -----------------------------------------------------------
+
+row("eject", "[-f:force] DRIVE:device", "eject")
+row("change", "DRIVE:device FILE:filename [FORMAT:format]", "x-change")
+
+
+def _picture(given: Arguments) -> Arguments:
+    kind = Path(given["filename"]).suffix.lower()
+    if kind not in (".png", ".ppm"):
+        raise ConfigError(f"{given['filename']}: a picture's name ends in .png or .ppm")
+    return {**given, "format": kind[1:]}
+
+
+def _keys(given: Arguments) -> Arguments:
+    names = given["keys"].split("-")
+    if not all(names) or len(names) > 16:
+        raise ConfigError(f"expected up to 16 key names with - between them, got {given['keys']!r}")
+    return {**given, "keys": [{"type": "qcode", "data": name} for name in names]}
+
+
+row("screendump", "FILE:filename", "screendump", arguments=_picture)
+row("sendkey", "KEYS:keys [MS:hold-time]", "send-key", arguments=_keys)
+row("mouse_move", "DX:dx DY:dy [DZ:dz]", "x-mouse-move")
+row("mouse_button", "MASK:mask", "x-mouse-button")
+
+# --- memory -------------------------------------------------------------------------------------
+
+composed(
+    "x", "[/FMT:format] ADDRESS:address...", "show memory; /8xw, /4i, /16c",
+    lambda session, given: memory.show(session, _line(given), physical=False),
+)  # fmt: skip
+composed(
+    "xp", "[/FMT:format] ADDRESS:address...", "show real memory",
+    lambda session, given: memory.show(session, _line(given), physical=True),
+)  # fmt: skip
+
+
+def _line(given: Arguments) -> str:
+    return " ".join(given[name] for name in ("format", "address") if name in given)
+
+
+def _print(session: Session, given: Arguments) -> str:
+    value = memory.value_of(session, given["expression"])
+    return f"{value:#010x} {value}"
+
+
+composed("p", "EXPRESSION:expression...", "the value of $register, a number, sums of them", _print)
+
+# --- info ---------------------------------------------------------------------------------------
+
+row("info status", "", "query-status", texts.status)
+row("info registers", "", "x-query-registers", texts.registers)
+row("info pic", "", "x-query-pic", texts.chip_states)
+row("info irq", "", "x-query-cpu-irq", texts.irqs)
+row("info qtree", "", "x-query-qtree", texts.tree)
+row("info jit", "", "x-query-jit", texts.human)
+row("info mtree", "", "x-query-mtree", texts.memory_map)
+row("info snapshots", "", "x-query-snapshots", texts.snapshots)
+row("info save", "", "x-query-save", texts.save)
+row("info block", "", "x-query-drives", texts.drives)
+row("info migrate", "", "query-migrate", texts.migration)
+row("info name", "", "query-name", texts.name)
+row("info version", "", "query-version", texts.version)
+
+
+def _info(session: Session, given: Arguments) -> str:
+    del session, given
+    lines = (one.line() for name, one in sorted(ROWS.items()) if name.startswith("info "))
+    return "".join(f"{line}\n" for line in lines)
+
+
+composed("info", "", "look into the machine; info alone lists what there is", _info)
+
+
+def _help(session: Session, given: Arguments) -> str:
+    del session
+    if "command" in given:
+        return find(given["command"].split())[0].line()
+    lines = (one.line() for name, one in sorted(ROWS.items()) if not name.startswith("info "))
+    return "".join(f"{line}\n" for line in lines)
+
+
+for _name in ("help", "?"):
+    composed(_name, "[COMMAND:command...]", "what there is", _help)
+
+
+def find(words: list[str]) -> tuple[Row, list[str]]:
+    """The row that a line names, and the words behind its name; GossamerError suggests another."""
+    if words[0] == "info" and len(words) > 1:
+        topics = [name.partition(" ")[2] for name in ROWS if name.startswith("info ")]
+        if words[1] not in topics:
+            near = difflib.get_close_matches(words[1], topics, 1)
+            listed = f" (there is: {', '.join(sorted(topics))})"
+            hint = f"; did you mean {near[0]}?" if near else listed
+            raise ConfigError(f"no info {words[1]}{hint}")
+        return ROWS[f"info {words[1]}"], words[2:]
+    found = ROWS.get(words[0])
+    if found is None:
+        near = difflib.get_close_matches(words[0], ROWS, 1)
+        hint = f"; did you mean {near[0]}?" if near else "; help lists the commands"
+        raise ConfigError(f"no command {words[0]!r}{hint}")
+    return found, words[1:]
+
+
+__all__ = ["ROWS", "UsageError", "find"]

@@ -1,0 +1,186 @@
+"""Results as the monitor shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from gossamer.base.units import NS_PER_S, KiB, MiB
+from gossamer.control.commands.inspect import HumanReadableText
+from gossamer.control.commands.power import NameInfo, StatusInfo, VersionInfo
+from gossamer.control.commands.transfers import MigrationInfo, Sent
+from gossamer.control.drive_state import DriveState, Medium
+from gossamer.control.look import Chip, ChipState, IrqLevel, MemoryRange, Registers, Tree
+from gossamer.control.snapshots import SnapshotEntry
+from gossamer.front.hmp.words import table
+from gossamer.migrate.container_writer import Written
+
+
+def nothing(result: object) -> str:
+    """For commands that have nothing to say."""
+    del result
+    return ""
+
+
+def human(result: HumanReadableText) -> str:
+    return result.human_readable_text
+
+
+def clock_text(ns: int) -> str:
+    """A virtual time as h:mm:ss.ms."""
+    seconds, rest = divmod(ns, NS_PER_S)
+    hours, seconds = divmod(seconds, 3600)
+    return f"{hours}:{seconds // 60:02}:{seconds % 60:02}.{rest // 1_000_000:03}"
+
+
+def size_text(size: int) -> str:
+    return f"{size / MiB:.1f} MiB" if size >= MiB else f"{size / KiB:.1f} KiB"
+
+
+def status(info: StatusInfo) -> str:
+    """QEMU's line first: programs read it."""
+    return (
+        f"VM status: {info.status}\n"
+        f"{info.instructions} instructions; virtual time {clock_text(info.clock_ns)}"
+    )
+
+
+def name(info: NameInfo) -> str:
+    return info.name or info.machine
+
+
+def version(info: VersionInfo) -> str:
+    return info.package
+
+
+def snapshots(found: Sequence[SnapshotEntry]) -> str:
+    if not found:
+        return "no snapshots"
+    rows = []
+    for s in found:
+        date = datetime.fromtimestamp(s.date_ns // NS_PER_S, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        icount = "" if s.icount is None else str(s.icount)
+        rows.append([s.id, s.tag, size_text(s.size), date, clock_text(s.vm_clock_ns), icount])
+    return table(["ID", "TAG", "VM SIZE", "DATE (UTC)", "VM CLOCK", "ICOUNT"], rows)
+
+
+def save(cost: Written | None) -> str:
+    if cost is None:
+        return "nothing saved yet"
+    total, waited = cost.took_ns / 1_000_000, cost.fsync_ns / 1_000_000
+    return (
+        f"last save: {total:.1f} ms, {waited:.1f} ms of it waiting for the medium; "
+        f"stream {cost.stream_bytes} bytes, file {cost.file_bytes} bytes"
+    )
+
+
+def sent(result: Sent | None) -> str:
+    """What a transfer took, and what its receiver will lack."""
+    return "" if result is None else result.text
+
+
+def migration(info: MigrationInfo) -> str:
+    lines = [f"Migration status: {info.status}"] if info.status else ["no migration yet"]
+    if info.error_desc:
+        lines[0] += f" ({info.error_desc})"
+    return "\n".join(lines + [text for text in (info.received, info.sent) if text])
+
+
+# --- a look inside ------------------------------------------------------------------------------
+
+
+def registers(r: Registers) -> str:
+    """The layout of QEMU's ``info registers``."""
+    lines = [
+        f"NIP {r.nip:08x}   LR {r.lr:08x} CTR {r.ctr:08x} XER {r.xer:08x} CPU#0",
+        f"MSR {r.msr:08x} HID0 {r.hid0:08x}  count {r.instructions}",
+        f"TB {r.tb >> 32:08x} {r.tb & 0xFFFFFFFF:08x} DECR {r.dec:08x}",
+        *_rows("GPR", r.gpr, 8, 8),
+    ]
+    flags = " ".join(_cr_field(r.cr >> shift & 0xF) for shift in range(28, -4, -4))
+    reserved = "none" if r.reserved is None else f"{r.reserved:08x}"
+    lines.append(f"CR {r.cr:08x}  [ {flags} ]  RES {reserved}")
+    lines += [*_rows("FPR", r.fpr, 4, 16), f"FPSCR {r.fpscr:08x}"]
+    lines.append(f" SRR0 {r.srr0:08x}  SRR1 {r.srr1:08x}    PVR {r.pvr:08x}")
+    lines.append("  ".join(f"SPRG{n} {value:08x}" for n, value in enumerate(r.sprg)))
+    lines.append(f" SDR1 {r.sdr1:08x}   DAR {r.dar:08x}  DSISR {r.dsisr:08x}")
+    lines += _rows("SR", r.sr, 8, 8)
+    for title, pairs in (("IBAT", r.ibat), ("DBAT", r.dbat)):
+        texts = (f"{pairs[2 * n]:08x}:{pairs[2 * n + 1]:08x}" for n in range(4))
+        lines.append(f"{title} " + "  ".join(texts))
+    return "\n".join(lines)
+
+
+def _rows(title: str, values: Sequence[int], each: int, digits: int) -> list[str]:
+    return [
+        f"{title}{n:02} " + " ".join(f"{value:0{digits}x}" for value in values[n : n + each])
+        for n in range(0, len(values), each)
+    ]
+
+
+def _cr_field(value: int) -> str:
+    names = "".join(c for c, weight in (("L", 8), ("G", 4), ("E", 2), ("O", 1)) if value & weight)
+    return names or "-"
+
+
+def chip_states(chips: Sequence[ChipState]) -> str:
+    lines = []
+    for chip in chips:
+        lines.append(f"{chip.path}:")
+        for field, value in zip(chip.names, chip.values, strict=True):
+            text = f"{value:#x}" if isinstance(value, int) else str(value)
+            lines.append(f"  {field} = {text}")
+    return "\n".join(lines) or "no controller"
+
+
+def irqs(levels: Sequence[IrqLevel]) -> str:
+    return "\n".join(f"{one.name:14} {one.level}" for one in levels)
+
+
+def tree(found: Tree) -> str:
+    lines = []
+    for chip in found.chips:
+        lines += _chip(chip)
+    return "\n".join(lines + [f"loader: dev {one}" for one in found.loaders])
+
+
+def _chip(chip: Chip) -> list[str]:
+    section = f'  section "{chip.section}" version {chip.version}' if chip.section else ""
+    device = f"  dev {chip.device}" if chip.device else ""
+    return [f"{chip.path}: {chip.type}{section}{device}"] + [
+        f'  {d.bus} unit {d.unit}: dev {d.driver}, id "{d.id}", '
+        f'serial "{d.serial}", model "{d.model}", ver "{d.firmware}"'
+        for d in chip.drives or ()
+    ]
+
+
+def memory_map(ranges: Sequence[MemoryRange]) -> str:
+    return "\n".join(f"{one.start:08x}-{one.end:08x} {one.kind} {one.name}" for one in ranges)
+
+
+# --- drives -------------------------------------------------------------------------------------
+
+
+def drives(found: Sequence[DriveState]) -> str:
+    lines = []
+    for drive in found:
+        medium = "empty" if drive.medium is None else _medium(drive.medium)
+        lines.append(f"{drive.device}: {drive.kind} {drive.model}, {drive.serial}; {medium}")
+        if drive.tray_open is not None:
+            state = "open" if drive.tray_open else "closed"
+            lines.append(f"    tray {state}{', locked' if drive.tray_locked else ''}")
+        if drive.rerror and drive.werror:
+            lines.append(f"    on errors: rerror={drive.rerror}, werror={drive.werror}")
+        if drive.stalled:
+            lines.append("    waits for cont after an error of the host")
+    return "\n".join(lines) or "no drives"
+
+
+def _medium(medium: Medium) -> str:
+    if medium.handed_over:
+        return f"{medium.file}, handed over"
+    how = "read-only" if medium.read_only else "writable"
+    if medium.changed is not None:
+        how = "-snapshot" if medium.temporary else "changes beside the file"
+        how += f", {medium.changed} bytes of them"
+    return f"{medium.file} ({medium.format}, {medium.size} bytes, {how})"
