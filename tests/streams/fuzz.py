@@ -8,6 +8,7 @@ import random
 from gossamer.base.errors import GossamerError
 from gossamer.migrate import framing
 from gossamer.migrate.inspect import open_stream
+from gossamer.migrate.releases import release
 from gossamer.streams import doctor, layouts
 from gossamer.streams.patient import Patient
 from gossamer.streams.show import RamSum, as_json
@@ -56,7 +57,7 @@ def swallow(data: bytes) -> str:
         counted.add_mapped(stream)
         as_json(stream, counted, None)
         if stream.configuration and stream.configuration.machine in ("g3beige", "mac99"):
-            doctor.examine(Patient.of(stream), "qemu-7.2", {})
+            doctor.examine(Patient.of(stream), release("qemu-7.2"), {})
     except GossamerError as fault:
         return str(fault) or "an error without a word"
     assert isinstance(stream.events[0], framing.Header)

@@ -6,8 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from gossamer.migrate import description
+from gossamer.migrate.values import Leaf
 from tests.migrate.streams import CHIP, small_stream
+from tests.streams.test_convert import subsection, with_subsection
 
 Run = Callable[..., Any]
 Recorded = Callable[[str], Path]
@@ -46,15 +50,81 @@ def test_stream_against_a_dump(stream_command: Run, recorded: Recorded) -> None:
     assert "machine 'g3beige' is sent, 'mac99' is there" in other.out
 
 
+# Case 4: what really happens, by sender and receiver; tried with the real releases.
+LOADS = {
+    "qemu-5.2": {"qemu-5.2"},
+    "qemu-7.2": {"qemu-7.2", "qemu-10.0", "qemu-11.1"},
+    "qemu-10.0": {"qemu-10.0", "qemu-11.1"},
+    "qemu-11.1": {"qemu-11.1"},
+}
+WHY = {
+    ("qemu-7.2", "qemu-5.2"): "mos6522",
+    ("qemu-5.2", "qemu-10.0"): "mos6522",
+    ("qemu-10.0", "qemu-7.2"): "MIG_CMD 0xb",
+    ("qemu-11.1", "qemu-7.2"): "cpu/rtas_stopped",
+    ("qemu-11.1", "qemu-10.0"): "cpu/rtas_stopped",
+}
+
+
+def stream_of(sender: str, machine: str, recorded: Recorded, run: Run, tmp_path: Path) -> Path:
+    """A stream as that release writes it: recorded, or the form that `convert` knows."""
+    if sender == "qemu-7.2":
+        return recorded(f"{machine}-run.mig")
+    if sender == "qemu-10.0":
+        return recorded(f"qemu-10.0-{machine}-prompt.mig")
+    source = "qemu-7.2" if sender == "qemu-5.2" else "qemu-10.0"
+    form = tmp_path / sender
+    ran = run("convert", stream_of(source, machine, recorded, run, tmp_path), form, "--to", sender)
+    assert ran.status == 0, ran.out
+    if sender == "qemu-5.2":
+        return form
+    stopped = subsection("cpu/rtas_stopped", Leaf("env.quiesced", "bool", 0, 1, None, 0))
+    return with_subsection(form, tmp_path / "forged", "cpu", stopped)
+
+
+@pytest.mark.parametrize("machine", ["g3beige", "mac99"])
+@pytest.mark.parametrize("sender", LOADS)
+def test_case_4_every_release_into_every_release(
+    stream_command: Run, recorded: Recorded, tmp_path: Path, sender: str, machine: str
+) -> None:
+    path = stream_of(sender, machine, recorded, stream_command, tmp_path)
+    for target in LOADS:
+        ran = stream_command("check", path, target)
+        assert ran.status == (target not in LOADS[sender]), (sender, target, ran.out)
+        assert WHY.get((sender, target), "") in ran.out
+    for target in ("qemu-7.2", "qemu-10.0"):
+        ran = stream_command("check", path, recorded(f"{target}-{machine}.json"))
+        assert ran.status == (target not in LOADS[sender]), (sender, target, ran.out)
+
+
+@pytest.mark.parametrize("machine", ["g3beige", "mac99"])
+def test_case_4_a_release_loads_its_own_with_nothing_to_say(
+    stream_command: Run, recorded: Recorded, machine: str
+) -> None:
+    for state in ("start", "prompt"):
+        stream = recorded(f"qemu-10.0-{machine}-{state}.mig")
+        ran = stream_command("check", stream, recorded(f"qemu-10.0-{machine}.json"), "--strict")
+        assert ran.status == 0, ran.out
+        assert ran.out.strip().endswith("loads")
+
+
+def test_case_4_another_rate_is_a_condition(stream_command: Run, recorded: Recorded) -> None:
+    ran = stream_command("check", recorded("mac99-run.mig"), "qemu-10.0", "--strict")
+    assert ran.status == 1
+    assert "the guest's clock then runs 0.25 times as fast" in ran.out
+
+
 def test_our_schema_is_written_as_a_dump(stream_command: Run, tmp_path: Path) -> None:
-    machine = description.machine_from_json("mac99", [("chip", CHIP)])
+    machine = description.machine_from_json("mac99-1.0", [("chip", CHIP)])
     dump, stream = tmp_path / "ours.json", tmp_path / "a.mig"
     dump.write_text(description.write(machine))
     stream.write_bytes(small_stream())
     assert description.read(dump.read_text()) == machine
     assert stream_command("check", stream, dump).status == 0
     narrow = {k: v for k, v in CHIP.items() if k != "subsections"}
-    dump.write_text(description.write(description.machine_from_json("mac99", [("chip", narrow)])))
+    dump.write_text(
+        description.write(description.machine_from_json("mac99-1.0", [("chip", narrow)]))
+    )
     ran = stream_command("check", stream, dump)
     assert ran.status == 1
     assert "subsection is sent, but is unknown there" in ran.out

@@ -19,7 +19,8 @@ from gossamer.base.wire import WireWriter
 from gossamer.control.progress import SILENT, Progress
 from gossamer.core.memory import RamBlock
 from gossamer.machines.machine import Machine, Part
-from gossamer.migrate import ram
+from gossamer.migrate import live_state, ram
+from gossamer.migrate.coverage import Coverage
 from gossamer.migrate.framing import (
     Cmd,
     Command,
@@ -42,7 +43,6 @@ from gossamer.state.transfer import OURS, Profile, load, save, version_of
 _SLIRP_VERSION, _SLIRP_SIZE = 4, 131
 #: Capabilities that a configuration may name.
 _SHARED: Final = "x-ignore-shared"
-_OBEYED: Final = (Cmd.OPEN_RETURN_PATH, Cmd.PING, Cmd.SWITCHOVER_START)
 _OURS: Final = "/gossamer"
 _END_WAIT: Final = 1.0
 """Seconds that a description is waited for behind the end of a stream."""
@@ -199,6 +199,7 @@ class _Bodies:
         self.ram = ram.RamReader()
         self.blocks: dict[str, RamBlock] = {b.name: b for b in m.arena.blocks}
         self.filled: set[str] = set()
+        self.coverage = Coverage()
         self.cpu_clock: int | None = None
 
     def _saw(self, owner: Stateful, name: str) -> None:
@@ -212,6 +213,8 @@ class _Bodies:
         if section.key in self.loaded.sections:
             raise source.error("the section is there twice")
         owner = self.owners.get(section.key)
+        if owner is None and live_state.passes(section, source):
+            return
         if owner is None:
             self._carry(section, source)
             return
@@ -244,8 +247,10 @@ class _Bodies:
         for record in self.ram.read(source):
             if isinstance(record, ram.BlockList):
                 self._check_blocks(record, source)
+                self.coverage(record)
             elif isinstance(record, ram.Run):
                 self._pages(record, source)
+                self.coverage(record)
                 self.progress.advance(len(record.addresses) * PAGE_SIZE)
 
     def _check_blocks(self, record: ram.BlockList, source: Source) -> None:
@@ -320,6 +325,8 @@ class _Bodies:
         if empty and self.ram.shared_addresses:
             text = f"no page of {', '.join(empty)}: the sender's memory is shared, not sent"
             raise StreamError(text, "ram")
+        if fault := self.coverage.fault:
+            raise StreamError(fault, "ram")
         if loaded.foreign and self.cpu_clock is not None and self.cpu_clock != m.clock.now:
             # The clock came after the CPU: what DEC was measured by moves along.
             hz = m.cpu.tb_hz
@@ -350,8 +357,7 @@ def read_stream(
         if isinstance(event, Configuration):
             bodies.configure(event)
         elif isinstance(event, Command):
-            if event.number not in _OBEYED:
-                raise StreamError(f"command {event.name} was not agreed on", "", event.offset)
+            live_state.check_command(event)
             bodies.loaded.modern |= event.number == Cmd.SWITCHOVER_START
             command(event)
         elif isinstance(event, Eof):

@@ -17,6 +17,8 @@ from gossamer.migrate.source import Source
 
 MAGIC: Final = 0x5145564D
 VERSION: Final = 3
+MULTIFD_MAGIC: Final = 0x11223344
+"""What the further connections of a multifd migration begin with."""
 MAX_CONFIGURATION: Final = 4096
 MAX_DESCRIPTION: Final = 16 << 20
 
@@ -312,6 +314,12 @@ def walk(source: Source, bodies: Bodies) -> Iterator[Event]:
 def read_header(source: Source) -> Header:
     """Magic and version."""
     start = source.peek(8)
+    if start[:4] == MULTIFD_MAGIC.to_bytes(4, "big"):
+        raise StreamError(
+            "one connection of a multifd migration: it has a part of the memory and no machine",
+            "",
+            0,
+        )
     if len(start) < 8 or int.from_bytes(start[:4], "big") != MAGIC:
         raise StreamError(f"not a QEMU stream: starts with {start!r}, expected b'QEVM'", "", 0)
     offset = source.offset

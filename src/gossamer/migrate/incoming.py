@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gossamer.base.errors import GossamerError, HostError
+from gossamer.base.errors import GossamerError, StreamError
 from gossamer.migrate.channels import Channel
 from gossamer.migrate.framing import Cmd, Command
 from gossamer.migrate.returnpath import Message, Reply, encode
@@ -18,10 +18,14 @@ class Incoming:
     def command(self, command: Command) -> None:
         """Obey what the stream asks."""
         if command.number == Cmd.OPEN_RETURN_PATH:
-            if not self.channel.two_way:
-                text = "the sender wants answers, which this kind of channel cannot carry"
-                raise HostError(f"{self.channel.name}: {text}")
-            self.answers = True
+            # In a file it is a trace of how the sender was set up: there is no one to answer.
+            self.answers = self.channel.two_way
+        elif command.number == Cmd.POSTCOPY_ADVISE and command.data and self.channel.two_way:
+            # Better now, while the guest is whole over there, than when it has switched over.
+            raise StreamError(
+                "the sender means to switch over to postcopy, which is not spoken here: switch its "
+                "capability postcopy-ram off", f"command {command.name}", command.offset
+            )  # fmt: skip
         elif command.number == Cmd.PING and self.answers:
             cookie = int.from_bytes(command.data, "big")
             self._send(Message(Reply.PONG, 0, cookie))

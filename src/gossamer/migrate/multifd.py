@@ -15,10 +15,11 @@ import zstandard
 
 from gossamer.base.errors import StreamError
 from gossamer.base.units import PAGE_SIZE
+from gossamer.migrate.framing import MULTIFD_MAGIC
 from gossamer.migrate.ram import U64
 from gossamer.migrate.source import Source
 
-MAGIC: Final = 0x11223344
+MAGIC: Final = MULTIFD_MAGIC
 VERSION: Final = 1
 SYNC: Final = 1
 METHODS: Final = {0: "none", 2: "zlib", 4: "zstd", 16: "qpl", 32: "uadk", 64: "qatzip"}

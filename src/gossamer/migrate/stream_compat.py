@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gossamer.migrate.compat import UNUSED, Finding, Item, Severity, length_text, wire
@@ -92,16 +92,28 @@ def _opened(
 ) -> list[_Sent]:
     """Fields with structs opened; of an array one element (all are checked against each other)."""
     out: list[_Sent] = []
-    for field in desc.fields:
+    for field in _numbered(desc.fields):
         # `config[0]`: QEMU numbers fields of one name where the dump repeats the name.
         name = field.name.partition("[")[0] if field.struct is None else field.name
         path = prefix + field.name
         if field.struct is None:
             out.append(_Sent(path, name, field, around))
         elif not field.index:
-            count = sum(f.name == field.name for f in desc.fields if f.index is not None)
+            count = sum(f.name == field.name for f in _numbered(desc.fields) if f.index is not None)
             inner = (*around, (path, count or field.count))
             out += _opened(field.struct, path + ".", inner)
+    return out
+
+
+def _numbered(fields: tuple[FieldDesc, ...]) -> list[FieldDesc]:
+    """With a number on every element: QEMU 10 numbers only the first of those it takes apart."""
+    out: list[FieldDesc] = []
+    for field in fields:
+        before = out[-1] if out else None
+        again = before is not None and before.name == field.name and field.struct is not None
+        if again and before is not None and before.index is not None and field.index is None:
+            field = replace(field, index=before.index + 1)
+        out.append(field)
     return out
 
 

@@ -9,14 +9,19 @@ from typing import Any, Final
 
 from gossamer.base.errors import HostError, StreamError
 from gossamer.migrate import compat, description
-from gossamer.migrate.compat import Finding, Severity
+from gossamer.migrate.compat import Finding, Severity, wire
 from gossamer.migrate.description import Machine
 from gossamer.migrate.inspect import StreamFile
+from gossamer.migrate.releases import OURS, Release, release
 from gossamer.migrate.stream_compat import stream_loads
+from gossamer.streams.meaning import context_of
 from gossamer.streams.page import Page
+from gossamer.streams.refusals import refusals
+from gossamer.streams.show import RamSum
 
 STYLES: Final = {Severity.FATAL: "bold red", Severity.MAYBE: "yellow", Severity.NOTE: "cyan"}
 WORDS: Final = {Severity.FATAL: "fails", Severity.MAYBE: "may fail", Severity.NOTE: "fine"}
+_MODERN: Final = "sd-card/ext_csd_modes-state"
 MAX_DUMP: Final = 256 << 20
 
 
@@ -68,12 +73,43 @@ def schema_loads(source: Machine, target: Machine, device: str | None = None) ->
     return Verdict([f for f in found if device is None or f.section == device])
 
 
-def stream_into(stream: StreamFile, target: Machine) -> Verdict:
-    """Whether a stream loads in `target`."""
+def release_of(target: Machine) -> Release:
+    """The release that wrote a dump, as far as its classes show: the last of its kind.
+
+    Versions of the 6522 tell 5.2, eMMC's subsection tells 9.1 and later, our machines have versions
+    in their names.
+    """
+    if "-" in target.name:
+        return release(OURS)
+    vias = target.by_state("mos6522")
+    if any(device.version == 0 for device in vias):
+        return release("qemu-5.2")
+    modern = any(
+        item.sub is not None and item.name == _MODERN
+        for device in target.by_state("sd-card")
+        for item in wire(device.state, device.version, "")
+    )
+    return release("qemu-10.0" if modern else "qemu-7.2")
+
+
+def stream_into(
+    stream: StreamFile, counted: RamSum, target: Machine | None, to: Release
+) -> Verdict:
+    """Whether a stream loads in release `to`, and in the machine that a dump of it describes."""
+    found = [Finding(Severity.FATAL, r.where, "", r.why) for r in refusals(stream, counted, to)]
+    context = context_of(stream)
+    mine, theirs = context.timebase, to.timebase.get(context.machine)
+    if mine and theirs and mine != theirs and context.clock:
+        text = f"loads, but the guest's clock then runs {theirs / mine:g} times as fast"
+        found.append(Finding(Severity.MAYBE, "cpu", "timebase", text))
+    if target is None:
+        return Verdict(found)
     if stream.desc is None:
         raise StreamError("has no description: it cannot be held against a schema", stream.name)
     machine = stream.configuration.machine if stream.configuration else ""
-    found, unjudged = stream_loads(stream.desc, machine, target)
+    more, unjudged = stream_loads(stream.desc, machine, target)
+    known = {(f.section, f.severity) for f in found}
+    found += [f for f in more if (f.section, f.severity) not in known]
     return Verdict(found, unjudged)
 
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gossamer.base.errors import GossamerError
+from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.migrate import releases
 from gossamer.migrate.compat import Severity
 from gossamer.migrate.framing import Configuration, Section
@@ -24,6 +24,7 @@ from gossamer.streams.open import new_file, open_input, read_stream
 from gossamer.streams.page import Page, plural
 from gossamer.streams.patient import Patient
 from gossamer.streams.ram_diff import Memory
+from gossamer.streams.refusals import refusals
 from gossamer.streams.show import RamSum, as_json, show
 
 if TYPE_CHECKING:
@@ -149,7 +150,8 @@ def run_doctor(args: argparse.Namespace) -> int:
         counted.add_mapped(stream)
         patient = Patient.of(stream)
         blocks = {name: of.data + of.packed > 0 for name, of in counted.blocks.items()}
-        found = doctor.examine(patient, releases.release(args.receiver), blocks)
+        to = releases.release(args.receiver)
+        found = doctor.examine(patient, to, blocks, refusals(stream, counted, to))
         if args.json:
             print_json(doctor.as_json(found))
         else:
@@ -171,24 +173,40 @@ def _check_parser(commands: Subparsers) -> None:
     parser.add_argument(
         "source", metavar="SOURCE", help="a stream, or a -dump-vmstate file of who saves"
     )
-    parser.add_argument("target", metavar="TARGET", help="a -dump-vmstate file of who loads")
+    parser.add_argument(
+        "target", metavar="TARGET", help="a release, or a -dump-vmstate file of who loads"
+    )
+    parser.add_argument(
+        "--release", choices=releases.NAMES, help="which release wrote the dump, where it is known"
+    )
     parser.add_argument("--device", metavar="NAME", help="only that device class")
     parser.add_argument("--quiet", action="store_true", help="leave out what has no effect")
     parser.add_argument("--strict", action="store_true", help="status 1 with conditions too")
 
 
 def run_check(args: argparse.Namespace) -> int:
-    target = check.read_dump(args.target)
+    target = None if args.target in releases.NAMES else check.read_dump(args.target)
     if check.is_dump(args.source):
+        if target is None:
+            raise ConfigError(f"{args.source} is a dump: it is held against a dump, got a release")
         source = check.read_dump(args.source)
         verdict = check.schema_loads(source, target, args.device)
     else:
         with open_input(args.source) as given:
-            verdict = check.stream_into(read_stream(given), target)
+            counted = RamSum()
+            stream = read_stream(given, on_ram=counted)
+            named = args.release or (args.target if target is None else "")
+            assert named or target is not None
+            to = releases.release(named) if named or target is None else check.release_of(target)
+            verdict = check.stream_into(stream, counted, target, to)
     if args.json:
         print_json(check.as_json(verdict))
     else:
-        title = f"{args.source} into {args.target} ({target.name})"
+        title = (
+            f"{args.source} into {args.target} ({target.name})"
+            if target
+            else f"{args.source} into {args.target}"
+        )
         check.print_verdict(Page(), title, verdict, args.quiet)
     limit = Severity.MAYBE if args.strict else Severity.FATAL
     return DIFFERS if verdict.worst >= limit else FINE

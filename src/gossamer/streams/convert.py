@@ -13,9 +13,9 @@ from typing import Any, BinaryIO, Final
 
 import numpy as np
 
-from gossamer.base.errors import ConfigError
+from gossamer.base.errors import ConfigError, StreamError
 from gossamer.base.units import NS_PER_S
-from gossamer.migrate import ram, writer
+from gossamer.migrate import live_state, ram, writer
 from gossamer.migrate.framing import Cmd, Command, Configuration, Section
 from gossamer.migrate.pages import inflate_page, mapped_pages
 from gossamer.migrate.ram import Block, BlockList, Mark, Record, Run
@@ -28,8 +28,10 @@ from gossamer.streams.show import RamSum
 OURS: Final = "/gossamer"
 POSTCOPY: Final = {
     Cmd.POSTCOPY_LISTEN, Cmd.POSTCOPY_RUN, Cmd.POSTCOPY_RAM_DISCARD, Cmd.POSTCOPY_RESUME,
-    Cmd.RECV_BITMAP, Cmd.ENABLE_COLO, Cmd.PACKAGED,
+    Cmd.RECV_BITMAP, Cmd.PACKAGED,
 }  # fmt: skip
+DROPPED: Final = {Cmd.POSTCOPY_ADVISE, Cmd.ENABLE_COLO}
+"""Commands that say what a sender might have done; a receiver refuses them unless it is asked."""
 RUNSTATE: Final = 32
 STATE_LENGTH: Final = 100
 VIA_INPUTS: Final = 0x1F
@@ -84,6 +86,8 @@ class Conversion:
     def _frame(self) -> None:
         stream = self.patient.stream
         wrong = sorted({c.name for c in stream.commands if c.number in POSTCOPY})
+        if (fault := self.counted.fault(stream)) and not wrong and not self._shared_only():
+            raise StreamError(fault, stream.name)
         if wrong:
             raise ConfigError(
                 f"{stream.name} is a capture of a postcopy migration ({', '.join(wrong)}): its RAM "
@@ -99,6 +103,10 @@ class Conversion:
             self.notes.append("section footers are added")
         names = stream.configuration.capabilities or () if stream.configuration else ()
         self.mapped, self.shared = "mapped-ram" in names, "x-ignore-shared" in names
+        for name in sorted({c.name for c in stream.commands if c.number in DROPPED}):
+            self.notes.append(f"command {name} is left out: every page is in the stream")
+        if any(s.idstr == live_state.DISKS for s in stream.sections):
+            self.losses.append(f"disks: {live_state.DISKS_REASON}")
         had = any(c.number == Cmd.SWITCHOVER_START for c in stream.commands)
         if had != self.profile.switchover:
             verb = "added" if self.profile.switchover else "left out"
@@ -111,6 +119,8 @@ class Conversion:
 
     def _command(self, command: Command) -> Command | None:
         if command.number == Cmd.SWITCHOVER_START and not self.profile.switchover:
+            return None
+        if command.number in DROPPED:
             return None
         return command
 
@@ -137,14 +147,8 @@ class Conversion:
     # Memory.
 
     def _memory(self) -> None:
-        if "MULTIFD_FLUSH" in self.counted.flags:
-            sent = sum(of.data + of.zero + of.packed for of in self.counted.blocks.values())
-            if sent * self.patient.stream.page_size < self._total():
-                self.losses.append(
-                    "RAM: the stream was saved with multifd, its pages are on other channels"
-                )
-            elif not self.profile.flush:
-                self.notes.append("RAM: MULTIFD_FLUSH records are left out")
+        if "MULTIFD_FLUSH" in self.counted.flags and not self.profile.flush:
+            self.notes.append("RAM: MULTIFD_FLUSH records are left out")
         if "COMPRESS_PAGE" in self.counted.flags:
             count = self.counted.flags["COMPRESS_PAGE"]
             self.notes.append(f"RAM: {count:,} compressed pages are sent plain")
@@ -164,8 +168,12 @@ class Conversion:
             else:
                 self.notes.append("RAM: every block is there, x-ignore-shared is left out")
 
-    def _total(self) -> int:
-        return sum(of.block.length for of in self.counted.blocks.values())
+    def _shared_only(self) -> bool:
+        """Whether what lacks are whole blocks, left out because they are shared."""
+        config = self.patient.stream.configuration
+        names = config.capabilities or () if config else ()
+        lacking = self.counted.coverage.missing().values()
+        return "x-ignore-shared" in names and all(few == all_ for few, all_ in lacking)
 
     def _records(self, record: Record) -> Iterator[Record]:
         if isinstance(record, BlockList):

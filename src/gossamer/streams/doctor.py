@@ -5,7 +5,7 @@ Mends are for the loader named by `receiver`; each was tried on QEMU 7.2 where t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
@@ -18,6 +18,7 @@ from gossamer.streams import chips
 from gossamer.streams.meaning import heathrow_sources
 from gossamer.streams.page import Page, ns_text
 from gossamer.streams.patient import Patient, elements, integer, leaf, member, put, shift_clock
+from gossamer.streams.refusals import Refusal
 
 HARD: Final = 0x2
 MSR_EE: Final = 0x8000
@@ -50,8 +51,13 @@ class Finding:
     apply: Callable[[Patient], None] | None = None
 
 
-def examine(patient: Patient, receiver: Release, firmware: dict[str, bool]) -> list[Finding]:
-    """All findings, worst first.  `firmware`: RAM block to whether it has content."""
+def examine(
+    patient: Patient, receiver: Release, firmware: dict[str, bool], against: Sequence[Refusal] = ()
+) -> list[Finding]:
+    """All findings, worst first.
+
+    `firmware`: RAM block to whether it has content; `against`: what the receiver refuses.
+    """
     context = patient.context
     if not context.is_mac:
         raise ConfigError(
@@ -62,6 +68,10 @@ def examine(patient: Patient, receiver: Release, firmware: dict[str, bool]) -> l
     for check in _CHECKS:
         found += check(patient, receiver)
     found += _firmware(firmware)
+    found += [
+        Finding(Grade.LOSS, "refused", r.where, r.why, f"{receiver.title} does not load the stream")
+        for r in against
+    ]
     return sorted(found, key=lambda f: -f.grade)
 
 

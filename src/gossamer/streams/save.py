@@ -22,7 +22,9 @@ _CHUNK = 1 << 20
 
 
 def copy(stream: StreamFile, counted: RamSum, form: str, out: str, source: str) -> None:
-    """Write the stream's bytes, plain or in a save file."""
+    """Write the stream's bytes, plain or in a save file; StreamError if pages are missing."""
+    if fault := counted.fault(stream):
+        raise StreamError(fault, stream.name)
     if form == PLAIN:
         with new_file(out, source) as target:
             for part in _parts(stream):

@@ -11,6 +11,7 @@ import numpy as np
 
 from gossamer.base.errors import ConfigError
 from gossamer.migrate import ram
+from gossamer.migrate.coverage import Coverage
 from gossamer.migrate.framing import Cmd, Command, Kind, Section
 from gossamer.migrate.inspect import StreamFile
 from gossamer.migrate.pages import mapped_pages
@@ -44,8 +45,16 @@ class RamSum:
 
     blocks: dict[str, BlockSum] = field(default_factory=dict)
     flags: dict[str, int] = field(default_factory=dict)
+    coverage: Coverage = field(default_factory=Coverage)
+    filled: int = 0
+    """Runs with a page filled with one byte that is not 0."""
+
+    def fault(self, stream: StreamFile) -> str:
+        """Why the stream is no whole machine, empty if it is (or has pages of another size)."""
+        return self.coverage.fault if stream.page_size == self.coverage.page_size else ""
 
     def __call__(self, _section: Section, record: Record) -> None:
+        self.coverage(record)
         if isinstance(record, BlockList):
             for block in record.blocks:
                 self.blocks[block.name] = BlockSum(block)
@@ -68,6 +77,7 @@ class RamSum:
         of.wire += count * run.stride
         if run.fills is not None:
             of.zero += count
+            self.filled += int(run.fills.any())
         elif run.pages is not None:
             of.data += count
         else:

@@ -1,0 +1,116 @@
+"""Who refuses a stream as it is, and why: what the doctor says before anything is moved.
+
+As a receiver meets it, in the order of the stream; each reason names the capability or option that
+would help, or the command that makes a stream which loads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gossamer.migrate import live_state
+from gossamer.migrate.framing import Cmd, Command
+from gossamer.migrate.inspect import StreamFile
+from gossamer.migrate.releases import RESERVATION, RTAS, SHIFT, Release
+from gossamer.migrate.values import Struct, subsections
+from gossamer.streams.show import RamSum
+
+OURS = "/gossamer"
+CONVERT = "`stream convert` leaves it out"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Something in the stream that `receiver` does not load; `where` and why."""
+
+    where: str
+    why: str
+
+
+def refusals(stream: StreamFile, counted: RamSum, to: Release) -> list[Refusal]:
+    """Everything that stands against loading `stream` in `to`, set up as it is by default."""
+    return [
+        *_memory(stream, counted, to),
+        *_capabilities(stream, to),
+        *_commands(stream, to),
+        *_sections(stream, to),
+    ]
+
+
+def _memory(stream: StreamFile, counted: RamSum, to: Release) -> Iterator[Refusal]:
+    if fault := counted.fault(stream):
+        yield Refusal("ram", f"{fault}: no one has all of this machine")
+    if stream.footers is False and not to.ours:
+        yield Refusal("footers", "refused unless migration.send-section-footer is off there, too")
+    if "COMPRESS_PAGE" in counted.flags and not to.ours:
+        unless = "unless capability compress is on there" if to.compress else "since 9.1"
+        yield Refusal("ram", f"compressed pages are refused {unless}; `convert` sends them plain")
+    if "MULTIFD_FLUSH" in counted.flags and not to.flush and not to.ours:
+        yield Refusal("ram", f"record MULTIFD_FLUSH is unknown; {CONVERT}")
+    if counted.filled and not to.any_fill and not to.ours:
+        yield Refusal("ram", "pages filled with one byte that is not 0 are refused")
+
+
+def _capabilities(stream: StreamFile, to: Release) -> Iterator[Refusal]:
+    for name in (stream.configuration.capabilities or ()) if stream.configuration else ():
+        if name == "x-ignore-shared" and to.ours:
+            continue
+        if to.ours:
+            why = "is not agreed on when gossamer loads it"
+        elif name == "mapped-ram" and not to.suspended:
+            why = "is unknown (it came with 9.0)"
+        else:
+            why = "must be on there, too"
+        yield Refusal("configuration", f"capability {name} {why}; {CONVERT}")
+
+
+def _commands(stream: StreamFile, to: Release) -> Iterator[Refusal]:
+    for number in sorted({c.number for c in stream.commands}):
+        found = next(c for c in stream.commands if c.number == number)
+        why = _command(found, to)
+        if why:
+            yield Refusal(f"command {found.name}", why)
+
+
+def _command(command: Command, to: Release) -> str:
+    if command.number == Cmd.SWITCHOVER_START and not to.switchover and not to.ours:
+        return f"is unknown ('MIG_CMD 0xb'); {CONVERT}, or the sender's send-switchover-start=off"
+    if command.number == Cmd.POSTCOPY_ADVISE and command.data and not to.ours:
+        return f"is refused unless capability postcopy-ram is on there; {CONVERT}"
+    if command.number not in live_state.HARMLESS and (to.ours or command.number != Cmd.ENABLE_COLO):
+        return live_state.REASONS[Cmd(command.number)]
+    return ""
+
+
+def _sections(stream: StreamFile, to: Release) -> Iterator[Refusal]:
+    idstrs = {s.idstr for s in stream.sections}
+    if live_state.DISKS in idstrs:
+        yield Refusal(
+            live_state.DISKS,
+            live_state.DISKS_REASON if to.ours else "the receiver needs the same disks, writable"
+            + ("" if to.compress else "; capability block is gone there"),
+        )  # fmt: skip
+    if to.ours:
+        return
+    for section in stream.devices:
+        want = to.versions.get("mos6522", 1) if section.idstr == "mos6522" else section.version_id
+        if section.version_id != want:
+            yield Refusal(
+                section.title, f"version {section.version_id} is sent, {want} is read; "
+                "`stream convert` changes it",
+            )  # fmt: skip
+        tree = stream.values(section)
+        for path, sub in subsections(tree) if tree is not None else ():
+            if why := _subsection(sub, to):
+                yield Refusal(f"{section.title}{'.' + path if path else ''}", f"<{sub.vmsd}> {why}")
+
+
+def _subsection(sub: Struct, to: Release) -> str:
+    if sub.vmsd.endswith(OURS):
+        return f"only gossamer knows; {CONVERT}"
+    if sub.vmsd in (RTAS, RESERVATION) and not to.knows(sub.vmsd):
+        return f"is unknown; {CONVERT}"
+    if sub.vmsd == SHIFT and sub.version > to.versions.get(SHIFT, 2):
+        return f"version {sub.version} is newer than there; `stream convert` changes it"
+    return ""
