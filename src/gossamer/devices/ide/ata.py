@@ -20,7 +20,6 @@ from gossamer.devices.ide.drive import (
     DRDY,
     EXECUTE,
     FIXED,
-    IDLE,
     IDNF,
     LBA,
     MAX_MULTIPLE,
@@ -112,12 +111,12 @@ def block_moved(drive: IdeDrive) -> None:
                 n = min(_block(drive), drive.nsector)
                 drive.busy(READ, drive.seek_time(drive.sector_number()) + n * SECTOR_NS)
             else:
-                drive.status = READY
+                drive.ready()
         case 1:  # THEN_WRITE
             where = drive.seek_time(drive.sector_number())
             drive.busy(COMMIT, where + drive.req_nb_sectors * SECTOR_NS)
         case _:
-            drive.status = READY
+            drive.ready()
 
 
 def _unknown(drive: IdeDrive) -> None:
@@ -326,7 +325,7 @@ def diagnose(drive: IdeDrive) -> None:
         one.select = FIXED | one.unit << 4
         one.status = 0 if one.kind == CDROM else READY
     drive.bus.unit = 0
-    drive.stage = IDLE
+    drive.settle()
     if drive.kind == DISK:
         drive.bus.raise_interrupt(drive.bus.drives[0])
 

@@ -22,7 +22,6 @@ from gossamer.devices.ide.drive import (
     DRQ,
     EXECUTE,
     FIXED,
-    IDLE,
     NONE,
     PACKET,
     RESET,
@@ -114,6 +113,11 @@ class IdeBus(Stateful):
         return all(drive.kind == NONE for drive in self.drives)
 
     @property
+    def in_reset(self) -> bool:
+        """The host holds SRST: every drive is busy and does nothing."""
+        return bool(self.cmd & SOFT_RESET)
+
+    @property
     def hob(self) -> bool:
         return bool(self.cmd & HOB)
 
@@ -134,7 +138,7 @@ class IdeBus(Stateful):
         """The status of the selected drive; zero where none is."""
         if self.active.kind == NONE:
             return 0
-        if self.cmd & SOFT_RESET:
+        if self.in_reset:
             return BSY
         return self.active.status
 
@@ -204,7 +208,8 @@ class IdeBus(Stateful):
     def dispatch(self, drive: IdeDrive) -> None:
         """A stage is over."""
         if drive.stage == RESET:
-            drive.stage, drive.error = IDLE, 1
+            drive.settle()
+            drive.error = 1
             drive.sign()
             drive.select = FIXED | drive.unit << 4
             atapi.reset(drive)
@@ -306,9 +311,11 @@ class MacioIde(Device):
         waiting = [drive for drive in self.bus.drives if drive.stalled]
         for drive in waiting:
             drive.retry()
+        unit, self.bus.retry_unit = self.bus.retry_unit & 1, 0
+        self.bus.retry_sector_num = self.bus.retry_nsector = 0
         if stopped and not waiting:
             self.note("request stopped by QEMU")
-            self.bus.drives[self.bus.retry_unit & 1].abort(UNC)
+            self.bus.drives[unit].abort(UNC)
 
     def reset(self) -> None:
         super().reset()

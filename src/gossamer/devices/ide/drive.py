@@ -211,7 +211,7 @@ class IdeDrive(Stateful):
             told = CDROM if self.identify_data[1] & ATAPI_DEVICE else DISK
             if told != self.kind:
                 raise StreamError(f"drive at this place: expected {self.kind}, got {told}")
-        if self.status & BSY and self.stage == IDLE:
+        if self.status & BSY and self.stage == IDLE and not self.bus.in_reset:
             self.note("a command that the stream does not describe ends in an error")
             self.status, self.error = DRDY | ERR, ABRT
         if not self.heads or not self.sectors:
@@ -350,8 +350,28 @@ class IdeDrive(Stateful):
 
     def finish(self, status: int = DRDY | SEEK) -> None:
         """The command is over: interrupt."""
-        self.stage, self.status = IDLE, status
+        self.settle()
+        self.status = status
         self.bus.raise_interrupt(self)
+
+    def settle(self) -> None:
+        """Nothing is under way any more: what only a command in progress uses is as at power on.
+
+        So an idle drive keeps nothing that a save would have to carry and a guest cannot see.
+        """
+        self.timer.cancel()
+        self.stage, self.stalled, self.op = IDLE, False, 0
+        self.position = self.left = self.staged = 0
+        self.unit_bytes = SECTOR
+        self.req_nb_sectors = self.elementary_transfer_size = self.packet_transfer_size = 0
+        self.cur_io_buffer_offset = self.cur_io_buffer_len = 0
+        self.end_transfer_fn_idx = THEN_NOTHING
+        self.io_buffer[:] = bytes(BUFFER_SIZE)
+
+    def ready(self) -> None:
+        """The last byte of a block was the command's last: no interrupt."""
+        self.settle()
+        self.status = DRDY | SEEK
 
     def abort(self, error: int = ABRT) -> None:
         self.error = error
@@ -364,10 +384,10 @@ class IdeDrive(Stateful):
         return time
 
     def halt(self) -> None:
-        """Stop whatever goes on (reset)."""
-        self.timer.cancel()
-        self.stage, self.stalled = IDLE, False
-        self.cur_io_buffer_len, self.end_transfer_fn_idx = 0, THEN_NOTHING
+        """Stop whatever goes on (reset); the drive is busy until the reset is over."""
+        self.settle()
+        if self.kind != NONE:
+            self.status, self.error = BSY | SEEK, 1
 
     def _expired(self) -> None:
         self.bus.dispatch(self)

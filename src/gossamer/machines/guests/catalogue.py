@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from gossamer.base.errors import ConfigError
-from gossamer.machines.guests import pic, search, usb, watcher
+from gossamer.machines.guests import hostile, pic, search, usb, watcher
 from gossamer.machines.machine import Machine
 
 #: What is in RAM from 0 on, for (machine, Hz of TB), and where it begins.
@@ -20,6 +20,8 @@ BUILT_IN: Final[dict[str, tuple[Callable[[str, int], bytes], int]]] = {
 
 def rom(m: Machine, bios: str, size: int) -> bytes | None:
     """The boot ROM with the guest called `bios`; None when none is."""
+    if bios == hostile.NAME:
+        return hostile.rom(m.hardware.machine, m.cpu.tb_hz, size)
     if bios not in BUILT_IN:
         return None
     config = m.hardware

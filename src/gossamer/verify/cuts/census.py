@@ -25,7 +25,7 @@ from gossamer.core.memory import Mapping, RamBlock
 from gossamer.core.region import Region
 from gossamer.machines.machine import Machine
 from gossamer.state.declare import Compat, Derived, Stateful, Wiring
-from gossamer.verify.cuts.fields import objects
+from gossamer.verify.cuts.fields import Composed, objects
 from gossamer.verify.cuts.guests import Plan
 
 MOMENTS: Final = 25
@@ -93,6 +93,15 @@ def changed(before: dict[str, object], after: dict[str, object]) -> list[str]:
 
 def derived(machine: Machine) -> dict[str, object]:
     """What a load must rebuild, by path, in a form that two machines can be compared in."""
+    out = derived_of(machine)
+    for start, end, mapping in machine.memory.mappings:
+        out[f"memory {start:#010x}"] = (end, mapping.base, mapping.target.name)
+    out["processor.watching"] = machine.processor._watching
+    return out
+
+
+def derived_of(machine: Composed) -> dict[str, object]:
+    """The same of chips alone."""
     out: dict[str, object] = {}
     for path, owner in objects(machine):
         for name, declared in owner.declared.items():
@@ -101,9 +110,6 @@ def derived(machine: Machine) -> dict[str, object]:
             elif isinstance(declared, Wiring) and hasattr(owner, name):
                 for index, line in _lines(getattr(owner, name)):
                     out[f"{path}.{name}{index}"] = line.level
-    for start, end, mapping in machine.memory.mappings:
-        out[f"memory {start:#010x}"] = (end, mapping.base, mapping.target.name)
-    out["processor.watching"] = machine.processor._watching
     return out
 
 

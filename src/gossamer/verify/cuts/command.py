@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -17,9 +18,21 @@ from gossamer.base.errors import ConfigError
 from gossamer.verify.cuts.census import run_census
 from gossamer.verify.cuts.drop import run_drop
 from gossamer.verify.cuts.events import run_around
-from gossamer.verify.cuts.guests import GUESTS, Plan, config_for, guest_named, guests_of, scout
+from gossamer.verify.cuts.guests import (
+    GUESTS,
+    Plan,
+    config_for,
+    guest_named,
+    guests_of,
+    scout,
+    scout_hostile,
+)
 from gossamer.verify.cuts.process import serve
 from gossamer.verify.cuts.run import Cutter, Reference
+from gossamer.verify.hostile.alone import run_alone
+from gossamer.verify.hostile.guest import ACCESSES
+from gossamer.verify.hostile.guest import NAME as HOSTILE
+from gossamer.verify.hostile.rigs import RIGS
 
 DEFAULT_MEMORY: Final = {
     "linux": "96M",
@@ -49,6 +62,10 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps its ty
     p.add_argument("-m", "--memory", help="RAM as of -m")
     p.add_argument("--cuts", type=int, default=300, help="number of cuts (300)")
     p.add_argument("--seed", type=int, default=1, help="chooses the boundaries (1)")
+    p.add_argument(
+        "--accesses", type=int, default=ACCESSES, help=f"of the hostile guest ({ACCESSES})"
+    )
+    p.add_argument("--chip", help="of the hostile guest: that chip (or all) alone, without a CPU")
     p.add_argument("--shift", type=int, default=5, help="2**SHIFT ns an instruction (5)")
     p.add_argument("--file-every", type=int, default=10, help="each so-manieth cut by a file")
     p.add_argument("--process-every", type=int, default=50, help="... by a new process")
@@ -68,17 +85,47 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--cuts: expected 1 or more, got {arguments.cuts}")
     if arguments.occurrences < 1:
         raise ConfigError(f"--occurrences: expected 1 or more, got {arguments.occurrences}")
+    if arguments.chip is not None:
+        return run_chips(arguments)
+    if arguments.guest == HOSTILE:
+        with tempfile.TemporaryDirectory(prefix="gossamer-hostile-") as folder:
+            return _run_guests(arguments, Path(folder))
+    return _run_guests(arguments, None)
+
+
+def run_chips(arguments: argparse.Namespace) -> int:
+    """Each chip asked for, cut after every access."""
+    if arguments.guest != HOSTILE:
+        raise ConfigError(f"--chip: goes with --guest {HOSTILE}, got {arguments.guest}")
+    names = list(RIGS) if arguments.chip == "all" else [arguments.chip]
+    cuts = divergent = 0
+    for name in names:
+        done, same = run_alone(name, arguments.accesses, arguments.seed, say)
+        say(f"{name}: {done} cuts")
+        cuts, divergent = cuts + done, divergent + (not same)
+    print(f"chips={len(names)} cuts={cuts} divergent={divergent}")
+    return 0 if cuts and not divergent else 1
+
+
+def _run_guests(arguments: argparse.Namespace, folder: Path | None) -> int:
     if arguments.drop is not None:
         names = (
             [arguments.guest] if arguments.guest else guests_of(arguments.machine, arguments.cpu)
         )
-        return run_drop(arguments, [prepare(arguments, name) for name in names])
-    plan = prepare(arguments, arguments.guest or "openbios")
+        return run_drop(arguments, [prepare(arguments, name, folder) for name in names])
+    plan = prepare(arguments, arguments.guest or "openbios", folder)
     return _mode(arguments)(arguments, plan)
 
 
-def prepare(arguments: argparse.Namespace, name: str) -> Plan:
-    """The scenario of the guest called `name`, found out in an uncut run."""
+def prepare(arguments: argparse.Namespace, name: str, folder: Path | None = None) -> Plan:
+    """The scenario of the guest called `name`, found out in an uncut run.
+
+    `folder`: for the files of the hostile guest.
+    """
+    if name == HOSTILE:
+        assert folder is not None
+        a = arguments
+        return scout_hostile(a.machine, a.accesses, a.seed, a.shift, folder, say)
     guest = guest_named(name, arguments.kernel, arguments.initrd, arguments.cdrom)
     memory = arguments.memory or DEFAULT_MEMORY[guest.name]
     config = config_for(guest, arguments.machine, memory, arguments.shift, arguments.cpu)

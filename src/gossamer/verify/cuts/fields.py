@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, Protocol
 
 import numpy as np
 
 from gossamer.base.units import PAGE_SIZE
-from gossamer.machines.machine import Machine
+from gossamer.machines.machine import Machine, Part
 from gossamer.state.declare import ChildState, State, Stateful
 from gossamer.state.layout import Item, Nested, View
 from gossamer.state.transfer import (
@@ -58,22 +58,38 @@ def _nested(owner: Stateful, item: Nested, path: str) -> Iterator[tuple[str, Any
         yield from _items(target, item.layout, f"{path} {item.name}.")
 
 
-def objects(machine: Machine) -> Iterator[tuple[str, Stateful]]:
+class Composed(Protocol):
+    """Chips in their places: a machine, or a few chips of one."""
+
+    @property
+    def parts(self) -> Sequence[Part]: ...
+
+
+def objects(machine: Composed) -> Iterator[tuple[str, Stateful]]:
     """Every object with declared state, by its path in the composition."""
+    seen = {id(part.device) for part in machine.parts}
     for part in machine.parts:
-        yield from _family(part.device, part.path)
+        yield from _family(part.device, part.path, seen)
 
 
-def _family(owner: Stateful, path: str) -> Iterator[tuple[str, Stateful]]:
+def _family(owner: Stateful, path: str, seen: set[int]) -> Iterator[tuple[str, Stateful]]:
+    """The object, its children, and what else travels in its section (the drives of a bus)."""
     yield path, owner
     for name, declared in owner.declared.items():
         if isinstance(declared, ChildState):
             for n, one in enumerate(declared.objects(owner)):
                 index = "" if declared.count is None else f"[{n}]"
-                yield from _family(one, f"{path}.{name}{index}")
+                seen.add(id(one))
+                yield from _family(one, f"{path}.{name}{index}", seen)
+    for item in layout_of(owner, OURS):
+        if isinstance(item, Nested) and item.layout is None:
+            target = item.target(owner)
+            if id(target) not in seen:
+                seen.add(id(target))
+                yield from _family(target, f"{path}.{item.name}", seen)
 
 
-def attributes(machine: Machine) -> dict[str, Any]:
+def attributes(machine: Composed) -> dict[str, Any]:
     """Every declared state attribute, whether a stream would carry it now or not."""
     out: dict[str, Any] = {}
     for path, owner in objects(machine):
@@ -90,14 +106,14 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - a codec's value
     return list(value) if isinstance(value, list) else value
 
 
-def not_carried(before: dict[str, Any], machine: Machine) -> list[str]:
+def not_carried(before: dict[str, Any], machine: Composed) -> list[str]:
     """A line for each declared attribute that a save and load did not carry."""
     after = attributes(machine)
     return [
         line
         for path, value in before.items()
         if after[path] != value
-        for line in _described(path, value, after[path])
+        for line in described(path, value, after[path])
     ]
 
 
@@ -109,12 +125,13 @@ def differences(a: Machine, b: Machine) -> list[str]:
         theirs = dict(fields(other.device, other.title))
         for path in [*ours, *(p for p in theirs if p not in ours)]:
             if ours.get(path) != theirs.get(path):
-                out += _described(path, ours.get(path), theirs.get(path))
+                out += described(path, ours.get(path), theirs.get(path))
     out += _ram_differences(a, b)
     return out
 
 
-def _described(path: str, a: Any, b: Any) -> list[str]:  # noqa: ANN401 - a codec's value
+def described(path: str, a: Any, b: Any) -> list[str]:  # noqa: ANN401 - a codec's value
+    """Lines for a value that is `a` in the uncut run and `b` in the cut one."""
     path = path.replace(". ", ".")
     if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
         pairs = [(n, x, y) for n, (x, y) in enumerate(zip(a, b, strict=True)) if x != y]

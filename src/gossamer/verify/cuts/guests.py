@@ -19,6 +19,7 @@ from gossamer.machines.config import Config
 from gossamer.machines.guests import pic, search, usb
 from gossamer.machines.options import parse
 from gossamer.verify.cuts.track import Input, Track
+from gossamer.verify.hostile import guest as hostile
 
 STEP: Final = 1_000_000
 """Instructions between two looks at what the guest has written."""
@@ -30,7 +31,7 @@ SEARCH: Final = ("search", "603e")
 """The guest that searches the page table itself, and the CPU that lets it."""
 USB: Final = ("usb", "mac99", "pmu")
 """The guest that drives USB devices, and the machine and `via` that have them from the start."""
-GUESTS: Final = ("openbios", "builtin", *PIC_GUESTS, SEARCH[0], USB[0], "linux")
+GUESTS: Final = ("openbios", "builtin", *PIC_GUESTS, SEARCH[0], USB[0], hostile.NAME, "linux")
 COMMON: Final = ("-nographic", "-serial", "null", "-monitor", "none", "-rtc", "base=2001-09-09")
 
 
@@ -71,6 +72,8 @@ class Plan:
     digest: int = 0
     sent: list[int] = field(default_factory=list)
     """Instruction count of each byte that the guest wrote."""
+    place: Callable[[Track], list[str]] = lambda track: []
+    """Where the guest is, in lines for whoever has to find it again."""
 
     def track(self) -> Track:
         """The machine at the beginning of the scenario."""
@@ -180,6 +183,20 @@ def scout(guest: Guest, config: Config, say: Callable[[str], None]) -> Plan:
     plan.end_count, plan.end_ns = track.vm.instructions, track.vm.clock_ns
     plan.digest = track.digest()
     plan.sent = [at for at, _ in track.out]
+    return plan
+
+
+def scout_hostile(
+    machine: str, accesses: int, seed: int, shift: int, folder: Path, say: Callable[[str], None]
+) -> Plan:
+    """The same for the hostile guest, whose files lie in `folder`."""
+    run = hostile.prepare(machine, accesses, seed, shift, folder)
+    track = hostile.scout(run, say)
+    plan = Plan(hostile.NAME, run.config, run.inputs, place=run.place)
+    plan.end_count, plan.end_ns = track.vm.instructions, track.vm.clock_ns
+    plan.digest = track.digest()
+    plan.sent = [at for at, _ in track.out]
+    track.close()
     return plan
 
 

@@ -58,6 +58,7 @@ class Reference:
                 self._note(track)
         track.run_to(self.plan.end_count)
         self._note(track)
+        track.close()
         if self.digests[-1] != self.plan.digest:
             raise GossamerError("two uncut runs differ: the guest is not run deterministically")
 
@@ -115,10 +116,12 @@ class Cutter:
                 self.divergent += 1
                 self.say(f"divergence between cut {n} and virtual time {ns} ns")
                 self._narrow(n, before)
+                track.close()
                 if self.divergent == MOST_DIVERGENT:
                     return
                 track = self._uncut(n)
             if n == reference.cuts:
+                track.close()
                 return
             before = self._cut(track, n, file)
             n += 1
@@ -126,7 +129,7 @@ class Cutter:
     def _cut(self, track: Track, n: int, file: Path) -> bytes:
         """Save, throw away, build, load."""
         start = time.perf_counter()
-        stream = track.vm.save_bytes()
+        stream = track.save()
         before = attributes(track.vm.machine)
         if self.file_every and (n + 1) % self.file_every == 0:
             track.vm.save(file)
@@ -138,7 +141,7 @@ class Cutter:
         if lost:
             self.divergent += 1
             self.say(f"cut {n + 1} lost state that is declared")
-            for line in listed(lost):
+            for line in self.plan.place(track) + listed(lost):
                 self.say(f"  {line}")
         self.cuts += 1
         self._times.append(time.perf_counter() - start)
@@ -174,6 +177,8 @@ class Cutter:
             while a.digest() == b.digest():
                 if a.ns >= high:
                     self.say("  not seen again from the stream of the last cut alone")
+                    a.close()
+                    b.close()
                     return
                 low = a.ns
                 a.run_to(ns=low + step)
@@ -181,6 +186,12 @@ class Cutter:
             high = a.ns
             if step == one or high == low:
                 break
+            a.close()
+            b.close()
         self.say(f"  first divergent boundary: instruction {a.vm.instructions}, {a.ns} ns")
+        for line in self.plan.place(a):
+            self.say(f"  {line}")
         for line in listed(differences(a.vm.machine, b.vm.machine)):
             self.say(f"  {line}")
+        a.close()
+        b.close()

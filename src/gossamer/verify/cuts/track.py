@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,16 +13,29 @@ import xxhash
 from gossamer.base.errors import GossamerError
 from gossamer.control.vm import Vm
 from gossamer.core.clock import NEVER
+from gossamer.devices.ide import atapi
+from gossamer.devices.ide.cell import MacioIde
+from gossamer.devices.ide.drive import CDROM, IdeDrive
+from gossamer.devices.ne2000 import Ne2000
+from gossamer.devices.sungem import SunGem
 from gossamer.engine.processor import Stop
 from gossamer.machines.config import Config
 from gossamer.machines.stored import host_files
 
 
 class Input(NamedTuple):
-    """A byte that serial port 0 receives when `at` instructions have been executed."""
+    """Something from outside when `at` instructions have been executed.
+
+    `kind`: "byte" for serial port 0, which must take it; "offered", a byte that is lost where
+    there is no room; "key", twice the ADB code and 1 for down; "move", 8 bits each of x and y
+    and 3 of buttons; "frame", a network frame in hex (`text`); "button" of the CD drives, 1 opens
+    the tray; "change" of the CD to the file `text`; "reset".
+    """
 
     at: int
-    byte: int
+    value: int
+    kind: str = "byte"
+    text: str = ""
 
 
 @dataclass
@@ -58,6 +72,8 @@ class Track:
                 at = self.inputs[self.done].at
                 target = at if target is None else min(at, target)
             stop = self.vm.run_to(target, ns)
+            if stop is Stop.REQUEST and not self.config.shutdown:
+                continue  # the guest switched itself off, and is not let
             if stop is not Stop.LIMIT:
                 raise GossamerError(
                     f"the guest ended ({stop.value}) at instruction {self.vm.instructions}"
@@ -71,28 +87,50 @@ class Track:
         return self.vm.clock_ns
 
     def _type(self) -> bool:
-        """Let the guest receive what is due now; whether anything was."""
+        """Let the guest have what is due now; whether anything was."""
         if self.done == len(self.inputs) or self.inputs[self.done].at > self.vm.instructions:
             return False
-        if not self.vm.serial_room(0):
+        given = self.inputs[self.done]
+        if given.kind == "byte" and not self.vm.serial_room(0):
             raise GossamerError(
                 f"serial port 0 takes no byte at instruction {self.vm.instructions}"
             )
-        self.vm.serial_receive(0, self.inputs[self.done].byte)
+        give(self, given)
         self.done += 1
         return True
 
     # --- cutting ----------------------------------------------------------------------------------
 
-    def load(self, stream: bytes) -> None:
-        """Go on from `stream` in a machine newly built; the old one is gone."""
+    def save(self) -> bytes:
+        """All that `load` needs: a stream, or a save file where disks belong to the state."""
+        if not self.vm.disks.writable:
+            return self.vm.save_bytes()
+        with tempfile.TemporaryDirectory(prefix="gossamer-cut-") as folder:
+            path = Path(folder) / "cut"
+            self.vm.save(path)
+            return path.read_bytes()
+
+    def load(self, saved: bytes) -> None:
+        """Go on from what `save` gave in a machine newly built; the old one is gone."""
+        if self.vm.disks.writable:
+            with tempfile.TemporaryDirectory(prefix="gossamer-cut-") as folder:
+                path = Path(folder) / "cut"
+                path.write_bytes(saved)
+                self.load_file(path)
+            return
+        self.vm.disks.abandon()
         vm = Vm(self.config)
-        vm.load_bytes(stream)
+        vm.load_bytes(saved)
         self.take(vm)
 
     def load_file(self, path: Path) -> None:
         """The same from a save file, made as the file itself says, with the files of the guest."""
+        self.vm.disks.abandon()
         self.take(Vm.load(path, files=host_files(self.config)))
+
+    def close(self) -> None:
+        """The machine is not needed any more."""
+        self.vm.disks.abandon()
 
     # --- comparing --------------------------------------------------------------------------------
 
@@ -103,3 +141,42 @@ class Track:
             h.update(at.to_bytes(8, "big") + bytes((byte,)))
         h.update(self.done.to_bytes(4, "big"))
         return h.intdigest()
+
+
+def give(track: Track, given: Input) -> None:
+    """Let the machine have an input."""
+    vm, value = track.vm, given.value
+    machine = vm.machine
+    match given.kind:
+        case "byte" | "offered":
+            if vm.serial_room(0):
+                vm.serial_receive(0, value)
+        case "key":
+            if machine.keyboard is not None:
+                machine.keyboard.key(value >> 1, bool(value & 1))
+        case "move":
+            if machine.mouse is not None:
+                x, y = ((value >> n & 0xFF) - 0x80 for n in (0, 8))
+                machine.mouse.move(x, y, value >> 16 & 7)
+        case "frame":
+            for part in machine.parts:
+                if isinstance(part.device, SunGem | Ne2000):
+                    part.device.receive(bytes.fromhex(given.text))
+        case "button":
+            for disk in machine.parts:
+                if isinstance(disk.device, MacioIde):
+                    for drive in disk.device.bus.drives:
+                        _press(drive, value)
+        case "reset":
+            vm.reset()
+        case kind:
+            raise GossamerError(f"no input is called {kind}")
+
+
+def _press(drive: IdeDrive, open_: int) -> None:
+    """The button of a CD drive: open the tray if the guest lets it, or close it."""
+    if drive.kind == CDROM and drive.media is not None:
+        if open_:
+            atapi.request_eject(drive)
+        else:
+            atapi.change_media(drive, drive.media)

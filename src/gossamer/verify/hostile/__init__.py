@@ -1,0 +1,1 @@
+"""`verify cuts --guest hostile`: every chip driven with random and with valid sequences."""
