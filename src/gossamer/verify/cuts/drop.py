@@ -359,4 +359,4 @@ def run_drop(arguments: argparse.Namespace, plans: list[Plan]) -> int:
     planted = len(tally.planted - tally.natural)
     say(f"{len(tally.natural)} as a guest left them, {planted} with a planted value")
     print(f"fields={len(names)} noticed={len(tally.noticed)} excused={len(excused)}")
-    return 0 if missed == excused and not idle else 1
+    return 0 if names and missed == excused and not idle else 1

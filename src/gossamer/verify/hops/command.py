@@ -66,6 +66,11 @@ class GossamerStation:
         machine.processor.set_clock(int(tick_time(1 << 32, machine.cpu.tb_hz)))
         machine.reset()
 
+    @property
+    def seconds(self) -> float:
+        """Virtual time."""
+        return self.vm.clock_ns / 1e9
+
     def expect(self, text: bytes, seconds: float, start: int = 0) -> None:
         """Run until the guest has printed `text`; `seconds` of virtual time at the most."""
         limit = self.vm.instructions + int(seconds * PER_SECOND)

@@ -14,6 +14,8 @@ from gossamer.base.errors import ConfigError, GossamerError
 INT, FP = "38c318a5", "6dd83f22bde24e82"
 CHAIN: Final = {1: "34d4bdbe", 2: "00438077", 3: "05486108"}
 _LOOPS: Final = 0x80000
+SLEPT: Final = 2.0
+"""Of three seconds that a guest sleeps so many must pass at the least."""
 _MULTIPLIER, _INCREMENT = 0x41C64E6D, 0x3039
 
 
@@ -24,6 +26,9 @@ class Station(Protocol):
     def output(self) -> bytearray: ...
     def type(self, text: bytes) -> None: ...
     def expect(self, text: bytes, seconds: float, start: int = 0) -> None: ...
+    @property
+    def seconds(self) -> float:
+        """A clock that the guest's should go with: virtual time, or the host's."""
 
 
 class Traveller(Protocol):
@@ -161,8 +166,26 @@ class Linux:
         text = bytes(at.output[seen:]).decode("latin-1")
         if "ticks BACK" in text or "ticks t=" in text:
             raise GossamerError(f"a clock of the guest ran back: {text!r}")
+        count = re.search(r"^(\d+)\r$", text, re.MULTILINE)
+        ticked = self._ticks_go_on(at, int(count[1]) if count else 0)
         gaps = [float(ms) for ms in re.findall(r"ticks GAP \w+ ([\d.]+)", text)]
-        seconds = re.search(r"^(\d+)\r$", text, re.MULTILINE)
-        told = f"{seconds[1] if seconds else 0} s of ticks"
+        told = f"{ticked} s of ticks"
         worst = f"{len(gaps)} gaps, the longest {max(gaps):.0f} ms" if gaps else "no gap"
         return f"selfcheck right in all {last} iterations; {told}, {worst} above 100 ms"
+
+    def _ticks_go_on(self, at: Station, before: int) -> int:
+        """Seconds that `ticks` has counted; GossamerError when it stands still, or the clock races.
+
+        A guest that prints right numbers while no timer interrupt comes is dead all the same.
+        """
+        seen, began = len(at.output), at.seconds
+        at.type(b"sleep 3; grep -c 't=' /tmp/t; echo E''3\r")
+        at.expect(b"E3\r\n", 60.0, seen)
+        took = at.seconds - began
+        found = re.search(rb"^(\d+)\r$", bytes(at.output[seen:]), re.MULTILINE)
+        now = int(found[1]) if found else 0
+        if not before or now <= before:
+            raise GossamerError(f"ticks makes no progress: {before} s counted, 3 s later {now}")
+        if took < SLEPT:
+            raise GossamerError(f"the guest's clock races: 3 s of its time took {took:.1f} s")
+        return now

@@ -171,6 +171,11 @@ class QemuStation:
         self.output += data
         return data
 
+    @property
+    def seconds(self) -> float:
+        """The host's time: QEMU's guest goes with it."""
+        return time.monotonic()
+
     def expect(self, text: bytes, seconds: float = 20.0, start: int = 0) -> None:
         """Wait until the guest has printed `text` at or behind output offset `start`."""
         end = time.monotonic() + seconds
