@@ -28,7 +28,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     """The machines that were asked for; each ends at once, with status 0."""
     made: list[Config] = []
 
-    def run_machine(config: Config, console: Console) -> int:
+    def run_machine(config: Config, console: Console, ready: object) -> int:
         made.append(config)
         vm = FakeVm()
         vm.quit()

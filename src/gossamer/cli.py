@@ -29,10 +29,9 @@ gossamer COMMAND --help tells more.  gossamer-system-ppc OPTIONS is gossamer run
 RUN_HELP: Final = """\
 usage: gossamer run [OPTIONS] [DISK]
 
-Runs a Power Macintosh.  The options are QEMU's; docs/usage.md explains them:
+Runs a Power Macintosh.  The options are QEMU's; docs/options.md has all of them:
 
 {options}
-
 Without options: a g3beige with OpenBIOS on this terminal.  C-a h shows the escape keys.
 """
 DEMO_HELP: Final = """\
@@ -144,10 +143,9 @@ def run(words: list[str]) -> int:
     from gossamer.machines import options
 
     if wants_help(words):
-        import textwrap
+        from gossamer.machines.option_help import help_text
 
-        known = " ".join([*options.VALUED, *options.FLAGS])
-        print(RUN_HELP.format(options=textwrap.indent(textwrap.fill(known, 76), "  ")), end="")
+        print(RUN_HELP.format(options=help_text()), end="")
         return 0
     if words[:1] in (["-version"], ["--version"]):
         return dispatch(["--version"])
@@ -165,11 +163,20 @@ def start(config: Config) -> int:
     import gc
 
     gc.disable()  # what is made until the machine runs stays; run_machine switches it on again
+    ready = _nothing
+    if config.daemonize:
+        from gossamer.front.daemon import detach
+
+        ready = detach(config.inherited_fds)
     from gossamer.front.console import Console
     from gossamer.front.session import run_machine
 
     with written_pid(config), Console(config) as console:
-        return run_machine(config, console)
+        return run_machine(config, console, ready)
+
+
+def _nothing() -> None:
+    """What a machine in the foreground does when it is ready."""
 
 
 def written_pid(config: Config) -> Any:  # noqa: ANN401 - a context

@@ -59,7 +59,7 @@ def _meta(vm: Runner, name: str, date_ns: int, disks: Sequence[DiskMeta]) -> Met
         clock_ns=vm.clock_ns,
         disks=tuple(disks),
         devices=fitted(vm.machine),
-        hardware=stored(vm.config),
+        hardware=stored(replace(vm.config, boot_once=vm.machine.hardware.boot_once)),
     )
 
 
@@ -366,6 +366,8 @@ def _restore(
             label = one.identity.removeprefix(_SNAPSHOT)
             going.append((image, _of_date(image, label, meta.created_ns, disk.name)))
     _take_on(vm, container.read_stream(), _going_back(vm, going), _overlays(vm, container))
+    if meta.hardware and not meta.hardware.get("boot_once"):
+        vm.machine.booted()
     pass_downtime(vm.machine, clock, host.utc_ns() - meta.created_ns)
 
 

@@ -102,6 +102,8 @@ class Runner:
         before, self._machine = self._machine, machine
         if self.config.accel.tier:
             translate(machine, self.config.accel)
+        if before is not None:
+            machine.trace.listener = before.trace.listener
         self.plug_disks()
         machine.power_off = self._guest_power_off
         machine.system_reset = self._guest_reset

@@ -173,11 +173,12 @@ class FdChardev(Chardev):
 
 
 class FileOut(FdChardev):
-    """Output into a file, which is emptied first."""
+    """Output into a file, which is emptied first unless `append` is set."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, append: bool = False) -> None:
+        how = os.O_APPEND if append else os.O_TRUNC
         try:
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | how | os.O_CLOEXEC, 0o666)
         except OSError as fault:
             raise HostError(f"{path}: cannot be opened for output: {fault.strerror}") from None
         super().__init__(f"file:{path}", -1, fd)

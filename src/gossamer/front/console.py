@@ -54,6 +54,7 @@ class Console:
         self._session: Session | None = None
         self._signals = Signals(self._suspend)
         self._ending = False
+        self._escape = config.escape
         try:
             for number, spec in enumerate(config.serials):
                 self._open_serial(number, spec)
@@ -72,7 +73,7 @@ class Console:
             self.channels.append(None)
             return
         if shared:
-            mux = Mux(device, end=self._end)
+            mux = Mux(device, end=self._end, escape=self._escape)
             self._monitor_devices.append(mux.monitor)
             device = mux.serial
         self.channels.append(Channel(number, device))

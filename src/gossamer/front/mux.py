@@ -37,9 +37,13 @@ class Port(Chardev):
 
 
 class Mux:
-    """Shows the output of both ports; what is typed goes to the one that has the focus."""
+    """Shows the output of both ports; what is typed goes to the one that has the focus.
 
-    def __init__(self, device: Chardev, *, end: Callable[[], None]) -> None:
+    `escape` is the code of the key that commands begin with.
+    """
+
+    def __init__(self, device: Chardev, *, end: Callable[[], None], escape: int = ESCAPE) -> None:
+        self.escape = escape
         self.device, self.end = device, end
         self.serial, self.monitor = Port(self, "serial"), Port(self, "monitor")
         self.focus = self.serial
@@ -57,12 +61,12 @@ class Mux:
         for byte in data:
             if self._escaped:
                 self._escaped = False
-                if byte == ESCAPE:
+                if byte == self.escape:
                     plain.append(byte)
                 else:
                     self._pass(plain)
                     self._command(chr(byte))
-            elif byte == ESCAPE:
+            elif byte == self.escape:
                 self._escaped = True
             else:
                 plain.append(byte)
@@ -75,7 +79,8 @@ class Mux:
 
     def _command(self, key: str) -> None:
         if key in "h?":
-            self.device.write(HELP.encode())
+            key_name = f"C-{chr(self.escape | 0x60)}"
+            self.device.write(HELP.replace("C-a", key_name).encode())
         elif key == "x":
             self.end()
         elif key == "c":

@@ -6,10 +6,11 @@ from typing import Final
 
 from gossamer.base.errors import ConfigError
 from gossamer.front.chardev import Chardev, FileOut, Null
+from gossamer.front.fd_sockets import open_fd
 from gossamer.front.ptys import PtyChardev
 from gossamer.front.sockets import open_socket
 from gossamer.front.stdio import Stdio
-from gossamer.machines.values import pairs
+from gossamer.machines.values import choice, on_off, pairs, place_and_options
 
 KINDS: Final = "stdio, null, none, file:PATH, unix:PATH, tcp:HOST:PORT, pty; mon: before one"
 
@@ -31,8 +32,15 @@ def open_chardev(spec: str, *, signals: bool = True) -> Chardev | None:
         if kind == "pty":
             return PtyChardev()
     elif kind == "file" and rest:
-        return FileOut(rest.replace(",,", ","))
+        path, tail = place_and_options(rest)
+        options = pairs(spec, tail) if tail else {}
+        for key in options:
+            choice(f"option of {spec}", key, ("append",))
+        return FileOut(path, append=on_off(f"{spec}: append", options.get("append", "off")))
+    elif kind == "fd":
+        place, tail = place_and_options(rest)
+        return open_fd(spec, place, pairs(spec, tail) if tail else {})
     elif kind in ("unix", "tcp"):
-        place, comma, options = rest.partition(",")
-        return open_socket(spec, kind, place, pairs(spec, options) if comma else {})
+        place, tail = place_and_options(rest)
+        return open_socket(spec, kind, place, pairs(spec, tail) if tail else {})
     raise ConfigError(f"unknown character device {spec!r} (there is: {KINDS})")

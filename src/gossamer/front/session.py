@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -13,15 +14,26 @@ from gossamer.control.stream import section_description
 from gossamer.control.vm import Vm
 from gossamer.front.console import Console
 from gossamer.front.progress_bar import ProgressBar
+from gossamer.front.trace_log import TraceLog
 from gossamer.machines.config import Config
 from gossamer.migrate import description
 
 DEFER: Final = "defer"
 
 
-def run_machine(config: Config, console: Console) -> int:
-    """Run the machine that `config` describes until it ends; returns the exit status."""
+def run_machine(config: Config, console: Console, ready: Callable[[], None] = lambda: None) -> int:
+    """Run the machine that `config` describes until it ends; returns the exit status.
+
+    `ready` is called when the machine is there and its consoles listen.
+    """
+    with TraceLog(config.log) as log:
+        return _run(config, console, ready, log)
+
+
+def _run(config: Config, console: Console, ready: Callable[[], None], log: TraceLog) -> int:
     vm = Vm(config)
+    if config.log.patterns:
+        vm.machine.trace.listener = log.event
     vm.progress = ProgressBar(sys.stderr, console.settle)
     try:
         if config.dump_vmstate is not None:
@@ -39,6 +51,7 @@ def run_machine(config: Config, console: Console) -> int:
             vm.run_state = "inmigrate"
             if config.incoming != DEFER:
                 session.take_in(config.incoming)
+        ready()
         gc.freeze()
         gc.enable()
         if config.incoming is None and config.start and vm.run_state in STARTED:

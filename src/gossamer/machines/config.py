@@ -87,6 +87,8 @@ class Hardware:
     program.  `nics` are the network cards in the place of the machine's own, which it has when
     `nic` is set and there are none; `usb` None: as the machine usually has it; `devices` what
     -device added; `defaults` by driver and property what -global set.
+    `boot_once`: the -boot letters until the first reset; `fw_cfg`: name and text or file of each
+    entry that the firmware gets besides its own.
     """
 
     machine: str = DEFAULT_MACHINE
@@ -101,6 +103,8 @@ class Hardware:
     initrd: Path | None = None
     append: str = ""
     boot: str = ""
+    boot_once: str = ""
+    fw_cfg: tuple[tuple[str, str | None, Path | None], ...] = ()
     drives: tuple[Drive, ...] = ()
     cd_drive: bool = True
     graphic: bool = True
@@ -143,12 +147,21 @@ class Accel:
 
 
 @dataclass(frozen=True, slots=True)
+class Logging:
+    """What is recorded of the chips' trace events: `patterns` of paths; no file: stderr."""
+
+    file: Path | None = None
+    patterns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Config(Hardware):
     """A machine, and what one run of it chose.
 
     `icount` the shift of ``-icount`` (2**shift ns an instruction), None for real time; `serials`
     and `monitors` are character devices in QEMU's spelling, "none" for no device; `start` False
-    for ``-S``, `repair` False for ``-no-repair``.
+    for ``-S``, `repair` False for ``-no-repair``; `escape` the code of the key that -echr chose;
+    `inherited_fds` the descriptors that options name.
     """
 
     snapshot: bool = False
@@ -167,6 +180,10 @@ class Config(Hardware):
     dump_vmstate: Path | None = None
     name: str = ""
     pidfile: Path | None = None
+    daemonize: bool = False
+    log: Logging = Logging()
+    escape: int = 1
+    inherited_fds: tuple[int, ...] = ()
 
 
 def unknown(what: str, got: str, known: Iterable[str]) -> ConfigError:

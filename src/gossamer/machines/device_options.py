@@ -14,7 +14,7 @@ from gossamer.base.errors import ConfigError
 from gossamer.machines.config import Added, Hardware, unknown
 from gossamer.machines.device_table import COMMON, DRIVERS, Driver, Property
 from gossamer.machines.kind import MachineKind
-from gossamer.machines.values import mac_address, pairs, pci_address
+from gossamer.machines.values import keyval, mac_address, pairs, pci_address
 
 #: By driver and property, the values that -global set.
 Globals = dict[str, dict[str, object]]
@@ -40,13 +40,17 @@ class Asked:
     def where(self) -> str:
         return f"{self.option} {self.driver}"
 
+    def having(self, name: str, value: str) -> Asked:
+        """The same with another property."""
+        return Asked(self.option, self.driver, {**self.given, name: value})
+
 
 # --- text ---------------------------------------------------------------------------------------
 
 
 def parse_device(text: str) -> Asked:
     """The value of -device."""
-    given = pairs("-device", text, first="driver")
+    given = keyval("-device", text, first="driver")
     if "driver" not in given:
         raise ConfigError(f"-device: expected DRIVER[,property=value], got {text!r}")
     return _asked("-device", given.pop("driver"), given)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -42,6 +42,23 @@ RERROR: Final = ("report", "ignore", "stop")
 WERROR: Final = (*RERROR, "enospc")
 #: Where a drive goes that names no bus: QEMU 7.2 takes the second channel of these machines.
 USUAL_BUS: Final = 1
+
+
+#: Protocols of QEMU's before an image's name; the files of the host are what there is here.
+_PROTOCOLS: Final = (
+    "nbd", "http", "https", "ftp", "ftps", "ssh", "fat", "rbd", "iscsi", "nfs", "gluster", "json",
+    "blkdebug", "blkverify", "null-co", "null-aio", "host_device", "host_cdrom",
+)  # fmt: skip
+
+
+def host_path(option: str, text: str) -> Path:
+    """The file of an image, with or without ``file:`` before its name."""
+    protocol, colon, rest = text.partition(":")
+    if colon and protocol == "file":
+        return Path(rest)
+    if colon and protocol in _PROTOCOLS:
+        raise ConfigError(f"{option}: {protocol}: images are files of this host, got {text!r}")
+    return Path(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +133,7 @@ def parse_drive(text: str) -> DriveOptions:
     kind = given.get("format")
     return DriveOptions(
         option="-drive",
-        file=Path(given["file"]) if given.get("file") else None,
+        file=host_path("-drive", given["file"]) if given.get("file") else None,
         index=_index(given),
         media=choice("-drive: media", media, MEDIA),
         format=choice("-drive: format", kind, FORMATS) if kind is not None else None,
@@ -149,10 +166,13 @@ def place_all(
     devices: Iterable[Added],
     defaults: Mapping[str, Mapping[str, object]],
     snapshot: bool,
+    nodes: Callable[[str], DriveOptions | None] = lambda name: None,
+    path: Callable[[Path], Path] = lambda path: path,
 ) -> tuple[Drive, ...]:
     """The drives, each at its place; those without an index get the first free one.
 
-    `devices`: ide-hd and ide-cd, which take the drives of if=none.
+    `devices`: ide-hd and ide-cd, which take the drives of if=none, and `nodes`, by name, of
+    -blockdev.  `path` says where a file really is.
     """
     named = [d.name for d in drives if d.name]
     for name in named:
@@ -172,13 +192,14 @@ def place_all(
     for device in devices:
         index = _device_place(device, taken)
         taken.add(index)
-        placed.append((_with_drive(device, waiting, used), index))
+        placed.append((_with_drive(device, waiting, used, nodes), index))
     if waiting:
         raise ConfigError(f"-drive: no -device has drive={next(iter(waiting))}")
     made = [
         given.made(index, snapshot, defaults.get(_DRIVER[given.media], {}))
         for given, index in placed
     ]
+    made = [d if d.file is None else replace(d, file=path(d.file)) for d in made]
     return tuple(sorted(made, key=lambda d: d.index))
 
 
@@ -202,15 +223,21 @@ def _device_place(device: Added, taken: set[int]) -> int:
     return 2 * bus + (free[0] if unit is None else unit)
 
 
-def _with_drive(device: Added, waiting: dict[str, DriveOptions], used: set[str]) -> DriveOptions:
+def _with_drive(
+    device: Added,
+    waiting: dict[str, DriveOptions],
+    used: set[str],
+    nodes: Callable[[str], DriveOptions | None],
+) -> DriveOptions:
     """The device with its drive, which nobody else can have then."""
     name, media = device.text("drive"), "disk" if device.driver == "ide-hd" else "cdrom"
     if name:
         if name in used:
             raise ConfigError(f"{device.where}: drive={name} is another device's already")
-        if name not in waiting:
+        node = nodes(name)
+        if name not in waiting and node is None:
             raise unknown(f"drive of if=none for {device.where}", name, waiting)
-        drive = waiting.pop(name)
+        drive = waiting.pop(name) if node is None else node
         used.add(name)
     elif media == "disk":
         raise ConfigError(f"{device.where}: needs drive=, the id of a -drive if=none")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from gossamer.devices.fwcfg import BASE, PPC_TBFREQ, FwCfg, mac_entries, mac_files
+from dataclasses import replace
+
+from gossamer.devices.fwcfg import BASE, BOOT_DEVICE, PPC_TBFREQ, FwCfg, mac_entries, mac_files
 from gossamer.machines import boot, firmware
 from gossamer.machines.machine import Machine
 
@@ -49,14 +51,29 @@ def add_fw_cfg(
         height=height,
         depth=depth,
         kernel=kernel,
-        boot_device=hardware.boot or boot.default_device(hardware),
+        boot_device=hardware.boot_once or hardware.boot or boot.default_device(hardware),
         uuid=boot.uuid_bytes(hardware),
         nvram_address=nvram_address,
         via=via,
     ).items():
         fw_cfg.add(key, value)
     fw_cfg.add_live(PPC_TBFREQ, lambda: m.cpu.tb_hz)
+    if hardware.boot_once and kernel is None:
+        m.booted = lambda: _boot_again(m, fw_cfg)
+        m.at_reset.append(m.booted)
+    for name, text, path in hardware.fw_cfg:
+        content = (
+            firmware.read_file(path, what="file of -fw_cfg") if path else (text or "").encode()
+        )
+        fw_cfg.add_file(name, content)
     driver = firmware.optional_file(firmware.VGA_DRIVER, hardware.firmware_folders)
     for name, content in mac_files(driver).items():
         fw_cfg.add_file(name, content)
     return fw_cfg
+
+
+def _boot_again(m: Machine, fw_cfg: FwCfg) -> None:
+    """What -boot once= says is over."""
+    m.hardware = replace(m.hardware, boot_once="")
+    device = m.hardware.boot or boot.default_device(m.hardware)
+    fw_cfg.add(BOOT_DEVICE, ord(device[0]).to_bytes(2, "little"))

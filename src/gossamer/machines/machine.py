@@ -105,6 +105,8 @@ class Machine:
         self.display: Display | None = None
         #: What puts a kernel back into memory when the machine is reset.
         self.at_reset: list[Callable[[], object]] = []
+        #: Says that what -boot once= asks for is over.
+        self.booted: Callable[[], None] = lambda: None
         #: Where files of -device loader lie: start, end, name.
         self.loaded: list[tuple[int, int, str]] = []
         #: Called when the guest switches the power off, or asks for a system reset.

@@ -11,14 +11,7 @@ from gossamer.machines.kind import CPU_ALIASES
 from gossamer.machines.registry import Kind
 
 #: Properties that are another option in disguise.
-SAME_AS: Final = {
-    "firmware": "-bios",
-    "kernel": "-kernel",
-    "initrd": "-initrd",
-    "append": "-append",
-    "memory": "-m",
-    "smp": "-smp",
-}
+SAME_AS: Final = ("firmware", "kernel", "initrd", "append", "memory", "smp")
 #: About the host's memory: nothing that a guest or a stream shows.
 WITHOUT_EFFECT: Final = ("dump-guest-core", "mem-merge")
 REFUSED: Final = {
@@ -27,7 +20,6 @@ REFUSED: Final = {
     "dumpdtb": "the firmware makes the device tree, in the guest's memory",
     "dt-compatible": "the firmware makes the device tree",
     "phandle-start": "the firmware makes the device tree",
-    "memory-backend": "RAM belongs to the machine; give its size with -m",
     "memory-encryption": "there is no encryption of memory",
     "confidential-guest-support": "there is no encryption of memory",
     "kernel-irqchip": "there is no KVM",
@@ -42,6 +34,7 @@ TEXTS: Final = {
     "kernel": "kernel image",
     "mem-merge": "without effect",
     "memory": "size of RAM",
+    "memory-backend": "an -object memory-backend-ram, for its size",
     "smp": "number of CPUs: 1",
     "suppress-vmdesc": "streams without their own description",
     "usb": "USB controller",
@@ -55,7 +48,7 @@ _ASKING: Final = ("help", "?")
 
 def known(model: Kind) -> list[str]:
     """Every property that is understood."""
-    return [*model.properties, *SAME_AS, *WITHOUT_EFFECT]
+    return [*model.properties, *SAME_AS, "memory-backend", *WITHOUT_EFFECT]
 
 
 # --- help ---------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 What a machine is (`Hardware`) and the rate of its clock are in it, consoles and the like are not.
 Files of the host are not either: the data says which there were (`files`: slot and a label), and
 whoever loads it names those that shall be opened.  The slots are ``drive0`` to ``drive3``,
-``kernel``, ``initrd`` and ``loader0`` on; the content of a firmware comes with the memory.
+``kernel``, ``initrd``, ``loader0`` on and ``fw_cfg:NAME``; a firmware comes with the memory.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ Json = dict[str, Any]
 Files = Mapping[str, Path | str | None]
 T = TypeVar("T")
 _DRIVE_TEXTS: Final = ("name", "rerror", "werror", "serial", "model", "firmware", "device")
+#: A slot begins so that is the file of an entry of -fw_cfg.
+_FW_CFG: Final = "fw_cfg:"
 _LONGEST: Final = 4096
 _MOST: Final = 64
 
@@ -46,6 +48,8 @@ def stored(config: Config) -> Json:
         "prom_env": list(config.prom_env),
         "append": config.append,
         "boot": config.boot,
+        "boot_once": config.boot_once,
+        "fw_cfg": {name: text for name, text, path in config.fw_cfg if path is None},
         "drives": [_drive(d) for d in config.drives],
         "cd_drive": config.cd_drive,
         "graphic": config.graphic,
@@ -70,6 +74,7 @@ def host_files(config: Config) -> dict[str, str]:
     for slot, path in (("kernel", config.kernel), ("initrd", config.initrd)):
         if path is not None:
             found[slot] = str(path)
+    found |= {f"{_FW_CFG}{name}": str(path) for name, _, path in config.fw_cfg if path is not None}
     loaders = [d for d in config.devices if d.driver == "loader"]
     found |= {f"loader{n}": d.text("file") for n, d in enumerate(loaders) if d.text("file")}
     return found
@@ -196,6 +201,8 @@ def restored(data: object, where: str, files: Files) -> Config:
         prom_env=tuple(_prom_env(r, one) for one in r.listed("prom_env")),
         append=r.text("append"),
         boot=r.text("boot"),
+        boot_once=r.text("boot_once"),
+        fw_cfg=_fw_cfg(r, slots, files),
         drives=tuple(_read_drive(where, one, files) for one in r.listed("drives")),
         cd_drive=r.switch("cd_drive"),
         graphic=r.switch("graphic", default=True),
@@ -243,6 +250,14 @@ def _firmware(r: _Reader) -> str:
     if name and not re.fullmatch(rf"{BUILT_IN}[a-z-]*", name):
         raise r.error("firmware", "a guest of gossamer's own")
     return name
+
+
+def _fw_cfg(
+    r: _Reader, slots: Mapping[str, str], files: Files
+) -> tuple[tuple[str, str | None, Path | None], ...]:
+    texts = tuple((name, text, None) for name, text in r.texts("fw_cfg").items())
+    named = ((slot.removeprefix(_FW_CFG), _named(files, slot)) for slot in slots)
+    return (*texts, *((name, None, path) for name, path in named if path and name not in slots))
 
 
 def _resolution(r: _Reader) -> tuple[int, int, int]:

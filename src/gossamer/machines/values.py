@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import calendar
+import json
 import re
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import Final
+from typing import Any, Final
 
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import MiB
@@ -44,6 +45,43 @@ def pairs(option: str, text: str, *, first: str | None = None) -> dict[str, str]
             raise ConfigError(f"{option}: {key} is given twice")
         found[key] = value
     return found
+
+
+def keyval(option: str, text: str, *, first: str | None = None) -> dict[str, str]:
+    """The same, or a JSON object as libvirt writes it: members of members become ``a.b``."""
+    if not text.lstrip().startswith("{"):
+        return pairs(option, text, first=first)
+    try:
+        tree = json.loads(text)
+    except (ValueError, RecursionError) as fault:
+        raise ConfigError(f"{option}: not JSON: {fault}") from None
+    found: dict[str, str] = {}
+    _flatten(option, "", tree, found)
+    return found
+
+
+def _flatten(option: str, prefix: str, tree: dict[str, Any], into: dict[str, str]) -> None:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            _flatten(option, f"{prefix}{key}.", value, into)
+        elif isinstance(value, bool):
+            into[prefix + key] = "on" if value else "off"
+        elif isinstance(value, (str, int)) or value is None:
+            into[prefix + key] = "" if value is None else str(value)
+        else:
+            raise ConfigError(f"{option}: {prefix}{key}: expected a text, number or switch")
+
+
+def escaped(text: str) -> str:
+    """`text` with its commas doubled, for a list of key=value."""
+    return text.replace(",", ",,")
+
+
+def place_and_options(text: str) -> tuple[str, str]:
+    """What is before the first comma that is not doubled, and what is behind it."""
+    place, comma, rest = text.replace(",,", "\0").partition(",")
+    del comma
+    return place.replace("\0", ","), rest.replace("\0", ",,")
 
 
 def choice(option: str, value: str, known: Iterable[str]) -> str:

@@ -1,0 +1,183 @@
+"""Options about objects, descriptors, records and the process: -object, -add-fd, -fw_cfg, -d."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from gossamer.base.errors import ConfigError
+from gossamer.machines.config import Logging, unknown
+from gossamer.machines.draft import Draft
+from gossamer.machines.values import (
+    choice,
+    identifier,
+    keyval,
+    number,
+    on_off,
+    pairs,
+    size_of,
+)
+
+_LONGEST_NAME: Final = 55
+#: What -d can record here; everything that a chip notes is one of the two.
+LOG_ITEMS: Final = ("guest_errors", "unimp")
+#: Items of QEMU's about its translator.
+_TRANSLATOR: Final = (
+    "out_asm", "in_asm", "op", "op_opt", "op_ind", "int", "exec", "cpu", "fpu", "mmu", "pcall",
+    "cpu_reset", "page", "nochain", "plugin", "strace", "tid", "vpu",
+)  # fmt: skip
+
+
+def add_fd(draft: Draft, value: str) -> None:
+    """A descriptor that was inherited, for ``/dev/fdset/N``."""
+    given = pairs("-add-fd", value)
+    for key in given:
+        if key not in ("fd", "set", "opaque"):
+            raise unknown("part of -add-fd", key, ("fd", "set", "opaque"))
+    if "fd" not in given or "set" not in given:
+        raise ConfigError("-add-fd: needs fd= and set=")
+    fd = number("-add-fd: fd", given["fd"], 3, 1 << 20)
+    draft.fd_sets.setdefault(number("-add-fd: set", given["set"], 0, 1 << 30), fd)
+
+
+def make_object(draft: Draft, value: str) -> None:
+    """-object secret and memory-backend-ram, which libvirt gives to every machine."""
+    given = keyval("-object", value, first="qom-type")
+    kind = given.pop("qom-type", "")
+    name = identifier(f"-object {kind}: id", given.pop("id", ""))
+    known = {"secret": ("data", "file", "format", "keyid", "iv"), "memory-backend-ram": _MEMORY}
+    choice("-object", kind, known)
+    for key in given:
+        if key not in known[kind]:
+            raise unknown(f"property of -object {kind}", key, known[kind])
+    if kind == "memory-backend-ram":
+        draft.memory_backends[name] = size_of(f"-object {name}: size", given.get("size", ""), 1)
+
+
+_MEMORY: Final = ("size", "share", "prealloc", "merge", "dump", "reserve", "x-use-canonical-path")
+
+
+def set_property(draft: Draft, value: str) -> None:
+    """-set device.ID.PROPERTY=VALUE, for a -device that came before."""
+    path, equals, text = value.partition("=")
+    group, _, rest = path.partition(".")
+    name, dot, key = rest.partition(".")
+    if not (equals and dot and key):
+        raise ConfigError(f"-set: expected GROUP.ID.PROPERTY=VALUE, got {value!r}")
+    if group != "device":
+        raise ConfigError(f"-set: {group}: give it where it is made; there is device")
+    for n, asked in enumerate(draft.devices):
+        if asked.given.get("id") == name:
+            draft.devices[n] = asked.having(key, text)
+            return
+    raise unknown("-device for -set", name, (d.given.get("id", "") for d in draft.devices))
+
+
+def fw_cfg(draft: Draft, value: str) -> None:
+    """An entry of the firmware's configuration."""
+    given = pairs("-fw_cfg", value, first="name")
+    for key in given:
+        if key not in ("name", "file", "string"):
+            raise unknown("part of -fw_cfg", key, ("name", "file", "string"))
+    name = given.get("name", "")
+    if not (0 < len(name) <= _LONGEST_NAME and name.isascii() and name.isprintable()):
+        raise ConfigError(f"-fw_cfg: name has 1 to {_LONGEST_NAME} ASCII characters, got {name!r}")
+    if ("file" in given) == ("string" in given):
+        raise ConfigError(f"-fw_cfg: {name}: needs file= or string=")
+    if any(name == other for other, _, _ in draft.fw_cfg):
+        raise ConfigError(f"-fw_cfg: {name} is given twice")
+    path = Path(given["file"]) if "file" in given else None
+    draft.fw_cfg.append((name, given.get("string"), path))
+
+
+def audiodev(draft: Draft, value: str) -> None:
+    del draft
+    given = keyval("-audiodev", value, first="driver")
+    if given.get("driver") != "none":
+        raise ConfigError(f"-audiodev: {given.get('driver')}: there is no sound; none is accepted")
+
+
+def overcommit(draft: Draft, value: str) -> None:
+    del draft
+    for key, text in pairs("-overcommit", value).items():
+        choice("part of -overcommit", key, ("mem-lock", "cpu-pm"))
+        if on_off(f"-overcommit: {key}", text):
+            raise ConfigError(f"-overcommit: {key}=on is not supported; leave it out")
+
+
+def sandbox(draft: Draft, value: str) -> None:
+    del draft
+    if on_off("-sandbox", pairs("-sandbox", value, first="enable").get("enable", "")):
+        raise ConfigError("-sandbox: this build has no seccomp filter; a service manager has one")
+
+
+def message_format(draft: Draft, value: str) -> None:
+    del draft
+    for key, text in pairs("-msg", value, first="timestamp").items():
+        choice("part of -msg", key, ("timestamp", "guest-name"))
+        on_off(f"-msg: {key}", text if text != "timestamp" else "on")
+
+
+def action(draft: Draft, value: str) -> None:
+    """What the events of a guest do."""
+    known = {
+        "reboot": ("reset", "shutdown"),
+        "shutdown": ("poweroff", "pause"),
+        "panic": ("pause", "shutdown", "exit-failure", "none"),
+        "watchdog": _WATCHDOG,
+    }
+    for key, text in pairs("-action", value).items():
+        choice("part of -action", key, known)
+        choice(f"-action: {key}", text, known[key])
+        if key in ("reboot", "shutdown"):
+            draft.set[key] = text in ("reset", "poweroff")
+
+
+_WATCHDOG: Final = ("reset", "shutdown", "poweroff", "inject-nmi", "pause", "debug", "none")
+
+
+def watchdog_action(draft: Draft, value: str) -> None:
+    del draft
+    choice("-watchdog-action", value, _WATCHDOG)
+
+
+def compat(draft: Draft, value: str) -> None:
+    del draft
+    for key, text in keyval("-compat", value).items():
+        names = [
+            f"{which}-{way}" for which in ("deprecated", "unstable") for way in ("input", "output")
+        ]
+        choice("part of -compat", key, names)
+        if text != "accept":
+            raise ConfigError(f"-compat: {key}={text}: nothing here is deprecated; accept it")
+
+
+def log_items(draft: Draft, value: str) -> None:
+    """-d: what is recorded."""
+    for item in value.split(","):
+        if item in _TRANSLATOR:
+            raise ConfigError(f"-d: {item}: `gossamer verify` and the monitor look into a CPU")
+        choice("-d", item, LOG_ITEMS)
+    draft.log = Logging(draft.log.file, ("*", *draft.log.patterns))
+
+
+def log_file(draft: Draft, value: str) -> None:
+    """-D: where to; %d becomes the process's number."""
+    draft.log = Logging(Path(value), draft.log.patterns)
+
+
+def trace(draft: Draft, value: str) -> None:
+    """-trace: what chips note of an unexpected access, by patterns of their paths."""
+    given = pairs("-trace", value, first="enable")
+    for key in given:
+        if key == "events":
+            raise ConfigError("-trace: events=: give each pattern in a -trace of its own")
+        choice("part of -trace", key, ("enable", "file"))
+    file = Path(given["file"]) if "file" in given else draft.log.file
+    patterns = (given["enable"],) if "enable" in given else ()
+    draft.log = Logging(file, (*draft.log.patterns, *patterns))
+
+
+def echr(draft: Draft, value: str) -> None:
+    """-echr: the escape key of a shared terminal, as its code."""
+    draft.set["escape"] = number("-echr", value, 1, 31)
