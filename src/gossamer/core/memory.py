@@ -123,6 +123,10 @@ class AddressMap:
         self._rebuild(m)
         return m
 
+    def close(self) -> None:
+        """Give back the table of pages; nothing can be reached any more."""
+        self.pages = np.zeros(0, dtype=np.uint32)
+
     def unmap(self, mapping: Mapping) -> None:
         self._mappings.remove(mapping)
         self._rebuild(mapping)

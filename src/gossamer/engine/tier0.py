@@ -268,7 +268,8 @@ class Tier0:
 
     def close(self) -> None:
         """Give back what decoded code takes; nothing can run afterwards."""
-        self._entries.madvise(mmap.MADV_DONTNEED)
+        for memory in (self._entries, self._tlbs):
+            memory.madvise(mmap.MADV_DONTNEED)
         self._closed = True
 
     _closed = False

@@ -218,6 +218,7 @@ class Machine:
         """Give the memory back to the host now; the machine can run no more."""
         self.stop_translating()
         self.engine.close()
+        self.memory.close()
         self.arena.close()
 
     def stop_translating(self) -> None:
