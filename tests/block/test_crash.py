@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gossamer.block import ImageError, OverlayImage, Qcow2Image, open_image
-from gossamer.block.journal import journal_path
+from gossamer.block import ImageError, Qcow2Image, open_image
 
 SIZE = 3 << 20
 STATE = random.Random(4).randbytes(400_000)
@@ -190,45 +189,3 @@ def test_vmstate_when_its_source_fails_then_nothing_is_left_behind(new_qcow2, ju
     assert [s.name for s in image.snapshots] == ["old", "other"]
     image.close()
     judge.check(image.path)
-
-
-def test_raw_commit_when_killed_then_all_or_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "disk.img"
-    before = random.Random(1).randbytes(300_000)
-    before += bytes(-len(before) % 512)
-    path.write_bytes(before)
-    image = open_image(path)
-    assert isinstance(image, OverlayImage)
-    image.write(1000, b"new" * 60_000)
-    after = image.read(0, image.size)
-    base = image.base
-    writes = 0
-
-    def dies(offset: int, *buffers: bytes) -> None:
-        nonlocal writes
-        writes += 1
-        if writes == 2:
-            raise KeyboardInterrupt
-
-    base.file.write_at = dies
-    with pytest.raises(KeyboardInterrupt):
-        image.commit()
-    image.abandon()
-    journal = journal_path(path)
-    whole = journal.read_bytes()
-    with pytest.raises(ImageError, match="a commit to it was interrupted"):
-        open_image(path, read_only=True)
-    for cut in (0, 10, 16, 5000, len(whole) - 1):
-        journal.write_bytes(whole[:cut])
-        open_image(path).close()
-        assert path.read_bytes() == before
-        assert not journal.exists()
-    flipped = bytearray(whole)
-    flipped[5000] ^= 1
-    journal.write_bytes(flipped)
-    open_image(path).close()
-    assert path.read_bytes() == before
-    journal.write_bytes(whole)
-    open_image(path).close()
-    assert path.read_bytes() == after
-    assert not journal.exists()

@@ -34,7 +34,7 @@ def test_drives_stand_where_qemu_has_them(machine, tmp_path):
     assert kinds[2].media is None
     text = ask(vm, "info block")
     assert "ide0-hd0: disk QEMU HARDDISK, QM00001;" in text
-    assert "a.img (raw, 2097152 bytes, changes beside the file, 0 bytes of them)" in text
+    assert "a.img (raw, 2097152 bytes, writable)" in text
     assert "ide1-cd0: CD-ROM QEMU DVD-ROM, QM00003; empty" in text
 
 
@@ -142,6 +142,76 @@ def test_two_disks_keep_together_by_date(machine, tmp_path, monkeypatch):
     assert vm.state_hash() == second
 
 
+def test_case_9_raw_disk_goes_back_also_after_quitting_and_writing_elsewhere(machine, tmp_path):
+    """What is under a save is kept beside the image, until the save is replaced or deleted."""
+    path = image(tmp_path, "a.img")
+    log = tmp_path / "a.img.undo"
+    vm = machine("-hda", path)
+    first = change(vm, b"first")
+    vm.savevm("one")
+    vm.save(tmp_path / "x.gossamer")
+    vm.close()
+    vm = machine("-hda", path)
+    disk(vm).write(MiB, b"after")
+    assert "older content for 2 saves" in ask(vm, "info block")
+    vm.close()
+    assert Path(path).read_bytes()[MiB : MiB + 5] == b"after"
+    vm = machine("-hda", path)
+    for go_back in (lambda: vm.loadvm("one"), lambda: vm.restore(tmp_path / "x.gossamer")):
+        disk(vm).write(MiB, b"again")
+        go_back()
+        assert vm.state_hash() == first
+        assert disk(vm).read(MiB, 5) == bytes(5)
+    vm.save(tmp_path / "x.gossamer")
+    vm.savevm("one")
+    assert len(list(log.iterdir())) == 2
+    vm.delvm("one")
+    assert [entry.owner for entry in disk(vm).undo.entries] == [str(tmp_path / "x.gossamer")]
+    vm.restore(tmp_path / "x.gossamer")
+    assert vm.state_hash() == first
+
+
+def test_case_9_save_that_fails_leaves_no_log_behind(machine, tmp_path, monkeypatch):
+    vm = machine("-hda", image(tmp_path, "a.img"))
+    full = HostError("full")
+
+    def refuse(*_args, **_kw):
+        raise full
+
+    monkeypatch.setattr(disk_state, "_write_stream", refuse)
+    with pytest.raises(HostError, match="full"):
+        vm.savevm("one")
+    assert not (tmp_path / "a.img.undo").exists()
+
+
+@pytest.mark.parametrize("names", [["a.img", "b.img"], ["a.img", "b.qcow2"]])
+@pytest.mark.parametrize("failing", [0, 1])
+def test_raw_disk_that_cannot_go_back_takes_the_others_along(
+    machine, tmp_path, monkeypatch, names, failing
+):
+    options = "-hda", image(tmp_path, names[0]), "-hdb", image(tmp_path, names[1])
+    vm = machine(*options)
+    change(vm, b"first")
+    vm.savevm("one")
+    now = change(vm, b"now")
+    one = disk(vm, failing)
+    real = one.file.sync
+    real_write = one.file.write_at
+
+    def refuse(offset, *buffers):
+        one.file.write_at = real_write
+        real_write(offset, bytes(buffers[0])[:700])
+        raise ImageError(one.path, "cannot write: No space left on device", errno.ENOSPC)
+
+    one.file.write_at = refuse
+    with pytest.raises(ImageError, match="No space left"):
+        vm.loadvm("one")
+    assert vm.state_hash() == now
+    real()
+    vm.loadvm("one")
+    assert disk(vm, 0).read(70000, 5) == disk(vm, 1).read(70000, 5) == b"first"
+
+
 def test_snapshots_of_different_saves_are_not_mixed(machine, tmp_path):
     options = "-hda", image(tmp_path, "a.qcow2"), "-hdb", image(tmp_path, "b.qcow2")
     vm = machine(*options)
@@ -174,7 +244,7 @@ def test_a_disk_that_cannot_go_back_takes_the_others_along(machine, tmp_path, mo
 def test_raw_disk_that_was_changed_elsewhere_is_not_put_together(machine, tmp_path):
     path = image(tmp_path, "a.img")
     vm = machine("-hda", path)
-    disk(vm).write(0, b"guest")
+    disk(vm).write(MiB, b"guest")
     vm.savevm("one")
     vm.close()
     with Path(path).open("r+b") as file:
@@ -483,7 +553,7 @@ def test_overlay_survives_the_frames(tmp_path):
 
     path = tmp_path / "a.img"
     create(path, "raw", 300_000)
-    one = open_image(path, format="raw")
+    one = open_image(path, format="raw", snapshot=True)
     assert isinstance(one, OverlayImage)
     one.write(0, b"a" * 70000)
     one.write(299_900, b"z" * 100)

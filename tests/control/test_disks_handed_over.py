@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from gossamer.base.errors import ConfigError, GossamerError, HostError
-from gossamer.block import ImageError, OverlayImage, open_image
+from gossamer.block import ImageError, RawDisk, open_image
 from gossamer.control.progress import Progress
 from gossamer.machines import drives_attach
 from tests.front.fakes import ask
@@ -56,11 +56,11 @@ def test_disks_that_cannot_be_written_out_are_not_handed_over(machine, tmp_path,
     vm = machine("-hda", image(tmp_path, "a.qcow2"), "-hdb", image(tmp_path, "b.img"))
     disk(vm, 1).write(0, b"mine")
 
-    def full(self: OverlayImage) -> None:
+    def full(self: RawDisk) -> None:
         raise ImageError(self.path, "cannot write", errno.ENOSPC)
 
     with monkeypatch.context() as patched:
-        patched.setattr(OverlayImage, "commit", full)
+        patched.setattr(RawDisk, "flush", full)
         with pytest.raises(HostError, match="cannot write"):
             vm.migrate(f"file:{tmp_path}/m")
     assert disk(vm, 1).read(0, 4) == b"mine"

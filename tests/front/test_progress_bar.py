@@ -282,13 +282,13 @@ def test_overlays_are_told_as_disks(tmp_path: Path) -> None:
     disk = tmp_path / "disk.raw"
     disk.write_bytes(bytes(8 << 20))
     words = ["-M", "g3beige", "-bios", "builtin", "-m", "8", "-nographic", "-serial", "null"]
-    vm = Vm(parse([*words, "-hda", str(disk)]))
-    (_, image), *_ = vm.disks.overlays
+    vm = Vm(parse([*words, "-hda", str(disk), "-snapshot"]))
+    (_, image), *_ = vm.disks.captured
     image.write(0, os.urandom(3 << 20))
     vm.progress = told = Told()
     vm.save(tmp_path / "x")
     assert ("disks", 3 << 20) in told.phases
-    at = [name for name, _ in told.phases[1:]].index("disks")
+    at = told.phases[1:].index(("disks", 3 << 20))
     assert told.done[at] >= 3 << 20
     vm.progress = told = Told()
     vm.restore(tmp_path / "x")

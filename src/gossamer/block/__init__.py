@@ -3,18 +3,22 @@
 Reads and writes files of the host; see `docs/block.md`.
 """
 
+from gossamer.block.capture import Capture, Going
 from gossamer.block.errors import ImageError
 from gossamer.block.image import Image
 from gossamer.block.open import create, open_image
-from gossamer.block.overlay import Capture, OverlayImage
+from gossamer.block.overlay import OverlayImage
 from gossamer.block.qcow2 import Qcow2Image, Snapshot, VmstateWriter
+from gossamer.block.raw import RawDisk
 
 __all__ = [
     "Capture",
+    "Going",
     "Image",
     "ImageError",
     "OverlayImage",
     "Qcow2Image",
+    "RawDisk",
     "Snapshot",
     "VmstateWriter",
     "create",

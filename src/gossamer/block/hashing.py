@@ -8,6 +8,7 @@ does not depend on the format of the image, and a change costs as much as the ch
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from typing import Final, Protocol
 
 import xxhash
@@ -90,10 +91,22 @@ class ContentHash:
             _PAIR.pack(index, self._digests[index] & _LOW) for index in sorted(self._digests)
         )
 
-    def differences(self, saved: bytes) -> set[int]:
-        """Indexes of the chunks that differ from an earlier `digests`."""
-        if len(saved) % _PAIR.size:
-            raise ValueError("truncated")
-        before = dict(_PAIR.iter_unpack(saved))
-        now = {index: digest & _LOW for index, digest in self._digests.items()}
-        return {n for n in before.keys() | now.keys() if before.get(n) != now.get(n)}
+    def differences(self, saved: Mapping[int, int]) -> set[int]:
+        """Indexes of the chunks that differ from an earlier `digests`; as of the last `value`."""
+        now = self._digests
+        changed = {n for n, digest in now.items() if saved.get(n) != digest & _LOW}
+        return changed | (saved.keys() - now.keys())
+
+
+def saved_digests(saved: bytes) -> dict[int, int]:
+    """What `digests` gave: index → digest.  ValueError says what is wrong with it."""
+    if len(saved) % _PAIR.size:
+        raise ValueError("truncated")
+    return dict(_PAIR.iter_unpack(saved))
+
+
+def digest_of(index: int, data: bytes) -> int:
+    """The digest of a chunk as `digests` shows it; 0 for zeros."""
+    if data == _ZEROS[: len(data)]:
+        return 0
+    return xxhash.xxh3_128_intdigest(data, seed=index) & _LOW

@@ -37,6 +37,11 @@ class Image(Protocol):
     @property
     def read_only(self) -> bool: ...
 
+    @property
+    def probed(self) -> bool:
+        """Whether the format is only a guess; see `raw.RawFile`."""
+        ...
+
     def read(self, offset: int, length: int) -> bytes: ...
     def write(self, offset: int, data: Buffer) -> None: ...
     def zero(self, offset: int, length: int) -> None:
@@ -49,6 +54,10 @@ class Image(Protocol):
 
     def close(self) -> None:
         """Write everything out and let go of the file; a second call does nothing."""
+        ...
+
+    def abandon(self) -> None:
+        """Let go of the file as a kill would: what was never flushed may be lost."""
         ...
 
     def content_hash(self) -> str:
@@ -69,7 +78,7 @@ class BaseImage(ABC):
         self.path = path
         self.size = size
         self.read_only = read_only
-        self.closed = False
+        self.closed = self.probed = False
         self._hash = ContentHash()
 
     @abstractmethod

@@ -1,20 +1,20 @@
-"""The file of a commit journal: how it is written, whether it is ours, whole, and of this image.
+"""The file of a commit journal of gossamer 0.1.0: whether it is ours, whole, and of this image.
 
 Format, all integers big-endian: 8 bytes magic, u64 size of the image; records of u64 offset,
 u64 length, the xxh3-64 of each sector (512 bytes) that stood there before, and the new bytes; at
 the end a record of length 0 whose offset is the xxh3-64 of everything before it.
 
 While a journal is played every sector of the image is the old one or the new one, since a medium
-writes a sector whole.  Anything else was written by somebody who did not know of the journal.
-What he wrote where the journal writes nothing cannot be seen here.
+writes a sector whole; a host that fails (a limit, a full disk) can tear one, behind which all are
+old.  Anything else was written by a program that did not know of the journal; what it wrote where
+the journal writes nothing cannot be seen here.
 """
 
 from __future__ import annotations
 
-import os
 import stat
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
@@ -28,6 +28,7 @@ _MAGIC: Final = b"gossCMT2"
 _RECORD: Final = struct.Struct(">QQ")
 _MAX_RECORD: Final = 1 << 24
 _DIGEST: Final = 8
+NEW, OLD, BOTH, FOREIGN = "new", "old", "both", "foreign"
 
 
 class Record(NamedTuple):
@@ -36,21 +37,6 @@ class Record(NamedTuple):
     offset: int
     hashes: bytes
     data: bytes
-
-
-def write(out: BinaryIO, file: HostFile, changes: Iterable[tuple[int, bytes]]) -> None:
-    """Write a journal of `changes` to `file`, and wait until it is on the medium."""
-    head = _HEAD.pack(_MAGIC, file.size)
-    state = xxhash.xxh3_64(head)
-    out.write(head)
-    for offset, data in changes:
-        old = _sector_hashes(file.read_at(offset, len(data)))
-        for part in (_RECORD.pack(offset, len(data)), old, data):
-            state.update(part)
-            out.write(part)
-    out.write(_RECORD.pack(state.intdigest(), 0))
-    out.flush()
-    os.fsync(out.fileno())
 
 
 def is_ours(path: Path) -> bool:
@@ -87,23 +73,17 @@ def records(path: Path) -> Iterator[Record]:
         yield from (record for record in _records(stream) if record.data)
 
 
-def foreign_sector(file: HostFile, record: Record) -> int | None:
-    """Where the image holds neither what stood there before nor what shall stand there."""
+def sector_states(file: HostFile, record: Record) -> Iterator[tuple[int, str]]:
+    """For each sector its place, and whether it is NEW, OLD, BOTH or FOREIGN."""
     offset, hashes, data = record
     now = file.read_at(offset, len(data))
-    if now == data:
-        return None
     for n, at in enumerate(range(0, len(data), SECTOR)):
-        sector = now[at : at + SECTOR]
-        old = hashes[n * _DIGEST : (n + 1) * _DIGEST]
-        if sector != data[at : at + SECTOR] and xxhash.xxh3_64_digest(sector) != old:
-            return offset + at
-    return None
-
-
-def _sector_hashes(data: bytes) -> bytes:
-    parts = (data[at : at + SECTOR] for at in range(0, len(data), SECTOR))
-    return b"".join(map(xxhash.xxh3_64_digest, parts))
+        sector, new = now[at : at + SECTOR], data[at : at + SECTOR]
+        is_old = xxhash.xxh3_64_digest(sector) == hashes[n * _DIGEST : (n + 1) * _DIGEST]
+        if sector == new:
+            yield offset + at, BOTH if is_old else NEW
+        else:
+            yield offset + at, OLD if is_old else FOREIGN
 
 
 def _records(stream: BinaryIO) -> Iterator[Record]:

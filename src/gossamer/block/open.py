@@ -18,7 +18,8 @@ from gossamer.block.qcow2 import Qcow2Image
 from gossamer.block.qcow2 import header as headers
 from gossamer.block.qcow2.bounds import check_bounds
 from gossamer.block.qcow2.create import write_empty
-from gossamer.block.raw import RawFile
+from gossamer.block.raw import RawDisk, RawFile
+from gossamer.block.undo import check_not_going_back
 
 _MAX_CHAIN: Final = 200
 _PROTOCOL: Final = re.compile(r"^[^/]*:")
@@ -37,34 +38,25 @@ def open_image(
         snapshot: The guest can write, the file never changes (QEMU's ``-snapshot``).
 
     A writable qcow2 image keeps its state in internal snapshots (`Qcow2Image`), a writable raw
-    one in an overlay (`OverlayImage`), whose changes reach the file with `commit` or `close`.
+    one (`RawDisk`) in an undo log beside it; with `snapshot` it is in an `OverlayImage`.
     """
     file = HostFile(path, read_only=read_only or snapshot)
     try:
         found = format or probe(file)
         check_format(file.path, found)
         image = _open(file, found, (), probed=format is None)
-        if snapshot:
-            return OverlayImage(image)
-        if isinstance(image, RawFile) and not read_only:
-            return _writable_raw(image)
     except BaseException:
         file.close()
         raise
-    return image
-
-
-def _writable_raw(raw: RawFile) -> Image:
-    return OverlayImage(
-        raw,
-        commit_to=lambda changes: journal.commit(raw.file, changes),
-        check_write=raw.check_first_sector,
-    )
+    return OverlayImage(image) if snapshot else image
 
 
 def _open(file: HostFile, found: str, above: tuple[Identity, ...], *, probed: bool) -> Image:
     if found == "raw":
         journal.recover(file)
+        if not file.read_only:
+            return RawDisk(file, probed=probed)
+        check_not_going_back(file.path)
         return RawFile(file, probed=probed)
     header = headers.parse(file)
     if not file.read_only:

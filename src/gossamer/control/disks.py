@@ -1,8 +1,8 @@
 """The disks of a virtual machine: opened once, put into each machine that takes its place.
 
 A `Machine` is made anew by every load; the images stay here.  Which image keeps its content how:
-a writable qcow2 in internal snapshots, a writable raw one (and any behind ``-snapshot``) in an
-overlay that a save carries along.  `control.disk_state` does the saving.
+a writable qcow2 in internal snapshots, a writable raw one in an undo log beside it, any behind
+``-snapshot`` in an overlay that a save carries along.  `control.disk_state` does the saving.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final
 import xxhash
 
 from gossamer.base.errors import ConfigError, GossamerError, HostError
-from gossamer.block import Image, ImageError, OverlayImage, Qcow2Image, open_image
+from gossamer.block import Image, ImageError, OverlayImage, Qcow2Image, RawDisk, open_image
 from gossamer.devices.ide import atapi
 from gossamer.devices.ide.drive import CDROM, IdeDrive
 from gossamer.machines import drives_attach
@@ -81,12 +81,9 @@ class Disks:
             raise failed
 
     def abandon(self) -> None:
-        """Let go of the files; what was never committed to a raw image is lost."""
+        """Let go of the files as a kill would: what was never flushed may be lost."""
         for disk in self._taken():
-            if isinstance(disk.image, OverlayImage):
-                disk.image.abandon()
-            else:
-                disk.image.close()
+            disk.image.abandon()
 
     def _taken(self) -> list[Disk]:
         taken, self.at, self.is_open = list(self.at.values()), {}, False
@@ -100,15 +97,13 @@ class Disks:
         What they hold is in their files by then: ConfigError or HostError where that cannot be,
         and nothing has been given away.
         """
-        for disk, image in self.overlays:
-            if image.is_temporary and image.changed_bytes:
+        for disk in self.writable:
+            if isinstance(disk.image, OverlayImage) and disk.image.changed_bytes:
                 raise ConfigError(
                     f"{disk.name}: its changes are kept here alone (snapshot=on): the receiver "
                     "would not have them"
                 )
         for disk in self.writable:
-            if isinstance(disk.image, OverlayImage) and not disk.image.is_temporary:
-                disk.image.commit()
             disk.image.flush()
         self.lent = True
         try:
@@ -204,9 +199,15 @@ class Disks:
         return [(d, d.image) for d in self.writable if isinstance(d.image, Qcow2Image)]
 
     @property
-    def overlays(self) -> list[tuple[Disk, OverlayImage]]:
-        """Writable images whose changes a save carries."""
-        return [(d, d.image) for d in self.writable if isinstance(d.image, OverlayImage)]
+    def captured(self) -> list[tuple[Disk, OverlayImage | RawDisk]]:
+        """Writable images whose content a save captures itself."""
+        kinds = (OverlayImage, RawDisk)
+        return [(d, d.image) for d in self.writable if isinstance(d.image, kinds)]
+
+    @property
+    def raw(self) -> list[tuple[Disk, RawDisk]]:
+        """Those of them that keep it in an undo log."""
+        return [(d, d.image) for d in self.writable if isinstance(d.image, RawDisk)]
 
     def content_hash(self) -> bytes:
         """Of all writable disks that are ours; empty when there is none."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gossamer.block import OverlayImage
+from gossamer.block import OverlayImage, RawDisk
 from gossamer.control.disks import Disk
 from gossamer.control.runner import Runner
 from gossamer.control.shapes import Size
@@ -14,7 +14,11 @@ from gossamer.machines import drives_attach
 
 @dataclass(frozen=True, slots=True)
 class Medium:
-    """An image in a drive; `changed` bytes are kept beside the file, `temporary`: only here."""
+    """An image in a drive.
+
+    `changed`: bytes that are kept here alone (snapshot=on).  `saves`: how many saves of a raw disk
+    its undo log serves, with `kept` bytes of older content.
+    """
 
     file: str
     format: str
@@ -22,7 +26,8 @@ class Medium:
     read_only: bool
     handed_over: bool
     changed: Size | None = None
-    temporary: bool | None = None
+    saves: int | None = None
+    kept: Size | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +78,15 @@ def drive_states(vm: Runner) -> tuple[DriveState, ...]:
 def _medium(disk: Disk, *, lent: bool) -> Medium:
     image = disk.image
     gone = lent and not image.read_only
-    overlay = isinstance(image, OverlayImage) and not gone
+    overlay = image if isinstance(image, OverlayImage) and not gone else None
+    undo = image.undo if isinstance(image, RawDisk) and not gone else None
     return Medium(
         file=str(image.path),
         format=image.format,
         size=Size(image.size),
         read_only=image.read_only,
         handed_over=gone,
-        changed=Size(image.changed_bytes) if overlay and isinstance(image, OverlayImage) else None,
-        temporary=image.is_temporary if overlay and isinstance(image, OverlayImage) else None,
+        changed=None if overlay is None else Size(overlay.changed_bytes),
+        saves=None if undo is None else len(undo.entries),
+        kept=None if undo is None else Size(undo.kept_bytes),
     )

@@ -85,7 +85,7 @@ class Runner:
             raise
 
     def close(self) -> None:
-        """Let go of the disks; what was written to raw images goes into their files now."""
+        """Let go of the disks, once all that was written to them is on the medium."""
         if self._machine is not None:
             self._machine.stop_translating()
         self.disks.close()

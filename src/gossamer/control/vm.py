@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from gossamer.base.errors import ConfigError
-from gossamer.control import disk_state, look
+from gossamer.control import disk_restore, disk_state, look
 from gossamer.control.globalstate import GlobalState
 from gossamer.control.inputs import Inputs
 from gossamer.control.loading import take_over
@@ -78,7 +78,7 @@ class Vm(Runner):
         """
         self.take_back_disks()
         with self.standing("loading"):
-            disk_state.restore_file(self, path, clock)
+            disk_restore.restore_file(self, path, clock)
 
     @classmethod
     def load(
@@ -110,7 +110,7 @@ class Vm(Runner):
         """Go back to snapshot `name`; on an error machine and disks stay as they were."""
         self.take_back_disks()
         with self.standing("loading"):
-            disk_state.loadvm(self, name, clock)
+            disk_restore.loadvm(self, name, clock)
 
     def snapshots(self) -> list[SnapshotEntry]:
         """The snapshots that `loadvm` can go back to."""

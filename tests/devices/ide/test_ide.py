@@ -261,6 +261,20 @@ def test_features_and_power(rig: Rig):
     assert rig.settle() == 0x40
 
 
+def test_case_9_write_is_durable_when_the_write_cache_is_off(rig: Rig):
+    for feature, flushes in ((None, 0), (0x82, 2), (0x02, 0)):
+        if feature is not None:
+            rig.command(0xEF, feature=feature)
+            assert rig.settle() == 0x50
+        rig = rig.cut()
+        before = rig.disc.flushes - (feature == 0x82)
+        rig.command(0x30, n=1, lba=5)
+        rig.settle()
+        rig.give(b"A" * 512)
+        assert rig.settle() == 0x50
+        assert rig.disc.flushes - before == flushes
+
+
 def test_host_error_is_reported(rig: Rig):
     rig.disc.fails = HostError("the disk is gone")
     rig.command(0x20, n=1)

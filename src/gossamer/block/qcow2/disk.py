@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -157,24 +157,53 @@ class Mapping(BaseImage):
 
 
 class Qcow2Disk(Mapping):
-    """The write side."""
+    """The write side.
+
+    Errors of the host leave the tables in memory right.  What interrupts Python at any place
+    (KeyboardInterrupt) does not: then the next call reads them from the file again, and what was
+    never flushed is lost, as after a kill.
+    """
 
     def __init__(self, file: HostFile, header: headers.Header, backing: Image | None) -> None:
+        self._changing = False
         super().__init__(file, header, backing)
         self._announced = False
+
+    def _check(self, offset: int, length: int) -> None:
+        super()._check(offset, length)
+        if self._changing:
+            self._hash.forget()
+            self.read_again()
+
+    def read_again(self) -> None:
+        """Take the tables from the file as it is; what was not written out is forgotten."""
+        self.attach(headers.parse(self.file))
+        self._changing = False
+
+    def _change(self, action: Callable[[], None]) -> None:
+        """Change tables in memory; `_changing` stays set when that is interrupted."""
+        self._changing = True
+        try:
+            action()
+        except ImageError:
+            self._changing = False
+            raise
+        self._changing = False
 
     def write(self, offset: int, data: Buffer) -> None:
         view = memoryview(data).cast("B")
         self._check_write(offset, len(view))
-        if not len(view):
-            return
+        if len(view):
+            self._change(lambda: self._write(offset, view))
+
+    def _write(self, offset: int, view: memoryview) -> None:
         self.announce()
         self._hash.touch(offset, len(view))
         at = 0
         while at < len(view):
             at += self._write_some(offset + at, view[at:])
         if self.tables.crowded:
-            self.write_metadata()
+            self._write_metadata()
 
     def announce(self) -> None:
         """Before the first change: features that a foreign writer must clear are cleared."""
@@ -255,8 +284,10 @@ class Qcow2Disk(Mapping):
 
     def zero(self, offset: int, length: int) -> None:
         self._check_write(offset, length)
-        if not length:
-            return
+        if length:
+            self._change(lambda: self._zero(offset, length))
+
+    def _zero(self, offset: int, length: int) -> None:
         self.announce()
         self._hash.touch(offset, length)
         end = offset + length
@@ -270,7 +301,7 @@ class Qcow2Disk(Mapping):
                 self._zero_part(offset, piece)
                 offset += piece
         if self.tables.crowded:
-            self.write_metadata()
+            self._write_metadata()
 
     def _zero_part(self, offset: int, length: int) -> None:
         if self._lookup(self.tables.l1, offset, length).kind != "zero":
@@ -308,6 +339,10 @@ class Qcow2Disk(Mapping):
 
     def write_metadata(self) -> None:
         """Bring the file's tables up to date so that it is consistent after every write."""
+        self._check_write(0, 0)
+        self._change(self._write_metadata)
+
+    def _write_metadata(self) -> None:
         if self.refcounts.write_out(self.header) and self.tables.is_dirty:
             self.file.sync()
         if self.tables.is_dirty:

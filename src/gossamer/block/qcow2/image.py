@@ -130,8 +130,9 @@ class Qcow2Image(Qcow2Disk):
         )
         try:
             self._transact(lambda: self._create(snapshot, writer, same))
-        except BaseException:
-            self._return_clusters(writer)
+        except ImageError:
+            if snapshot.id not in [s.id for s in self._snapshots]:  # not even half there
+                self._return_clusters(writer)
             raise
         writer.done()
         return self._snapshots[-1]
@@ -239,9 +240,11 @@ class Qcow2Image(Qcow2Disk):
         return snapshot
 
     def _transact(self, build: Callable[[], Change]) -> None:
-        """Do what `build` plans; on failure the image is read again from the untouched file."""
+        """Do what `build` plans; on failure the image is read again from the file."""
+        self._announced = self._changing = True
         try:
             switch(self, build())
-        finally:
-            self._announced = True
-            self.attach(headers.parse(self.file))
+        except ImageError:
+            self.read_again()
+            raise
+        self.read_again()

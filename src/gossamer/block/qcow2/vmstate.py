@@ -90,9 +90,10 @@ class VmstateWriter(io.RawIOBase):
     def abort(self) -> None:
         """Give the clusters back."""
         is_ours = self._disk.generation == self._generation and not self._disk.closed
-        if self.entries and is_ours and not self.closed:
-            self._disk.refcounts.subtract(self.clusters())
-        self.entries.clear()
+        clusters = self.clusters()
+        self.entries.clear()  # before: interrupted, they are not given back twice
+        if clusters.size and is_ours and not self.closed:
+            self._disk.refcounts.subtract(clusters)
         super().close()
 
     def done(self) -> None:

@@ -244,9 +244,16 @@ class IdeDrive(Stateful):
         assert self.media is not None
         try:
             self.media.write(offset, data)
+            if self.writes_through:
+                self.media.flush()
         except GossamerError as e:
             return self._failed(True, e) == IGNORE
         return True
+
+    @property
+    def writes_through(self) -> bool:
+        """Whether the guest has switched the write cache off: a write that is done is durable."""
+        return bool(self.identify_set) and not self.identify_data[2 * 85] & 0x20
 
     def flush_media(self) -> bool:
         try:

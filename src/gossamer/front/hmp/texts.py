@@ -181,6 +181,7 @@ def _medium(medium: Medium) -> str:
         return f"{medium.file}, handed over"
     how = "read-only" if medium.read_only else "writable"
     if medium.changed is not None:
-        how = "-snapshot" if medium.temporary else "changes beside the file"
-        how += f", {medium.changed} bytes of them"
+        how = f"-snapshot, {medium.changed} bytes changed"
+    elif medium.saves:
+        how += f", {medium.kept} bytes of older content for {medium.saves} saves"
     return f"{medium.file} ({medium.format}, {medium.size} bytes, {how})"
