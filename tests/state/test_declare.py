@@ -244,7 +244,7 @@ def test_fields_have_the_keys_that_qemu_writes(shared) -> None:
 def test_profile_for_others_hides_our_subsections() -> None:
     class Private(Stateful):
         vmsd = "private"
-        mine = subsection("private/mine", ours=True)
+        mine = subsection("private/mine", ours=True, lost="its own")
         value: int = u8(within=mine)
 
     one = Private()

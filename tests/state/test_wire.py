@@ -138,7 +138,7 @@ class Chip(Stateful):
     version = 3
     minimum = 1
     extra = subsection("chip/extra", 2)
-    mine = subsection("chip/mine", ours=True)
+    mine = subsection("chip/mine", ours=True, lost="its own")
 
     first: int = u8(0x11)
     middle: int = u32(0x22222222, since=3)

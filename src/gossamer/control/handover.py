@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import NS_PER_S, tick_time
+from gossamer.control.losses import losses
 from gossamer.control.profiles import profile_of
-from gossamer.control.profiles_losses import losses
 from gossamer.control.runner import Runner
 from gossamer.isa.body import Irq
 from gossamer.machines.machine import Machine

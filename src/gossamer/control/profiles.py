@@ -15,7 +15,8 @@ from gossamer.state.transfer import Profile
 
 def profile_of(to: Release) -> Profile:
     """How our chips write for `to`."""
-    return Profile(to.name, ours=to.ours, versions=to.versions, forms=to.forms)
+    known = None if to.ours else to.known
+    return Profile(to.name, ours=to.ours, known=known, versions=to.versions, forms=to.forms)
 
 
 # --- subsections of QEMU's that our chips do not have -------------------------------------------

@@ -13,7 +13,7 @@ from typing import Final
 from gossamer.base.errors import ConfigError
 from gossamer.control.globalstate import GlobalState
 from gossamer.control.handover import cut_for, settle
-from gossamer.control.profiles_losses import losses
+from gossamer.control.losses import losses
 from gossamer.control.runner import Runner
 from gossamer.control.steps import InThread, Steps
 from gossamer.control.stream import Extra, save_stream

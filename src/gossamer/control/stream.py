@@ -131,6 +131,8 @@ def save_stream(
     numbers = m.kind.sections
     section_id = numbers.first + m.kind.has_nic(m.hardware)
     for part in m.sections:
+        if profile.known is not None and part.device.vmsd not in profile.known:
+            continue  # `losses` says so
         number = numbers.fixed.get(part.idstr, section_id)
         section_id += number == section_id
         body = body_of(part.device, profile)

@@ -7,7 +7,7 @@ base, decrementer and pending exceptions exactly.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,10 +23,10 @@ from gossamer.cpu.sprs import get_sprs, put_sprs
 from gossamer.isa.body import Irq
 from gossamer.isa.registers import REGISTERS
 from gossamer.isa.spec.parts import ALTIVEC, SOFTWARE_SEARCH, has
-from gossamer.isa.spec.software_search import ENTRIES
+from gossamer.isa.spec.software_search import ENTRIES, VALID
 from gossamer.state.codec import I32, U8, U32, U64, Array, Codec, Equal, Int, Unused
 from gossamer.state.declare import compat, derived, wiring
-from gossamer.state.layout import Constant, Nested, View, subsection
+from gossamer.state.layout import NOTHING, Constant, Loss, Nested, View, subsection
 
 _FPR: Final = Int("fpr", 8)
 _VSCR: Final = Int("cpu/altivec/vscr", 4)
@@ -215,6 +215,7 @@ class Cpu(Device):
     exact = subsection(
         "cpu/gossamer",
         ours=True,
+        lost=NOTHING,  # said in QEMU's way, or judged against the receiver (`control.losses`)
         layout=[
             _one("dec_zero", "dec_zero", U64),
             _one("tb_offset", "tb_offset", U64),
@@ -231,6 +232,7 @@ class Cpu(Device):
     rate = subsection(
         "cpu/rate/gossamer",
         ours=True,
+        lost=NOTHING,  # a receiver with another rate is refused
         layout=[View("tb_hz", U64, lambda cpu: cpu.tb_hz, _put_rate)],
         compat="tells_rate",
     )
@@ -281,6 +283,13 @@ class Cpu(Device):
     @data_tlb.needed
     def data_tlb_needed(self) -> bool:
         return self.searches_by_software
+
+    @fetch_tlb.losing
+    def fetch_tlb_lost(self) -> Iterator[Loss]:
+        if any(upper & VALID for upper in self.block.all("tlb_upper")[ENTRIES:]):
+            yield Loss("the instruction TLB's entries, which the guest will load again")
+        if any(self.block.all("tlb_way")):
+            yield Loss("which ways of the TLBs are loaded next")
 
     @fetch_tlb.needed
     def fetch_tlb_needed(self) -> bool:

@@ -9,7 +9,7 @@ include/uapi/linux/cuda.h; docs page cuda.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Final
 
 from gossamer.base.units import NS_PER_S
@@ -20,7 +20,7 @@ from gossamer.devices.adb.bus import AdbBus
 from gossamer.devices.via import SR, SR_OUT, Via
 from gossamer.state.codec import I32
 from gossamer.state.declare import alarm, boolean, buffer, i32, u8, u32, wiring
-from gossamer.state.layout import Layout, Nested, View, subsection
+from gossamer.state.layout import Layout, Loss, Nested, View, subsection
 
 TREQ, TACK, TIP = 0x08, 0x10, 0x20
 """Bits of port B, active low."""
@@ -101,6 +101,15 @@ class Cuda(Device):
             "sr_delay_timer",
         ]
     }
+
+    @extra.losing
+    def extra_lost(self) -> Iterator[Loss]:
+        if self.answer_timer.armed or self.syncing:
+            yield Loss("an answer to the guest is being prepared", passes=True)
+        if any(self.pram):
+            yield Loss("what the guest keeps in parameter RAM")
+        if self.file_server or self.wake_time:
+            yield Loss("power-on settings (server mode, wake-up time)")
 
     @extra.needed
     def extra_needed(self) -> bool:

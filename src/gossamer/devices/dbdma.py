@@ -23,6 +23,7 @@ Hardware Reference Platform", DBDMA chapter; Linux arch/powerpc/include/asm/dbdm
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final, Protocol
 
 from gossamer.core.clock import Alarm, Clock
@@ -45,7 +46,7 @@ from gossamer.state.declare import (
     u64,
     wiring,
 )
-from gossamer.state.layout import subsection
+from gossamer.state.layout import Loss, subsection
 
 CHANNELS: Final = 32
 STRIDE: Final = 0x80
@@ -144,6 +145,10 @@ class DbdmaChannel(Stateful):
     minimum = 1
 
     extra = subsection("dbdma_channel/gossamer", ours=True)
+
+    @extra.losing
+    def extra_lost(self) -> Iterator[Loss]:
+        yield Loss(f"channel {self.number:#x}: its program is under way", passes=True)
 
     regs: list[int] = array(U32, 16)
     io: DbdmaIo = child(DbdmaIo)

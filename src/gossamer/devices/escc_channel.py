@@ -7,14 +7,14 @@ Manual UM0109, chapters 4 and 5; docs page escc.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Final
 
 from gossamer.base.units import NS_PER_S
 from gossamer.core.clock import Alarm, Clock
 from gossamer.state.codec import U32, Buffer
 from gossamer.state.declare import Stateful, alarm, boolean, buffer, u8, u32, wiring
-from gossamer.state.layout import Layout, View, subsection
+from gossamer.state.layout import Layout, Loss, View, subsection
 
 RTXC_HZ: Final = 3_686_400
 """The clock at the RTxC pin of a Mac."""
@@ -100,6 +100,13 @@ class EsccChannel(Stateful):
             View("rregs", Buffer(16), lambda channel: channel.rregs, _put_rregs),
         ]
     }
+
+    @extra.losing
+    def extra_lost(self) -> Iterator[Loss]:
+        if self.tx_timer.armed:
+            yield Loss("a character is on its way out", passes=True)
+        if self.rx_count > 1:
+            yield Loss(f"{self.rx_count - 1} received characters that the guest has not read", True)
 
     @extra.needed
     def extra_needed(self) -> bool:

@@ -48,6 +48,7 @@ class Grackle(PciHost):
     bridge = subsection(
         "PCIHost/gossamer",
         ours=True,
+        lost="the bridge's own configuration space",
         layout=[
             View(
                 "config",

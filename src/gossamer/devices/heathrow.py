@@ -50,7 +50,7 @@ class Heathrow(Device):
     version = 1
     minimum = 1
 
-    extra = subsection("heathrow_pic/gossamer", ours=True)
+    extra = subsection("heathrow_pic/gossamer", ours=True, lost="feature and media-bay registers")
 
     pics: list[HeathrowBank] = children(HeathrowBank, 2)
     media_bay: int = u32(within=extra)

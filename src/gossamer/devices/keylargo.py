@@ -27,7 +27,7 @@ FEATURE_COUNT: Final = 6
 class KeyLargo(MacIoNewWorld):
     """The container with its feature control registers: plain storage, all parts are always on."""
 
-    extra = subsection("macio-newworld/gossamer", ours=True)
+    extra = subsection("macio-newworld/gossamer", ours=True, lost="feature control registers")
 
     features: list[int] = array(U32, FEATURE_COUNT, within=extra)
 

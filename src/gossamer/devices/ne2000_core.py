@@ -13,7 +13,7 @@ from typing import ClassVar, Final
 from gossamer.core.clock import Alarm, Clock
 from gossamer.state.codec import Unused
 from gossamer.state.declare import Stateful, alarm, buffer, u8, u16, u32, wiring
-from gossamer.state.layout import Constant, Layout, subsection
+from gossamer.state.layout import Constant, Layout, Loss, subsection
 
 MEMORY_SIZE: Final = 0xC000
 MEMORY_START: Final = 0x4000
@@ -60,7 +60,9 @@ class Ne2000Core(Stateful):
         ]
     }  # fmt: skip
 
-    wire = subsection("ne2000/gossamer", ours=True)
+    wire = subsection(
+        "ne2000/gossamer", ours=True, lost=Loss("a frame is on its way out", passes=True)
+    )
 
     rxcr = u8()
     cmd = u8()

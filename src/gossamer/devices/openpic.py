@@ -143,6 +143,7 @@ class OpenPic(Device):
     extra = subsection(
         "openpic/gossamer",
         ours=True,
+        lost="its timers, which count or are set up to interrupt",
         layout=[
             *(_item("timer_sources", n) for n in range(TIMERS)),
             *(_exact_timer(n) for n in range(TIMERS)),

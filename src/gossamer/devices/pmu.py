@@ -9,7 +9,7 @@ include/uapi/linux/pmu.h; OpenBIOS drivers/pmu.c; docs page pmu.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -25,7 +25,7 @@ from gossamer.devices.pmu_lengths import lengths
 from gossamer.devices.via import SR, SR_OUT, Via
 from gossamer.state.codec import U8, U32
 from gossamer.state.declare import State, alarm, buffer, u8, u16, u32, wiring
-from gossamer.state.layout import Layout, Nested, View, subsection
+from gossamer.state.layout import Layout, Loss, Nested, View, subsection
 
 TACK, TREQ = 0x08, 0x10
 """Bits of port B, active low."""
@@ -159,6 +159,17 @@ class Pmu(Device):
     def with_adb_needed(self) -> bool:
         """The PMU is wired to ADB."""
         return self.adb is not None
+
+    @extra.losing
+    def extra_lost(self) -> Iterator[Loss]:
+        if self.shift_timer.armed or self.adb_phase != NO_ADB:
+            yield Loss("a byte or an ADB command is under way", passes=True)
+        if any(self.pram):
+            yield Loss("what the guest keeps in parameter RAM")
+        if any((self.power_0, self.power, self.volume, self.brightness)):
+            yield Loss("power, volume and brightness as the guest set them")
+        if any((self.powerup_events, self.wakeup_events)):
+            yield Loss("the events that switch the machine on or wake it")
 
     @extra.needed
     def extra_needed(self) -> bool:

@@ -7,7 +7,7 @@ drivers/net/ethernet/sun/sungem.h; Sun GEM ASIC specification; docs page sungem.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import ClassVar, Final
 
 from gossamer.core.clock import Alarm, Clock
@@ -17,7 +17,7 @@ from gossamer.devices.pci import PciBus, PciDevice, pci_struct
 from gossamer.devices.sungem_phy import NONE, Phy
 from gossamer.state.codec import U8, U32, Array
 from gossamer.state.declare import alarm, array, buffer, child, u32, u64, wiring
-from gossamer.state.layout import Layout, View, subsection
+from gossamer.state.layout import Layout, Loss, View, subsection
 
 BAR_SIZE: Final = 0x20_0000
 FRAME_SIZE: Final = 9016
@@ -169,6 +169,13 @@ class SunGem(PciDevice):
             )
         self.mifregs[MIF_CONFIG] = MDI_0
         sungem_rings.take_ring_sizes(self)
+
+    @extra.losing
+    def extra_lost(self) -> Iterator[Loss]:
+        if self.transmitter.armed or self.management.armed:
+            yield Loss("a frame is on its way out, or a word of the PHY", passes=True)
+        if not self.phy.fresh:
+            yield Loss("the PHY's registers as the guest set them")
 
     @extra.needed
     def extra_needed(self) -> bool:

@@ -61,6 +61,7 @@ class UniNorthHost(PciHost):
     bridge = subsection(
         "PCIHost/gossamer",
         ours=True,
+        lost="the bridge's own configuration space",
         layout=[
             View(
                 "config",

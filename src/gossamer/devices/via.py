@@ -9,7 +9,7 @@ via.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import ClassVar, Final, Protocol
 
 from gossamer.core.clock import Alarm, Clock
@@ -18,7 +18,7 @@ from gossamer.core.irq import IrqLine
 from gossamer.core.region import Region
 from gossamer.state.codec import NOT_ARMED, U8, Int
 from gossamer.state.declare import Stateful, alarm, array, boolean, children, u8, u16, vtime, wiring
-from gossamer.state.layout import Layout, Nested, View, subsection
+from gossamer.state.layout import Layout, Loss, Nested, View, subsection
 
 CA2, CA1, SR, CB2, CB1, T2, T1 = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40
 #: Flags that come from pins and the shift register, not from the timers.
@@ -168,6 +168,14 @@ class Via(Device):
             Nested("timers[1]", lambda via: via.timers[1]),
         ]
     }
+
+    @extra.losing
+    def extra_lost(self) -> Iterator[Loss]:
+        """The part of a tick in `phases` no guest can notice."""
+        if self.latch_a != self.a or self.latch_b != self.b:
+            yield Loss("what the guest wrote to pins that are inputs")
+        if self.t2_paused:
+            yield Loss("timer 2 waits for pulses")
 
     @extra.needed
     def extra_needed(self) -> bool:

@@ -7,7 +7,7 @@ from gossamer.core.device import Device
 from gossamer.engine.processor import Processor
 from gossamer.state.codec import I64, U64, Unused
 from gossamer.state.declare import wiring
-from gossamer.state.layout import Constant, View, subsection
+from gossamer.state.layout import NOTHING, Constant, View, subsection
 
 
 def _put_clock(timer: Timer, value: int) -> None:
@@ -41,6 +41,7 @@ class Timer(Device):
     counted = subsection(
         "timer/gossamer",
         ours=True,
+        lost=NOTHING,  # the number of instructions matters to -icount alone
         layout=[View("count", U64, lambda t: t.processor.engine.count, _put_count)],
     )
     icount = subsection(

@@ -254,6 +254,12 @@ class StateMeta(type):
         for base in reversed(cls.__mro__[1:]):
             inherited.update(base.__dict__.get("own_declared", {}))
             known += base.__dict__.get("own_subsections", [])
+        for sub in subsections:
+            if sub.ours and not sub.is_judged:
+                raise TypeError(
+                    f"{name}: no receiver but gossamer knows {sub.name}: say what is lost without "
+                    "it (lost=, or a method under @….losing)"
+                )
         cls.own_declared = declared  # type: ignore[attr-defined]
         cls.own_subsections = subsections  # type: ignore[attr-defined]
         cls.declared = inherited | declared  # type: ignore[attr-defined]
@@ -264,7 +270,7 @@ class StateMeta(type):
 def _is_class_level(key: str, value: object) -> bool:
     if key.startswith("__") or key.isupper() or key.lstrip("_").isupper():
         return True
-    if key in {"vmsd", "version", "minimum", "layouts", "section"}:
+    if key in {"vmsd", "version", "minimum", "layouts", "section", "lost"}:
         return True
     return callable(value) or isinstance(value, property | staticmethod | classmethod)
 
@@ -274,12 +280,13 @@ class Stateful(metaclass=StateMeta):
 
     `vmsd` is the description's name on the wire, `version` and `minimum` its versions, `layouts`
     maps a wire profile's name to a `Layout` that differs from the declaration order (key "" for
-    every profile).
+    every profile).  `lost`: what a receiver that has no such section will not know.
     """
 
     vmsd: ClassVar[str] = ""
     version: ClassVar[int] = 0
     minimum: ClassVar[int] = 0
+    lost: ClassVar[str] = ""
     layouts: ClassVar[dict[str, Layout]] = {}
     declared: ClassVar[dict[str, Declared]]
     subsections: ClassVar[list[Subsection]]

@@ -12,6 +12,7 @@ from gossamer.state.transfer import (
     Items,
     Profile,
     field_view,
+    is_known,
     layout_of,
     nested_of,
     sent_subsections,
@@ -34,7 +35,7 @@ def describe(owner: Stateful, profile: Profile, *, every: bool = False) -> Json:
         "fields": _fields(owner, layout_of(owner, profile), version, profile, every),
     }
     subs = owner.subsections if every else sent_subsections(owner, profile)
-    chosen = [s for s in subs if (profile.ours or not s.ours) and s.exists(owner)]
+    chosen = [s for s in subs if is_known(s, profile) and s.exists(owner)]
     if chosen:
         out["subsections"] = [_subsection(owner, s, profile, every) for s in chosen]
     return out

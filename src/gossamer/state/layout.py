@@ -6,9 +6,9 @@ items instead: a state attribute by its name (str), or one of the items below.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from gossamer.state.codec import Codec
 
@@ -62,11 +62,25 @@ Layout = Sequence[Item]
 N = TypeVar("N", bound=Callable[[Any], bool])
 
 
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Something that a receiver will not know; `passes`: it is over after a short while."""
+
+    text: str
+    passes: bool = False
+
+
+#: For `lost`: no guest can notice, or it is said in another way.
+NOTHING: Final = ""
+Losing = TypeVar("Losing", bound=Callable[[Any], Iterable[Loss]])
+
+
 class Subsection:
     """An optional part of a section: sent when `needed`, absent otherwise.
 
     `ours` marks a subsection that only gossamer knows: profiles for QEMU leave it out and report
-    what is lost.  `layout` gives the items where the fields declared `within` are not all.
+    what is `lost`, which must be said: in words, as a `Loss`, by a method (`losing`), or NOTHING.
+    `layout` gives the items where the fields declared `within` are not all.
     `compat` names a switch of the owner: while it is off there is no such subsection.
     """
 
@@ -78,15 +92,37 @@ class Subsection:
         ours: bool = False,
         layout: Layout | None = None,
         compat: str = "",
+        lost: str | Loss | None = None,
     ) -> None:
         self.name, self.version, self.ours, self.layout = name, version, ours, layout
-        self.compat = compat
+        self.compat, self.lost = compat, lost
+        self._judge: Callable[[Any], Iterable[Loss]] | None = None
         self.minimum = version
         self.is_needed: Callable[[Any], bool] = lambda owner: True
 
     def exists(self, owner: object) -> bool:
         """Whether the owner, as its machine's version has it, knows the subsection at all."""
         return not self.compat or bool(getattr(owner, self.compat))
+
+    def losing(self, judge: Losing) -> Losing:
+        """Decorator for the method that says what is lost without the subsection."""
+        self._judge = judge
+        return judge
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether it has been said what is lost without it."""
+        return self.lost is not None or self._judge is not None
+
+    def losses(self, owner: object) -> list[Loss]:
+        """What a receiver without the subsection will not know of `owner` as it is now."""
+        if self._judge is not None:
+            return list(self._judge(owner))
+        if isinstance(self.lost, Loss):
+            return [self.lost]
+        if self.lost is None:
+            return [Loss(f"{self.name} is not known there")]
+        return [Loss(self.lost)] if self.lost else []
 
     def needed(self, claim: N) -> N:
         """Decorator for the method that says whether it is sent; reads state and compat only."""
@@ -101,5 +137,6 @@ def subsection(
     ours: bool = False,
     layout: Layout | None = None,
     compat: str = "",
+    lost: str | Loss | None = None,
 ) -> Subsection:
-    return Subsection(name, version, ours=ours, layout=layout, compat=compat)
+    return Subsection(name, version, ours=ours, layout=layout, compat=compat, lost=lost)

@@ -31,7 +31,8 @@ Items = Sequence[Item | ChildState]
 class Profile:
     """Which receiver a stream is for, or which sender it is from.
 
-    `versions` are those of descriptions that are not our own there; `forms` name layouts that a
+    `versions` are those of descriptions that are not our own there; `known` are the names of
+    sections and subsections that exist there (None: all of ours); `forms` name layouts that a
     class may have beside its own.  `ours` streams carry the subsections that only
     gossamer knows.  `shift` (ns) is added to every point on the virtual clock that is written.
     `values` maps (description, field) to what is
@@ -43,6 +44,7 @@ class Profile:
     name: str = "gossamer-1"
     ours: bool = True
     shift: int = 0
+    known: frozenset[str] | None = None
     versions: Mapping[str, int] = field(default_factory=dict, compare=False)
     forms: frozenset[str] = frozenset()
     values: Mapping[tuple[str, str], Callable[[Any], Any]] = field(
@@ -101,8 +103,14 @@ def sent_subsections(owner: Stateful, profile: Profile) -> list[Subsection]:
     return [
         s
         for s in owner.subsections
-        if (profile.ours or not s.ours) and s.exists(owner) and s.is_needed(owner)
+        if is_known(s, profile) and s.exists(owner) and s.is_needed(owner)
     ]
+
+
+def is_known(sub: Subsection, profile: Profile) -> bool:
+    """Whether the profile's receiver knows a subsection."""
+    known = profile.known is None or sub.name in profile.known
+    return profile.ours or (not sub.ours and known)
 
 
 def _given(one: Stateful, owner: Stateful) -> Stateful:

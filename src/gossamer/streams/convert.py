@@ -240,11 +240,11 @@ class Conversion:
         self._our_time()
         for (idstr, instance), tree in list(self.patient.trees.items()):
             title = f"{idstr}/{instance}" if instance else idstr
-            if idstr.endswith(OURS) or idstr.startswith("gossamer"):
-                self.losses.append(f"{title}: a section that only gossamer knows")
+            if tree.vmsd and tree.vmsd not in self.profile.known:
+                self.losses.append(f"{title}: {self.profile.title} has no such section")
                 del self.patient.trees[idstr, instance]
                 continue
-            for path, sub in _drop_ours(tree):
+            for path, sub in _drop_unknown(tree, self.profile.known | {RTAS, RESERVATION}):
                 where = f"{title}{'.' + path if path else ''}"
                 if sub.vmsd in _HARMLESS:
                     self.notes.append(f"{where}: <{sub.vmsd}> is left out: {_HARMLESS[sub.vmsd]}")
@@ -408,18 +408,20 @@ def _first(sub: Struct) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _drop_ours(node: Node, path: str = "") -> Iterator[tuple[str, Struct]]:
-    """Take subsections that only gossamer knows out of a tree; those with their paths."""
+def _drop_unknown(
+    node: Node, known: frozenset[str], path: str = ""
+) -> Iterator[tuple[str, Struct]]:
+    """Take subsections that a release does not know out of a tree; those with their paths."""
     if isinstance(node, Leaf):
         return
     if isinstance(node, StructArray):
         for element in node.elements:
-            yield from _drop_ours(element, path + element.name)
+            yield from _drop_unknown(element, known, path + element.name)
         return
     for member in node.members:
-        yield from _drop_ours(member, f"{path}.{member.name}" if path else member.name)
+        yield from _drop_unknown(member, known, f"{path}.{member.name}" if path else member.name)
     for sub in list(node.subsections):
-        if sub.vmsd.endswith(OURS):
+        if sub.vmsd not in known:
             node.subsections.remove(sub)
             yield path, sub
 

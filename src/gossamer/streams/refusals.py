@@ -14,6 +14,7 @@ from gossamer.migrate.framing import Cmd, Command
 from gossamer.migrate.inspect import StreamFile
 from gossamer.migrate.releases import RESERVATION, RTAS, SHIFT, Release
 from gossamer.migrate.values import Struct, subsections
+from gossamer.streams.meaning import context_of
 from gossamer.streams.show import RamSum
 
 OURS = "/gossamer"
@@ -91,7 +92,7 @@ def _sections(stream: StreamFile, to: Release) -> Iterator[Refusal]:
             live_state.DISKS_REASON if to.ours else "the receiver needs the same disks, writable"
             + ("" if to.compress else "; capability block is gone there"),
         )  # fmt: skip
-    if to.ours:
+    if to.ours or not context_of(stream).is_mac:
         return
     for section in stream.devices:
         want = to.versions.get("mos6522", 1) if section.idstr == "mos6522" else section.version_id
@@ -101,6 +102,10 @@ def _sections(stream: StreamFile, to: Release) -> Iterator[Refusal]:
                 "`stream convert` changes it",
             )  # fmt: skip
         tree = stream.values(section)
+        name = tree.vmsd if tree is not None and tree.vmsd else section.idstr
+        if name not in to.known:
+            yield Refusal(section.title, "the section is unknown; `stream convert` leaves it out")
+            continue
         for path, sub in subsections(tree) if tree is not None else ():
             if why := _subsection(sub, to):
                 yield Refusal(f"{section.title}{'.' + path if path else ''}", f"<{sub.vmsd}> {why}")
@@ -109,8 +114,8 @@ def _sections(stream: StreamFile, to: Release) -> Iterator[Refusal]:
 def _subsection(sub: Struct, to: Release) -> str:
     if sub.vmsd.endswith(OURS):
         return f"only gossamer knows; {CONVERT}"
-    if sub.vmsd in (RTAS, RESERVATION) and not to.knows(sub.vmsd):
-        return f"is unknown; {CONVERT}"
+    if not to.knows(sub.vmsd):
+        return f"is unknown; {CONVERT if sub.vmsd in (RTAS, RESERVATION) else 'leave it out'}"
     if sub.vmsd == SHIFT and sub.version > to.versions.get(SHIFT, 2):
         return f"version {sub.version} is newer than there; `stream convert` changes it"
     return ""

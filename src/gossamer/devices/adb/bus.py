@@ -13,7 +13,7 @@ from typing import Final
 from gossamer.core.clock import Alarm, Clock
 from gossamer.core.device import Device
 from gossamer.state.declare import alarm, boolean, i32, u8, u16, wiring
-from gossamer.state.layout import Item, Nested, subsection
+from gossamer.state.layout import NOTHING, Item, Nested, subsection
 
 BIT_NS: Final = 100_000
 """One bit cell on the bus."""
@@ -108,7 +108,7 @@ class AdbBus(Device):
 
     vmsd = "adb_bus"
 
-    extra = subsection("adb_bus/gossamer", ours=True)
+    extra = subsection("adb_bus/gossamer", ours=True, lost=NOTHING)
 
     autopoll_timer: Alarm = alarm("_poll_due")
     autopoll_enabled: bool = boolean()

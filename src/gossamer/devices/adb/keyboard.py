@@ -48,7 +48,9 @@ class AdbKeyboard(AdbDevice):
     version = 2
     minimum = 2
 
-    extra = subsection("adb_kbd/gossamer", ours=True)
+    extra = subsection(
+        "adb_kbd/gossamer", ours=True, lost="which keys are down and which lights are on"
+    )
 
     data: bytearray = buffer(QUEUE)
     rptr: int = i32()

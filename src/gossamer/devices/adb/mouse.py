@@ -37,7 +37,12 @@ class AdbMouse(AdbDevice):
 
     #: A click that is over before the next poll is reported all the same (machines 1.0: lost).
     keeps_clicks: bool = compat(True)
-    clicks = subsection("adb_mouse/clicks", ours=True, compat="keeps_clicks")
+    clicks = subsection(
+        "adb_mouse/clicks",
+        ours=True,
+        compat="keeps_clicks",
+        lost="a click that no report has told yet",
+    )
 
     buttons_state: int = i32()
     last_buttons_state: int = i32()

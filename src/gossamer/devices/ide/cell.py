@@ -35,7 +35,7 @@ from gossamer.devices.ide.drive import (
 from gossamer.devices.ide.media import BlockBackend, DmaChannel, ErrorPolicy, report
 from gossamer.state.codec import U32
 from gossamer.state.declare import Stateful, boolean, child, i32, i64, u8, u32, wiring
-from gossamer.state.layout import Nested, View, subsection
+from gossamer.state.layout import Loss, Nested, View, subsection
 
 SIZE: Final = 0x1000
 DATA: Final = 0
@@ -71,7 +71,11 @@ class IdeBus(Stateful):
     version = minimum = 1
 
     failed = subsection("ide_bus/error", 2)
-    ours = subsection("ide_bus/gossamer", ours=True)
+    ours = subsection(
+        "ide_bus/gossamer",
+        ours=True,
+        lost=Loss("an interrupt that the guest has masked", passes=True),
+    )
 
     cmd = u8()
     unit = u8()

@@ -7,7 +7,7 @@ time: `stage` says what it is busy with and `timer` when that is over.  Source: 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from gossamer.base.errors import GossamerError, StreamError
@@ -33,7 +33,7 @@ from gossamer.state.declare import (
     u64,
     wiring,
 )  # fmt: skip
-from gossamer.state.layout import subsection
+from gossamer.state.layout import Loss, subsection
 
 if TYPE_CHECKING:
     from gossamer.devices.ide.cell import IdeBus
@@ -178,6 +178,15 @@ class IdeDrive(Stateful):
     @gesn.needed
     def gesn_needed(self) -> bool:
         return self.new_media or self.eject_request
+
+    @ours.losing
+    def ours_lost(self) -> Iterator[Loss]:
+        if self.stage != IDLE or self.stalled:
+            yield Loss(f"drive {self.unit} is at work on a command", passes=True)
+        elif (self.heads, self.sectors) != self.geometry()[1:]:
+            yield Loss(f"drive {self.unit}: the geometry that the guest chose")
+        elif self.ascq:
+            yield Loss(f"drive {self.unit}: the qualifier of its last error")
 
     @ours.needed
     def ours_needed(self) -> bool:

@@ -6,14 +6,14 @@ Specification 1.1, chapters 8 and 9; docs page usb.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import ClassVar, Final
 
 from gossamer.core.clock import Clock
 from gossamer.core.device import Device
 from gossamer.state.codec import I32, U8, Array, Codec
 from gossamer.state.declare import Stateful, boolean, buffer, child, i32, u8, u16, wiring
-from gossamer.state.layout import Layout, View, subsection
+from gossamer.state.layout import Layout, Loss, View, subsection
 
 NAK: Final = "NAK"
 STALL: Final = "STALL"
@@ -91,6 +91,15 @@ class UsbCore(Stateful):
             ),
         ]
     }
+
+    @extra.losing
+    def extra_lost(self) -> Iterator[Loss]:
+        if self.setup_state != IDLE or self.failed:
+            yield Loss("a control transfer is under way", passes=True)
+        if self.halted or self.in_halted:
+            yield Loss("halted endpoints")
+        if self.configuration != int(self.addr != 0):
+            yield Loss("which configuration the guest has chosen")
 
     @extra.needed
     def extra_needed(self) -> bool:

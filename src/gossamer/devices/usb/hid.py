@@ -211,7 +211,9 @@ class UsbKeyboard(UsbHid):
     version = 1
     minimum = 1
 
-    extra = subsection("usb-kbd/gossamer", ours=True)
+    extra = subsection(
+        "usb-kbd/gossamer", ours=True, lost="when the last report went out: one may come early"
+    )
 
     hid: KeyboardState = child(KeyboardState)
     last_report: int = vtime(within=extra)
@@ -310,7 +312,9 @@ class UsbPointer(UsbHid):
     version = 1
     minimum = 1
 
-    extra = subsection("usb-ptr/gossamer", ours=True)
+    extra = subsection(
+        "usb-ptr/gossamer", ours=True, lost="when the last report went out: one may come early"
+    )
 
     hid: PointerState = child(PointerState)
     last_report: int = vtime(within=extra)

@@ -7,7 +7,7 @@ Controller Interface Specification for USB 1.0a; docs page ohci.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import ClassVar, Final
 
 from gossamer.core.clock import Alarm, Clock
@@ -31,7 +31,7 @@ from gossamer.state.declare import (
     vtime,
     wiring,
 )
-from gossamer.state.layout import Item, Layout, Nested, View, subsection
+from gossamer.state.layout import Item, Layout, Loss, Nested, View, subsection
 
 PORTS: Final = 3
 ALL_PORTS: Final = 15
@@ -163,6 +163,12 @@ class OhciCore(Stateful):
     @eof.needed
     def eof_needed(self) -> bool:
         return self.eof_timer.armed
+
+    @extra.losing
+    def extra_lost(self) -> Iterator[Loss]:
+        """The part of a nanosecond in `sof_phase` no guest can notice."""
+        if any(port.signal.armed for port in self.rhport):
+            yield Loss("a port drives reset or resume", passes=True)
 
     @extra.needed
     def extra_needed(self) -> bool:

@@ -1,0 +1,63 @@
+"""What of a machine's state a receiver cannot be told, and whether waiting a little helps.
+
+What is lost with a subsection that only gossamer knows, or with a section that a release has not,
+is declared where the state is (`lost=`); here it is only collected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from gossamer.base.wire import WireWriter
+from gossamer.isa.body import Irq
+from gossamer.machines.machine import Machine
+from gossamer.migrate.releases import Release
+from gossamer.state.declare import Stateful
+from gossamer.state.layout import Loss
+from gossamer.state.transfer import OURS, is_known, save
+
+__all__ = ["Loss", "losses"]
+
+
+def losses(m: Machine, receiver: Release) -> list[Loss]:
+    """All that would be lost if the machine were sent now."""
+    if receiver.ours:
+        return []
+    return [*_pending(m, receiver), *_unsaid(m, receiver)]
+
+
+def _pending(m: Machine, receiver: Release) -> Iterator[Loss]:
+    """Interrupts that are there and not taken."""
+    irq = m.cpu.block.all("irq")
+    if irq[Irq.EXTERNAL]:
+        yield Loss("an external interrupt is pending; the receiver does not drive the line", True)
+    if irq[Irq.DECREMENTER] and not receiver.stale_decrementer:
+        yield Loss("a decrementer interrupt is pending", True)
+    for source in (Irq.MACHINE_CHECK, Irq.SMI, Irq.PERFORMANCE, Irq.THERMAL):
+        if irq[source]:
+            yield Loss(f"interrupt {source.name.lower()} is pending", True)
+
+
+def _unsaid(m: Machine, receiver: Release) -> Iterator[Loss]:
+    """Sections and subsections that the receiver does not know and that have something to say."""
+    found: dict[tuple[int, str], Stateful] = {}
+
+    def saw(owner: Stateful, name: str) -> None:
+        found[id(owner), name] = owner
+
+    everything = replace(OURS, saw=saw)
+    theirs = replace(OURS, ours=False, known=receiver.known)
+    for part in m.sections:
+        device = part.device
+        if device.vmsd not in receiver.known:
+            said = device.lost or "all of its state"
+            yield Loss(f"{part.path}: {receiver.title} has no section {part.idstr}: {said}")
+            continue
+        before = set(found)
+        save(device, WireWriter(), everything)
+        for owner, name in ((found[key], key[1]) for key in found.keys() - before):
+            sub = next(s for s in owner.subsections if s.name == name)
+            if not is_known(sub, theirs):
+                for loss in sub.losses(owner):
+                    yield replace(loss, text=f"{part.path}: {loss.text}")
