@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gossamer.base.units import tick_time, ticks_at
-from gossamer.core.clock import NEVER, Alarm, Clock
+from gossamer.core.clock import NEVER, STALE, Alarm, Clock
 
 
 def test_alarms_fire_in_order_of_time_then_path() -> None:
@@ -110,3 +110,20 @@ def test_tick_times_are_exact(tick: int, frequency: int) -> None:
     when = tick_time(tick, frequency)
     assert ticks_at(when, frequency) == tick if frequency <= 10**9 else True
     assert when == 0 or ticks_at(when - 1, frequency) < tick
+
+
+def test_alarm_armed_again_and_again_leaves_a_bounded_heap() -> None:
+    """Case 16: whatever a guest re-arms or cancels, the host keeps a few entries of it."""
+    clock, fired = Clock(), []
+    alarms = [clock.alarm(lambda n=n: fired.append(n)) for n in range(5)]
+    for n in range(100_000):
+        alarms[n % 4].set(10**9 + n)
+        if n % 3 == 0:
+            alarms[n % 4].cancel()
+    alarms[4].set(5)
+    assert len(clock._heap) <= STALE + 2 * len(alarms)
+    clock.advance(5)
+    assert fired == [4]
+    live = sorted((alarm.when, n) for n, alarm in enumerate(alarms) if alarm.armed)
+    clock.advance(2 * 10**9)
+    assert fired[1:] == [n for _, n in live]

@@ -8,7 +8,7 @@ import pytest
 
 from gossamer.base.errors import StreamError
 from gossamer.base.wire import WireReader
-from gossamer.core.clock import Clock
+from gossamer.core.clock import STALE, Clock
 from gossamer.core.irq import IrqLine
 from gossamer.devices.openpic import OpenPic
 from gossamer.state.transfer import OURS, load
@@ -279,6 +279,16 @@ def test_new_base_is_used_from_the_next_reload_and_inhibit_freezes(rig):
     assert pic.read_register(0x1140, 4) == 0x8000_0000 | 208
     clock.advance(9_000_000)
     assert pic.read_register(0x1140, 4) == 0x8000_0000 | 208
+
+
+def test_timer_toggled_without_end_leaves_no_entries(rig):
+    """Case 16: base counts written in turn, unmasked, as fast as the guest can."""
+    pic, _, clock = rig
+    pic.write_register(0x1120, 4, 0x0005_0081)
+    for _ in range(2000):
+        pic.write_register(0x1110, 4, 0x8000_0000)
+        pic.write_register(0x1110, 4, 0x7FFF_FFFF)
+    assert len(clock._heap) <= STALE + 2 * len(clock.alarms)
 
 
 # --- streams --------------------------------------------------------------------------------------

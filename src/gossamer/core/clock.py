@@ -13,6 +13,8 @@ from typing import Final
 from gossamer.base.units import Ns
 
 NEVER: Final = Ns(1 << 62)
+STALE: Final = 64
+"""Entries that the heap keeps, beside two for each alarm, before those of no use are dropped."""
 
 
 class Alarm:
@@ -54,7 +56,6 @@ class Clock:
     def __init__(self) -> None:
         self._now = 0
         self._heap: list[tuple[int, tuple[str, str], int, Alarm]] = []
-        self._sequence = 0
         self.alarms: list[Alarm] = []
         self.read_now: Callable[[], int] | None = None
         self.deadline_moved: Callable[[], None] = lambda: None
@@ -74,12 +75,19 @@ class Clock:
     def arm(self, alarm: Alarm) -> None:
         alarm.serial += 1
         earliest = self.deadline
-        heapq.heappush(self._heap, (alarm.when, alarm.key, self._tie(alarm), alarm))
+        heapq.heappush(self._heap, (alarm.when, alarm.key, alarm.serial, alarm))
+        if len(self._heap) > STALE + 2 * len(self.alarms):
+            self._drop_stale()
         if alarm.when < earliest:
             self.deadline_moved()
 
-    def _tie(self, alarm: Alarm) -> int:
-        return alarm.serial
+    def _drop_stale(self) -> None:
+        """Forget entries of alarms that were armed again or cancelled since.
+
+        A guest may do that as often as it likes; what is left is at most one entry an alarm.
+        """
+        self._heap = [e for e in self._heap if (e[0], e[2]) == (e[3].when, e[3].serial)]
+        heapq.heapify(self._heap)
 
     @property
     def deadline(self) -> int:

@@ -53,6 +53,8 @@ STRIDE: Final = 0x80
 """Bytes between channels; the cells of mac-io use every second one."""
 COMMAND_NS: Final = 500
 """Fetching a descriptor and writing its status: a few bus transactions of 33 MHz."""
+CHAIN: Final = 256
+"""Descriptors that one `scatter` or `gather` runs through at the most."""
 
 TO_MEMORY, FROM_MEMORY = 0, 1
 """Directions; values of `is_dma_out`."""
@@ -271,43 +273,48 @@ class DbdmaChannel(Stateful):
 
     def _step(self) -> None:
         """Fetch the command and begin it."""
+        if self._begin(self.step.due):
+            self.peer.dma_ready(self)
+
+    def _begin(self, now: int) -> bool:
+        """Fetch the command and begin it; whether it moves data."""
         if self.stage != FETCH or not self.is_running:
-            return
+            return False
         at = self.regs[COMMAND_POINTER]
         self.current.decode(self.owner.memory.read(at, 16))
         operation = self.current.operation
         if operation <= INPUT_LAST:
-            self._begin_data(operation)
-        elif operation in (STORE_QUAD, LOAD_QUAD):
-            if self.current.key != KEY_SYSTEM:
+            return self._begin_data(operation, now)
+        if operation in (STORE_QUAD, LOAD_QUAD):
+            if self.current.key == KEY_SYSTEM:
+                self._quad(operation)
+                self._complete(now)
+            else:
                 self._die(f"quad command with key {self.current.key}")
-                return
-            self._quad(operation)
-            self._complete(self.step.due)
         elif operation == NOP:
-            self._complete(self.step.due)
+            self._complete(now)
         elif operation == STOP:
             self.regs[STATUS] &= ~ACTIVE
             self.stage = IDLE
         else:
             self._die(f"invalid command {self.current.command:#06x}")
+        return False
 
     def _die(self, why: str) -> None:
         self.owner.note(f"channel {self.number:#x} died: {why}")
         self.regs[STATUS] = self.regs[STATUS] & ~ACTIVE | DEAD
         self._halt()
 
-    def _begin_data(self, operation: int) -> None:
+    def _begin_data(self, operation: int, now: int) -> bool:
         io = self.io
         io.addr, io.len = self.current.phy_addr, self.current.req_count
         io.is_last = int(operation in (OUTPUT_LAST, INPUT_LAST))
         io.is_dma_out = FROM_MEMORY if operation <= OUTPUT_LAST else TO_MEMORY
         io.processing = True
         self.stage = DATA
-        if io.len:
-            self.peer.dma_ready(self)
-        else:
-            self._complete_data(self.step.due)
+        if not io.len:
+            self._complete_data(now)
+        return bool(io.len)
 
     def _quad(self, operation: int) -> None:
         """STORE_QUAD and LOAD_QUAD move 1, 2 or 4 bytes by one access."""
@@ -385,6 +392,32 @@ class DbdmaChannel(Stateful):
         data = self.owner.memory.read(self.io.addr & 0xFFFF_FFFF, count)
         self._moved(count)
         return data
+
+    def scatter(self, data: bytes) -> int:
+        """As `push`, but on into the descriptors that follow, which take no time."""
+        view, done = memoryview(data), 0
+        for _ in range(CHAIN):
+            done += self.push(view[done:])
+            if done == len(data) or not self._hasten():
+                break
+        return done
+
+    def gather(self, count: int) -> bytes:
+        """As `pull`, but on into the descriptors that follow, which take no time."""
+        parts, left = [], count
+        for _ in range(CHAIN):
+            parts.append(self.pull(left))
+            left -= len(parts[-1])
+            if not left or not self._hasten():
+                break
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _hasten(self) -> bool:
+        """Begin the command whose fetch is due next; whether it moves data."""
+        if self.stage != FETCH or not self.is_running:
+            return False
+        self.step.cancel()
+        return self._begin(self.clock.now)
 
     def _moved(self, count: int) -> None:
         self.io.addr = (self.io.addr + count) & 0xFFFF_FFFF

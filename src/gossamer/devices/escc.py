@@ -47,6 +47,11 @@ class Escc(Device):
         self.chn = [EsccChannel(clock, self.update_irq), EsccChannel(clock, self.update_irq)]
         self.reset()
 
+    def set_true_rate(self, on: bool) -> None:
+        """Whether characters take their time, or are sent at once."""
+        for channel in self.chn:
+            channel.true_rate = on
+
     def reset(self) -> None:
         super().reset()
         self.update_irq()

@@ -1,8 +1,8 @@
 """One channel of a Zilog Z85C30: asynchronous receiver and transmitter, and its registers.
 
-The receiver has a FIFO of three characters; the transmitter a buffer and a shift register that
-takes the time of its bits at the programmed rate.  Register names and bits: Zilog SCC/ESCC User
-Manual UM0109, chapters 4 and 5; docs page escc.md.
+The receiver has a FIFO of three characters; the transmitter a buffer and a shift register, which
+sends at once or, with `true_rate`, takes the time of its bits at the programmed rate.  Register
+names and bits: Zilog SCC/ESCC User Manual UM0109, chapters 4 and 5; docs page escc.md.
 """
 
 from __future__ import annotations
@@ -89,6 +89,8 @@ class EsccChannel(Stateful):
     ext_status: int = u8(within=extra)
 
     clock: Clock = wiring()
+    #: Whether a character takes its time (``-global escc.true-rate=on``).
+    true_rate: bool = wiring()
     transmit: Callable[[int], None] = wiring()
     changed: Callable[[], None] = wiring()
     receive_ready: Callable[[], None] = wiring()
@@ -122,7 +124,7 @@ class EsccChannel(Stateful):
 
     def __init__(self, clock: Clock, changed: Callable[[], None]) -> None:
         super().__init__()
-        self.clock, self.changed = clock, changed
+        self.clock, self.changed, self.true_rate = clock, changed, True
         self.transmit, self.receive_ready = _drop, _nobody
 
     def reset(self) -> None:
@@ -276,9 +278,21 @@ class EsccChannel(Stateful):
         self.tx = value & 0xFF
         self.rregs[0] &= ~TX_EMPTY
         self.txint = 0
-        if not self.tx_timer.armed:
-            self._start(int(self.clock.now))
+        if self.tx_timer.when < 0:
+            self._begin()
         self.changed()
+
+    def _begin(self) -> None:
+        """Send what is in the buffer, when there is something and it may be sent."""
+        if self.true_rate:
+            self._start(int(self.clock.now))
+        elif self.wregs[5] & TX_ENABLE and not self.rregs[0] & TX_EMPTY:
+            self.rregs[0] |= TX_EMPTY
+            self.rregs[1] |= ALL_SENT
+            self.txint = int(bool(self.wregs[1] & TX_ENABLE_INT))
+            self.transmit(self.tx)
+            if self.wregs[14] & LOOPBACK:
+                self._take(self.tx)
 
     def _start(self, now: int) -> None:
         """Move the buffer to the shift register, when there is something and it may be sent."""
@@ -295,11 +309,15 @@ class EsccChannel(Stateful):
 
     def _sent(self) -> None:
         """The last bit of the shift register has left."""
-        sent = self.tx_shift
-        self._start(self.tx_timer.due)
+        sent, self.tx_shift = self.tx_shift, 0
+        if self.true_rate:
+            self._start(self.tx_timer.due)
         self.transmit(sent)
         if self.wregs[14] & LOOPBACK:
             self._take(sent)
+        if not self.true_rate:
+            self.rregs[1] |= ALL_SENT
+            self._begin()
         self.changed()
 
     # --- control port -------------------------------------------------------------------------
@@ -318,7 +336,7 @@ class EsccChannel(Stateful):
         if register in (12, 13, 15):
             self.rregs[register] = value
         if register == 5 and not self.tx_timer.armed:
-            self._start(int(self.clock.now))
+            self._begin()
         if register == 1:
             self._update_rx()
         self.changed()

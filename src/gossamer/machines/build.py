@@ -7,6 +7,7 @@ from gossamer.machines import registry
 from gossamer.machines.config import Hardware
 from gossamer.machines.drives_attach import place_drives
 from gossamer.machines.machine import Machine
+from gossamer.machines.rates import set_rates
 from gossamer.state.declare import Compat
 
 
@@ -14,6 +15,7 @@ def build(hardware: Hardware) -> Machine:
     """The machine that `hardware` describes, at power on."""
     machine = registry.find(hardware.machine).compose(hardware)
     place_drives(machine)
+    set_rates(machine)
     if hardware.devices:
         from gossamer.machines.devices_attach import add_devices
 

@@ -53,7 +53,10 @@ def parse_device(text: str) -> Asked:
     given = keyval("-device", text, first="driver")
     if "driver" not in given:
         raise ConfigError(f"-device: expected DRIVER[,property=value], got {text!r}")
-    return _asked("-device", given.pop("driver"), given)
+    asked = _asked("-device", given.pop("driver"), given)
+    if not DRIVERS[asked.driver].pluggable:
+        raise ConfigError(f"-device: {asked.driver} is part of the machine; -global sets it")
+    return asked
 
 
 def parse_usb_device(text: str) -> Asked:
@@ -123,7 +126,8 @@ def parse_nic(option: str, text: str, model: MachineKind[Any]) -> Asked | None:
 
 def _asked(option: str, driver: str, given: Mapping[str, str]) -> Asked:
     if driver not in DRIVERS:
-        raise unknown("device", driver, DRIVERS)
+        known = [name for name, d in DRIVERS.items() if d.pluggable or option == "-global"]
+        raise unknown("device", driver, known)
     return Asked(option, driver, given)
 
 
@@ -196,7 +200,7 @@ def list_devices() -> str:
     for group in dict.fromkeys(d.group for d in DRIVERS.values()):
         lines += ["", f"{group}:"] if lines else [f"{group}:"]
         for name, d in DRIVERS.items():
-            if d.group == group:
+            if d.group == group and d.pluggable:
                 bus = f", bus {d.bus}" if d.bus else ""
                 lines.append(f'name "{name}"{bus}, desc "{d.text}"')
     return "\n".join(lines) + "\n"

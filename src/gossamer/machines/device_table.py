@@ -42,7 +42,8 @@ class Property:
 class Driver:
     """A device that can be added: the kind of bus it stands on, and its properties.
 
-    `refused`: properties that QEMU has and gossamer has not, and why.
+    `refused`: properties that QEMU has and gossamer has not, and why.  One that is not
+    `pluggable` is part of the machine, for -global only.
     """
 
     group: str
@@ -50,6 +51,7 @@ class Driver:
     text: str
     properties: Mapping[str, Property]
     refused: Mapping[str, str] = field(default_factory=dict)
+    pluggable: bool = True
 
 
 def _whole(bits: int, default: int | None = 0, text: str = "") -> Property:
@@ -175,6 +177,12 @@ def _drive(text: str, model: str) -> Driver:
     )
 
 
+def _own(group: str, text: str, rate: str) -> Driver:
+    """A part of the machine itself."""
+    properties = {"true-rate": _switch(False, f"{rate}, not the host's speed")}
+    return Driver(group, "", text, properties, pluggable=False)
+
+
 DRIVERS: Final[dict[str, Driver]] = {
     "usb-kbd": _usb("USB keyboard"),
     "usb-mouse": _usb("USB mouse"),
@@ -219,6 +227,8 @@ DRIVERS: Final[dict[str, Driver]] = {
         },
     ),
 }
+DRIVERS["escc"] = _own("Input devices", "serial ports", "characters at the programmed baud rate")
+DRIVERS["macio-ide"] = _own("Storage devices", "IDE channels", "16.6 MB/s and seeks of 1 to 2 ms")
 #: Properties of every device.
 COMMON: Final = {
     "id": Property("str", identifier, "", "name of the device"),

@@ -45,6 +45,7 @@ from tests.machines.gnu import gnu_code
 
 TB_HZ = 100_000_000
 COMMON = ["-m", "8", "-nographic", "-serial", "null", "-icount", "5,sleep=off"]
+COMMON += ["-global", "escc.true-rate=on"]  # a line takes long enough for much to happen
 MACHINES = ["g3beige", "mac99", "mac99,via=pmu", "mac99,via=pmu-adb"]
 
 

@@ -13,7 +13,6 @@ from typing import Final
 from gossamer.devices.ide import identify as ide_identify
 from gossamer.devices.ide.drive import (
     CDROM,
-    COMMAND_NS,
     COMMIT,
     DISK,
     DMA,
@@ -25,7 +24,6 @@ from gossamer.devices.ide.drive import (
     MAX_MULTIPLE,
     READ,
     RESET_NS,
-    SECTOR_NS,
     SEEK,
     THEN_PACKET,
     THEN_READ,
@@ -34,14 +32,12 @@ from gossamer.devices.ide.drive import (
     UNC,
     IdeDrive,
 )
-from gossamer.devices.ide.media import FROM_MEMORY, SECTOR, TO_MEMORY
+from gossamer.devices.ide.media import FROM_MEMORY, SECTOR, TO_MEMORY, DmaChannel
 
 READY: Final = DRDY | SEEK
 DEVICE_RESET: Final = 0x08
 PACKET_OP: Final = 0xA0
 DIAGNOSE: Final = 0x90
-DMA_CHUNK: Final = 16 * SECTOR
-"""What a DMA transfer moves at a time: half a millisecond at 16.6 MB/s."""
 
 EXTENDED: Final = frozenset({0x24, 0x25, 0x27, 0x29, 0x34, 0x35, 0x39, 0x3D, 0x42, 0xCE, 0xEA})
 READS: Final = frozenset({0x20, 0x21, 0x24, 0xC4, 0x29})
@@ -59,15 +55,15 @@ SMART_ENABLED_WORD: Final = 85
 
 def start(drive: IdeDrive) -> None:
     """A command has been written: be busy until its first effect."""
-    delay = COMMAND_NS
+    delay = drive.timing.command
     if drive.op in TRANSFERS and drive.kind == DISK:
         _expand_count(drive)
         if drive.op not in WRITES:
             delay += drive.seek_time(drive.sector_number())
         if drive.op in READS:
-            delay += min(_block(drive), drive.nsector) * SECTOR_NS
+            delay += min(_block(drive), drive.nsector) * drive.timing.sector
         elif drive.op in VERIFIES:
-            delay += drive.nsector * SECTOR_NS
+            delay += drive.nsector * drive.timing.sector
     elif drive.op == DIAGNOSE:
         delay = RESET_NS
     drive.busy(EXECUTE, delay)
@@ -109,12 +105,13 @@ def block_moved(drive: IdeDrive) -> None:
         case 0:  # THEN_READ
             if drive.nsector:
                 n = min(_block(drive), drive.nsector)
-                drive.busy(READ, drive.seek_time(drive.sector_number()) + n * SECTOR_NS)
+                where = drive.seek_time(drive.sector_number())
+                drive.busy(READ, where + drive.timing.moving(n * SECTOR))
             else:
                 drive.ready()
         case 1:  # THEN_WRITE
             where = drive.seek_time(drive.sector_number())
-            drive.busy(COMMIT, where + drive.req_nb_sectors * SECTOR_NS)
+            drive.busy(COMMIT, where + drive.timing.moving(drive.req_nb_sectors * SECTOR))
         case _:
             drive.ready()
 
@@ -226,40 +223,42 @@ def _dma_step(drive: IdeDrive) -> None:
     channel = drive.bus.channel
     moved = 0
     if channel is not None:
-        moved = (_dma_out if drive.op in DMA_WRITES else _dma_in)(drive)
+        moved = (_dma_out if drive.op in DMA_WRITES else _dma_in)(drive, channel)
     if moved < 0:
         _failed(drive)
     elif not drive.left:
         _dma_done(drive)
     elif moved:
-        drive.timer.set(drive.clock.now + moved * SECTOR_NS // SECTOR)
+        drive.timer.set(drive.clock.now + drive.timing.moving(moved))
 
 
-def _dma_in(drive: IdeDrive) -> int:
+def _dma_in(drive: IdeDrive, channel: DmaChannel) -> int:
     """Bytes moved to memory; -1 when the host failed."""
-    channel = drive.bus.channel
-    assert channel is not None
-    n = min(DMA_CHUNK, drive.left, channel.wanted(TO_MEMORY))
+    n = min(drive.timing.burst, drive.left)
+    ready = channel.wanted(TO_MEMORY)
+    if not drive.timing.chains or not ready:
+        n = min(n, ready)
     if n <= 0:
         return 0
     data = drive.read_media(drive.position, n)
     if data is None:
         return -1
-    n = channel.push(data)
+    n = channel.scatter(data) if drive.timing.chains else channel.push(data)
     drive.position += n
     drive.left -= n
     return n
 
 
-def _dma_out(drive: IdeDrive) -> int:
+def _dma_out(drive: IdeDrive, channel: DmaChannel) -> int:
     """Bytes moved from memory; -1 when the host failed.  They are written sector by sector."""
-    channel = drive.bus.channel
-    assert channel is not None
-    goal = min(DMA_CHUNK, drive.left)
+    goal = min(drive.timing.burst, drive.left)
     taken = b""
     if drive.staged < goal:
-        n = min(goal - drive.staged, channel.wanted(FROM_MEMORY))
-        taken = channel.pull(n) if n > 0 else b""
+        room = goal - drive.staged
+        if drive.timing.chains:
+            taken = channel.gather(room)
+        elif (n := min(room, channel.wanted(FROM_MEMORY))) > 0:
+            taken = channel.pull(n)
         drive.io_buffer[drive.staged : drive.staged + len(taken)] = taken
         drive.staged += len(taken)
     whole = drive.staged - drive.staged % SECTOR

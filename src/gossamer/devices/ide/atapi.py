@@ -18,7 +18,6 @@ from gossamer.devices.ide.drive import (
     ERR,
     PACKET,
     READ,
-    SECTOR_NS,
     SEEK,
     THEN_PACKET,
     THEN_REPLY,
@@ -28,12 +27,6 @@ from gossamer.devices.ide.media import CD_SECTOR, SECTOR, TO_MEMORY, BlockBacken
 
 PACKET_OP: Final = 0xA0
 """The ATA command that takes a packet."""
-PACKET_NS: Final = 100_000
-"""From the packet's last byte to the drive's answer."""
-CD_SEEK_NS: Final = 2_000_000
-"""Moving the pickup to a sector that does not follow the last one."""
-CD_SECTOR_NS: Final = SECTOR_NS * CD_SECTOR // SECTOR
-DMA_CHUNK: Final = 4 * CD_SECTOR
 MAX_BLOCK: Final = 0xFFFE
 
 NOT_READY: Final = 2
@@ -93,7 +86,7 @@ def block_moved(drive: IdeDrive) -> None:
     """The CPU wrote the packet, or read the last byte of a block."""
     if drive.end_transfer_fn_idx == THEN_PACKET:
         drive.op = PACKET_OP
-        drive.busy(PACKET, PACKET_NS + _media_time(drive))
+        drive.busy(PACKET, drive.timing.packet + _media_time(drive))
     elif not drive.packet_transfer_size:
         succeed(drive)
     elif drive.op != PACKET_OP:
@@ -101,7 +94,7 @@ def block_moved(drive: IdeDrive) -> None:
         fail(drive, ABORTED_COMMAND, 0)
     elif drive.left:
         n = min(_limit(drive), drive.packet_transfer_size)
-        drive.busy(READ, -(-n // drive.unit_bytes) * CD_SECTOR_NS)
+        drive.busy(READ, drive.timing.moving(-(-n // drive.unit_bytes) * CD_SECTOR))
     else:
         _offer_block(drive)
 
@@ -112,8 +105,8 @@ def _media_time(drive: IdeDrive) -> int:
     if cdb[0] not in READS:
         return 0
     lba, count = _extent(cdb)
-    seek = 0 if lba == drive.head else CD_SEEK_NS
-    return seek + (CD_SECTOR_NS if count else 0)
+    seek = 0 if lba == drive.head else drive.timing.cd_seek
+    return seek + (drive.timing.sector * CD_SECTOR // SECTOR if count else 0)
 
 
 def advance(drive: IdeDrive) -> None:
@@ -208,23 +201,26 @@ def _load(drive: IdeDrive, n: int) -> bool:
 def _dma_step(drive: IdeDrive) -> None:
     """Move what the channel takes; wait for its next descriptor where it takes nothing."""
     channel = drive.bus.channel
-    n = min(DMA_CHUNK, drive.packet_transfer_size)
-    n = min(n, channel.wanted(TO_MEMORY)) if channel is not None else 0
-    if channel is None or n <= 0:
+    ready = channel.wanted(TO_MEMORY) if channel is not None else 0
+    if channel is None or ready <= 0:
         return
+    n = min(drive.timing.burst, drive.packet_transfer_size)
+    if not drive.timing.chains:
+        n = min(n, ready)
     offset = drive.staged
     if drive.left:
         offset = drive.staged % drive.unit_bytes
         if not _load(drive, n):
             return
-    n = channel.push(bytes(drive.io_buffer[offset : offset + n]))
+    data = bytes(drive.io_buffer[offset : offset + n])
+    n = channel.scatter(data) if drive.timing.chains else channel.push(data)
     drive.staged += n
     drive.packet_transfer_size -= n
     if not drive.packet_transfer_size:
         channel.finish()
         succeed(drive)
     elif n:
-        drive.timer.set(drive.clock.now + n * SECTOR_NS // SECTOR)
+        drive.timer.set(drive.clock.now + drive.timing.moving(n))
 
 
 # --- commands -----------------------------------------------------------------------------------

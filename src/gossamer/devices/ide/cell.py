@@ -33,6 +33,7 @@ from gossamer.devices.ide.drive import (
     IdeDrive,
 )
 from gossamer.devices.ide.media import BlockBackend, DmaChannel, ErrorPolicy, report
+from gossamer.devices.ide.timing import FAST, TRUE
 from gossamer.state.codec import U32
 from gossamer.state.declare import Stateful, boolean, child, i32, i64, u8, u32, wiring
 from gossamer.state.layout import Loss, Nested, View, subsection
@@ -291,6 +292,11 @@ class MacioIde(Device):
         drive.wwn = wwn
         drive.reset()
         return drive
+
+    def set_true_rate(self, on: bool) -> None:
+        """Whether transfers take their time, or as little as the host allows."""
+        for drive in self.bus.drives:
+            drive.timing = TRUE if on else FAST
 
     def attach_dma(self, channel: DmaChannel) -> None:
         """Give the cell its DBDMA channel."""

@@ -21,6 +21,7 @@ from gossamer.devices.ide.media import (
     ErrorPolicy,
     report,
 )
+from gossamer.devices.ide.timing import TRUE, Timing
 from gossamer.state.declare import (
     Stateful,
     alarm,
@@ -86,13 +87,7 @@ MAX_MULTIPLE: Final = 16
 NOWHERE: Final = 1 << 48
 """Sector 0 of a track, which there is none of: beyond every disk."""
 
-COMMAND_NS: Final = 50_000
-"""From the command to its first effect."""
 RESET_NS: Final = 2_000_000
-SECTOR_NS: Final = 30_842
-"""512 bytes at 16.6 MB/s, multiword DMA mode 2."""
-SEEK_NS: Final = 1_000_000
-"""Moving the head to a sector that does not follow the last one."""
 
 
 class IdeDrive(Stateful):
@@ -165,6 +160,7 @@ class IdeDrive(Stateful):
     #: World Wide Name, 64 bits; 0: none.
     wwn: int = wiring()
     policy: ErrorPolicy = wiring()
+    timing: Timing = wiring()
     note: Callable[[str], None] = wiring()
 
     @pio.needed
@@ -200,7 +196,7 @@ class IdeDrive(Stateful):
         self.bus, self.unit, self.clock, self.note = bus, unit, clock, note
         self.kind, self.media, self.policy = NONE, None, report
         self.model = self.serial = self.firmware = ""
-        self.wwn = 0
+        self.wwn, self.timing = 0, TRUE
         self.reset()
 
     def reset(self) -> None:
@@ -395,7 +391,7 @@ class IdeDrive(Stateful):
 
     def seek_time(self, to: int) -> int:
         """Time for the head to come to sector `to`; it is there afterwards."""
-        time = 0 if to == self.head else SEEK_NS
+        time = 0 if to == self.head else self.timing.seek
         self.head = to
         return time
 

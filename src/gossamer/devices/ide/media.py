@@ -43,6 +43,12 @@ class DmaChannel(Protocol):
     def pull(self, count: int) -> bytes:
         """Take up to `count` bytes from memory."""
 
+    def scatter(self, data: bytes) -> int:
+        """As `push`, but on into the descriptors that follow, which take no time."""
+
+    def gather(self, count: int) -> bytes:
+        """As `pull`, but on into the descriptors that follow, which take no time."""
+
     def finish(self) -> None:
         """The drive's transfer is over, whatever the descriptor has left."""
 

@@ -60,6 +60,9 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps its ty
     p.add_argument("--initrd", type=Path, help="its RAM disk ($GOSSAMER_LINUX_INITRD)")
     p.add_argument("--cdrom", type=Path, help="a CD for Linux to read from, by DMA")
     p.add_argument("-m", "--memory", help="RAM as of -m")
+    p.add_argument(
+        "--true-rates", action="store_true", help="serial lines and disks as slow as the parts"
+    )
     p.add_argument("--cuts", type=int, default=300, help="number of cuts (300)")
     p.add_argument("--seed", type=int, default=1, help="chooses the boundaries (1)")
     p.add_argument(
@@ -109,6 +112,7 @@ def run_chips(arguments: argparse.Namespace) -> int:
 
 def _run_guests(arguments: argparse.Namespace, folder: Path | None) -> int:
     if arguments.drop is not None:
+        arguments.true_rates = True  # what is under way for no time cannot be missed
         names = (
             [arguments.guest] if arguments.guest else guests_of(arguments.machine, arguments.cpu)
         )
@@ -126,9 +130,12 @@ def prepare(arguments: argparse.Namespace, name: str, folder: Path | None = None
         assert folder is not None
         a = arguments
         return scout_hostile(a.machine, a.accesses, a.seed, a.shift, folder, say)
-    guest = guest_named(name, arguments.kernel, arguments.initrd, arguments.cdrom)
+    rates = arguments.true_rates
+    files = arguments.kernel, arguments.initrd, arguments.cdrom
+    guest = guest_named(name, *files, true_rates=rates)
     memory = arguments.memory or DEFAULT_MEMORY[guest.name]
-    config = config_for(guest, arguments.machine, memory, arguments.shift, arguments.cpu)
+    cpu, shift = arguments.cpu, arguments.shift
+    config = config_for(guest, arguments.machine, memory, shift, cpu, true_rates=rates)
     plan = scout(guest, config, say)
     span = plan.end_count - plan.start_count
     say(f"{guest.name} on {config.full_name}: {span} instructions, {len(plan.inputs)} bytes typed")
