@@ -75,8 +75,9 @@ def test_alarm_for_the_past_fires_at_the_next_boundary() -> None:
     assert fired == [100]
 
 
-def test_earlier_deadline_is_announced_and_a_later_one_is_not() -> None:
+def test_deadline_before_the_horizon_is_announced_and_a_later_one_is_not() -> None:
     clock, moved = Clock(), []
+    clock.horizon = 150
     clock.deadline_moved = lambda: moved.append(clock.deadline)
     a, b = clock.alarm(lambda: None), clock.alarm(lambda: None)
     a.set(100)

@@ -49,8 +49,8 @@ class Clock:
     """The machine's virtual clock.
 
     `now` is exact whenever a device is called: the engine brings it up to date before each MMIO
-    access and each alarm.  `deadline_moved` is called when an earlier deadline appears while the
-    CPU is running.
+    access and each alarm.  `deadline_moved` is called when a deadline appears before `horizon`: the
+    time up to which the CPU is running.
     """
 
     def __init__(self) -> None:
@@ -59,6 +59,7 @@ class Clock:
         self.alarms: list[Alarm] = []
         self.read_now: Callable[[], int] | None = None
         self.deadline_moved: Callable[[], None] = lambda: None
+        self.horizon: int = NEVER
 
     @property
     def now(self) -> Ns:
@@ -74,11 +75,10 @@ class Clock:
 
     def arm(self, alarm: Alarm) -> None:
         alarm.serial += 1
-        earliest = self.deadline
         heapq.heappush(self._heap, (alarm.when, alarm.key, alarm.serial, alarm))
         if len(self._heap) > STALE + 2 * len(self.alarms):
             self._drop_stale()
-        if alarm.when < earliest:
+        if alarm.when < self.horizon:
             self.deadline_moved()
 
     def _drop_stale(self) -> None:

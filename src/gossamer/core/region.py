@@ -10,7 +10,9 @@ passed as the largest.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
+_ONES: Final = tuple((1 << 8 * size) - 1 for size in range(9))
 Read = Callable[[int, int], int]
 Write = Callable[[int, int, int], None]
 
@@ -39,8 +41,8 @@ class Region:
     def load(self, offset: int, size: int) -> int:
         """One access by the CPU: the big-endian value of `size` bytes."""
         if size in self.widths:
-            value = self._read(offset, size) & ((1 << 8 * size) - 1)
-            return _swap(value, size) if self.little else value
+            value = self._read(offset, size) & _ONES[size]
+            return _swap(value, size) if self.little and size > 1 else value
         step = max((w for w in self.widths if w < size), default=0)
         if not step:
             step = min(self.widths)
@@ -57,7 +59,7 @@ class Region:
     def store(self, offset: int, value: int, size: int) -> None:
         """One access by the CPU of `size` bytes."""
         if size in self.widths:
-            self._write(offset, size, _swap(value, size) if self.little else value)
+            self._write(offset, size, _swap(value, size) if self.little and size > 1 else value)
             return
         step = max((w for w in self.widths if w < size), default=0)
         if not step:

@@ -7,6 +7,7 @@ integers.  The block is canonical whenever native code is not running.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Final
 
 from gossamer.base.bits import align_up, ones
@@ -32,6 +33,20 @@ BLOCK_SIZE: Final[int] = _laid_out[1]
 _CODES: Final = {8: "B", 16: "<H", 32: "<I", 64: "<Q"}
 
 
+def _single(name: str) -> tuple[Callable[..., tuple[int, ...]], int, int]:
+    """How an element of a register is read: by what, from where, and how far apart they are."""
+    width = REGISTERS[name][0]
+    unpack = struct.Struct(_CODES[width]).unpack_from
+    return unpack, OFFSET[name], width // 8
+
+
+_READS: Final = {name: _single(name) for name, (width, _) in REGISTERS.items() if width in _CODES}
+
+_EIGHT: Final = struct.Struct("<Q").unpack_from
+_IRQ: Final = OFFSET["irq"]
+assert REGISTERS["irq"] == (8, 8)
+
+
 class RegisterBlock:
     """Architected registers by name, over any writable memory of at least `BLOCK_SIZE` bytes."""
 
@@ -42,13 +57,12 @@ class RegisterBlock:
 
     def get(self, name: str, index: int = 0) -> int:
         """Element `index` of register `name`, unsigned."""
-        width, _ = REGISTERS[name]
-        size = width // 8
-        at = OFFSET[name] + size * index
-        if size == 16:
+        read = _READS.get(name)
+        if read is None:
+            at = OFFSET[name] + 16 * index
             return int.from_bytes(self.view[at : at + 16], "little")
-        value: int = struct.unpack_from(_CODES[width], self.view, at)[0]
-        return value
+        unpack, at, size = read
+        return unpack(self.view, at + size * index)[0]
 
     def set(self, name: str, value: int, index: int = 0) -> None:
         """Set element `index`; the value is taken modulo the register's width."""
@@ -64,6 +78,11 @@ class RegisterBlock:
     def bytes(self) -> bytes:
         """The whole block (for hashes and comparison)."""
         return bytes(self.view[:BLOCK_SIZE])
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether any element of `irq` is set: any interrupt input, or pending exception."""
+        return bool(_EIGHT(self.view, _IRQ)[0])
 
     # --- architected views of registers that are kept in parts ----
 

@@ -17,7 +17,7 @@ from gossamer.base.wire import WireReader, WireWriter
 from gossamer.core.clock import Alarm, Clock
 from gossamer.core.device import Device
 from gossamer.cpu.block import RegisterBlock
-from gossamer.cpu.exceptions import ASYNCHRONOUS, MSR_IP, MSR_POW
+from gossamer.cpu.exceptions import ASYNCHRONOUS, MSR_EE, MSR_IP, MSR_POW
 from gossamer.cpu.model import CpuModel
 from gossamer.cpu.sprs import get_sprs, put_sprs
 from gossamer.isa.body import Irq
@@ -349,7 +349,8 @@ class Cpu(Device):
     def input_changed(self, pin: int, level: bool) -> None:
         """Input `pin` (an `Irq`) moved."""
         self.block.set("irq", int(level), pin)
-        if level:
+        # One that is held back is looked at when MSR[EE] is set.
+        if level and (pin != Irq.EXTERNAL or self.block.get("msr") & MSR_EE):
             self.changed()
 
     def input_assigned(self, pin: int, level: bool) -> None:
@@ -358,6 +359,8 @@ class Cpu(Device):
 
     def pending(self) -> tuple[Irq, int, bool] | None:
         """The interrupt to take now: (source, vector, whether it is an edge), or None."""
+        if not self.block.interrupted:
+            return None
         irq, msr = self.block.all("irq"), self.block.get("msr")
         for source, vector, enabled_by, edge in ASYNCHRONOUS:
             if irq[source] and msr & enabled_by == enabled_by:
@@ -371,9 +374,10 @@ class Cpu(Device):
     @property
     def waiting(self) -> bool:
         """In a power-saving mode: MSR[POW], with a mode chosen in HID0 where the part has any."""
+        if not self.block.get("msr") & MSR_POW:
+            return False
         doze = self.model.doze
-        chosen = self.block.get("hid0") & doze or not doze
-        return bool(self.block.get("msr") & MSR_POW and chosen)
+        return not doze or bool(self.block.get("hid0") & doze)
 
     def post_load(self, version: int) -> None:
         self.block.set("pvr", self.model.pvr)

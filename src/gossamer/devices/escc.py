@@ -107,6 +107,8 @@ class Escc(Device):
         if data:
             return channel.read_data()
         register, channel.reg = channel.reg, 0
+        if not register:
+            return channel.status()
         if register in (4, 5, 6, 7):
             register -= 4
         match register:
@@ -185,11 +187,13 @@ class Escc(Device):
 
     def _level(self, which: int) -> bool:
         enabled = (self.a.wregs[9] | self.b.wregs[9]) & MASTER_ENABLE
-        return bool(enabled) and any(self.chn[which].pending)
+        return bool(enabled) and self.chn[which].asks
 
     def update_irq(self) -> None:
-        self.irq_a.set(self._level(A))
-        self.irq_b.set(self._level(B))
+        b, a = self.chn
+        enabled = bool((a.wregs[9] | b.wregs[9]) & MASTER_ENABLE)
+        self.irq_a.set(enabled and a.asks)
+        self.irq_b.set(enabled and b.asks)
 
     def resume(self) -> None:
         self.irq_a.assign(self._level(A))

@@ -171,6 +171,16 @@ class EsccChannel(Stateful):
             bool(self.rxint and enabled & RX_MODE),
         )
 
+    @property
+    def asks(self) -> bool:
+        """Whether one of them is there."""
+        enabled = self.wregs[1]
+        return bool(
+            (self.txint and enabled & TX_ENABLE_INT)
+            or (self.rxint and enabled & RX_MODE)
+            or (self.ext_pending and enabled & EXT_ENABLE)
+        )
+
     def _update_rx(self, arrived: bool = False) -> None:
         """The receive interrupt from the FIFO and the mode of WR1."""
         mode = self.wregs[1] & RX_MODE
@@ -346,6 +356,8 @@ class EsccChannel(Stateful):
         """WR0: pointer and command."""
         self.wregs[0] = value
         self.reg = value & 7
+        if value < 8:
+            return  # the pointer alone
         match value >> 3 & 7:
             case 1:
                 self.reg |= 8

@@ -56,7 +56,8 @@ class Processor:
     def _effect(self, code: int, argument: int) -> None:
         if code == _TIMER:
             self.cpu.rearm()
-            self.engine.request_exit()
+            if self.cpu.pending() is not None:  # mtdec itself raised the exception
+                self.engine.request_exit()
         elif code == _BREAKPOINT:
             self.breakpoints_changed()
         else:
@@ -113,6 +114,7 @@ class Processor:
                 if not self._idle(deadline, until_ns):
                     return Stop.IDLE
                 continue
+            self.clock.horizon = deadline
             end = self.engine.count_at(deadline) if deadline < NEVER else 1 << 62
             end = min(end, self.engine.count + CHUNK, 1 << 62 if count is None else count)
             self._execute(end)
@@ -127,8 +129,10 @@ class Processor:
             if edge:
                 self.cpu.acknowledge(source)
             self.engine.deliver(vector)
-        if self.cpu.block.get("irq", Irq.MACHINE_CHECK) and not (
-            self.cpu.block.get("msr") & MSR_ME
+        if (
+            self.cpu.block.interrupted
+            and self.cpu.block.get("irq", Irq.MACHINE_CHECK)
+            and not self.cpu.block.get("msr") & MSR_ME
         ):
             self._checkstop = True
 

@@ -194,7 +194,9 @@ class Tier0:
     # --- callbacks: everything is caught, kept and raised when native code has returned ----
 
     def _load(self, ra: int, size: int) -> int:
-        self._count_access()
+        self._accesses += 1
+        if self._accesses % _ACCESSES == 0:
+            self.request_exit()
         try:
             return self.memory.load(ra, size)
         except BaseException as e:
@@ -202,16 +204,13 @@ class Tier0:
             return 0
 
     def _store(self, ra: int, value: int, size: int) -> None:
-        self._count_access()
+        self._accesses += 1
+        if self._accesses % _ACCESSES == 0:
+            self.request_exit()
         try:
             self.memory.store(ra, value, size)
         except BaseException as e:
             self._keep(e)
-
-    def _count_access(self) -> None:
-        self._accesses += 1
-        if self._accesses % _ACCESSES == 0:
-            self.request_exit()
 
     def _on_effect(self, code: int, argument: int) -> None:
         try:
