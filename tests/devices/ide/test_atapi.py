@@ -147,14 +147,54 @@ def test_locked_tray_stays_shut_and_asks_the_guest(rig: Rig):
     assert ask(rig, *event)[4:6] == b"\x00\x02"
 
 
-def test_another_disc_shows_as_no_disc_then_as_attention():
+@pytest.mark.parametrize("cut", [False, True], ids=["", "saved"])
+@pytest.mark.parametrize(
+    "steps", ["change", "eject change", "change change", "change eject change"]
+)
+def test_changed_disc_shows_as_attention_once(steps: str, cut: bool):
+    """Case 26: the first TEST UNIT READY reports 6/28 and uses it up; the next command works."""
+    rig = Rig(CDROM, disc())
+    ask(rig, 0x00)
+    for step in steps.split():
+        if step == "eject":
+            atapi.change_media(rig.drive, None)
+            assert refused(rig, 0x00) == (2, 0x3A)
+            assert refused(rig, 0x00) == (2, 0x3A)
+        else:
+            atapi.change_media(rig.drive, disc())
+    if cut:
+        rig = rig.cut()
+        rig.drive.media = disc()
+    assert ask(rig, 0x12, 0, 0, 0, 36)[0] == 5  # INQUIRY does not use it up
+    assert refused(rig, 0x00) == (6, 0x28)
+    assert ask(rig, 0x28, 0, 0, 0, 0, 1, 0, 0, 1) == sector(1)
+    ask(rig, 0x00)
+
+
+def test_changed_disc_is_told_by_request_sense():
     rig = Rig(CDROM, None)
     assert refused(rig, 0x00) == (2, 0x3A)
     atapi.change_media(rig.drive, disc())
-    assert refused(rig, 0x00) == (2, 0x3A)
-    assert refused(rig, 0x00) == (6, 0x28)
+    assert ask(rig, 3, 0, 0, 0, 18)[2:14:10] == bytes((6, 0x28))
     ask(rig, 0x00)
-    assert ask(rig, 0x28, 0, 0, 0, 0, 1, 0, 0, 1) == sector(1)
+
+
+def test_change_that_qemu_has_told_half_shows_as_attention():
+    """QEMU counts 1 (no medium next), 2 (attention next)."""
+    for told in (1, 2):
+        rig = Rig(CDROM, disc())
+        rig.drive.cdrom_changed = told
+        assert refused(rig, 0x00) == (6, 0x28)
+        ask(rig, 0x00)
+
+
+def test_open_tray_is_no_medium_and_keeps_the_attention():
+    rig = Rig(CDROM, disc())
+    atapi.change_media(rig.drive, disc())
+    rig.drive.tray_open = True
+    assert refused(rig, 0x00) == (2, 0x3A)
+    rig.drive.tray_open = False
+    assert refused(rig, 0x00) == (6, 0x28)
 
 
 def test_dma_read(rig: Rig):

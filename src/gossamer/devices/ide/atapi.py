@@ -64,10 +64,14 @@ def reset(drive: IdeDrive) -> None:
 
 
 def change_media(drive: IdeDrive, media: BlockBackend | None) -> None:
-    """Put another disc in, or none; the tray ends up closed."""
+    """Put another disc in, or none; the tray ends up closed.
+
+    The next command that needs the drive is told once that the medium may have changed (MMC-3,
+    6.1.4): as long as there is none it only hears that there is none.
+    """
     drive.media, drive.tray_open, drive.eject_request = media, False, False
     drive.new_media = media is not None
-    drive.cdrom_changed = 1
+    drive.cdrom_changed = int(media is not None)
 
 
 def request_eject(drive: IdeDrive) -> bool:
@@ -229,8 +233,9 @@ def _dma_step(drive: IdeDrive) -> None:
 def _execute(drive: IdeDrive, cdb: bytes) -> None:
     op = cdb[0]
     drive.req_nb_sectors = _block_limit(drive.byte_count)
-    if drive.cdrom_changed and op not in ALLOWS_ATTENTION:
-        _tell_change(drive)
+    if _attention(drive) and op not in ALLOWS_ATTENTION:
+        drive.cdrom_changed = 0
+        fail(drive, UNIT_ATTENTION, MEDIUM_CHANGED)
         return
     if op in NEEDS_MEDIUM and (drive.media is None or drive.tray_open):
         fail(drive, NOT_READY, MEDIUM_NOT_PRESENT)
@@ -251,14 +256,9 @@ def _block_limit(byte_count: int) -> int:
     return byte_count & ~1 or MAX_BLOCK
 
 
-def _tell_change(drive: IdeDrive) -> None:
-    """A change of disc shows as an empty drive first, then as unit attention."""
-    if drive.cdrom_changed == 1:
-        drive.cdrom_changed = 2
-        fail(drive, NOT_READY, MEDIUM_NOT_PRESENT)
-    else:
-        drive.cdrom_changed = 0
-        fail(drive, UNIT_ATTENTION, MEDIUM_CHANGED)
+def _attention(drive: IdeDrive) -> bool:
+    """Whether a change of disc has still to be told; in a stream of QEMU the number may be 2."""
+    return bool(drive.cdrom_changed and drive.media is not None and not drive.tray_open)
 
 
 def _extent(cdb: bytes) -> tuple[int, int]:
@@ -299,7 +299,7 @@ def _test(drive: IdeDrive, _cdb: bytes) -> None:
 
 def _request_sense(drive: IdeDrive, cdb: bytes) -> None:
     data = replies.sense(drive.sense_key, drive.asc, drive.ascq)
-    if not drive.sense_key and drive.cdrom_changed == 2:
+    if not drive.sense_key and _attention(drive):
         drive.cdrom_changed = 0
         data = replies.sense(UNIT_ATTENTION, MEDIUM_CHANGED, 0)
     drive.sense_key = drive.asc = drive.ascq = 0
