@@ -145,6 +145,7 @@ WRONG = {
     "-icount 1,sleep=maybe": "unknown value for -icount: sleep 'maybe' (there is: off, on)",
     "-rtc base=tomorrow": "-rtc: base: expected utc, localtime, YYYY-MM-DD or",
     "-rtc base=2001-02-30": "-rtc: base: '2001-02-30' is no date from 1904 to 2040",
+    "-smb x": "unknown option '-smb' (gossamer run --help lists them)",
     "-rtc clock=sun": "unknown value for -rtc: clock 'sun' (there is: host, rt, vm)",
     "-rtc driftfix=slew": "-rtc: driftfix=slew: no tick is ever lost that it could repeat",
     "-boot z": "-boot: order must be letters of a, c, d, n, got 'z'",

@@ -255,7 +255,7 @@ WRONG = {
     "-device sungem,netdev=n": "-device: sungem.netdev: there is no host network; the card has no ",
     "-device sungem,id=a -device ne2k_pci,id=a": "-device ne2k_pci: id=a is given twice",
     "-device ide-hd": "-device ide-hd: needs drive=, the id of a -drive if=none",
-    "-device ide-hd,drive=q": "unknown drive of if=none for -device ide-hd 'q' (there is: none)",
+    "-device ide-hd,drive=q": "unknown drive of if=none for -device ide-hd 'q' (there are none)",
     f"{D} -device ide-hd,drive=dd": "unknown drive of if=none for -device ide-hd 'dd'; did you mea",
     f"{D} -device ide-hd,drive=d,unit=2": "-device: ide-hd.unit must be a number from 0 to 1, got",
     f"{D} -device ide-hd,drive=d -device ide-cd,unit=0": "-device ide-cd: unit 0 of ide.1 is taken",
@@ -284,7 +284,7 @@ WRONG = {
     "-global VGA.x=1": "unknown property of VGA 'x' (there is: addr, edid, vgamem_mb, xres, yres)",
     "-global VGA.vgamem_mb=0": "-global: VGA.vgamem_mb must be a number from 1 to 256, got '0'",
     "-M mac99,dumpdtb=x": "-machine: dumpdtb: the firmware makes the device tree, in the guest's m",
-    "-M mac99,memory-backend=m": "-machine: memory-backend: RAM belongs to the machine; give its",
+    "-M mac99,memory-backend=m": "unknown memory backend 'm' (there are none)",
     "-M mac99,usb=maybe": "unknown value for -machine: usb 'maybe' (there is: off, on)",
     "-device loader,bus=pci.0": "unknown property of loader 'bus'",
 }

@@ -84,17 +84,24 @@ def test_program_may_be_raw(tmp_path: Path) -> None:
     assert firmware.load_program(elf_path).entry == 0x1000
 
 
+EXPECTED = "expected 32-bit, big-endian, for PowerPC"
 DAMAGED = {
     "not ELF": (b"MZ" + bytes(60), "not an ELF file"),
     "empty": (b"", "program is empty"),
     "short": (b"\x7fELF\x01\x02\x01", "damaged ELF file: 7 bytes, a header has 52"),
-    "64-bit": (elf((0, b"x", 1), ident=b"\x7fELF\x02\x02\x01"), "ELF class 2, expected 1 (32-bit)"),
-    "little-endian": (
-        elf((0, b"x", 1), ident=b"\x7fELF\x01\x01\x01"),
-        "ELF data encoding 1, expected 2 (big-endian)",
+    "64-bit": (
+        elf((0, b"x", 1), ident=b"\x7fELF\x02\x02\x01", machine=21),
+        f"ELF, 64-bit, big-endian, for 64-bit PowerPC; {EXPECTED}",
     ),
-    "68k": (elf((0, b"x", 1), machine=4), "ELF for EM_68K, expected EM_PPC"),
-    "unknown machine": (elf((0, b"x", 1), machine=60000), "ELF for 60000, expected EM_PPC"),
+    "little-endian": (
+        elf((0, b"x", 1), ident=b"\x7fELF\x01\x01\x01", machine=20 << 8),
+        f"ELF, 32-bit, little-endian, for PowerPC; {EXPECTED}",
+    ),
+    "68k": (elf((0, b"x", 1), machine=4), f"ELF, 32-bit, big-endian, for 68000; {EXPECTED}"),
+    "unknown machine": (
+        elf((0, b"x", 1), machine=60000),
+        f"ELF, 32-bit, big-endian, for machine 60000; {EXPECTED}",
+    ),
     "shared object": (elf((0, b"x", 1), kind=3), "ELF type ET_DYN, expected ET_EXEC"),
     "no segments": (elf(), "0 program headers, expected 1 to 64"),
     "nothing to load": (elf((0, b"", 0)), "ELF without anything to load"),

@@ -265,7 +265,7 @@ def test_what_is_no_save_file(tmp_path: Path) -> None:
     assert is_container(make(tmp_path / "b"))
     with (
         open_container(tmp_path / "b") as c,
-        pytest.raises(StreamError, match="no disk named 'hd1'; there is: none"),
+        pytest.raises(StreamError, match="no disk named 'hd1'; there are none"),
     ):
         c.read_disk("hd1")
 

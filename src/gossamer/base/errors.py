@@ -5,6 +5,8 @@ Guest misbehaviour is never one of these: it is an architected exception or a tr
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class GossamerError(Exception):
     """Root of every error that gossamer raises on purpose."""
@@ -42,3 +44,9 @@ class StreamError(GossamerError):
         where = f" (offset {offset:#x})" if offset is not None else ""
         super().__init__((f"{path}: " if path else "") + message + where)
         self.message, self.path, self.offset = message, path, offset
+
+
+def there_is(names: Iterable[str]) -> str:
+    """What exists, for a message about a name that does not: nothing is not called ``none``."""
+    listed = ", ".join(names)
+    return f"there is: {listed}" if listed else "there are none"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, cast
 
 import gossamer
-from gossamer.base.errors import ConfigError, GossamerError
+from gossamer.base.errors import ConfigError, GossamerError, there_is
 from gossamer.block import Capture, OverlayImage, Qcow2Image, Snapshot
 from gossamer.control import disk_capture
 from gossamer.control.disks import Disk
@@ -344,5 +344,5 @@ def existing(vm: Runner, name: str) -> Path:
     """The file of snapshot `name`; ConfigError says what there is, in images too."""
     tags = [e.tag for e in entries(vm)]
     if name not in tags:
-        raise ConfigError(f"no snapshot {name!r} (there is: {', '.join(tags) or 'none'})")
+        raise ConfigError(f"no snapshot {name!r} ({there_is(tags)})")
     return vm.snapshot_store.existing(name)

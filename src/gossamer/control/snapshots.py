@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gossamer.base.errors import ConfigError, GossamerError, HostError
+from gossamer.base.errors import ConfigError, GossamerError, HostError, there_is
 from gossamer.core import host
 from gossamer.machines.config import Config
 from gossamer.migrate.container import open_container
@@ -54,8 +54,8 @@ class Snapshots:
     def existing(self, name: str) -> Path:
         path = self.path(name)
         if not path.is_file():
-            known = ", ".join(p.name.removesuffix(SUFFIX) for p in self.files()) or "none"
-            raise ConfigError(f"no snapshot {name!r} (there is: {known})")
+            known = there_is(p.name.removesuffix(SUFFIX) for p in self.files())
+            raise ConfigError(f"no snapshot {name!r} ({known})")
         return path
 
     def files(self) -> list[Path]:

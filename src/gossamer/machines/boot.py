@@ -1,7 +1,8 @@
 """What a Mac finds at power on besides its firmware: kernel, initial RAM disk, boot device, date.
 
 Kernel and RAM disk lie where QEMU 7.2 puts them: the kernel 16 MiB above where its ELF header
-says, the RAM disk 1 MiB behind it, then the command line, each on a page.
+says, the RAM disk 1 MiB behind it, then the command line, each on a page.  The firmware begins at
+the kernel's entry, which QEMU takes for its first byte (so that a zImage does not start there).
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ def load_kernel(m: Machine) -> Kernel | None:
     line = config.append.encode() + b"\0"
     _check(config, "kernel command line", end + len(line))
     m.memory.write(end, line)
-    return Kernel(KERNEL_BASE, size, end, initrd_at, initrd_size)
+    entry = (image.entry_ra & 0x0FFF_FFFF) + KERNEL_BASE
+    return Kernel(entry, size, end, initrd_at, initrd_size)
 
 
 def _check(config: Hardware, what: str, end: int) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from gossamer.base.errors import ConfigError
+from gossamer.base.errors import ConfigError, there_is
 from gossamer.base.units import MiB
 
 ON_OFF: Final = ("on", "off")
@@ -191,8 +191,7 @@ def unknown(what: str, got: str, known: Iterable[str]) -> ConfigError:
     names = sorted(known)
     near = difflib.get_close_matches(got, names, 1)
     hint = f"; did you mean {near[0]}?" if near else ""
-    listed = ", ".join(names) or "none"
-    return ConfigError(f"unknown {what} {got!r}{hint} (there is: {listed})")
+    return ConfigError(f"unknown {what} {got!r}{hint} ({there_is(names)})")
 
 
 def mebibytes(size: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
@@ -23,6 +23,7 @@ from elftools.elf.elffile import ELFFile
 
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import GiB, MiB
+from gossamer.machines import forms, uimage
 
 OPENBIOS: Final = "openbios-ppc"
 #: Where Debian, Ubuntu, Fedora and builds of QEMU put firmware; in order of search.
@@ -60,11 +61,15 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A loaded file: where it starts (an effective address) and what goes where."""
+    """A loaded file: where it starts (an effective address) and what goes where.
+
+    `entry_ra` is the real address of its entry.
+    """
 
     path: Path
     entry: int
     segments: tuple[Segment, ...]
+    entry_ra: int
 
     @property
     def start(self) -> int:
@@ -202,7 +207,23 @@ def load_program(path: Path, base: int = 0, entry: int | None = None) -> Image:
     data = unpacked(path, read_file(path, what="program"))
     if data[:4] == b"\x7fELF":
         return parse_elf(path, data)
-    return Image(path, base if entry is None else entry, (Segment(base, data),))
+    found = uimage.read(path, data)
+    if found is not None:
+        return _from_uimage(path, found)
+    if why := forms.refusal(data):
+        raise ConfigError(f"{path}: {why}")
+    start = base if entry is None else entry
+    return Image(path, start, (Segment(base, data),), start)
+
+
+def _from_uimage(path: Path, found: uimage.Payload) -> Image:
+    """What is inside a U-Boot image: an ELF file, or bytes with the place and entry it names."""
+    if found.data[:4] == b"\x7fELF":
+        return parse_elf(path, found.data)
+    load, entry = found.load & 0x0FFF_FFFF, found.entry & 0x0FFF_FFFF
+    if not load <= entry < load + len(found.data):
+        raise ConfigError(f"{path}: uImage: entry {found.entry:#x} is outside what it loads")
+    return Image(path, entry, (Segment(load, found.data),), entry)
 
 
 @lru_cache(maxsize=4)
@@ -237,14 +258,13 @@ def parse_elf(path: Path, data: bytes) -> Image:
     try:
         elf = ELFFile(BytesIO(data))
         count = elf.header["e_phnum"]
-        if elf.header["e_machine"] not in ("EM_PPC", EM_PPC):
-            raise ConfigError(f"{path}: ELF for {elf.header['e_machine']}, expected EM_PPC")
         if elf.header["e_type"] != "ET_EXEC":
             raise ConfigError(f"{path}: ELF type {elf.header['e_type']}, expected ET_EXEC")
         if not 0 < count <= MAX_SEGMENTS:
             raise ConfigError(f"{path}: {count} program headers, expected 1 to {MAX_SEGMENTS}")
         headers = [elf.get_segment(n).header for n in range(count)]
         entry = int(elf.header["e_entry"])
+        entry_ra = _real(entry, headers)
     except (ELFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as fault:
         raise ConfigError(f"{path}: damaged ELF file: {fault}") from None
     segments = [
@@ -253,7 +273,16 @@ def parse_elf(path: Path, data: bytes) -> Image:
     if not segments:
         raise ConfigError(f"{path}: ELF without anything to load")
     _check_overlap(path, segments)
-    return Image(path, entry, tuple(segments))
+    return Image(path, entry, tuple(segments), entry_ra)
+
+
+def _real(entry: int, headers: Sequence[ElfRecord]) -> int:
+    """Where the instruction at effective address `entry` is loaded."""
+    for head in headers:
+        start = int(head["p_vaddr"])
+        if head["p_type"] == "PT_LOAD" and start <= entry < start + int(head["p_memsz"]):
+            return entry - start + int(head["p_paddr"])
+    return entry
 
 
 def _check_ident(path: Path, data: bytes) -> None:
@@ -261,10 +290,13 @@ def _check_ident(path: Path, data: bytes) -> None:
         raise ConfigError(f"{path}: not an ELF file")
     if len(data) < 52:
         raise ConfigError(f"{path}: damaged ELF file: {len(data)} bytes, a header has 52")
-    if data[4] != 1:
-        raise ConfigError(f"{path}: ELF class {data[4]}, expected 1 (32-bit)")
-    if data[5] != 2:
-        raise ConfigError(f"{path}: ELF data encoding {data[5]}, expected 2 (big-endian)")
+    order = {1: "little", 2: "big"}.get(data[5])
+    machine = int.from_bytes(data[18:20], order) if order else 0  # type: ignore[arg-type]
+    if data[4] != 1 or data[5] != 2 or machine != EM_PPC:
+        bits = {1: "32-bit", 2: "64-bit"}.get(data[4], f"class {data[4]}")
+        name = forms.MACHINES.get(machine, f"machine {machine}")
+        text = f"ELF, {bits}, {order or f'data encoding {data[5]}'}-endian, for {name}"
+        raise ConfigError(f"{path}: {text}; expected 32-bit, big-endian, for PowerPC")
 
 
 def _segment(path: Path, data: bytes, head: ElfRecord) -> Segment:

@@ -21,8 +21,12 @@ from gossamer.machines.drives import DriveOptions, host_path, place_all
 from gossamer.machines.option_table import OPTIONS
 from gossamer.machines.values import choice
 
+#: What the clock of a deterministic run shows at power on: 2026-01-01T00:00:00 UTC.
+ICOUNT_DATE: Final = 1_767_225_600
 _FDSET: Final = re.compile(r"/dev/fdset/([0-9]{1,9})(?![0-9])")
 _FD: Final = re.compile(r"(?:^|:)fd:([0-9]{1,9})")
+_ALIKE: Final = 0.8
+"""How much of an unknown option must be right for a guess at what was meant."""
 _TERMINAL: Final = ("stdio", "mon:stdio")
 
 
@@ -44,7 +48,7 @@ def _take(draft: Draft, words: Iterator[str]) -> None:
 def _option(draft: Draft, name: str, spelled: str, words: Iterator[str]) -> None:
     option = OPTIONS.get(name)
     if option is None:
-        near = difflib.get_close_matches(name, OPTIONS, 1)
+        near = difflib.get_close_matches(name, OPTIONS, 1, _ALIKE)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ConfigError(f"unknown option {spelled!r}{hint} (gossamer run --help lists them)")
     if option.refused:
@@ -67,6 +71,9 @@ def _value(name: str, words: Iterator[str]) -> str:
 
 
 def _finish(draft: Draft) -> Config:
+    if "icount" in draft.set:
+        # The same inputs give the same run, whatever day it is.
+        draft.set.setdefault("rtc_base", ICOUNT_DATE)
     model, version = registry.find_version(draft.machine)
     for key, value in draft.properties.items():
         if key not in model.properties:

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import xxhash
 import zstandard
 
-from gossamer.base.errors import HostError, StreamError
+from gossamer.base.errors import HostError, StreamError, there_is
 from gossamer.migrate.container_frame import (
     CHUNK,
     DISK,
@@ -124,8 +124,7 @@ class Container:
     def read_disk(self, name: str) -> Iterator[bytes]:
         """The content of a disk, in order."""
         if name not in self._disks:
-            known = ", ".join(self._disks) or "none"
-            raise self._error(f"no disk named {name!r}; there is: {known}", None)
+            raise self._error(f"no disk named {name!r}; {there_is(self._disks)}", None)
         return self._chunks(self._disks[name])
 
     def disk_size(self, name: str) -> int:

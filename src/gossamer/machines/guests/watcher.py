@@ -398,7 +398,7 @@ def picture(machine: str, tb_hz: int) -> bytes:
 
 def image(tb_hz: int) -> Image:
     """The program for the bare machine."""
-    return Image(Path("(built-in program)"), BASE, (Segment(0, picture("bare", tb_hz)),))
+    return Image(Path("(built-in program)"), BASE, (Segment(0, picture("bare", tb_hz)),), BASE)
 
 
 @lru_cache(maxsize=4)
