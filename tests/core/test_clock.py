@@ -86,6 +86,27 @@ def test_deadline_before_the_horizon_is_announced_and_a_later_one_is_not() -> No
     assert moved == [100, 50]
 
 
+def test_quiet_alarms_wake_nobody_and_stop_before_what_is_due() -> None:
+    clock, skipped = Clock(), []
+    quiet, other = clock.alarm(lambda: None), clock.alarm(lambda: None)
+    calm = [True]
+    clock.may_skip(quiet, lambda: calm[0], skipped.append)
+    quiet.set(10)
+    assert clock.idle_deadline == NEVER
+    other.set(50)
+    assert (clock.deadline, clock.idle_deadline) == (10, 50)
+    clock.skip_quiet(100)
+    assert skipped == [50]
+    clock.skip_quiet(30)
+    assert skipped == [50, 30]
+    clock.skip_quiet(10)
+    assert skipped == [50, 30]
+    calm[0] = False
+    clock.skip_quiet(100)
+    assert skipped == [50, 30]
+    assert clock.idle_deadline == 10
+
+
 def test_set_moves_time_without_firing() -> None:
     clock, fired = Clock(), []
     clock.alarm(lambda: fired.append(1)).set(5)

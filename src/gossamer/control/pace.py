@@ -12,6 +12,8 @@ UNIT: Final = 1 << 20
 _FASTEST: Final = UNIT * 4096
 _SLOWEST: Final = UNIT // 64
 _LEAST_PER_MS: Final = 250
+_CATCHING_UP: Final = 4
+"""How many times real time the guest's goes, at the most, after the host has been away."""
 
 
 class Pace:
@@ -59,7 +61,7 @@ class Pace:
         if abs(behind) > 200_000_000:  # the host was away: the guest does not see it
             self.restart(host_ns)
             behind = 0
-        goal = max(slice_ns + behind, slice_ns // 8)
+        goal = min(max(slice_ns + behind, slice_ns // 8), _CATCHING_UP * slice_ns)
         rate = goal * UNIT // self.instructions_in(slice_ns)
         self.processor.set_rate(min(max(rate, _SLOWEST), _FASTEST))
         return self.processor.clock.now + goal

@@ -40,6 +40,8 @@ from gossamer.machines.machine import Machine
 from gossamer.machines.translate import translate
 from gossamer.migrate.releases import OURS
 
+#: An idle guest goes so far ahead of the host, ns, rather than wait: a disk's next step.
+_AHEAD: Final = 100_000
 #: The longest that an idle guest is left alone, ns of the host.
 _LONGEST_IDLE: Final = 1_000_000_000
 RUNNING: Final = "running"
@@ -325,16 +327,19 @@ class Runner:
         machine, pace = self.machine, self.pace
         self._pass_idle_time(start)
         until = min(pace.steer(start, max_host_ns), self._next_wake)
+        if pace.shift is None:
+            machine.processor.idle_until = pace.target(start) + _AHEAD
         before = machine.engine.count
         stop = machine.processor.run(
             before + pace.instructions_in(max_host_ns),
             until,
             lambda: host.monotonic_ns() - start >= 2 * max_host_ns,  # the estimate was far off
         )
+        machine.processor.idle_until = 0
         pace.measured(machine.engine.count - before, host.monotonic_ns() - start)
         if stop is Stop.IDLE:
             now = host.monotonic_ns()
-            due = min(machine.clock.deadline, self._next_wake) - machine.clock.now
+            due = min(machine.clock.idle_deadline, self._next_wake) - machine.clock.now
             self._idle_from = (now, machine.clock.now)
             self.idle_until_ns = now + min(due, _LONGEST_IDLE)
         elif stop is Stop.CHECKSTOP:
@@ -348,8 +353,9 @@ class Runner:
         if self._idle_from is not None:
             since, virtual = self._idle_from
             machine = self.machine
-            latest = min(machine.clock.deadline, self._next_wake)
-            passed = min(virtual + host_now - since, latest)
+            passed = min(virtual + host_now - since, self._next_wake)
+            machine.clock.skip_quiet(passed)
+            passed = min(passed, machine.clock.deadline)
             machine.processor.set_clock(max(passed, machine.clock.now))
             self._idle_from, self.idle_until_ns = None, None
 

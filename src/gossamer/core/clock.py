@@ -23,10 +23,12 @@ class Alarm:
     Inside `fire`, `due` is the time it was due at: what a periodic alarm counts on from.
     """
 
-    __slots__ = ("_clock", "due", "fire", "key", "serial", "when")
+    __slots__ = ("_clock", "due", "fire", "key", "quiet", "serial", "skip", "when")
 
     def __init__(self, clock: Clock, fire: Callable[[], None]) -> None:
         self._clock, self.fire = clock, fire
+        self.quiet: Callable[[], bool] | None = None
+        self.skip: Callable[[int], None] = lambda before: None
         self.key = ("", getattr(fire, "__name__", ""))
         self.serial = 0
         self.when = self.due = -1
@@ -57,6 +59,7 @@ class Clock:
         self._now = 0
         self._heap: list[tuple[int, tuple[str, str], int, Alarm]] = []
         self.alarms: list[Alarm] = []
+        self._skippable: list[Alarm] = []
         self.read_now: Callable[[], int] | None = None
         self.deadline_moved: Callable[[], None] = lambda: None
         self.horizon: int = NEVER
@@ -88,6 +91,42 @@ class Clock:
         """
         self._heap = [e for e in self._heap if (e[0], e[2]) == (e[3].when, e[3].serial)]
         heapq.heapify(self._heap)
+
+    # --- while the CPU idles ------------------------------------------------------------------
+
+    def may_skip(
+        self, alarm: Alarm, quiet: Callable[[], bool], skip: Callable[[int], None]
+    ) -> None:
+        """An alarm that comes again and again, and often for nothing, wakes no idle host.
+
+        `quiet`: whether it would do nothing but count now, so that nothing can tell when it fires
+        while the CPU is idle; `skip(before)`: do at once what firing before then would have done,
+        or some of it.
+        """
+        alarm.quiet, alarm.skip = quiet, skip
+        self._skippable.append(alarm)
+
+    def _quiet(self) -> list[Alarm]:
+        return [a for a in self._skippable if a.when >= 0 and a.quiet is not None and a.quiet()]
+
+    @property
+    def idle_deadline(self) -> int:
+        """When an idle CPU has to be looked at; quiet alarms do not count."""
+        quiet = self._quiet()
+        if not quiet:
+            return self.deadline
+        others = (a.when for a in self.alarms if a.when >= 0 and a not in quiet)
+        return min(others, default=NEVER)
+
+    def skip_quiet(self, until: int) -> None:
+        """Pass over quiet alarms, up to `until` and before anything else is due."""
+        quiet = self._quiet()
+        if quiet:
+            others = (a.when for a in self.alarms if a.when >= 0 and a not in quiet)
+            before = min((until, *others))
+            for alarm in quiet:
+                if alarm.when < before:
+                    alarm.skip(before)
 
     @property
     def deadline(self) -> int:

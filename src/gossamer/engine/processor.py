@@ -43,6 +43,8 @@ class Processor:
     def __init__(self, cpu: Cpu, engine: Tier0, clock: Clock) -> None:
         self.cpu, self.engine, self.clock = cpu, engine, clock
         self.idle_warps = True
+        #: Virtual time up to which an idle CPU need not wait, whatever `idle_warps` says.
+        self.idle_until = 0
         self._stop = False
         self._checkstop = False
         cpu.changed = engine.request_exit
@@ -138,7 +140,7 @@ class Processor:
 
     def _idle(self, deadline: int, until_ns: int) -> bool:
         """Let an idle CPU wait; False when the caller must do it, or nothing can wake it."""
-        if not self.idle_warps or deadline >= NEVER:
+        if deadline >= NEVER or not (self.idle_warps or deadline <= self.idle_until):
             return False
         if not self.cpu.block.get("msr") & MSR_EE and until_ns >= NEVER:
             return False  # the decrementer's alarm comes again and again and wakes nobody

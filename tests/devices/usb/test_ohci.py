@@ -199,6 +199,50 @@ def test_absurd_interval_does_not_make_absurd_frames(rig, driver):
     assert rig.ohci.trace.counts["Ohci", "frame interval 0 is no USB frame"] >= 1
 
 
+@pytest.mark.parametrize("interval", [0x27782EDF, 0x80002EE0], ids=["ms", "thirds"])
+def test_frames_passed_over_are_those_that_ended_one_by_one(interval):
+    """An idle CPU's quiet frames, in one go and each at its time: the same state everywhere."""
+    random_ = random.Random(5)
+    one, other = Rig(), Rig()
+    for rig in (one, other):
+        Driver(rig).start()
+        rig.set_reg(r.FM_INTERVAL, interval)
+        rig.ohci.core.frame_number = 0x7F00
+        rig.frames(1)
+    assert one.ohci.core.quiet()
+    for _ in range(200):
+        until = (
+            one.clock.now + random_.choice((1, MS // 2, MS, 7 * MS, 64 * MS)) + random_.randrange(9)
+        )
+        one.clock.skip_quiet(until)
+        steps = 0
+        while one.clock.deadline <= until:
+            one.clock.advance(one.clock.deadline)
+            one.clock.skip_quiet(until)
+            steps += 1
+        assert steps <= 3
+        one.clock.set(until)
+        other.clock.advance(until)
+        assert one.state() == other.state()
+        assert one.irq == other.irq
+
+
+def test_frames_with_anything_to_do_are_not_passed_over(rig, driver):
+    core = rig.ohci.core
+    rig.frames(2)
+    assert core.quiet()
+    rig.set_word(r.HCCA_AT + 4 * 7, r.ED_AT)
+    assert not core.quiet()
+    rig.set_word(r.HCCA_AT + 4 * 7, 0)
+    rig.set_reg(r.COMMAND, 0x02)
+    assert not core.quiet()
+    rig.frames(2)
+    assert core.quiet()
+    rig.set_reg(r.ENABLE, 0x80000004)
+    assert not core.quiet()
+    assert rig.clock.idle_deadline == rig.clock.deadline
+
+
 def test_frame_interrupt_and_overflow(rig, driver):
     rig.set_reg(r.STATUS, 0xFFFFFFFF)
     rig.set_reg(r.ENABLE, 0x80000004)

@@ -236,11 +236,43 @@ class OhciCore(Stateful):
         self.frame_number = self.frame_number + 1 & 0xFFFF
         if not self.frame_number & 0x7FFF:
             self._raise(NUMBER_OVERFLOW)
-        if self.hcca:
-            self.dma_write(self.hcca + HCCA_FRAME, self.frame_number.to_bytes(4, "little"))
+        self._show_number()
         self._write_done_queue()
         self._raise(FRAME_STARTED)
         self._serve_lists()
+
+    def quiet(self) -> bool:
+        """Whether the end of a frame only counts now: no list to serve, nothing to tell."""
+        if self.intr & FRAME_STARTED or self.done_count != NO_DELAY_SET:
+            return False
+        if self.ctl & CONTROL and (self.status & CONTROL_FILLED or self.ctrl_cur):
+            return False
+        if self.ctl & BULK and (self.status & BULK_FILLED or self.bulk_cur):
+            return False
+        if self.fi not in FRAME_INTERVALS:
+            return False
+        periodic = self.ctl & PERIODIC and self.hcca
+        return not periodic or not any(self.dma_read(self.hcca, 4 * 32))
+
+    def skip(self, before: int) -> None:
+        """What quiet frames that end before `before` do, at once."""
+        each, phase, first = (self.fi + 1) * 250, self.sof_phase, self.eof_timer.when
+        count = (3 * (before - first) - phase - 1) // each + 1
+        # The frame in which the number's top bit changes tells so.
+        count = min(count, 0x7FFF - (self.frame_number & 0x7FFF))
+        if count <= 0:
+            return
+        whole, self.sof_phase = divmod((count - 1) * each + phase, 3)
+        self.sof_time = first + whole
+        self._arm(self.sof_time)
+        self.frt = self.fit
+        self.frame_number += count
+        self._show_number()
+        self._raise(FRAME_STARTED)
+
+    def _show_number(self) -> None:
+        if self.hcca:
+            self.dma_write(self.hcca + HCCA_FRAME, self.frame_number.to_bytes(4, "little"))
 
     def _write_done_queue(self) -> None:
         """Hand the done queue over when its delay is over and the last one has been seen."""
@@ -469,6 +501,7 @@ class Ohci(PciDevice):
         region = Region("ohci", BAR_SIZE, self.read, self.write, widths=(4,), little=True)
         self.add_bar(0, region)
         self.reset()
+        clock.may_skip(self.core.eof_timer, self.core.quiet, self.core.skip)
 
     def connect(self, port: int, device: UsbFunction) -> None:
         """Plug a device into a port (0..2) before the machine runs."""
