@@ -85,8 +85,14 @@ class AdbKeyboard(AdbDevice):
     # --- input --------------------------------------------------------------------------------
 
     def key(self, code: int, down: bool) -> None:
-        """A key moved.  Repeats of a key that is down are not transitions and are left out."""
-        code &= 0x7F
+        """A key moved.  Repeats of a key that is down are not transitions and are left out.
+
+        Bits 15..8 are for USB keyboards; 0xff below them: a key that this keyboard does not have.
+        """
+        code &= 0xFF
+        if code >= RELEASED:
+            self.note("a key that is on no ADB keyboard")
+            return
         bit = 1 << code
         if down and self.held & bit:
             return
