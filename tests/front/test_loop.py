@@ -184,7 +184,7 @@ class Run(threading.Thread):
 def test_case_8_the_monitor_answers_while_a_machine_is_waited_for(tmp_path: Path) -> None:
     run = Run(tmp_path, incoming=f"unix:{tmp_path}/m")
     run.answer()
-    assert "VM status: inmigrate" in run.ask("info status")
+    assert "VM status: paused (inmigrate)" in run.ask("info status")
     assert "Migration status: setup" in run.ask("info migrate")
     assert "not while the machine is in state inmigrate" in run.ask("savevm a")
     assert "already been started" in run.ask(f"migrate_incoming unix:{tmp_path}/n")
@@ -254,7 +254,7 @@ def test_migrate_waits_for_its_end_and_says_what_it_took(tmp_path: Path) -> None
     run = Run(tmp_path)
     run.answer()
     assert "sent to exec:cat" in run.ask("migrate 'exec:cat > /dev/null'")
-    assert "VM status: postmigrate" in run.ask("info status")
+    assert "VM status: paused (postmigrate)" in run.ask("info status")
     assert run.ask("cont") == ""
     assert "cannot connect" in run.ask("migrate unix:/no/where")
     assert "VM status: running" in run.ask("info status")

@@ -65,7 +65,7 @@ def test_greeting_prompt_and_answer_over_a_socket(bench: Bench) -> None:
     bench.screen.receive(b"tus\r\n\n")
     assert bench.screen.text == (
         "gossamer 0.1.0 monitor, help for help\n(gossamer) "
-        "VM status: prelaunch\n0 instructions; virtual time 0:00:00.000\n"
+        "VM status: paused (prelaunch)\n0 instructions; virtual time 0:00:00.000\n"
         "(gossamer) (gossamer) "
     )
 

@@ -195,7 +195,6 @@ WRONG: Final = {
     "-chardev socket,id=a": "-chardev socket: needs path=, host= and port=, or fd=",
     "-chardev null,id=a -chardev null,id=a": "-chardev: id=a is given twice",
     "-serial chardev:a": "unknown -chardev for -serial 'a' (there are none)",
-    "-chardev null,id=a -mon a,mode=control": "-mon: mode=control: there is no QMP yet",
     "-blockdev {": "-blockdev: not JSON: ",
     '-blockdev {"driver":[]}': "-blockdev: driver: expected a text, number or switch",
     "-blockdev driver=nbd,node-name=a": "unknown value for -blockdev: driver 'nbd'",

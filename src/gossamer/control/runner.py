@@ -224,7 +224,7 @@ class Runner:
         if not self.ended:
             self.ended = True
             self.events.report(event)
-            self.run_state = SHUTDOWN
+            self._run_state = SHUTDOWN  # the last that is reported is the event
             self.machine.processor.request_stop()
 
     def reset(self) -> None:

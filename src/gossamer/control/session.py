@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,12 @@ class Session:
         self.report: Callable[[str], None] = lambda text: None
         self.autostart = vm.config.start
         self.fault: GossamerError | None = None
+        #: What a monitor for people answers to a line; the front's.
+        self.human: Callable[[str], Steps[str]] | None = None
+        #: Descriptors that a client has passed and no command has taken yet.
+        self.passed_fds: deque[int] = deque()
+        #: Those that `getfd` has given a name.
+        self.named_fds: dict[str, int] = {}
 
     def take_in(self, uri: str, *, exit_on_error: bool = True) -> None:
         """Begin to wait at `uri` for a machine."""

@@ -143,7 +143,7 @@ def type_of(annotation: Any) -> Type:  # noqa: ANN401 - whatever stands in a sig
     if isinstance(annotation, type) and issubclass(annotation, StrEnum):
         return Enumeration(annotation.__name__, tuple(annotation), annotation)
     if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
-        return Struct(annotation.__name__, tuple(_fields(annotation)), annotation)
+        return Struct(annotation.__name__, fields_of(annotation), annotation)
     raise TypeError(f"{annotation} means nothing in the table of commands")
 
 
@@ -165,11 +165,12 @@ def _union(inside: list[Any]) -> Type:
     return Variants(name, tag, cases)
 
 
-def _fields(made: type) -> list[Member]:
+def fields_of(made: type) -> tuple[Member, ...]:
+    """The members of a frozen dataclass."""
     hints = typing.get_type_hints(made, include_extras=True)
-    return [
+    return tuple(
         member(f.name, hints[f.name], optional=_has_default(f)) for f in dataclasses.fields(made)
-    ]
+    )
 
 
 def _has_default(field: dataclasses.Field[Any]) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -43,6 +44,8 @@ class Chardev:
         self.room: Callable[[], int] = lambda: CHUNK
         self.opened: Callable[[], None] = lambda: None
         self.out = bytearray()
+        #: Descriptors that came with the bytes.
+        self.passed_fds: deque[int] = deque()
 
     @property
     def connected(self) -> bool:
@@ -68,6 +71,9 @@ class Chardev:
 
     def resume(self) -> None:
         """The shell lets the emulator run again."""
+
+    def hang_up(self) -> None:
+        """End the connection, if it is one."""
 
     most: int | None = None
     """Bytes of output that may wait; None: the writer looks at `full` and waits itself."""
@@ -140,7 +146,7 @@ class FdChardev(Chardev):
         if room <= 0:
             return
         try:
-            data = os.read(self.read_fd, min(room, CHUNK))
+            data = self.read_some(min(room, CHUNK))
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -149,6 +155,9 @@ class FdChardev(Chardev):
             self.receive(data)
         else:
             self.input_ended()
+
+    def read_some(self, room: int) -> bytes:
+        return os.read(self.read_fd, room)
 
     def _drain(self) -> None:
         try:

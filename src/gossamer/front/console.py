@@ -19,6 +19,7 @@ from gossamer.front.loop import LONGEST_WAIT_S, Loop
 from gossamer.front.mux import Mux
 from gossamer.front.open_chardev import open_chardev
 from gossamer.front.signals import Signals, stop_process
+from gossamer.machines.chardev_options import CONTROL
 from gossamer.machines.config import Config
 
 SLICE_NS: Final = 2_000_000
@@ -51,6 +52,7 @@ class Console:
         self.devices: list[Chardev] = []
         self.channels: list[Channel | None] = []
         self._monitor_devices: list[Chardev] = []
+        self._control_devices: list[Chardev] = []
         self._session: Session | None = None
         self._signals = Signals(self._suspend)
         self._ending = False
@@ -59,9 +61,10 @@ class Console:
             for number, spec in enumerate(config.serials):
                 self._open_serial(number, spec)
             for spec in config.monitors:
-                device = self._open(spec)
+                control = spec.startswith(CONTROL)
+                device = self._open(spec.removeprefix(CONTROL))
                 if device is not None:
-                    self._monitor_devices.append(device)
+                    (self._control_devices if control else self._monitor_devices).append(device)
         except BaseException:
             self.close()
             raise
@@ -105,6 +108,12 @@ class Console:
         session.spawn = self.loop.spawn
         for device in self._monitor_devices:
             Monitor(session, device)
+        session.human = Monitor(session, Chardev("human-monitor-command")).answer
+        if self._control_devices:
+            from gossamer.front.qmp.connection import Qmp  # noqa: PLC0415 - most runs need none
+
+            for device in self._control_devices:
+                Qmp(session, device)
         for device in self.devices:
             device.start()
 

@@ -8,11 +8,14 @@ import select
 import socket
 import stat
 import sys
+from typing import Final
 
 from gossamer.base.errors import ConfigError, HostError
 from gossamer.front.chardev import FdChardev
 
 Address = str | tuple[str, int]
+MOST_FDS: Final = 16
+"""Descriptors passed by a client that wait for a command."""
 
 
 class SocketChardev(FdChardev):
@@ -47,6 +50,22 @@ class SocketChardev(FdChardev):
         self.peer = None
         self.read_fd = self.write_fd = -1
         self.out.clear()
+        while self.passed_fds:
+            os.close(self.passed_fds.popleft())
+
+    def hang_up(self) -> None:
+        self.flush()
+        self.drop()
+
+    def read_some(self, room: int) -> bytes:
+        """Bytes, and the descriptors that came with them (SCM_RIGHTS)."""
+        if self.peer is None or self.peer.family != socket.AF_UNIX:
+            return super().read_some(room)
+        data, fds, _, _ = socket.recv_fds(self.peer, room, MOST_FDS)
+        self.passed_fds.extend(fds)
+        while len(self.passed_fds) > MOST_FDS:
+            os.close(self.passed_fds.popleft())
+        return data
 
     def give_up(self) -> None:
         """Drop a client that does not read, with a word."""

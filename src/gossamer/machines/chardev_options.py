@@ -14,6 +14,8 @@ from gossamer.machines.config import unknown
 from gossamer.machines.values import choice, escaped, identifier, keyval, number, on_off
 
 _EVERY: Final = ("mux", "logfile", "logappend")
+#: Goes before a monitor's device that speaks QMP.
+CONTROL: Final = "control:"
 #: Kinds of QEMU's that there are not, and why.
 REFUSED: Final = {
     "vc": "there is no window for a console",
@@ -128,11 +130,17 @@ class Chardevs:
                 found = f"mon:{found}"
             out.append(found)
         rest = [
-            self.find("-mon", text.removeprefix("chardev:")) if _is_named(text) else text
+            self._monitor(text)
             for text in monitors
             if not (_is_named(text) and text.removeprefix("chardev:") in merged)
         ]
         return out, rest
+
+    def _monitor(self, text: str) -> str:
+        control = CONTROL if text.startswith(CONTROL) else ""
+        plain = text.removeprefix(control)
+        named = self.find("-mon", plain.removeprefix("chardev:")) if _is_named(plain) else plain
+        return control + named
 
 
 def _is_named(text: str) -> bool:
@@ -140,13 +148,12 @@ def _is_named(text: str) -> bool:
 
 
 def parse_mon(text: str) -> str:
-    """The value of -mon: a monitor for people, as -monitor has it."""
+    """The value of -mon, as -monitor (or -qmp, for mode=control) has it."""
     given = keyval("-mon", text, first="chardev")
     for key in given:
         if key not in ("chardev", "mode", "pretty", "id"):
             raise unknown("part of -mon", key, ("chardev", "mode", "pretty"))
     if "chardev" not in given:
         raise ConfigError("-mon: needs chardev=, the id of a -chardev")
-    if choice("-mon: mode", given.get("mode", "readline"), ("readline", "control")) == "control":
-        raise ConfigError("-mon: mode=control: there is no QMP yet; mode=readline is the monitor")
-    return f"chardev:{given['chardev']}"
+    mode = choice("-mon: mode", given.get("mode", "readline"), ("readline", "control"))
+    return f"{CONTROL if mode == 'control' else ''}chardev:{given['chardev']}"

@@ -13,7 +13,7 @@ from typing import Final
 from gossamer.machines import device_options
 from gossamer.machines import option_actions as act
 from gossamer.machines import option_objects as obj
-from gossamer.machines.chardev_options import parse_mon
+from gossamer.machines.chardev_options import CONTROL, parse_mon
 from gossamer.machines.draft import Draft
 
 
@@ -55,7 +55,6 @@ def _global(draft: Draft, value: str) -> None:
 
 _NO_NETWORK: Final = "there is no host network; -nic none, or a card without a cable"
 _NO_WINDOW: Final = "there is no window; the monitor's screendump makes pictures"
-_NO_QMP: Final = "there is no QMP yet; -monitor serves the human monitor"
 _NO_GDB: Final = "there is no gdb stub yet"
 _NO_FLOPPY: Final = "the floppy drive is not built"
 _NO_9P: Final = "there is no file system shared with a guest of these machines"
@@ -206,8 +205,13 @@ GROUPS: Final[dict[str, tuple[Option, ...]]] = {
             "where a monitor is; may be repeated",
             lambda draft, value: draft.monitors.append(value),
         ),
-        _no("-qmp", "DEVICE", _NO_QMP),
-        _no("-qmp-pretty", "DEVICE", _NO_QMP),
+        _o(
+            "-qmp",
+            "DEVICE",
+            "where programs speak QMP; may be repeated",
+            lambda draft, value: draft.monitors.append(CONTROL + value),
+        ),
+        _no("-qmp-pretty", "DEVICE", "give -qmp; a client can lay the answers out"),
         _o(
             "-mon",
             "chardev=ID",

@@ -6,7 +6,9 @@ from gossamer.control.commands import (  # noqa: F401 - each adds its rows
     drives,
     inputs,
     inspect,
+    misc,
     power,
+    schema,
     snapshots,
     transfers,
 )

@@ -53,7 +53,7 @@ class Monitor:
         """Do the lines that have come, one after the other, each in a turn of its own."""
         try:
             while self._lines and not self.session.vm.ended:
-                text = yield from self._done(self._lines.popleft())
+                text = yield from self.answer(self._lines.popleft())
                 self.device.write(text.encode("utf-8", "backslashreplace"))
                 if not self.session.vm.ended:
                     self.device.write(PROMPT)
@@ -66,9 +66,10 @@ class Monitor:
 
     def execute(self, line: str) -> str:
         """Do one command to its end; what it says, errors included, each line ended."""
-        return finish(self._done(line))
+        return finish(self.answer(line))
 
-    def _done(self, line: str) -> Steps[str]:
+    def answer(self, line: str) -> Steps[str]:
+        """The steps of one command; they give what it says."""
         try:
             words = shlex.split(line)
             text = (yield from self._do(words)) if words else ""

@@ -39,8 +39,10 @@ def size_text(size: int) -> str:
 
 def status(info: StatusInfo) -> str:
     """QEMU's line first: programs read it."""
+    plain = info.status in ("running", "paused")
+    words = info.status if plain else f"paused ({info.status})"
     return (
-        f"VM status: {info.status}\n"
+        f"VM status: {words}\n"
         f"{info.instructions} instructions; virtual time {clock_text(info.clock_ns)}"
     )
 

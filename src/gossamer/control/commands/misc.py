@@ -1,0 +1,76 @@
+"""Commands about the emulator itself: the human monitor, passed descriptors, what this QEMU can."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+from gossamer.base.errors import ConfigError
+from gossamer.control.commands.table import command
+from gossamer.control.session import Session
+from gossamer.control.steps import Waiting
+
+
+@command("human-monitor-command", held=True)
+def human_monitor_command(
+    session: Session, command_line: str, cpu_index: int = 0
+) -> Generator[Waiting, Any, str]:
+    """Do one line of the human monitor; what it says."""
+    if cpu_index:
+        raise ConfigError(f"Parameter 'cpu-index' expects a CPU number: 0, got {cpu_index}")
+    if session.human is None:
+        raise ConfigError("there is no human monitor here")
+    text = yield from session.human(command_line)
+    return text.replace("\n", "\r\n")
+
+
+@command("getfd", held=True)
+def getfd(session: Session, fdname: str) -> None:
+    """Give a name to a descriptor that came with this command."""
+    if not session.passed_fds:
+        raise ConfigError("No file descriptor supplied via SCM_RIGHTS")
+    if fdname[:1].isdigit():
+        raise ConfigError("Parameter 'fdname' expects a name not starting with a digit")
+    fd = session.passed_fds.popleft()
+    if fdname in session.named_fds:
+        os.close(session.named_fds.pop(fdname))
+    session.named_fds[fdname] = fd
+
+
+@command("closefd", held=True)
+def closefd(session: Session, fdname: str) -> None:
+    """Close a descriptor that getfd has named."""
+    if fdname not in session.named_fds:
+        raise ConfigError(f"File descriptor named '{fdname}' not found")
+    os.close(session.named_fds.pop(fdname))
+
+
+@dataclass(frozen=True, slots=True)
+class TargetInfo:
+    """The architecture of the guest."""
+
+    arch: str
+
+
+@command("query-target", held=True)
+def query_target(session: Session) -> TargetInfo:
+    """The architecture of the guest."""
+    del session
+    return TargetInfo("ppc")
+
+
+@dataclass(frozen=True, slots=True)
+class KvmInfo:
+    """Whether the host's own virtual machines are used."""
+
+    enabled: bool
+    present: bool
+
+
+@command("query-kvm", held=True)
+def query_kvm(session: Session) -> KvmInfo:
+    """Whether the host's own virtual machines are used: never."""
+    del session
+    return KvmInfo(enabled=False, present=False)

@@ -1,0 +1,1 @@
+"""QMP, the machine protocol: JSON over a character device, over the table of commands."""
