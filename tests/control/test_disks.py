@@ -291,6 +291,34 @@ def test_devices_must_be_those_of_the_save(machine, tmp_path, saved, now, told):
     assert vm.state_hash() == before
 
 
+@pytest.mark.parametrize("name", ["a.qcow2", "a.img"])
+def test_case_11_a_snapshot_is_named_by_its_tag_and_not_by_its_id(machine, tmp_path, name):
+    vm = machine("-hda", image(tmp_path, name))
+    vm.savevm("work")
+    assert [(s.id, s.tag) for s in vm.snapshots()] == [("1", "work")]
+    now = change(vm, b"now")
+    for call in (vm.loadvm, vm.delvm):
+        with pytest.raises(ConfigError, match=r"no snapshot '1' \(there is: work\)"):
+            call("1")
+    assert vm.state_hash() == now
+    vm.loadvm("work")
+
+
+def test_case_12_a_format_that_was_guessed_to_be_raw_is_reported(machine, tmp_path):
+    path = image(tmp_path, "a.img")
+    iso = image(tmp_path, "c.img")
+    vm = machine("-hda", path, "-hdb", image(tmp_path, "b.qcow2"), "-cdrom", iso)
+    assert vm.disks.warnings == [
+        f"ide0-hd0: {path}: no format was given, and it looks raw: a guest that writes another "
+        "format's header to its first sector gets an error; format=raw in -drive allows it"
+    ]
+    options = f"-drive file={path},format=raw", f"-drive file={path},snapshot=on"
+    for option in options:
+        vm.disks.close()
+        vm = machine(*option.split())
+        assert not vm.disks.warnings
+
+
 def test_snapshot_whose_name_is_another_ones_id(machine, tmp_path):
     vm = machine("-hda", image(tmp_path, "a.qcow2"))
     vm.savevm("work")

@@ -122,3 +122,65 @@ class Broken(Progress):
     def phase(self, name: str, total: int | None = None) -> None:
         if name == "waiting for the receiver":
             self.fails()
+
+
+@pytest.mark.parametrize("name", ["a.img", "a.qcow2"])
+def test_disks_are_locked_and_opened_for_writing_when_the_machine_runs(machine, tmp_path, name):
+    path = image(tmp_path, name)
+    theirs = open_image(path)
+    vm = machine("-hda", path, "-S")
+    assert "2097152 bytes, opened when the machine runs)" in ask(vm, "info block")
+    assert not isinstance(disk(vm), RawDisk)
+    with pytest.raises(HostError, match=r"in use|used by|locked"):
+        vm.cont()
+    assert vm.run_state == "prelaunch"
+    theirs.write(0, b"theirs")
+    theirs.close()
+    vm.cont()
+    assert drives_attach.drive_at(vm.machine, 0).media.read(0, 6) == b"theirs"
+    with pytest.raises(ImageError, match=r"in use|used by|locked"):
+        open_image(path)
+
+
+def test_snapshots_are_listed_before_the_disks_are_open(machine, tmp_path):
+    path = image(tmp_path, "a.qcow2")
+    vm = machine("-hda", path)
+    vm.savevm("one")
+    vm.close()
+    vm = machine("-hda", path, "-S")
+    assert [s.tag for s in vm.snapshots()] == ["one"]
+    vm.loadvm("one")
+    assert vm.run_state == "prelaunch"
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_disks_of_a_receiver_are_opened_at_the_end_or_when_it_runs(machine, tmp_path, late):
+    path = image(tmp_path, "a.qcow2")
+    vm = machine("-hda", path)
+    disk(vm).write(0, b"mine")
+    to = machine("-hda", path, "-incoming", "defer")
+    to.disks.late = late
+    vm.migrate(f"file:{tmp_path}/m")
+    to.incoming(f"file:{tmp_path}/m")
+    assert to.disks.lent == late
+    to.cont()
+    assert drives_attach.drive_at(to.machine, 0).media.read(0, 4) == b"mine"
+
+
+def test_disks_are_the_senders_again_when_the_receiver_fails_at_the_end(
+    machine, tmp_path, monkeypatch
+):
+    path = image(tmp_path, "a.qcow2")
+    vm = machine("-hda", path)
+    vm.migrate(f"file:{tmp_path}/m")
+    to = machine("-hda", path, "-incoming", "defer")
+
+    def gone(_self) -> None:
+        raise HostError("the sender has gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("gossamer.migrate.incoming.Incoming.accepted", gone)
+        with pytest.raises(HostError, match="the sender has gone"):
+            to.incoming(f"file:{tmp_path}/m")
+    vm.cont()
+    disk(vm).write(0, b"mine")

@@ -25,6 +25,7 @@ from gossamer.front.console import Console
 from gossamer.front.mux import HELP, Mux
 from gossamer.front.open_chardev import open_chardev
 from gossamer.front.ptys import PtyChardev
+from gossamer.front.signals import held
 from gossamer.front.sockets import SocketServer
 from gossamer.front.terminal import Terminal
 from gossamer.machines.config import Config
@@ -480,7 +481,10 @@ def test_stopped_by_the_shell_the_terminal_is_restored_meanwhile(
     assert program.end()[0] == 130
 
 
-def test_second_interrupt_ends_a_slice_that_hangs(terminal: tuple[int, int]) -> None:
+def test_second_interrupt_ends_a_slice_that_hangs(
+    terminal: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gossamer.front.signals.PATIENCE_S", -1)
     vm = FakeVm()
 
     def hang(ns: int) -> None:
@@ -493,6 +497,44 @@ def test_second_interrupt_ends_a_slice_that_hangs(terminal: tuple[int, int]) -> 
     with console("null") as c, pytest.raises(KeyboardInterrupt):
         c.run(session_of(vm))
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        (signal.SIGINT, signal.SIGINT, signal.SIGINT),
+        (signal.SIGTERM, signal.SIGINT, signal.SIGINT),
+        (signal.SIGINT, signal.SIGTERM, signal.SIGHUP),
+    ],
+)
+def test_case_9_signals_in_a_row_end_the_run_between_two_slices(
+    terminal: tuple[int, int], monkeypatch: pytest.MonkeyPatch, numbers: tuple[signal.Signals, ...]
+) -> None:
+    monkeypatch.setattr("gossamer.front.signals.PATIENCE_S", 3600)
+    vm, ended = FakeVm(), []
+
+    def slice_(ns: int) -> None:
+        for number in numbers:
+            os.kill(os.getpid(), number)
+        ended.append("whole")
+
+    vm.on_slice = slice_
+    with console("null") as c:
+        assert c.run(session_of(vm)) in (0, 130)
+    assert ended == ["whole"]
+
+
+def test_case_9_signals_while_the_disks_are_written_out_are_held(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with held():
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGINT, signal.SIGHUP):
+            os.kill(os.getpid(), number)
+        done = True
+    assert done
+    assert capfd.readouterr().err.count("the disks are being written out, please wait") == 1
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_idle_guest_sleeps_and_wakes_for_input(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,14 +101,28 @@ def test_who_has_the_terminal(
     assert (c.serials, c.monitors) == (serials, monitors)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        "-drive file=a,readonly=on,media=disk",
+        "-drive file=a,readonly=on,snapshot=on",
+        "-drive if=none,id=d,file=a,readonly=on -device ide-hd,drive=d",
+        "-blockdev driver=file,node-name=d,filename=a,read-only=on -device ide-hd,drive=d",
+    ],
+)
+def test_case_32_a_read_only_hard_disk_is_refused(options: str) -> None:
+    with pytest.raises(ConfigError, match=r"a: a hard disk cannot be read-only; snapshot=on"):
+        parse(options.split())
+
+
 def test_drives_get_places() -> None:
-    c = parse(["-drive", "file=a,,b.qcow2,format=qcow2,readonly=on,id=x", "-hdb", "b", "c.img",
+    c = parse(["-drive", "file=a,,b.qcow2,format=qcow2,id=x", "-hdb", "b", "c.img",
                "-drive", "media=cdrom,bus=1,unit=1"])  # fmt: skip
     # The plain argument is the first disk, as in QEMU; the -drive without place comes after.
     assert [(d.index, str(d.file), d.media, d.format, d.readonly, d.name) for d in c.drives] == [
         (0, "c.img", "disk", None, False, "ide0-hd0"),
         (1, "b", "disk", None, False, "ide0-hd1"),
-        (2, "a,b.qcow2", "disk", "qcow2", True, "x"),
+        (2, "a,b.qcow2", "disk", "qcow2", False, "x"),
         (3, "None", "cdrom", None, True, "ide1-cd1"),
     ]
     assert c.drive(1) == c.drives[1]

@@ -10,6 +10,7 @@ from gossamer.block.open import create, open_image
 from gossamer.block.overlay import OverlayImage
 from gossamer.block.qcow2 import Qcow2Image, Snapshot, VmstateWriter
 from gossamer.block.raw import RawDisk
+from gossamer.block.standby import StandbyImage, stand_by
 
 __all__ = [
     "Capture",
@@ -20,7 +21,9 @@ __all__ = [
     "Qcow2Image",
     "RawDisk",
     "Snapshot",
+    "StandbyImage",
     "VmstateWriter",
     "create",
     "open_image",
+    "stand_by",
 ]

@@ -36,7 +36,7 @@ class HostFile:
             self.fd = os.open(self.path, flags | os.O_CLOEXEC)
         except OSError as error:
             if not read_only and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-                message = "cannot be written by this user; open it read-only"
+                message = "cannot be written by this user"
                 raise ImageError(self.path, message, error.errno) from None
             raise ImageError.of(self.path, "open", error) from None
         self.identity = (status.st_dev, status.st_ino)

@@ -51,7 +51,9 @@ def _load_vmstate(vm: Runner, file: BinaryIO, label: str, snapshot: Snapshot, cl
         return
     if vm.disks.captured:
         keys = ", ".join(disk.name for disk, _ in vm.disks.captured)
-        raise ConfigError(f"{label}: has nothing for {keys}, which are writable; add readonly=on")
+        raise ConfigError(
+            f"{label}: has nothing for {keys}, which are writable; use qcow2 for them"
+        )
     _take_on(vm, file, _snapshots_of(vm, snapshot.name, snapshot.date_ns), [])
     pass_downtime(vm.machine, clock, host.utc_ns() - snapshot.date_ns)
 

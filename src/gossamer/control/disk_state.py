@@ -285,23 +285,21 @@ def forget(image: Qcow2Image, name: str) -> bool:
 
 
 def with_state(vm: Runner, name: str) -> tuple[Qcow2Image, Snapshot] | None:
-    """Where the machine of snapshot `name` (or with that id) is."""
-    found = [
+    """Where the machine of snapshot `name` is; by its tag alone, as QEMU's loadvm."""
+    found = (
         (image, snapshot)
         for _, image in vm.disks.qcow2
         for snapshot in image.snapshots
-        if snapshot.vmstate_size and name in (snapshot.name, snapshot.id)
-    ]
-    named = [one for one in found if one[1].name == name]
-    return next(iter(named or found), None)
+        if snapshot.vmstate_size and snapshot.name == name
+    )
+    return next(found, None)
 
 
 def entries(vm: Runner) -> list[SnapshotEntry]:
     """Everything that `loadvm` can go back to."""
     found = [
         SnapshotEntry(s.id, s.name, s.vmstate_size, s.date_ns, s.vm_clock_ns, s.icount)
-        for _, image in vm.disks.qcow2
-        for s in image.snapshots
+        for s in vm.disks.snapshots
         if s.vmstate_size
     ]
     return found + list(vm.snapshot_store.entries())

@@ -17,7 +17,17 @@ from typing import Final
 import xxhash
 
 from gossamer.base.errors import ConfigError, GossamerError, HostError
-from gossamer.block import Image, ImageError, OverlayImage, Qcow2Image, RawDisk, open_image
+from gossamer.block import (
+    Image,
+    ImageError,
+    OverlayImage,
+    Qcow2Image,
+    RawDisk,
+    Snapshot,
+    StandbyImage,
+    open_image,
+    stand_by,
+)
 from gossamer.devices.ide import atapi
 from gossamer.devices.ide.drive import CDROM, IdeDrive
 from gossamer.machines import drives_attach
@@ -49,25 +59,53 @@ class Disks:
         self.config = config
         self.at: dict[int, Disk] = {}
         self.is_open = False
-        #: The writable images are somebody else's since they were handed over.
+        #: The writable images are not ours: handed over, or not opened yet.
         self.lent = False
+        #: Open what is handed to us when the machine runs, not when it has arrived.
+        self.late = False
+        #: What a user should know about the images.
+        self.warnings: list[str] = []
         self._away: list[Disk] = []
 
     # --- open and close -----------------------------------------------------------------------
 
-    def open(self) -> None:
-        """Open every image; when one cannot be opened, none is."""
+    def open(self, *, stand_by: bool = False) -> None:
+        """Open every image; when one cannot be opened, none is.
+
+        `stand_by`: what a guest could write is only looked at, until `take_back`.
+        """
         if self.is_open:
             return
         try:
             for drive in self.config.drives:
                 if drive.file is not None:
-                    reopen = partial(_open, drive)
-                    self.at[drive.index] = Disk(drive.index, reopen(), drive.name, reopen)
+                    self._add(drive, stand_by=stand_by and not drive.readonly)
         except BaseException:
             self.abandon()
             raise
         self.is_open = True
+        self.lent = bool(self._away)
+
+    def _add(self, drive: Drive, *, stand_by: bool) -> None:
+        reopen = partial(_open, drive)
+        image = _peek(drive) if stand_by else reopen()
+        disk = self.at[drive.index] = Disk(drive.index, image, drive.name, reopen)
+        if stand_by:
+            self._away.append(disk)
+        if image.probed and not image.read_only and not drive.snapshot:
+            self.warnings.append(
+                f"{disk.name}: {image.path}: no format was given, and it looks raw: a guest that "
+                "writes another format's header to its first sector gets an error; format=raw in "
+                "-drive allows it"
+            )
+
+    def put_back(self) -> None:
+        """Let go of the writable images, as if they had not been opened yet."""
+        for disk in self.writable if not self.lent else ():
+            disk.image.close()
+            disk.image = StandbyImage(disk.image.path, disk.image.format, disk.image.size, ())
+            self._away.append(disk)
+        self.lent = bool(self._away)
 
     def close(self) -> None:
         """Write everything out and let go of the files; the first failure is told at the end."""
@@ -194,6 +232,17 @@ class Disks:
         return [disk for disk in self if not disk.image.read_only]
 
     @property
+    def snapshots(self) -> list[Snapshot]:
+        """The internal snapshots of all writable images, also before they are opened."""
+        kinds = (Qcow2Image, StandbyImage)
+        return [
+            snapshot
+            for disk in self.writable
+            if isinstance(disk.image, kinds)
+            for snapshot in disk.image.snapshots
+        ]
+
+    @property
     def qcow2(self) -> list[tuple[Disk, Qcow2Image]]:
         """Writable images with internal snapshots."""
         return [(d, d.image) for d in self.writable if isinstance(d.image, Qcow2Image)]
@@ -220,14 +269,26 @@ class Disks:
 
 
 def _open(drive: Drive) -> Image:
-    assert drive.file is not None
-    try:
-        image = open_image(
-            drive.file,
+    return _named(
+        drive,
+        lambda file: open_image(
+            file,
             format=drive.format,
             read_only=drive.readonly,
             snapshot=drive.snapshot and not drive.readonly,
-        )
+        ),
+    )
+
+
+def _peek(drive: Drive) -> Image:
+    return _named(drive, lambda file: stand_by(file, drive.format))
+
+
+def _named(drive: Drive, open_: Callable[[Path], Image]) -> Image:
+    """The image of a drive, which errors name."""
+    assert drive.file is not None
+    try:
+        image = open_(drive.file)
     except ImageError as fault:
         raise HostError(f"{drive.name}: {fault}") from fault
     if not image.size:

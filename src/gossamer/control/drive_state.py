@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gossamer.block import OverlayImage, RawDisk
+from gossamer.block import OverlayImage, RawDisk, StandbyImage
 from gossamer.control.disks import Disk
 from gossamer.control.runner import Runner
 from gossamer.control.shapes import Size
@@ -14,7 +14,7 @@ from gossamer.machines import drives_attach
 
 @dataclass(frozen=True, slots=True)
 class Medium:
-    """An image in a drive.
+    """An image in a drive; `handed_over`: it is not open, `standing_by`: it has not been yet.
 
     `changed`: bytes that are kept here alone (snapshot=on).  `saves`: how many saves of a raw disk
     its undo log serves, with `kept` bytes of older content.
@@ -25,6 +25,7 @@ class Medium:
     size: Size
     read_only: bool
     handed_over: bool
+    standing_by: bool = False
     changed: Size | None = None
     saves: int | None = None
     kept: Size | None = None
@@ -86,6 +87,7 @@ def _medium(disk: Disk, *, lent: bool) -> Medium:
         size=Size(image.size),
         read_only=image.read_only,
         handed_over=gone,
+        standing_by=isinstance(image, StandbyImage),
         changed=None if overlay is None else Size(overlay.changed_bytes),
         saves=None if undo is None else len(undo.entries),
         kept=None if undo is None else Size(undo.kept_bytes),

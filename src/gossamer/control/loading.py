@@ -71,10 +71,16 @@ def take_place(
     """
     lines = adopt_rate(arrived.machine, arrived.loaded)
     lines += repair.finish(arrived.machine, arrived.loaded, mend=mend)
-    vm.disks.open()  # the sender has let go of them before its last byte
-    if talk is not None:
-        talk.accepted()
-    before()
+    if not vm.disks.late:
+        vm.disks.take_back()  # the sender has let go of them before its last byte
+    try:
+        if talk is not None:
+            talk.accepted()
+        before()
+    except BaseException:
+        if talk is not None:
+            vm.disks.put_back()  # they are the sender's
+        raise
     vm.adopt(arrived.machine, arrived.run_state, arrived.loaded.carried)
     return lines
 

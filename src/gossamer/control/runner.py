@@ -78,8 +78,7 @@ class Runner:
         self._wake_serial = counting()
         self._machine: Machine | None = None
         self.disks = Disks(config)
-        if config.incoming is None:
-            self.disks.open()
+        self.disks.open(stand_by=config.incoming is not None or not config.start)
         try:
             self._adopt(build(config) if machine is None else machine)
         except BaseException:

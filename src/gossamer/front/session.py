@@ -14,6 +14,7 @@ from gossamer.control.stream import section_description
 from gossamer.control.vm import Vm
 from gossamer.front.console import Console
 from gossamer.front.progress_bar import ProgressBar
+from gossamer.front.signals import held
 from gossamer.front.trace_log import TraceLog
 from gossamer.machines.config import Config
 from gossamer.migrate import description
@@ -32,6 +33,8 @@ def run_machine(config: Config, console: Console, ready: Callable[[], None] = la
 
 def _run(config: Config, console: Console, ready: Callable[[], None], log: TraceLog) -> int:
     vm = Vm(config)
+    for warning in vm.disks.warnings:
+        print(f"gossamer: warning: {warning}", file=sys.stderr, flush=True)
     if config.log.patterns:
         vm.machine.trace.listener = log.event
     vm.progress = ProgressBar(sys.stderr, console.settle)
@@ -61,8 +64,9 @@ def _run(config: Config, console: Console, ready: Callable[[], None], log: Trace
             raise session.fault
         return status
     finally:
-        vm.transfers.cancel()
-        vm.close()
+        with held(), vm.progress.operation("writing out the disks"):
+            vm.transfers.cancel()
+            vm.close()
 
 
 def dump_schema(vm: Vm, path: Path) -> None:

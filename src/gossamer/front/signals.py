@@ -1,4 +1,9 @@
-"""Signals that end or stop the emulator, noticed between two slices."""
+"""Signals that end or stop the emulator, noticed between two slices.
+
+No signal interrupts what is going on, in whatever order they come: the first one ends the run at
+the next look, and while the disks are written out all are held.  The one exception is a second
+SIGINT for what has not ended half a second after the first (a command that hangs, say).
+"""
 
 from __future__ import annotations
 
@@ -6,12 +11,18 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Final
 
 ENDING: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 INTERRUPTED: Final = 130
+PATIENCE_S: Final = 0.5
+_HELD: Final = (
+    b"gossamer: the disks are being written out, please wait (SIGKILL loses only what the guest "
+    b"has not flushed)\n"
+)
 
 
 class Signals:
@@ -24,10 +35,11 @@ class Signals:
         self.status: int | None = None
         self._suspend = suspend
         self._came = 0
+        self._since = 0.0
 
     @contextlib.contextmanager
     def caught(self, wake_fd: int) -> Iterator[None]:
-        """Catch them; each writes a byte to `wake_fd`.  A second SIGINT interrupts at once."""
+        """Catch them; each writes a byte to `wake_fd`."""
         numbers = (*ENDING, signal.SIGINT, signal.SIGTSTP)
         before = {number: signal.signal(number, self._note) for number in numbers}
         fd = signal.set_wakeup_fd(wake_fd, warn_on_full_buffer=False)
@@ -40,9 +52,12 @@ class Signals:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if self._came == signal.SIGINT and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self._came = number
+        now = time.monotonic()
+        if self._came == signal.SIGINT == number and self.status is None:
+            if now - self._since > PATIENCE_S:
+                raise KeyboardInterrupt
+            return
+        self._came, self._since = number, now
 
     def look(self) -> None:
         """Act on what came since the last look."""
@@ -61,3 +76,24 @@ class Signals:
 def stop_process() -> None:
     """Stop as the shell asked."""
     os.kill(os.getpid(), signal.SIGSTOP)
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Let no signal interrupt the body; the first one is answered with a request to wait."""
+    said = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal said
+        del number, frame
+        if not said:
+            said = True
+            with contextlib.suppress(OSError):
+                os.write(2, _HELD)
+
+    before = {number: signal.signal(number, note) for number in (*ENDING, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

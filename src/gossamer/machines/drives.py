@@ -85,6 +85,11 @@ class DriveOptions:
         """The drive at its place; `snapshot` as by -snapshot, `usual` as by -global."""
         if self.file is None and self.media == "disk":
             raise ConfigError(f"{self.option}: a disk needs file=")
+        if self.readonly and self.media == "disk":
+            raise ConfigError(
+                f"{self.option}: {self.file}: a hard disk cannot be read-only; snapshot=on leaves "
+                "the file as it is, media=cdrom makes a CD of it"
+            )
         says = usual if self.device is None else self.device.values
         wwn = says.get("wwn", 0)
         assert isinstance(wwn, int)

@@ -179,6 +179,9 @@ def drives(found: Sequence[DriveState]) -> str:
 
 
 def _medium(medium: Medium) -> str:
+    if medium.standing_by:
+        size = f"{medium.format}, {medium.size} bytes"
+        return f"{medium.file} ({size}, opened when the machine runs)"
     if medium.handed_over:
         return f"{medium.file}, handed over"
     how = "read-only" if medium.read_only else "writable"
