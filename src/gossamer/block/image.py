@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
@@ -52,6 +53,10 @@ class Image(Protocol):
         """Return when all writes so far would survive a crash of the host."""
         ...
 
+    def sync_ahead(self) -> Callable[[], None] | None:
+        """What a thread can do so that the next `flush` finds less to do; none: nothing."""
+        ...
+
     def close(self) -> None:
         """Write everything out and let go of the file; a second call does nothing."""
         ...
@@ -80,6 +85,9 @@ class BaseImage(ABC):
         self.read_only = read_only
         self.closed = self.probed = False
         self._hash = ContentHash()
+
+    def sync_ahead(self) -> Callable[[], None] | None:
+        return None
 
     @abstractmethod
     def read(self, offset: int, length: int) -> bytes: ...

@@ -98,6 +98,9 @@ class RawDisk(RawFile):
         self._check(0, 0)
         self.file.sync()
 
+    def sync_ahead(self) -> Callable[[], None]:
+        return self.file.sync_ahead()
+
     def close(self) -> None:
         if not self.closed:
             try:

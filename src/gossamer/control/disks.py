@@ -28,6 +28,7 @@ from gossamer.block import (
     open_image,
     stand_by,
 )
+from gossamer.control import flushes
 from gossamer.devices.ide import atapi
 from gossamer.devices.ide.drive import CDROM, IdeDrive
 from gossamer.machines import drives_attach
@@ -66,6 +67,8 @@ class Disks:
         #: What a user should know about the images.
         self.warnings: list[str] = []
         self._away: list[Disk] = []
+        #: Whether flushes may take time of the host that the guest's clock follows.
+        self.in_background = False
 
     # --- open and close -----------------------------------------------------------------------
 
@@ -175,6 +178,11 @@ class Disks:
         for index in drives_attach.drive_kinds(m):
             disk = self.at.get(index)
             drives_attach.insert(m, index, disk.image if disk else None, stop)
+            if disk is not None:
+                drives_attach.drive_at(m, index).ahead = partial(self._flush_ahead, disk.image)
+
+    def _flush_ahead(self, image: Image) -> Callable[[], bool]:
+        return flushes.begin(image) if self.in_background else lambda: True
 
     def find(self, m: Machine, name: str) -> tuple[int, IdeDrive]:
         """The place called `name`: ide1-cd0 and the like, or what id= gave."""

@@ -328,6 +328,7 @@ class Runner:
         until = min(pace.steer(start, max_host_ns), self._next_wake)
         if pace.shift is None:
             machine.processor.idle_until = pace.target(start) + _AHEAD
+            self.disks.in_background = True
         before = machine.engine.count
         stop = machine.processor.run(
             before + pace.instructions_in(max_host_ns),
@@ -335,6 +336,7 @@ class Runner:
             lambda: host.monotonic_ns() - start >= 2 * max_host_ns,  # the estimate was far off
         )
         machine.processor.idle_until = 0
+        self.disks.in_background = False
         pace.measured(machine.engine.count - before, host.monotonic_ns() - start)
         if stop is Stop.IDLE:
             now = host.monotonic_ns()

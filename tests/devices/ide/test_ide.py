@@ -377,3 +377,52 @@ def test_stream_with_a_buffer_out_of_bounds_is_refused():
     other = Rig(DISK, image()).cell
     with pytest.raises(StreamError, match="cur_io_buffer_offset 2147483647 is outside"):
         load(other, WireReader(body), 5, QEMU)
+
+
+# --- flush in the background ----------------------------------------------------------------------
+
+
+def test_flush_in_the_background_keeps_the_drive_busy_until_it_is_over(rig: Rig):
+    over = [False]
+    rig.drive.ahead = lambda: lambda: over[0]
+    rig.command(0xE7)
+    for _ in range(5):
+        rig.clock.advance(rig.clock.deadline)
+        assert rig.status & 0x80
+        assert not rig.line.level
+        assert not rig.disc.flushes
+    over[0] = True
+    assert rig.settle() == 0x50
+    assert rig.line.level
+    assert rig.disc.flushes == 1
+
+
+def test_flush_in_the_background_is_done_anew_after_a_load(rig: Rig):
+    rig.drive.ahead = lambda: lambda: False
+    rig.command(0xE7)
+    rig.clock.advance(rig.clock.deadline)
+    other = rig.cut()
+    assert other.settle() == 0x50
+    assert other.disc.flushes == 1
+
+
+def test_reset_forgets_a_flush_in_the_background(rig: Rig):
+    rig.drive.ahead = lambda: lambda: False
+    rig.command(0xEA)
+    rig.clock.advance(rig.clock.deadline)
+    rig.control(4)
+    rig.control(0)
+    rig.drive.ahead = None
+    rig.settle()
+    rig.command(0xE7)
+    assert rig.settle() == 0x50
+
+
+def test_image_that_cannot_be_flushed_ahead_says_so_at_the_flush(rig: Rig):
+    def fails() -> None:
+        raise HostError("no descriptor")
+
+    rig.drive.ahead = fails
+    rig.disc.fails = HostError("gone")
+    rig.command(0xE7)
+    assert rig.settle() == 0x41

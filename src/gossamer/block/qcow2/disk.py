@@ -337,6 +337,9 @@ class Qcow2Disk(Mapping):
             self.write_metadata()
             self.file.sync()
 
+    def sync_ahead(self) -> Callable[[], None] | None:
+        return None if self.read_only else self.file.sync_ahead()
+
     def write_metadata(self) -> None:
         """Bring the file's tables up to date so that it is consistent after every write."""
         self._check_write(0, 0)

@@ -38,6 +38,8 @@ READY: Final = DRDY | SEEK
 DEVICE_RESET: Final = 0x08
 PACKET_OP: Final = 0xA0
 DIAGNOSE: Final = 0x90
+FLUSH_LOOK_NS: Final = 1_000_000
+"""Between two looks at a flush that goes on in the background."""
 
 EXTENDED: Final = frozenset({0x24, 0x25, 0x27, 0x29, 0x34, 0x35, 0x39, 0x3D, 0x42, 0xCE, 0xEA})
 READS: Final = frozenset({0x20, 0x21, 0x24, 0xC4, 0x29})
@@ -390,7 +392,10 @@ def _set_transfer_mode(drive: IdeDrive, value: int) -> bool:
 
 
 def _flush(drive: IdeDrive) -> None:
-    if drive.flush_media():
+    """A save while the drive is busy with this: the loaded drive flushes anew."""
+    if not drive.flushed_ahead():
+        drive.timer.set(drive.clock.now + FLUSH_LOOK_NS)
+    elif drive.flush_media():
         drive.finish()
     else:
         _failed(drive)

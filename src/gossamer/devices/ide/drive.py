@@ -27,6 +27,7 @@ from gossamer.state.declare import (
     alarm,
     boolean,
     buffer,
+    derived,
     i32,
     u8,
     u16,
@@ -161,6 +162,9 @@ class IdeDrive(Stateful):
     wwn: int = wiring()
     policy: ErrorPolicy = wiring()
     timing: Timing = wiring()
+    #: Where the host's time counts: begins a flush in the background, and says whether it is over.
+    ahead: Callable[[], Callable[[], bool]] | None = wiring()
+    syncing: Callable[[], bool] | None = derived()
     note: Callable[[str], None] = wiring()
 
     @pio.needed
@@ -196,18 +200,20 @@ class IdeDrive(Stateful):
         self.bus, self.unit, self.clock, self.note = bus, unit, clock, note
         self.kind, self.media, self.policy = NONE, None, report
         self.model = self.serial = self.firmware = ""
-        self.wwn, self.timing = 0, TRUE
+        self.wwn, self.timing, self.ahead = 0, TRUE, None
         self.reset()
 
     def reset(self) -> None:
         """Power on."""
         super().reset()
+        self.syncing = None
         self.select = FIXED | (SLAVE if self.unit else 0)
         _, self.heads, self.sectors = self.geometry()
         self.sign()
 
     def post_load(self, _version: int) -> None:
         """Refuse nothing a guest could not have done; keep the buffer's bounds."""
+        self.syncing = None
         if not 0 <= self.cur_io_buffer_offset <= BUFFER_SIZE:
             raise StreamError(f"cur_io_buffer_offset {self.cur_io_buffer_offset} is outside")
         if not 0 <= self.cur_io_buffer_len <= BUFFER_SIZE - self.cur_io_buffer_offset:
@@ -259,6 +265,20 @@ class IdeDrive(Stateful):
     def writes_through(self) -> bool:
         """Whether the guest has switched the write cache off: a write that is done is durable."""
         return bool(self.identify_set) and not self.identify_data[2 * 85] & 0x20
+
+    def flushed_ahead(self) -> bool:
+        """Whether the slow part of a flush is over; false: ask again later."""
+        if self.ahead is None:
+            return True
+        if self.syncing is None:
+            try:
+                self.syncing = self.ahead()
+            except GossamerError:
+                return True  # the flush proper will fail and say so
+        if not self.syncing():
+            return False
+        self.syncing = None
+        return True
 
     def flush_media(self) -> bool:
         try:
@@ -372,7 +392,7 @@ class IdeDrive(Stateful):
         So an idle drive keeps nothing that a save would have to carry and a guest cannot see.
         """
         self.timer.cancel()
-        self.stage, self.stalled, self.op = IDLE, False, 0
+        self.stage, self.stalled, self.op, self.syncing = IDLE, False, 0, None
         self.position = self.left = self.staged = 0
         self.unit_bytes = SECTOR
         self.req_nb_sectors = self.elementary_transfer_size = self.packet_transfer_size = 0
