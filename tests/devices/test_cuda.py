@@ -181,6 +181,19 @@ def test_errors_name_the_command(mac):
     assert mac.request(1, 7, 1, 0) == bytes([2, 4, 1, 7])
 
 
+@pytest.mark.parametrize(
+    "packet", [(0x21, 1), (0x21, 0), (0x0D,), (0x1B, 0), (0x23, 0), (0x24,), (0x26, 1), (0x12, 7)]
+)
+def test_command_that_systems_send_is_answered_well(mac, packet):
+    """Case 13: Mac OS X 10.0 waits for 01 00 21; so for others without effect on these machines."""
+    assert mac.request(1, *packet) == bytes([1, 0, packet[0]])
+
+
+def test_command_that_cannot_be_carried_out_says_so(mac):
+    assert mac.request(1, 0x1B, 3) == bytes([2, 4, 1, 0x1B])
+    assert mac.request(1, 0x25, 0x8A, 0x01, 0x8B) == bytes([2, 5, 1, 0x25])
+
+
 def test_power_and_reset_reach_the_machine(mac):
     mac.request(1, 0x0A)
     mac.request(1, 0x11)

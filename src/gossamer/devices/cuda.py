@@ -395,7 +395,11 @@ def _wake_time(cuda: Cuda, data: bytes) -> bytes:
 
 
 def _accept(_cuda: Cuda, _data: bytes) -> bytes:
-    """Commands to parts that these machines do not have: the sound chip's filter, IPL lines."""
+    """Commands to parts that these machines do not have, or that change nothing here.
+
+    The sound chip's filter, IPL lines, the watchdog and its tickle, pin PB0, wake-up; messages of
+    the power key, which is on the keyboard here.
+    """
     return b""
 
 
@@ -429,6 +433,11 @@ def _read_device_list(cuda: Cuda, _data: bytes) -> bytes:
     return cuda.adb.autopoll_mask.to_bytes(2, "big")
 
 
+def _one_second_mode(_cuda: Cuda, data: bytes) -> bytes | int:
+    """No packet each second: the only mode there is here."""
+    return BAD_PARAMETER if data[0] else b""
+
+
 def _i2c(_cuda: Cuda, _data: bytes) -> int:
     """Nothing on the I2C bus acknowledges."""
     return I2C_FAILED
@@ -445,6 +454,7 @@ COMMANDS: Final[dict[int, tuple[int, int, Command]]] = {
     0x0A: (0, 0, _power_down),
     0x0B: (4, 4, _wake_time),
     0x0C: (3, 12, _write_pram),
+    0x0D: (0, 1, _accept),
     0x0E: (1, 12, _accept),
     0x11: (0, 0, _reset_system),
     0x12: (1, 1, _accept),
@@ -453,5 +463,11 @@ COMMANDS: Final[dict[int, tuple[int, int, Command]]] = {
     0x16: (0, 0, _read_rate),
     0x19: (2, 2, _write_device_list),
     0x1A: (0, 0, _read_device_list),
+    0x1B: (1, 1, _one_second_mode),
+    0x21: (1, 1, _accept),
     0x22: (1, 14, _i2c),
+    0x23: (1, 1, _accept),
+    0x24: (0, 0, _accept),
+    0x25: (2, 14, _i2c),
+    0x26: (1, 1, _accept),
 }
