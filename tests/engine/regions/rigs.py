@@ -1,28 +1,61 @@
-"""Engines that make regions of everything, early, for comparing with tier 0 and the reference."""
+"""Engines that make regions of everything, early, for comparing with tier 0."""
 
 from __future__ import annotations
 
+import ctypes
 import random
 from typing import Final
 
+from gossamer.base.units import PAGE_SIZE
 from gossamer.core.memory import AddressMap
+from gossamer.engine.context import ENTRY_STRIDE
+from gossamer.engine.processor import Stop
 from gossamer.engine.regions.forming import Limits
+from gossamer.engine.regions.functions import functions_of
 from gossamer.engine.regions.regions import Regions
+from gossamer.engine.regions.view import View
 from gossamer.engine.tier0 import Tier0
-from tests.engine.programs import CODE, set_up
-from tests.engine.rig import Rig
+from tests.engine.programs import CODE, CODE_PAGES, set_up
+from tests.engine.rig import Rig, difference
 
-SMALL: Final = Limits(instructions=40, in_line=60)
+#: Instructions of a straight line in these programs, and what a run leaves for single steps.
+LINE: Final = 24
+SLACK: Final = 64
+SMALL: Final = Limits(instructions=24, in_line=40)
 
 
 class Eager(Tier0):
-    """Tier 0 with regions of every place that it is found at."""
+    """Tier 0 with regions of every place that it is found at.
+
+    Most native runs are cut short at random, and the registers noted there: behind the last of
+    them come a thousand single steps, which would hide what a region leaves wrong.
+    """
 
     def __init__(self, memory: AddressMap, features: frozenset[str]) -> None:
         super().__init__(memory, features)
         self.regions = Regions(
-            self, features, threshold=2, interval=128, limits=SMALL, counting=True
+            self, features, threshold=2, interval=128, limits=SMALL, counting=True, pause=0
         )
+        self.noted: list[tuple[int, bytes]] = []
+        self._rng = random.Random(1)
+        self._whole = self._run
+        self._run = self._cut_short  # type: ignore[assignment]
+
+    def _cut_short(self, address: int, left: int) -> None:
+        most = self._rng.randrange(30, 400) * 16
+        if most < left and self._rng.random() < 0.8:
+            left = most
+            self._more.value = 0
+            self._end_count.value = self.count + left // 16
+        self._whole(address, left)
+        if not self._exit.value:
+            count = self._end_count.value - (self._left.value >> 4)
+            self.noted.append((count, bytes(self.block.bytes())))
+
+    def take_noted(self) -> list[tuple[int, bytes]]:
+        """(count, register block) where native runs ended since the last call."""
+        noted, self.noted = self.noted, []
+        return noted
 
 
 def eager(seed: int, words: tuple[int, ...], cpu: str = "750") -> Rig:
@@ -34,13 +67,81 @@ def plain(seed: int, words: tuple[int, ...], cpu: str = "750") -> Rig:
 
 
 def prepared(rig: Rig, seed: int, words: tuple[int, ...]) -> Rig:
+    """The program of `seed`, with a branch to the next word every so often.
+
+    So a straight line overruns a budget by little (`SLACK`).
+    """
     set_up(rig, seed, translated=bool(seed & 1), words=words)
+    for at in range(CODE, CODE + CODE_PAGES * PAGE_SIZE, 4 * LINE):
+        rig.words(at, 0x4800_0004)
     return rig
 
 
 def regions_of(rig: Rig) -> Regions:
     assert isinstance(rig.engine, Eager)
     return rig.engine.regions
+
+
+def run_both(a: Rig, b: Rig, instructions: int) -> Stop:
+    """Run both; they must agree at the end, and wherever a native run of `a` ended."""
+    assert isinstance(a.engine, Eager)
+    where = f"{instructions} instructions after {b.engine.count} at {b.get('nia'):#x}"
+    a.engine.take_noted()
+    end = a.engine.count + instructions
+    stop = a.run(instructions)
+    for count, registers in a.engine.take_noted():
+        if count < b.engine.count:
+            continue
+        if b.processor.run(count) is not Stop.LIMIT:
+            break
+        if b.block.bytes() != registers:
+            a.block.view[: len(registers)] = registers
+            raise AssertionError(f"{where}: at {count}: {difference(a, b)}")
+    assert b.processor.run(end) is stop, where
+    assert not (d := difference(a, b)), f"{where}: {d}"
+    return stop
+
+
+def prepare_all(rig: Rig, places: list[tuple[int, int]]) -> None:
+    """Let entries of the program be decoded from the start: (arena page, offset) each."""
+    engine = rig.engine
+    assert isinstance(engine, Tier0)
+    handlers = functions_of(engine.native)
+    for page in {page for page, _ in places}:
+        if not engine.ready[page]:
+            first = engine.entries + page * ENTRY_STRIDE
+            for n in range(PAGE_SIZE // 4):
+                ctypes.c_uint64.from_address(first + 16 * n).value = handlers["h_decode"]
+            end = ctypes.c_uint64.from_address(first + 4 * PAGE_SIZE)
+            end.value = handlers["h_page_end"]
+            engine.ready[page] = 1
+    for page, offset in places:
+        engine.decode(engine.entries + page * ENTRY_STRIDE + 4 * offset)
+    engine.flush()
+
+
+def decoded_places(rig: Rig) -> list[tuple[int, int]]:
+    """What a run decoded of the program's pages and the vectors: (arena page, offset) each."""
+    assert isinstance(rig.engine, Tier0)
+    view = View(rig.engine, functions_of(rig.engine.native)["h_decode"])
+    pages = [0, *range(CODE // PAGE_SIZE, CODE // PAGE_SIZE + CODE_PAGES)]
+    return [
+        (page, offset)
+        for page in pages
+        if rig.engine.ready[page]
+        for offset in range(0, PAGE_SIZE, 4)
+        if view.word(page, offset) is not None
+    ]
+
+
+def make_all(rig: Rig, places: list[tuple[int, int]]) -> None:
+    """Make a region of every place; the pages lie where their addresses say."""
+    regions = regions_of(rig)
+    real = regions.view.page
+    regions.view.page = lambda ea: ea // PAGE_SIZE  # type: ignore[method-assign]
+    for page, offset in places:
+        regions.make(page * PAGE_SIZE + offset)
+    regions.view.page = real  # type: ignore[method-assign]
 
 
 def drop_some(rig: Rig, rng: random.Random) -> None:

@@ -11,7 +11,7 @@ from gossamer.cpu.breakpoints import watches_data
 from gossamer.engine.tier0 import Tier0
 from gossamer.isa.text import assemble
 from tests.engine.programs import DATA, DOUBLES, MSR_FP, MSR_VEC, TABLE, PageTable, vectors
-from tests.engine.regions.rigs import Eager, regions_of
+from tests.engine.regions.rigs import Eager, regions_of, run_both
 from tests.engine.rig import IO_BASE, Rig, difference
 
 CODE: Final = 0x1_0000
@@ -21,7 +21,8 @@ ONE_THIRD: Final = 0x3FD5_5555_5555_5555
 EA: Final = 0x3000_0000
 DR: Final = 0x10
 
-#: Compares, carries, overflows and roundings are all under way when the odd instruction comes.
+#: Compares, carries, overflows and roundings are all under way when the odd instruction comes; what
+#: tier 0 found of them then is folded into r14.
 LOOP: Final = """
 1:  addi    3,3,1
     cmpw    cr5,3,7
@@ -34,6 +35,15 @@ LOOP: Final = """
     andi.   6,3,15
     bne     2f
     {odd}
+    mfcr    17
+    xor     14,14,17
+    mfxer   17
+    add     14,14,17
+    mffs    30
+    stfd    30,64(21)
+    lwz     17,68(21)
+    xor     14,14,17
+    rlwinm  14,14,7,0,31
 2:  fdiv    5,3,2
     srawi   13,10,3
     bl      3f
@@ -135,8 +145,7 @@ def agree(
     rng = random.Random(2)
     for _ in range(rounds):
         n = rng.randrange(1500, 4000)
-        a.run(n), b.run(n)
-        assert not (d := difference(a, b)), d
+        run_both(a, b, n)
         for head in heads:
             regions_of(a).make(head)
     assert regions_of(a).executed() >= least * rounds, "the regions did not run"
@@ -149,7 +158,8 @@ def test_exit_leaves_the_state_of_tier_0(name: str) -> None:
 
 @pytest.mark.parametrize("fpscr", [0, 1, XX | 1, 8, XX | 8, XX | 0xF8, 4, XX | 4])
 def test_every_floating_point_mode_gives_the_same(fpscr: int) -> None:
-    agree(*rigs(ODD["fused"], fpscr=fpscr))
+    # With a rounding mode or an enabled inexact exception all of it stays in tier 0.
+    agree(*rigs(ODD["fused"], fpscr=fpscr), least=0 if fpscr & 11 else 100)
 
 
 def test_floating_point_switched_off_is_noticed() -> None:

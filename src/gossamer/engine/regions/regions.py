@@ -43,8 +43,8 @@ _BATCH: Final = 16
 #: A head that made no region is tried again after so many instructions.
 _RETRY: Final = 50_000_000
 _MOST_REFUSED: Final = 1 << 14
-#: A page whose code changed is left alone for a time that doubles each time, up to 2**10 of this.
-_PAUSE: Final = 1_000_000
+#: A page whose code changed is left alone for so many instructions, twice as many each time.
+PAUSE: Final = 1_000_000
 _LONGEST_PAUSE: Final = 10
 
 
@@ -96,10 +96,12 @@ class Regions:
         threaded: bool = False,
         store: RegionStore | None = None,
         counting: bool = False,
+        pause: int = PAUSE,
     ) -> None:
         functions = functions_of(engine.native)
         self.engine = engine
         self.threshold, self.limits, self.counting = threshold, limits, counting
+        self.pause = pause
         self.counts = Counts()
         self.view = View(engine, functions["h_decode"])
         self.installed = Installed(self.view)
@@ -122,6 +124,13 @@ class Regions:
             self._worker.close()
         if self.store is not None:
             self.store.flush()
+
+    def leave(self) -> None:
+        """Leave the engine to tier 0."""
+        self.close()
+        self.drop_all()
+        engine = self.engine
+        engine.hot_found, engine.before_run = lambda samples: None, lambda: None
 
     # --- where the guest is ----
 
@@ -285,9 +294,9 @@ class Regions:
         self.counts.dropped += self.installed.drop_page(page)
         now = self.engine.count
         pause = self._pauses.setdefault(page, Pause())
-        calm = now > pause.until + (_PAUSE << pause.times)
+        calm = now > pause.until + (self.pause << pause.times)
         pause.times = 0 if calm else min(pause.times + 1, _LONGEST_PAUSE)
-        pause.until = now + (_PAUSE << pause.times)
+        pause.until = now + (self.pause << pause.times)
 
     def drop_all(self) -> None:
         self.counts.dropped += self.installed.drop_all()

@@ -29,6 +29,7 @@ from gossamer.verify.cuts.guests import (
 )
 from gossamer.verify.cuts.process import serve
 from gossamer.verify.cuts.run import Cutter, Reference
+from gossamer.verify.cuts.tiers import Tiers
 from gossamer.verify.hostile.alone import run_alone
 from gossamer.verify.hostile.guest import ACCESSES
 from gossamer.verify.hostile.guest import NAME as HOSTILE
@@ -43,6 +44,8 @@ DEFAULT_MEMORY: Final = {
     "search": "8M",
     "usb": "8M",
 }
+
+TIERS_HELP: Final = "how the cut run is executed: random, or by tier 0 as the uncut one (random)"
 
 
 def say(text: str) -> None:
@@ -77,6 +80,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps its ty
     p.add_argument("--occurrences", type=int, default=1, help="of each event, at most (1)")
     p.add_argument("--drop", help="leave FIELD (or all) out of saves; that must be noticed")
     p.add_argument("--census", action="store_true", help="look for state that is not declared")
+    p.add_argument("--tiers", choices=("random", "0"), default="random", help=TIERS_HELP)
     p.add_argument("--continue-from", type=Path, help=argparse.SUPPRESS)
 
 
@@ -156,7 +160,11 @@ def run_chained(arguments: argparse.Namespace, plan: Plan) -> int:
     reference.run()
     cutter = Cutter(plan, reference, say)
     cutter.file_every, cutter.process_every = arguments.file_every, arguments.process_every
+    if arguments.tiers == "random":
+        cutter.tiers = Tiers(arguments.seed)
     cutter.run()
+    if cutter.tiers is not None:
+        say(cutter.tiers.summary())
     say(
         f"of these {cutter.by_file} through a file, {cutter.by_process} into a new process; "
         f"median {cutter.median_ms} ms a cut, {cutter.median_bytes} bytes"

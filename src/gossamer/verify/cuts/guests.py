@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.machines import firmware
-from gossamer.machines.config import Config
+from gossamer.machines.config import Accel, Config
 from gossamer.machines.guests import pic, search, usb
 from gossamer.machines.options import parse
+from gossamer.verify.cuts.tiers import Tiers
 from gossamer.verify.cuts.track import Input, Track
 from gossamer.verify.hostile import guest as hostile
 
@@ -77,9 +78,10 @@ class Plan:
     place: Callable[[Track], list[str]] = lambda track: []
     """Where the guest is, in lines for whoever has to find it again."""
 
-    def track(self) -> Track:
-        """The machine at the beginning of the scenario."""
-        track = Track(self.config, self.inputs)
+    def track(self, tiers: Tiers | None = None) -> Track:
+        """The machine at the beginning of the scenario, executed by tier 0 or as `tiers` choose."""
+        config = replace(self.config, accel=Accel(tier=0))
+        track = Track(config, self.inputs, tiers=tiers)
         if self.start is not None:
             track.load(self.start)
         return track

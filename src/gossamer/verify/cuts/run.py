@@ -14,6 +14,7 @@ from gossamer.core.clock import NEVER
 from gossamer.verify.cuts.fields import attributes, differences, listed, not_carried
 from gossamer.verify.cuts.guests import Plan
 from gossamer.verify.cuts.process import continue_in_child
+from gossamer.verify.cuts.tiers import Tiers
 from gossamer.verify.cuts.track import Track
 
 BY_TIME = 5
@@ -85,6 +86,8 @@ class Cutter:
     def __init__(self, plan: Plan, reference: Reference, say: Callable[[str], None]) -> None:
         self.plan, self.reference, self.say = plan, reference, say
         self.file_every = self.process_every = 0
+        #: How each machine of the cut run is executed; None: by tier 0.
+        self.tiers: Tiers | None = None
         self.cuts = self.divergent = self.by_file = self.by_process = 0
         self._times: list[float] = []
         self._sizes: list[int] = []
@@ -102,7 +105,7 @@ class Cutter:
             self._run(Path(folder) / "cut.gossamer")
 
     def _run(self, file: Path) -> None:
-        reference, track = self.reference, self.plan.track()
+        reference, track = self.reference, self.plan.track(self.tiers)
         before: bytes | None = None  # the stream of the last cut
         n = 0
         while n < len(reference.points):
@@ -119,7 +122,7 @@ class Cutter:
                 track.close()
                 if self.divergent == MOST_DIVERGENT:
                     return
-                track = self._uncut(n)
+                track = self._uncut(n, self.tiers)
             if n == reference.cuts:
                 track.close()
                 return
@@ -150,16 +153,16 @@ class Cutter:
 
     # --- where and what ---------------------------------------------------------------------------
 
-    def _uncut(self, n: int) -> Track:
+    def _uncut(self, n: int, tiers: Tiers | None = None) -> Track:
         """The machine that was never cut, at point `n` (-1: the start)."""
-        track = self.plan.track()
+        track = self.plan.track(tiers)
         if n >= 0:
             track.run_to(ns=self.reference.points[n])
         return track
 
     def _after_cut(self, n: int, stream: bytes | None) -> Track:
         """The machine loaded from the stream of cut `n`."""
-        track = self._uncut(n)
+        track = self._uncut(n, self.tiers)
         if stream is not None:
             track.load(stream)
         return track

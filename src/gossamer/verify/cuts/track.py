@@ -21,6 +21,7 @@ from gossamer.devices.sungem import SunGem
 from gossamer.engine.processor import Stop
 from gossamer.machines.config import Config
 from gossamer.machines.stored import host_files
+from gossamer.verify.cuts.tiers import Tiers
 
 
 class Input(NamedTuple):
@@ -46,6 +47,7 @@ class Track:
     inputs: Sequence[Input]
     done: int = 0
     out: list[tuple[int, int]] = field(default_factory=list)
+    tiers: Tiers | None = None
     vm: Vm = field(init=False)
 
     def __post_init__(self) -> None:
@@ -54,6 +56,8 @@ class Track:
     def take(self, vm: Vm) -> None:
         """Go on with `vm`."""
         self.vm = vm
+        if self.tiers is not None:
+            self.tiers.choose(vm.machine)
         vm.serial_sinks = [self._written]
 
     def _written(self, byte: int) -> None:
@@ -67,6 +71,8 @@ class Track:
     def run_to(self, count: int | None = None, ns: int = NEVER) -> None:
         """Run until `count` instructions are done or it is virtual `ns`, typing on the way."""
         while True:
+            if self.tiers is not None:
+                self.tiers.disturb()
             target = count
             if self.done < len(self.inputs):
                 at = self.inputs[self.done].at

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from gossamer.base.errors import ConfigError
+from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.cpu.model import find
 from gossamer.isa.insn import Decoder, Insn
 from gossamer.isa.text.disassembler import flags_of
 from gossamer.verify.isa.excuses import ALL, masks
 from gossamer.verify.isa.local import OUTSIDE, LocalCpu
+from gossamer.verify.isa.native import NativeCpu, NativeVector
 from gossamer.verify.isa.qemu import QemuUser
 from gossamer.verify.isa.record import STOPPED, Record
 from gossamer.verify.isa.supervisor import cases
@@ -34,6 +35,8 @@ from gossamer.verify.isa.vectors import Vectors
 FORM_LISTS: Final = dict.fromkeys(("603e", "604e", "750", "750fx"), "forms.csv") | dict.fromkeys(
     ("7400", "7447a", "7455"), "forms_7400.csv"
 )
+#: What runs the vectors on our side.
+ENGINES: Final = ("reference", "regions")
 ROUNDS: Final = 2000  # of the supervisor's vectors, some 80 each
 SHOWN: Final = 3  # differences printed for one instruction
 
@@ -135,10 +138,10 @@ def check_supervisor(decoder: Decoder, model: str, count: int, seed: int, tally:
 
 
 def check_vectors(
-    decoder: Decoder, model: str, rows: Iterable[Insn], count: int, seed: int, tally: Tally
+    cpu: LocalVector, model: str, rows: Iterable[Insn], count: int, seed: int, tally: Tally
 ) -> None:
     """Run AltiVec instructions (none: no peer is started)."""
-    cpu = LocalVector(decoder)
+    decoder = cpu.decoder
     for row in rows:
         peer = QemuVector(model)
         cases = VectorCases(row, random.Random(f"{seed} {row.name}"))  # noqa: S311 (not a secret)
@@ -192,9 +195,17 @@ def wanted_rows(decoder: Decoder, peer: str, only: Iterable[str]) -> Iterator[In
             yield row
 
 
-def verify(peer: str, count: int, seed: int, model: str = "750", only: Iterable[str] = ()) -> int:
+def verify(
+    peer: str,
+    count: int,
+    seed: int,
+    model: str = "750",
+    only: Iterable[str] = (),
+    engine: str = "reference",
+) -> int:
     """Compare `count` vectors of each instruction; 0 when nothing differs.
 
+    `engine` "regions" runs them compiled, each as a region, but not what only a supervisor can.
     `only` names the instructions wanted (none: all, and then at least 95 % of the assembler's
     forms must have been run on a peer that has them all).  Prints one line at the end.
     """
@@ -206,7 +217,12 @@ def verify(peer: str, count: int, seed: int, model: str = "750", only: Iterable[
     if strange := set(only) - {row.name for row in decoder.rows}:
         raise ConfigError(f"no instruction of the {model} is called {sorted(strange)[0]!r}")
     there = make_peer(peer, model)
-    cpu = LocalCpu(decoder, floating=True)
+    if engine not in ENGINES:
+        raise ConfigError(f"--engine {engine!r}: expected {' or '.join(ENGINES)}")
+    features = find(model).features
+    compiled = engine == "regions"
+    cpu = NativeCpu(decoder, features) if compiled else LocalCpu(decoder, floating=True)
+    vector_cpu = NativeVector(decoder, features) if compiled else LocalVector(decoder)
     tally = Tally()
     for row in wanted_rows(decoder, peer, only):
         rng = random.Random(f"{seed} {row.name}")  # noqa: S311 (not a secret)
@@ -217,8 +233,13 @@ def verify(peer: str, count: int, seed: int, model: str = "750", only: Iterable[
         check(row, there, cpu, mine, tally)
         tally.forms |= {form_of(row, r.word) for r in mine}
     vector_rows = [r for r in decoder.rows if r.needs == "VEC" and (not only or r.name in only)]
-    check_vectors(decoder, model, vector_rows, count, seed, tally)
-    if not only and peer == "qemu":
+    check_vectors(vector_cpu, model, vector_rows, count, seed, tally)
+    if isinstance(cpu, NativeCpu) and isinstance(vector_cpu, NativeVector):
+        through = cpu.bench.through + vector_cpu.bench.through
+        print(f"regions executed instructions of {through} vectors", file=sys.stderr)
+        if not through:
+            raise GossamerError("no region was entered: this run proves nothing")
+    if not only and peer == "qemu" and not compiled:
         check_supervisor(decoder, model, min(count, ROUNDS), seed, tally)
         tally.forms |= set(absent(decoder, there, cpu, forms))
     run_forms = tally.forms & set(forms)
@@ -229,7 +250,7 @@ def verify(peer: str, count: int, seed: int, model: str = "750", only: Iterable[
         f"forms={len(run_forms)} vectors={tally.vectors} mismatches={tally.mismatches}"
         f" excused={tally.excused}"
     )
-    covered = bool(only) or peer != "qemu" or len(run_forms) >= 0.95 * len(forms)
+    covered = bool(only) or peer != "qemu" or compiled or len(run_forms) >= 0.95 * len(forms)
     return 0 if tally.vectors and covered and not tally.mismatches else 1
 
 
@@ -240,10 +261,11 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps its ty
     p.add_argument("--count", type=int, default=1000, help="vectors an instruction (1000)")
     p.add_argument("--seed", type=int, default=1, help="chooses the vectors (1)")
     p.add_argument("--model", default="750", help="CPU model (750)")
+    p.add_argument("--engine", default="reference", help="reference, or regions: compiled")
     p.add_argument("--only", action="append", default=[], help="one instruction; may be repeated")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """The command: 0 only when nothing differs."""
     a = arguments
-    return verify(a.peer, a.count, a.seed, a.model, a.only)
+    return verify(a.peer, a.count, a.seed, a.model, a.only, a.engine)

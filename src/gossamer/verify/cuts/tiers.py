@@ -1,0 +1,73 @@
+"""Other ways to execute the same: tiers, thresholds and drops chosen at random.
+
+The uncut run is tier 0's.  Each machine of the cut run is executed in its own way: interpreted, or
+with regions of random sizes that are made after few or many looks, at once or in a thread; between
+two runs some are dropped.  None of that may show in the state.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+from gossamer.engine.regions.forming import Limits
+from gossamer.engine.regions.regions import LIMITS, Regions
+from gossamer.machines.machine import Machine
+
+_SIZES: Final = (LIMITS, LIMITS, Limits(12, 20), Limits(50, 80, 1, 2))
+
+
+class Tiers:
+    """Chooses for one machine after the other."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = random.Random(f"tiers {seed}")  # noqa: S311 - choice of test points
+        self._regions: Regions | None = None
+        self._executed = self._made = self._dropped = self._machines = 0
+
+    def choose(self, machine: Machine) -> None:
+        """Let a machine that has not run yet be executed in some way."""
+        self._count()
+        rng = self._rng
+        if machine.regions is not None:
+            machine.regions.leave()
+            machine.regions = None
+        if rng.random() < 0.15:
+            return
+        machine.regions = self._regions = Regions(
+            machine.engine,
+            machine.cpu.model.features,
+            threshold=rng.choice((2, 2, 4, 16)),
+            interval=1 << rng.choice((8, 10, 12, 14)),
+            limits=rng.choice(_SIZES),
+            threaded=rng.random() < 0.3,
+            pause=rng.choice((0, 1000, 1_000_000)),
+            counting=True,
+        )
+
+    def disturb(self) -> None:
+        """Drop some regions of the machine, as a change of its code could."""
+        if self._regions is None or self._rng.random() < 0.5:
+            return
+        installed = self._regions.installed
+        for entry in installed.entries:
+            if self._rng.random() < 0.3:
+                installed.drop(entry)
+                self._dropped += 1
+
+    def _count(self) -> None:
+        if self._regions is not None:
+            self._executed += self._regions.executed()
+            self._made += self._regions.counts.made
+            self._dropped += self._regions.counts.dropped
+            self._machines += 1
+            self._regions.close()
+            self._regions = None
+
+    def summary(self) -> str:
+        """What was done in all."""
+        self._count()
+        return (
+            f"{self._machines} machines with regions: {self._made} made, {self._dropped} dropped, "
+            f"{self._executed} instructions executed in them"
+        )

@@ -1,0 +1,40 @@
+"""`verify isa --engine regions`: every vector compiled, and a fault in a region is noticed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gossamer.engine.regions import compiling, values
+from gossamer.verify.isa.command import verify
+
+pytestmark = pytest.mark.interop
+
+ONLY = ["add", "cmp", "rlwinm", "lwzu", "fadd", "bc"]
+
+
+def test_regions_give_what_the_peer_gives(capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify("qemu", 4, 1, only=ONLY, engine="regions") == 0
+    assert "mismatches=0" in capsys.readouterr().out
+
+
+def test_wrong_field_of_cr_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = values.Values._make
+
+    def wrong(self: values.Values, d: values.Difference) -> str:
+        return real(self, values.Difference(d.value, d.so, d.equal, d.less))
+
+    monkeypatch.setattr(values.Values, "_make", wrong)
+    compiling.compile_region.cache_clear()
+    assert verify("qemu", 8, 1, only=["cmp"], engine="regions") == 1
+    assert "mismatches=0" not in capsys.readouterr().out
+
+
+def test_engine_that_does_not_exist(capsys: Any) -> None:
+    from gossamer.base.errors import ConfigError
+
+    with pytest.raises(ConfigError, match="--engine 'tier9': expected reference or regions"):
+        verify("qemu", 1, 1, only=["add"], engine="tier9")
