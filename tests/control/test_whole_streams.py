@@ -12,7 +12,7 @@ import pytest
 
 from gossamer.base.errors import StreamError
 from gossamer.control.globalstate import GlobalState
-from gossamer.control.stream import Extra, save_stream
+from gossamer.control.stream_out import Extra, save_stream
 from gossamer.control.vm import Vm
 from gossamer.machines.options import parse
 from gossamer.migrate import releases

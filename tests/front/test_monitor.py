@@ -306,3 +306,26 @@ def test_terminal_shows_what_is_typed_and_a_pipe_does_not(bench: Bench) -> None:
 def test_endless_line_is_bounded() -> None:
     _, lines = typed(b"x" * 10_000 + b"\r")
     assert [len(line) for line in lines] == [4096]
+
+
+def test_parameters_and_capabilities_of_transfers(bench: Bench) -> None:
+    def ask(line: str) -> str:
+        bench.screen.receive(line.encode() + b"\n")
+        return bench.screen.text
+
+    assert "max-bandwidth: 134217728 bytes/second" in ask("info migrate_parameters")
+    ask("migrate_set_parameter max-bandwidth 2K")
+    ask("migrate_set_parameter downtime-limit 50")
+    shown = ask("info migrate_parameters")
+    assert "max-bandwidth: 2048 bytes/second" in shown
+    assert "downtime-limit: 50 ms" in shown
+    assert "expected 0 to 2000000, got 2000001" in ask(
+        "migrate_set_parameter downtime-limit 2000001"
+    )
+    assert "parameter 'speed': expected one of max-bandwidth" in ask(
+        "migrate_set_parameter speed 1"
+    )
+    assert "expected a number, got '1x2'" in ask("migrate_set_parameter downtime-limit 1x2")
+    ask("migrate_set_capability auto-converge on")
+    assert "auto-converge: on" in ask("info migrate_capabilities")
+    assert "capability 'multifd': not spoken here" in ask("migrate_set_capability multifd on")

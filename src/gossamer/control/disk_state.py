@@ -25,7 +25,7 @@ from gossamer.control.globalstate import GlobalState
 from gossamer.control.handover import cut_for, settle
 from gossamer.control.runner import Runner
 from gossamer.control.snapshots import SnapshotEntry
-from gossamer.control.stream import Extra, Out, save_stream
+from gossamer.control.stream_out import Extra, Out, save_stream
 from gossamer.core import host
 from gossamer.machines.stored import stored
 from gossamer.migrate.container import open_container

@@ -11,7 +11,7 @@ import numpy as np
 import xxhash
 
 from gossamer.base.units import PAGE_SIZE
-from gossamer.control.stream import body_of
+from gossamer.control.stream_out import body_of
 from gossamer.machines.machine import Machine
 
 #: This consumer's bit of the dirty bytes.

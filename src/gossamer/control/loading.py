@@ -15,7 +15,8 @@ from gossamer.control.globalstate import GlobalState
 from gossamer.control.profiles import READING
 from gossamer.control.progress import Progress
 from gossamer.control.runner import Runner
-from gossamer.control.stream import Extra, Loaded, read_stream
+from gossamer.control.stream_in import Loaded, read_stream
+from gossamer.control.stream_out import Extra
 from gossamer.machines.build import build
 from gossamer.machines.machine import Machine
 from gossamer.migrate.incoming import Incoming

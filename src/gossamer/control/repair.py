@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from gossamer.base.units import NS_PER_S
-from gossamer.control.stream import Loaded
+from gossamer.control.stream_in import Loaded
 from gossamer.devices.escc import MASTER_ENABLE, Escc
 from gossamer.devices.heathrow import Heathrow
 from gossamer.devices.ide.cell import MacioIde

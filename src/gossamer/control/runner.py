@@ -29,7 +29,7 @@ from gossamer.control.hashing import StateHash
 from gossamer.control.pace import Pace
 from gossamer.control.progress import SILENT
 from gossamer.control.snapshots import Snapshots
-from gossamer.control.stream import Carried
+from gossamer.control.stream_out import Carried
 from gossamer.core import host
 from gossamer.core.clock import NEVER
 from gossamer.engine.processor import Stop
@@ -72,6 +72,8 @@ class Runner:
         self.repairs: list[str] = []
         #: The receiver that streams are written for, and how.
         self.wire_profile, self.keep_tb, self.mends = OURS, False, True
+        #: Percent of its time that the guest is held back (a live transfer that must converge).
+        self.throttle = 0
         self._idle_from: tuple[int, int] | None = None
         self._wants_reset = self._unused = False
         self._wakes: list[tuple[int, int, Callable[[], None]]] = []
@@ -325,6 +327,7 @@ class Runner:
         start = host.monotonic_ns()
         machine, pace = self.machine, self.pace
         self._pass_idle_time(start)
+        self.idle_until_ns = None
         until = min(pace.steer(start, max_host_ns), self._next_wake)
         if pace.shift is None:
             machine.processor.idle_until = pace.target(start) + _AHEAD
@@ -345,6 +348,9 @@ class Runner:
             self.idle_until_ns = now + min(due, _LONGEST_IDLE)
         elif stop is Stop.CHECKSTOP:
             self.run_state = "internal-error"
+        elif self.throttle:
+            now = host.monotonic_ns()
+            self.idle_until_ns = now + (now - start) * self.throttle // (100 - self.throttle)
         self._after_stop()
         if self._wakes:
             self._wake()

@@ -1,30 +1,38 @@
-"""Handing a machine to another emulator through a channel.
+"""Handing a machine to another emulator through a channel, while it runs.
 
-Stop and copy: the guest stands still from the first byte to the receiver's acknowledgement; RAM
-goes in one round (the seam for more rounds is `save_stream`'s RAM part over dirty pages).  A
-failure at any byte leaves the sender's machine as it was and running.
+Memory goes in rounds over its dirty pages; when little enough is left the machine is stopped, and
+the rest and the devices follow (`migrate.precopy` has the rules).  A failure at any byte leaves the
+sender's machine as it was, and running if it ran: it is the receiver's only when that has said so.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Generator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from gossamer.base.errors import ConfigError
+from gossamer.base.errors import ConfigError, HostError
 from gossamer.control.globalstate import GlobalState
-from gossamer.control.handover import cut_for, settle
+from gossamer.control.handover import Cut, cut_for, settle
 from gossamer.control.losses import losses
 from gossamer.control.runner import Runner
-from gossamer.control.steps import InThread, Steps
-from gossamer.control.stream import Extra, save_stream
+from gossamer.control.steps import InThread, Steps, Wait, Waiting
+from gossamer.control.stream_out import Extra, StreamOut
 from gossamer.control.transfer import Transfer
 from gossamer.core import host
+from gossamer.machines.machine import Machine
 from gossamer.migrate.channels import Channel, Limits, connect, parse
+from gossamer.migrate.dirty import DirtyPages
 from gossamer.migrate.outgoing import Outgoing
+from gossamer.migrate.precopy import SLICE_NS, Parameters, Pause, Precopy, Switch
 from gossamer.migrate.releases import OURS, Release, release
-from gossamer.state.transfer import Profile
 
 _KEEP_TB: Final = ",keep-tb"
+PAUSE_FIRST: Final = "pause-before-switchover"
+AUTO_CONVERGE: Final = "auto-converge"
+_LOOK_NS: Final = 20_000_000
+"""So often is looked whether a transfer that waits before its switch-over may go on."""
+_NS_PER_MS: Final = 1_000_000
 
 
 def wanted(text: str) -> tuple[str, str, bool]:
@@ -56,6 +64,21 @@ class Sent:
         return "\n".join(lines + [f"lost: {line}" for line in self.lost])
 
 
+class _Basket:
+    """Collects what one step writes, to be sent by a thread while the guest runs."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes | memoryview, /) -> None:
+        self._parts.append(bytes(data))
+
+    def take(self) -> bytes:
+        data = b"".join(self._parts)
+        self._parts.clear()
+        return data
+
+
 def sending(
     vm: Runner,
     uri: str,
@@ -65,6 +88,8 @@ def sending(
     keep_tb: bool = False,
     answers: bool = True,
     limits: Limits | None = None,
+    parameters: Parameters | None = None,
+    capabilities: Collection[str] = (),
 ) -> Steps[Sent]:
     """Send the machine; afterwards it is the receiver's.
 
@@ -74,20 +99,101 @@ def sending(
     if vm.run_state in ("postmigrate", "shutdown"):
         raise ConfigError(f"the machine cannot be sent: it is in state {vm.run_state}")
     parse(uri)
+    cut_for(vm.machine, to, keep_tb=keep_tb)  # what cannot be sent is refused before anything is
+    transfer.expected_losses = _lasting(vm, to)
     channel: Channel = yield InThread(lambda: connect(uri, limits))
     with channel:
         transfer.begin(channel)
+        sender = _Sender(vm, transfer, Outgoing(channel, answers=answers), to)
+        try:
+            yield from sender.rounds(parameters or Parameters(), AUTO_CONVERGE in capabilities)
+            return (
+                yield from sender.switch_over(
+                    uri, keep_tb=keep_tb, pause=PAUSE_FIRST in capabilities
+                )
+            )
+        finally:
+            vm.throttle = 0
+
+
+def _lasting(vm: Runner, to: Release) -> tuple[str, ...]:
+    return tuple(loss.text for loss in losses(vm.machine, to) if not loss.passes)
+
+
+class _Sender:
+    """One transfer on its way out."""
+
+    def __init__(self, vm: Runner, transfer: Transfer, out: Outgoing, to: Release) -> None:
+        self.vm, self.transfer, self.out, self.to = vm, transfer, out, to
+        self.machine: Machine = vm.machine
+        self.basket = _Basket()
+        self.stream = StreamOut(self.machine, self.basket)
+        self.dirty = DirtyPages(self.machine.arena, self.stream.blocks, self.machine.engine.flush)
+        self.began = host.monotonic_ns()
+
+    def _send(self) -> Generator[Waiting, Any, int]:
+        """Let a thread send what has been written; how many bytes."""
+        data = self.basket.take()
+        yield InThread(lambda: self.out.write(data))
+        self._check()
+        return len(data)
+
+    def _check(self) -> None:
+        if self.vm.machine is not self.machine:
+            raise ConfigError("another machine was loaded while this one was being sent")
+        if self.transfer.cancelled:
+            raise HostError(f"{self.out.channel.name}: cancelled")
+
+    def rounds(self, parameters: Parameters, auto_converge: bool) -> Steps[None]:
+        """Memory while the machine runs, until little enough is left."""
+        self.stream.begin(self.out.commands)
+        yield from self._send()
+        yield InThread(self.out.greet)
+        now = host.monotonic_ns()
+        precopy = Precopy(self.dirty, parameters, now, auto_converge=auto_converge)
+        figures = self.transfer.figures = precopy.figures
+        figures.setup_time = (now - self.began) // _NS_PER_MS
+        progress, shown = self.vm.progress, 0
+        with progress.operation("sending while the guest runs"):
+            progress.phase("RAM", figures.total)
+            while not isinstance(step := precopy.step(host.monotonic_ns()), Switch):
+                if isinstance(step, Pause):
+                    yield Wait(until_ns=min(step.until_ns, host.monotonic_ns() + SLICE_NS))
+                    self._check()
+                    continue
+                self.stream.part(step.pages)
+                count = yield from self._send()
+                now = host.monotonic_ns()
+                precopy.wrote(count)
+                self.out.channel.extend()
+                self.vm.throttle = figures.throttle
+                self._tell(now)
+                done = figures.total - figures.remaining
+                if done > shown:
+                    progress.advance(done - shown)
+                    shown = done
+
+    def _tell(self, now: int) -> None:
+        figures = self.transfer.figures
+        figures.total_time = (now - self.began) // _NS_PER_MS
+        figures.duplicate, figures.normal = self.stream.ram.zeros, self.stream.ram.normals
+
+    def switch_over(self, uri: str, *, keep_tb: bool, pause: bool) -> Steps[Sent]:
+        """Stop the machine and send the rest; it goes on here if that fails."""
+        vm, machine = self.vm, self.machine
         state = vm.run_state
-        settled = settle(vm, to)
+        settled = settle(vm, self.to)
+        began = host.monotonic_ns()
         with vm.standing(f"sending to {uri}"):
             vm.run_state = "finish-migrate"
             try:
-                cut = cut_for(vm.machine, to, keep_tb=keep_tb)
-                lost = [loss.text for loss in losses(vm.machine, to)]
-                began = host.monotonic_ns()
-                out = Outgoing(channel, answers=answers)
-                extra = Extra("globalstate", GlobalState(state))
-                sent = yield InThread(lambda: _write(vm, out, extra, cut.profile, to))
+                if pause:
+                    yield from self._wait_for_leave()
+                cut = cut_for(machine, self.to, keep_tb=keep_tb)
+                lost = [loss.text for loss in losses(machine, self.to)]
+                self._write_rest(cut, state)
+                data = self.basket.take()
+                sent = yield InThread(lambda: self._hand_over(data))
             except BaseException:
                 if vm.disks.lent:  # another process has them open: `cont` tries again
                     vm.run_state = "postmigrate"
@@ -95,25 +201,42 @@ def sending(
                     vm.plug_disks()
                     vm.run_state = state
                 raise
-        took = host.monotonic_ns() - began
+        now = host.monotonic_ns()
         vm.run_state = "postmigrate"
-    return Sent(uri, profile, sent, took, settled, (*cut.lost, *lost))
+        figures = self.transfer.figures
+        figures.downtime = (now - began) // _NS_PER_MS
+        figures.transferred, figures.remaining = sent, 0
+        self._tell(now)
+        return Sent(uri, self.to.name, sent, now - began, settled, (*cut.lost, *lost))
 
+    def _wait_for_leave(self) -> Steps[None]:
+        transfer = self.transfer
+        transfer.may_switch = False
+        transfer.enter("pre-switchover")
+        while not transfer.may_switch:
+            if transfer.cancelled:
+                raise ConfigError("cancelled before the switch-over")
+            yield Wait(until_ns=host.monotonic_ns() + _LOOK_NS)
+        transfer.enter("device")
 
-def _write(vm: Runner, out: Outgoing, extra: Extra, form: Profile, to: Release) -> int:
-    """Hand over disks and machine; how many bytes.  The machine stands still meanwhile."""
-    with vm.disks.handed_over():
-        save_stream(
-            vm.machine,
-            out,
-            extra,
-            form,
-            carried=vm.carried,
-            commands=out.commands,
-            switchover=to.switchover,
-            progress=vm.progress,
+    def _write_rest(self, cut: Cut, state: str) -> None:
+        """The last pages and the devices; the machine stands still."""
+        self.machine.engine.flush()
+        self.dirty.sync()
+        if self.dirty.left:
+            self.stream.part(self.dirty.take(self.dirty.left))
+        self.stream.finish(
+            Extra("globalstate", GlobalState(state)),
+            cut.profile,
+            carried=self.vm.carried,
+            switchover=self.to.switchover,
         )
-        sent = out.channel.sent
-        vm.progress.phase("waiting for the receiver")
-        out.finish()
-    return sent
+
+    def _hand_over(self, data: bytes) -> int:
+        """Hand over disks and machine, and wait for the receiver; how many bytes in all."""
+        with self.vm.disks.handed_over():
+            self.out.write(data)
+            sent = self.out.channel.sent
+            self.vm.progress.phase("waiting for the receiver")
+            self.out.finish()
+        return sent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gossamer.control.events import MigrationChanged, Observers
 from gossamer.migrate.channels import Channel
+from gossamer.migrate.precopy import Figures
 
 #: Statuses of a transfer that is over.
 OVER = ("none", "completed", "failed", "cancelled")
@@ -21,6 +22,10 @@ class Transfer:
         self.error = ""
         self.cancelled = False
         self.channel: Channel | None = None
+        self.figures = Figures()
+        #: What the receiver will not know, as far as that can be said before the machine stops.
+        self.expected_losses: tuple[str, ...] = ()
+        self.may_switch = True
 
     @property
     def over(self) -> bool:

@@ -12,6 +12,7 @@ from gossamer.control.sending import Sent, sending, wanted
 from gossamer.control.steps import Steps
 from gossamer.control.transfer import Transfer
 from gossamer.migrate.channels import Limits, Listener, parse
+from gossamer.migrate.precopy import Parameters
 
 T = TypeVar("T")
 
@@ -23,6 +24,8 @@ class Transfers:
         self.vm = vm
         self.outgoing: Transfer | None = None
         self.arriving: Transfer | None = None
+        self.parameters = Parameters()
+        self.capabilities: set[str] = set()
         self.last_sent: Sent | None = None
         self.last_received: Received | None = None
 
@@ -61,6 +64,8 @@ class Transfers:
             keep_tb=keep,
             answers=answers,
             limits=limits,
+            parameters=self.parameters,
+            capabilities=self.capabilities,
         )
         try:
             parse(place)
@@ -86,6 +91,13 @@ class Transfers:
         transfer.enter("setup")
         steps = receiving(self.vm, listener, transfer, mend=mends, patient=patient)
         return self._watched(transfer, steps, self._received)
+
+    def may_switch(self) -> None:
+        """Let a transfer that waits before the switch-over go on; ConfigError if none does."""
+        transfer = self.outgoing
+        if transfer is None or transfer.status != "pre-switchover":
+            raise ConfigError("Migration not in expected state: none")
+        transfer.may_switch = True
 
     def cancel(self) -> None:
         """End the transfer that is under way, if there is one."""

@@ -23,7 +23,7 @@ from gossamer.control.saved_config import saved_config
 from gossamer.control.sending import Sent
 from gossamer.control.snapshots import SnapshotEntry
 from gossamer.control.steps import finish
-from gossamer.control.stream import Extra, save_stream
+from gossamer.control.stream_out import Extra, save_stream
 from gossamer.control.transfers import Transfers
 from gossamer.core import host
 from gossamer.isa.body import Irq

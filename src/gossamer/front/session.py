@@ -10,7 +10,7 @@ from typing import Final
 
 from gossamer.base.errors import HostError
 from gossamer.control.session import STARTED, Session
-from gossamer.control.stream import section_description
+from gossamer.control.stream_out import section_description
 from gossamer.control.vm import Vm
 from gossamer.front.console import Console
 from gossamer.front.progress_bar import ProgressBar

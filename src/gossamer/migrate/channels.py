@@ -116,7 +116,8 @@ class Channel(io.RawIOBase):
             except BlockingIOError:
                 continue
             except OSError as fault:
-                raise HostError(f"{self.name}: cannot be read: {fault.strerror}") from None
+                gone = "the peer has gone" if self.two_way else "cannot be read"
+                raise HostError(f"{self.name}: {gone}: {fault.strerror}") from None
             self.received += len(data)
             return data
 
@@ -171,6 +172,10 @@ class Channel(io.RawIOBase):
             if left <= 0:
                 break
         return False
+
+    def extend(self) -> None:
+        """It has moved on: the time for all of it begins anew."""
+        self._end = host.monotonic_ns() + int(self.limits.total * NS_PER_S)
 
     def cancel(self) -> None:
         """End it from another thread: what waits for the peer raises HostError soon."""

@@ -7,15 +7,18 @@ done when the last byte is on the medium, or the command has ended well.
 
 from __future__ import annotations
 
+import contextlib
 from typing import BinaryIO, Final, cast
 
-from gossamer.base.errors import GossamerError, HostError
+from gossamer.base.errors import GossamerError, HostError, StreamError
 from gossamer.migrate.channels import Channel
 from gossamer.migrate.framing import Cmd
-from gossamer.migrate.returnpath import Reply, read
+from gossamer.migrate.returnpath import Message, Reply, read
 from gossamer.migrate.source import Source
 
 COOKIE: Final = 1
+GREET_S: Final = 10.0
+"""So long is the receiver given to show that it reads."""
 
 
 class Outgoing:
@@ -24,6 +27,7 @@ class Outgoing:
     def __init__(self, channel: Channel, *, answers: bool = True) -> None:
         self.channel = channel
         self.answers = answers and channel.two_way
+        self._source: Source | None = None
 
     @property
     def commands(self) -> list[tuple[int, bytes]]:
@@ -33,7 +37,64 @@ class Outgoing:
         return [(Cmd.OPEN_RETURN_PATH, b""), (Cmd.PING, COOKIE.to_bytes(4, "big"))]
 
     def write(self, data: bytes | memoryview, /) -> int:
-        return self.channel.write(data)
+        """All of it; HostError with the receiver's own word where it left one."""
+        try:
+            return self.channel.write(data)
+        except HostError:
+            if self.answers and self.channel.has_input(0.0):
+                with contextlib.suppress(StreamError):
+                    while not self._judge(read(self._input())):
+                        pass
+            raise
+
+    def _input(self) -> Source:
+        if self._source is None:
+            self._source = Source(cast(BinaryIO, self.channel))
+        return self._source
+
+    def greet(self) -> None:
+        """Wait until the receiver has read what comes first, while the guest runs on.
+
+        A receiver that waits for more connections reads nothing before they have come.
+        """
+        if not self.answers:
+            return
+        channel = self.channel
+        seconds = min(GREET_S, channel.limits.stall)
+        if not channel.has_input(seconds):
+            raise HostError(
+                f"{channel.name}: the receiver reads nothing for {seconds:g} s; if it expects "
+                "several connections (capability multifd), switch that off there"
+            )
+        message = self._message()
+        if message.kind != Reply.PONG or message.value != COOKIE:
+            self._judge(message)
+
+    def _message(self) -> Message:
+        """The receiver's next word."""
+        channel = self.channel
+        try:
+            return read(self._input())
+        except HostError:
+            raise
+        except GossamerError as fault:
+            if not channel.received:
+                text = "the receiver went away without a word: it has refused the machine"
+            else:
+                text = f"the receiver's answer ends or makes no sense: {fault}"
+            raise HostError(f"{channel.name}: {text}") from None
+
+    def _judge(self, message: Message) -> bool:
+        """Whether it is the receiver's last word, and says that the machine is there."""
+        if message.kind == Reply.SHUT:
+            if message.value:
+                raise HostError(f"{self.channel.name}: the receiver could not load the machine")
+            return True
+        if message.kind == Reply.PONG and message.value == COOKIE:
+            return False
+        if message.kind == Reply.SWITCHOVER_ACK:
+            return False
+        raise HostError(f"{self.channel.name}: the receiver asks for {message.kind.name}")
 
     def finish(self) -> None:
         """Wait until the receiver has it; HostError when it does not say so."""
@@ -42,22 +103,5 @@ class Outgoing:
         channel.result()
         if not self.answers:
             return
-        source = Source(cast(BinaryIO, channel))
-        while True:
-            try:
-                message = read(source)
-            except HostError:
-                raise
-            except GossamerError as fault:
-                if not channel.received:
-                    text = "the receiver went away without a word: it has refused the machine"
-                else:
-                    text = f"the receiver's answer ends or makes no sense: {fault}"
-                raise HostError(f"{channel.name}: {text}") from None
-            if message.kind == Reply.SHUT:
-                if message.value:
-                    raise HostError(f"{channel.name}: the receiver could not load the machine")
-                return
-            if message.kind == Reply.PONG and message.value == COOKIE:
-                continue
-            raise HostError(f"{channel.name}: the receiver asks for {message.kind.name}")
+        while not self._judge(self._message()):
+            pass

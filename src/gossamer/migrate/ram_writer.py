@@ -139,8 +139,8 @@ class RamWriter:
         self.out = out
         self.page_size = page_size
         self.current: str | None = None
-        self.sent = 0
-        """Bytes written so far."""
+        self.sent = self.zeros = self.normals = 0
+        """Bytes, zero pages and other pages written so far."""
 
     def block_list(self, blocks: Iterable[Block]) -> None:
         self._write(block_list(blocks))
@@ -173,6 +173,8 @@ class RamWriter:
         if self.current != name:
             page = None if zero[0] else pages[int(numbers[0])].tobytes()
             self._write(first_page(name, int(addresses[0]), page))
+            self.zeros += page is None
+            self.normals += page is not None
             self._advance(self.page_size)
             self.current, start = name, 1
         edges = np.flatnonzero(np.diff(zero[start:])) + 1 + start
@@ -184,11 +186,13 @@ class RamWriter:
     def _run(self, pages: U8, numbers: npt.NDArray[np.int64], addresses: U64, zero: bool) -> None:
         if zero:
             self._write(zero_run(addresses))
+            self.zeros += len(numbers)
             self._advance(len(numbers) * self.page_size)
             return
         for start in range(0, len(numbers), 1024):
             part = slice(start, start + 1024)
             self._write(page_run(addresses[part], pages[numbers[part]]))
+            self.normals += len(numbers[part])
             self._advance(len(numbers[part]) * self.page_size)
 
     def _write(self, data: bytes) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from gossamer.base.errors import ConfigError, HostError
 from gossamer.control.globalstate import GlobalState
-from gossamer.control.stream import section_description
+from gossamer.control.stream_out import section_description
 from gossamer.machines import registry
 from gossamer.machines.build import build
 from gossamer.machines.machine import Machine

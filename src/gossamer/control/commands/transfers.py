@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from gossamer.base.errors import ConfigError, GossamerError
+from gossamer.base.units import PAGE_SIZE
 from gossamer.control.commands.table import command
 from gossamer.control.receiving import Received
 from gossamer.control.sending import Sent
 from gossamer.control.session import Session
+from gossamer.control.shapes import Size
 from gossamer.control.steps import Steps, Waiting
+from gossamer.migrate.precopy import Figures
 
 
 @command("migrate", held=True)
@@ -53,14 +56,170 @@ def migrate_incoming(session: Session, uri: str, exit_on_error: bool = True) -> 
     session.take_in(uri, exit_on_error=exit_on_error)
 
 
+@command("migrate-continue", held=True)
+def migrate_continue(session: Session, state: str) -> None:
+    """Let a transfer that waits before the switch-over go on."""
+    if state != "pre-switchover":
+        raise ConfigError(f"Migration not in expected state: {state}")
+    session.vm.transfers.may_switch()
+
+
+# --- what is agreed on before ---------------------------------------------------------------------
+
+#: Capabilities of QEMU's that mean something here, and how.
+CAPABILITIES: Final = {
+    "auto-converge": "the guest is held back when it writes faster than is sent",
+    "events": "always on: MIGRATION events",
+    "late-block-activate": "always on: disks are opened when the machine is there",
+    "pause-before-switchover": "the stopped machine waits for migrate-continue",
+    "release-ram": "nothing to do: memory is given back with the machine",
+    "return-path": "always on where the channel can carry it",
+    "switchover-ack": "accepted: no device here asks for it",
+    "xbzrle": "received; never sent",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CapabilityStatus:
+    """A capability and whether it is on."""
+
+    capability: str
+    state: bool
+
+
+@command("migrate-set-capabilities")
+def migrate_set_capabilities(session: Session, capabilities: tuple[CapabilityStatus, ...]) -> None:
+    """Switch capabilities of transfers on or off."""
+    transfers = session.vm.transfers
+    session.check_idle()
+    for one in capabilities:
+        if one.capability not in CAPABILITIES and one.state:
+            known = ", ".join(CAPABILITIES)
+            raise ConfigError(f"capability {one.capability!r}: not spoken here (known: {known})")
+    for one in capabilities:
+        change = transfers.capabilities.add if one.state else transfers.capabilities.discard
+        change(one.capability)
+
+
+@command("query-migrate-capabilities")
+def query_migrate_capabilities(session: Session) -> tuple[CapabilityStatus, ...]:
+    """Which capabilities of transfers are on."""
+    on = session.vm.transfers.capabilities
+    return tuple(CapabilityStatus(name, name in on) for name in CAPABILITIES)
+
+
+@dataclass(frozen=True, slots=True)
+class MigrateParameters:
+    """Bandwidth in bytes a second (0: no limit), downtime in ms, the rest in percent."""
+
+    max_bandwidth: Size | None = None
+    downtime_limit: int | None = None
+    throttle_trigger_threshold: int | None = None
+    cpu_throttle_initial: int | None = None
+    cpu_throttle_increment: int | None = None
+    max_cpu_throttle: int | None = None
+
+
+_RANGES: Final = {
+    "downtime_limit": (0, 2_000_000),
+    "throttle_trigger_threshold": (1, 100),
+    "cpu_throttle_initial": (1, 99),
+    "cpu_throttle_increment": (1, 99),
+    "max_cpu_throttle": (1, 99),
+}
+
+
+@command("migrate-set-parameters", held=True)
+def migrate_set_parameters(
+    session: Session,
+    max_bandwidth: Size | None = None,
+    downtime_limit: int | None = None,
+    throttle_trigger_threshold: int | None = None,
+    cpu_throttle_initial: int | None = None,
+    cpu_throttle_increment: int | None = None,
+    max_cpu_throttle: int | None = None,
+) -> None:
+    """Change parameters of transfers; one that is under way goes by them at once."""
+    given = {
+        "max_bandwidth": max_bandwidth,
+        "downtime_limit": downtime_limit,
+        "throttle_trigger_threshold": throttle_trigger_threshold,
+        "cpu_throttle_initial": cpu_throttle_initial,
+        "cpu_throttle_increment": cpu_throttle_increment,
+        "max_cpu_throttle": max_cpu_throttle,
+    }
+    for name, (least, most) in _RANGES.items():
+        value = given[name]
+        if value is not None and not least <= value <= most:
+            text = f"{name.replace('_', '-')}: expected {least} to {most}, got {value}"
+            raise ConfigError(text)
+    for name, value in given.items():
+        if value is not None:
+            setattr(session.vm.transfers.parameters, name, int(value))
+
+
+@command("query-migrate-parameters", held=True)
+def query_migrate_parameters(session: Session) -> MigrateParameters:
+    """The parameters of transfers."""
+    p = session.vm.transfers.parameters
+    return MigrateParameters(
+        Size(p.max_bandwidth),
+        p.downtime_limit,
+        p.throttle_trigger_threshold,
+        p.cpu_throttle_initial,
+        p.cpu_throttle_increment,
+        p.max_cpu_throttle,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationStats:
+    """Bytes and pages of a transfer's memory, as QEMU counts them."""
+
+    transferred: int
+    remaining: int
+    total: int
+    duplicate: int
+    normal: int
+    normal_bytes: int
+    dirty_pages_rate: int
+    mbps: float
+    dirty_sync_count: int
+    page_size: int
+    skipped: int = 0
+    postcopy_requests: int = 0
+    multifd_bytes: int = 0
+    pages_per_second: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class MigrationInfo:
-    """The transfer under way, or the last ones: what was lost or repaired in lines of text."""
+    """The transfer under way, or the last ones: what was lost or repaired in lines of text.
+
+    Times in ms.  `expected_losses`: what the receiver will not know, said before the machine stops.
+    """
 
     status: str | None = None
+    ram: MigrationStats | None = None
+    total_time: int | None = None
+    setup_time: int | None = None
+    expected_downtime: int | None = None
+    downtime: int | None = None
+    cpu_throttle_percentage: int | None = None
     error_desc: str | None = None
     sent: str | None = None
     received: str | None = None
+    expected_losses: tuple[str, ...] | None = None
+
+
+def _stats(f: Figures) -> MigrationStats:
+    speed = f.bytes_per_second
+    return MigrationStats(
+        transferred=f.transferred, remaining=f.remaining, total=f.total, duplicate=f.duplicate,
+        normal=f.normal, normal_bytes=f.normal * PAGE_SIZE, dirty_pages_rate=f.dirty_pages_rate,
+        mbps=speed * 8 / 1e6, dirty_sync_count=f.dirty_sync_count, page_size=PAGE_SIZE,
+        pages_per_second=speed // PAGE_SIZE,
+    )  # fmt: skip
 
 
 @command("query-migrate", held=True)
@@ -71,11 +230,27 @@ def query_migrate(session: Session) -> MigrationInfo:
     if shown is None:
         return MigrationInfo()
     sent, received = transfers.last_sent, transfers.last_received
+    if shown is not transfers.outgoing or shown.figures.total == 0:
+        return MigrationInfo(
+            shown.status,
+            error_desc=shown.error or None,
+            sent=None if sent is None else sent.text,
+            received=None if received is None else received.text,
+        )
+    figures = shown.figures
+    over = shown.status == "completed"
     return MigrationInfo(
         shown.status,
+        _stats(figures),
+        figures.total_time,
+        figures.setup_time,
+        None if over else figures.expected_downtime,
+        figures.downtime if over else None,
+        figures.throttle or None,
         shown.error or None,
-        None if sent is None else sent.text,
+        None if sent is None or not over else sent.text,
         None if received is None else received.text,
+        None if over else shown.expected_losses or None,
     )
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
 from gossamer.base.errors import ConfigError
+from gossamer.base.units import MiB
+from gossamer.control.commands import transfers
 from gossamer.control.commands.rows import TABLE
 from gossamer.control.session import Session
 from gossamer.front.hmp import memory, texts
@@ -57,6 +60,41 @@ def _migrate(given: Arguments) -> Arguments:
 row("migrate", "[-d:detach] URI:uri", "migrate", texts.sent, _migrate)
 row("migrate_cancel", "", "migrate_cancel")
 row("migrate_incoming", "URI:uri", "migrate-incoming")
+row("migrate_continue", "STATE:state", "migrate-continue")
+
+
+def _set_parameter(session: Session, given: Arguments) -> str:
+    """Bandwidth takes the suffixes of sizes; without one it is in MiB, as in QEMU."""
+    name, text = given["parameter"], given["value"]
+    known = [field.name.replace("_", "-") for field in fields(transfers.MigrateParameters)]
+    if name not in known:
+        raise ConfigError(f"parameter {name!r}: expected one of {', '.join(known)}")
+    unit = MiB if name == "max-bandwidth" else 1
+    number, suffix = (text[:-1], text[-1]) if text[-1:].isalpha() else (text, "")
+    scale = {"": unit, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(suffix.upper())
+    if scale is None or not (number.isascii() and number.isdigit()):
+        raise ConfigError(f"{name}: expected a number, got {text!r}")
+    chosen: dict[str, Any] = {name.replace("-", "_"): int(number) * scale}
+    transfers.migrate_set_parameters(session, **chosen)
+    return ""
+
+
+def _set_capability(session: Session, given: Arguments) -> str:
+    if given["state"] not in ("on", "off"):
+        raise ConfigError(f"{given['capability']}: expected on or off, got {given['state']!r}")
+    one = transfers.CapabilityStatus(given["capability"], given["state"] == "on")
+    transfers.migrate_set_capabilities(session, (one,))
+    return ""
+
+
+composed(
+    "migrate_set_parameter", "NAME:parameter VALUE:value",
+    "bandwidth, downtime and throttle of transfers", _set_parameter,
+)  # fmt: skip
+composed(
+    "migrate_set_capability", "NAME:capability STATE:state",
+    "switch a capability of transfers on or off", _set_capability,
+)  # fmt: skip
 
 # --- drives, keyboard, mouse, display -----------------------------------------------------------
 
@@ -119,6 +157,8 @@ row("info snapshots", "", "x-query-snapshots", texts.snapshots)
 row("info save", "", "x-query-save", texts.save)
 row("info block", "", "x-query-drives", texts.drives)
 row("info migrate", "", "query-migrate", texts.migration)
+row("info migrate_parameters", "", "query-migrate-parameters", texts.parameters)
+row("info migrate_capabilities", "", "query-migrate-capabilities", texts.capabilities)
 row("info name", "", "query-name", texts.name)
 row("info version", "", "query-version", texts.version)
 

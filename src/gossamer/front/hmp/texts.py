@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
 
 from gossamer.base.units import NS_PER_S, KiB, MiB
 from gossamer.control.commands.inspect import HumanReadableText
 from gossamer.control.commands.power import NameInfo, StatusInfo, VersionInfo
-from gossamer.control.commands.transfers import MigrationInfo, Sent
+from gossamer.control.commands.transfers import (
+    CapabilityStatus,
+    MigrateParameters,
+    MigrationInfo,
+    Sent,
+)
 from gossamer.control.drive_state import DriveState, Medium
 from gossamer.control.look import Chip, ChipState, IrqLevel, MemoryRange, Registers, Tree
 from gossamer.control.snapshots import SnapshotEntry
@@ -85,7 +91,40 @@ def migration(info: MigrationInfo) -> str:
     lines = [f"Migration status: {info.status}"] if info.status else ["no migration yet"]
     if info.error_desc:
         lines[0] += f" ({info.error_desc})"
+    if info.ram is not None:
+        lines += _figures(info)
+    lines += [f"the receiver will lose: {line}" for line in info.expected_losses or ()]
     return "\n".join(lines + [text for text in (info.received, info.sent) if text])
+
+
+def _figures(info: MigrationInfo) -> list[str]:
+    """The lines of QEMU's ``info migrate``."""
+    ram = info.ram
+    assert ram is not None
+    rows: list[tuple[str, object, str]] = [
+        ("total time", info.total_time, "ms"), ("downtime", info.downtime, "ms"),
+        ("expected downtime", info.expected_downtime, "ms"), ("setup", info.setup_time, "ms"),
+        ("transferred ram", ram.transferred >> 10, "kbytes"),
+        ("throughput", f"{ram.mbps:.2f}", "mbps"),
+        ("remaining ram", ram.remaining >> 10, "kbytes"), ("total ram", ram.total >> 10, "kbytes"),
+        ("duplicate", ram.duplicate, "pages"), ("normal", ram.normal, "pages"),
+        ("dirty sync count", ram.dirty_sync_count, ""),
+        ("dirty pages rate", ram.dirty_pages_rate, "pages"),
+        ("cpu throttle percentage", info.cpu_throttle_percentage, ""),
+    ]  # fmt: skip
+    return [f"{name}: {value} {unit}".rstrip() for name, value, unit in rows if value is not None]
+
+
+def parameters(p: MigrateParameters) -> str:
+    units = {"max_bandwidth": "bytes/second", "downtime_limit": "ms"}
+    return "\n".join(
+        f"{f.name.replace('_', '-')}: {getattr(p, f.name)} {units.get(f.name, '%')}"
+        for f in fields(p)
+    )
+
+
+def capabilities(found: tuple[CapabilityStatus, ...]) -> str:
+    return "\n".join(f"{one.capability}: {'on' if one.state else 'off'}" for one in found)
 
 
 # --- a look inside ------------------------------------------------------------------------------

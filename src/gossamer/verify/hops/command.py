@@ -17,6 +17,8 @@ from typing import Any, Final, Self
 
 from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.base.units import tick_time
+from gossamer.control.sending import Sent
+from gossamer.control.steps import InThread, wait_for
 from gossamer.control.vm import Vm
 from gossamer.machines.config import Config
 from gossamer.machines.options import parse
@@ -82,6 +84,28 @@ class GossamerStation:
 
     def run(self, instructions: int) -> None:
         self.vm.run(instructions=instructions, until_ns=self.vm.clock_ns + 32 * instructions)
+
+    def send(self, uri: str, profile: str) -> Sent:
+        """Send the machine while its guest runs on, as it does in the loop."""
+        steps = self.vm.transfers.send(uri, profile=profile)
+        self.vm.cont()
+        try:
+            waiting = next(steps)
+            while True:
+                if self.vm.run_state == "running":
+                    self.run(STEP)
+                if isinstance(waiting, InThread):
+                    waiting.start(lambda: None)
+                    assert waiting.thread is not None
+                    while waiting.thread.is_alive() and self.vm.run_state == "running":
+                        self.run(STEP)
+                    waiting.thread.join()
+                    waiting = waiting.send_to(steps)
+                else:
+                    waiting = steps.send(wait_for(waiting))
+        except StopIteration as end:
+            sent: Sent = end.value
+            return sent
 
     def type(self, text: bytes) -> None:
         for byte in text:
@@ -171,7 +195,7 @@ class Journey:
         uri = f"unix:{folder}/machine"
         there = _Qemu(folder, *self.qemu_options, "-incoming", uri, program=self.program)
         try:
-            sent = here.vm.migrate(uri, profile=self.profile)
+            sent = here.send(uri, self.profile)
             there.wait_loaded()
         except BaseException as fault:
             there.close()

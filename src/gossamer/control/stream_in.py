@@ -1,4 +1,4 @@
-"""A machine as a stream, and back.  The format is QEMU's; a profile says which receiver.
+"""A machine out of a stream: ours, or any QEMU's.
 
 A stream is loaded into a fresh machine; the running one is replaced only when all of it has been
 read and every section has agreed (`control.vm`).
@@ -6,19 +6,18 @@ read and every section has agreed (`control.vm`).
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import BinaryIO, Final, Protocol
+from typing import BinaryIO, Final
 
 import numpy as np
 
 from gossamer.base.errors import StreamError
 from gossamer.base.units import PAGE_SIZE, ticks_at
-from gossamer.base.wire import WireWriter
 from gossamer.control.progress import SILENT, Progress
+from gossamer.control.stream_out import Carried, Extra
 from gossamer.core.memory import RamBlock
-from gossamer.machines.machine import Machine, Part
+from gossamer.machines.machine import Machine
 from gossamer.migrate import live_state, ram
 from gossamer.migrate.coverage import Coverage
 from gossamer.migrate.framing import (
@@ -27,17 +26,13 @@ from gossamer.migrate.framing import (
     Configuration,
     Description,
     Eof,
-    Kind,
     Section,
     Walker,
 )
 from gossamer.migrate.pages import inflate_page, xbzrle_decode
-from gossamer.migrate.ram_writer import RamWriter, largest_first
 from gossamer.migrate.source import Source
-from gossamer.migrate.writer import StreamWriter
 from gossamer.state.declare import Stateful
-from gossamer.state.describe import Json, describe
-from gossamer.state.transfer import OURS, Profile, load, save, version_of
+from gossamer.state.transfer import OURS, Profile, load
 
 #: QEMU's user-mode network (version 4): no sockets, then an id and 16 leases.
 _SLIRP_VERSION, _SLIRP_SIZE = 4, 131
@@ -46,29 +41,6 @@ _SHARED: Final = "x-ignore-shared"
 _OURS: Final = "/gossamer"
 _END_WAIT: Final = 1.0
 """Seconds that a description is waited for behind the end of a stream."""
-
-
-class Out(Protocol):
-    """Where a stream goes."""
-
-    def write(self, data: bytes | memoryview, /) -> object: ...
-
-
-@dataclass(frozen=True)
-class Extra:
-    """A section that the control floor adds (globalstate)."""
-
-    idstr: str
-    owner: Stateful
-
-
-@dataclass(frozen=True)
-class Carried:
-    """A section of a chip that is not here: kept as it came, and sent on."""
-
-    idstr: str
-    version: int
-    body: bytes
 
 
 @dataclass
@@ -92,94 +64,6 @@ class Loaded:
     def foreign(self) -> bool:
         """Whether it is not gossamer's: it has none of what our streams always have."""
         return not any(name.endswith(_OURS) for name in self.subsections)
-
-
-def body_of(owner: Stateful, profile: Profile = OURS) -> bytes:
-    """One object's section body."""
-    w = WireWriter()
-    save(owner, w, profile)
-    return bytes(w.data)
-
-
-# --- save -----------------------------------------------------------------------------------------
-
-
-def save_stream(
-    m: Machine,
-    out: Out,
-    extra: Extra,
-    profile: Profile = OURS,
-    *,
-    carried: Sequence[Carried] = (),
-    commands: Sequence[tuple[int, bytes]] = (),
-    switchover: bool = False,
-    progress: Progress = SILENT,
-) -> None:
-    """Write the whole machine, stopped between two instructions.
-
-    `commands` follow the configuration; `switchover`: SWITCHOVER_START comes before the devices.
-    """
-    m.engine.flush()  # so that R and C updates come at the same moments with and without a cut
-    w = StreamWriter(out)
-    w.begin(Configuration(m.name))
-    for number, data in commands:
-        w.command(number, data)
-    _save_ram(m, w, progress)
-    if switchover:
-        w.command(Cmd.SWITCHOVER_START)
-    devices: list[Json] = []
-    numbers = m.kind.sections
-    section_id = numbers.first + m.kind.has_nic(m.hardware)
-    for part in m.sections:
-        if profile.known is not None and part.device.vmsd not in profile.known:
-            continue  # `losses` says so
-        number = numbers.fixed.get(part.idstr, section_id)
-        section_id += number == section_id
-        body = body_of(part.device, profile)
-        version = version_of(part.device, profile)
-        w.full(number, part.idstr, part.instance, version, body)
-        devices.append(section_description(part, profile))
-        if part.idstr == "timer":
-            devices += [_save_carried(m, one, w) for one in carried]
-    w.full(section_id, extra.idstr, 0, extra.owner.version, body_of(extra.owner, profile))
-    head = {"name": extra.idstr, "instance_id": 0}
-    devices.append(head | describe(extra.owner, profile))
-    text = None
-    if m.hardware.vmdesc:
-        text = json.dumps({"page_size": PAGE_SIZE, "devices": devices})
-    w.end(text)
-
-
-def _save_carried(m: Machine, one: Carried, w: StreamWriter) -> Json:
-    w.full(m.kind.sections.first, one.idstr, 0, one.version, one.body)
-    data = {"name": "data", "size": len(one.body), "type": "buffer"}
-    return {"name": one.idstr, "instance_id": 0, "size": len(one.body), "fields": [data]}
-
-
-def section_description(part: Part, profile: Profile = OURS, *, every: bool = False) -> Json:
-    """The JSON entry of a section."""
-    head: Json = {"name": part.idstr, "instance_id": part.instance}
-    return head | describe(part.device, profile, every=every)
-
-
-def _save_ram(m: Machine, w: StreamWriter, progress: Progress) -> None:
-    blocks = largest_first([(b.name, b.size) for b in m.arena.blocks])
-    by_name = {b.name: b for b in m.arena.blocks}
-    number = m.kind.sections.ram
-    progress.phase("RAM", sum(b.size for b in m.arena.blocks))
-    out = RamWriter(w.out, advance=progress.advance)
-    w.open(Kind.START, number, "ram", 0, ram.VERSION)
-    out.block_list(blocks)
-    out.end()
-    w.close(number)
-    w.open(Kind.PART, number, "")
-    for block in blocks:
-        out.block(block.name, m.arena.bytes_of(by_name[block.name]))
-    out.end()
-    w.close(number)
-    w.open(Kind.END, number, "")
-    out.end()
-    w.close(number)
 
 
 # --- load -----------------------------------------------------------------------------------------

@@ -1,0 +1,171 @@
+"""A machine as a stream: all at once, or memory first and the devices when it stands still.
+
+The format is QEMU's; a profile says which receiver.  `control.stream_in` reads it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from gossamer.base.units import PAGE_SIZE
+from gossamer.base.wire import WireWriter
+from gossamer.control.progress import SILENT, Progress
+from gossamer.core.memory import RamBlock
+from gossamer.machines.machine import Machine, Part
+from gossamer.migrate import ram
+from gossamer.migrate.dirty import Pages
+from gossamer.migrate.framing import Cmd, Configuration, Kind
+from gossamer.migrate.ram_writer import RamWriter, largest_first
+from gossamer.migrate.writer import StreamWriter
+from gossamer.state.declare import Stateful
+from gossamer.state.describe import Json, describe
+from gossamer.state.transfer import OURS, Profile, save, version_of
+
+
+class Out(Protocol):
+    """Where a stream goes."""
+
+    def write(self, data: bytes | memoryview, /) -> object: ...
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A section that the control floor adds (globalstate)."""
+
+    idstr: str
+    owner: Stateful
+
+
+@dataclass(frozen=True)
+class Carried:
+    """A section of a chip that is not here: kept as it came, and sent on."""
+
+    idstr: str
+    version: int
+    body: bytes
+
+
+def body_of(owner: Stateful, profile: Profile = OURS) -> bytes:
+    """One object's section body."""
+    w = WireWriter()
+    save(owner, w, profile)
+    return bytes(w.data)
+
+
+def section_description(part: Part, profile: Profile = OURS, *, every: bool = False) -> Json:
+    """The JSON entry of a section."""
+    head: Json = {"name": part.idstr, "instance_id": part.instance}
+    return head | describe(part.device, profile, every=every)
+
+
+def blocks_of(m: Machine) -> list[RamBlock]:
+    """The blocks of memory in the order of a stream, the largest first."""
+    by_name = {b.name: b for b in m.arena.blocks}
+    return [by_name[b.name] for b in largest_first([(b.name, b.size) for b in m.arena.blocks])]
+
+
+class StreamOut:
+    """One machine's stream: `begin`, `part` as often as there are pages to send, `finish`."""
+
+    def __init__(self, m: Machine, out: Out, progress: Progress = SILENT) -> None:
+        self.machine = m
+        self.writer = StreamWriter(out)
+        self.ram = RamWriter(out, advance=progress.advance)
+        self.blocks = blocks_of(m)
+        progress.phase("RAM", sum(b.size for b in self.blocks))
+
+    def begin(self, commands: Sequence[tuple[int, bytes]] = ()) -> None:
+        """What comes before the first page; `commands` follow the configuration."""
+        self.writer.begin(Configuration(self.machine.name))
+        for number, data in commands:
+            self.writer.command(number, data)
+        number = self.machine.kind.sections.ram
+        self.writer.open(Kind.START, number, "ram", 0, ram.VERSION)
+        self.ram.block_list(largest_first([(b.name, b.size) for b in self.blocks]))
+        self.ram.end()
+        self.writer.close(number)
+
+    def everything(self) -> Pages:
+        """Every page of every block."""
+        return [(b, np.arange(b.size // PAGE_SIZE, dtype=np.int64)) for b in self.blocks]
+
+    def part(self, pages: Pages) -> None:
+        """Some pages, as they are now."""
+        number = self.machine.kind.sections.ram
+        self.writer.open(Kind.PART, number, "")
+        for block, numbers in pages:
+            self.ram.pages(block.name, self.machine.arena.bytes_of(block), numbers)
+        self.ram.end()
+        self.writer.close(number)
+
+    def finish(
+        self,
+        extra: Extra,
+        profile: Profile = OURS,
+        *,
+        carried: Sequence[Carried] = (),
+        switchover: bool = False,
+    ) -> None:
+        """The end of memory, the devices, the description.
+
+        The machine stands still between two instructions since the last page was sent.
+        `switchover`: SWITCHOVER_START comes before the devices.
+        """
+        m, w = self.machine, self.writer
+        number = m.kind.sections.ram
+        w.open(Kind.END, number, "")
+        self.ram.end()
+        w.close(number)
+        if switchover:
+            w.command(Cmd.SWITCHOVER_START)
+        devices: list[Json] = []
+        numbers = m.kind.sections
+        section_id = numbers.first + m.kind.has_nic(m.hardware)
+        for part in m.sections:
+            if profile.known is not None and part.device.vmsd not in profile.known:
+                continue  # `losses` says so
+            number = numbers.fixed.get(part.idstr, section_id)
+            section_id += number == section_id
+            body = body_of(part.device, profile)
+            version = version_of(part.device, profile)
+            w.full(number, part.idstr, part.instance, version, body)
+            devices.append(section_description(part, profile))
+            if part.idstr == "timer":
+                devices += [_save_carried(m, one, w) for one in carried]
+        w.full(section_id, extra.idstr, 0, extra.owner.version, body_of(extra.owner, profile))
+        head = {"name": extra.idstr, "instance_id": 0}
+        devices.append(head | describe(extra.owner, profile))
+        text = None
+        if m.hardware.vmdesc:
+            text = json.dumps({"page_size": PAGE_SIZE, "devices": devices})
+        w.end(text)
+
+
+def _save_carried(m: Machine, one: Carried, w: StreamWriter) -> Json:
+    w.full(m.kind.sections.first, one.idstr, 0, one.version, one.body)
+    data = {"name": "data", "size": len(one.body), "type": "buffer"}
+    return {"name": one.idstr, "instance_id": 0, "size": len(one.body), "fields": [data]}
+
+
+def save_stream(
+    m: Machine,
+    out: Out,
+    extra: Extra,
+    profile: Profile = OURS,
+    *,
+    carried: Sequence[Carried] = (),
+    commands: Sequence[tuple[int, bytes]] = (),
+    switchover: bool = False,
+    progress: Progress = SILENT,
+) -> None:
+    """Write the whole machine, stopped between two instructions."""
+    m.engine.flush()  # so that R and C updates come at the same moments with and without a cut
+    stream = StreamOut(m, out, progress)
+    stream.begin(commands)
+    stream.part(stream.everything())
+    stream.finish(extra, profile, carried=carried, switchover=switchover)

@@ -1,0 +1,69 @@
+"""Which pages of a machine still have to go: the ones that changed since they were sent.
+
+The engine and every writer of memory set a page's byte in `Arena.dirty`; each consumer owns one bit
+of it.  A page is clean for a consumer from the moment that it takes the bit away until the next
+write: native code takes the slow path to a page whose byte is not all ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gossamer.base.units import PAGE_SIZE
+from gossamer.core.memory import Arena, RamBlock
+
+#: A transfer's bit of the dirty bytes.
+DIRTY_BIT: Final = 0x02
+
+Pages = list[tuple[RamBlock, NDArray[np.int64]]]
+"""Page numbers inside each block, ascending."""
+
+
+class DirtyPages:
+    """The pages of `blocks` that have yet to be sent, all of them to begin with.
+
+    `flush` makes the engine forget that a page may be written the fast way.
+    """
+
+    def __init__(self, arena: Arena, blocks: list[RamBlock], flush: Callable[[], None]) -> None:
+        self.arena, self.blocks, self._flush = arena, blocks, flush
+        self._waiting = np.zeros(arena.used // PAGE_SIZE, np.bool_)
+        arena.dirty[: len(self._waiting)] |= DIRTY_BIT
+        self.left = 0
+        self._block = self._at = 0
+        self.sync()
+
+    def sync(self) -> int:
+        """Take note of what was written since the last time; how many pages that were."""
+        marks = self.arena.dirty[: len(self._waiting)]
+        written = (marks & DIRTY_BIT) != 0
+        count = int(written.sum())
+        if count:
+            marks[written] &= np.uint8(0xFF ^ DIRTY_BIT)
+            self._flush()
+            self._waiting |= written
+            self.left = int(self._waiting.sum())
+        self._block = self._at = 0
+        return count
+
+    def take(self, most: int) -> Pages:
+        """Up to `most` pages to be sent now, block after block from where it left off."""
+        out: Pages = []
+        while most > 0 and self._block < len(self.blocks):
+            block = self.blocks[self._block]
+            first, pages = block.offset // PAGE_SIZE, block.size // PAGE_SIZE
+            rest = self._waiting[first + self._at : first + pages]
+            found = np.flatnonzero(rest)[:most]
+            if not len(found):
+                self._block, self._at = self._block + 1, 0
+                continue
+            out.append((block, (found + self._at).astype(np.int64)))
+            rest[found] = False
+            self._at += int(found[-1]) + 1
+            most -= len(found)
+            self.left -= len(found)
+        return out

@@ -1,0 +1,154 @@
+"""When a live transfer sends what: rounds over dirty pages until little enough is left.
+
+A state machine without a clock of its own: it is given the time, and asked what comes next.  The
+rules are QEMU's: bandwidth is measured and limited in slices of 100 ms; the machine is stopped when
+what is left, after a fresh look at the dirty pages, fits into the downtime limit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from gossamer.base.units import NS_PER_S, PAGE_SIZE, MiB
+from gossamer.migrate.dirty import DirtyPages, Pages
+
+SLICE_NS: Final = NS_PER_S // 10
+"""Bandwidth is limited over so long."""
+MOST_PAGES: Final = 1024
+LEAST_PAGES: Final = 16
+"""Pages sent in one step."""
+
+
+@dataclass(slots=True)
+class Parameters:
+    """What the user may choose; names and defaults are QEMU's.
+
+    `max_bandwidth` in bytes a second (0: none), `downtime_limit` in ms, the rest in percent.
+    """
+
+    max_bandwidth: int = 128 * MiB
+    downtime_limit: int = 300
+    throttle_trigger_threshold: int = 50
+    cpu_throttle_initial: int = 20
+    cpu_throttle_increment: int = 10
+    max_cpu_throttle: int = 99
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Pages to send now."""
+
+    pages: Pages
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """The bandwidth of this slice is used up: go on at `until_ns`."""
+
+    until_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """Little enough is left: stop the machine and send the rest."""
+
+
+Step = Chunk | Pause | Switch
+
+
+@dataclass(slots=True)
+class Figures:
+    """Of a transfer, as `query-migrate` tells them: bytes, pages, ms."""
+
+    total: int = 0
+    transferred: int = 0
+    remaining: int = 0
+    duplicate: int = 0
+    normal: int = 0
+    dirty_sync_count: int = 0
+    dirty_pages_rate: int = 0
+    bytes_per_second: int = 0
+    setup_time: int = 0
+    total_time: int = 0
+    downtime: int | None = None
+    expected_downtime: int = 0
+    throttle: int = 0
+
+
+class Precopy:
+    """The rounds of one transfer."""
+
+    def __init__(
+        self, dirty: DirtyPages, parameters: Parameters, now: int, *, auto_converge: bool = False
+    ) -> None:
+        self.dirty, self.parameters, self.auto_converge = dirty, parameters, auto_converge
+        self.figures = Figures(total=sum(b.size for b in dirty.blocks), dirty_sync_count=1)
+        self.figures.remaining = dirty.left * PAGE_SIZE
+        self.figures.expected_downtime = parameters.downtime_limit
+        self._slice = now
+        self._slice_sent = self._paused_until = 0
+        #: Bytes a second over the last slice: shorter, a buffer on the way would be measured.
+        self.bandwidth = 0.0
+        self._synced, self._period_sent, self._high = now, 0, 0
+
+    def wrote(self, count: int) -> None:
+        """A step's bytes are with the host's network."""
+        self._slice_sent += count
+        self._period_sent += count
+        figures = self.figures
+        figures.transferred += count
+        figures.remaining = self.dirty.left * PAGE_SIZE
+
+    def step(self, now: int) -> Step:
+        """What comes next at `now` (ns of the host's monotonic clock)."""
+        if now < self._paused_until:
+            return Pause(self._paused_until)
+        if now - self._slice >= SLICE_NS:
+            self.bandwidth = self._slice_sent * NS_PER_S / (now - self._slice)
+            self.figures.bytes_per_second = int(self.bandwidth)
+            self._slice, self._slice_sent = now, 0
+        limit = self.parameters.max_bandwidth * SLICE_NS // NS_PER_S
+        if limit and self._slice_sent >= limit:
+            self._paused_until = self._slice + SLICE_NS * self._slice_sent // limit
+            return Pause(self._paused_until)
+        if self._fits():
+            self._sync(now)
+            if self._fits():
+                return Switch()
+        most = MOST_PAGES if not limit else (limit - self._slice_sent) // PAGE_SIZE
+        return Chunk(self.dirty.take(max(LEAST_PAGES, min(most, MOST_PAGES))))
+
+    def _fits(self) -> bool:
+        """Whether what is known to be left fits into the downtime that is allowed."""
+        allowed = self.bandwidth * self.parameters.downtime_limit / 1000
+        return self.dirty.left * PAGE_SIZE <= allowed
+
+    def _sync(self, now: int) -> None:
+        """Look at the dirty pages anew, and judge whether the guest is too fast."""
+        written = self.dirty.sync()
+        figures, took = self.figures, max(now - self._synced, 1)
+        figures.dirty_sync_count += 1
+        figures.remaining = self.dirty.left * PAGE_SIZE
+        if took >= SLICE_NS // 10:
+            figures.dirty_pages_rate = written * NS_PER_S // took
+        if self.bandwidth:
+            figures.expected_downtime = int(figures.remaining * 1000 / self.bandwidth)
+        self._converge(written * PAGE_SIZE)
+        self._synced, self._period_sent = now, 0
+
+    def _converge(self, written: int) -> None:
+        """Throttle the guest when twice it dirtied more than the part allowed of what was sent."""
+        p = self.parameters
+        if not self.auto_converge or not self._period_sent:
+            return
+        if written * 100 <= self._period_sent * p.throttle_trigger_threshold:
+            return
+        self._high += 1
+        if self._high >= 2:
+            self._high = 0
+            more = self.figures.throttle + p.cpu_throttle_increment
+            first = self.figures.throttle == 0
+            self.figures.throttle = min(
+                p.cpu_throttle_initial if first else more, p.max_cpu_throttle
+            )

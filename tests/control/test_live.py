@@ -1,0 +1,208 @@
+"""Live transfers: the guest runs while its memory goes, and nothing is lost."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gossamer.base.errors import ConfigError, GossamerError, HostError
+from gossamer.control.sending import Sent
+from gossamer.control.steps import InThread, Steps, wait_for
+from gossamer.control.vm import Vm
+from gossamer.machines.options import parse
+from gossamer.migrate import dirty
+from gossamer.migrate.channels import Limits, Listener
+
+LINE = ["-M", "bare", "-m", "16", "-serial", "null", "-bios", "builtin", "-icount", "0,sleep=off"]
+QUICK = Limits(meet=5.0, stall=3.0, total=20.0)
+
+
+def machine() -> Vm:
+    return Vm(parse(LINE))
+
+
+def running() -> Vm:
+    vm = machine()
+    vm.run(instructions=20_000)
+    vm.cont()
+    return vm
+
+
+def interleave(
+    vm: Vm, steps: Steps[Any], between: int = 50_000, at: Callable[[int], None] = lambda n: None
+) -> Any:
+    """Run all steps, and the guest in between, as the loop does."""
+    number = 0
+    try:
+        waiting = next(steps)
+        while True:
+            number += 1
+            at(number)
+            if vm.run_state == "running":
+                vm.run(instructions=between)
+            if isinstance(waiting, InThread):
+                waiting.start(lambda: None)
+                assert waiting.thread is not None
+                waiting.thread.join()
+                waiting = waiting.send_to(steps)
+            else:
+                waiting = steps.send(wait_for(waiting))
+    except StopIteration as end:
+        return end.value
+
+
+class Taker(threading.Thread):
+    def __init__(self, listener: Listener) -> None:
+        super().__init__(daemon=True)
+        self.vm, self.listener = machine(), listener
+        self.fault: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.vm.incoming(self.listener, limits=QUICK)
+        except BaseException as fault:
+            self.fault = fault
+
+
+def send(vm: Vm, folder: Path, **more: Any) -> tuple[Sent, Taker]:
+    taker = Taker(Listener(f"unix:{folder}/m", QUICK))
+    sent = interleave(vm, vm.transfers.send(f"unix:{folder}/m", limits=QUICK), **more)
+    taker.join(20)
+    assert taker.fault is None
+    return sent, taker
+
+
+def scribble(vm: Vm, seed: int) -> None:
+    """Write to pages as a device would, all over memory."""
+    chance = np.random.default_rng(seed)
+    for page in chance.integers(1024, 4096, 40):
+        vm.write_physical(int(page) << 12, bytes(chance.integers(0, 256, 64, dtype=np.uint8)))
+
+
+def test_the_guest_runs_while_it_is_sent_and_arrives_as_it_was_stopped(tmp_path: Path) -> None:
+    vm = running()
+    vm.transfers.parameters.max_bandwidth = 20 << 20
+    vm.transfers.parameters.downtime_limit = 0
+    before = vm.instructions
+
+    def at(n: int) -> None:
+        if n < 12:
+            scribble(vm, n)
+
+    sent, taker = send(vm, tmp_path, at=at)
+    assert vm.instructions > before + 100_000, "it ran on meanwhile"
+    assert vm.run_state == "postmigrate"
+    assert taker.vm.run_state == "running"
+    assert taker.vm.state_hash() == vm.state_hash()
+    figures = vm.transfers.outgoing.figures  # type: ignore[union-attr]
+    assert figures.dirty_sync_count > 2, "there was more than one round"
+    assert figures.downtime is not None
+    assert figures.transferred == sent.stream_bytes
+    taker.vm.run(instructions=500_000)
+    alone = machine()
+    alone.load_bytes(taker.vm.save_bytes())
+    assert alone.state_hash() == taker.vm.state_hash()
+
+
+def test_a_page_that_is_forgotten_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The planted fault: the last look at the dirty pages finds nothing."""
+    vm, right, calls = running(), dirty.DirtyPages.sync, [0]
+
+    def sync(self: dirty.DirtyPages) -> int:
+        calls[0] += 1
+        return right(self) if calls[0] == 1 else 0
+
+    monkeypatch.setattr(dirty.DirtyPages, "sync", sync)
+    _, taker = send(vm, tmp_path, at=lambda n: scribble(vm, n))
+    assert taker.vm.state_hash() != vm.state_hash()
+
+
+def test_cancelled_in_the_middle_of_memory(tmp_path: Path) -> None:
+    vm = running()
+    vm.transfers.parameters.max_bandwidth = 32768
+    listener = Listener(f"unix:{tmp_path}/m", QUICK)
+    taker = Taker(listener)
+
+    def at(n: int) -> None:
+        if n == 6:
+            vm.transfers.cancel()
+
+    with pytest.raises(HostError, match="cancelled"):
+        interleave(vm, vm.transfers.send(f"unix:{tmp_path}/m", limits=QUICK), at=at)
+    assert (vm.run_state, vm.transfers.outgoing.status) == ("running", "cancelled")  # type: ignore[union-attr]
+    taker.join(20)
+    assert isinstance(taker.fault, GossamerError)
+    vm.transfers.parameters.max_bandwidth = 0
+    (tmp_path / "again").mkdir()
+    _, taker = send(vm, tmp_path / "again")
+    assert taker.vm.state_hash() == vm.state_hash()
+
+
+def test_a_machine_that_is_replaced_meanwhile_is_not_sent_in_two_halves(tmp_path: Path) -> None:
+    vm = running()
+    vm.transfers.parameters.max_bandwidth = 32768
+    state = vm.save_bytes()
+    Taker(Listener(f"unix:{tmp_path}/m", QUICK))
+
+    def at(n: int) -> None:
+        if n == 6:
+            vm.load_bytes(state)
+
+    with pytest.raises(ConfigError, match="another machine was loaded"):
+        interleave(vm, vm.transfers.send(f"unix:{tmp_path}/m", limits=QUICK), at=at)
+
+
+def test_pause_before_switchover_waits_for_the_word(tmp_path: Path) -> None:
+    vm = running()
+    vm.transfers.capabilities.add("pause-before-switchover")
+    seen: list[str] = []
+
+    def at(n: int) -> None:
+        transfer = vm.transfers.outgoing
+        assert transfer is not None
+        if transfer.status == "pre-switchover":
+            seen.append(vm.run_state)
+            if len(seen) == 3:
+                vm.transfers.may_switch()
+
+    _, taker = send(vm, tmp_path, at=at)
+    assert seen == ["finish-migrate"] * 3
+    assert taker.vm.state_hash() == vm.state_hash()
+
+
+@pytest.mark.parametrize("place", range(20))
+def test_a_receiver_that_goes_at_any_step_leaves_the_guest_here(place: int, tmp_path: Path) -> None:
+    vm = running()
+    vm.transfers.parameters.max_bandwidth = 1 << 20
+    listener = Listener(f"unix:{tmp_path}/m", QUICK)
+    taken: list[Any] = []
+
+    def at(n: int) -> None:
+        if n < 2:
+            return
+        if not taken:
+            taken.append(listener.accept())
+        channel = taken[0]
+        if channel.closed:
+            return
+        if n == 3:
+            channel.write(bytes.fromhex("0002000400000001"))  # PONG
+        while channel.has_input(0.0) and channel.read(1 << 16):
+            pass
+        if n == place + 2:
+            channel.close()
+
+    with pytest.raises(HostError):
+        interleave(vm, vm.transfers.send(f"unix:{tmp_path}/m", limits=QUICK), at=at)
+    assert vm.run_state == "running"
+    before = vm.instructions
+    vm.run(instructions=10_000)
+    assert vm.instructions == before + 10_000

@@ -1,0 +1,138 @@
+"""Rounds over dirty pages: the bitmap, the switch-over rule, the limits, with a made-up clock."""
+
+from __future__ import annotations
+
+import pytest
+
+from gossamer.base.units import NS_PER_S, PAGE_SIZE, MiB
+from gossamer.core.memory import Arena
+from gossamer.migrate.dirty import DIRTY_BIT, DirtyPages, Pages
+from gossamer.migrate.precopy import Chunk, Parameters, Pause, Precopy, Switch
+
+MS = NS_PER_S // 1000
+
+
+def arena(*sizes: int) -> Arena:
+    made = Arena(32 * MiB)
+    for n, size in enumerate(sizes):
+        made.add(f"block{n}", size)
+    return made
+
+
+def numbers(pages: Pages) -> list[tuple[str, int]]:
+    return [(block.name, int(n)) for block, found in pages for n in found]
+
+
+def test_every_page_is_dirty_to_begin_with_and_taken_once() -> None:
+    memory = arena(4 * PAGE_SIZE, 3 * PAGE_SIZE)
+    flushed: list[int] = []
+    dirty = DirtyPages(memory, memory.blocks, lambda: flushed.append(1))
+    assert (dirty.left, len(flushed)) == (7, 1)
+    first, second = numbers(dirty.take(5)), numbers(dirty.take(100))
+    assert first == [("block0", n) for n in range(4)] + [("block1", 0)]
+    assert second == [("block1", 1), ("block1", 2)]
+    assert (dirty.left, dirty.take(9), dirty.sync()) == (0, [], 0)
+
+
+def test_what_is_written_comes_again_and_others_keep_their_bits() -> None:
+    memory = arena(8 * PAGE_SIZE)
+    memory.dirty[:] = 0xFF
+    dirty = DirtyPages(memory, memory.blocks, lambda: None)
+    assert (memory.dirty[:8] == 0xFF ^ DIRTY_BIT).all()
+    dirty.take(8)
+    memory.dirty[3] = memory.dirty[6] = 0xFF
+    assert (dirty.sync(), dirty.left) == (2, 2)
+    memory.dirty[6] = 0xFF  # again, before it is sent
+    assert numbers(dirty.take(8)) == [("block0", 3), ("block0", 6)]
+    assert (dirty.sync(), numbers(dirty.take(8))) == (1, [("block0", 6)])
+
+
+class Guest:
+    """Memory that is written at a rate, and a wire of a bandwidth."""
+
+    def __init__(
+        self, pages: int, rate: int, wire: int, *, hot: int = 0, **parameters: int
+    ) -> None:
+        self.memory = arena(pages * PAGE_SIZE)
+        self.dirty = DirtyPages(self.memory, self.memory.blocks, lambda: None)
+        self.now, self.rate, self.wire = NS_PER_S, rate, wire
+        self.hot, self.at = hot or pages, 0
+        converge = bool(parameters.pop("converge", 0))
+        self.precopy = Precopy(
+            self.dirty, Parameters(**parameters), self.now, auto_converge=converge
+        )
+        self.began, self.sent, self.pauses = self.now, 0, 0
+
+    def pass_time(self, ns: int) -> None:
+        self.now += ns
+        held = 100 - self.precopy.figures.throttle
+        count = self.rate * ns // NS_PER_S * held // 100
+        for n in range(min(count, self.hot)):
+            self.memory.dirty[(self.at + n) % self.hot] = 0xFF
+        self.at = (self.at + count) % self.hot
+
+    def run(self, seconds: float) -> bool:
+        """Whether it comes to the switch-over."""
+        while self.now - self.began < seconds * NS_PER_S:
+            step = self.precopy.step(self.now)
+            if isinstance(step, Switch):
+                return True
+            if isinstance(step, Pause):
+                self.pauses += 1
+                self.pass_time(step.until_ns - self.now)
+                continue
+            assert isinstance(step, Chunk)
+            count = sum(len(found) for _, found in step.pages) * PAGE_SIZE
+            took = max(count * NS_PER_S // self.wire, 1000)
+            self.pass_time(took)
+            self.precopy.wrote(count)
+            self.sent += count
+        return False
+
+
+def test_an_idle_guest_goes_in_one_round() -> None:
+    guest = Guest(1000, 0, 100 * MiB)
+    assert guest.run(10)
+    assert guest.sent == 1000 * PAGE_SIZE
+    assert guest.dirty.left == 0
+    assert guest.precopy.figures.dirty_sync_count == 2
+
+
+def test_a_busy_guest_is_stopped_when_the_rest_fits_into_the_limit() -> None:
+    guest = Guest(2000, 500, 10 * MiB, hot=400, downtime_limit=100)
+    assert guest.run(60)
+    assert 0 < guest.dirty.left * PAGE_SIZE <= 10 * MiB * 0.1
+    assert guest.precopy.figures.dirty_sync_count > 2
+
+
+def test_a_guest_that_is_too_fast_never_comes_to_the_end() -> None:
+    guest = Guest(2000, 20_000, 10 * MiB, downtime_limit=50)
+    assert not guest.run(30)
+    assert guest.sent > 3 * 2000 * PAGE_SIZE
+    assert guest.precopy.figures.expected_downtime > 50
+    guest.precopy.parameters.downtime_limit = 10_000  # changed on the way
+    assert guest.run(60)
+
+
+def test_auto_converge_throttles_until_it_comes_to_the_end() -> None:
+    guest = Guest(2000, 20_000, 10 * MiB, downtime_limit=50, converge=1)
+    assert guest.run(120)
+    assert guest.precopy.figures.throttle >= 80
+    assert guest.precopy.figures.throttle <= 99
+
+
+@pytest.mark.parametrize("limit", [MiB, 20 * MiB])
+def test_the_bandwidth_is_limited(limit: int) -> None:
+    guest = Guest(2000, 0, 1000 * MiB, max_bandwidth=limit)
+    assert guest.run(60)
+    assert guest.precopy.bandwidth < 2 * limit
+    seconds = (guest.now - guest.began) / NS_PER_S
+    assert guest.pauses
+    assert guest.sent / limit * 0.8 < seconds + 0.1
+    assert seconds < guest.sent / limit * 1.5 + 0.2
+
+
+def test_no_limit() -> None:
+    guest = Guest(2000, 0, 1000 * MiB, max_bandwidth=0)
+    assert guest.run(60)
+    assert not guest.pauses
