@@ -91,7 +91,7 @@ class Rig:
             self.engine._traces = TRACES.setdefault(cpu, {})
         self.block = self.engine.block
         self.cpu = Cpu(self.clock, self.block, model, TB_HZ)
-        self.processor = Processor(self.cpu, self.engine, self.clock)  # type: ignore[arg-type]
+        self.processor = Processor(self.cpu, self.engine, self.clock)
         self.line = IrqLine(self.cpu, Irq.EXTERNAL)
         self.device = Device(self.clock, self.line)
         self.memory.map(self.device.region(), IO_BASE)

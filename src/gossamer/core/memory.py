@@ -104,6 +104,9 @@ class AddressMap:
         self._leaves: dict[int, tuple[Region, int] | None] = {}
         #: Called when a mapping changed, so that the engine forgets translations.
         self.changed: Callable[[], None] = lambda: None
+        #: Called with (real address, size, value, whether it is a store) of an access to a still
+        #: register.
+        self.hold: Callable[[int, int, int, bool], None] = lambda ra, size, value, store: None
         #: Called with (arena offset, length) after Python wrote to pages with decoded code.
         self.code_written: Callable[[int, int], None] = lambda offset, length: None
 
@@ -196,7 +199,12 @@ class AddressMap:
         page = ra >> 12
         leaf = self._leaves[page] if page in self._leaves else self._leaf(page)
         if leaf is not None and (ra & 0xFFF) + size <= PAGE_SIZE:
-            return leaf[0].load(ra - leaf[1], size)
+            region, offset = leaf[0], ra - leaf[1]
+            if region.still is None or not region.still(offset) or size not in region.widths:
+                return region.load(offset, size)
+            value = region.load(offset, size)
+            self.hold(ra, size, value, False)
+            return value
         found = self.find(ra)
         if found is None or ra + size > found[1]:
             if found is None:
@@ -214,7 +222,10 @@ class AddressMap:
         page = ra >> 12
         leaf = self._leaves[page] if page in self._leaves else self._leaf(page)
         if leaf is not None and (ra & 0xFFF) + size <= PAGE_SIZE:
-            leaf[0].store(ra - leaf[1], value, size)
+            region, offset = leaf[0], ra - leaf[1]
+            if region.idle is not None and size in region.widths and region.idle(offset, value):
+                self.hold(ra, size, value, True)
+            region.store(offset, value, size)
             return
         found = self.find(ra)
         if found is None or ra + size > found[1]:

@@ -5,6 +5,12 @@ big-endian CPU puts on or takes off the bus; `little=True` swaps the bytes of th
 with little-endian registers (PCI), so that the chip sees numbers as its manual writes them.
 `widths` are the access sizes that the chip takes; other sizes are split into its smallest one or
 passed as the largest.
+
+A register is *still* when reading it changes nothing and what is read stays the same until the
+next alarm, the next store to any chip, the next read that is not still, or an input from outside.
+`still(offset)` says whether the register at an offset is that now, `idle(offset, value)` whether a
+write of `value` would change nothing just as long; an engine may then see to further such accesses
+itself.  A register whose value follows the time is never still.
 """
 
 from __future__ import annotations
@@ -20,7 +26,7 @@ Write = Callable[[int, int, int], None]
 class Region:
     """A range of registers, `size` bytes."""
 
-    __slots__ = ("_read", "_write", "cell", "little", "name", "size", "widths")
+    __slots__ = ("_read", "_write", "cell", "idle", "little", "name", "size", "still", "widths")
 
     def __init__(
         self,
@@ -31,10 +37,13 @@ class Region:
         *,
         widths: tuple[int, ...] = (1, 2, 4),
         little: bool = False,
+        still: Callable[[int], bool] | None = None,
+        idle: Callable[[int, int], bool] | None = None,
     ) -> None:
         self.name, self.size = name, size
         self._read, self._write = read, write
         self.widths, self.little = widths, little
+        self.still, self.idle = still, idle
         #: For a region made of others: the (start, end, region) that holds an offset.
         self.cell: Callable[[int], tuple[int, int, Region] | None] | None = None
 

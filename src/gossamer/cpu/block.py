@@ -6,9 +6,7 @@ integers.  The block is canonical whenever native code is not running.
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal
 
 from gossamer.base.bits import align_up, ones
 from gossamer.isa.registers import REGISTERS
@@ -30,39 +28,40 @@ OFFSET: Final[dict[str, int]] = _laid_out[0]
 #: Bytes of the block.
 BLOCK_SIZE: Final[int] = _laid_out[1]
 
-_CODES: Final = {8: "B", 16: "<H", 32: "<I", 64: "<Q"}
-
-
-def _single(name: str) -> tuple[Callable[..., tuple[int, ...]], int, int]:
-    """How an element of a register is read: by what, from where, and how far apart they are."""
-    width = REGISTERS[name][0]
-    unpack = struct.Struct(_CODES[width]).unpack_from
-    return unpack, OFFSET[name], width // 8
-
-
-_READS: Final = {name: _single(name) for name, (width, _) in REGISTERS.items() if width in _CODES}
-
-_EIGHT: Final = struct.Struct("<Q").unpack_from
-_IRQ: Final = OFFSET["irq"]
-assert REGISTERS["irq"] == (8, 8)
+#: What an element of so many bits is for a memoryview (host order; hosts are little-endian).
+_CODES: Final[dict[int, Literal["B", "H", "I", "Q"]]] = {8: "B", 16: "H", 32: "I", 64: "Q"}
+#: Width and index of its first element among elements of its width, by register.
+_PLACES: Final = {
+    name: (width, OFFSET[name] * 8 // width) for name, (width, _) in REGISTERS.items()
+}
 
 
 class RegisterBlock:
     """Architected registers by name, over any writable memory of at least `BLOCK_SIZE` bytes."""
 
-    __slots__ = ("view",)
+    __slots__ = ("_places", "_words", "view")
 
     def __init__(self, view: memoryview | bytearray) -> None:
         self.view = memoryview(view).cast("B")
+        whole = self.view[:BLOCK_SIZE]
+        elements = {width: whole.cast(code) for width, code in _CODES.items()}
+        self._words = elements[32]
+        #: Elements of its width and the index of its first one, by register.
+        self._places = {
+            name: (elements[width], first)
+            for name, (width, first) in _PLACES.items()
+            if width in elements
+        }
 
     def get(self, name: str, index: int = 0) -> int:
         """Element `index` of register `name`, unsigned."""
-        read = _READS.get(name)
-        if read is None:
+        place = self._places.get(name)
+        if place is None:
             at = OFFSET[name] + 16 * index
             return int.from_bytes(self.view[at : at + 16], "little")
-        unpack, at, size = read
-        return unpack(self.view, at + size * index)[0]
+        elements, first = place
+        value: int = elements[first + index]
+        return value
 
     def set(self, name: str, value: int, index: int = 0) -> None:
         """Set element `index`; the value is taken modulo the register's width."""
@@ -75,14 +74,14 @@ class RegisterBlock:
         """Every element of a register file."""
         return [self.get(name, n) for n in range(REGISTERS[name][1])]
 
+    def any(self, name: str) -> bool:
+        """Whether any element of a file of 8 one-byte elements is not zero."""
+        first = OFFSET[name] // 4
+        return bool(self._words[first] | self._words[first + 1])
+
     def bytes(self) -> bytes:
         """The whole block (for hashes and comparison)."""
         return bytes(self.view[:BLOCK_SIZE])
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether any element of `irq` is set: any interrupt input, or pending exception."""
-        return bool(_EIGHT(self.view, _IRQ)[0])
 
     # --- architected views of registers that are kept in parts ----
 

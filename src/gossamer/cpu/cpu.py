@@ -359,7 +359,7 @@ class Cpu(Device):
 
     def pending(self) -> tuple[Irq, int, bool] | None:
         """The interrupt to take now: (source, vector, whether it is an edge), or None."""
-        if not self.block.interrupted:
+        if not self.block.any("irq"):
             return None
         irq, msr = self.block.all("irq"), self.block.get("msr")
         for source, vector, enabled_by, edge in ASYNCHRONOUS:

@@ -70,7 +70,13 @@ class Escc(Device):
 
     def region(self) -> Region:
         """Registers 0x10 apart: B control, B data, A control, A data (mac-io 0x13000)."""
-        return Region("escc", 0x1000, self.read_escc, self.write_escc, widths=(1,))
+        return Region(
+            "escc", 0x1000, self.read_escc, self.write_escc, widths=(1,), still=self._still
+        )
+
+    def _still(self, offset: int) -> bool:
+        """RR0, which guests poll: a control port with no other register chosen."""
+        return offset in (0, 0x20) and self.chn[offset >> 5].reg == 0
 
     def legacy_region(self) -> Region:
         """Registers 2 apart: B control, A control, B data, A data (mac-io 0x12000)."""

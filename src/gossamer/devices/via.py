@@ -208,7 +208,24 @@ class Via(Device):
 
     def region(self) -> Region:
         """The registers, one byte each, `stride` bytes apart."""
-        return Region("via", 16 * self.stride, self.read_via, self.write_via, widths=(1,))
+        size = 16 * self.stride
+        return Region(
+            "via",
+            size,
+            self.read_via,
+            self.write_via,
+            widths=(1,),
+            still=self._still,
+            idle=self._idle,
+        )
+
+    def _still(self, offset: int) -> bool:
+        """IFR, which guests poll: flags are set by alarms and the owner, never by the time."""
+        return offset // self.stride & 15 == IFR
+
+    def _idle(self, offset: int, value: int) -> bool:
+        """A write to IFR that clears nothing: OpenBIOS makes one after each poll."""
+        return self._still(offset) and not (self.ifr | self.last_irq_levels) & value
 
     def post_load(self, version: int) -> None:
         """QEMU 5.2 keeps no levels: those that set flags are worked out from the flags."""

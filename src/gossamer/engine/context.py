@@ -45,6 +45,11 @@ SAMPLE_SLOT: Final = 32
 HOT_SLOTS: Final = 64
 #: `exit_request` of the sampler alone: nothing for the run loop to do.
 SAMPLER_EXIT: Final = 2
+#: Values of still registers (`runtime_devices`): slots, bytes of one (key, era, value, free), and
+#: the key's bit of stores.
+HELD: Final = 16
+HELD_STORE: Final = 1 << 40
+HELD_SLOT: Final = 32
 #: Entries that an exact step executes at once.
 CHUNK: Final = 16
 
@@ -99,6 +104,8 @@ _FIELDS: Final = (
     ("entries_end", 8),
     ("scratch", 8),
     ("decode_table", 8),
+    ("held_era", 8),  # the era of values of still registers that count
+    ("held", HELD * HELD_SLOT),
     ("load_callback", 8),
     ("store_callback", 8),
     ("effect_callback", 8),

@@ -15,12 +15,13 @@ from gossamer.cpu.breakpoints import IABR_BE, is_branch, is_return, stops_at, wa
 from gossamer.cpu.cpu import Cpu
 from gossamer.cpu.exceptions import MSR_BE, MSR_EE, MSR_ME, MSR_SE
 from gossamer.engine.context import EFFECT_CODES
-from gossamer.engine.tier0 import Tier0
+from gossamer.engine.protocol import Engine
 from gossamer.engine.translate import translate
 from gossamer.isa.body import Access, Interrupt, Irq
 
 #: Instructions in one native run at the most, so that the host is never kept out for long.
 CHUNK: Final = 1 << 22
+_ENDLESS: Final = 1 << 62
 _TIMER, _BREAKPOINT, _STOP = (EFFECT_CODES[n] for n in ("timer", "breakpoint", "stop"))
 
 
@@ -40,7 +41,7 @@ class Processor:
     False: `run` comes back with `Stop.IDLE` and the caller waits.
     """
 
-    def __init__(self, cpu: Cpu, engine: Tier0, clock: Clock) -> None:
+    def __init__(self, cpu: Cpu, engine: Engine, clock: Clock) -> None:
         self.cpu, self.engine, self.clock = cpu, engine, clock
         self.idle_warps = True
         #: Virtual time up to which an idle CPU need not wait, whatever `idle_warps` says.
@@ -98,45 +99,50 @@ class Processor:
         hundred accesses to devices, and ends the run too (`Stop.LIMIT`).
         """
         self._stop = False
-        start = self.engine.count
+        engine, clock = self.engine, self.clock
+        start = engine.count
+        last = _ENDLESS if count is None else count
         self.breakpoints_changed()  # a load or a debugger may have set them
         while True:
-            self._boundary()
+            deadline = self._boundary()
             if self._stop:
                 return Stop.REQUEST
             if self._checkstop:
                 return Stop.CHECKSTOP
-            now = self.clock.now
-            if now >= until_ns or (count is not None and self.engine.count >= count):
+            done = engine.count
+            if done >= last or (until_ns < NEVER and clock.now >= until_ns):
                 return Stop.LIMIT
-            if self.engine.count > start and enough():
+            if done > start and enough():
                 return Stop.LIMIT
-            deadline = min(self.clock.deadline, until_ns)
+            deadline = min(deadline, until_ns)
             if self.cpu.waiting:
                 if not self._idle(deadline, until_ns):
                     return Stop.IDLE
                 continue
-            self.clock.horizon = deadline
-            end = self.engine.count_at(deadline) if deadline < NEVER else 1 << 62
-            end = min(end, self.engine.count + CHUNK, 1 << 62 if count is None else count)
-            self._execute(end)
+            clock.horizon = deadline
+            end = engine.count_at(deadline) if deadline < NEVER else _ENDLESS
+            self._execute(min(end, done + CHUNK, last))
 
-    def _boundary(self) -> None:
-        """Fire due alarms and take an interrupt: what happens between two instructions."""
-        now = self.clock.now
-        if self.clock.deadline <= now:
-            self.clock.advance(now)
-        while (found := self.cpu.pending()) is not None:
+    def _boundary(self) -> int:
+        """Fire due alarms and take an interrupt: what happens between two instructions.
+
+        The ns at which the next alarm is due.
+        """
+        clock, cpu = self.clock, self.cpu
+        deadline = clock.deadline
+        if deadline < NEVER and self.engine.count_at(deadline) <= self.engine.count:
+            clock.advance(clock.now)
+            deadline = clock.deadline
+        if not cpu.block.any("irq"):
+            return deadline
+        while (found := cpu.pending()) is not None:
             source, vector, edge = found
             if edge:
-                self.cpu.acknowledge(source)
+                cpu.acknowledge(source)
             self.engine.deliver(vector)
-        if (
-            self.cpu.block.interrupted
-            and self.cpu.block.get("irq", Irq.MACHINE_CHECK)
-            and not self.cpu.block.get("msr") & MSR_ME
-        ):
+        if cpu.block.get("irq", Irq.MACHINE_CHECK) and not cpu.block.get("msr") & MSR_ME:
             self._checkstop = True
+        return deadline
 
     def _idle(self, deadline: int, until_ns: int) -> bool:
         """Let an idle CPU wait; False when the caller must do it, or nothing can wake it."""

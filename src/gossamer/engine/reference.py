@@ -14,6 +14,7 @@ from gossamer.core.memory import MMIO, AddressMap
 from gossamer.cpu import exceptions, misses, mmu
 from gossamer.cpu.block import BLOCK_SIZE, RegisterBlock
 from gossamer.engine.context import EFFECT_CODES
+from gossamer.engine.protocol import InstructionTime
 from gossamer.engine.translate import Surroundings, translate, watched
 from gossamer.isa.body import SRR1_ILLEGAL, Access, Body, Interrupt, Statement
 from gossamer.isa.evaluate import Fault, evaluate, execute
@@ -23,7 +24,6 @@ from gossamer.isa.spec.alignment import dsisr
 from gossamer.isa.spec.parts import SOFTWARE_SEARCH, has
 from gossamer.isa.spec.table import Decoder
 
-_RATE_BITS: Final = 20
 _LINE: Final = 32
 
 
@@ -134,20 +134,18 @@ class _Env(Surroundings):
         return execute(_entry(self.engine.features), self, (int(interrupt), srr0, srr1))
 
 
-class Reference:
+class Reference(InstructionTime):
     """The reference engine on an address map, over a register block of its own."""
 
     def __init__(self, memory: AddressMap, features: frozenset[str]) -> None:
+        super().__init__()
         self.memory, self.features = memory, features
         self.block = RegisterBlock(bytearray(BLOCK_SIZE))
         self.effect: Callable[[int, int], None] = lambda code, argument: None
         self.software_search = has(features, SOFTWARE_SEARCH)
-        self.count = 0
         self._decoder = Decoder(features)
         self._env = _Env(self)
         self._traces: dict[int, list[Statement] | None] = {}
-        self._base_ns = self._base_count = 0
-        self._rate = 1 << _RATE_BITS
         self._exit = False
 
     def request_exit(self) -> None:
@@ -212,15 +210,3 @@ class Reference:
 
     def bypass(self, on: bool) -> None:
         """Every access is compared with DABR anyway."""
-
-    def set_time(self, ns: int, rate: int) -> None:
-        """From here on virtual time is `ns` + instructions x `rate` / 2**20 ns."""
-        self._base_ns, self._base_count, self._rate = ns, self.count, rate
-
-    def time_at(self, count: int) -> int:
-        return self._base_ns + ((count - self._base_count) * self._rate >> _RATE_BITS)
-
-    def count_at(self, ns: int) -> int:
-        if ns <= self._base_ns:
-            return self._base_count
-        return self._base_count - (-((ns - self._base_ns) << _RATE_BITS) // self._rate)

@@ -11,6 +11,7 @@ from typing import Final
 from gossamer.cpu import breakpoints, exceptions, misses, mmu
 from gossamer.engine.emit import TB_CPU
 from gossamer.engine.runtime_decode import DECODE
+from gossamer.engine.runtime_devices import DEVICES
 from gossamer.engine.runtime_dispatch import EXITS, FAULTS, JUMP, MISSES
 from gossamer.engine.runtime_float import FLOAT
 from gossamer.engine.runtime_host import fresh_code
@@ -121,7 +122,7 @@ def _entry_text(name: str, s: Body, intrinsics: set[str]) -> str:
 def fixed_functions(features: frozenset[str]) -> str:
     """Everything that is not made from bodies."""
     faults = MISSES if has(features, SOFTWARE_SEARCH) else FAULTS
-    parts = (LEAVES, EXITS, faults, JUMP, SAMPLER, DECODE, MEMORY, SLOW, TABLES, FLOAT)
+    parts = (LEAVES, EXITS, faults, JUMP, SAMPLER, DECODE, DEVICES, MEMORY, SLOW, TABLES, FLOAT)
     return "\n".join((*parts, ENTRIES, RUN, STEP, fresh_code()))
 
 

@@ -152,13 +152,13 @@ w8:
   store i64 %s8, ptr %host, align 1{TB_MEM}
   ret void
 }}
+; A load of %size bytes from real %ra: RAM or a chip.
 define internal i64 @bus_load(ptr %cpu, i32 %ra, i32 %size) nounwind {{
   %page = call i32 @page_of(ptr %cpu, i32 %ra)
   %none = icmp eq i32 %page, -1
   br i1 %none, label %mmio, label %ram
 mmio:
-{field("load_callback", "cb", "ptr")}
-  %m = call i64 %cb(i32 %ra, i32 %size)
+  %m = call i64 @device_load(ptr %cpu, i32 %ra, i32 %size)
   ret i64 %m
 ram:
   %host = call ptr @host_of(ptr %cpu, i32 %page, i32 %ra)
@@ -170,8 +170,7 @@ define internal void @bus_store(ptr %cpu, i32 %ra, i64 %value, i32 %size) nounwi
   %none = icmp eq i32 %page, -1
   br i1 %none, label %mmio, label %ram
 mmio:
-{field("store_callback", "cb", "ptr")}
-  call void %cb(i32 %ra, i64 %value, i32 %size)
+  call void @device_store(ptr %cpu, i32 %ra, i64 %value, i32 %size)
   ret void
 ram:
   %rom = icmp slt i32 %page, 0

@@ -27,6 +27,7 @@ from gossamer.engine.context import (
     DTLB_SIZE,
     EFFECT_CODES,
     ENTRY_STRIDE,
+    HELD_STORE,
     HOT_SLOTS,
     ITLB_ENTRIES,
     ITLB_SIZE,
@@ -36,10 +37,10 @@ from gossamer.engine.context import (
     SAMPLES,
     TLB_CHUNK,
 )
+from gossamer.engine.protocol import InstructionTime
 
 #: A straight line of code can overrun the budget by a page of instructions at the most.
 _SLACK: Final = PAGE_SIZE // 4
-_RATE_BITS: Final = 20
 #: Accesses to devices (a power of two) after which `run` comes back: they take far longer than
 #: other instructions, and whoever runs the engine looks at the host's clock in between.
 _ACCESSES: Final = 256
@@ -71,7 +72,7 @@ class Sample:
     page: int
 
 
-class Tier0:
+class Tier0(InstructionTime):
     """The interpreter for one CPU on one address map.
 
     `count` is the number of instructions executed so far; `effect` is called with a code of
@@ -92,19 +93,19 @@ class Tier0:
         self._context = mmap.mmap(-1, CONTEXT_SIZE)
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._context))
         self.block = RegisterBlock(memoryview(self._context))
-        self.count = 0
+        super().__init__()
         self._running = False
+        self._still = self._holding = False
         self._error: BaseException | None = None
         self._accesses = 0
         self._slice = 1 << 62
         self._samples = np.zeros(SAMPLES, _SLOT)
         self._hot = np.zeros(HOT_SLOTS, np.uint32)
-        self._base_ns = self._base_count = 0
-        self._rate = 1 << _RATE_BITS
         self._allocate()
         self._bind()
         memory.changed = self.flush
         memory.code_written = self._code_written
+        memory.hold = self._held
         self._prepare(self._address)
         self.set_time(0, self._rate)
         self.flush()
@@ -167,6 +168,9 @@ class Tier0:
         self._decode = ctypes.CFUNCTYPE(None, pointer, pointer)(address("decode"))
         self._code_fresh = ctypes.CFUNCTYPE(None, i64, i64)(address("code_fresh"))
         self._prepare = ctypes.CFUNCTYPE(None, pointer)(address("prepare"))
+        self._hold = ctypes.CFUNCTYPE(None, pointer, i64, i64)(address("hold"))
+        self._held_era = ctypes.c_uint64.from_address(self._address + CONTEXT["held_era"])
+        self._held_era.value = 1
         self._callbacks = (_LOAD(self._load), _STORE(self._store), _EFFECT(self._on_effect))
         names = ("load_callback", "store_callback", "effect_callback")
         for name, callback in zip(names, self._callbacks, strict=True):
@@ -197,20 +201,38 @@ class Tier0:
         self._accesses += 1
         if self._accesses % _ACCESSES == 0:
             self.request_exit()
+        self._still = False
         try:
-            return self.memory.load(ra, size)
+            value = self.memory.load(ra, size)
         except BaseException as e:
             self._keep(e)
-            return 0
+            value = 0
+        if not self._still:
+            self._forget_held()
+        return value
+
+    def _held(self, ra: int, size: int, value: int, store: bool) -> None:
+        """A still register was accessed: native code sees to it from now on."""
+        self._still = self._holding = True
+        self._hold(self._address, ra | size << 32 | (HELD_STORE if store else 0), value)
+
+    def _forget_held(self) -> None:
+        """A chip may have changed: its registers are read anew."""
+        if self._holding:
+            self._holding = False
+            self._held_era.value += 1
 
     def _store(self, ra: int, value: int, size: int) -> None:
         self._accesses += 1
         if self._accesses % _ACCESSES == 0:
             self.request_exit()
+        self._still = False
         try:
             self.memory.store(ra, value, size)
         except BaseException as e:
             self._keep(e)
+        if not self._still:
+            self._forget_held()
 
     def _on_effect(self, code: int, argument: int) -> None:
         try:
@@ -229,7 +251,6 @@ class Tier0:
     # --- running ------------------------------------------------------------------------------
 
     def request_exit(self) -> None:
-        """End the run at the next instruction boundary after a call into Python."""
         self._exit.value = 1
 
     def run(self, limit: int) -> int:
@@ -237,6 +258,7 @@ class Tier0:
         assert not self._closed, "the machine was given up"
         start = self.count
         end = start + limit
+        self._forget_held()
         self._exit.value = 0
         self._effect_msr(self._address)  # an interrupt that is due, MSR changed from Python
         self._exit.value = 0
@@ -328,18 +350,7 @@ class Tier0:
         return self.count
 
     def set_time(self, ns: int, rate: int) -> None:
-        """From here on virtual time is `ns` + instructions x `rate` / 2**20 ns."""
-        self._base_ns, self._base_count, self._rate = ns, self.count, rate
+        super().set_time(ns, rate)
         self._set64("base_ns", ns)
         self._set64("base_count", self.count)
         self._set64("rate", rate)
-
-    def time_at(self, count: int) -> int:
-        """Virtual ns when `count` instructions have been executed."""
-        return self._base_ns + ((count - self._base_count) * self._rate >> _RATE_BITS)
-
-    def count_at(self, ns: int) -> int:
-        """The first instruction count at which virtual time is `ns` or later."""
-        if ns <= self._base_ns:
-            return self._base_count
-        return self._base_count - (-((ns - self._base_ns) << _RATE_BITS) // self._rate)

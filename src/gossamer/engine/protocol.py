@@ -1,0 +1,80 @@
+"""What the run loop asks of an engine, and the time that instructions take in any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from gossamer.core.memory import AddressMap
+from gossamer.cpu.block import RegisterBlock
+
+RATE_BITS: Final = 20
+
+
+class Engine(Protocol):
+    """Executes instructions on a register block and an address map.
+
+    `count` is the number of instructions executed so far; `effect` is called with a code of
+    `context.EFFECT_CODES` and an argument.
+    """
+
+    count: int
+    effect: Callable[[int, int], None]
+
+    @property
+    def memory(self) -> AddressMap: ...
+    @property
+    def block(self) -> RegisterBlock: ...
+    @property
+    def count_now(self) -> int:
+        """Instructions completed, exact inside a call that an instruction makes too."""
+
+    def run(self, limit: int) -> int:
+        """Execute at most `limit` instructions; how many.  Raises what a device raised.
+
+        Fewer after `request_exit`, and where the run loop has something to do: an interrupt that
+        MSR lets through, MSR[POW], MSR[SE], MSR[BE].
+        """
+
+    def request_exit(self) -> None:
+        """End the run at the next instruction boundary."""
+
+    def deliver(self, vector: int, srr1: int = 0) -> None:
+        """Take an interrupt now, between two instructions."""
+
+    def flush(self) -> None:
+        """Forget every translation (map, dirty bits or registers were changed from outside)."""
+
+    def bypass(self, on: bool) -> None:
+        """Compare every data access with DABR, or none."""
+
+    def set_time(self, ns: int, rate: int) -> None:
+        """From here on virtual time is `ns` + instructions x `rate` / 2**20 ns."""
+
+    def time_at(self, count: int) -> int:
+        """Virtual ns when `count` instructions have been executed."""
+
+    def count_at(self, ns: int) -> int:
+        """The first instruction count at which virtual time is `ns` or later."""
+
+
+class InstructionTime:
+    """Virtual time as a function of instructions executed."""
+
+    count: int
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._base_ns = self._base_count = 0
+        self._rate = 1 << RATE_BITS
+
+    def set_time(self, ns: int, rate: int) -> None:
+        self._base_ns, self._base_count, self._rate = ns, self.count, rate
+
+    def time_at(self, count: int) -> int:
+        return self._base_ns + ((count - self._base_count) * self._rate >> RATE_BITS)
+
+    def count_at(self, ns: int) -> int:
+        if ns <= self._base_ns:
+            return self._base_count
+        return self._base_count - (-((ns - self._base_ns) << RATE_BITS) // self._rate)

@@ -1,0 +1,95 @@
+"""Chips from native code: values held of registers that are still (`core.region`), else Python.
+
+A slot holds, for one key (real address | size << 32 | `HELD_STORE` for a store), the value that a
+load gives or that a store changes nothing with; it counts while its era is the present one.  Python
+begins a new era whenever a chip may have changed.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gossamer.engine.context import CONTEXT, HELD, HELD_SLOT, HELD_STORE
+from gossamer.engine.emit import TB_CPU
+from gossamer.engine.runtime_fields import field
+
+_SPREAD: Final = 0x9E37_79B9_7F4A_7C15 - (1 << 64)
+
+DEVICES: Final = f"""
+; The one slot that may hold something for %key.
+define internal ptr @held_slot(ptr %cpu, i64 %key) nounwind alwaysinline {{
+  %h = mul i64 %key, {_SPREAD}
+  %n = lshr i64 %h, {64 - (HELD.bit_length() - 1)}
+  %o = mul i64 %n, {HELD_SLOT}
+  %slots = getelementptr i8, ptr %cpu, i64 {CONTEXT["held"]}
+  %slot = getelementptr i8, ptr %slots, i64 %o
+  ret ptr %slot
+}}
+
+; Holds %value for %key in this era.
+define void @hold(ptr %cpu, i64 %key, i64 %value) nounwind {{
+  %slot = call ptr @held_slot(ptr %cpu, i64 %key)
+  store i64 %key, ptr %slot{TB_CPU}
+  %ep = getelementptr i8, ptr %slot, i64 8
+{field("held_era", "era", "i64")}
+  store i64 %era, ptr %ep{TB_CPU}
+  %vp = getelementptr i8, ptr %slot, i64 16
+  store i64 %value, ptr %vp{TB_CPU}
+  ret void
+}}
+
+; Where the value held for %key is, null when none is.
+define internal ptr @held(ptr %cpu, i64 %key) nounwind alwaysinline {{
+  %slot = call ptr @held_slot(ptr %cpu, i64 %key)
+  %k = load i64, ptr %slot{TB_CPU}
+  %ep = getelementptr i8, ptr %slot, i64 8
+  %era = load i64, ptr %ep{TB_CPU}
+{field("held_era", "now", "i64")}
+  %same = icmp eq i64 %k, %key
+  %young = icmp eq i64 %era, %now
+  %valid = and i1 %same, %young
+  %vp = getelementptr i8, ptr %slot, i64 16
+  %r = select i1 %valid, ptr %vp, ptr null
+  ret ptr %r
+}}
+
+; A load of %size bytes at real %ra, where no RAM is.
+define internal i64 @device_load(ptr %cpu, i32 %ra, i32 %size) nounwind {{
+  %low = zext i32 %ra to i64
+  %sw = zext i32 %size to i64
+  %high = shl i64 %sw, 32
+  %key = or i64 %low, %high
+  %where = call ptr @held(ptr %cpu, i64 %key)
+  %have = icmp ne ptr %where, null
+  br i1 %have, label %give, label %ask
+give:
+  %v = load i64, ptr %where{TB_CPU}
+  ret i64 %v
+ask:
+{field("load_callback", "cb", "ptr")}
+  %m = call i64 %cb(i32 %ra, i32 %size)
+  ret i64 %m
+}}
+
+; A store of %size bytes at real %ra, where no RAM is.
+define internal void @device_store(ptr %cpu, i32 %ra, i64 %value, i32 %size) nounwind {{
+  %low = zext i32 %ra to i64
+  %sw = zext i32 %size to i64
+  %high = shl i64 %sw, 32
+  %place = or i64 %low, %high
+  %key = or i64 %place, {HELD_STORE}
+  %where = call ptr @held(ptr %cpu, i64 %key)
+  %have = icmp ne ptr %where, null
+  br i1 %have, label %compare, label %ask
+compare:
+  %v = load i64, ptr %where{TB_CPU}
+  %idle = icmp eq i64 %v, %value
+  br i1 %idle, label %out, label %ask
+ask:
+{field("store_callback", "cb", "ptr")}
+  call void %cb(i32 %ra, i64 %value, i32 %size)
+  br label %out
+out:
+  ret void
+}}
+"""
