@@ -66,7 +66,9 @@ def _open(file: HostFile, found: str, above: tuple[Identity, ...], *, probed: bo
     if header.backing_name:
         backing = _open_backing(file, header, (*above, file.identity))
     try:
-        return Qcow2Image(file, header, backing)
+        image = Qcow2Image(file, header, backing)
+        image.audit()
+        return image
     except BaseException:
         if backing is not None:
             backing.close()

@@ -117,17 +117,18 @@ class Refcounts:
 
     # Changing
 
-    def add(self, clusters: Clusters, *, counting: bool = False) -> None:
-        """One more reference for each mention of a cluster.
+    def add(self, clusters: Clusters, *, times: int = 1, counting: bool = False) -> None:
+        """So many more references for each mention of a cluster.
 
         Only when `counting` from nothing may a cluster be new.
         """
-        for index, block, places, times in self._grouped(clusters, create=counting):
+        for index, block, places, mentioned in self._grouped(clusters, create=counting):
+            more = mentioned * times
             if not (counting or block[places].all()):
                 raise self._corrupt("a cluster is used but counted as free")
-            if int(np.max(times)) > self.maximum - int(np.max(block[places])):
-                self._refuse_overflow(block, places, times)
-            block[places] += times.astype(block.dtype)
+            if int(np.max(more)) > self.maximum - int(np.max(block[places])):
+                self._refuse_overflow(block, places, more)
+            block[places] += more.astype(block.dtype)
             self.dirty.add(index)
 
     def _refuse_overflow(self, block: Block, places: Clusters, times: Clusters) -> None:
