@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from gossamer.block import ImageError, Qcow2Image, open_image
+from gossamer.block.hostfile import HostFile
 
 SIZE = 3 << 20
 STATE = random.Random(4).randbytes(400_000)
@@ -189,3 +190,55 @@ def test_vmstate_when_its_source_fails_then_nothing_is_left_behind(new_qcow2, ju
     assert [s.name for s in image.snapshots] == ["old", "other"]
     image.close()
     judge.check(image.path)
+
+
+@pytest.mark.parametrize("cluster_size", [512, 4096, 65536])
+@pytest.mark.parametrize("reopened", [False, True])
+def test_case_10_snapshots_on_a_full_host_can_be_deleted_and_applied(
+    new_qcow2, judge, monkeypatch: pytest.MonkeyPatch, cluster_size: int, reopened: bool
+) -> None:
+    """The image cannot grow; the guest and a save had taken what was left."""
+    image, old = prepare(new_qcow2, cluster_size=cluster_size)
+    full = image.path.stat().st_size + 200_000
+
+    def refuse(self: HostFile, offset: int, length: int) -> None:
+        if offset + length > full:
+            raise ImageError(self.path, "cannot write", errno.ENOSPC)
+
+    real_write, real_allocate = HostFile.write_at, HostFile.allocate
+
+    def write_at(self: HostFile, offset: int, *buffers: bytes) -> None:
+        refuse(self, offset, sum(map(len, buffers)))
+        real_write(self, offset, *buffers)
+
+    def allocate(self: HostFile, offset: int, length: int) -> None:
+        refuse(self, offset, length)
+        real_allocate(self, offset, length)
+
+    monkeypatch.setattr(HostFile, "write_at", write_at)
+    monkeypatch.setattr(HostFile, "allocate", allocate)
+    generator = random.Random(8)
+
+    def fill() -> None:
+        for n in range(99):
+            image.create_snapshot(f"more {n}", [STATE[:30_000]], vm_clock_ns=0, date_ns=0)
+            image.write(n * 12_000, generator.randbytes(12_000))
+
+    with pytest.raises(ImageError, match="cannot write"):
+        fill()
+    with pytest.raises(ImageError, match="cannot write"):
+        image.write(0, generator.randbytes(SIZE))
+    if reopened:
+        image.close()
+        image = open_image(image.path)
+        assert isinstance(image, Qcow2Image)
+    image.apply_snapshot("old")
+    assert image.read(0, SIZE) == old
+    image.delete_snapshot("other")
+    for snapshot in image.snapshots[2:]:
+        image.delete_snapshot(snapshot.id)
+    image.apply_snapshot("old")
+    image.write(0, generator.randbytes(100_000))  # there is room again
+    image.create_snapshot("new", [STATE[:30_000]], vm_clock_ns=0, date_ns=0)
+    image.close()
+    judge.check(image.path, leaks=True)

@@ -113,6 +113,14 @@ class HostFile:
             raise ImageError.of(self.path, f"resize to {size} bytes", error) from None
         self.size = size
 
+    def allocate(self, offset: int, length: int) -> None:
+        """Let the host set room aside for a range; the file grows to hold it."""
+        try:
+            os.posix_fallocate(self.fd, offset, length)
+        except OSError as error:
+            raise ImageError.of(self.path, f"set {length} bytes aside", error) from None
+        self.size = max(self.size, offset + length)
+
     def sync(self) -> None:
         """Return when everything written so far is on the medium; `sync_ns` adds up how long."""
         start = host.monotonic_ns()

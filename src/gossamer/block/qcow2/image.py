@@ -15,6 +15,7 @@ from gossamer.block.hostfile import HostFile
 from gossamer.block.image import Image
 from gossamer.block.qcow2 import header as headers
 from gossamer.block.qcow2 import snapshots as tables
+from gossamer.block.qcow2 import spare
 from gossamer.block.qcow2.audit import counts_suffice
 from gossamer.block.qcow2.disk import Qcow2Disk
 from gossamer.block.qcow2.entries import COPIED, Clusters, Table, encode
@@ -33,6 +34,7 @@ class Qcow2Image(Qcow2Disk):
 
     def __init__(self, file: HostFile, header: headers.Header, backing: Image | None) -> None:
         self._snapshots: list[Snapshot] = []
+        self._l2_tables = 0
         self.table_length = 0
         super().__init__(file, header, backing)
 
@@ -58,11 +60,21 @@ class Qcow2Image(Qcow2Disk):
         """The metadata of snapshots is never overwritten with guest data."""
         reserved = self.refcounts.reserved
         reserved.update(extent(self, self.header.snapshots_offset, self.table_length).tolist())
+        self._l2_tables = int(np.count_nonzero(self.tables.l1))
         # Hostile images let thousands of snapshots share one table.
         for snapshot in {(s.l1_offset, s.l1_size): s for s in self._snapshots}.values():
             l1 = self._l1_of(snapshot)
             reserved.update(extent(self, snapshot.l1_offset, snapshot.l1_size * 8).tolist())
             reserved.update(l2_mentions(self, l1, 0, len(l1)).tolist())
+            self._l2_tables = max(self._l2_tables, int(np.count_nonzero(l1)))
+        if self._snapshots:
+            self.refcounts.spare = spare.find(self, self._spare_wanted())
+
+    def _spare_wanted(self) -> int:
+        """How many clusters stay free so that snapshots can be applied and deleted."""
+        tables = max(self._l2_tables, int(np.count_nonzero(self.tables.l1)))
+        entries = max([self.header.l1_size, *(s.l1_size for s in self._snapshots)])
+        return spare.wanted(self, tables, entries)
 
     def _l1_of(self, snapshot: Snapshot) -> Table:
         tables.check_l1(self.file, self.header, snapshot)
@@ -125,6 +137,7 @@ class Qcow2Image(Qcow2Disk):
         if same and not replaces:
             raise ImageError(self.path, f"there is a snapshot {name!r} already", errno.EEXIST)
         self.write_metadata()
+        spare.make(self, self._spare_wanted())
         writer = self._write_vmstate(vmstate)
         snapshot = Snapshot(
             id=tables.next_id(self._snapshots),
@@ -251,6 +264,7 @@ class Qcow2Image(Qcow2Disk):
     def _transact(self, build: Callable[[], Change]) -> None:
         """Do what `build` plans; on failure the image is read again from the file."""
         self._announced = self._changing = True
+        self.refcounts.switch_over()
         try:
             switch(self, build())
         except ImageError:

@@ -10,6 +10,7 @@ snapshots changes no block in place (`relocate`).
 from __future__ import annotations
 
 import errno
+from bisect import bisect_left
 from collections.abc import Iterable
 from typing import Final
 
@@ -43,6 +44,9 @@ class Refcounts:
         self.dirty: set[int] = set()  # differ from the file
         self.fresh: set[int] = set()  # have no place in the file's table yet
         self.reserved: set[int] = {0}  # clusters with metadata: never guest data
+        #: Free clusters that are taken only while `switching` (see `qcow2.spare`), ascending.
+        self.spare: list[int] = []
+        self.switching = False
         self._unplaced: list[int] = []
         self._later: list[Clusters] = []
         self._hint = 1
@@ -205,9 +209,26 @@ class Refcounts:
             used = np.flatnonzero(block[place : place + limit])
             count = int(used[0]) if used.size else min(limit, self.block_entries - place)
             first = index * self.block_entries + place
+            count = self._without_spare(first, count)
+            if not count:
+                at = first + 1
+                continue
             self._take(first, count)
             self._hint = first + count
             return first, count
+
+    def _without_spare(self, first: int, count: int) -> int:
+        """How many of `count` clusters in a row come before the first spare one."""
+        if self.switching or not self.spare:
+            return count
+        at = bisect_left(self.spare, first)
+        return count if at == len(self.spare) else min(count, self.spare[at] - first)
+
+    def switch_over(self) -> None:
+        """From now on until the image is read again the spare clusters are for use."""
+        self.switching = True
+        if self.spare:
+            self._hint = min(self._hint, self.spare[0])
 
     def start_at(self, cluster: int) -> None:
         """Look for free clusters from `cluster` on."""
@@ -229,6 +250,8 @@ class Refcounts:
         if count == 1:
             return self.allocate_one()
         at = max(self._hint, -(-self.file.size // self.cluster_size))
+        if self.switching:
+            at = next((n for n in self.spare if self._first_used(n, count) is None), at)
         while (used := self._first_used(at, count)) is not None:
             at = used + 1
         first_index, last_index = at // self.block_entries, (at + count - 1) // self.block_entries
