@@ -39,7 +39,8 @@ QEMU: Final = (
     "-readconfig", "-no-user-config", "-trace", "-plugin", "-async-teardown", "-msg",
     "-dump-vmstate", "-enable-sync-profile", "-object",
 )  # fmt: skip
-OURS: Final = ("-no-repair",)
+#: Ours, and those that QEMU has without showing them in its help.
+OURS: Final = ("-no-repair", "-qtest", "-qtest-log")
 
 
 def test_table_has_every_option_and_no_other() -> None:

@@ -46,6 +46,7 @@ _AHEAD: Final = 100_000
 _LONGEST_IDLE: Final = 1_000_000_000
 RUNNING: Final = "running"
 PAUSED: Final = "paused"
+DEBUG: Final = "debug"
 SHUTDOWN: Final = "shutdown"
 
 
@@ -348,6 +349,8 @@ class Runner:
             self.idle_until_ns = now + min(due, _LONGEST_IDLE)
         elif stop is Stop.CHECKSTOP:
             self.run_state = "internal-error"
+        elif stop is Stop.BREAK:
+            self.run_state = DEBUG
         elif self.throttle:
             now = host.monotonic_ns()
             self.idle_until_ns = now + (now - start) * self.throttle // (100 - self.throttle)

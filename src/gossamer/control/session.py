@@ -20,12 +20,14 @@ class Session:
     `spawn` begins steps that go on by themselves (the loop's; without one they run to their end at
     once); what they raise is theirs to handle.  `report` shows a person a line.  `autostart`: a
     machine that arrives runs, if it ran.  `fault`: why the process has to end with an error.
+    `debug_at` serves gdb on a character device.
     """
 
     def __init__(self, vm: Vm, spawn: Callable[[Steps[Any]], object] = finish) -> None:
         self.vm = vm
         self.spawn = spawn
         self.report: Callable[[str], None] = lambda text: None
+        self.debug_at: Callable[[str], None] = _no_debugger
         self.autostart = vm.config.start
         self.fault: GossamerError | None = None
         #: What a monitor for people answers to a line; the front's.
@@ -59,3 +61,7 @@ class Session:
         """ConfigError while a transfer is under way."""
         if self.vm.transfers.under_way is not None:
             raise ConfigError("There's a migration process in progress")
+
+
+def _no_debugger(device: str) -> None:
+    raise ConfigError(f"no debugger can be served on {device} here")

@@ -71,6 +71,14 @@ _FIELDS: Final = (
     ("x_srr1", 4),
     ("segments_dirty", 4),  # segments whose register changed since the bank was chosen; NO_BANK
     ("bank", 4),
+    ("met", 4),  # what a debugger waits for was met: a kind of `stops`, 0: nothing
+    ("met_ea", 4),
+    ("break_count", 4),  # breakpoints and watchpoints (see `stops`)
+    ("watch_count", 4),
+    ("break_offsets", 8),  # a byte an offset in a page, null: no breakpoint anywhere
+    ("breaks", 8),
+    ("break_passed", 8),  # a breakpoint here is passed once; -1: none
+    ("watches", 8),
     ("bypass", 4),  # no data TLB: every access takes the slow path (watchpoints)
     ("hot_count", 4),  # numbers on the list of hot slots
     ("left", 8),  # 16 x instructions left of the budget, at exit

@@ -16,6 +16,8 @@ from gossamer.cpu.cpu import Cpu
 from gossamer.cpu.exceptions import MSR_BE, MSR_EE, MSR_ME, MSR_SE
 from gossamer.engine.context import EFFECT_CODES
 from gossamer.engine.protocol import Engine
+from gossamer.engine.stops import Met, Stops
+from gossamer.engine.tier0 import Tier0
 from gossamer.engine.translate import translate
 from gossamer.isa.body import Access, Interrupt, Irq
 
@@ -31,6 +33,7 @@ class Stop(Enum):
     LIMIT = "limit"
     IDLE = "idle"
     REQUEST = "request"
+    BREAK = "break"
     CHECKSTOP = "checkstop"
 
 
@@ -52,6 +55,19 @@ class Processor:
         clock.deadline_moved = engine.request_exit
         clock.read_now = self._now
         engine.effect = self._effect
+
+    #: What a debugger waits for (`debug`), and what of it ended the last run.
+    stops: Stops | None = None
+    met: Met | None = None
+    #: No interrupt is taken while this is set (single steps of a debugger that masks them).
+    holds_interrupts = False
+
+    def debug(self) -> Stops:
+        """Breakpoints and watchpoints; `run` comes back with `Stop.BREAK` at one of them."""
+        if self.stops is None:
+            assert isinstance(self.engine, Tier0), "the reference engine has none"
+            self.stops = Stops(self.engine)
+        return self.stops
 
     def _now(self) -> int:
         return self.engine.time_at(self.engine.count_now)
@@ -99,6 +115,7 @@ class Processor:
         hundred accesses to devices, and ends the run too (`Stop.LIMIT`).
         """
         self._stop = False
+        self.met = None
         engine, clock = self.engine, self.clock
         start = engine.count
         last = _ENDLESS if count is None else count
@@ -122,6 +139,10 @@ class Processor:
             clock.horizon = deadline
             end = engine.count_at(deadline) if deadline < NEVER else _ENDLESS
             self._execute(min(end, done + CHUNK, last))
+            if self.stops is not None and self.stops.active:
+                self.met = self.stops.take()
+                if self.met is not None:
+                    return Stop.BREAK
 
     def _boundary(self) -> int:
         """Fire due alarms and take an interrupt: what happens between two instructions.
@@ -133,7 +154,7 @@ class Processor:
         if deadline < NEVER and self.engine.count_at(deadline) <= self.engine.count:
             clock.advance(clock.now)
             deadline = clock.deadline
-        if not cpu.block.any("irq"):
+        if self.holds_interrupts or not cpu.block.any("irq"):
             return deadline
         while (found := cpu.pending()) is not None:
             source, vector, edge = found

@@ -18,6 +18,7 @@ from gossamer.engine.runtime_host import fresh_code
 from gossamer.engine.runtime_memory import LEAVES, MEMORY, SLOW
 from gossamer.engine.runtime_sampler import SAMPLER
 from gossamer.engine.runtime_step import ENTRIES, RUN, STEP
+from gossamer.engine.runtime_stops import STOPS
 from gossamer.engine.runtime_tables import TABLES
 from gossamer.engine.statements import StatementWriter, text_of
 from gossamer.isa.body import Access, Body, Branch, Effect, Raise
@@ -122,8 +123,8 @@ def _entry_text(name: str, s: Body, intrinsics: set[str]) -> str:
 def fixed_functions(features: frozenset[str]) -> str:
     """Everything that is not made from bodies."""
     faults = MISSES if has(features, SOFTWARE_SEARCH) else FAULTS
-    parts = (LEAVES, EXITS, faults, JUMP, SAMPLER, DECODE, DEVICES, MEMORY, SLOW, TABLES, FLOAT)
-    return "\n".join((*parts, ENTRIES, RUN, STEP, fresh_code()))
+    parts = (LEAVES, EXITS, faults, JUMP, SAMPLER, DECODE, DEVICES, MEMORY, SLOW, TABLES)
+    return "\n".join((*parts, FLOAT, STOPS, ENTRIES, RUN, STEP, fresh_code()))
 
 
 DECLARATIONS: Final = (

@@ -18,6 +18,7 @@ DECODE: Final = f"""
 }}
 define void @decode(ptr %cpu, ptr %e) nounwind noinline {{
   call void @decode_into(ptr %cpu, ptr %e, ptr %e)
+  call void @guard(ptr %cpu, ptr %e)
   ret void
 }}
 define internal void @decode_into(ptr %cpu, ptr %e, ptr %to) nounwind noinline {{

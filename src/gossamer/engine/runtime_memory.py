@@ -210,7 +210,9 @@ define internal void @fill(ptr %cpu, i32 %ea, i64 %x) nounwind {{
   %page = call i32 @page_of(ptr %cpu, i32 %ra)
   %none = icmp eq i32 %page, -1
   %by = icmp ne i32 %bypass, 0
-  %skip = or i1 %none, %by
+  %seen = call i1 @watches_page(ptr %cpu, i32 %ea)
+  %slow = or i1 %by, %seen
+  %skip = or i1 %none, %slow
   br i1 %skip, label %out, label %do
 do:
 {field("dtlb", "dtlb", "ptr")}
@@ -351,10 +353,12 @@ define internal i64 @slow_load(ptr %cpu, i32 %ea, i32 %size) nounwind noinline {
   %again = icmp ult i32 %n1, %size
   br i1 %again, label %loop, label %done
 done:
+  call void @note_access(ptr %cpu, i32 %ea, i32 %size, i32 1)
   ret i64 %v2
 one:
   call void @fill(ptr %cpu, i32 %ea, i64 %x)
   %w = call i64 @bus_load(ptr %cpu, i32 %ra, i32 %size)
+  call void @note_access(ptr %cpu, i32 %ea, i32 %size, i32 1)
   ret i64 %w
 }}
 define internal void @slow_store(ptr %cpu, i32 %ea, i64 %value, i32 %size)
@@ -377,10 +381,12 @@ define internal void @slow_store(ptr %cpu, i32 %ea, i64 %value, i32 %size)
   %again = icmp ult i32 %n1, %size
   br i1 %again, label %loop, label %done
 done:
+  call void @note_access(ptr %cpu, i32 %ea, i32 %size, i32 2)
   ret void
 one:
   call void @bus_store(ptr %cpu, i32 %ra, i64 %value, i32 %size)
   call void @fill(ptr %cpu, i32 %ea, i64 %x)
+  call void @note_access(ptr %cpu, i32 %ea, i32 %size, i32 2)
   ret void
 }}
 define internal void @probe(ptr %cpu, i32 %ea, i32 %len, i32 %access) nounwind noinline {{

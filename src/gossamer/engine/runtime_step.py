@@ -74,6 +74,11 @@ go:
   %sh = shl i32 %low, 2
   %o = zext i32 %sh to i64
   %first = getelementptr i8, ptr %base, i64 %o
+  %stopped = call i1 @stops_at(ptr %cpu, ptr %first, i32 %nia)
+  br i1 %stopped, label %loop_end, label %chunk
+loop_end:
+  br label %out
+chunk:
   %to = getelementptr i8, ptr %scratch, i64 %o
   %rest = sub i64 %count, %n
   %in_page = sub i64 {4096 * ENTRY // 4}, %o
@@ -124,7 +129,9 @@ look:
   %h = load ptr, ptr %from{TB_ENTRY}
   %raw = icmp eq ptr %h, @h_decode
   %begun = icmp ne i64 %at, 0
-  %end = and i1 %raw, %begun
+  %guarded = icmp eq ptr %h, @h_break
+  %special = or i1 %raw, %guarded
+  %end = and i1 %special, %begun
   br i1 %end, label %out, label %which
 which:
   br i1 %raw, label %first, label %decoded
@@ -136,7 +143,8 @@ decoded:
   %hi = ptrtoint ptr %h to i64
   %place = sub i64 %hi, %regions
   %region = icmp ult i64 %place, %regions_size
-  br i1 %region, label %make, label %take
+  %not_own = or i1 %region, %guarded
+  br i1 %not_own, label %make, label %take
 make:
   call void @decode_into(ptr %cpu, ptr %from, ptr %copy)
   br label %on

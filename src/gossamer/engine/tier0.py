@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -89,6 +89,8 @@ class Tier0(InstructionTime):
         self.regions_written: Callable[[int], None] = lambda page: None
         #: Called before native code runs, and never while it does.
         self.before_run: Callable[[], None] = lambda: None
+        #: Called with True when breakpoints are set, which regions would run past, False when not.
+        self.hold_regions: Callable[[bool], None] = lambda held: None
         self.native = build.native(features)
         self._context = mmap.mmap(-1, CONTEXT_SIZE)
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._context))
@@ -191,6 +193,24 @@ class Tier0(InstructionTime):
         """Say where the code of regions lies: what an entry leads to there is no handler."""
         self._set64("region_base", base)
         self._set64("region_size", size)
+
+    def word(self, name: str) -> int:
+        """A 32-bit field of the context."""
+        return ctypes.c_uint32.from_address(self._address + CONTEXT[name]).value
+
+    def set_word(self, name: str, value: int) -> None:
+        ctypes.c_uint32.from_address(self._address + CONTEXT[name]).value = value
+
+    def set_pointer(self, name: str, value: int) -> None:
+        """Set a 64-bit field of the context."""
+        self._set64(name, value)
+
+    def decode_again(self, offsets: Iterable[int]) -> None:
+        """Forget what was decoded at these offsets of every page."""
+        decoded = np.flatnonzero(self.memory.arena.code).tolist()
+        for page in decoded:
+            for offset in offsets:
+                self._written(self._address, page * PAGE_SIZE + offset, 4)
 
     def _set64(self, name: str, value: int, index: int = 0) -> None:
         ctypes.c_uint64.from_address(self._address + CONTEXT[name] + 8 * index).value = value

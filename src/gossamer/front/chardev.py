@@ -30,7 +30,7 @@ class Chardev:
     """A device without file descriptors; what is written to it is dropped.
 
     `receive` takes the bytes that come in, `room` says how many it can take, `opened` is called
-    when somebody is there to read.
+    when a reader is there, `closed` when it has gone.
     """
 
     is_terminal = False
@@ -43,6 +43,7 @@ class Chardev:
         self.receive: Callable[[bytes], None] = lambda data: None
         self.room: Callable[[], int] = lambda: CHUNK
         self.opened: Callable[[], None] = lambda: None
+        self.closed: Callable[[], None] = lambda: None
         self.out = bytearray()
         #: Descriptors that came with the bytes.
         self.passed_fds: deque[int] = deque()

@@ -57,6 +57,9 @@ class Console:
         self._signals = Signals(self._suspend)
         self._ending = False
         self._escape = config.escape
+        self._gdb, self._qtest = config.gdb, config.qtest
+        self._closing: Callable[[], None] = lambda: None
+        self._steps_clock, self._qtest_log = config.accel.stands, config.qtest_log
         try:
             for number, spec in enumerate(config.serials):
                 self._open_serial(number, spec)
@@ -106,6 +109,7 @@ class Console:
         """Let the monitors serve `session`, and typed bytes go to its machine."""
         self._session = session
         session.spawn = self.loop.spawn
+        session.debug_at = self.debug_at
         for device in self._monitor_devices:
             Monitor(session, device)
         session.human = Monitor(session, Chardev("human-monitor-command")).answer
@@ -114,8 +118,36 @@ class Console:
 
             for device in self._control_devices:
                 Qmp(session, device)
+        self._attach_servers(session)
         for device in self.devices:
             device.start()
+
+    def _attach_servers(self, session: Session) -> None:
+        """Let a debugger and a device test reach the machine, where options ask for it."""
+        if self._gdb is not None:
+            self.debug_at(self._gdb)
+        if self._qtest is not None and (device := self._open(self._qtest)) is not None:
+            from gossamer.front.qtest import QtestServer, RequestLog  # noqa: PLC0415 - most runs need none
+
+            log = RequestLog(self._qtest_log) if self._qtest_log else None
+            self._closing = QtestServer(
+                session.vm, device, steps_clock=self._steps_clock, log=log
+            ).close
+
+    def debug_at(self, spec: str) -> None:
+        """Serve gdb on the device `spec`, in the place of the one before."""
+        assert self._session is not None
+        if self._gdb_device is not None:
+            self._gdb_device.close()
+            self.devices.remove(self._gdb_device)
+            self.loop.remove(self._gdb_device)
+        self._gdb_device = None if spec == "none" else self._open(spec)
+        if self._gdb_device is not None:
+            from gossamer.front.gdb.server import GdbServer  # noqa: PLC0415 - most runs need none
+
+            GdbServer(self._session, self._gdb_device)
+
+    _gdb_device: Chardev | None = None
 
     @property
     def stalled(self) -> bool:
@@ -164,7 +196,12 @@ class Console:
         if vm.ended:
             return None
         self._feed()
-        if vm.run_state != "running" or self.stalled or any(d.waiting for d in self.devices):
+        if (
+            vm.run_state != "running"
+            or self._steps_clock
+            or self.stalled
+            or any(d.waiting for d in self.devices)
+        ):
             return LONGEST_WAIT_S
         typing = any(c is not None and c.typed for c in self.channels)
         vm.run_slice(TYPING_SLICE_NS if typing else SLICE_NS)
@@ -200,6 +237,7 @@ class Console:
     def close(self) -> None:
         """Restore the terminal and give back every descriptor."""
         self.loop.close()
+        self._closing()
         for device in self.devices:
             device.close()
 

@@ -45,13 +45,14 @@ class SocketChardev(FdChardev):
 
     def drop(self) -> None:
         """End the connection; output for it is lost."""
-        if self.peer is not None:
-            self.peer.close()
-        self.peer = None
+        peer, self.peer = self.peer, None
         self.read_fd = self.write_fd = -1
         self.out.clear()
         while self.passed_fds:
             os.close(self.passed_fds.popleft())
+        if peer is not None:
+            peer.close()
+            self.closed()
 
     def hang_up(self) -> None:
         self.flush()

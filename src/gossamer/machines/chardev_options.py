@@ -157,3 +157,16 @@ def parse_mon(text: str) -> str:
         raise ConfigError("-mon: needs chardev=, the id of a -chardev")
     mode = choice("-mon: mode", given.get("mode", "readline"), ("readline", "control"))
     return f"{CONTROL if mode == 'control' else ''}chardev:{given['chardev']}"
+
+
+#: Where gdb finds its server when no place is named.
+GDB_HERE = "tcp::1234"
+
+
+def listening(text: str) -> str:
+    """A character device that waits for its client, where it is a socket and says nothing else."""
+    if not text.startswith(("tcp:", "unix:")):
+        return text
+    for word in ("server=on", "wait=off"):
+        text += "" if word.partition("=")[0] in text.split(",", 1)[-1] else f",{word}"
+    return text

@@ -138,12 +138,14 @@ class Accel:
     """How guest code is executed; nothing that a guest can see depends on it.
 
     `tier` 0: interpreted; 1 or 2: hot code is translated.  `thread` "multi": translated beside the
-    machine, "single": while it waits.  `tb_size` bytes of translated code at the most.
+    machine, "single": while it waits.  `tb_size` bytes of translated code at the most.  `stands`:
+    no guest code is executed; a qtest client moves the clock.
     """
 
     tier: int = 0
     thread: str = "single"
     tb_size: int = 64 * MiB
+    stands: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,8 @@ class Config(Hardware):
     `icount` the shift of ``-icount`` (2**shift ns an instruction), None for real time; `serials`
     and `monitors` are character devices in QEMU's spelling, "none" for no device; `start` False
     for ``-S``, `repair` False for ``-no-repair``; `escape` the code of the key that -echr chose;
-    `inherited_fds` the descriptors that options name.
+    `inherited_fds` the descriptors that options name; `gdb` and `qtest` the devices of those
+    servers.
     """
 
     snapshot: bool = False
@@ -184,6 +187,9 @@ class Config(Hardware):
     log: Logging = Logging()
     escape: int = 1
     inherited_fds: tuple[int, ...] = ()
+    gdb: str | None = None
+    qtest: str | None = None
+    qtest_log: Path | None = None
 
 
 def unknown(what: str, got: str, known: Iterable[str]) -> ConfigError:

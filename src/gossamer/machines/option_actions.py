@@ -9,6 +9,7 @@ from typing import Any, Final
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import MiB
 from gossamer.machines import device_options, machine_options
+from gossamer.machines.chardev_options import GDB_HERE, listening
 from gossamer.machines.config import CLOCK_POLICIES, Accel, unknown
 from gossamer.machines.draft import Draft
 from gossamer.machines.drives import DriveOptions, host_path, parse_drive
@@ -80,6 +81,15 @@ def accel(draft: Draft, value: str) -> None:
             raise unknown("part of -accel", key, ("tier", "thread", "tb-size"))
     if chosen:
         draft.set["accel"] = Accel(**chosen)
+
+
+def gdb(draft: Draft, value: str) -> None:
+    draft.set["gdb"] = None if value == "none" else listening(value)
+
+
+def gdb_here(draft: Draft, value: str) -> None:
+    del value
+    gdb(draft, GDB_HERE)
 
 
 def smp(draft: Draft, value: str) -> None:

@@ -55,7 +55,6 @@ def _global(draft: Draft, value: str) -> None:
 
 _NO_NETWORK: Final = "there is no host network; -nic none, or a card without a cable"
 _NO_WINDOW: Final = "there is no window; the monitor's screendump makes pictures"
-_NO_GDB: Final = "there is no gdb stub yet"
 _NO_FLOPPY: Final = "the floppy drive is not built"
 _NO_9P: Final = "there is no file system shared with a guest of these machines"
 _NO_SOUND: Final = "there is no sound"
@@ -224,8 +223,10 @@ GROUPS: Final[dict[str, tuple[Option, ...]]] = {
         _no("-preconfig", "", "a machine is whole from the start"),
         _o("-S", "", "wait for the monitor's cont", act.flag("start", False)),
         _o("-overcommit", "mem-lock=off", "accepted: off is all there is", obj.overcommit),
-        _no("-gdb", "DEVICE", _NO_GDB),
-        _no("-s", "", _NO_GDB),
+        _o("-gdb", "DEVICE", "gdb's server, as tcp::1234 or unix:PATH", act.gdb),
+        _o("-s", "", "the same as -gdb tcp::1234", act.gdb_here),
+        _o("-qtest", "DEVICE", "the server of QEMU's device tests", act.text_of("qtest")),
+        _o("-qtest-log", "FILE", "what it and its client say", act.path_of("qtest_log")),
         _o(
             "-d",
             "guest_errors|unimp",

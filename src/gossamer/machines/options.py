@@ -15,7 +15,7 @@ from typing import Final
 
 from gossamer.base.errors import ConfigError
 from gossamer.machines import config_file, device_options, machine_options, registry
-from gossamer.machines.config import Config, unknown
+from gossamer.machines.config import Accel, Config, unknown
 from gossamer.machines.draft import Draft
 from gossamer.machines.drives import DriveOptions, host_path, place_all
 from gossamer.machines.option_table import OPTIONS
@@ -79,9 +79,12 @@ def _finish(draft: Draft) -> Config:
         if key not in model.properties:
             raise unknown(f"property of {model.name}", key, machine_options.known(model))
         choice(f"-machine: {key}", value, model.properties[key])
-    if draft.accelerators and "tcg" not in draft.accelerators:
+    usable = [name for name in draft.accelerators if name in ("tcg", "qtest")]
+    if draft.accelerators and not usable:
         asked = ", ".join(draft.accelerators)
-        raise ConfigError(f"-accel: {asked}: there is tcg, gossamer's own engine")
+        raise ConfigError(f"-accel: {asked}: there is tcg, gossamer's own engine, and qtest")
+    if usable[:1] == ["qtest"]:  # the first that is there is taken, as in QEMU
+        draft.set["accel"] = Accel(stands=True)
     if draft.properties.get("graphics") == "off":
         draft.set["graphic"] = False
     devices = device_options.resolve_all([*draft.usb_devices, *draft.devices], draft.globals)

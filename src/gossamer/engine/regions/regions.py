@@ -115,7 +115,7 @@ class Regions:
         arena = self._loader.arena
         engine.set_regions(arena.base, arena.size)
         engine.hot_found, engine.regions_written = self.found, self.code_gone
-        engine.before_run = self.take_compiled
+        engine.before_run, engine.hold_regions = self.take_compiled, self.hold
         engine.sample(interval)
 
     def close(self) -> None:
@@ -131,12 +131,21 @@ class Regions:
         self.drop_all()
         engine = self.engine
         engine.hot_found, engine.before_run = lambda samples: None, lambda: None
+        engine.hold_regions = lambda held: None
+
+    held = False
+
+    def hold(self, held: bool) -> None:
+        """Drop all and make none while there are breakpoints: only tier 0 looks at those."""
+        self.held = held
+        if held:
+            self.drop_all()
 
     # --- where the guest is ----
 
     def found(self, samples: list[Sample]) -> None:
         """Places that the sampler met often enough to say so."""
-        for s in samples:
+        for s in samples if not self.held else ():
             if s.source or s.entry in self.installed or s.entry in self._asked:
                 continue
             page, offset = self.view.place(s.entry)
@@ -190,7 +199,7 @@ class Regions:
             return
         for region, compiled in self._worker.done():
             self._asked.discard(self.view.entry(region.pages[0], region.head))
-            if not self.installed.is_current(region):
+            if self.held or not self.installed.is_current(region):
                 self.counts.stale += 1
                 continue
             self._finish(region, compiled)

@@ -15,6 +15,7 @@ from gossamer.control.commands.rows import TABLE
 from gossamer.control.session import Session
 from gossamer.front.hmp import memory, texts
 from gossamer.front.hmp.words import Arguments, Row, UsageError, pattern
+from gossamer.machines.chardev_options import GDB_HERE, listening
 
 ROWS: Final[dict[str, Row]] = {}
 
@@ -143,6 +144,15 @@ def _print(session: Session, given: Arguments) -> str:
 
 
 composed("p", "EXPRESSION:expression...", "the value of $register, a number, sums of them", _print)
+
+
+def _serve_gdb(session: Session, given: Arguments) -> str:
+    device = given.get("device", GDB_HERE)
+    session.debug_at(listening(device))
+    return "" if device == "none" else f"Waiting for gdb connection on device '{device}'"
+
+
+composed("gdbserver", "[DEVICE:device]", "serve gdb, on tcp::1234 or another device", _serve_gdb)
 
 # --- info ---------------------------------------------------------------------------------------
 

@@ -1,0 +1,96 @@
+"""What a debugger waits for: breakpoints, watchpoints, and what was met.
+
+None of it is state, and none changes what the guest sees or how many instructions it executes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from gossamer.base.units import PAGE_SIZE
+from gossamer.engine.runtime_stops import BREAK, READ
+from gossamer.engine.tier0 import Tier0
+
+_OFFSETS: Final = PAGE_SIZE // 4
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """`length` bytes from the effective address `ea`, whose loads or stores end the run."""
+
+    ea: int
+    length: int
+    reads: bool
+    writes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """Why a run ended.
+
+    ``break``: before the instruction at `ea`; ``read``, ``write``: behind an access to what is
+    watched from `ea` on.
+    """
+
+    kind: str
+    ea: int
+
+
+class Stops:
+    """The breakpoints and watchpoints of one engine."""
+
+    def __init__(self, engine: Tier0) -> None:
+        self._engine = engine
+        self._offsets = np.zeros(_OFFSETS, np.uint8)
+        self._breaks = np.zeros(0, np.uint32)
+        self._watches = np.zeros((0, 4), np.uint32)
+        self.breakpoints: frozenset[int] = frozenset()
+        self.watchpoints: tuple[Watch, ...] = ()
+
+    @property
+    def active(self) -> bool:
+        return bool(self.breakpoints or self.watchpoints)
+
+    def set(self, breakpoints: frozenset[int], watchpoints: tuple[Watch, ...] = ()) -> None:
+        """Stop before these addresses and behind these accesses, and at no others."""
+        if breakpoints != self.breakpoints:
+            self._set_breakpoints(breakpoints)
+        if watchpoints != self.watchpoints:
+            self._set_watchpoints(watchpoints)
+
+    def _set_breakpoints(self, breakpoints: frozenset[int]) -> None:
+        engine, before = self._engine, self.breakpoints
+        self.breakpoints = breakpoints
+        engine.hold_regions(bool(breakpoints))
+        self._breaks = np.array(sorted(breakpoints), np.uint32)
+        self._offsets[:] = 0
+        self._offsets[(self._breaks & (PAGE_SIZE - 1)) >> 2] = 1
+        engine.set_pointer("breaks", self._breaks.ctypes.data)
+        engine.set_word("break_count", len(self._breaks))
+        engine.set_pointer("break_offsets", self._offsets.ctypes.data if breakpoints else 0)
+        engine.set_pointer("break_passed", -1)
+        engine.decode_again({ea % PAGE_SIZE & ~3 for ea in breakpoints ^ before})
+
+    def _set_watchpoints(self, watchpoints: tuple[Watch, ...]) -> None:
+        engine = self._engine
+        self.watchpoints = watchpoints
+        rows = [(w.ea, w.length, w.reads | w.writes << 1, 0) for w in watchpoints]
+        self._watches = np.array(rows, np.uint32).reshape(-1, 4)
+        engine.set_pointer("watches", self._watches.ctypes.data)
+        engine.set_word("watch_count", len(rows))
+        engine.flush()
+
+    def pass_once(self, ea: int) -> None:
+        """Do not stop before `ea` the next time."""
+        self._engine.set_pointer("break_passed", ea)
+
+    def take(self) -> Met | None:
+        """What ended the last run, once."""
+        kind, ea = self._engine.word("met"), self._engine.word("met_ea")
+        if not kind:
+            return None
+        self._engine.set_word("met", 0)
+        return Met("break" if kind == BREAK else "read" if kind == READ else "write", ea)

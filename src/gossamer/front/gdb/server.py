@@ -1,0 +1,136 @@
+"""gdb's server on a character device: one client, which stops the guest and lets it go on."""
+
+from __future__ import annotations
+
+import sys
+
+from gossamer.control.debugger import Debugger
+from gossamer.control.events import Event, ShutDown, Stopped
+from gossamer.control.runner import RUNNING
+from gossamer.control.session import Session
+from gossamer.engine.stops import Met
+from gossamer.front.chardev import Chardev, Null
+from gossamer.front.gdb.packets import Wire
+from gossamer.front.gdb.requests import REFUSED, Requests
+from gossamer.front.hmp.monitor import Monitor
+
+#: Signals of stop replies: SIGTRAP after a step or at a breakpoint, SIGINT after C-c.
+_TRAP, _INT = b"05", b"02"
+
+
+class GdbServer:
+    """Serves `session`'s machine on `device`.
+
+    A client that connects stops the guest; one that detaches, or vanishes, lets go of it: no
+    breakpoint is left, and the guest runs again if it ran before.
+    """
+
+    def __init__(self, session: Session, device: Chardev) -> None:
+        self.session, self.device = session, device
+        self.debugger = Debugger(session.vm)
+        self.wire = Wire(device.write, self._received, self._interrupted)
+        self.requests = self._fresh()
+        self._waits = False
+        """Whether the client waits for the guest to stop."""
+        self._ran = False
+        self._signal = _TRAP
+        device.receive = self.wire.feed
+        device.opened = self._opened
+        device.closed = self._closed
+        session.vm.events.add(self._happened)
+
+    def _fresh(self) -> Requests:
+        requests = Requests(
+            self.debugger,
+            resume=self._resume,
+            detach=self._let_go,
+            end=self._end,
+            monitor=Monitor(self.session, Null("gdb")).execute,
+            stop_reply=self._stop_reply,
+        )
+        requests.output = self.wire.answer
+        return requests
+
+    def _opened(self) -> None:
+        vm = self.session.vm
+        self._ran = vm.run_state == RUNNING
+        vm.stop()
+        self.wire.reset()
+        self.requests = self._fresh()
+        self._waits, self._signal = False, _TRAP
+        text = "gossamer: gdb: a client is here (without an ELF file: set endian big)"
+        print(text, file=sys.stderr, flush=True)
+
+    def _closed(self) -> None:
+        self._let_go()
+
+    # --- what the client sends ----------------------------------------------------------------
+
+    def _received(self, body: bytes) -> None:
+        if self._waits:  # while the guest runs only C-c is meant to come
+            self._interrupted()
+        answer = self.requests.answer(body)
+        if answer is not None:
+            self.wire.answer(answer)
+        if self.requests.no_ack:
+            self.wire.acknowledges = False
+
+    def _interrupted(self) -> None:
+        self._signal = _INT
+        if self._waits:
+            self.session.vm.stop()
+        if self._waits:  # it stood already, for a reason of its own
+            self._tell()
+
+    # --- running ------------------------------------------------------------------------------
+
+    def _resume(self, step: bool) -> bytes | None:
+        vm = self.session.vm
+        self._signal = _TRAP
+        if vm.ended or vm.run_state in ("shutdown", "inmigrate"):
+            return REFUSED
+        if step:
+            self.debugger.step()
+            return self._stop_reply()
+        self._waits = True
+        self.debugger.go()
+        return None
+
+    def _happened(self, event: Event) -> None:
+        if isinstance(event, Stopped) and self._waits:
+            self._tell()
+        elif isinstance(event, ShutDown) and self.session.vm.ended:
+            self._waits = False
+            self.wire.answer(b"W00")
+
+    def _tell(self) -> None:
+        """The guest stands: say why to the client that waits for it."""
+        self._waits = False
+        self.wire.answer(self._stop_reply())
+
+    def _stop_reply(self) -> bytes:
+        requests, met = self.requests, self.debugger.met
+        signal = self._signal if met is None else _TRAP
+        fields = b"thread:" + requests.thread + b";"
+        if met is not None and met.kind != "break":
+            fields += b"%s:%x;" % (self._watch_word(met), met.ea)
+        elif met is not None and "hwbreak+" in requests.features:
+            fields += b"hwbreak:;"
+        return b"T" + signal + fields
+
+    def _watch_word(self, met: Met) -> bytes:
+        """Gdb's word for the kind of watchpoint that was met."""
+        for w in self.debugger.watchpoints:
+            if w.ea == met.ea and (w.reads if met.kind == "read" else w.writes):
+                return b"awatch" if w.reads and w.writes else b"rwatch" if w.reads else b"watch"
+        return b"watch"
+
+    def _let_go(self) -> None:
+        self._waits = False
+        self.debugger.release()
+        if self._ran and self.session.vm.run_state in ("paused", "debug"):
+            self.session.vm.cont()
+
+    def _end(self) -> None:
+        self.debugger.release()
+        self.session.vm.quit("host-signal")
