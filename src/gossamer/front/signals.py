@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -81,6 +82,9 @@ def stop_process() -> None:
 @contextlib.contextmanager
 def held() -> Iterator[None]:
     """Let no signal interrupt the body; the first one is answered with a request to wait."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals do not reach this thread
+        return
     said = False
 
     def note(number: int, frame: FrameType | None) -> None:
