@@ -278,6 +278,12 @@ COMMANDS: Final = {
     ),
     "bench": Command(
         "measure speed",
-        several("bench", {"engine": lambda: import_module("gossamer.bench.engine.command")}),
+        several(
+            "bench",
+            {
+                "engine": lambda: import_module("gossamer.bench.engine.command"),
+                "linux": lambda: import_module("gossamer.bench.linux.command"),
+            },
+        ),
     ),
 }

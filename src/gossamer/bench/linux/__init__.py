@@ -1,0 +1,1 @@
+"""`gossamer bench linux`: what a user of a Linux guest waits for, beside QEMU."""

@@ -1,0 +1,124 @@
+"""The figures of both emulators: medians, ratios, a table, JSON."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import statistics
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gossamer
+
+
+@dataclass
+class Figure:
+    """One row's values on both, in the order they were measured.
+
+    `less` says that a smaller value is the better one; `cpu` holds CPU seconds where the figure is
+    a time.
+    """
+
+    name: str
+    unit: str
+    less: bool
+    values: dict[str, list[float]] = field(default_factory=dict)
+    cpu: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, who: str, value: float, cpu: float | None = None) -> None:
+        self.values.setdefault(who, []).append(value)
+        if cpu is not None:
+            self.cpu.setdefault(who, []).append(cpu)
+
+    def median(self, who: str) -> float | None:
+        return statistics.median(self.values[who]) if who in self.values else None
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times better gossamer is than QEMU; None without both."""
+        return _ratio(self.median("gossamer"), self.median("qemu"), self.less)
+
+    @property
+    def cpu_ratio(self) -> float | None:
+        """The same for CPU time."""
+        if "gossamer" not in self.cpu or "qemu" not in self.cpu:
+            return None
+        ours, theirs = (statistics.median(self.cpu[who]) for who in ("gossamer", "qemu"))
+        return _ratio(ours, theirs, True)
+
+
+def _ratio(ours: float | None, theirs: float | None, less: bool) -> float | None:
+    if not ours or not theirs:
+        return None
+    return theirs / ours if less else ours / theirs
+
+
+def geometric_mean(ratios: Iterable[float | None]) -> float | None:
+    """Of those that there are; None where there is none."""
+    found = [r for r in ratios if r]
+    return math.exp(statistics.fmean(map(math.log, found))) if found else None
+
+
+def host() -> dict[str, Any]:
+    """The machine that it was measured on."""
+    model = ""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    return {
+        "cpu": model or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "load": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+        "gossamer": gossamer.__version__,
+    }
+
+
+def summary(machine: str, qemu: str, rounds: int, figures: list[Figure]) -> dict[str, Any]:
+    """Everything, for JSON."""
+    return {
+        "machine": machine,
+        "host": host(),
+        "qemu": qemu,
+        "rounds": rounds,
+        "total": geometric_mean(f.ratio for f in figures),
+        "total_cpu": geometric_mean(f.cpu_ratio for f in figures),
+        "rows": [
+            asdict(f)
+            | {
+                "gossamer": f.median("gossamer"),
+                "qemu": f.median("qemu"),
+                "ratio": f.ratio,
+                "cpu_ratio": f.cpu_ratio,
+            }
+            for f in figures
+        ],
+    }
+
+
+HEAD = f"{'row':18} {'unit':9} {'gossamer':>10} {'QEMU':>10} {'ratio':>7} {'CPU':>7}"
+
+
+def line(figure: Figure) -> str:
+    """A row of the table."""
+    ours, theirs = figure.median("gossamer"), figure.median("qemu")
+    cells = [_number(ours), _number(theirs), _times(figure.ratio), _times(figure.cpu_ratio)]
+    widths = (10, 10, 7, 7)
+    text = " ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+    return f"{figure.name:18} {figure.unit:9} {text}".rstrip()
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    if value >= 100_000:
+        return f"{value:.3g}"
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def _times(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
