@@ -8,6 +8,7 @@ import pty
 import select
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import termios
@@ -29,6 +30,7 @@ from gossamer.front.signals import held
 from gossamer.front.sockets import SocketServer
 from gossamer.front.terminal import Terminal
 from gossamer.machines.config import Config
+from gossamer.migrate.channels import Listener
 from tests.front.fakes import FakeVm, session_of
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -187,6 +189,21 @@ def test_input_waits_for_room_and_comes_in_order() -> None:
 
 
 # --- sockets ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("umask", [0, 0o022, 0o777])
+def test_case_24_unix_sockets_are_the_owners_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        device = open_chardev(f"unix:{tmp_path}/serial,server=on,wait=off")
+        listener = Listener(f"unix:{tmp_path}/incoming")
+    finally:
+        os.umask(before)
+    assert device is not None
+    for name in ("serial", "incoming"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+    device.close()
+    listener.close()
 
 
 def test_unix_server_serves_one_client_after_the_other(tmp_path: Path) -> None:

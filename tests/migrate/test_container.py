@@ -283,7 +283,9 @@ def test_uncommitted_save_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 SLOW_SAVE = """
-import sys, time
+import os, sys, time
+if sys.argv[2] == "named":
+    del os.O_TMPFILE
 from gossamer.migrate.container import ContainerWriter, Meta
 with ContainerWriter(sys.argv[1], Meta("g3beige", "1.0", 0, 0, 0, "x", "0")) as w:
     w.write(bytes(9 << 20))
@@ -292,22 +294,32 @@ with ContainerWriter(sys.argv[1], Meta("g3beige", "1.0", 0, 0, 0, "x", "0")) as 
 """
 
 
-def test_killed_save_leaves_the_old_file_and_the_next_cleans_up(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "left"), [("nameless", 0), ("named", 1)])
+def test_case_24_killed_save_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, kind: str, left: int
+) -> None:
+    """Where the host has no files without a name, the next save of that name cleans up."""
     path = make(tmp_path / "a")
     old = path.read_bytes()
-    child = subprocess.Popen([sys.executable, "-c", SLOW_SAVE, str(path)], stdout=subprocess.PIPE)
+    command = [sys.executable, "-c", SLOW_SAVE, str(path), kind]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE)
     assert child.stdout is not None
     assert child.stdout.readline() == b"writing\n"
     with ContainerWriter(path, META):  # another save of the same name: the first still has its file
-        assert len(list(tmp_path.glob(".a.*.part"))) == 2
+        assert len(list(tmp_path.glob(".a.*.part"))) == left
     child.send_signal(signal.SIGKILL)
     child.wait()
     child.stdout.close()
     assert path.read_bytes() == old
-    assert len(list(tmp_path.glob(".a.*.part"))) == 1
+    assert len(list(tmp_path.glob(".a.*.part"))) == left
     make(path, b"new")
     assert read_all(path)[1] == b"new"
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_name_with_a_nul_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(HostError, match="not a file name"):
+        ContainerWriter(f"{tmp_path}/a\0b", META)
 
 
 def test_new_file_is_private_and_a_replaced_one_keeps_its_mode(tmp_path: Path) -> None:

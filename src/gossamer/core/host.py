@@ -1,8 +1,10 @@
-"""The one door to the host's time and randomness."""
+"""The one door to the host's time, randomness and private names."""
 
 from __future__ import annotations
 
+import os
 import secrets
+import socket
 import time
 from pathlib import Path
 
@@ -40,3 +42,10 @@ def home() -> Path:
 def utc_offset() -> int:
     """Seconds that local time is ahead of UTC."""
     return time.localtime().tm_gmtoff
+
+
+def bind_private(listener: socket.socket, path: str) -> None:
+    """Bind a Unix socket that its owner alone can use, whatever the umask; OSError."""
+    os.fchmod(listener.fileno(), 0o600)  # Linux makes the name with the socket's own mode
+    listener.bind(path)
+    os.chmod(path, 0o600)  # noqa: PTH101 - elsewhere the umask decided until here

@@ -11,6 +11,7 @@ import sys
 from typing import Final
 
 from gossamer.base.errors import ConfigError, HostError
+from gossamer.core.host import bind_private
 from gossamer.front.chardev import FdChardev
 
 Address = str | tuple[str, int]
@@ -191,7 +192,7 @@ def _listen(address: Address) -> socket.socket:
     if isinstance(address, str):
         listener = socket.socket(socket.AF_UNIX)
         try:
-            listener.bind(address)
+            bind_private(listener, address)
             listener.listen(1)
         except OSError:
             listener.close()

@@ -346,9 +346,10 @@ class Listener:
         try:
             if family == socket.AF_UNIX:
                 _remove_stale(Path(self.place.rest))
+                host.bind_private(made, self.place.rest)
             else:
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            made.bind(address)
+                made.bind(address)
             made.listen(1)
         except OSError as fault:
             made.close()

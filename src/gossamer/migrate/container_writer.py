@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import stat
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -126,9 +126,11 @@ class FrameWriter:
 class ContainerWriter(FrameWriter):
     """Writes one save file; `with` removes what was not committed.
 
-    The bytes go to a temporary file beside `path`; `commit` syncs it, gives it its name and syncs
-    the folder, so that a save that is killed at any moment leaves the old file whole.  Memory of
-    the guest is private: a new file is readable by its owner only, a replaced one keeps its mode.
+    The bytes go to a file without a name in the folder of `path`; `commit` syncs it, gives it its
+    name and syncs the folder, so that a save that is killed at any moment leaves the old file
+    whole, and nothing else.  Where the host has no such files, it has a temporary name that the
+    next save of the same name removes.  Memory of the guest is private: a new file is readable by
+    its owner only, a replaced one keeps its mode.
     """
 
     def __init__(self, path: Path | str, meta: Meta) -> None:
@@ -136,10 +138,11 @@ class ContainerWriter(FrameWriter):
             self.path = Path(path).resolve()
             mode = mode_of(self.path)
             _remove_abandoned(self.path)
-            fd, name = tempfile.mkstemp(SUFFIX, f".{self.path.name}.", self.path.parent)
+            fd, self._temporary = _new_file(self.path)
         except OSError as fault:
             raise HostError(f"{path}: cannot be created: {fault.strerror}") from None
-        self._temporary = Path(name)
+        except ValueError as fault:
+            raise HostError(f"{str(path)!r}: not a file name: {fault}") from None
         self._file = os.fdopen(fd, "wb", buffering=0)
         fcntl.flock(fd, fcntl.LOCK_EX)
         os.fchmod(fd, mode)
@@ -152,7 +155,7 @@ class ContainerWriter(FrameWriter):
         began = host.monotonic_ns()
         self._host(lambda: os.fsync(self._file.fileno()))
         took = host.monotonic_ns() - began
-        self._host(lambda: self._temporary.replace(self.path))
+        self._host(self._name)
         self._file.close()
         began = host.monotonic_ns()
         self._host(lambda: _sync_folder(self.path.parent))
@@ -160,11 +163,20 @@ class ContainerWriter(FrameWriter):
         self.result = replace(whole, fsync_ns=took)
         return self.result
 
+    def _name(self) -> None:
+        if self._temporary is None:
+            name, fd = _temporary_name(self.path), self._file.fileno()
+            # Only with a dir_fd, which an absolute path does not use, is the link followed.
+            os.link(f"/proc/self/fd/{fd}", name, src_dir_fd=fd, follow_symlinks=True)
+            self._temporary = name
+        self._temporary.replace(self.path)
+
     def abandon(self) -> None:
         """Remove what was written; nothing to do after `commit`."""
         if not self._file.closed:
             self._file.close()
-            self._temporary.unlink(missing_ok=True)
+            if self._temporary is not None:
+                self._temporary.unlink(missing_ok=True)
 
     def __enter__(self) -> ContainerWriter:
         return self
@@ -185,6 +197,20 @@ class ContainerWriter(FrameWriter):
             self.abandon()
             raise HostError(f"{self.path}: cannot be written: {fault.strerror}") from None
         return done if isinstance(done, int) else 0
+
+
+def _new_file(path: Path) -> tuple[int, Path | None]:
+    """A file to become `path`: its descriptor, and its name where it must have one."""
+    nameless = getattr(os, "O_TMPFILE", 0)
+    if nameless and Path("/proc/self/fd").is_dir():
+        with contextlib.suppress(OSError):  # not every file system can; the next says why
+            return os.open(path.parent, nameless | os.O_RDWR | os.O_CLOEXEC, 0o600), None
+    name = _temporary_name(path)
+    return os.open(name, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600), name
+
+
+def _temporary_name(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{host.random_bytes(8).hex()}{SUFFIX}")
 
 
 def mode_of(path: Path) -> int:
