@@ -105,6 +105,14 @@ def test_a_busy_guest_is_stopped_when_the_rest_fits_into_the_limit() -> None:
     assert guest.precopy.figures.dirty_sync_count > 2
 
 
+def test_rounds_go_on_while_they_make_the_rest_less() -> None:
+    """All of it would fit at once, but the guest need not stand still so long."""
+    guest = Guest(5000, 1000, 50 * MiB, hot=4000, downtime_limit=2000)
+    assert guest.run(60)
+    assert guest.dirty.left * PAGE_SIZE < 50 * MiB * 0.02
+    assert guest.precopy.figures.dirty_sync_count >= 3
+
+
 def test_a_guest_that_is_too_fast_never_comes_to_the_end() -> None:
     guest = Guest(2000, 20_000, 10 * MiB, downtime_limit=50)
     assert not guest.run(30)

@@ -20,6 +20,13 @@ LEAST_PAGES: Final = 16
 """Pages sent in one step."""
 
 
+SOON_S: Final = 0.004
+"""What goes in so long need not become less."""
+SHRINKS: Final = 0.7
+MOST_EXTRA: Final = 8
+"""When what is left fits, so many rounds more are made while each leaves that part at the most."""
+
+
 @dataclass(slots=True)
 class Parameters:
     """What the user may choose; names and defaults are QEMU's.
@@ -88,6 +95,7 @@ class Precopy:
         self.figures.expected_downtime = parameters.downtime_limit
         self._slice = now
         self._slice_sent = self._paused_until = 0
+        self._left_before, self._extra = self.dirty.left, 0
         #: Bytes a second over the last slice: shorter, a buffer on the way would be measured.
         self.bandwidth = 0.0
         self._synced, self._period_sent, self._high = now, 0, 0
@@ -114,7 +122,7 @@ class Precopy:
             return Pause(self._paused_until)
         if self._fits():
             self._sync(now)
-            if self._fits():
+            if self._fits() and self._good_enough():
                 return Switch()
         most = MOST_PAGES if not limit else (limit - self._slice_sent) // PAGE_SIZE
         return Chunk(self.dirty.take(max(LEAST_PAGES, min(most, MOST_PAGES))))
@@ -123,6 +131,15 @@ class Precopy:
         """Whether what is known to be left fits into the downtime that is allowed."""
         allowed = self.bandwidth * self.parameters.downtime_limit / 1000
         return self.dirty.left * PAGE_SIZE <= allowed
+
+    def _good_enough(self) -> bool:
+        """Whether another round would not make what is left much less."""
+        left, before = self.dirty.left, self._left_before
+        self._left_before = left
+        self._extra += 1
+        if left * PAGE_SIZE <= self.bandwidth * SOON_S:
+            return True
+        return left > SHRINKS * before or self._extra > MOST_EXTRA
 
     def _sync(self, now: int) -> None:
         """Look at the dirty pages anew, and judge whether the guest is too fast."""
