@@ -23,7 +23,8 @@ from gossamer.core import host
 from gossamer.machines.machine import Machine
 from gossamer.migrate.channels import Channel, Limits, connect, parse
 from gossamer.migrate.dirty import DirtyPages
-from gossamer.migrate.outgoing import Outgoing
+from gossamer.migrate.framing import Cmd
+from gossamer.migrate.outgoing import ARRIVED, Outgoing, RefusedError
 from gossamer.migrate.precopy import SLICE_NS, Parameters, Pause, Precopy, Switch
 from gossamer.migrate.releases import OURS, Release, release
 
@@ -32,6 +33,10 @@ PAUSE_FIRST: Final = "pause-before-switchover"
 AUTO_CONVERGE: Final = "auto-converge"
 _LOOK_NS: Final = 20_000_000
 """So often is looked whether a transfer that waits before its switch-over may go on."""
+DOUBT: Final = (
+    "whether the receiver has the machine is not known: look there; if it has not, "
+    "cont goes on here"
+)
 _NS_PER_MS: Final = 1_000_000
 
 
@@ -130,6 +135,8 @@ class _Sender:
         self.stream = StreamOut(self.machine, self.basket)
         self.dirty = DirtyPages(self.machine.arena, self.stream.blocks, self.machine.engine.flush)
         self.began = host.monotonic_ns()
+        #: The receiver may have the machine, and has not said so.
+        self.doubtful = False
 
     def _send(self) -> Generator[Waiting, Any, int]:
         """Let a thread send what has been written; how many bytes."""
@@ -191,10 +198,12 @@ class _Sender:
                     yield from self._wait_for_leave()
                 cut = cut_for(machine, self.to, keep_tb=keep_tb)
                 lost = [loss.text for loss in losses(machine, self.to)]
-                self._write_rest(cut, state)
-                data = self.basket.take()
-                sent = yield InThread(lambda: self._hand_over(data))
-            except BaseException:
+                rest, end = self._rest(cut, state)
+                sent = yield InThread(lambda: self._hand_over(rest, end))
+            except BaseException as fault:
+                if self.doubtful and not isinstance(fault, RefusedError):
+                    vm.run_state = "postmigrate"
+                    raise HostError(f"{fault}; {DOUBT}") from None
                 if vm.disks.lent:  # another process has them open: `cont` tries again
                     vm.run_state = "postmigrate"
                 else:
@@ -219,24 +228,37 @@ class _Sender:
             yield Wait(until_ns=host.monotonic_ns() + _LOOK_NS)
         transfer.enter("device")
 
-    def _write_rest(self, cut: Cut, state: str) -> None:
-        """The last pages and the devices; the machine stands still."""
+    def _rest(self, cut: Cut, state: str) -> tuple[bytes, bytes]:
+        """The last pages and the devices, and the end; the machine stands still."""
         self.machine.engine.flush()
         self.dirty.sync()
         if self.dirty.left:
             self.stream.part(self.dirty.take(self.dirty.left))
-        self.stream.finish(
+        self.stream.devices(
             Extra("globalstate", GlobalState(state)),
             cut.profile,
             carried=self.vm.carried,
             switchover=self.to.switchover,
         )
+        if self.out.answers:
+            self.stream.writer.command(Cmd.PING, ARRIVED.to_bytes(4, "big"))
+        rest = self.basket.take()
+        self.stream.end()
+        return rest, self.basket.take()
 
-    def _hand_over(self, data: bytes) -> int:
-        """Hand over disks and machine, and wait for the receiver; how many bytes in all."""
+    def _hand_over(self, rest: bytes, end: bytes) -> int:
+        """Hand over disks and machine, and wait for the receiver; how many bytes in all.
+
+        A receiver that has not every section cannot run the machine: until it has said so, all
+        that goes wrong leaves the machine here.  From the end on only its last word counts.
+        """
         with self.vm.disks.handed_over():
-            self.out.write(data)
+            self.out.write(rest)
+            self.out.arrived()
+            self.doubtful = self.out.answers
+            self.out.write(end)
             sent = self.out.channel.sent
             self.vm.progress.phase("waiting for the receiver")
             self.out.finish()
+        self.doubtful = False
         return sent

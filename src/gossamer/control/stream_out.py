@@ -70,13 +70,14 @@ def blocks_of(m: Machine) -> list[RamBlock]:
 
 
 class StreamOut:
-    """One machine's stream: `begin`, `part` as often as there are pages to send, `finish`."""
+    """One machine's stream: `begin`, `part` for some pages, again and again, `devices`, `end`."""
 
     def __init__(self, m: Machine, out: Out, progress: Progress = SILENT) -> None:
         self.machine = m
         self.writer = StreamWriter(out)
         self.ram = RamWriter(out, advance=progress.advance)
         self.blocks = blocks_of(m)
+        self._described: list[Json] = []
         progress.phase("RAM", sum(b.size for b in self.blocks))
 
     def begin(self, commands: Sequence[tuple[int, bytes]] = ()) -> None:
@@ -103,7 +104,7 @@ class StreamOut:
         self.ram.end()
         self.writer.close(number)
 
-    def finish(
+    def devices(
         self,
         extra: Extra,
         profile: Profile = OURS,
@@ -111,7 +112,7 @@ class StreamOut:
         carried: Sequence[Carried] = (),
         switchover: bool = False,
     ) -> None:
-        """The end of memory, the devices, the description.
+        """The end of memory and the devices; `end` makes it a whole machine.
 
         The machine stands still between two instructions since the last page was sent.
         `switchover`: SWITCHOVER_START comes before the devices.
@@ -140,10 +141,14 @@ class StreamOut:
         w.full(section_id, extra.idstr, 0, extra.owner.version, body_of(extra.owner, profile))
         head = {"name": extra.idstr, "instance_id": 0}
         devices.append(head | describe(extra.owner, profile))
+        self._described = devices
+
+    def end(self) -> None:
+        """The end element and the description."""
         text = None
-        if m.hardware.vmdesc:
-            text = json.dumps({"page_size": PAGE_SIZE, "devices": devices})
-        w.end(text)
+        if self.machine.hardware.vmdesc:
+            text = json.dumps({"page_size": PAGE_SIZE, "devices": self._described})
+        self.writer.end(text)
 
 
 def _save_carried(m: Machine, one: Carried, w: StreamWriter) -> Json:
@@ -168,4 +173,5 @@ def save_stream(
     stream = StreamOut(m, out, progress)
     stream.begin(commands)
     stream.part(stream.everything())
-    stream.finish(extra, profile, carried=carried, switchover=switchover)
+    stream.devices(extra, profile, carried=carried, switchover=switchover)
+    stream.end()

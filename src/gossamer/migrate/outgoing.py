@@ -16,9 +16,13 @@ from gossamer.migrate.framing import Cmd
 from gossamer.migrate.returnpath import Message, Reply, read
 from gossamer.migrate.source import Source
 
-COOKIE: Final = 1
+COOKIE, ARRIVED = 1, 2
 GREET_S: Final = 10.0
 """So long is the receiver given to show that it reads."""
+
+
+class RefusedError(HostError):
+    """The receiver says that it has not taken the machine over."""
 
 
 class Outgoing:
@@ -70,6 +74,21 @@ class Outgoing:
         if message.kind != Reply.PONG or message.value != COOKIE:
             self._judge(message)
 
+    def arrived(self) -> None:
+        """Wait until the receiver has taken on every section: nothing but the end is missing.
+
+        Until then it cannot have the machine, whatever goes wrong.
+        """
+        if not self.answers:
+            return
+        while True:
+            message = self._message()
+            if message.kind == Reply.PONG and message.value == ARRIVED:
+                return
+            if self._judge(message):
+                text = "the receiver says that it has the machine before it can have it"
+                raise HostError(f"{self.channel.name}: {text}")
+
     def _message(self) -> Message:
         """The receiver's next word."""
         channel = self.channel
@@ -88,9 +107,9 @@ class Outgoing:
         """Whether it is the receiver's last word, and says that the machine is there."""
         if message.kind == Reply.SHUT:
             if message.value:
-                raise HostError(f"{self.channel.name}: the receiver could not load the machine")
+                raise RefusedError(f"{self.channel.name}: the receiver could not load the machine")
             return True
-        if message.kind == Reply.PONG and message.value == COOKIE:
+        if message.kind == Reply.PONG and message.value in (COOKIE, ARRIVED):
             return False
         if message.kind == Reply.SWITCHOVER_ACK:
             return False
