@@ -1,20 +1,25 @@
 """Named snapshots of machines without a disk that can hold them: save files in one folder.
 
-``$XDG_STATE_HOME/gossamer/<machine or -name>/`` (``~/.local/state``), one file a snapshot.
+``$XDG_STATE_HOME/gossamer/<folder>/`` (``~/.local/state``), one file a snapshot.  A machine with a
+-name has a folder of that name, any other the one of its hardware: ``g3beige-1a2b3c4d``.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from xxhash import xxh3_64_intdigest
 
 from gossamer.base.errors import ConfigError, GossamerError, HostError, there_is
 from gossamer.core import host
 from gossamer.machines.config import Config
+from gossamer.machines.stored import stored
 from gossamer.migrate.container import open_container
 
 SUFFIX: Final = ".gossamer"
@@ -33,12 +38,35 @@ class SnapshotEntry:
     icount: int | None
 
 
+#: What of a stored configuration is the machine's hardware; drives count by place and medium.
+_HARDWARE: Final = (
+    "machine", "version", "ram", "cpu", "properties", "vga", "nic", "nics", "usb", "devices",
+    "cd_drive", "uuid",
+)  # fmt: skip
+
+
+def hardware_id(data: Mapping[str, Any]) -> str:
+    """Eight digits that two machines share only when they have the same hardware."""
+    drives = [[d.get("index"), d.get("media")] for d in data.get("drives", [])]
+    parts = [[name, data.get(name)] for name in _HARDWARE] + [["drives", drives]]
+    text = json.dumps(parts, sort_keys=True).encode()
+    return f"{xxh3_64_intdigest(text) & 0xFFFF_FFFF:08x}"
+
+
+def _in(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []
+
+
 class Snapshots:
     """The folder of one machine's snapshots."""
 
     def __init__(self, config: Config) -> None:
         base = os.environ.get("XDG_STATE_HOME") or host.home() / ".local" / "state"
-        self.folder = Path(base) / "gossamer" / (config.name or config.machine)
+        mine = config.name or f"{config.machine}-{hardware_id(stored(config))}"
+        self.folder = Path(base) / "gossamer" / mine
+        #: Where 0.1.0 kept those of all machines of a kind; each still finds its own.
+        self.common = None if config.name else Path(base) / "gossamer" / config.machine
+        self._mine = hardware_id(stored(config))
 
     def path(self, name: str, *, make: bool = False) -> Path:
         """Where snapshot `name` is kept; ConfigError for a name that cannot be a file's."""
@@ -54,12 +82,26 @@ class Snapshots:
     def existing(self, name: str) -> Path:
         path = self.path(name)
         if not path.is_file():
+            for other in self.files():
+                if other.name == path.name:
+                    return other
             known = there_is(p.name.removesuffix(SUFFIX) for p in self.files())
             raise ConfigError(f"no snapshot {name!r} ({known})")
         return path
 
     def files(self) -> list[Path]:
-        return sorted(self.folder.glob(f"*{SUFFIX}")) if self.folder.is_dir() else []
+        own = {path.name: path for path in _in(self.folder)}
+        common = [] if self.common is None else _in(self.common)
+        return sorted([*own.values(), *(p for p in common if p.name not in own and self._fits(p))])
+
+    def _fits(self, path: Path) -> bool:
+        """Whether a save from the common folder is of this machine."""
+        try:
+            with open_container(path, verify=False) as container:
+                meta = container.meta
+        except GossamerError:
+            return False
+        return bool(meta.hardware) and hardware_id(meta.hardware) == self._mine
 
     def entries(self) -> Iterator[SnapshotEntry]:
         """Every snapshot that can be read."""

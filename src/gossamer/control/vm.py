@@ -31,6 +31,7 @@ from gossamer.machines.config import Config
 from gossamer.machines.machine import Machine
 from gossamer.migrate.channels import Limits, Listener
 from gossamer.migrate.container_writer import Written
+from gossamer.migrate.releases import release
 
 
 class Vm(Runner):
@@ -102,9 +103,20 @@ class Vm(Runner):
             raise
         return vm
 
-    def savevm(self, name: str) -> None:
-        """Keep machine and disks as snapshot `name`."""
-        self._saved(lambda: disk_state.savevm(self, name))
+    def savevm(self, name: str, profile: str = "") -> None:
+        """Keep machine and disks as snapshot `name`; `profile`: in the form of a release.
+
+        QEMU's `loadvm` reads one in its own form out of a qcow2 image; ConfigError where no image
+        can hold the snapshot.
+        """
+        before, form = self.wire_profile, release(profile or self.wire_profile)
+        if not form.ours and not self.disks.qcow2:
+            raise ConfigError(f"savevm: {form.title} reads snapshots out of a qcow2 image: add one")
+        self.wire_profile = form.name
+        try:
+            self._saved(lambda: disk_state.savevm(self, name))
+        finally:
+            self.wire_profile = before
 
     def loadvm(self, name: str, clock: str = "freeze") -> None:
         """Go back to snapshot `name`; on an error machine and disks stay as they were."""

@@ -35,10 +35,10 @@ class Saved:
 
 
 @command("x-savevm")
-def savevm(session: Session, tag: str | None = None) -> Saved:
-    """Save the machine as a snapshot."""
+def savevm(session: Session, tag: str | None = None, form: str = "") -> Saved:
+    """Save the machine as a snapshot; FORM: for QEMU's loadvm, as qemu-7.2."""
     name = free_tag(session.vm) if tag is None else checked_tag(tag)
-    session.vm.savevm(name)
+    session.vm.savevm(name, form)
     return Saved(name, chosen=tag is None)
 
 

@@ -44,7 +44,7 @@ row("system_reset", "", "system_reset")
 row("system_powerdown", "", "system_powerdown")
 row(
     "savevm",
-    "[TAG:tag]",
+    "[TAG:tag] [FORM:form]",
     "x-savevm",
     lambda saved: f"saved as {saved.tag}" if saved.chosen else "",
 )
