@@ -516,7 +516,7 @@ def test_monitor_shows_and_changes_discs(machine, tmp_path):
     drive = drives_attach.drive_at(vm.machine, 2)
     assert drive.media.read(0, 5) == b"CD001"
     drive.tray_locked = True
-    assert "locked by the guest, which has been asked" in monitor.execute("eject ide1-cd0")
+    assert "is locked and force was not specified" in monitor.execute("eject ide1-cd0")
     assert drive.eject_request
     assert monitor.execute("eject -f ide1-cd0") == ""
     assert drive.media is None

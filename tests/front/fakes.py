@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
+from gossamer.control.events import Observers
 from gossamer.control.session import Session
 from gossamer.control.vm import Vm
 from gossamer.front.chardev import Chardev
@@ -19,6 +20,7 @@ class FakeVm:
         self.config = Config()
         self.run_state = "running"
         self.ended = False
+        self.events = Observers()
         self.done: list[object] = []
         self.idle_until_ns: int | None = None
         self.room = 3

@@ -241,7 +241,6 @@ def test_migrate_in_the_background_can_be_cancelled(tmp_path: Path) -> None:
         while "Migration status: active" not in run.ask("info migrate"):
             assert time.monotonic() < end
         assert "in progress" in run.ask(f"migrate -d unix:{tmp_path}/m")
-        assert "not while the machine" in run.ask("system_reset")
         assert run.ask("migrate_cancel") == ""
         while "Migration status: cancelled" not in run.ask("info migrate"):
             assert time.monotonic() < end

@@ -29,7 +29,6 @@ from gossamer.block import (
     stand_by,
 )
 from gossamer.control import flushes
-from gossamer.devices.ide import atapi
 from gossamer.devices.ide.drive import CDROM, IdeDrive
 from gossamer.machines import drives_attach
 from gossamer.machines.config import Config, Drive, unknown
@@ -196,38 +195,6 @@ class Disks:
         if name not in names:
             raise unknown("drive", name, names)
         return names[name], drives_attach.drive_at(m, names[name])
-
-    def eject(self, m: Machine, name: str, *, force: bool = False) -> None:
-        """Take the disc out; a guest that has locked the tray is asked, or (`force`) robbed."""
-        index, drive = self._removable(m, name)
-        if not atapi.request_eject(drive) and not force:
-            raise ConfigError(f"{name}: locked by the guest, which has been asked (-f takes it)")
-        self._replace(index, drive, None)
-        drive.tray_open = True
-
-    def change(self, m: Machine, name: str, path: Path, format: str | None = None) -> None:
-        """Put another disc in."""
-        index, drive = self._removable(m, name)
-        image = open_image(path, format=format, read_only=True)
-        if not atapi.request_eject(drive):
-            image.close()
-            raise ConfigError(f"{name}: locked by the guest, which has been asked to let it go")
-        reopen = partial(open_image, path, format=format, read_only=True)
-        self._replace(index, drive, Disk(index, image, name, reopen))
-
-    def _removable(self, m: Machine, name: str) -> tuple[int, IdeDrive]:
-        index, drive = self.find(m, name)
-        if drive.kind != CDROM:
-            raise ConfigError(f"{name}: a hard disk cannot be taken out")
-        return index, drive
-
-    def _replace(self, index: int, drive: IdeDrive, disk: Disk | None) -> None:
-        before = self.at.pop(index, None)
-        atapi.change_media(drive, disk.image if disk else None)
-        if disk is not None:
-            self.at[index] = disk
-        if before is not None:
-            before.image.close()
 
     # --- what they are ------------------------------------------------------------------------
 

@@ -65,6 +65,48 @@ class MigrationChanged(Event):
     status: str
 
 
+@dataclass(frozen=True, slots=True)
+class MigrationPass(Event):
+    """A round over the memory begins."""
+
+    name: ClassVar[str] = "MIGRATION_PASS"
+    pass_: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatusChanged(Event):
+    """A job has come to `status`."""
+
+    name: ClassVar[str] = "JOB_STATUS_CHANGE"
+    status: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrayMoved(Event):
+    """A CD drive's tray was opened or closed; `id` is that of -device."""
+
+    name: ClassVar[str] = "DEVICE_TRAY_MOVED"
+    device: str
+    id: str
+    tray_open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DumpCompleted(Event):
+    """dump-guest-memory is over."""
+
+    name: ClassVar[str] = "DUMP_COMPLETED"
+    result: object
+    error: str | None = None
+
+
+def kinds() -> dict[str, type[Event]]:
+    """Every event by its name."""
+    # A dataclass with slots is a second class of the same name: the later one counts.
+    return {kind.name: kind for kind in Event.__subclasses__()}
+
+
 Observer = Callable[[Event], None]
 
 

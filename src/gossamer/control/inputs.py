@@ -69,6 +69,12 @@ class Inputs:
         for code in codes:
             keyboard.key(code, down)
 
+    def move_key(self, name: str, *, down: bool) -> None:
+        """Put one key down or up, now."""
+        if self.vm.machine.keyboard is None:
+            raise ConfigError(f"{self.vm.name} has no keyboard")
+        self._move_keys((keys.code(name),), down=down)
+
     # --- pointer ------------------------------------------------------------------------------
 
     def mouse_move(self, dx: int, dy: int, dz: int = 0) -> None:
@@ -85,3 +91,15 @@ class Inputs:
         if mouse is None:
             raise ConfigError(f"{self.vm.name} has no mouse")
         mouse.move(dx, dy, self._buttons, wheel)
+
+    def press(self, bit: int, *, down: bool) -> None:
+        """Put a button down or up; it counts with the next movement."""
+        self._buttons = self._buttons | bit if down else self._buttons & ~bit
+
+    def point(self, x: int, y: int) -> bool:
+        """The pointer is at (x, y), each 0 to 0x7fff; whether there is a pointer that can."""
+        point = getattr(self.vm.machine.mouse, "point", None)
+        if point is None:
+            return False
+        point(x, y, self._buttons)
+        return True

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gossamer.base.errors import ConfigError, HostError
+from gossamer.control.events import MigrationPass
 from gossamer.control.globalstate import GlobalState
 from gossamer.control.handover import Cut, cut_for, settle
 from gossamer.control.losses import losses
@@ -160,7 +161,7 @@ class _Sender:
         precopy = Precopy(self.dirty, parameters, now, auto_converge=auto_converge)
         figures = self.transfer.figures = precopy.figures
         figures.setup_time = (now - self.began) // _NS_PER_MS
-        progress, shown = self.vm.progress, 0
+        progress, shown, rounds = self.vm.progress, 0, 0
         with progress.operation("sending while the guest runs"):
             progress.phase("RAM", figures.total)
             while not isinstance(step := precopy.step(host.monotonic_ns()), Switch):
@@ -168,6 +169,9 @@ class _Sender:
                     yield Wait(until_ns=min(step.until_ns, host.monotonic_ns() + SLICE_NS))
                     self._check()
                     continue
+                if figures.dirty_sync_count != rounds:
+                    rounds = figures.dirty_sync_count
+                    self.vm.events.report(MigrationPass(rounds))
                 self.stream.part(step.pages)
                 count = yield from self._send()
                 now = host.monotonic_ns()

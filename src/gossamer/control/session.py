@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from gossamer.base.errors import ConfigError, GossamerError
+from gossamer.control.jobs import Jobs
 from gossamer.control.steps import Steps, finish
 from gossamer.control.vm import Vm
 
@@ -30,6 +33,15 @@ class Session:
         self.debug_at: Callable[[str], None] = _no_debugger
         self.autostart = vm.config.start
         self.fault: GossamerError | None = None
+        self.jobs = Jobs(vm.events)
+        #: Where the pointer was put last, each 0 to 0x7fff.
+        self.pointer = {"x": 0, "y": 0}
+        #: Status of the last dump, and its bytes.
+        self.last_dump = ("none", 0)
+        #: The host's thread that runs the machine.
+        self.thread_id = threading.get_native_id()
+        #: What character devices there are; the front's.
+        self.chardevs: Callable[[], list[tuple[str, str, bool]]] = list
         #: What a monitor for people answers to a line; the front's.
         self.human: Callable[[str], Steps[str]] | None = None
         #: Descriptors that a client has passed and no command has taken yet.
@@ -56,6 +68,31 @@ class Session:
                 self.vm.cont()
             else:
                 self.vm.stop()
+
+    def take_fd(self, name: str) -> int:
+        """A descriptor by its number or by getfd's name for it; the caller's from now on."""
+        if name in self.named_fds:
+            return self.named_fds.pop(name)
+        if name.isascii() and name.isdigit():
+            return int(name)
+        raise ConfigError(f"File descriptor named '{name}' has not been found")
+
+    def place(self, uri: str) -> str:
+        """A migration URI with ``fd:NAME`` as a number."""
+        form, plus, plain = uri.rpartition("+")
+        kind, _, name = plain.partition(":")
+        if kind != "fd" or name.isdigit():
+            return uri
+        return f"{form}{plus}fd:{self.take_fd(name)}"
+
+    def close(self) -> None:
+        """End what goes on, and give back what is open."""
+        self.vm.transfers.cancel()
+        self.vm.media.close()
+        for fd in (*self.named_fds.values(), *self.passed_fds):
+            os.close(fd)
+        self.named_fds.clear()
+        self.passed_fds.clear()
 
     def check_idle(self) -> None:
         """ConfigError while a transfer is under way."""

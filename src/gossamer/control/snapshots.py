@@ -35,7 +35,7 @@ class SnapshotEntry:
     size: int
     date_ns: int
     vm_clock_ns: int
-    icount: int | None
+    icount: int | None = None
 
 
 #: What of a stored configuration is the machine's hardware; drives count by place and medium.

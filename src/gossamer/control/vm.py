@@ -17,6 +17,7 @@ from gossamer.control import disk_restore, disk_state, look
 from gossamer.control.globalstate import GlobalState
 from gossamer.control.inputs import Inputs
 from gossamer.control.loading import take_over
+from gossamer.control.media import Media
 from gossamer.control.receiving import Received
 from gossamer.control.runner import Runner
 from gossamer.control.saved_config import saved_config
@@ -42,6 +43,7 @@ class Vm(Runner):
         self.inputs = Inputs(self)
         self.last_save: Written | None = None
         self.transfers = Transfers(self)
+        self.media = Media(self)
 
     # --- save and load ------------------------------------------------------------------------
 
@@ -162,11 +164,14 @@ class Vm(Runner):
     # --- disks --------------------------------------------------------------------------------
 
     def eject(self, drive: str, *, force: bool = False) -> None:
-        self.disks.eject(self.machine, drive, force=force)
+        """Take the disc out of a CD drive; `force`: also where the guest has locked the tray."""
+        place = self.media.find(drive, None)
+        self.media.open_tray(place, force=force)
+        self.media.take_out(place)
 
     def change_disc(self, drive: str, path: Path, format: str | None = None) -> None:
         """Put another disc into a CD drive."""
-        self.disks.change(self.machine, drive, path, format)
+        self.media.change(self.media.find(drive, None), path, format, force=False)
 
     # --- a look inside ------------------------------------------------------------------------
 

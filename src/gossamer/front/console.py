@@ -112,6 +112,7 @@ class Console:
         session.debug_at = self.debug_at
         for device in self._monitor_devices:
             Monitor(session, device)
+        session.chardevs = lambda: [(d.label, d.label, True) for d in self.devices]
         session.human = Monitor(session, Chardev("human-monitor-command")).answer
         if self._control_devices:
             from gossamer.front.qmp.connection import Qmp  # noqa: PLC0415 - most runs need none

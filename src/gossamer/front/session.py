@@ -33,6 +33,7 @@ def run_machine(config: Config, console: Console, ready: Callable[[], None] = la
 
 def _run(config: Config, console: Console, ready: Callable[[], None], log: TraceLog) -> int:
     vm = Vm(config)
+    session = Session(vm)
     for warning in vm.disks.warnings:
         print(f"gossamer: warning: {warning}", file=sys.stderr, flush=True)
     if config.log.patterns:
@@ -46,7 +47,6 @@ def _run(config: Config, console: Console, ready: Callable[[], None], log: Trace
         if config.loadvm is not None:
             vm.starting()
             vm.loadvm(config.loadvm, config.restore_clock)
-        session = Session(vm)
         session.report = lambda text: print(text, file=sys.stderr, flush=True)
         console.attach(session)
         if config.incoming is not None:
@@ -65,7 +65,7 @@ def _run(config: Config, console: Console, ready: Callable[[], None], log: Trace
         return status
     finally:
         with held(), vm.progress.operation("writing out the disks"):
-            vm.transfers.cancel()
+            session.close()
             vm.close()
 
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
+from gossamer.base.errors import ConfigError
+from gossamer.block import Image, Qcow2Image
 from gossamer.control.commands.table import command
 from gossamer.control.drive_state import DriveState, drive_states
 from gossamer.control.session import Session
+from gossamer.control.shapes import Name, Size
+from gossamer.devices.ide.drive import CDROM, NONE
+from gossamer.machines import drives_attach
+
+_NS = 1_000_000_000
 
 
 @command("x-query-drives", held=True)
@@ -15,13 +24,228 @@ def query_drives(session: Session) -> tuple[DriveState, ...]:
     return drive_states(session.vm)
 
 
+# --- what QEMU's clients ask --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotInfo:
+    """A snapshot inside an image."""
+
+    id: str
+    name: str
+    vm_state_size: Size
+    date_sec: int
+    date_nsec: int
+    vm_clock_sec: int
+    vm_clock_nsec: int
+    icount: Size | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """An image's file."""
+
+    filename: str
+    format: str
+    virtual_size: Size
+    dirty_flag: bool
+    actual_size: Size | None = None
+    snapshots: tuple[SnapshotInfo, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BlockDeviceInfo:
+    """An open image."""
+
+    file: str
+    node_name: str
+    ro: bool
+    drv: str
+    backing_file_depth: Annotated[int, Name("backing_file_depth")]
+    encrypted: bool
+    image: ImageInfo
+
+
+@dataclass(frozen=True, slots=True)
+class BlockInfo:
+    """A drive; `qdev` is the id that -device gave it, or its place in the tree of objects."""
+
+    device: str
+    type: str
+    removable: bool
+    locked: bool
+    qdev: str | None = None
+    tray_open: Annotated[bool | None, Name("tray_open")] = None
+    io_status: str | None = None
+    inserted: BlockDeviceInfo | None = None
+
+
+@command("query-block", held=True)
+def query_block(session: Session) -> tuple[BlockInfo, ...]:
+    """The drives, in QEMU's form."""
+    vm = session.vm
+    found = []
+    for index in range(vm.machine.kind.drives):
+        drive = drives_attach.drive_at(vm.machine, index)
+        if drive.kind == NONE:
+            continue
+        disk, options = vm.disks.at.get(index), vm.machine.hardware.drive(index)
+        is_cd = drive.kind == CDROM
+        usual = f"ide{index // 2}-{'cd' if is_cd else 'hd'}{index % 2}"
+        named = options.device if options else ""
+        found.append(
+            BlockInfo(
+                device="" if named else (options.name if options else usual),
+                type="unknown",
+                removable=is_cd,
+                locked=bool(drive.tray_locked),
+                qdev=named or None,
+                tray_open=bool(drive.tray_open) if is_cd else None,
+                io_status="failed" if drive.stalled else "ok",
+                inserted=None if disk is None else _opened(disk.name, disk.image),
+            )
+        )
+    return tuple(found)
+
+
+@command("query-named-block-nodes", held=True)
+def query_named_block_nodes(session: Session, flat: bool = False) -> tuple[BlockDeviceInfo, ...]:
+    """The open images."""
+    del flat  # backing files are part of their image here
+    placed = [_opened(disk.name, disk.image) for disk in session.vm.disks]
+    loose = [_opened(name, image) for name, (_, _, image) in session.vm.media.nodes.items()]
+    return (*placed, *loose)
+
+
+def _opened(name: str, image: Image) -> BlockDeviceInfo:
+    return BlockDeviceInfo(
+        file=str(image.path),
+        node_name=name,
+        ro=image.read_only,
+        drv=image.format,
+        backing_file_depth=0,
+        encrypted=False,
+        image=_image(image),
+    )
+
+
+def _image(image: Image) -> ImageInfo:
+    try:
+        actual = Size(512 * image.path.stat().st_blocks)
+    except OSError:
+        actual = None
+    return ImageInfo(
+        filename=str(image.path),
+        format=image.format,
+        virtual_size=Size(image.size),
+        dirty_flag=False,
+        actual_size=actual,
+        snapshots=_snapshots(image) or None if isinstance(image, Qcow2Image) else None,
+    )
+
+
+def _snapshots(image: Qcow2Image) -> tuple[SnapshotInfo, ...]:
+    return tuple(
+        SnapshotInfo(
+            id=s.id,
+            name=s.name,
+            vm_state_size=Size(s.vmstate_size),
+            date_sec=s.date_ns // _NS,
+            date_nsec=s.date_ns % _NS,
+            vm_clock_sec=s.vm_clock_ns // _NS,
+            vm_clock_nsec=s.vm_clock_ns % _NS,
+            icount=None if s.icount is None else Size(s.icount),
+        )
+        for s in image.snapshots
+    )
+
+
+# --- discs --------------------------------------------------------------------------------------
+
+
 @command("eject")
-def eject(session: Session, device: str, force: bool = False) -> None:
+def eject(
+    session: Session, device: str | None = None, id_: str | None = None, force: bool = False
+) -> None:
     """Take the disc out of a CD drive."""
-    session.vm.eject(device, force=force)
+    place = session.vm.media.find(device, id_)
+    session.vm.media.open_tray(place, force=force)
+    session.vm.media.take_out(place)
 
 
 @command("x-change")
 def change(session: Session, device: str, filename: str, format: str | None = None) -> None:
     """Put another disc into a CD drive."""
     session.vm.change_disc(device, Path(filename), format)
+
+
+@command("blockdev-change-medium")
+def blockdev_change_medium(
+    session: Session,
+    filename: str,
+    device: str | None = None,
+    id_: str | None = None,
+    format: str | None = None,
+    force: bool = False,
+) -> None:
+    """Put another disc into a CD drive: open, take out, put in, close."""
+    place = session.vm.media.find(device, id_)
+    session.vm.media.change(place, Path(filename), format, force=force)
+
+
+@command("blockdev-open-tray")
+def blockdev_open_tray(
+    session: Session, device: str | None = None, id_: str | None = None, force: bool = False
+) -> None:
+    """Open the tray of a CD drive."""
+    session.vm.media.open_tray(session.vm.media.find(device, id_), force=force)
+
+
+@command("blockdev-close-tray")
+def blockdev_close_tray(
+    session: Session, device: str | None = None, id_: str | None = None
+) -> None:
+    """Close the tray of a CD drive."""
+    session.vm.media.close_tray(session.vm.media.find(device, id_))
+
+
+@command("blockdev-remove-medium")
+def blockdev_remove_medium(session: Session, id_: str) -> None:
+    """Take the disc out of an open tray."""
+    session.vm.media.take_out(session.vm.media.find(None, id_))
+
+
+@command("blockdev-insert-medium")
+def blockdev_insert_medium(session: Session, id_: str, node_name: str) -> None:
+    """Put an image of blockdev-add into an open, empty tray."""
+    session.vm.media.put_in(session.vm.media.find(None, id_), node_name)
+
+
+@dataclass(frozen=True, slots=True)
+class FileNode:
+    """A file of the host."""
+
+    driver: Literal["file"]
+    filename: str
+    node_name: str | None = None
+    read_only: bool = True
+
+
+@command("blockdev-add")
+def blockdev_add(
+    session: Session,
+    driver: Literal["raw", "qcow2"],
+    node_name: str,
+    file: FileNode,
+    read_only: bool = False,
+) -> None:
+    """Open an image for reading, to be put into a CD drive."""
+    if not read_only:
+        raise ConfigError("blockdev-add: read-only: only discs can be added while it runs")
+    session.vm.media.add(node_name, Path(file.filename), driver)
+
+
+@command("blockdev-del")
+def blockdev_del(session: Session, node_name: str) -> None:
+    """Close an image of blockdev-add that is in no drive."""
+    session.vm.media.remove(node_name)

@@ -53,12 +53,11 @@ def send_key(session: Session, keys: tuple[KeyName | KeyNumber, ...], hold_time:
         raise ConfigError(f"expected 1 to {MOST_KEYS} keys, got {len(keys)}")
     if not 1 <= hold_time <= MOST_HOLD_MS:
         raise ConfigError(f"the time must be 1 to {MOST_HOLD_MS}, got {hold_time}")
-    names = []
-    for key in keys:
-        if isinstance(key, KeyNumber):
-            raise ConfigError(f"key number {key.data:#x}: keys are known by their names here")
-        names.append(key.data)
-    session.vm.send_key(names, hold_time)
+    session.vm.send_key([_named(key) for key in keys], hold_time)
+
+
+def _named(key: KeyName | KeyNumber) -> str:
+    return key.data if isinstance(key, KeyName) else hex(key.data)
 
 
 @command("x-mouse-move")
@@ -76,3 +75,121 @@ def mouse_button(session: Session, mask: int) -> None:
     if not 0 <= mask <= 7:
         raise ConfigError(f"the mask must be 0 to 7, got {mask}")
     session.vm.mouse_buttons(mask)
+
+
+# --- events, as from a window -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class KeyMove:
+    """A key goes down or up."""
+
+    key: KeyName | KeyNumber
+    down: bool
+
+
+class InputButton(StrEnum):
+    """Buttons of a pointer."""
+
+    LEFT = "left"
+    MIDDLE = "middle"
+    RIGHT = "right"
+    WHEEL_UP = "wheel-up"
+    WHEEL_DOWN = "wheel-down"
+
+
+class InputAxis(StrEnum):
+    """Directions of a pointer."""
+
+    X = "x"
+    Y = "y"
+
+
+@dataclass(frozen=True, slots=True)
+class ButtonMove:
+    """A button goes down or up."""
+
+    button: InputButton
+    down: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AxisMove:
+    """A distance in counts, or a place from 0 to 0x7fff."""
+
+    axis: InputAxis
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEvent:
+    """Of the keyboard."""
+
+    type: Literal["key"]
+    data: KeyMove
+
+
+@dataclass(frozen=True, slots=True)
+class ButtonEvent:
+    """Of a pointer's buttons."""
+
+    type: Literal["btn"]
+    data: ButtonMove
+
+
+@dataclass(frozen=True, slots=True)
+class RelativeEvent:
+    """Of a mouse."""
+
+    type: Literal["rel"]
+    data: AxisMove
+
+
+@dataclass(frozen=True, slots=True)
+class AbsoluteEvent:
+    """Of a tablet."""
+
+    type: Literal["abs"]
+    data: AxisMove
+
+
+InputEvent = KeyEvent | ButtonEvent | RelativeEvent | AbsoluteEvent
+MOST_EVENTS = 1024
+MOST_PLACE = 0x7FFF
+_BITS = {InputButton.LEFT: 1, InputButton.MIDDLE: 2, InputButton.RIGHT: 4}
+
+
+@command("input-send-event")
+def input_send_event(
+    session: Session, events: tuple[InputEvent, ...], device: str | None = None, head: int = 0
+) -> None:
+    """Keys, buttons and movements, as they come from a window."""
+    if device is not None or head:
+        raise ConfigError("Parameter 'device' expects to be left out: there is one display")
+    if len(events) > MOST_EVENTS:
+        raise ConfigError(f"expected at most {MOST_EVENTS} events, got {len(events)}")
+    inputs = session.vm.inputs
+    moved = {InputAxis.X: 0, InputAxis.Y: 0}
+    place: dict[InputAxis, int] = {}
+    wheel, pointing = 0, False
+    for event in events:
+        match event:
+            case KeyEvent():
+                inputs.move_key(_named(event.data.key), down=event.data.down)
+            case ButtonEvent():
+                pointing = True
+                if event.data.button in _BITS:
+                    inputs.press(_BITS[event.data.button], down=event.data.down)
+                elif event.data.down:
+                    wheel += 1 if event.data.button is InputButton.WHEEL_UP else -1
+            case RelativeEvent():
+                pointing = True
+                moved[event.data.axis] += max(-MOST_MOVE, min(event.data.value, MOST_MOVE))
+            case AbsoluteEvent():
+                place[event.data.axis] = max(0, min(event.data.value, MOST_PLACE))
+    if place:
+        session.pointer.update({axis.value: at for axis, at in place.items()})
+        if not inputs.point(session.pointer["x"], session.pointer["y"]):
+            raise ConfigError("Input handler not found for event type abs")
+    if pointing and not (place and not any(moved.values()) and not wheel):
+        inputs.mouse_move(moved[InputAxis.X], moved[InputAxis.Y], wheel)

@@ -11,6 +11,8 @@ from gossamer.base.errors import ConfigError
 from gossamer.control.commands.table import command
 from gossamer.control.session import Session
 from gossamer.control.steps import Waiting
+from gossamer.machines.chardev_options import KINDS
+from gossamer.machines.option_table import OPTIONS
 
 
 @command("human-monitor-command", held=True)
@@ -74,3 +76,52 @@ def query_kvm(session: Session) -> KvmInfo:
     """Whether the host's own virtual machines are used: never."""
     del session
     return KvmInfo(enabled=False, present=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ChardevInfo:
+    """A character device; `frontend_open`: something of the machine uses it."""
+
+    label: str
+    filename: str
+    frontend_open: bool
+
+
+@command("query-chardev", held=True)
+def query_chardev(session: Session) -> tuple[ChardevInfo, ...]:
+    """The character devices."""
+    return tuple(ChardevInfo(*one) for one in session.chardevs())
+
+
+@dataclass(frozen=True, slots=True)
+class ChardevBackend:
+    """A kind of character device."""
+
+    name: str
+
+
+@command("query-chardev-backends", held=True)
+def query_chardev_backends(session: Session) -> tuple[ChardevBackend, ...]:
+    """The kinds of character devices that -chardev takes."""
+    del session
+    return tuple(ChardevBackend(name) for name in KINDS)
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLineOption:
+    """An option; its parts are not listed."""
+
+    option: str
+    parameters: tuple[object, ...]
+
+
+@command("query-command-line-options", held=True)
+def query_command_line_options(
+    session: Session, option: str | None = None
+) -> tuple[CommandLineOption, ...]:
+    """The options of the command line."""
+    del session
+    found = [name.lstrip("-") for name in OPTIONS]
+    if option is not None and option not in found:
+        raise ConfigError(f"invalid option name: {option}")
+    return tuple(CommandLineOption(name, ()) for name in found if option in (None, name))

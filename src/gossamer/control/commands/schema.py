@@ -11,8 +11,8 @@ from enum import StrEnum
 from typing import Any, Final
 
 from gossamer.base.errors import ConfigError
+from gossamer.control import events
 from gossamer.control.commands.table import TABLE, command
-from gossamer.control.events import Event
 from gossamer.control.session import Session
 from gossamer.control.shapes import (
     ANY,
@@ -65,7 +65,7 @@ class Schema:
                         "ret-type": EMPTY if row.result is None else self._name(row.result),
                     }
                 )
-        for event in Event.__subclasses__():
+        for event in events.kinds().values():
             arg = self._object(("event", event.name), fields_of(event))
             self.entries.append({"name": event.name, "meta-type": "event", "arg-type": arg})
         empty = {"name": EMPTY, "meta-type": "object", "members": []}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gossamer.base.errors import ConfigError
+from gossamer.block import Qcow2Image
 from gossamer.control.commands.table import command
 from gossamer.control.session import Session
 from gossamer.control.snapshots import SnapshotEntry
@@ -72,7 +73,111 @@ def load(session: Session, file: str) -> None:
     session.vm.restore(Path(file))
 
 
+@dataclass(frozen=True, slots=True)
+class LastSave:
+    """What the last save cost, if there was one."""
+
+    cost: Written | None = None
+
+
 @command("x-query-save", held=True)
-def query_save(session: Session) -> Written | None:
+def query_save(session: Session) -> LastSave:
     """What the last save cost."""
-    return session.vm.last_save
+    return LastSave(session.vm.last_save)
+
+
+# --- as jobs ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class JobInfo:
+    """A job; `error`: why it failed."""
+
+    id: str
+    type: str
+    status: str
+    current_progress: int
+    total_progress: int
+    error: str | None = None
+
+
+def _on(vm: Vm, devices: tuple[str, ...]) -> list[Qcow2Image]:
+    """The images that are named; ConfigError for one that cannot keep a snapshot."""
+    named = {disk.name: disk.image for disk in vm.disks}
+    found: list[Qcow2Image] = []
+    for name in devices:
+        image = named.get(name)
+        if image is None:
+            raise ConfigError(f"No block device node '{name}'")
+        if not isinstance(image, Qcow2Image) or image.read_only:
+            raise ConfigError(f"Device '{name}' is writable but does not support snapshots")
+        found.append(image)
+    return found
+
+
+def _tagged(images: list[Qcow2Image], tag: str) -> list[bool]:
+    return [any(s.name == tag for s in image.snapshots) for image in images]
+
+
+@command("snapshot-save")
+def snapshot_save(
+    session: Session, job_id: str, tag: str, vmstate: str, devices: tuple[str, ...]
+) -> None:
+    """Begin a job that saves the machine as a snapshot on the devices."""
+    vm = session.vm
+
+    def work() -> None:
+        images = _on(vm, devices)
+        if any(_tagged(images, checked_tag(tag))):
+            raise ConfigError(f"Snapshot '{tag}' already exists in one or more devices")
+        if vmstate not in devices:
+            raise ConfigError(f"vmstate block device '{vmstate}' does not exist")
+        left = [d.name for d in vm.disks.writable if d.name not in devices]
+        if left:
+            raise ConfigError(f"devices: {', '.join(left)} is writable and would not go along")
+        vm.savevm(tag)
+
+    session.spawn(session.jobs.begin(job_id, "snapshot-save", work))
+
+
+@command("snapshot-load")
+def snapshot_load(
+    session: Session, job_id: str, tag: str, vmstate: str, devices: tuple[str, ...]
+) -> None:
+    """Begin a job that goes back to a snapshot."""
+    vm = session.vm
+
+    def work() -> None:
+        images = _on(vm, (*devices, vmstate))
+        if not all(_tagged(images, tag)):
+            raise ConfigError(f"Snapshot '{tag}' does not exist in one or more devices")
+        vm.loadvm(tag)
+
+    session.spawn(session.jobs.begin(job_id, "snapshot-load", work))
+
+
+@command("snapshot-delete")
+def snapshot_delete(session: Session, job_id: str, tag: str, devices: tuple[str, ...]) -> None:
+    """Begin a job that removes a snapshot."""
+    vm = session.vm
+
+    def work() -> None:
+        if any(_tagged(_on(vm, devices), tag)):
+            vm.delvm(tag)
+
+    session.spawn(session.jobs.begin(job_id, "snapshot-delete", work))
+
+
+@command("query-jobs", held=True)
+def query_jobs(session: Session) -> tuple[JobInfo, ...]:
+    """The jobs that have not been dismissed."""
+    return tuple(
+        JobInfo(job.id, job.type, job.status, int(job.status == "concluded"), 1, job.error or None)
+        for job in session.jobs.all.values()
+    )
+
+
+@command("job-dismiss", held=True)
+def job_dismiss(session: Session, id_: str) -> None:
+    """Forget a job that is over."""
+    session.jobs.dismiss(id_)

@@ -9,7 +9,6 @@ from typing import Any, Final
 from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.base.units import PAGE_SIZE
 from gossamer.control.commands.table import command
-from gossamer.control.receiving import Received
 from gossamer.control.sending import Sent
 from gossamer.control.session import Session
 from gossamer.control.shapes import Size
@@ -18,20 +17,28 @@ from gossamer.migrate.precopy import Figures
 
 
 @command("migrate", held=True)
-def migrate(
-    session: Session, uri: str, detach: bool = True
+def migrate(session: Session, uri: str, detach: bool = True) -> None:
+    """Begin to send the machine to another emulator."""
+    del detach  # QEMU's own word, which makes no difference there either
+    session.spawn(_quietly(_sending(session, uri)))
+
+
+@command("x-migrate", held=True, wire=False)
+def migrate_and_wait(
+    session: Session, uri: str, detach: bool = False
 ) -> Generator[Waiting, Any, Sent | None]:
     """Send the machine to another emulator; with -d others are served meanwhile."""
+    steps = _sending(session, uri)
+    if detach:
+        session.spawn(_quietly(steps))
+        return None
+    return (yield from steps)
+
+
+def _sending(session: Session, uri: str) -> Steps[Sent]:
     if session.vm.run_state == "inmigrate":
         raise ConfigError("Guest is waiting for an incoming migration")
-    steps = session.vm.transfers.send(uri)
-    return _in_background(session, steps) if detach else steps
-
-
-def _in_background(session: Session, steps: Steps[Sent]) -> Steps[None]:
-    session.spawn(_quietly(steps))
-    return
-    yield  # a generator, as the other way is
+    return session.vm.transfers.send(session.place(uri))
 
 
 def _quietly(steps: Steps[Any]) -> Steps[None]:
@@ -53,7 +60,7 @@ def migrate_incoming(session: Session, uri: str, exit_on_error: bool = True) -> 
     """Wait at URI for a machine; after -incoming defer."""
     if session.vm.run_state != "inmigrate":
         raise ConfigError("'-incoming' was not specified on the command line")
-    session.take_in(uri, exit_on_error=exit_on_error)
+    session.take_in(session.place(uri), exit_on_error=exit_on_error)
 
 
 @command("migrate-continue", held=True)
@@ -87,7 +94,7 @@ class CapabilityStatus:
     state: bool
 
 
-@command("migrate-set-capabilities")
+@command("migrate-set-capabilities", held=True)
 def migrate_set_capabilities(session: Session, capabilities: tuple[CapabilityStatus, ...]) -> None:
     """Switch capabilities of transfers on or off."""
     transfers = session.vm.transfers
@@ -101,7 +108,7 @@ def migrate_set_capabilities(session: Session, capabilities: tuple[CapabilitySta
         change(one.capability)
 
 
-@command("query-migrate-capabilities")
+@command("query-migrate-capabilities", held=True)
 def query_migrate_capabilities(session: Session) -> tuple[CapabilityStatus, ...]:
     """Which capabilities of transfers are on."""
     on = session.vm.transfers.capabilities
@@ -252,6 +259,3 @@ def query_migrate(session: Session) -> MigrationInfo:
         None if received is None else received.text,
         None if over else shown.expected_losses or None,
     )
-
-
-__all__ = ["MigrationInfo", "Received", "Sent"]

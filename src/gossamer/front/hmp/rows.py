@@ -54,11 +54,7 @@ row("save", "FILE:file", "x-save")
 row("load", "FILE:file", "x-load")
 
 
-def _migrate(given: Arguments) -> Arguments:
-    return {"detach": False, **given}
-
-
-row("migrate", "[-d:detach] URI:uri", "migrate", texts.sent, _migrate)
+row("migrate", "[-d:detach] URI:uri", "x-migrate", texts.sent)
 row("migrate_cancel", "", "migrate_cancel")
 row("migrate_incoming", "URI:uri", "migrate-incoming")
 row("migrate_continue", "STATE:state", "migrate-continue")

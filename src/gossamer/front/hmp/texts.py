@@ -9,17 +9,17 @@ from datetime import UTC, datetime
 from gossamer.base.units import NS_PER_S, KiB, MiB
 from gossamer.control.commands.inspect import HumanReadableText
 from gossamer.control.commands.power import NameInfo, StatusInfo, VersionInfo
+from gossamer.control.commands.snapshots import LastSave
 from gossamer.control.commands.transfers import (
     CapabilityStatus,
     MigrateParameters,
     MigrationInfo,
-    Sent,
 )
 from gossamer.control.drive_state import DriveState, Medium
 from gossamer.control.look import Chip, ChipState, IrqLevel, MemoryRange, Registers, Tree
+from gossamer.control.sending import Sent
 from gossamer.control.snapshots import SnapshotEntry
 from gossamer.front.hmp.words import table
-from gossamer.migrate.container_writer import Written
 
 
 def nothing(result: object) -> str:
@@ -72,7 +72,8 @@ def snapshots(found: Sequence[SnapshotEntry]) -> str:
     return table(["ID", "TAG", "VM SIZE", "DATE (UTC)", "VM CLOCK", "ICOUNT"], rows)
 
 
-def save(cost: Written | None) -> str:
+def save(last: LastSave) -> str:
+    cost = last.cost
     if cost is None:
         return "nothing saved yet"
     total, waited = cost.took_ns / 1_000_000, cost.fsync_ns / 1_000_000

@@ -1,0 +1,137 @@
+"""Discs on their way into drives: trays, and images that a client has opened by name."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from gossamer.base.errors import ConfigError
+from gossamer.block import Image, open_image
+from gossamer.control.disks import Disk
+from gossamer.control.events import TrayMoved
+from gossamer.control.runner import Runner
+from gossamer.devices.ide import atapi
+from gossamer.devices.ide.drive import CDROM, IdeDrive
+from gossamer.machines import drives_attach
+
+MOST_NODES: Final = 64
+
+
+class Media:
+    """Trays and named images of one machine's CD drives."""
+
+    def __init__(self, vm: Runner) -> None:
+        self.vm = vm
+        self.nodes: dict[str, tuple[Path, str | None, Image]] = {}
+
+    # --- named images -------------------------------------------------------------------------
+
+    def add(self, name: str, path: Path, format: str | None) -> None:
+        """Open an image for reading, to be put into a drive by its name."""
+        if name in self.nodes or any(disk.name == name for disk in self.vm.disks):
+            raise ConfigError(f"Duplicate nodes with node-name='{name}'")
+        if len(self.nodes) >= MOST_NODES:
+            raise ConfigError(f"{MOST_NODES} images are open already: blockdev-del comes first")
+        self.nodes[name] = path, format, open_image(path, format=format, read_only=True)
+
+    def remove(self, name: str) -> None:
+        """Close an image that add has opened."""
+        if name not in self.nodes:
+            raise ConfigError(f"Failed to find node with node-name='{name}'")
+        self.nodes.pop(name)[2].close()
+
+    # --- trays --------------------------------------------------------------------------------
+
+    def find(self, device: str | None, id_: str | None) -> tuple[int, IdeDrive]:
+        """The place of a CD drive by its name or by the id that -device gave it."""
+        if (device is None) == (id_ is None):
+            raise ConfigError("Need exactly one of 'device' and 'id'")
+        machine, name = self.vm.machine, device or id_ or ""
+        if id_ is not None:
+            for index in drives_attach.drive_kinds(machine):
+                options = machine.hardware.drive(index)
+                if options is not None and options.device == id_:
+                    name = options.name
+        index, drive = self.vm.disks.find(machine, name)
+        if drive.kind != CDROM:
+            raise ConfigError(f"Device '{name}' is not removable")
+        return index, drive
+
+    def open_tray(self, place: tuple[int, IdeDrive], *, force: bool) -> None:
+        """Open it; a guest that has locked it is asked, or (`force`) overruled."""
+        index, drive = place
+        if drive.tray_open:
+            return
+        if not atapi.request_eject(drive) and not force:
+            raise ConfigError(
+                f"Device '{self._id(index)}' is locked and force was not specified, wait for tray "
+                "to open and try again"
+            )
+        drive.tray_open = True
+        self._moved(index, is_open=True)
+
+    def close_tray(self, place: tuple[int, IdeDrive]) -> None:
+        index, drive = place
+        if drive.tray_open:
+            disk = self.vm.disks.at.get(index)
+            atapi.change_media(drive, disk.image if disk else None)
+            self._moved(index, is_open=False)
+
+    def take_out(self, place: tuple[int, IdeDrive]) -> None:
+        """Take the disc out of an open tray."""
+        index, drive = place
+        if not drive.tray_open:
+            raise ConfigError("Tray of the device is not open")
+        disk = self.vm.disks.at.pop(index, None)
+        atapi.change_media(drive, None)
+        drive.tray_open = True
+        if disk is not None:
+            disk.image.close()
+
+    def put_in(self, place: tuple[int, IdeDrive], node: str) -> None:
+        """Put a named image into an open, empty tray; it belongs to the drive then."""
+        index, drive = place
+        if not drive.tray_open:
+            raise ConfigError("Tray of the device is not open")
+        if index in self.vm.disks.at:
+            raise ConfigError(f"There already is a medium in device '{self._id(index)}'")
+        if node not in self.nodes:
+            raise ConfigError(f"Failed to find node with node-name='{node}'")
+        path, format, image = self.nodes.pop(node)
+        reopen = partial(open_image, path, format=format, read_only=True)
+        self.vm.disks.at[index] = Disk(index, image, node, reopen)
+
+    def change(
+        self, place: tuple[int, IdeDrive], path: Path, format: str | None, *, force: bool
+    ) -> None:
+        """Open, take out, put in, close."""
+        index, _ = place
+        image = open_image(path, format=format, read_only=True)
+        try:
+            self.open_tray(place, force=force)
+        except BaseException:
+            image.close()
+            raise
+        self.take_out(place)
+        reopen = partial(open_image, path, format=format, read_only=True)
+        self.vm.disks.at[index] = Disk(index, image, self._name(index), reopen)
+        self.close_tray(place)
+
+    def close(self) -> None:
+        """Let go of the images that are in no drive."""
+        while self.nodes:
+            self.nodes.popitem()[1][2].close()
+
+    def _name(self, index: int) -> str:
+        options = self.vm.machine.hardware.drive(index)
+        return options.name if options else f"ide{index // 2}-cd{index % 2}"
+
+    def _id(self, index: int) -> str:
+        options = self.vm.machine.hardware.drive(index)
+        return (options.device if options else "") or self._name(index)
+
+    def _moved(self, index: int, *, is_open: bool) -> None:
+        options = self.vm.machine.hardware.drive(index)
+        named = options.device if options else ""
+        self.vm.events.report(TrayMoved("" if named else self._name(index), named, is_open))

@@ -1,0 +1,387 @@
+"""Every command of the schema on a machine with disks, a CD and a tablet; both ways agree."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gossamer.base.units import MiB
+from gossamer.block import create
+from tests.front.qmp.client import Client, Host
+from tests.front.qmp.schema_check import Schema
+
+
+class Checked:
+    """A client whose every answer and event must be what the schema says; notes the commands."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.schema = Schema(client.do("query-qmp-schema"))
+        self.worked, self.refused_ = {"query-qmp-schema", "qmp_capabilities"}, set[str]()
+
+    def __call__(self, command: str, /, **arguments: Any) -> Any:
+        result = self.client.do(command, **arguments)
+        self.worked.add(command)
+        self.schema.check(self.schema.by_name[command]["ret-type"], result, command)
+        return result
+
+    def no(self, command: str, /, **arguments: Any) -> str:
+        self.refused_.add(command)
+        kind, text = self.client.refused(command, **arguments)
+        return text if kind == "GenericError" else f"{kind}: {text}"
+
+    def events(self) -> list[str]:
+        """The names of the events since the last look, each checked."""
+        seen, self.client.events = self.client.events, []
+        for event in seen:
+            arg = self.schema.by_name[event["event"]]["arg-type"]
+            self.schema.check(arg, event.get("data", {}), event["event"])
+        return [event["event"] for event in seen]
+
+    def event(self, name: str, **data: Any) -> dict[str, Any]:
+        found = self.client.wait_event(name, **data)
+        self.schema.check(self.schema.by_name[name]["arg-type"], found.get("data", {}), name)
+        return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("qmp")
+
+
+@pytest.fixture(scope="module")
+def mac(folder: Path) -> Iterator[Checked]:
+    create(folder / "hd.qcow2", "qcow2", 4 * MiB)
+    for name in ("a.iso", "b.iso"):
+        (folder / name).write_bytes(b"CD001" + bytes(40955))
+    file = json.dumps({"driver": "file", "filename": f"{folder}/hd.qcow2", "node-name": "hdf"})
+    host = Host(
+        folder, "-M", "g3beige", "-bios", "builtin", "-S", "-m", "32", "-name", "mac",
+        "-uuid", "11111111-2222-3333-4444-555555555555", "-usb", "-device", "usb-tablet,id=tab",
+        "-blockdev", file, "-blockdev", '{"driver":"qcow2","file":"hdf","node-name":"hd0"}',
+        "-device", "ide-hd,drive=hd0,id=disk0,bus=ide.0", "-device", "ide-cd,id=cd0,bus=ide.1",
+        "-vga", "std",
+    )  # fmt: skip
+    yield Checked(host.client)
+    assert host.end() == 0
+
+
+# In order: each of them leaves the machine as the next needs it.
+
+
+def test_queries_that_change_nothing(mac: Checked) -> None:
+    assert mac("query-version")["qemu"]["major"] == 7
+    assert mac("query-status")["status"] == "prelaunch"
+    assert mac("query-name") == {"machine": mac("query-name")["machine"], "name": "mac"}
+    assert mac("query-uuid") == {"UUID": "11111111-2222-3333-4444-555555555555"}
+    assert mac("query-target") == {"arch": "ppc"}
+    assert mac("query-kvm") == {"enabled": False, "present": False}
+    assert mac("query-memory-size-summary") == {"base-memory": 32 * MiB, "plugged-memory": 0}
+    assert mac("query-current-machine") == {"wakeup-suspend-support": False}
+    assert mac("query-replay") == {"mode": "none", "icount": 0}
+    assert mac("query-display-options") == {"type": "none"}
+    assert mac("query-vnc") == {"enabled": False}
+    assert mac("query-dump") == {"status": "none", "completed": 0, "total": 0}
+    assert mac("query-dump-guest-memory-capability") == {"formats": ["elf"]}
+    for name in (
+        "query-memory-devices", "query-iothreads", "query-tpm-models", "query-tpm-types",
+        "query-rx-filter", "query-stats-schemas", "query-vnc-servers", "query-block-jobs",
+        "query-jobs",
+    ):  # fmt: skip
+        assert mac(name) == []
+    assert "not enabled" in mac.no("query-hotpluggable-cpus")
+    assert mac.no("query-balloon").startswith("DeviceNotActive: ")
+    assert "not supported by this guest" in mac.no("system_wakeup")
+
+
+def test_machines_cpus_types_and_options(mac: Checked) -> None:
+    machines = {one["name"]: one for one in mac("query-machines")}
+    assert machines["g3beige"]["default-ram-id"] == "ppc_heathrow.ram"
+    assert {"750", "7400", "g3", "g4"} <= {one["name"] for one in mac("query-cpu-definitions")}
+    (cpu,) = mac("query-cpus-fast")
+    assert cpu["thread-id"] > 0
+    types = {one["name"] for one in mac("qom-list-types")}
+    wanted = {"tcg-accel", "ide-hd", "ide-cd", "usb-tablet", "usb-kbd", "usb-mouse", "VGA"}
+    assert wanted | {"ne2k_pci", "sungem", "g3beige-machine"} <= types
+    devices = {one["name"] for one in mac("qom-list-types", implements="device")}
+    assert "usb-tablet" in devices
+    assert "tcg-accel" not in devices
+    assert mac("device-list-properties", typename="usb-tablet")
+    assert mac.no("device-list-properties", typename="nope").startswith("DeviceNotFound")
+    assert mac("qom-list-properties", typename="g3beige-machine")
+    assert mac.no("qom-list-properties", typename="nope").startswith("DeviceNotFound")
+    options = {one["option"] for one in mac("query-command-line-options")}
+    assert {"machine", "qmp", "incoming"} <= options
+    assert mac("query-command-line-options", option="machine")[0]["option"] == "machine"
+    assert mac.no("query-command-line-options", option="M1") == "invalid option name: M1"
+    assert {one["name"] for one in mac("query-commands")} == mac.schema.names("command")
+    assert "socket" in {one["name"] for one in mac("query-chardev-backends")}
+    assert any("q.qmp" in one["filename"] for one in mac("query-chardev"))
+
+
+def test_the_tree_of_objects(mac: Checked) -> None:
+    assert {"peripheral", "unattached"} <= {one["name"] for one in mac("qom-list", path="/machine")}
+    children = {one["name"]: one["type"] for one in mac("qom-list", path="/machine/peripheral")}
+    assert children == {
+        "type": "string", "disk0": "child<ide-hd>", "cd0": "child<ide-cd>",
+        "tab": "child<usb-tablet>",
+    }  # fmt: skip
+    assert mac("qom-get", path="/machine", property="type") == "g3beige-machine"
+    assert mac("qom-get", path="/machine/peripheral/tab", property="type") == "usb-tablet"
+    assert mac("qom-get", path="tab", property="realized") is True
+    assert mac.no("qom-get", path="/nope", property="type") == (
+        "DeviceNotFound: Device '/nope' not found"
+    )
+    text = "Property 'g3beige-machine.nope' not found"
+    assert mac.no("qom-get", path="/machine", property="nope") == text
+
+
+def test_run_stop_reset(mac: Checked) -> None:
+    assert mac("cont") == {}
+    assert mac.events() == ["RESUME"]
+    assert mac("query-status")["running"] is True
+    assert mac("system_reset") == {}
+    assert mac.events() == ["RESET"]
+    assert mac("system_powerdown") == {}
+    assert mac.events() == ["POWERDOWN"]
+    assert mac("stop") == {}
+    assert mac.events() == ["STOP"]
+
+
+def test_a_look_inside(mac: Checked) -> None:
+    registers = mac("x-query-registers")
+    assert mac("x-query-register", name="pc") == registers["nip"]
+    assert "no register" in mac.no("x-query-register", name="zz")
+    assert mac("x-query-pic")[0]["names"]
+    assert mac("x-query-cpu-irq")
+    assert mac("x-query-mtree")
+    tree = mac("x-query-qtree")
+    assert any(chip.get("drives") for chip in tree["chips"])
+    assert "tier 0" in mac("x-query-jit")["human-readable-text"]
+    assert mac("x-disassemble", word=0x60000000, address=0) == "nop"
+    assert len(base64.b64decode(mac("x-read-memory", address=0, size=64, physical=True))) == 64
+    assert "below 4 GiB" in mac.no("x-read-memory", address=1 << 32, size=1)
+    (bus,) = mac("query-pci")
+    assert {one["id"]["vendor"] for one in bus["devices"]} >= {0x1234}
+    assert {one["name"] for one in mac("query-mice")} == {"QEMU ADB Mouse", "QEMU HID Tablet"}
+
+
+def test_input_and_pictures(mac: Checked, folder: Path) -> None:
+    move = {"type": "abs", "data": {"axis": "x", "value": 16384}}
+    press = {"type": "btn", "data": {"down": True, "button": "left"}}
+    key = {"type": "key", "data": {"key": {"type": "qcode", "data": "a"}, "down": True}}
+    rel = {"type": "rel", "data": {"axis": "y", "value": -3}}
+    assert mac("input-send-event", events=[move, press, key, rel]) == {}
+    assert "'events[0].type' does not accept" in mac.no("input-send-event", events=[{"type": "x"}])
+    keys = [{"type": "qcode", "data": "a"}, {"type": "number", "data": 0x1E}]
+    assert mac("send-key", keys=keys) == {}
+    assert "unknown key" in mac.no("send-key", keys=[{"type": "qcode", "data": "zz"}])
+    assert mac("x-mouse-move", dx=1, dy=2) == {}
+    assert mac("x-mouse-button", mask=1) == {}
+    assert mac("screendump", filename=f"{folder}/s.ppm") == {}
+    assert mac("screendump", filename=f"{folder}/s.png", format="png") == {}
+    assert (folder / "s.ppm").read_bytes()[:2] == b"P6"
+    assert (folder / "s.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_memory_in_files(mac: Checked, folder: Path) -> None:
+    assert mac("pmemsave", val=0, size=8192, filename=f"{folder}/m") == {}
+    seen = base64.b64decode(mac("x-read-memory", address=0, size=8192, physical=True))
+    assert (folder / "m").read_bytes() == seen
+    assert mac("memsave", val=0, size=100, filename=f"{folder}/v") == {}
+    assert (folder / "v").stat().st_size == 100
+    text = "Invalid addr 0x00000000fffff000/size 8192 specified"
+    assert mac.no("pmemsave", val=0xFFFFF000, size=8192, filename=f"{folder}/m") == text
+    assert "cannot be written" in mac.no("pmemsave", val=0, size=1, filename="/no/where")
+    assert mac("cont") == {}
+    mac.events()
+    assert mac("dump-guest-memory", paging=False, protocol=f"file:{folder}/core") == {}
+    assert mac.events() == ["STOP", "DUMP_COMPLETED", "RESUME"]
+    assert mac("query-dump")["completed"] >= 32 * MiB
+    assert "real addresses" in mac.no("dump-guest-memory", paging=True, protocol="file:x")
+    data = (folder / "core").read_bytes()
+    assert data[:6] == b"\x7fELF\x01\x02"
+    assert mac("stop") == {}
+    mac.events()
+
+
+def test_discs(mac: Checked, folder: Path) -> None:
+    file = {"driver": "file", "filename": f"{folder}/a.iso"}
+    add = {"driver": "raw", "node_name": "iso0", "read_only": True, "file": file}
+    assert mac("blockdev-add", **add) == {}
+    assert "Duplicate" in mac.no("blockdev-add", **add)
+    assert "iso0" in {one["node-name"] for one in mac("query-named-block-nodes")}
+    assert "Tray" in mac.no("blockdev-insert-medium", id="cd0", node_name="iso0")
+    assert mac("blockdev-open-tray", id="cd0") == {}
+    mac.event("DEVICE_TRAY_MOVED", id="cd0")
+    assert mac("blockdev-insert-medium", id="cd0", node_name="iso0") == {}
+    assert mac("blockdev-close-tray", id="cd0") == {}
+    mac.event("DEVICE_TRAY_MOVED", id="cd0")
+    blocks = {one.get("qdev"): one for one in mac("query-block")}
+    assert blocks["cd0"]["inserted"]["node-name"] == "iso0"
+    assert blocks["disk0"]["inserted"]["image"]["format"] == "qcow2"
+    assert mac("blockdev-change-medium", id="cd0", filename=f"{folder}/b.iso", format="raw") == {}
+    assert [d["medium"]["file"] for d in mac("x-query-drives")][1].endswith("b.iso")
+    assert mac("eject", id="cd0") == {}
+    assert mac("blockdev-remove-medium", id="cd0") == {}
+    assert mac("blockdev-close-tray", id="cd0") == {}
+    assert "inserted" not in {one.get("qdev"): one for one in mac("query-block")}["cd0"]
+    assert "not removable" in mac.no("eject", id="disk0")
+    assert mac.no("eject", id="cd0", device="x") == "Need exactly one of 'device' and 'id'"
+    assert mac("blockdev-add", **add) == {}
+    assert mac("blockdev-del", node_name="iso0") == {}
+    assert "Failed to find node" in mac.no("blockdev-del", node_name="iso0")
+    name = mac("x-query-drives")[1]["device"]
+    assert mac("x-change", device=name, filename=f"{folder}/a.iso") == {}
+    assert mac("eject", device=name, force=True) == {}
+    mac.events()
+
+
+def job(mac: Checked, command: str, **arguments: Any) -> dict[str, Any]:
+    """The job that the command begins, when it is over, and dismissed."""
+    assert mac(command, job_id="j", **arguments) == {}
+    for status in ("created", "running", "concluded"):
+        mac.event("JOB_STATUS_CHANGE", id="j", status=status)
+    (one,) = mac("query-jobs")
+    found: dict[str, Any] = one
+    assert mac("job-dismiss", id="j") == {}
+    mac.event("JOB_STATUS_CHANGE", id="j", status="null")
+    return found
+
+
+def test_snapshots_as_jobs(mac: Checked, folder: Path) -> None:
+    on = {"tag": "one", "vmstate": "hd0", "devices": ["hd0"]}
+    assert "error" not in job(mac, "snapshot-save", **on)
+    before = mac("x-query-registers")
+    image = mac("query-named-block-nodes")[0]["image"]
+    assert [s["name"] for s in image["snapshots"]] == ["one"]
+    assert "already exists" in job(mac, "snapshot-save", **on)["error"]
+    assert mac("cont") == {}
+    time.sleep(0.05)
+    assert mac("stop") == {}
+    assert "error" not in job(mac, "snapshot-load", **on)
+    assert mac("x-query-registers") == before
+    assert "does not exist" in job(mac, "snapshot-load", **on | {"tag": "nope"})["error"]
+    assert "No block device node" in job(mac, "snapshot-save", **on | {"devices": ["x"]})["error"]
+    assert "error" not in job(mac, "snapshot-delete", tag="one", devices=["hd0"])
+    assert mac.no("job-dismiss", id="zz") == "Job not found"
+    assert mac("x-savevm", tag="two")["tag"] == "two"
+    assert [s["tag"] for s in mac("x-query-snapshots")] == ["two"]
+    assert mac("x-loadvm", tag="two") == {}
+    assert mac("x-delvm", tag="two") == {}
+    assert mac("x-save", file=f"{folder}/s.gossamer")["stream-bytes"] > 0
+    assert mac("x-query-save")["cost"]["stream-bytes"] > 0
+    assert mac("x-load", file=f"{folder}/s.gossamer") == {}
+    assert "no snapshot" in mac.no("x-loadvm", tag="two")
+
+
+def test_passed_descriptors(mac: Checked, folder: Path) -> None:
+    assert "No file descriptor supplied" in mac.no("getfd", fdname="m")
+    request = json.dumps({"execute": "getfd", "arguments": {"fdname": "dump"}}).encode()
+    with (folder / "fd.core").open("wb") as file:
+        socket.send_fds(mac.client.socket, [request], [file.fileno()])
+        assert mac.client.answer() == {"return": {}}
+        mac.worked.add("getfd")
+    assert mac("dump-guest-memory", paging=False, protocol="fd:dump") == {}
+    assert (folder / "fd.core").read_bytes()[:4] == b"\x7fELF"
+    assert "not found" in mac.no("closefd", fdname="dump")
+    with (folder / "fd.core").open("rb") as file:
+        socket.send_fds(mac.client.socket, [request], [file.fileno()])
+        assert mac.client.answer() == {"return": {}}
+    assert mac("closefd", fdname="dump") == {}
+    mac.events()
+
+
+def test_human_monitor(mac: Checked) -> None:
+    said = mac("human-monitor-command", command_line="info block")
+    assert "cd" in said.lower()
+
+
+def test_transfers(mac: Checked, folder: Path) -> None:
+    assert {"migrate"} <= mac.schema.names("command")
+    assert mac("query-migrate") == {}
+    offered = {one["capability"]: one["state"] for one in mac("query-migrate-capabilities")}
+    assert {"events", "return-path", "pause-before-switchover", "auto-converge"} <= offered.keys()
+    wrong = [{"capability": "nope", "state": True}]
+    assert "not spoken here" in mac.no("migrate-set-capabilities", capabilities=wrong)
+    pauses = [{"capability": "pause-before-switchover", "state": True}]
+    assert mac("migrate-set-capabilities", capabilities=pauses) == {}
+    assert mac("migrate-set-parameters", max_bandwidth=1 << 28, downtime_limit=300) == {}
+    assert mac("query-migrate-parameters")["max-bandwidth"] == 1 << 28
+    assert "0 to 2000000" in mac.no("migrate-set-parameters", downtime_limit=99_999_999)
+    assert "-incoming" in mac.no("migrate-incoming", uri="tcp:localhost:1")
+    assert "not in expected state" in mac.no("migrate-continue", state="pre-switchover")
+    assert mac("migrate_cancel") == {}
+    assert "expected one of" in mac.no("migrate", uri="bogus:1")
+    assert mac.events()[-2:] == ["MIGRATION", "MIGRATION"]
+    assert mac("query-migrate")["status"] == "failed"
+    assert mac("migrate", uri="unix:/no/where") == {}
+    mac.event("MIGRATION", status="failed")
+    assert "cannot connect" in mac("query-migrate")["error-desc"]
+    assert mac("migrate", uri=f"exec:cat > {folder}/m") == {}
+    mac.event("MIGRATION", status="pre-switchover")
+    assert "in progress" in mac.no("migrate", uri="exec:true")
+    assert "in progress" in mac.no("migrate-set-capabilities", capabilities=pauses)
+    assert "not while" in mac.no("system_reset")
+    assert mac("migrate_cancel") == {}
+    mac.event("MIGRATION", status="cancelled")
+    assert mac("query-status")["status"] == "paused"
+    assert mac("migrate", uri=f"exec:cat > {folder}/m") == {}
+    mac.event("MIGRATION", status="pre-switchover")
+    assert mac("migrate-continue", state="pre-switchover") == {}
+    mac.event("MIGRATION", status="completed")
+    told = mac("query-migrate")
+    assert told["status"] == "completed"
+    assert told["ram"]["transferred"] > 0
+    assert told["ram"]["remaining"] == 0
+    assert mac("query-status")["status"] == "postmigrate"
+    assert mac("cont") == {}
+    mac.events()
+
+
+def test_wrong_and_missing_arguments_of_every_command(mac: Checked) -> None:
+    """The schema's arguments are the server's, in both directions."""
+    wrong = {"string": 5, "int": "x", "boolean": "x", "number": "x"}
+    for name in sorted(mac.schema.names("command") - {"qmp_capabilities"}):
+        members = mac.schema.members(name)
+        assert "'zzz' is unexpected" in mac.no(name, zzz=1), name
+        needed = [one for one, entry in members.items() if "default" not in entry]
+        if needed:
+            assert f"'{needed[0]}' is missing" in mac.no(name), name
+        for one, entry in members.items():
+            kind = mac.schema.by_name[entry["type"]]
+            bad = wrong.get(kind.get("json-type", ""), 5)
+            if kind.get("json-type") == "value":
+                continue
+            said = mac.no(name, **{one: bad})
+            expected = (f"type for '{one}'", f"'{needed[0]}' is missing" if needed else "?")
+            assert any(text in said for text in expected), (name, one, said)
+
+
+def test_every_command_of_the_schema_was_tried(mac: Checked) -> None:
+    tried = mac.worked | mac.refused_
+    assert mac.schema.names("command") == tried | {"quit", "migrate-incoming"}
+    never = mac.schema.names("command") - mac.worked
+    assert never == {
+        "migrate-incoming", "query-balloon", "query-hotpluggable-cpus", "quit", "system_wakeup",
+    }  # fmt: skip
+    used = {mac.schema.by_name[n]["arg-type"] for n in mac.schema.names("event")}
+    assert used
+
+
+@pytest.mark.skipif(not Path("/usr/bin/gdb-multiarch").exists(), reason="needs gdb-multiarch")
+def test_gdb_reads_the_core(mac: Checked, folder: Path) -> None:
+    shown = subprocess.run(
+        ["gdb-multiarch", "-batch", "-nx", "-ex", "set architecture powerpc:750",
+         "-ex", f"core-file {folder}/core", "-ex", "info registers pc", "-ex", "x/2xw 0x100"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert "pc" in shown.stdout, shown.stdout + shown.stderr
