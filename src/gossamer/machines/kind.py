@@ -78,7 +78,7 @@ class MachineKind(Generic[M_co]):
     mean something to it.  `ide`: paths of its IDE cells, two drives each; `cd_place`: where a CD
     drive stands that nobody asked for.  `nic`: its network card, empty for none; `usb`: whether it
     has USB by default, None for never.  `pics`: paths of its interrupt controllers; `irq_names`:
-    what is at their inputs.
+    what is at their inputs.  `runs`: whether its CPU executes anything.
     """
 
     name: str
@@ -103,6 +103,7 @@ class MachineKind(Generic[M_co]):
     sections: SectionNumbers = SectionNumbers()
     pics: tuple[str, ...] = ()
     irq_names: Mapping[int, str] = field(default_factory=dict)
+    runs: bool = True
 
     @property
     def drives(self) -> int:

@@ -83,7 +83,7 @@ def _finish(draft: Draft) -> Config:
     if draft.accelerators and not usable:
         asked = ", ".join(draft.accelerators)
         raise ConfigError(f"-accel: {asked}: there is tcg, gossamer's own engine, and qtest")
-    if usable[:1] == ["qtest"]:  # the first that is there is taken, as in QEMU
+    if usable[:1] == ["qtest"] or not model.runs:  # the first that is there is taken, as in QEMU
         draft.set["accel"] = Accel(stands=True)
     if draft.properties.get("graphics") == "off":
         draft.set["graphic"] = False
