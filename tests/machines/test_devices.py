@@ -12,6 +12,7 @@ from gossamer.block import create
 from gossamer.cli import main
 from gossamer.control import look
 from gossamer.control.vm import Vm
+from gossamer.devices.fwcfg import FwCfg
 from gossamer.devices.ide import identify
 from gossamer.devices.ne2000 import Ne2000
 from gossamer.devices.sungem import SunGem
@@ -236,7 +237,7 @@ def test_loader_reads_elf_and_leaves_out_what_lies_nowhere(tmp_path: Path) -> No
 D = "-drive if=none,id=d,file=x"
 WRONG = {
     "-device usb-tabletop": "unknown device 'usb-tabletop'; did you mean usb-tablet? (there is: "
-    "VGA, ide-cd, ide-hd, loader, ne2k_pci, sungem, usb-kbd, usb-mouse, usb-tablet)",
+    "VGA, ide-cd, ide-hd, loader, ne2k_pci, sungem, usb-hub, usb-kbd, usb-mouse, usb-tablet)",
     "-device id=x": "-device: expected DRIVER[,property=value], got 'id=x'",
     "-device usb-kbd,colour=red": "unknown property of usb-kbd 'colour' "
     "(there is: port, serial, usb_version)",
@@ -245,7 +246,7 @@ WRONG = {
     "-device VGA,romfile=x": "-device: VGA.romfile: the option ROM is the one that is found (-L)",
     "-device sungem,mac=52:54": "-device: sungem.mac must be six bytes as 52:54:00:12:34:56",
     "-device usb-kbd,id=1a": "-device: usb-kbd.id must be a letter and letters, digits, '-', '.' o",
-    "-device usb-kbd,port=": "-device: usb-kbd.port must be the number of a port, got ''",
+    "-device usb-kbd,port=": "-device: usb-kbd.port must be the number of a port, as 3 or 3.1, got",
     "-M mac99 -nic model=sungem,mac=01:00:5e:00:00:01": "-nic: mac: 01:00:5e:00:00:01 is a group's",
     "-drive if=none,id=d,file=x -device ide-hd,drive=d -device ide-hd,drive=d": "-device ide-hd: d"
     "rive=d is another device's already",
@@ -264,7 +265,8 @@ WRONG = {
     f"{D} -device ide-hd,drive=d,serial=123456789012345678901": "-device: ide-hd.serial must be at "
     "most 20 ASCII characters, got",
     f"{D} -device ide-hd,drive=d,logical_block_size=4096": "-device: ide-hd.logical_block_size mus",
-    f"{D} -device ide-hd,drive=d,bootindex=1": "-device: ide-hd.bootindex: the firmware boots by",
+    f"{D} -device ide-hd,drive=d,bootindex=x": "-device: ide-hd.bootindex must be a number from 0",
+    f"{D} -device ide-hd,drive=d,bootindex=-2": "-device: ide-hd.bootindex must be a number from 0",
     f"{D} -hda y": "-drive: no -device has drive=d",
     f"{D} {D} -device ide-hd,drive=d": "-drive: id=d is given twice",
     "-drive if=none,file=x": "-drive: if=none needs id=, which a -device names",
@@ -299,12 +301,12 @@ NOT_BUILT = {
     "-M g3beige -device usb-kbd": "-device usb-kbd: g3beige has no USB bus; -M usb=on gives it one",
     "-M bare -device usb-kbd": "-device usb-kbd: bare has no USB bus",
     "-M bare -device VGA": "-device VGA: bare has no PCI bus",
-    "-M mac99 -device usb-kbd,port=4": "-device usb-kbd: port must be 1 to 3, got '4'",
-    "-M mac99 -device usb-kbd -device usb-mouse,port=1": "-device usb-mouse: port 1 is taken",
+    "-M mac99 -device usb-kbd,port=4": "-device usb-kbd: port 4 is not free (free are: 1, 2, 3)",
+    "-M mac99 -device usb-kbd -device usb-mouse,port=1": "-device usb-mouse: port 1 is not free",
     "-M mac99 -device usb-kbd,bus=usb-bus.1": "-device usb-kbd: no bus 'usb-bus.1' (there is: usb-",
-    "-M mac99,via=pmu -usbdevice tablet": "-usbdevice usb-tablet: QEMU puts a hub on the last free "
-    "port, gossamer has none; give port=3 (to both)",
-    "-M mac99,via=pmu -device usb-kbd,port=3 -device usb-kbd": "-device usb-kbd: all 3 USB ports a",
+    "-M mac99,via=pmu -device usb-kbd,port=3 -device usb-kbd": "-device usb-kbd: every USB port is",
+    f"-M mac99 {' '.join(['-device usb-hub'] * 8)} -device usb-hub,port=1.1.1.1.1.1": "-device usb",
+    "-M mac99 -device sungem,bootindex=1 -device ne2k_pci,bootindex=1": "-device: bootindex=1 is g",
     "-M mac99 -vga std -device VGA": "-device VGA: there is a display already; -vga none leaves it",
     "-M mac99 -device sungem,addr=c": "-device sungem: addr=0c.0 is taken by macio-newworld",
     "-M mac99 -device sungem,bus=pci.0": "-device sungem: no bus 'pci.0' (there is: pci.2)",
@@ -396,3 +398,67 @@ def test_manual_names_every_device_and_property() -> None:
 def test_a_config_made_by_hand_has_the_usual_devices() -> None:
     m = build(Config(machine="mac99", ram_size=8 * MiB, bios="builtin", serials=("null",)))
     assert titles(m)[-5:-2] == ["pci.2:0d.0/ohci", "pci.2:0e.0/vga", "pci.2:0f.0/sungem"]
+
+
+# --- case 28: a third USB device, and bootindex ---------------------------------------------------
+
+
+def test_command_line_of_utm_gives_what_qemu_makes_of_it(tmp_path: Path) -> None:
+    """Case 28: the names of the sections, a hub on the last free port, the order to boot in."""
+    create(tmp_path / "d", "raw", MiB)
+    m = machine(
+        "-nodefaults -vga none -device VGA -M mac99,via=pmu -usb -device usb-tablet "
+        "-device usb-mouse -device usb-kbd -device ide-hd,bus=ide.0,drive=d0,bootindex=0 "
+        f"-drive if=none,id=d0,format=raw,file={tmp_path}/d"
+    )
+    names = [title for title in titles(m) if "usb-" in title]
+    assert names == [
+        "pci.2:0d.0/1/usb-kbd",
+        "pci.2:0d.0/2/usb-ptr",
+        "pci.2:0d.0/3/usb-hub",
+        "pci.2:0d.0/3.1/usb-ptr",
+        "pci.2:0d.0/3.2/usb-ptr",
+        "pci.2:0d.0/3.3/usb-kbd",
+    ]
+    assert m.keyboard is m.part("pci/usb/keyboard@3.3")
+    assert boot_order(m) == b"/pci@f2000000/mac-io@c/ata-3@20000/disk\0"
+
+
+def test_hub_after_hub_when_ports_run_out() -> None:
+    m = machine("-M mac99 " + "-device usb-mouse " * 12)
+    places = [title.split("/")[1] for title in titles(m) if "/usb-" in title]
+    assert places == ["1", "2", "3", *(f"3.{n}" for n in range(1, 9)), "3.8.1", "3.8.2", "3.8.3"]
+
+
+def test_port_behind_a_hub_is_named_with_a_dot() -> None:
+    m = machine("-M mac99 -device usb-hub,port=2 -device usb-kbd,port=2.4")
+    assert "pci.2:0d.0/2.4/usb-kbd" in titles(m)
+
+
+def boot_order(m: Machine) -> bytes:
+    fw_cfg = m.part("fw_cfg")
+    assert isinstance(fw_cfg, FwCfg)
+    return fw_cfg.files["bootorder"]
+
+
+def test_boot_order_is_written_as_qemu_writes_it(tmp_path: Path) -> None:
+    """Case 28: the file that QEMU 7.2 gives for the same options, read over qtest."""
+    create(tmp_path / "d", "raw", MiB)
+    drives = f"-drive if=none,id=d0,format=raw,file={tmp_path}/d -drive if=none,id=c0,media=cdrom "
+    m = machine(
+        f"-M mac99,via=pmu -nic none {drives} -device ide-hd,bus=ide.0,drive=d0,bootindex=2 "
+        "-device ide-cd,bus=ide.1,unit=1,drive=c0,bootindex=1 -device sungem,bootindex=0"
+    )
+    assert boot_order(m) == (
+        b"/pci@f2000000/ethernet@f\n/pci@f2000000/mac-io@c/ata-3@21000/cdrom\n"
+        b"/pci@f2000000/mac-io@c/ata-3@20000/disk\0"
+    )
+    m = machine(
+        f"-M g3beige {drives} -device ide-hd,bus=ide.1,drive=d0,bootindex=0 "
+        "-device ide-cd,bus=ide.0,unit=1,drive=c0,bootindex=1 -device ne2k_pci,bootindex=7"
+    )
+    assert boot_order(m) == (
+        b"/pci@80000000/mac-io@10/ata-3@21000/disk\n/pci@80000000/mac-io@10/ata-3@20000/cdrom\n"
+        b"/pci@80000000/ethernet@3\0"
+    )
+    assert boot_order(machine("-M g3beige -device ne2k_pci,bootindex=-1")) == b""

@@ -20,6 +20,10 @@ def build(hardware: Hardware) -> Machine:
         from gossamer.machines.devices_attach import add_devices
 
         add_devices(machine)
+    if any(drive.bootindex >= 0 for drive in hardware.drives) or machine.boot_indices:
+        from gossamer.machines.boot_order import set_boot_order
+
+        set_boot_order(machine)
     set_compat(machine)
     return machine
 

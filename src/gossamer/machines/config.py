@@ -57,8 +57,8 @@ class Drive:
     """A disk or CD-ROM.  `index` is its place: 0, 1 first IDE channel, 2, 3 second.
 
     `rerror`, `werror`: what an error of the host does, in QEMU's words.  `serial`, `model` and
-    `firmware` are what the drive says of itself, empty for the usual; `wwn` 0: none.  `device` is
-    the id that -device gave it.
+    `firmware` are what the drive says of itself, empty for the usual; `wwn` 0: none; `bootindex`
+    -1: none.  `device` is the id that -device gave it.
     """
 
     interface: str
@@ -75,6 +75,7 @@ class Drive:
     model: str = ""
     firmware: str = ""
     wwn: int = 0
+    bootindex: int = -1
     device: str = ""
 
 

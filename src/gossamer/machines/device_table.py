@@ -91,7 +91,15 @@ def _choice(kind: str, known: tuple[str, ...], default: str) -> Property:
 _SLOT: Final = Property(
     "int32", pci_address, None, "slot and optional function, as 06.0 or 06; default: the first free"
 )
-_NOT_BOOTED: Final = "the firmware boots by -boot order=, not by an index"
+
+
+def _boot_index(where: str, value: str) -> int:
+    return -1 if value == "-1" else number(where, value, 0, (1 << 31) - 1)
+
+
+_BOOT_INDEX: Final = Property(
+    "int32", _boot_index, -1, "place in the file bootorder; the firmware goes by -boot; -1: none"
+)
 _OPTION_ROM: Final = "the option ROM is the one that is found (-L)"
 _PCI_REFUSED: Final = {
     "romfile": _OPTION_ROM,
@@ -103,8 +111,8 @@ _PCI_REFUSED: Final = {
 
 def _port(where: str, value: str) -> str:
     """Which ports there are is the controller's business."""
-    if not value.isdecimal() or len(value) > 8:
-        raise ConfigError(f"{where} must be the number of a port, got {value!r}")
+    if len(value) > 16 or not all(n.isdecimal() for n in value.split(".")):
+        raise ConfigError(f"{where} must be the number of a port, as 3 or 3.1, got {value!r}")
     return value
 
 
@@ -115,7 +123,7 @@ def _usb(text: str) -> Driver:
         text,
         {
             "port": Property(
-                "str", _port, "", "of the controller, 1 to 3; default: the first free"
+                "str", _port, "", "1 to 3, behind a hub as 3.1; default: the first free"
             ),
             "serial": _text(126, "serial number that a guest reads"),
             "usb_version": _range(1, 2, 2, "on this bus both are the same"),
@@ -138,10 +146,10 @@ def _nic(text: str) -> Driver:
         {
             "mac": Property("str", mac_address, None, "address; default: 52:54:00:12:34:56 and on"),
             "addr": _SLOT,
+            "bootindex": _BOOT_INDEX,
         },
         {
             "netdev": "there is no host network; the card has no cable",
-            "bootindex": _NOT_BOOTED,
             **_PCI_REFUSED,
         },
     )
@@ -161,13 +169,13 @@ def _drive(text: str, model: str) -> Driver:
             "model": _text(40, f"default: {model}"),
             "ver": _text(8, "revision of its firmware; default: 2.5+"),
             "wwn": _whole(64, 0, "World Wide Name; 0: none"),
+            "bootindex": _BOOT_INDEX,
             "logical_block_size": _range(512, 512, 512, "bytes"),
             "physical_block_size": _range(512, 512, 512, "bytes"),
             "rerror": _choice("BlockdevOnError", ("auto", *RERROR), "auto"),
             "werror": _choice("BlockdevOnError", ("auto", *WERROR), "auto"),
         },
         {
-            "bootindex": _NOT_BOOTED,
             "write-cache": "the drive has a cache, which the guest can flush",
             "cyls": "the geometry follows from the size",
             "heads": "the geometry follows from the size",
@@ -187,6 +195,7 @@ DRIVERS: Final[dict[str, Driver]] = {
     "usb-kbd": _usb("USB keyboard"),
     "usb-mouse": _usb("USB mouse"),
     "usb-tablet": _usb("USB tablet"),
+    "usb-hub": _usb("USB hub with eight ports"),
     "VGA": Driver(
         "Display devices",
         "PCI",

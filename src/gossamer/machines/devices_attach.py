@@ -6,15 +6,18 @@ first free port of the USB controller.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import KiB, MiB
 from gossamer.devices.ne2000 import Ne2000
-from gossamer.devices.pci import PciBus
+from gossamer.devices.pci import PciBus, PciDevice
 from gossamer.devices.sungem import SunGem
 from gossamer.devices.usb.device import UsbFunction
 from gossamer.devices.usb.hid import UsbKeyboard, UsbMouse
+from gossamer.devices.usb.hub import UsbHub
 from gossamer.devices.usb.ohci import PORTS, Ohci
 from gossamer.devices.usb.tablet import UsbTablet
 from gossamer.devices.vga.card import Vga
@@ -30,6 +33,8 @@ USB: Final = "pci/usb"
 USB_BUS: Final = "usb-bus.0"
 FIRST_MAC: Final = 0x5254_0012_3456
 SLOTS: Final = 32
+MOST_HUBS: Final = 5
+"""Between a device and the controller: USB 1.1, 4.1.1."""
 
 
 def room(hardware: Hardware, kind: MachineKind[Machine]) -> int:
@@ -127,14 +132,17 @@ def add_nic(m: Machine, bus: PciBus, added: Added) -> None:
     devfn = _place(m, bus, added)
     mac = added.values["mac"] or _free_mac(m)
     assert isinstance(mac, bytes)
+    index = added.number("bootindex")
     if added.driver == "sungem":
         path = _path(m, "pci/sungem", _spelled(devfn))
-        m.add(path, SunGem(m.clock, bus, devfn, mac=mac), known_as=added.title)
+        card: PciDevice = m.add(path, SunGem(m.clock, bus, devfn, mac=mac), known_as=added.title)
+        m.boot_indices += [(card, index)] if index >= 0 else []
         return
     content = firmware.optional_rom(firmware.NE2K_ROM, 256 * KiB, m.hardware.firmware_folders)
     rom = m.rom(f"{bus.name}:{_spelled(devfn)}/ne2000.rom", 256 * KiB, content)
     path = _path(m, "pci/ne2000", _spelled(devfn))
-    m.add(path, Ne2000(m.clock, bus, devfn, rom=rom, mac=mac), known_as=added.title)
+    card = m.add(path, Ne2000(m.clock, bus, devfn, rom=rom, mac=mac), known_as=added.title)
+    m.boot_indices += [(card, index)] if index >= 0 else []
 
 
 def _free_mac(m: Machine) -> bytes:
@@ -147,7 +155,8 @@ def _free_mac(m: Machine) -> bytes:
 
 # --- USB ------------------------------------------------------------------------------------------
 
-_USB_DEVICES: Final[dict[str, tuple[type[UsbKeyboard | UsbMouse | UsbTablet], str]]] = {
+_USB_DEVICES: Final[dict[str, tuple[type[UsbKeyboard | UsbMouse | UsbTablet | UsbHub], str]]] = {
+    "usb-hub": (UsbHub, "hub"),
     "usb-kbd": (UsbKeyboard, "keyboard"),
     "usb-mouse": (UsbMouse, "mouse"),
     "usb-tablet": (UsbTablet, "tablet"),
@@ -162,41 +171,60 @@ def add_usb(m: Machine, bus: PciBus) -> Ohci | None:
 
 
 def add_usb_device(m: Machine, usb: Ohci, added: Added) -> UsbFunction:
-    """A keyboard, mouse or tablet on a port; keys and movement go to the last one added."""
+    """A device on a port; keys and movement go to the keyboard and pointer added last.
+
+    As in QEMU, the last free port gets a hub first, unless the device names its port.
+    """
     if added.bus and added.bus != USB_BUS:
         raise ConfigError(f"{added.where}: no bus {added.bus!r} (there is: {USB_BUS})")
-    port = _port(usb, added)
-    kind, name = _USB_DEVICES[added.driver]
-    controller = usb.idstr.removesuffix(f"/{usb.vmsd}")
-    device = kind(m.clock, f"{controller}/{port}/{kind.vmsd}", added.text("serial"))
-    m.add(_path(m, f"{USB}/{name}", str(port)), device, known_as=added.title)
-    usb.connect(port - 1, device)
+    free = _free_ports(m, usb)
+    if len(free) == 1 and not added.text("port") and added.driver != "usb-hub":
+        _plug(m, usb, built_in(m.hardware, "usb-hub"), next(iter(free)), free)
+        free = _free_ports(m, usb)
+    at = added.text("port")
+    if at and at not in free:
+        listed = ", ".join(free) or "none"
+        raise ConfigError(f"{added.where}: port {at} is not free (free are: {listed})")
+    if not free:
+        raise ConfigError(f"{added.where}: every USB port is taken")
+    device = _plug(m, usb, added, at or next(iter(free)), free)
     if isinstance(device, UsbKeyboard):
         m.keyboard = device
-    else:
+    elif isinstance(device, UsbMouse | UsbTablet):
         m.mouse = device
     return device
 
 
-def _port(usb: Ohci, added: Added) -> int:
-    """The port asked for, or the first free one."""
-    ports = usb.core.rhport[:PORTS]
-    free = [n for n, port in enumerate(ports, start=1) if port.device is None]
-    wanted = added.text("port")
-    if wanted:
-        if wanted not in map(str, range(1, len(ports) + 1)):
-            raise ConfigError(f"{added.where}: port must be 1 to {len(ports)}, got {wanted!r}")
-        if int(wanted) not in free:
-            raise ConfigError(f"{added.where}: port {wanted} is taken")
-        return int(wanted)
-    if not free:
-        raise ConfigError(f"{added.where}: all {len(ports)} USB ports are taken")
-    if len(free) == 1:
-        raise ConfigError(
-            f"{added.where}: QEMU puts a hub on the last free port, gossamer has none; "
-            f"give port={free[0]} (to both)"
-        )
-    return free[0]
+Connect = Callable[[UsbFunction], None]
+
+
+def _free_ports(m: Machine, usb: Ohci) -> dict[str, Connect]:
+    """Ports with nothing in them, in QEMU's order: the controller's, then those of each hub."""
+    free: dict[str, Connect] = {
+        str(n + 1): partial(usb.connect, n)
+        for n, port in enumerate(usb.core.rhport[:PORTS])
+        if port.device is None
+    }
+    for hub in (p.device for p in m.parts if isinstance(p.device, UsbHub)):
+        for n, device in enumerate(hub.devices):
+            if device is None:
+                free[f"{hub.at}.{n + 1}"] = partial(hub.connect, n)
+    return free
+
+
+def _plug(m: Machine, usb: Ohci, added: Added, at: str, free: dict[str, Connect]) -> UsbFunction:
+    """Make a device and put it into a port."""
+    kind, name = _USB_DEVICES[added.driver]
+    if kind is UsbHub and at.count(".") >= MOST_HUBS:
+        raise ConfigError(f"{added.where}: at most {MOST_HUBS} hubs in a row, got port {at}")
+    controller = usb.idstr.removesuffix(f"/{usb.vmsd}")
+    idstr, serial = f"{controller}/{at}/{kind.vmsd}", added.text("serial")
+    device: UsbFunction = (
+        UsbHub(m.clock, idstr, serial, at=at) if kind is UsbHub else kind(m.clock, idstr, serial)
+    )
+    m.add(_path(m, f"{USB}/{name}", at), device, known_as=added.title)
+    free[at](device)
+    return device
 
 
 # --- what -device adds ----------------------------------------------------------------------------

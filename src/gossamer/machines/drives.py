@@ -92,7 +92,9 @@ class DriveOptions:
             )
         says = usual if self.device is None else self.device.values
         wwn = says.get("wwn", 0)
+        bootindex = says.get("bootindex", -1)
         assert isinstance(wwn, int)
+        assert isinstance(bootindex, int)
         return Drive(
             interface="ide",
             index=index,
@@ -109,6 +111,7 @@ class DriveOptions:
             model=str(says.get("model", "")),
             firmware=str(says.get("ver", "")),
             wwn=wwn,
+            bootindex=bootindex,
             device=self.device.id if self.device else "",
         )
 

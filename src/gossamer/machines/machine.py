@@ -103,6 +103,8 @@ class Machine:
         self.keyboard: Keyboard | None = None
         self.mouse: Mouse | None = None
         self.display: Display | None = None
+        #: Devices that -device gave a bootindex.
+        self.boot_indices: list[tuple[Device, int]] = []
         #: What puts a kernel back into memory when the machine is reset.
         self.at_reset: list[Callable[[], object]] = []
         #: Says that what -boot once= asks for is over.

@@ -89,6 +89,7 @@ def _drive(drive: Drive) -> Json:
         "readonly": drive.readonly,
         "snapshot": drive.snapshot,
         "wwn": drive.wwn,
+        "bootindex": drive.bootindex,
         **texts,
     }
 
@@ -285,6 +286,7 @@ def _read_drive(where: str, one: object, files: Files) -> Drive:
         readonly=r.switch("readonly"),
         snapshot=r.switch("snapshot"),
         wwn=r.number("wwn", 0, (1 << 64) - 1),
+        bootindex=r.number("bootindex", -1, (1 << 31) - 1),
         rerror=r.text("rerror", RERROR),
         werror=r.text("werror", WERROR),
         **{k: r.text(k) for k in _DRIVE_TEXTS if k not in ("rerror", "werror")},

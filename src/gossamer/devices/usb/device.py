@@ -120,6 +120,9 @@ class UsbFunction(Device):
     descriptors, class requests and the data of their endpoints.
     """
 
+    SELF_POWERED = 0
+    """Bit 0 of the device's status."""
+
     dev: UsbCore = child(UsbCore)
 
     wakeup: Callable[[], None] = wiring()
@@ -158,6 +161,10 @@ class UsbFunction(Device):
     def bus_reset(self) -> None:
         """The port was reset: default state, address 0."""
         self.dev.reset()
+
+    def find(self, address: int) -> UsbFunction | None:
+        """The device with a USB address: this one, or one that is reached through it."""
+        return self if self.dev.addr == address else None
 
     # --- transactions -------------------------------------------------------------------------
 
@@ -258,7 +265,7 @@ class UsbFunction(Device):
         if request == GET_STATUS:
             status = 0
             if to == TO_DEVICE:
-                status = 2 if d.remote_wakeup else 0
+                status = self.SELF_POWERED | (2 if d.remote_wakeup else 0)
             elif to == TO_ENDPOINT:
                 halted = d.in_halted if index & IN else d.halted
                 status = halted >> (index & 15) & 1

@@ -332,8 +332,9 @@ class OhciCore(Stateful):
         """The device with a USB address that transactions reach."""
         for port in self.rhport[:PORTS]:
             device = port.reachable
-            if device is not None and device.dev.addr == address:
-                return device
+            found = device.find(address) if device is not None else None
+            if found is not None:
+                return found
         return None
 
     # --- interrupts ---------------------------------------------------------------------------
