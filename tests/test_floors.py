@@ -49,6 +49,8 @@ FILES: Final = frozenset({"os", "shutil", "tempfile"})
 HOST_DOORS: Final = {
     "core/host.py": HOST,
     "migrate/channels.py": HOST,
+    "migrate/tls.py": HOST,
+    "migrate/tls_init.py": HOST,
     "migrate/": FILES,
     "block/": FILES,
     "engine/": FILES | {"concurrent", "multiprocessing", "subprocess", "threading"},

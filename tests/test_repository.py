@@ -77,7 +77,8 @@ def test_every_dependency_has_a_range() -> None:
 
 
 def test_everything_imported_is_a_dependency() -> None:
-    optional = project()["optional-dependencies"]["verify"]
+    extras = project()["optional-dependencies"]
+    optional = [*extras["verify"], *extras["tls"]]
     names = {re.split("[<>=]", line)[0] for line in [*project()["dependencies"], *optional]}
     names = {"elftools" if name == "pyelftools" else name for name in names}
     foreign = set()

@@ -255,6 +255,31 @@ def several(command: str, modules: dict[str, Callable[[], Any]]) -> Callable[[li
     return choose
 
 
+TLS_HELP: Final = """\
+usage: gossamer tls init DIR [NAME...]
+
+Makes a small authority and the files of tls-creds-x509 in DIR: ca, server and client, each with its
+key.  NAME (localhost): the names and addresses by which senders know the receiving host.  Copy
+ca-cert.pem and client-*.pem to the sender, keep ca-key.pem away from both.
+"""
+
+
+def tls(words: list[str]) -> int:
+    """`gossamer tls init`: certificates for transfers inside TLS."""
+    if wants_help(words) or len(words) < 2 or words[0] != "init":
+        print(TLS_HELP, end="")
+        return 0 if wants_help(words) else BAD_INPUT
+    from pathlib import Path
+
+    try:
+        from gossamer.migrate.tls_init import make
+    except ImportError:
+        raise ConfigError("tls init: needs the package cryptography (the extra tls)") from None
+    for path in make(Path(words[1]), words[2:] or ["localhost"]):
+        print(path)
+    return 0
+
+
 COMMANDS: Final = {
     "run": Command("run a machine; takes QEMU's options", run),
     "demo": Command("see saves lose nothing, or boot OpenBIOS or Linux, without options", demo),
@@ -276,6 +301,7 @@ COMMANDS: Final = {
             },
         ),
     ),
+    "tls": Command("make certificates for transfers between hosts", tls),
     "bench": Command(
         "measure speed",
         several(

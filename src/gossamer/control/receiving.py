@@ -10,6 +10,7 @@ from gossamer.base.units import NS_PER_S
 from gossamer.control.loading import Arrived, read_machine, take_place
 from gossamer.control.runner import Runner
 from gossamer.control.steps import InThread, Steps, Wait
+from gossamer.control.tls_objects import TlsObjects
 from gossamer.control.transfer import Transfer
 from gossamer.core import host
 from gossamer.machines.build import build
@@ -43,12 +44,14 @@ def receiving(
     mend: bool = True,
     limits: Limits | None = None,
     patient: bool = False,
+    tls: TlsObjects | None = None,
 ) -> Steps[Received]:
     """Wait for a machine and become it; GossamerError: `vm` is as it was.
 
     `patient`: wait for a sender as long as it takes.
     """
     listener = Listener(uri, limits) if isinstance(uri, str) else uri
+    credentials = None if tls is None else tls.chosen("server")
     with listener:
         if listener.fd is not None:
             meet = listener.limits.meet
@@ -56,6 +59,9 @@ def receiving(
             if not (yield Wait(read=(listener.fd,), until_ns=end)):
                 raise HostError(f"{listener.place.text}: nobody came within {meet:g} s")
         channel = listener.accept()
+    if tls is not None and credentials is not None:
+        plain, made, with_tls = channel, credentials, tls
+        channel = yield InThread(lambda: with_tls.wrap(plain, made))
     fresh = vm.unused() or build(vm.config)
     with channel, vm.progress.operation("receiving"):
         transfer.begin(channel)

@@ -19,6 +19,7 @@ from gossamer.control.losses import losses
 from gossamer.control.runner import Runner
 from gossamer.control.steps import InThread, Steps, Wait, Waiting
 from gossamer.control.stream_out import Extra, StreamOut
+from gossamer.control.tls_objects import TlsObjects
 from gossamer.control.transfer import Transfer
 from gossamer.core import host
 from gossamer.machines.machine import Machine
@@ -96,6 +97,7 @@ def sending(
     limits: Limits | None = None,
     parameters: Parameters | None = None,
     capabilities: Collection[str] = (),
+    tls: TlsObjects | None = None,
 ) -> Steps[Sent]:
     """Send the machine; afterwards it is the receiver's.
 
@@ -107,7 +109,13 @@ def sending(
     parse(uri)
     cut_for(vm.machine, to, keep_tb=keep_tb)  # what cannot be sent is refused before anything is
     transfer.expected_losses = _lasting(vm, to)
+    credentials = None if tls is None else tls.chosen("client")
+    host_name = "" if tls is None or credentials is None else tls.host_of(uri)
     channel: Channel = yield InThread(lambda: connect(uri, limits))
+    if tls is not None and credentials is not None:
+        plain, made = channel, credentials
+        with_tls = tls
+        channel = yield InThread(lambda: with_tls.wrap(plain, made, host=host_name))
     with channel:
         transfer.begin(channel)
         sender = _Sender(vm, transfer, Outgoing(channel, answers=answers), to)

@@ -12,6 +12,7 @@ from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.control.jobs import Jobs
 from gossamer.control.steps import Steps, finish
 from gossamer.control.vm import Vm
+from gossamer.migrate.channels import is_loopback, parse
 
 #: Run states in which a machine goes on when it is ready, unless -S says otherwise.
 STARTED = ("prelaunch", "running", "inmigrate")
@@ -51,6 +52,12 @@ class Session:
 
     def take_in(self, uri: str, *, exit_on_error: bool = True) -> None:
         """Begin to wait at `uri` for a machine."""
+        place = parse(uri)
+        if place.kind == "tcp" and not is_loopback(place) and not self.vm.transfers.tls.creds:
+            self.report(
+                f"{place.text}: whoever reaches it can send a machine, and all is readable "
+                "on the way; tls-creds encrypts and checks"
+            )
         steps = self.vm.transfers.receive(uri, mend=self.vm.config.repair, patient=True)
         self.spawn(self._arriving(steps, exit_on_error=exit_on_error))
 

@@ -10,6 +10,7 @@ from gossamer.control.receiving import Received, receiving
 from gossamer.control.runner import Runner
 from gossamer.control.sending import Sent, sending, wanted
 from gossamer.control.steps import Steps
+from gossamer.control.tls_objects import TlsObjects
 from gossamer.control.transfer import Transfer
 from gossamer.migrate.channels import Limits, Listener, parse
 from gossamer.migrate.precopy import Parameters
@@ -26,6 +27,7 @@ class Transfers:
         self.arriving: Transfer | None = None
         self.parameters = Parameters()
         self.capabilities: set[str] = set()
+        self.tls = TlsObjects()
         self.last_sent: Sent | None = None
         self.last_received: Received | None = None
 
@@ -66,6 +68,7 @@ class Transfers:
             limits=limits,
             parameters=self.parameters,
             capabilities=self.capabilities,
+            tls=self.tls,
         )
         try:
             parse(place)
@@ -89,7 +92,7 @@ class Transfers:
         mends = self.vm.mends if mend is None else mend
         listener = Listener(uri, limits) if isinstance(uri, str) else uri
         transfer.enter("setup")
-        steps = receiving(self.vm, listener, transfer, mend=mends, patient=patient)
+        steps = receiving(self.vm, listener, transfer, mend=mends, patient=patient, tls=self.tls)
         return self._watched(transfer, steps, self._received)
 
     def may_switch(self) -> None:

@@ -7,6 +7,7 @@ take.  What goes wrong is a HostError of one line that names the place.
 from __future__ import annotations
 
 import io
+import ipaddress
 import os
 import select
 import signal
@@ -75,6 +76,15 @@ def parse(uri: str) -> Place:
     elif kind == "fd" and not (rest.isascii() and rest.isdigit()):
         raise ConfigError(f"migration URI {uri!r}: fd: needs the number of an open file")
     return Place(kind, rest, offset)
+
+
+def is_loopback(place: Place) -> bool:
+    """Whether a ``tcp:`` place is this host's alone (an empty name is localhost)."""
+    name = place.rest.rpartition(":")[0].strip("[]") or "localhost"
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"
 
 
 class Channel(io.RawIOBase):
@@ -209,6 +219,11 @@ class Channel(io.RawIOBase):
             return process.wait(seconds)
         except subprocess.TimeoutExpired:
             return None
+
+    def detach_fd(self) -> int:
+        """The descriptor, which is the caller's from here on; the channel is of no more use."""
+        fd, self._fd = self._fd, -1
+        return fd
 
     def shut(self) -> None:
         if self._fd >= 0:

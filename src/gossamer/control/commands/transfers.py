@@ -115,9 +115,39 @@ def query_migrate_capabilities(session: Session) -> tuple[CapabilityStatus, ...]
     return tuple(CapabilityStatus(name, name in on) for name in CAPABILITIES)
 
 
+@command("object-add", held=True)
+def object_add(
+    session: Session,
+    qom_type: str,
+    id: str,
+    dir: str | None = None,
+    endpoint: str | None = None,
+    verify_peer: bool | None = None,
+    priority: str | None = None,
+    identity: str | None = None,
+) -> None:
+    """Make tls-creds-x509 or authz-simple, for transfers inside TLS."""
+    given = {
+        "dir": dir, "endpoint": endpoint, "verify-peer": verify_peer, "priority": priority,
+        "identity": identity,
+    }  # fmt: skip
+    values = {name: value for name, value in given.items() if value is not None}
+    session.vm.transfers.tls.add(qom_type, id, values)
+
+
+@command("object-del", held=True)
+def object_del(session: Session, id: str) -> None:
+    """Remove an object."""
+    session.vm.transfers.tls.remove(id)
+
+
 @dataclass(frozen=True, slots=True)
 class MigrateParameters:
-    """Bandwidth in bytes a second (0: no limit), downtime in ms, the rest in percent."""
+    """Bandwidth in bytes a second (0: no limit), downtime in ms, the rest in percent.
+
+    `tls_creds` names the credentials (empty: no TLS), `tls_hostname` the receiver, `tls_authz` who
+    may send.
+    """
 
     max_bandwidth: Size | None = None
     downtime_limit: int | None = None
@@ -125,6 +155,9 @@ class MigrateParameters:
     cpu_throttle_initial: int | None = None
     cpu_throttle_increment: int | None = None
     max_cpu_throttle: int | None = None
+    tls_creds: str | None = None
+    tls_hostname: str | None = None
+    tls_authz: str | None = None
 
 
 _RANGES: Final = {
@@ -145,6 +178,9 @@ def migrate_set_parameters(
     cpu_throttle_initial: int | None = None,
     cpu_throttle_increment: int | None = None,
     max_cpu_throttle: int | None = None,
+    tls_creds: str | None = None,
+    tls_hostname: str | None = None,
+    tls_authz: str | None = None,
 ) -> None:
     """Change parameters of transfers; one that is under way goes by them at once."""
     given = {
@@ -163,6 +199,11 @@ def migrate_set_parameters(
     for name, value in given.items():
         if value is not None:
             setattr(session.vm.transfers.parameters, name, int(value))
+    tls = session.vm.transfers.tls
+    chosen = {"creds": tls_creds, "hostname": tls_hostname, "authz": tls_authz}
+    for key, told in chosen.items():
+        if told is not None:
+            setattr(tls, key, told)
 
 
 @command("query-migrate-parameters", held=True)
@@ -176,6 +217,9 @@ def query_migrate_parameters(session: Session) -> MigrateParameters:
         p.cpu_throttle_initial,
         p.cpu_throttle_increment,
         p.max_cpu_throttle,
+        session.vm.transfers.tls.creds,
+        session.vm.transfers.tls.hostname,
+        session.vm.transfers.tls.authz,
     )
 
 

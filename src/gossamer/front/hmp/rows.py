@@ -66,6 +66,9 @@ def _set_parameter(session: Session, given: Arguments) -> str:
     known = [field.name.replace("_", "-") for field in fields(transfers.MigrateParameters)]
     if name not in known:
         raise ConfigError(f"parameter {name!r}: expected one of {', '.join(known)}")
+    if name.startswith("tls-"):
+        transfers.migrate_set_parameters(session, **{name.replace("-", "_"): text})
+        return ""
     unit = MiB if name == "max-bandwidth" else 1
     number, suffix = (text[:-1], text[-1]) if text[-1:].isalpha() else (text, "")
     scale = {"": unit, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(suffix.upper())
@@ -84,6 +87,16 @@ def _set_capability(session: Session, given: Arguments) -> str:
     return ""
 
 
+def _object_add(session: Session, given: Arguments) -> str:
+    """``object_add KIND,id=ID,KEY=VALUE``, as QEMU's monitor takes it."""
+    kind, _, rest = given["object"].partition(",")
+    values = dict(part.partition("=")[::2] for part in rest.split(",") if part)
+    session.vm.transfers.tls.add(kind, values.pop("id", ""), values)
+    return ""
+
+
+composed("object_add", "OBJECT:object", "make tls-creds-x509 or authz-simple", _object_add)
+row("object_del", "ID:id", "object-del")
 composed(
     "migrate_set_parameter", "NAME:parameter VALUE:value",
     "bandwidth, downtime and throttle of transfers", _set_parameter,
