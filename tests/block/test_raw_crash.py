@@ -285,6 +285,10 @@ def fails_at(path: Path, number: int, generator: random.Random) -> bool:
     if image.undo.is_going_back:  # it could not even be taken back: opened anew it is
         with pytest.raises(ImageError, match="failed half-way"):
             image.write(0, b"no")
+    if image.file.failed:
+        with pytest.raises(ImageError, match="what was written before may be lost"):
+            image.flush()
+    if image.undo.is_going_back or image.file.failed:
         image.abandon()
         image = opened(path)
     assert image.read(0, SIZE) == now
@@ -296,3 +300,30 @@ def fails_at(path: Path, number: int, generator: random.Random) -> bool:
     assert not (path.parent / "disk.img.undo").exists()
     image.close()
     return failed
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_case_9_flush_when_one_has_failed_then_every_later_one_fails(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, ahead: bool
+) -> None:
+    """The host forgets pages that it could not write: a second fsync succeeds without them."""
+    image = opened(folder / "disk.img")
+    image.write(0, b"x" * 4096)
+
+    def broken(fd: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdatasync", broken)
+        if ahead:
+            image.sync_ahead()()
+        else:
+            with pytest.raises(ImageError, match="cannot flush: Input/output error"):
+                image.flush()
+    for _ in range(2):
+        with pytest.raises(
+            ImageError, match="cannot flush: Input/output error; what was"
+        ) as caught:
+            image.flush()
+        assert caught.value.errno == errno.EIO
+    image.abandon()

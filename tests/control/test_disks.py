@@ -171,6 +171,24 @@ def test_case_9_raw_disk_goes_back_also_after_quitting_and_writing_elsewhere(mac
     assert vm.state_hash() == first
 
 
+@pytest.mark.parametrize("name", ["a.img", "a.qcow2"])
+def test_case_9_guest_that_never_flushes_loses_little_when_killed(machine, tmp_path, name):
+    path = image(tmp_path, name)
+    vm = machine("-hda", path)
+    second = 1_000_000_000
+    for n in range(1, 20):  # it goes on writing
+        disk(vm).write(n * 1000, b"%04d" % n)
+        vm.disks.settle(n * second)
+    disk(vm).write(0, b"last")
+    for n in (20, 21):  # it pauses
+        vm.disks.settle(n * second)
+    vm.disks.abandon()
+    one = open_image(path)
+    assert one.read(0, 4) == b"last"
+    assert [one.read(n * 1000, 4) for n in range(1, 20)] == [b"%04d" % n for n in range(1, 20)]
+    one.close()
+
+
 def test_case_9_save_that_fails_leaves_no_log_behind(machine, tmp_path, monkeypatch):
     vm = machine("-hda", image(tmp_path, "a.img"))
     full = HostError("full")
@@ -346,15 +364,17 @@ def test_failed_save_takes_back_its_own_snapshot_only(machine, tmp_path, monkeyp
 
 def test_saves_of_another_machines_disks_are_left_alone(machine, tmp_path):
     machine("-hda", image(tmp_path, "a.img")).savevm("day1")
-    for options in (["-hda", image(tmp_path, "b.img")], ["-hda", image(tmp_path, "c.qcow2")], []):
-        vm = machine(*options)
+    for name in ("b.img", "c.qcow2"):
+        vm = machine("-hda", image(tmp_path, name))
         with pytest.raises(ConfigError, match=r"day1.*: the save of a machine with other disks"):
             vm.delvm("day1")
-        if options != ["-hda", str(tmp_path / "c.qcow2")]:
+        if name == "b.img":
             with pytest.raises(
                 ConfigError, match=r"other disks \(.*a.img\); give this one a -name"
             ):
                 vm.savevm("day1")
+    with pytest.raises(ConfigError, match=r"no snapshot 'day1' \(there are none\)"):
+        machine().delvm("day1")
 
 
 def test_no_snapshot_of_that_name(machine, tmp_path):

@@ -6,7 +6,6 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from weakref import WeakSet
@@ -31,6 +30,7 @@ class HostFile:
         self.path = Path(path)
         self.read_only = read_only
         self.sync_ns = 0
+        self._lost: OSError | None = None
         status = self._status()
         flags = os.O_RDONLY if read_only else os.O_RDWR
         try:
@@ -72,6 +72,11 @@ class HostFile:
                 "the image is in use: this very process has it open already; is it given twice?"
             )
             raise ImageError(self.path, message, error.errno) from None
+
+    @property
+    def failed(self) -> bool:
+        """Whether a flush has failed: every later one does, until the file is opened anew."""
+        return self._lost is not None
 
     @property
     def closed(self) -> bool:
@@ -122,19 +127,27 @@ class HostFile:
         self.size = max(self.size, offset + length)
 
     def sync(self) -> None:
-        """Return when everything written so far is on the medium; `sync_ns` adds up how long."""
+        """Return when everything written so far is on the medium; `sync_ns` adds up how long.
+
+        A host that could not write a page forgets that it was written, and the next call would
+        succeed.  So after one failure every call fails, as in QEMU.
+        """
         start = host.monotonic_ns()
         try:
             os.fdatasync(self.fd)
         except OSError as error:
-            raise ImageError.of(self.path, "flush", error) from None
+            self._lost = self._lost or error
         finally:
             self.sync_ns += host.monotonic_ns() - start
+        if self._lost is not None:
+            why = self._lost.strerror or self._lost
+            message = f"cannot flush: {why}; what was written before may be lost, open it anew"
+            raise ImageError(self.path, message, self._lost.errno or errno.EIO)
 
     def sync_ahead(self) -> Callable[[], None]:
         """A call for any thread, once: brings what is written so far to the medium.
 
-        It knows nothing but a descriptor of its own and reports nothing: `sync` must follow.
+        It knows nothing but a descriptor of its own; what goes wrong the next `sync` reports.
         """
         try:
             fd = os.dup(self.fd)
@@ -142,9 +155,12 @@ class HostFile:
             raise ImageError.of(self.path, "flush", error) from None
 
         def call() -> None:
-            with suppress(OSError):
+            try:
                 os.fdatasync(fd)
-            os.close(fd)
+            except OSError as error:
+                self._lost = self._lost or error
+            finally:
+                os.close(fd)
 
         return call
 

@@ -57,6 +57,13 @@ class Image(Protocol):
         """What a thread can do so that the next `flush` finds less to do; none: nothing."""
         ...
 
+    def settle(self) -> None:
+        """Called about once a second: what only this process knows goes into the file.
+
+        For guests that never flush; it does not promise more than that a kill loses little.
+        """
+        ...
+
     def close(self) -> None:
         """Write everything out and let go of the file; a second call does nothing."""
         ...
@@ -87,6 +94,9 @@ class BaseImage(ABC):
         self._hash = ContentHash()
 
     def sync_ahead(self) -> Callable[[], None] | None:
+        return None
+
+    def settle(self) -> None:
         return None
 
     @abstractmethod

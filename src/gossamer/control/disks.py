@@ -8,7 +8,7 @@ a writable qcow2 in internal snapshots, a writable raw one in an undo log beside
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Final
 import xxhash
 
 from gossamer.base.errors import ConfigError, GossamerError, HostError
+from gossamer.base.units import NS_PER_S
 from gossamer.block import (
     Image,
     ImageError,
@@ -66,6 +67,7 @@ class Disks:
         #: What a user should know about the images.
         self.warnings: list[str] = []
         self._away: list[Disk] = []
+        self._settled_ns = 0
         #: Whether flushes may take time of the host that the guest's clock follows.
         self.in_background = False
 
@@ -179,6 +181,15 @@ class Disks:
             drives_attach.insert(m, index, disk.image if disk else None, stop)
             if disk is not None:
                 drives_attach.drive_at(m, index).ahead = partial(self._flush_ahead, disk.image)
+
+    def settle(self, now_ns: int) -> None:
+        """Let images write out what only this process knows, once a second of the host."""
+        if now_ns - self._settled_ns < NS_PER_S:
+            return
+        self._settled_ns = now_ns
+        for disk in () if self.lent else self.writable:
+            with suppress(GossamerError):  # the guest's next flush reports it
+                disk.image.settle()
 
     def _flush_ahead(self, image: Image) -> Callable[[], bool]:
         return flushes.begin(image) if self.in_background else lambda: True

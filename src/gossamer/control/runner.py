@@ -355,6 +355,7 @@ class Runner:
             now = host.monotonic_ns()
             self.idle_until_ns = now + (now - start) * self.throttle // (100 - self.throttle)
         self._after_stop()
+        self.disks.settle(start)
         if self._wakes:
             self._wake()
 

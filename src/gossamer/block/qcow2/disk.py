@@ -17,6 +17,8 @@ from gossamer.block.qcow2.refcounts import Refcounts
 from gossamer.block.qcow2.tables import Tables
 
 _MAX_ZERO_WRITE: Final = 1 << 20
+_LONGEST_WAIT: Final = 10
+"""Calls of `settle` for which the tables may lag behind a guest that goes on writing."""
 
 
 class Run(NamedTuple):
@@ -166,6 +168,7 @@ class Qcow2Disk(Mapping):
 
     def __init__(self, file: HostFile, header: headers.Header, backing: Image | None) -> None:
         self._changing = False
+        self._changes = self._changes_seen = self._waited = 0
         super().__init__(file, header, backing)
         self._announced = False
 
@@ -183,6 +186,7 @@ class Qcow2Disk(Mapping):
     def _change(self, action: Callable[[], None]) -> None:
         """Change tables in memory; `_changing` stays set when that is interrupted."""
         self._changing = True
+        self._changes += 1
         try:
             action()
         except ImageError:
@@ -336,6 +340,17 @@ class Qcow2Disk(Mapping):
         if not self.read_only:
             self.write_metadata()
             self.file.sync()
+
+    def settle(self) -> None:
+        """Write the tables when the guest has paused, or has written for a while."""
+        self._check(0, 0)
+        if self.read_only or not (self.tables.is_dirty or self.refcounts.dirty):
+            return
+        busy = self._changes != self._changes_seen
+        self._changes_seen, self._waited = self._changes, self._waited + 1
+        if not busy or self._waited >= _LONGEST_WAIT:
+            self._waited = 0
+            self.write_metadata()
 
     def sync_ahead(self) -> Callable[[], None] | None:
         return None if self.read_only else self.file.sync_ahead()
