@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gossamer.base.errors import ConfigError
-from gossamer.core.memory import MMIO, READ_ONLY, AddressMap, Arena
+from gossamer.core.memory import MMIO, MOST_LEAVES, READ_ONLY, AddressMap, Arena
 from gossamer.core.region import Region
 from gossamer.core.trace import Trace
 
@@ -190,3 +190,10 @@ def test_little_endian_chip_sees_numbers_of_its_manual() -> None:
 def test_value_wider_than_the_access_is_cut() -> None:
     region = Region("x", 4, lambda o, s: 0x1_2345_6789, lambda o, s, v: None)
     assert region.load(0, 1) == 0x89
+
+
+def test_places_that_were_looked_up_are_forgotten_at_some_number() -> None:
+    memory = AddressMap(Arena(4096))
+    for page in range(3 * MOST_LEAVES):
+        assert memory.load(page << 12, 4) == 0xFFFF_FFFF
+    assert len(memory._leaves) <= MOST_LEAVES

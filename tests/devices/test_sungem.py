@@ -228,3 +228,26 @@ def test_random_accesses_leave_a_state_that_can_be_saved(rig):
     load(other.gem, WireReader(body), 0)
     assert save_body(other.gem, OURS) == body
     assert other.gem.tx_size <= sungem.FRAME_SIZE
+
+
+def test_ring_made_smaller_behind_its_kick_ends_without_the_end_of_a_frame(rig):
+    """A kick outside the ring was never reached: one alarm took descriptors for ever."""
+    rig.start()
+    rig.write(0x2004, 0x11_8001 | 8 << 1)  # 8192 descriptors
+    rig.write(0x2000, 5000)
+    rig.write(0x2004, 0x11_8001)  # 32
+    for _ in range(4):
+        rig.clock.advance(rig.clock.now + 10_000)
+    assert rig.gem.txdmaregs[sungem.TX_COMPLETION] == 5000 & 31
+    assert rig.read(0x0C) & sungem.TX_ALL
+    assert not rig.gem.transmitter.armed
+
+
+def test_long_ring_without_the_end_of_a_frame_is_taken_in_pieces(rig):
+    rig.start()
+    rig.write(0x2004, 0x11_8001 | 8 << 1)
+    rig.write(0x2000, 1000)
+    rig.clock.advance(rig.clock.now + sungem_rings.START_NS)
+    assert rig.gem.txdmaregs[sungem.TX_COMPLETION] == sungem_rings.MOST_DESCRIPTORS
+    rig.clock.advance(rig.clock.now + 100_000)
+    assert rig.gem.txdmaregs[sungem.TX_COMPLETION] == 1000

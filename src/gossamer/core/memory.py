@@ -27,6 +27,8 @@ from gossamer.core.trace import QUIET, Trace
 MMIO: Final = 0xFFFF_FFFF
 READ_ONLY: Final = 0x8000_0000
 PAGE_COUNT: Final = 1 << 20
+MOST_LEAVES: Final = 4096
+"""Pages of registers (or of nothing) whose region is remembered."""
 
 
 @dataclass(eq=False)
@@ -191,6 +193,8 @@ class AddressMap:
                 region, base = cell[2], base + cell[0]
             if base <= ra and ra + PAGE_SIZE <= end and region.cell is None:
                 leaf = region, base
+        if len(self._leaves) >= MOST_LEAVES:
+            self._leaves.clear()  # a guest that looks everywhere
         self._leaves[page] = leaf
         return leaf
 

@@ -184,7 +184,7 @@ class SunGem(PciDevice):
 
     def post_load(self, version: int) -> None:
         super().post_load(version)
-        waiting = self.txdmaregs[TX_KICK] != self.txdmaregs[TX_COMPLETION]
+        waiting = sungem_rings.waiting(self)
         if waiting and not self.transmitter.armed and sungem_rings.can_transmit(self):
             sungem_rings.kick(self)
 

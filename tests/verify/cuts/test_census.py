@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
 import pytest
 
 from gossamer import cli
+from gossamer.core.irq import IrqLine
 from gossamer.devices.console_port import ConsolePort
 from gossamer.verify.cuts import census
 from gossamer.verify.cuts.guests import Plan, config_for, guest_named, scout
@@ -55,6 +61,66 @@ def test_state_inside_a_container_is_found(plan: Plan, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(ConsolePort, "read", counted)
     assert any(line.startswith("console.path[0]: was 0, is ") for line in findings(plan))
+
+
+def hide(monkeypatch: pytest.MonkeyPatch, hidden: object, count: Callable[[], object]) -> None:
+    """Plant a chip that leads to `hidden` and counts its reads there."""
+    read = ConsolePort.read
+    monkeypatch.setattr(ConsolePort, "path", property(lambda self: hidden, lambda self, v: None))
+
+    def counted(self: ConsolePort, offset: int, size: int) -> int:
+        count()
+        return read(self, offset, size)
+
+    monkeypatch.setattr(ConsolePort, "read", counted)
+
+
+def test_state_in_a_set_a_queue_or_an_array_is_found(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for make, change in (
+        (set, lambda held: held.add(len(held))),
+        (deque, lambda held: held.append(1)),
+        (lambda: np.zeros(3), lambda held: held.__iadd__(1)),
+    ):
+        with monkeypatch.context() as planted:
+            held = make()
+            hide(planted, held, partial(change, held))
+            assert any(line.startswith("console.path: was ") for line in findings(plan)), make
+
+
+def test_state_in_a_closure_or_a_partial_is_found(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = [0]
+
+    def count() -> None:
+        counts[0] += 1
+
+    for hidden, path in ((count, "console.path(counts)[0]"), (partial(print, counts), ".args[0]")):
+        with monkeypatch.context() as planted:
+            hide(planted, hidden, count)
+            assert any(f"{path}" in line.partition(": was ")[0] for line in findings(plan))
+
+
+def test_state_in_a_variable_of_a_module_is_found(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gossamer.devices import console_port
+
+    reads: dict[int, int] = {}
+    monkeypatch.setattr(console_port, "reads", reads, raising=False)
+    hide(monkeypatch, None, lambda: reads.update({0: reads.get(0, 0) + 1}))
+    found = findings(plan)
+    assert any(line.startswith("gossamer.devices.console_port.reads") for line in found)
+
+
+def test_state_in_an_object_of_the_core_is_found(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = IrqLine()
+    hide(monkeypatch, line, lambda: setattr(line, "pin", line.pin + 1))
+    assert any(found.startswith("console.path.pin: was 0") for found in findings(plan))
 
 
 def test_line_that_a_load_does_not_drive_is_found(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gossamer import cli
-from gossamer.devices.ide.cell import MacioIde
+from gossamer.devices.ide.cell import IdeBus, MacioIde
 from gossamer.devices.ide.drive import BSY, SEEK, THEN_NOTHING, IdeDrive
 from gossamer.machines.build import build
 from gossamer.machines.guests import hostile as program
@@ -68,12 +68,12 @@ def test_chip_alone_finds_case_15_when_its_mending_is_undone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     undo(monkeypatch)
-    assert verify("--chip", "ide", "--accesses", 150, "--seed", 3) == 1
+    assert verify("--chip", "ide-true-rate", "--accesses", 120, "--seed", 3) == 1
     printed = capsys.readouterr()
     assert "divergent=1" in printed.out
     assert "seed 3" in printed.err
     assert "again: gossamer verify cuts" in printed.err
-    assert "status: 0xc1 uncut, 0x41 cut" in printed.err
+    assert "status: 0xd0 uncut, 0x41 cut" in printed.err
 
 
 @pytest.mark.slow
@@ -82,7 +82,8 @@ def test_hostile_guest_finds_case_15_when_its_mending_is_undone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     undo(monkeypatch)
-    assert verify("--accesses", 5000, "--cuts", 300, "--process-every", 0) == 1
+    words = ("--true-rates", "--accesses", 5000, "--cuts", 300, "--process-every", 0)
+    assert verify(*words) == 1
     printed = capsys.readouterr()
     assert "ide" in printed.err
     assert "seed 1, access" in printed.err
@@ -114,9 +115,37 @@ def test_hostile_guest_goes_on_as_if_never_cut(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("rates", [(), ("--true-rates",)])
 @pytest.mark.parametrize("machine", MACHINES)
-def test_hostile_guest_goes_on_as_if_never_cut_for_long(machine: str) -> None:
-    assert verify("-M", machine, "--accesses", 6000, "--cuts", 400, "--seed", 11) == 0
+def test_hostile_guest_goes_on_as_if_never_cut_for_long(
+    machine: str, rates: tuple[str, ...]
+) -> None:
+    assert verify("-M", machine, *rates, "--accesses", 6000, "--cuts", 200, "--seed", 11) == 0
+
+
+# --- bounds ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("machine", ["g3beige", "mac99,via=pmu-adb"])
+def test_nothing_that_the_hostile_guest_does_makes_the_host_grow(
+    machine: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert verify("-M", machine, "--flood", "--accesses", 2000) == 0
+    assert "accesses=2000 grown=" in capsys.readouterr().out
+
+
+def test_flood_finds_what_grows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held: list[bytes] = []
+    read = IdeBus.read_status
+
+    def kept(bus: IdeBus) -> int:
+        held.append(bytes(b"x" * (1 << 18)))
+        return read(bus)
+
+    monkeypatch.setattr(IdeBus, "read_status", kept)
+    assert verify("--flood", "--accesses", 3000) == 1
 
 
 # --- the guest ------------------------------------------------------------------------------------

@@ -2,8 +2,9 @@
 
 What a chip holds is declared as state, derived, wiring or compat.  While a guest runs
 
-- wiring and compat must not change, nor anything inside the containers and helper objects that
-  wiring leads to: what changes there is state that nobody saves;
+- wiring and compat must not change, nor anything inside what wiring leads to (containers, arrays,
+  closures, helper objects), nor the variables of the modules: what changes there is state that no
+  save carries;
 - what is derived, the interrupt lines and the map of memory included, must come out of a load of
   the state exactly as it is in the running machine.
 """
@@ -24,58 +25,23 @@ from gossamer.core.irq import IrqLine
 from gossamer.core.memory import Mapping, RamBlock
 from gossamer.core.region import Region
 from gossamer.machines.machine import Machine
-from gossamer.state.declare import Compat, Derived, Stateful, Wiring
+from gossamer.state.declare import Compat, Derived, Wiring
 from gossamer.verify.cuts.fields import Composed, objects
 from gossamer.verify.cuts.guests import Plan
+from gossamer.verify.cuts.hidden import Walk, module_variables, names_of
 
 MOMENTS: Final = 25
-DEEPEST: Final = 8
-#: Modules whose plain helper objects are looked into.
-HELPERS: Final = ("gossamer.devices.", "gossamer.cpu.", "gossamer.machines.")
 
 
 def fixed(machine: Machine) -> dict[str, object]:
-    """What must not change, by path: the values of wiring and compat."""
-    out: dict[str, object] = {}
+    """What must not change, by path: wiring and compat, what they lead to, module variables."""
+    walk = Walk()
     for path, owner in objects(machine):
         for name, declared in owner.declared.items():
             if isinstance(declared, Wiring | Compat) and hasattr(owner, name):
-                _collect(out, f"{path}.{name}", getattr(owner, name), DEEPEST)
-    return out
-
-
-def _collect(out: dict[str, object], path: str, value: Any, depth: int) -> None:  # noqa: ANN401
-    """Note `value`, and what is inside it, under `path`."""
-    if value is None or isinstance(value, bool | int | float | str | bytes):
-        out[path] = value
-    elif isinstance(value, bytearray):
-        out[path] = bytes(value)
-    elif isinstance(value, list | tuple):
-        out[path] = len(value)
-        for n, one in enumerate(value):
-            _collect(out, f"{path}[{n}]", one, depth - 1)
-    elif isinstance(value, dict):
-        out[path] = tuple(map(repr, value))
-        for key, one in value.items():
-            _collect(out, f"{path}[{key!r}]", one, depth - 1)
-    else:
-        out[path] = f"object {id(value):#x}"
-        if depth > 0 and _is_helper(value):
-            for name in _names(value):
-                if hasattr(value, name):
-                    _collect(out, f"{path}.{name}", getattr(value, name), depth - 1)
-
-
-def _is_helper(value: object) -> bool:
-    kind = type(value)
-    return kind.__module__.startswith(HELPERS) and not isinstance(value, Stateful)
-
-
-def _names(value: object) -> list[str]:
-    names = list(vars(value)) if hasattr(value, "__dict__") else []
-    for kind in type(value).__mro__:
-        names += [n for n in getattr(kind, "__slots__", ()) if n not in names]
-    return names
+                walk.add(f"{path}.{name}", getattr(owner, name))
+    module_variables(walk)
+    return walk.found
 
 
 def changed(before: dict[str, object], after: dict[str, object]) -> list[str]:
@@ -146,7 +112,7 @@ def _form(value: Any) -> object:  # noqa: ANN401 - whatever is derived
         return tuple(sorted((repr(key), _form(one)) for key, one in value.items()))
     if callable(value):
         return getattr(value, "__qualname__", type(value).__name__)
-    return tuple((name, _form(getattr(value, name))) for name in _names(value))
+    return tuple((name, _form(getattr(value, name))) for name in names_of(value))
 
 
 def not_rebuilt(running: Machine, loaded: Machine) -> list[str]:

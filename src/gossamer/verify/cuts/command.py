@@ -20,6 +20,7 @@ from gossamer.verify.cuts.drop import run_drop
 from gossamer.verify.cuts.events import run_around
 from gossamer.verify.cuts.guests import (
     GUESTS,
+    TRUE_RATES,
     Plan,
     config_for,
     guest_named,
@@ -31,12 +32,15 @@ from gossamer.verify.cuts.process import serve
 from gossamer.verify.cuts.run import Cutter, Reference
 from gossamer.verify.cuts.tiers import Tiers
 from gossamer.verify.hostile.alone import run_alone
-from gossamer.verify.hostile.guest import ACCESSES
+from gossamer.verify.hostile.flood import run_flood
+from gossamer.verify.hostile.guest import ACCESSES, Hostile
 from gossamer.verify.hostile.guest import NAME as HOSTILE
+from gossamer.verify.hostile.guest import prepare as make
 from gossamer.verify.hostile.rigs import RIGS
 
 DEFAULT_MEMORY: Final = {
     "linux": "96M",
+    "linux-boot": "96M",
     "openbios": "32M",
     "builtin": "8M",
     "openpic": "8M",
@@ -72,6 +76,9 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps its ty
         "--accesses", type=int, default=ACCESSES, help=f"of the hostile guest ({ACCESSES})"
     )
     p.add_argument("--chip", help="of the hostile guest: that chip (or all) alone, without a CPU")
+    p.add_argument(
+        "--flood", action="store_true", help="of the hostile guest: watch memory and time, no cuts"
+    )
     p.add_argument("--shift", type=int, default=5, help="2**SHIFT ns an instruction (5)")
     p.add_argument("--file-every", type=int, default=10, help="each so-manieth cut by a file")
     p.add_argument("--process-every", type=int, default=50, help="... by a new process")
@@ -94,10 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--occurrences: expected 1 or more, got {arguments.occurrences}")
     if arguments.chip is not None:
         return run_chips(arguments)
-    if arguments.guest == HOSTILE:
-        with tempfile.TemporaryDirectory(prefix="gossamer-hostile-") as folder:
-            return _run_guests(arguments, Path(folder))
-    return _run_guests(arguments, None)
+    with tempfile.TemporaryDirectory(prefix="gossamer-cuts-") as folder:
+        return _run_guests(arguments, Path(folder))
 
 
 def run_chips(arguments: argparse.Namespace) -> int:
@@ -114,7 +119,11 @@ def run_chips(arguments: argparse.Namespace) -> int:
     return 0 if cuts and not divergent else 1
 
 
-def _run_guests(arguments: argparse.Namespace, folder: Path | None) -> int:
+def _run_guests(arguments: argparse.Namespace, folder: Path) -> int:
+    if arguments.flood:
+        if arguments.guest != HOSTILE:
+            raise ConfigError(f"--flood: goes with --guest {HOSTILE}, got {arguments.guest}")
+        return 0 if run_flood(hostile_of(arguments, folder), say) else 1
     if arguments.drop is not None:
         arguments.true_rates = True  # what is under way for no time cannot be missed
         names = (
@@ -125,25 +134,30 @@ def _run_guests(arguments: argparse.Namespace, folder: Path | None) -> int:
     return _mode(arguments)(arguments, plan)
 
 
-def prepare(arguments: argparse.Namespace, name: str, folder: Path | None = None) -> Plan:
+def prepare(arguments: argparse.Namespace, name: str, folder: Path) -> Plan:
     """The scenario of the guest called `name`, found out in an uncut run.
 
-    `folder`: for the files of the hostile guest.
+    `folder`: for images and tables of the guest's.
     """
     if name == HOSTILE:
-        assert folder is not None
-        a = arguments
-        return scout_hostile(a.machine, a.accesses, a.seed, a.shift, folder, say)
+        return scout_hostile(hostile_of(arguments, folder), say)
     rates = arguments.true_rates
     files = arguments.kernel, arguments.initrd, arguments.cdrom
-    guest = guest_named(name, *files, true_rates=rates)
+    guest = guest_named(name, *files, folder, true_rates=rates)
     memory = arguments.memory or DEFAULT_MEMORY[guest.name]
     cpu, shift = arguments.cpu, arguments.shift
     config = config_for(guest, arguments.machine, memory, shift, cpu, true_rates=rates)
     plan = scout(guest, config, say)
     span = plan.end_count - plan.start_count
-    say(f"{guest.name} on {config.full_name}: {span} instructions, {len(plan.inputs)} bytes typed")
+    say(f"{guest.name} on {config.full_name}: {span} instructions, {len(plan.inputs)} inputs")
     return plan
+
+
+def hostile_of(arguments: argparse.Namespace, folder: Path) -> Hostile:
+    """The hostile guest's run, its files in `folder`."""
+    a = arguments
+    rates = TRUE_RATES if a.true_rates else ()
+    return make(a.machine, a.accesses, a.seed, a.shift, folder, rates)
 
 
 def _mode(arguments: argparse.Namespace) -> Callable[[argparse.Namespace, Plan], int]:

@@ -178,7 +178,7 @@ class Moment:
         if self.source.vm.serial_room(0):
             for byte in b"typed":  # more than its FIFO takes: an overrun
                 self.source.vm.serial_receive(0, byte)
-        self.whole = self.digest(self.source.vm.save_bytes())
+        self.whole = self.digest(self.source.save())
 
     def digest(
         self, stream: bytes, carried: Callable[[Machine], bool] = lambda m: True
@@ -205,7 +205,7 @@ class Moment:
         machine = self.source.vm.machine
         value = field.read(machine)
         field.write(machine, reset)
-        stream = self.source.vm.save_bytes()
+        stream = self.source.save()
         field.write(machine, value)
         return self.digest(stream) != self.whole
 
@@ -215,7 +215,7 @@ class Moment:
         value = field.read(machine)
         for probe in field.probes(machine):
             field.write(machine, probe)
-            stream = self.source.vm.save_bytes()
+            stream = self.source.save()
             field.write(machine, value)
             loads: list[bool] = []
             check = partial(_carried, field, probe, loads)

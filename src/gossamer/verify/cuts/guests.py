@@ -8,7 +8,7 @@ type at exactly the same boundaries.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,7 @@ from gossamer.machines import firmware
 from gossamer.machines.config import Accel, Config
 from gossamer.machines.guests import pic, search, usb
 from gossamer.machines.options import parse
+from gossamer.verify.cuts import linux
 from gossamer.verify.cuts.tiers import Tiers
 from gossamer.verify.cuts.track import Input, Track
 from gossamer.verify.hostile import guest as hostile
@@ -32,7 +33,8 @@ SEARCH: Final = ("search", "603e")
 """The guest that searches the page table itself, and the CPU that lets it."""
 USB: Final = ("usb", "mac99", "pmu")
 """The guest that drives USB devices, and the machine and `via` that have them from the start."""
-GUESTS: Final = ("openbios", "builtin", *PIC_GUESTS, SEARCH[0], USB[0], hostile.NAME, "linux")
+GUESTS: Final = ("openbios", "builtin", *PIC_GUESTS, SEARCH[0], USB[0], hostile.NAME, *linux.NAMES)
+_LONG: Final = 4_000_000_000
 COMMON: Final = ("-nographic", "-serial", "null", "-monitor", "none", "-rtc", "base=2001-09-09")
 
 TRUE_RATES: Final = ("-global", "escc.true-rate=on", "-global", "macio-ide.true-rate=on")
@@ -58,6 +60,8 @@ class Guest:
     """The only variant of that machine."""
     cpu: str = ""
     """The only CPU model that has what it uses."""
+    events: Mapping[int, tuple[Input, ...]] = field(default_factory=dict)
+    """By line: what comes from outside behind the last byte typed, `at` counted from there."""
 
 
 @dataclass
@@ -92,10 +96,11 @@ def guest_named(
     kernel: Path | None,
     initrd: Path | None,
     cdrom: Path | None = None,
+    folder: Path | None = None,
     *,
     true_rates: bool = False,
 ) -> Guest:
-    """The guest called `name`; `linux` needs its files, and reads from a CD when there is one.
+    """The guest called `name`; Linux needs its files, and a folder for images made here.
 
     `true_rates`: serial lines and disks take the time that the parts take.
     """
@@ -114,19 +119,17 @@ def guest_named(
     if name == USB[0]:
         lines = ((f"line 2{far} ", "?"), (f"line 5{far} ", ""))
         return Guest(name, ("-bios", usb.NAME), lines, machine=USB[1], via=USB[2])
-    if name == "linux":
+    if name in linux.NAMES:
+        assert folder is not None
         kernel = kernel or _from_environment("GOSSAMER_LINUX_KERNEL")
         initrd = initrd or _from_environment("GOSSAMER_LINUX_INITRD")
         if kernel is None:
-            raise ConfigError("guest linux: give --kernel FILE (and --initrd FILE)")
-        disk = () if initrd is None else ("-initrd", str(initrd))
-        arguments = ["-kernel", str(kernel), *disk, "-append", "console=ttyPZ0"]
-        work = "ticks -n 2 -g 60 -r; selfcheck -n 1 -m 1"
-        if cdrom is not None:
-            arguments += ["-cdrom", str(cdrom)]
-            work += "; dd if=/dev/sr0 of=/dev/null bs=2048 count=300 2>&1"
-        lines = (("guest# ", f"{work}; echo do''ne\r"), ("done\r\n", ""))
-        return Guest(name, tuple(arguments), lines, boots=True, limit=4_000_000_000)
+            raise ConfigError(f"guest {name}: give --kernel FILE (and --initrd FILE)")
+        files = linux.files(folder, kernel, initrd, cdrom)
+        if name == linux.BOOT:
+            return Guest(name, files, linux.BOOTS, limit=_LONG, events=linux.BOOT_EVENTS)
+        events = linux.work_events(folder)
+        return Guest(name, files, linux.WORK, boots=True, limit=_LONG, events=events)
     raise ConfigError(f"--guest: expected {', '.join(GUESTS)}; got {name!r}")
 
 
@@ -196,11 +199,16 @@ def scout(guest: Guest, config: Config, say: Callable[[str], None]) -> Plan:
             track.out.clear()
             seen = 0
             say(f"{guest.name} is up after {plan.start_count} instructions")
-        for at, byte in enumerate(typed.encode()):
-            plan.inputs.append(Input(track.vm.instructions + (at + 1) * GAP, byte))
+        for byte in typed.encode():
+            track.run_to(track.vm.instructions + GAP)
+            while not track.vm.serial_room(0):
+                track.run_to(track.vm.instructions + GAP)
+            _give(track, plan, Input(track.vm.instructions, byte))
         if typed:
-            track.run_to(plan.inputs[-1].at)
             seen = len(track.out)
+        last = track.vm.instructions
+        for event in guest.events.get(n, ()):
+            _give(track, plan, event._replace(at=last + event.at))
     track.run_to(track.vm.instructions + guest.tail)
     plan.end_count, plan.end_ns = track.vm.instructions, track.vm.clock_ns
     plan.digest = track.digest()
@@ -208,11 +216,14 @@ def scout(guest: Guest, config: Config, say: Callable[[str], None]) -> Plan:
     return plan
 
 
-def scout_hostile(
-    machine: str, accesses: int, seed: int, shift: int, folder: Path, say: Callable[[str], None]
-) -> Plan:
-    """The same for the hostile guest, whose files lie in `folder`."""
-    run = hostile.prepare(machine, accesses, seed, shift, folder)
+def _give(track: Track, plan: Plan, given: Input) -> None:
+    """Let something come from outside, in this run and in all later ones."""
+    plan.inputs.append(given)
+    track.run_to(given.at)
+
+
+def scout_hostile(run: hostile.Hostile, say: Callable[[str], None]) -> Plan:
+    """The same for the hostile guest."""
     track = hostile.scout(run, say)
     plan = Plan(hostile.NAME, run.config, run.inputs, place=run.place)
     plan.end_count, plan.end_ns = track.vm.instructions, track.vm.clock_ns

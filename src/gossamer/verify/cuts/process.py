@@ -9,7 +9,6 @@ from pathlib import Path
 
 from gossamer.base.errors import GossamerError, HostError
 from gossamer.control.vm import Vm
-from gossamer.machines.stored import host_files
 from gossamer.verify.cuts.track import Input, Track
 
 LIMIT_S = 600
@@ -22,7 +21,7 @@ def continue_in_child(track: Track, ns: int, file: Path) -> None:
     order.write_text(
         json.dumps(
             {"inputs": track.inputs, "done": track.done, "ns": ns, "file": str(file)}
-            | {"files": host_files(track.config)}
+            | {"files": track.files}
         )
     )
     command = [sys.executable, "-m", "gossamer", "verify", "cuts", "--continue-from", str(order)]
@@ -30,8 +29,8 @@ def continue_in_child(track: Track, ns: int, file: Path) -> None:
     if done.returncode != 0:
         raise HostError(f"the child process failed: {done.stderr.strip()[-500:]}")
     answer = json.loads(done.stdout)
-    track.load_file(file)
     track.done = answer["done"]
+    track.load_file(file)
     track.out += [(at, byte) for at, byte in answer["out"]]
 
 
@@ -43,8 +42,7 @@ def serve(order: Path) -> int:
         raise GossamerError(f"--continue-from: {order}: {fault}") from None
     file = Path(given["file"])
     vm = Vm.load(file, files=given["files"])
-    track = Track(vm.config, [Input(*i) for i in given["inputs"]], given["done"])
-    track.take(vm)
+    track = Track(vm.config, [Input(*i) for i in given["inputs"]], given["done"], given=vm)
     track.run_to(ns=given["ns"])
     track.vm.save(file)
     print(json.dumps({"done": track.done, "out": track.out}))

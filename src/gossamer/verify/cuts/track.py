@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +40,10 @@ class Input(NamedTuple):
     text: str = ""
 
 
+CD, CD_DRIVE = "drive2", "ide1-cd0"
+"""The disc that is changed: what a save and what a monitor calls its place."""
+
+
 @dataclass
 class Track:
     """A running machine of a scenario."""
@@ -49,9 +54,12 @@ class Track:
     out: list[tuple[int, int]] = field(default_factory=list)
     tiers: Tiers | None = None
     vm: Vm = field(init=False)
+    closes: Callable[[], object] = field(init=False)
+    """Lets go of the images of the machine; called when nobody has the track any more."""
+    given: InitVar[Vm | None] = None
 
-    def __post_init__(self) -> None:
-        self.take(Vm(self.config))
+    def __post_init__(self, given: Vm | None) -> None:
+        self.take(Vm(self.config) if given is None else given)
 
     def take(self, vm: Vm) -> None:
         """Go on with `vm`."""
@@ -59,6 +67,7 @@ class Track:
         if self.tiers is not None:
             self.tiers.choose(vm.machine)
         vm.serial_sinks = [self._written]
+        self.closes = weakref.finalize(self, vm.disks.abandon)
 
     def _written(self, byte: int) -> None:
         self.out.append((self.vm.machine.engine.count_now, byte))
@@ -107,9 +116,23 @@ class Track:
 
     # --- cutting ----------------------------------------------------------------------------------
 
+    @property
+    def files(self) -> dict[str, str]:
+        """The host's files by what a save calls them, the disc put in last among them."""
+        found = host_files(self.config)
+        for given in self.inputs[: self.done]:
+            if given.kind == "change":
+                found[CD] = given.text
+        return found
+
+    @property
+    def needs_file(self) -> bool:
+        """Whether a bare stream does not have all that a new machine needs."""
+        return bool(self.vm.disks.writable) or self.files != host_files(self.config)
+
     def save(self) -> bytes:
         """All that `load` needs: a stream, or a save file where disks belong to the state."""
-        if not self.vm.disks.writable:
+        if not self.needs_file:
             return self.vm.save_bytes()
         with tempfile.TemporaryDirectory(prefix="gossamer-cut-") as folder:
             path = Path(folder) / "cut"
@@ -118,25 +141,25 @@ class Track:
 
     def load(self, saved: bytes) -> None:
         """Go on from what `save` gave in a machine newly built; the old one is gone."""
-        if self.vm.disks.writable:
+        if self.needs_file:
             with tempfile.TemporaryDirectory(prefix="gossamer-cut-") as folder:
                 path = Path(folder) / "cut"
                 path.write_bytes(saved)
                 self.load_file(path)
             return
-        self.vm.disks.abandon()
+        self.close()
         vm = Vm(self.config)
         vm.load_bytes(saved)
         self.take(vm)
 
     def load_file(self, path: Path) -> None:
         """The same from a save file, made as the file itself says, with the files of the guest."""
-        self.vm.disks.abandon()
-        self.take(Vm.load(path, files=host_files(self.config)))
+        self.close()
+        self.take(Vm.load(path, files=self.files))
 
     def close(self) -> None:
         """The machine is not needed any more."""
-        self.vm.disks.abandon()
+        self.closes()
 
     # --- comparing --------------------------------------------------------------------------------
 
@@ -173,6 +196,8 @@ def give(track: Track, given: Input) -> None:
                 if isinstance(disk.device, MacioIde):
                     for drive in disk.device.bus.drives:
                         _press(drive, value)
+        case "change":
+            vm.change_disc(CD_DRIVE, Path(given.text), "raw")
         case "reset":
             vm.reset()
         case kind:

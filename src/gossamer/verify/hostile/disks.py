@@ -23,7 +23,7 @@ from gossamer.devices.dbdma import (
     STRIDE,
     WAKE,
 )
-from gossamer.verify.hostile.records import Script
+from gossamer.verify.hostile.records import Record, Script, swap
 
 #: Offsets of the cell.
 DATA, FEATURE, COUNT, SECTOR, LOW, HIGH, DEVICE, COMMAND = range(0, 0x80, 0x10)
@@ -63,6 +63,7 @@ PACKETS: Final[tuple[tuple[int, ...], ...]] = (
 )
 KINDS: Final = ("read", "write", "read dma", "write dma", "packet", "packet", "other", "reset")
 IDE_CHANNELS: Final = (0x16, 0x1A)
+USED: Final = (*IDE_CHANNELS, 0x02, 0x04, 0x1F)
 
 
 def sequence(s: Script, cell: int) -> None:
@@ -266,11 +267,18 @@ def channel(s: Script, number: int) -> None:
 
 def dma(s: Script) -> None:
     """A program of any kind on any channel."""
-    number = s.rng.choice((*IDE_CHANNELS, 0x02, 0x04, 0x06, s.rng.randrange(32)))
+    number = s.rng.choice(USED)
     program(s, number, anything(s))
     s.wait(s.rng.choice((20, 100, 2000)))
     for _ in range(s.rng.randrange(4)):
         channel(s, number)
+
+
+def halt_all(s: Script) -> None:
+    """Stop every channel that programs run on: one that loops costs the host a lot of time."""
+    for number in USED:
+        control = s.layout.at("dbdma") + STRIDE * number
+        s.exactly((Record("store4", control, swap(RUN << 16)),))
 
 
 def first(s: Script) -> None:

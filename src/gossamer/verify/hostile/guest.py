@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -56,8 +56,13 @@ class Hostile:
         return [*lines, f"again: {again} --accesses {len(self.records)}"]
 
 
-def prepare(machine: str, accesses: int, seed: int, shift: int, folder: Path) -> Hostile:
-    """Make images and table in `folder`, which has to stay while the guest runs."""
+def prepare(
+    machine: str, accesses: int, seed: int, shift: int, folder: Path, extra: Sequence[str] = ()
+) -> Hostile:
+    """Make images and table in `folder`, which has to stay while the guest runs.
+
+    `extra`: more options of the machine's.
+    """
     if machine.startswith("bare"):
         raise ConfigError(f"--guest {NAME}: runs on g3beige and mac99, got -M {machine}")
     if accesses < 1:
@@ -72,7 +77,7 @@ def prepare(machine: str, accesses: int, seed: int, shift: int, folder: Path) ->
     path.write_bytes(table(records))
     loader = f"loader,file={path},addr={program.TABLE:#x},force-raw=on"
     drives = _drives(folder, seed)
-    config = parse([*options, *_usb(machine), *icount, *drives, "-device", loader])
+    config = parse([*options, *_usb(machine), *icount, *extra, *drives, "-device", loader])
     return Hostile(config, records, seed, machine)
 
 

@@ -130,7 +130,7 @@ class Rig:
 # --- rigs -----------------------------------------------------------------------------------------
 
 
-def _ide(r: Rig) -> None:
+def _ide(r: Rig, *, true_rate: bool) -> None:
     cells = [MacioIde(r.clock, irq=r.line(n), dma_irq=r.line(n + 2)) for n in range(2)]
     channels = (0x16, 0x1A)
     lines = {n: IrqLine(cell, 0) for n, cell in zip(channels, cells, strict=True)}
@@ -138,6 +138,7 @@ def _ide(r: Rig) -> None:
     r.add("dbdma", dbdma, (dbdma.region(), r.at("dbdma")))
     for n, (cell, channel) in enumerate(zip(cells, channels, strict=True)):
         r.add(f"ide{n}", cell, (cell.region, r.at("pmac-ide", n)))
+        cell.set_true_rate(true_rate)
         cell.attach_dma(dbdma.connect(channel, cell))
     cells[0].attach(0, DISK, r.around.disk)
     cells[0].attach(1, CDROM, None)
@@ -176,8 +177,9 @@ def _pmu(r: Rig, *, with_adb: bool) -> None:
         _adb_devices(r, adb)
 
 
-def _escc(r: Rig) -> None:
+def _escc(r: Rig, *, true_rate: bool) -> None:
     escc = Escc(r.clock, r.line(0), r.line(1))
+    escc.set_true_rate(true_rate)
     r.add(
         "escc",
         escc,
@@ -257,11 +259,13 @@ def _ne2000(r: Rig) -> None:
 
 #: By name: the machine whose layout it has, its grammars, what makes it.
 RIGS: Final[dict[str, tuple[str, tuple[str, ...], Callable[[Rig], None]]]] = {
-    "ide": ("g3beige", ("ide", "dbdma"), _ide),
+    "ide": ("g3beige", ("ide", "dbdma"), partial(_ide, true_rate=False)),
+    "ide-true-rate": ("g3beige", ("ide", "dbdma"), partial(_ide, true_rate=True)),
     "cuda": ("g3beige", ("cuda", "via"), _cuda),
-    "pmu": ("mac99,via=pmu", ("pmu", "via", "gpio"), lambda r: _pmu(r, with_adb=False)),
-    "pmu-adb": ("mac99,via=pmu-adb", ("pmu", "via", "gpio"), lambda r: _pmu(r, with_adb=True)),
-    "escc": ("g3beige", ("escc",), _escc),
+    "pmu": ("mac99,via=pmu", ("pmu", "via", "gpio"), partial(_pmu, with_adb=False)),
+    "pmu-adb": ("mac99,via=pmu-adb", ("pmu", "via", "gpio"), partial(_pmu, with_adb=True)),
+    "escc": ("g3beige", ("escc",), partial(_escc, true_rate=False)),
+    "escc-true-rate": ("g3beige", ("escc",), partial(_escc, true_rate=True)),
     "heathrow": ("g3beige", ("heathrow",), _heathrow),
     "openpic": ("mac99", ("openpic",), _openpic),
     "nvram": ("mac99", ("nvram", "fw_cfg"), _nvram),

@@ -38,6 +38,8 @@ GRAMMARS: Final[tuple[tuple[str, str, Grammar, int], ...]] = (
 MIXED, ENABLED, DOZING, UNDISTURBED = 0.3, 0.35, 0.08, 0.3
 SET_UP_EVERY: Final = 40
 """Sequences between two times that PCI gets its addresses back."""
+HALT_EVERY: Final = 10
+"""Sequences between two times that all DMA programs end, loops among them."""
 
 
 def chips(layout: Layout) -> list[str]:
@@ -71,6 +73,8 @@ def run_script(
         n += 1
         if n % SET_UP_EVERY == 0:
             others.give_addresses(script)
+        if n % HALT_EVERY == 0 and layout.has("dbdma"):
+            disks.halt_all(script)
         if only is None:
             script.interrupts(script.maybe(ENABLED))
             if script.maybe(DOZING):

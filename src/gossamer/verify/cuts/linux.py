@@ -1,0 +1,69 @@
+"""Linux as a guest of `verify cuts`: what it is made to do, and what happens to it meanwhile.
+
+`linux` begins at the prompt: timers and arithmetic with keys and pointer coming in, a disk written
+and read, a CD read, taken out and another read, signals.  `linux-boot` begins at power on: the
+firmware, the boot, a reboot that the reset button breaks off, and the boot again.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from gossamer.base.units import MiB
+from gossamer.verify.cuts.track import Input
+
+BOOT: Final = "linux-boot"
+NAMES: Final = ("linux", BOOT)
+PROMPT: Final = "guest# "
+IMAGES: Final = {"disk": 4 * MiB, "disc": 1 * MiB, "other": 1 * MiB}
+_READ: Final = "dd if=/dev/sr0 bs=2048 count=100 2>&1 | md5sum"
+_DISK: Final = "/dev/sda bs=4k count"
+_DO: Final = (
+    "(cat /dev/input/event* | md5sum) & ticks -n 2 -g 60 -r; selfcheck -n 1 -m 1",
+    f"dd if=/dev/urandom of={_DISK}=30 conv=fsync 2>&1; dd if={_DISK}=40 2>&1 | md5sum",
+    _READ,
+    f"for i in 1 2 3; do {_READ}; done",
+    "trap 'echo usr' USR1; for i in 1 2 3; do sleep 5 & kill $!; kill -USR1 $$; done; wait",
+)
+#: (what is waited for, what is typed then): each command says when it has ended.
+WORK: Final = (
+    *(
+        (f"step{n}\r\n" if n else PROMPT, f"{command}; echo ste''p{n + 1}\r")
+        for n, command in enumerate(_DO)
+    ),
+    (f"step{len(_DO)}\r\n", ""),
+)
+BOOTS: Final = ((PROMPT, "reboot -f\r"), (PROMPT, ""))
+BOOT_EVENTS: Final = {0: (Input(300_000_000, 0, "reset"),)}
+_A, _RETURN = 0x00, 0x24
+
+
+def files(folder: Path, kernel: Path, initrd: Path | None, cdrom: Path | None) -> tuple[str, ...]:
+    """Options for its files; the images that it needs are made in `folder`."""
+    rng = random.Random("linux")  # noqa: S311 - content of images
+    for name, size in IMAGES.items():
+        (folder / name).write_bytes(rng.randbytes(4096) * (size // 4096))
+    disk = f"file={folder / 'disk'},format=raw,index=0,media=disk,snapshot=on"
+    return (
+        *("-kernel", str(kernel), "-append", "console=ttyPZ0"),
+        *(() if initrd is None else ("-initrd", str(initrd))),
+        *("-drive", disk, "-cdrom", str(cdrom or folder / "disc")),
+    )
+
+
+def work_events(folder: Path) -> Mapping[int, tuple[Input, ...]]:
+    """By line of `WORK`: keys and movement while timers run; another disc."""
+    typed = [
+        Input(at, key << 1 | down, "key")
+        for n, key in enumerate((_A, _RETURN, _A))
+        for at, down in ((4_000_000 + 3_000_000 * n, 1), (5_000_000 + 3_000_000 * n, 0))
+    ]
+    moved = [
+        Input(4_500_000 + 2_500_000 * n, (0x80 + 9) | (0x80 - 5) << 8 | (n & 1) << 16, "move")
+        for n in range(5)
+    ]
+    change = Input(20_000_000, 0, "change", str(folder / "other"))
+    return {0: tuple(sorted(typed + moved)), 2: (change,)}
