@@ -207,3 +207,11 @@ def test_idle_drive_keeps_nothing_of_its_last_command() -> None:
             ide.read(0, rng.choice((2, 4)))
         assert (drive.op, drive.left, drive.req_nb_sectors) == (0, 0, 0)
         assert not any(drive.io_buffer)
+
+
+def test_every_chip_page_says_what_a_guest_can_flood() -> None:
+    pages = sorted((Path(__file__).parents[3] / "docs" / "chips").glob("*.md"))
+    assert len(pages) > 20
+    heading = "## What a guest can flood, and what bounds it\n\n| what | bound |\n|---|---|\n| "
+    without = [page.name for page in pages if heading not in page.read_text(encoding="utf-8")]
+    assert without == []
