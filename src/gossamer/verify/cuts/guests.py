@@ -194,7 +194,7 @@ def scout(guest: Guest, config: Config, say: Callable[[str], None]) -> Plan:
     for n, (wanted, typed) in enumerate(guest.lines):
         seen = _wait(track, wanted, seen, guest)
         if n == 0 and guest.boots:
-            plan.start = track.vm.save_bytes()
+            plan.start = track.save()
             plan.start_count, plan.start_ns = track.vm.instructions, track.vm.clock_ns
             track.out.clear()
             seen = 0
