@@ -19,7 +19,7 @@ class FakeVm:
     def __init__(self) -> None:
         self.config = Config()
         self.run_state = "running"
-        self.ended = False
+        self.ended = self.busy = False
         self.events = Observers()
         self.done: list[object] = []
         self.idle_until_ns: int | None = None

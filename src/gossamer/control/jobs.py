@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,7 +37,7 @@ class Jobs:
         self.all: dict[str, Job] = {}
 
     def begin(self, name: str, kind: str, work: Callable[[], object]) -> Steps[None]:
-        """A new job: the steps that do `work`; how it ends is the job's `error`."""
+        """A new job: the steps that do `work` (or its steps); how it ends is the job's `error`."""
         if name in self.all:
             raise ConfigError(f"Job ID '{name}' already in use")
         if len(self.all) >= MOST_JOBS:
@@ -65,7 +65,9 @@ def _run(job: Job, work: Callable[[], object]) -> Steps[None]:
     job.enter("running")
     yield Wait(until_ns=0)  # the command that began it is answered first
     try:
-        work()
+        made = work()
+        if isinstance(made, Generator):
+            yield from made
     except Exception as fault:
         from_host = f"{fault}" or type(fault).__name__
         job.error = " ".join(from_host.split())

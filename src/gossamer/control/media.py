@@ -24,6 +24,7 @@ class Media:
     def __init__(self, vm: Runner) -> None:
         self.vm = vm
         self.nodes: dict[str, tuple[Path, str | None, Image]] = {}
+        self._placed: dict[str, tuple[Path, str | None]] = {}
 
     # --- named images -------------------------------------------------------------------------
 
@@ -86,7 +87,11 @@ class Media:
         disk = self.vm.disks.at.pop(index, None)
         atapi.change_media(drive, None)
         drive.tray_open = True
-        if disk is not None:
+        if disk is None:
+            return
+        if disk.name in self._placed:  # it keeps its name, for the next drive or blockdev-del
+            self.nodes[disk.name] = (*self._placed.pop(disk.name), disk.image)
+        else:
             disk.image.close()
 
     def put_in(self, place: tuple[int, IdeDrive], node: str) -> None:
@@ -99,6 +104,7 @@ class Media:
         if node not in self.nodes:
             raise ConfigError(f"Failed to find node with node-name='{node}'")
         path, format, image = self.nodes.pop(node)
+        self._placed[node] = path, format
         reopen = partial(open_image, path, format=format, read_only=True)
         self.vm.disks.at[index] = Disk(index, image, node, reopen)
 

@@ -23,7 +23,7 @@ from gossamer.control.runner import Runner
 from gossamer.control.saved_config import saved_config
 from gossamer.control.sending import Sent
 from gossamer.control.snapshots import SnapshotEntry
-from gossamer.control.steps import finish
+from gossamer.control.steps import InThread, Steps, finish
 from gossamer.control.stream_out import Extra, save_stream
 from gossamer.control.transfers import Transfers
 from gossamer.core import host
@@ -73,6 +73,30 @@ class Vm(Runner):
             written = save()
         self.last_save = replace(written, took_ns=host.monotonic_ns() - start)
         return self.last_save
+
+    def saving(self, save: Callable[[], Written]) -> Steps[Written]:
+        """The steps of a save: a thread does `save` while the machine stands still."""
+        self.take_back_disks()
+        start = host.monotonic_ns()
+        with self.standing("saving"):
+            self.busy = True
+            try:
+                written: Written = yield InThread(save)
+            finally:
+                self.busy = False
+        self.last_save = replace(written, took_ns=host.monotonic_ns() - start)
+        return self.last_save
+
+    def saving_file(self, path: Path) -> Steps[Written]:
+        """The steps of `save`."""
+        return self.saving(lambda: disk_state.save_file(self, path))
+
+    def saving_vm(self, name: str, profile: str = "") -> Steps[None]:
+        """The steps of `savevm`; one in a form of QEMU's, for which the guest may run on."""
+        if release(profile or self.wire_profile).ours and release(self.wire_profile).ours:
+            yield from self.saving(lambda: disk_state.savevm(self, name))
+        else:
+            self.savevm(name, profile)
 
     def restore(self, path: Path | str, clock: str = "freeze") -> None:
         """Take on the state of a save file; on an error machine and disks stay as they were.

@@ -134,6 +134,7 @@ class Console:
             self._closing = QtestServer(
                 session.vm, device, steps_clock=self._steps_clock, log=log
             ).close
+            self._hold_while_saving(device)
 
     def debug_at(self, spec: str) -> None:
         """Serve gdb on the device `spec`, in the place of the one before."""
@@ -147,13 +148,22 @@ class Console:
             from gossamer.front.gdb.server import GdbServer  # noqa: PLC0415 - most runs need none
 
             GdbServer(self._session, self._gdb_device)
+            self._hold_while_saving(self._gdb_device)
+
+    def _hold_while_saving(self, device: Chardev) -> None:
+        """Take no input from a device that could change the machine under a save."""
+        assert self._session is not None
+        vm, room = self._session.vm, device.room
+        device.room = lambda: 0 if vm.busy else room()
 
     _gdb_device: Chardev | None = None
 
     @property
     def stalled(self) -> bool:
         """Whether the guest must wait until its output has been read."""
-        return any(device.full for device in self.devices)
+        # A monitor waits itself for its client.
+        monitors = (*self._monitor_devices, *self._control_devices)
+        return any(device.full for device in self.devices if device not in monitors)
 
     # --- the host's side ----------------------------------------------------------------------
 
@@ -165,7 +175,7 @@ class Console:
 
     def _feed(self) -> None:
         """Give typed bytes to the serial ports that have room."""
-        if self._session is None:
+        if self._session is None or self._session.vm.busy:
             return
         vm = self._session.vm
         for channel in self.channels:
@@ -194,6 +204,8 @@ class Console:
         self._signals.look()
         if self._ending or self._signals.status is not None:
             vm.quit("host-ui" if self._ending else "host-signal")
+        if vm.busy:
+            return LONGEST_WAIT_S
         if vm.ended:
             return None
         self._feed()

@@ -120,6 +120,7 @@ class Host(threading.Thread):
 
     def run(self) -> None:
         with Console(self.config) as console:
+            self.console = console
             # Signals belong to the main thread.
             console._signals.caught = lambda fd: contextlib.nullcontext()  # type: ignore[method-assign,assignment,return-value]
             try:

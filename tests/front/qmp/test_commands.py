@@ -236,7 +236,7 @@ def test_discs(mac: Checked, folder: Path) -> None:
     assert "inserted" not in {one.get("qdev"): one for one in mac("query-block")}["cd0"]
     assert "not removable" in mac.no("eject", id="disk0")
     assert mac.no("eject", id="cd0", device="x") == "Need exactly one of 'device' and 'id'"
-    assert mac("blockdev-add", **add) == {}
+    assert "Duplicate" in mac.no("blockdev-add", **add)  # taken out, it keeps its name
     assert mac("blockdev-del", node_name="iso0") == {}
     assert "Failed to find node" in mac.no("blockdev-del", node_name="iso0")
     name = mac("x-query-drives")[1]["device"]
@@ -298,6 +298,14 @@ def test_passed_descriptors(mac: Checked, folder: Path) -> None:
         assert mac.client.answer() == {"return": {}}
     assert mac("closefd", fdname="dump") == {}
     mac.events()
+
+
+def test_objects(mac: Checked) -> None:
+    who = {"qom_type": "authz-simple", "id": "who", "identity": "CN=a"}
+    assert mac("object-add", **who) == {}
+    assert "is taken" in mac.no("object-add", **who)
+    assert mac("object-del", id="who") == {}
+    assert mac.no("object-del", id="who")
 
 
 def test_human_monitor(mac: Checked) -> None:

@@ -190,6 +190,7 @@ def test_case_18_a_client_that_never_reads_is_bounded_and_the_guest_goes_on(host
             quiet += 1
             time.sleep(0.02)
     assert sent < 1 << 20
+    assert not host.console.stalled, "the guest waits for a client of a monitor"
     fresh = connected(host.path)  # the one that does not read gives way
     fresh.close()
     host.again()

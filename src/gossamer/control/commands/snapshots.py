@@ -10,6 +10,7 @@ from gossamer.block import Qcow2Image
 from gossamer.control.commands.table import command
 from gossamer.control.session import Session
 from gossamer.control.snapshots import SnapshotEntry
+from gossamer.control.steps import Steps
 from gossamer.control.vm import Vm
 from gossamer.migrate.container_writer import Written
 
@@ -36,10 +37,10 @@ class Saved:
 
 
 @command("x-savevm")
-def savevm(session: Session, tag: str | None = None, form: str = "") -> Saved:
+def savevm(session: Session, tag: str | None = None, form: str = "") -> Steps[Saved]:
     """Save the machine as a snapshot; FORM: for QEMU's loadvm, as qemu-7.2."""
     name = free_tag(session.vm) if tag is None else checked_tag(tag)
-    session.vm.savevm(name, form)
+    yield from session.vm.saving_vm(name, form)
     return Saved(name, chosen=tag is None)
 
 
@@ -62,9 +63,9 @@ def query_snapshots(session: Session) -> tuple[SnapshotEntry, ...]:
 
 
 @command("x-save")
-def save(session: Session, file: str) -> Written:
+def save(session: Session, file: str) -> Steps[Written]:
     """Save the machine in a file."""
-    return session.vm.save(Path(file))
+    return session.vm.saving_file(Path(file))
 
 
 @command("x-load")
@@ -126,7 +127,7 @@ def snapshot_save(
     """Begin a job that saves the machine as a snapshot on the devices."""
     vm = session.vm
 
-    def work() -> None:
+    def work() -> Steps[None]:
         images = _on(vm, devices)
         if any(_tagged(images, checked_tag(tag))):
             raise ConfigError(f"Snapshot '{tag}' already exists in one or more devices")
@@ -135,7 +136,7 @@ def snapshot_save(
         left = [d.name for d in vm.disks.writable if d.name not in devices]
         if left:
             raise ConfigError(f"devices: {', '.join(left)} is writable and would not go along")
-        vm.savevm(tag)
+        yield from vm.saving_vm(tag)
 
     session.spawn(session.jobs.begin(job_id, "snapshot-save", work))
 

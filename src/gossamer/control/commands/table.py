@@ -113,6 +113,8 @@ class Command:
         """
         state = session.vm.run_state
         words = arguments(self.members, given, "")
+        if session.vm.busy and not self.held:
+            raise ConfigError(f"{self.name}: not while the machine is being saved")
         if state in HELD and not self.held:
             raise ConfigError(f"{self.name}: not while the machine is in state {state}")
         return self.action(session, **words)
