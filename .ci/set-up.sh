@@ -14,7 +14,10 @@ die() {
 
 check_host() {
     host=$(uname -sm)
-    [ "$host" = "Linux x86_64" ] || die "needs Linux on x86-64, got $host: its native code is made for that host"
+    case $host in
+        "Linux x86_64" | "Linux aarch64") ;;
+        *) die "needs Linux on x86-64 or arm64, got $host; docs/hosts.md says what else may be tried" ;;
+    esac
 }
 
 python_ok() {

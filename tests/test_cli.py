@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
-import time
 import types
 from importlib import import_module
 from pathlib import Path
@@ -189,18 +188,22 @@ def test_a_bug_is_not_hidden() -> None:
         cli.guarded(lambda: 1 // 0)
 
 
+HOSTS = "Linux on x86_64, Linux on aarch64, Darwin on arm64, Darwin on x86_64"
+
+
 @pytest.mark.parametrize(
     ("version", "system", "machine", "said"),
     [
         ((3, 10), "Linux", "x86_64", "needs Python 3.11 or newer, this is 3.10"),
-        ((3, 12), "Darwin", "x86_64", "needs Linux on x86_64, this is Darwin on x86_64"),
-        ((3, 12), "Linux", "aarch64", "needs Linux on x86_64, this is Linux on aarch64"),
+        ((3, 12), "Windows", "AMD64", f"runs with {HOSTS}; this is Windows on AMD64"),
+        ((3, 12), "Linux", "i686", f"runs with {HOSTS}; this is Linux on i686"),
     ],
 )
 def test_platform_that_cannot_run_it(
     version: tuple[int, int], system: str, machine: str, said: str
 ) -> None:
-    cli.check_platform((3, 14), "Linux", "x86_64")
+    for system_, machine_ in cli.HOSTS:
+        cli.check_platform((3, 14), system_, machine_)
     with pytest.raises(ConfigError) as caught:
         cli.check_platform(version, system, machine)
     assert str(caught.value) == said
@@ -236,12 +239,6 @@ def test_help_imports_little() -> None:
         "-c", probe + "; print({'numpy','argparse','rich','llvmlite'} & set(sys.modules))"
     )
     assert done.stdout.endswith("set()\n"), done.stdout
-    best = 9.0
-    for _ in range(5):
-        began = time.perf_counter()
-        assert python("-m", "gossamer", "--help").returncode == 0
-        best = min(best, time.perf_counter() - began)
-    assert best < 0.5, f"{best:.3f} s; 0.05 s on an idle machine"
 
 
 def test_closed_output_is_quiet() -> None:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 BAD_INPUT: Final = 2
 INTERRUPTED: Final = 130
+#: Where gossamer was tried (docs/hosts.md).  macOS was not, and yet may be tried.
+HOSTS: Final = (
+    ("Linux", "x86_64"), ("Linux", "aarch64"), ("Darwin", "arm64"), ("Darwin", "x86_64"),
+)  # fmt: skip
 USAGE: Final = """\
 usage: gossamer COMMAND ...
 
@@ -112,8 +116,9 @@ def check_platform(
     if version < (3, 11):
         found = ".".join(map(str, version))
         raise ConfigError(f"needs Python 3.11 or newer, this is {found}")
-    if (system, machine) != ("Linux", "x86_64"):
-        raise ConfigError(f"needs Linux on x86_64, this is {system} on {machine}")
+    if (system, machine) not in HOSTS:
+        known = ", ".join(f"{one} on {kind}" for one, kind in HOSTS)
+        raise ConfigError(f"runs with {known}; this is {system} on {machine}")
 
 
 def dispatch(words: list[str]) -> int:

@@ -121,7 +121,7 @@ class HostFile:
     def allocate(self, offset: int, length: int) -> None:
         """Let the host set room aside for a range; the file grows to hold it."""
         try:
-            os.posix_fallocate(self.fd, offset, length)
+            host.set_aside(self.fd, offset, length)
         except OSError as error:
             raise ImageError.of(self.path, f"set {length} bytes aside", error) from None
         self.size = max(self.size, offset + length)
@@ -134,7 +134,7 @@ class HostFile:
         """
         start = host.monotonic_ns()
         try:
-            os.fdatasync(self.fd)
+            host.sync_data(self.fd)
         except OSError as error:
             self._lost = self._lost or error
         finally:
@@ -156,7 +156,7 @@ class HostFile:
 
         def call() -> None:
             try:
-                os.fdatasync(fd)
+                host.sync_data(fd)
             except OSError as error:
                 self._lost = self._lost or error
             finally:

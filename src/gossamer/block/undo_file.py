@@ -19,6 +19,7 @@ import xxhash
 
 from gossamer.block.errors import ImageError
 from gossamer.block.hashing import CHUNK
+from gossamer.core import host
 
 _HEAD: Final = struct.Struct(">8sQI")
 _MAGIC: Final = b"gossUND1"
@@ -155,7 +156,7 @@ class UndoFile:
             _write_all(
                 self._fd, b"".join((group, head, *(data for _, data in clusters))), self._end
             )
-            os.fdatasync(self._fd)
+            host.sync_data(self._fd)
         except BaseException:
             os.ftruncate(self._fd, self._end)
             raise

@@ -1,12 +1,20 @@
-"""The one door to the host's time, randomness and private names."""
+"""The one door to the host's time, randomness, private names, and what hosts do differently."""
 
 from __future__ import annotations
 
+import fcntl
+import mmap
 import os
 import secrets
 import socket
+import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import Final
+
+#: Memory that counts only where it is touched; other hosts than Linux count so anyway.
+MAP_NORESERVE: Final = 0x4000 if sys.platform == "linux" else 0
 
 
 def monotonic_ns() -> int:
@@ -49,3 +57,36 @@ def bind_private(listener: socket.socket, path: str) -> None:
     os.fchmod(listener.fileno(), 0o600)  # Linux makes the name with the socket's own mode
     listener.bind(path)
     os.chmod(path, 0o600)  # noqa: PTH101 - elsewhere the umask decided until here
+
+
+def sync_data(fd: int) -> None:
+    """Return when the content of a file is on its medium; OSError when it cannot be."""
+    full: int | None = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: fsync stops at the drive
+    if full is not None:
+        fcntl.fcntl(fd, full)
+    elif hasattr(os, "fdatasync"):
+        os.fdatasync(fd)
+    else:
+        os.fsync(fd)
+
+
+def set_aside(fd: int, offset: int, length: int) -> None:
+    """Let a file grow to hold a range; where the host can, with its room on the medium."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(fd, offset, length)
+    elif os.fstat(fd).st_size < offset + length:
+        os.ftruncate(fd, offset + length)
+
+
+def nameless_file(name: str) -> int:
+    """A descriptor of an empty file without a name, in memory where the host has such."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create(name, os.MFD_CLOEXEC)
+    fd, path = tempfile.mkstemp(prefix=name)
+    os.unlink(path)  # noqa: PTH108 - a name of mkstemp's
+    return fd
+
+
+def forget(memory: mmap.mmap) -> None:
+    """Give the pages of a private mapping back to the host."""
+    memory.madvise(mmap.MADV_DONTNEED)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from gossamer.base.bits import align_down, align_up
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import PAGE_SIZE
+from gossamer.core import host
 from gossamer.core.region import Region
 from gossamer.core.trace import QUIET, Trace
 
@@ -74,7 +75,7 @@ class Arena:
 
     def close(self) -> None:
         """Give the memory back to the host at once; what is read from it afterwards is zero."""
-        self.map.madvise(mmap.MADV_DONTNEED)
+        host.forget(self.map)
 
     def bytes_of(self, block: RamBlock) -> NDArray[np.uint8]:
         return self.bytes[block.offset : block.offset + block.size]

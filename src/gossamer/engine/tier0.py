@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 
 from gossamer.base.units import PAGE_SIZE
+from gossamer.core import host
 from gossamer.core.memory import AddressMap
 from gossamer.cpu.block import RegisterBlock
 from gossamer.engine import build
@@ -45,7 +46,6 @@ _SLACK: Final = PAGE_SIZE // 4
 #: other instructions, and whoever runs the engine looks at the host's clock in between.
 _ACCESSES: Final = 256
 _CODE: Final = EFFECT_CODES["code"]
-_MAP_NORESERVE: Final = 0x4000  # Linux; mmap names it from Python 3.13 on
 
 _LOAD = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint32)
 _STORE = ctypes.CFUNCTYPE(None, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_uint32)
@@ -118,7 +118,7 @@ class Tier0(InstructionTime):
         arena = self.memory.arena
         pages = arena.capacity // PAGE_SIZE
         size = (pages + 4) * ENTRY_STRIDE
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | host.MAP_NORESERVE
         self._entries = mmap.mmap(-1, size, flags)
         start = ctypes.addressof(ctypes.c_char.from_buffer(self._entries))
         #: Address of the entries of arena page 0; those of page n are n x `ENTRY_STRIDE` on.
@@ -310,7 +310,7 @@ class Tier0(InstructionTime):
     def close(self) -> None:
         """Give back what decoded code takes; nothing can run afterwards."""
         for memory in (self._entries, self._tlbs):
-            memory.madvise(mmap.MADV_DONTNEED)
+            host.forget(memory)
         self._closed = True
 
     _closed = False

@@ -2,7 +2,8 @@
 
 Kernel and RAM disk lie where QEMU 7.2 puts them: the kernel 16 MiB above where its ELF header
 says, the RAM disk 1 MiB behind it, then the command line, each on a page.  The firmware begins at
-the kernel's entry, which QEMU takes for its first byte (so that a zImage does not start there).
+the kernel's entry, which QEMU takes for its first byte, and a zImage stays where it is linked (so
+that it starts, which it does not there).
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ from gossamer.machines.machine import Machine
 MAC_EPOCH: Final = 2_082_844_800
 KERNEL_BASE: Final = 0x0100_0000
 GAP: Final = 0x0010_0000
+#: Below are the vectors and whatever else of the firmware.
+LINKED: Final = 0x0010_0000
+#: Behind a program that unpacks a kernel behind itself.
+LINKED_GAP: Final = 0x0100_0000
 
 
 def mac_seconds(config: Hardware) -> int:
@@ -51,14 +56,14 @@ def load_kernel(m: Machine) -> Kernel | None:
     if config.kernel is None:
         return None
     image = firmware.load_program(config.kernel)
-    segments = [
-        firmware.Segment((s.ra & 0x0FFF_FFFF) + KERNEL_BASE, s.data) for s in image.segments
-    ]
-    size = max(s.ra + len(s.data) for s in segments) - KERNEL_BASE
-    _check(config, "kernel", KERNEL_BASE + size)
+    segments, entry = _placed(image)
+    start = min(KERNEL_BASE, *(s.ra for s in segments))
+    size = max(s.ra + len(s.data) for s in segments) - start
+    _check(config, "kernel", start + size)
     for s in segments:
         m.memory.write(s.ra, s.data)
-    end = align_up(KERNEL_BASE + size + GAP, PAGE_SIZE)
+    gap = GAP if start == KERNEL_BASE else LINKED_GAP
+    end = align_up(max(start + size, KERNEL_BASE) + gap, PAGE_SIZE)
     initrd_at, initrd_size = 0, 0
     if config.initrd is not None:
         initrd = firmware.read_file(config.initrd, what="initial RAM disk")
@@ -69,8 +74,20 @@ def load_kernel(m: Machine) -> Kernel | None:
     line = config.append.encode() + b"\0"
     _check(config, "kernel command line", end + len(line))
     m.memory.write(end, line)
-    entry = (image.entry_ra & 0x0FFF_FFFF) + KERNEL_BASE
     return Kernel(entry, size, end, initrd_at, initrd_size)
+
+
+def _placed(image: firmware.Image) -> tuple[list[firmware.Segment], int]:
+    """The pieces of a kernel with their real addresses, and that of its entry.
+
+    As QEMU has it, 16 MiB above where they say, without the bits of a kernel's address space.  A
+    program that is linked to run where it lies (Linux's zImage) goes there: it could not start
+    elsewhere.
+    """
+    if image.entry == image.entry_ra and image.start >= LINKED:
+        return list(image.segments), image.entry_ra
+    moved = [firmware.Segment((s.ra & 0x0FFF_FFFF) + KERNEL_BASE, s.data) for s in image.segments]
+    return moved, (image.entry_ra & 0x0FFF_FFFF) + KERNEL_BASE
 
 
 def _check(config: Hardware, what: str, end: int) -> None:

@@ -60,6 +60,7 @@ def stored(config: Config) -> Json:
         "usb": config.usb,
         "devices": [_added(one) for one in config.devices],
         "defaults": {name: _texts(name, values) for name, values in config.defaults.items()},
+        "rtc_base": config.rtc_base,
         "uuid": config.uuid,
         "name": config.name,
         "icount": config.icount,
@@ -218,6 +219,7 @@ def restored(data: object, where: str, files: Files) -> Config:
             if one.driver != "loader" or _does_something(one)
         ),
         defaults=_read_defaults(r),
+        rtc_base=_rtc_base(r),
         uuid=uuid_text(f"{where}: uuid", r.text("uuid")) if r.text("uuid") else "",
         name=r.text("name"),
         icount=None if icount is None else r.number("icount", 0, 10),
@@ -244,6 +246,12 @@ def _check_slots(where: str, slots: Mapping[str, str], files: Files) -> None:
 def _named(files: Files, slot: str) -> Path | None:
     path = files.get(slot)
     return None if path is None else Path(path)
+
+
+def _rtc_base(r: _Reader) -> str | int:
+    if isinstance(r.data.get("rtc_base"), int):
+        return r.number("rtc_base", -(1 << 32), 1 << 32)
+    return r.text("rtc_base", ("utc", "localtime")) if "rtc_base" in r.data else "utc"
 
 
 def _firmware(r: _Reader) -> str:

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from gossamer.base.errors import HostError
+from gossamer.core import host
 
 ALIGNMENT: Final = 64
 
@@ -20,7 +21,7 @@ class CodeArena:
         self.size = size
         self.used = 0
         try:
-            handle = os.memfd_create("gossamer-code", os.MFD_CLOEXEC)
+            handle = host.nameless_file("gossamer-code")
             try:
                 os.ftruncate(handle, size)
                 self._write = mmap.mmap(handle, size, mmap.MAP_SHARED)

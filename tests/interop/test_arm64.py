@@ -1,0 +1,56 @@
+"""Linux on arm64 beside this host: equal hashes, saves that travel both ways, proofs in small.
+
+The arm64 Python of ``.ci/arm64 DIR`` is run by qemu-user; GOSSAMER_ARM64 names DIR.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.timeout(1800)]
+
+CHECKOUT: Final = Path(__file__).parents[2]
+SCRIPT: Final = Path(__file__).with_name("host_run.py")
+
+
+@pytest.fixture(scope="module")
+def arm64() -> tuple[str, ...]:
+    """The command that is the arm64 Python."""
+    folder = os.environ.get("GOSSAMER_ARM64", "")
+    if not folder:
+        pytest.skip("GOSSAMER_ARM64 names no folder of .ci/arm64")
+    return (str(CHECKOUT / ".ci" / "arm64"), folder, "--")
+
+
+def told(python: tuple[str, ...], *words: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [*python, str(SCRIPT), *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_hosts_agree_and_saves_travel_both_ways(arm64: tuple[str, ...], tmp_path: Path) -> None:
+    here, there = (told(python, str(tmp_path), "run") for python in ((sys.executable,), arm64))
+    assert (here.pop("host"), there.pop("host")) == (platform.machine(), "aarch64")
+    assert there == here
+    assert len({tuple(hashes) for hashes in here.values()}) == 2, "the tiers of a machine agree"
+    for python in ((sys.executable,), arm64):
+        went_on = told(python, str(tmp_path), "load")
+        del went_on["host"]
+        assert went_on == {name: hashes[1] for name, hashes in here.items()}
+
+
+def test_small_proofs_hold_there(arm64: tuple[str, ...], tmp_path: Path) -> None:
+    found = told(arm64, str(tmp_path), "prove")
+    assert (found["float"][0], found["cuts"][0]) == (0, 0), found
+    assert "divergent=0" in found["cuts"][1]
