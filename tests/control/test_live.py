@@ -14,6 +14,7 @@ from gossamer.base.errors import ConfigError, GossamerError, HostError
 from gossamer.control.sending import Sent
 from gossamer.control.steps import InThread, Steps, wait_for
 from gossamer.control.vm import Vm
+from gossamer.core import host
 from gossamer.machines.options import parse
 from gossamer.migrate import dirty
 from gossamer.migrate.channels import Limits, Listener
@@ -206,3 +207,27 @@ def test_a_receiver_that_goes_at_any_step_leaves_the_guest_here(place: int, tmp_
     before = vm.instructions
     vm.run(instructions=10_000)
     assert vm.instructions == before + 10_000
+
+
+def test_a_throttled_guest_is_held_between_its_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever comes back early, as a loop does that has other things to serve."""
+    vm = running()
+    now = [0]
+
+    def clock() -> int:
+        now[0] += 1_000_000  # each look at the clock takes a millisecond
+        return now[0]
+
+    monkeypatch.setattr(host, "monotonic_ns", clock)
+    counts = {}
+    for throttle in (0, 80):
+        vm.throttle = throttle
+        end, before = now[0] + 400_000_000, vm.instructions
+        slices = 0
+        while now[0] < end:
+            count = vm.instructions
+            vm.run_slice(4_000_000)
+            slices += vm.instructions != count
+        assert vm.instructions > before
+        counts[throttle] = slices
+    assert counts[80] * 2 < counts[0]

@@ -77,7 +77,7 @@ class Runner:
         #: The receiver that streams are written for, and how.
         self.wire_profile, self.keep_tb, self.mends = OURS, False, True
         #: Percent of its time that the guest is held back (a live transfer that must converge).
-        self.throttle = 0
+        self.throttle = self._held_until = 0
         self._idle_from: tuple[int, int] | None = None
         self._wants_reset = self._unused = False
         self._wakes: list[tuple[int, int, Callable[[], None]]] = []
@@ -330,6 +330,9 @@ class Runner:
         """Run for about `max_host_ns`, or until the guest is idle or stops."""
         start = host.monotonic_ns()
         machine, pace = self.machine, self.pace
+        if self.throttle and start < self._held_until:
+            self.idle_until_ns = self._held_until
+            return
         self._pass_idle_time(start)
         self.idle_until_ns = None
         until = min(pace.steer(start, max_host_ns), self._next_wake)
@@ -356,7 +359,8 @@ class Runner:
             self.run_state = DEBUG
         elif self.throttle:
             now = host.monotonic_ns()
-            self.idle_until_ns = now + (now - start) * self.throttle // (100 - self.throttle)
+            held = (now - start) * self.throttle // (100 - self.throttle)
+            self.idle_until_ns = self._held_until = now + held
         self._after_stop()
         self.disks.settle(start)
         if self._wakes:
