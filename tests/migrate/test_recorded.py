@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from gossamer.migrate import ram, values, vmdesc, writer
+from gossamer.migrate import ram, value_tree, vmdesc, writer
 from gossamer.migrate.framing import Section
 from gossamer.migrate.inspect import StreamFile, open_stream
 from gossamer.migrate.ram import Record, Run
@@ -66,7 +66,7 @@ def test_description_is_made_again_from_the_values(recorded: dict[str, bytes], n
             values_of = stream.values(section)
             assert values_of is not None
             head = {"name": section.idstr, "instance_id": section.instance_id}
-            assert head | values.describe(values_of) == device
+            assert head | value_tree.describe(values_of) == device
 
 
 def needs(stream: StreamFile, flags: Counter[int]) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from gossamer.migrate import description
-from gossamer.migrate.values import Leaf
+from gossamer.migrate import vmstate_dump
+from gossamer.migrate.value_tree import Leaf
 from tests.migrate.streams import CHIP, small_stream
 from tests.streams.test_convert import subsection, with_subsection
 
@@ -115,15 +115,15 @@ def test_case_4_another_rate_is_a_condition(stream_command: Run, recorded: Recor
 
 
 def test_our_schema_is_written_as_a_dump(stream_command: Run, tmp_path: Path) -> None:
-    machine = description.machine_from_json("mac99-1.0", [("chip", CHIP)])
+    machine = vmstate_dump.machine_from_json("mac99-1.0", [("chip", CHIP)])
     dump, stream = tmp_path / "ours.json", tmp_path / "a.mig"
-    dump.write_text(description.write(machine))
+    dump.write_text(vmstate_dump.write(machine))
     stream.write_bytes(small_stream())
-    assert description.read(dump.read_text()) == machine
+    assert vmstate_dump.read(dump.read_text()) == machine
     assert stream_command("check", stream, dump).status == 0
     narrow = {k: v for k, v in CHIP.items() if k != "subsections"}
     dump.write_text(
-        description.write(description.machine_from_json("mac99-1.0", [("chip", narrow)]))
+        vmstate_dump.write(vmstate_dump.machine_from_json("mac99-1.0", [("chip", narrow)]))
     )
     ran = stream_command("check", stream, dump)
     assert ran.status == 1

@@ -13,7 +13,7 @@ from gossamer.migrate import writer
 from gossamer.migrate.framing import Cmd, Configuration
 from gossamer.migrate.inspect import open_stream
 from gossamer.migrate.rewrite import Edit, rewrite
-from gossamer.migrate.values import Leaf, Struct, leaves
+from gossamer.migrate.value_tree import Leaf, Struct, leaves
 from tests.migrate.test_channels_read import postcopy
 from tests.streams.qemu_run import Qemu
 

@@ -10,7 +10,7 @@ import pytest
 
 from gossamer.migrate.inspect import open_stream
 from gossamer.migrate.rewrite import Edit, rewrite
-from gossamer.migrate.values import Struct, leaves
+from gossamer.migrate.value_tree import Struct, leaves
 from tests.migrate.streams import small_stream
 from tests.streams.qemu_run import Qemu
 

@@ -17,7 +17,7 @@ from gossamer.front.progress_bar import ProgressBar
 from gossamer.front.signals import held
 from gossamer.front.trace_log import TraceLog
 from gossamer.machines.config import Config
-from gossamer.migrate import description
+from gossamer.migrate import vmstate_dump
 
 DEFER: Final = "defer"
 
@@ -74,13 +74,13 @@ def dump_schema(vm: Vm, path: Path) -> None:
     described = [
         (
             part.title,
-            description.with_conditions(
+            vmstate_dump.with_conditions(
                 section_description(part, every=True), section_description(part)
             ),
         )
         for part in vm.machine.sections
     ]
-    text = description.write(description.machine_from_json(vm.config.full_name, described))
+    text = vmstate_dump.write(vmstate_dump.machine_from_json(vm.config.full_name, described))
     try:
         path.write_text(text)
     except OSError as fault:

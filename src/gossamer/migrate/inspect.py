@@ -27,7 +27,7 @@ from gossamer.migrate.framing import (
 )
 from gossamer.migrate.ram import VERSION, RamReader, Record
 from gossamer.migrate.source import Source
-from gossamer.migrate.values import Struct, decode
+from gossamer.migrate.value_tree import Struct, decode
 from gossamer.migrate.vmdesc import StreamDesc, StructDesc
 
 RAM: Final = "ram"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 from gossamer.base.errors import StreamError
-from gossamer.migrate import ram_writer, values, writer
+from gossamer.migrate import ram_writer, value_tree, writer
 from gossamer.migrate.framing import (
     Cmd,
     Command,
@@ -27,7 +27,7 @@ from gossamer.migrate.inspect import RAM, StreamFile
 from gossamer.migrate.ram import RamReader, Record
 from gossamer.migrate.ram_writer import Sink
 from gossamer.migrate.source import Source
-from gossamer.migrate.values import Struct
+from gossamer.migrate.value_tree import Struct
 
 
 @dataclass(slots=True)
@@ -141,7 +141,7 @@ class _Rewriter:
                 self.changed[section.offset] = None
                 return
             before, (section, tree) = section, kept
-            body = values.encode(tree)
+            body = value_tree.encode(tree)
             if section != before or body != self.stream.body(before):
                 # Only then: what values cannot show is in the original JSON alone.
                 self.changed[before.offset] = kept
@@ -190,7 +190,7 @@ def _device_json(section: Section, tree: Struct, before: dict[str, Any]) -> dict
     if "vmsd_name" not in before:
         return before
     head = {"name": section.idstr, "instance_id": section.instance_id}
-    return head | values.describe(tree) | {"version": section.version_id}
+    return head | value_tree.describe(tree) | {"version": section.version_id}
 
 
 def renamed(section: Section, **changes: Any) -> Section:  # noqa: ANN401 - fields of Section

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from gossamer.base.errors import HostError, StreamError
-from gossamer.migrate import compat, description
-from gossamer.migrate.compat import Finding, Severity, wire
-from gossamer.migrate.description import Machine
+from gossamer.migrate import schema_loads, vmstate_dump
 from gossamer.migrate.inspect import StreamFile
 from gossamer.migrate.releases import OURS, Release, release
-from gossamer.migrate.stream_compat import stream_loads
+from gossamer.migrate.schema_loads import Finding, Severity, wire
+from gossamer.migrate.stream_loads import stream_loads
+from gossamer.migrate.vmstate_dump import Machine
 from gossamer.streams.meaning import context_of
 from gossamer.streams.page import Page
 from gossamer.streams.refusals import refusals
@@ -64,12 +64,12 @@ def read_dump(path: str) -> Machine:
         raise HostError(f"{path}: cannot be read: {fault.strerror}") from None
     except UnicodeDecodeError as fault:
         raise StreamError(f"is not UTF-8 text: {fault.reason}", path, fault.start) from None
-    return description.read(text, path)
+    return vmstate_dump.read(text, path)
 
 
-def schema_loads(source: Machine, target: Machine, device: str | None = None) -> Verdict:
+def dump_into(source: Machine, target: Machine, device: str | None = None) -> Verdict:
     """Whether what `source` saves loads in `target`."""
-    found = compat.compare(source, target)
+    found = schema_loads.compare(source, target)
     return Verdict([f for f in found if device is None or f.section == device])
 
 

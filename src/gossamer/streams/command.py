@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.migrate import releases
-from gossamer.migrate.compat import Severity
 from gossamer.migrate.framing import Configuration, Section
 from gossamer.migrate.inspect import Schema
 from gossamer.migrate.pages import PageIndex
 from gossamer.migrate.ram import Record
+from gossamer.migrate.schema_loads import Severity
 from gossamer.streams import channels, check, diff, doctor, layouts, ram_diff, save
 from gossamer.streams.convert import Conversion
 from gossamer.streams.open import new_file, open_input, read_stream
@@ -190,7 +190,7 @@ def run_check(args: argparse.Namespace) -> int:
         if target is None:
             raise ConfigError(f"{args.source} is a dump: it is held against a dump, got a release")
         source = check.read_dump(args.source)
-        verdict = check.schema_loads(source, target, args.device)
+        verdict = check.dump_into(source, target, args.device)
     else:
         with open_input(args.source) as given:
             counted = RamSum()

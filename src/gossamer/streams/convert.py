@@ -21,7 +21,7 @@ from gossamer.migrate.pages import inflate_page, mapped_pages
 from gossamer.migrate.ram import Block, BlockList, Mark, Record, Run
 from gossamer.migrate.releases import RESERVATION, RTAS, SHIFT, Release
 from gossamer.migrate.rewrite import Edit, rewrite
-from gossamer.migrate.values import Leaf, Node, Struct, StructArray
+from gossamer.migrate.value_tree import Leaf, Node, Struct, StructArray
 from gossamer.streams.patient import Patient, integer, leaf, shift_clock
 from gossamer.streams.show import RamSum
 

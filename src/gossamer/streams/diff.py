@@ -10,8 +10,8 @@ from typing import Any, Final
 from gossamer.base.units import NS_PER_S
 from gossamer.migrate.framing import Section
 from gossamer.migrate.inspect import StreamFile
-from gossamer.migrate.values import NOT_ARMED, Leaf, Node, Scalar, StructArray
-from gossamer.migrate.values import subsections as all_subsections
+from gossamer.migrate.value_tree import NOT_ARMED, Leaf, Node, Scalar, StructArray
+from gossamer.migrate.value_tree import subsections as all_subsections
 from gossamer.streams import chips
 from gossamer.streams.meaning import HOST_ONLY, Context, context_of, element_name
 from gossamer.streams.page import Page, ns_text, plural

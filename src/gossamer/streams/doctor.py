@@ -13,7 +13,7 @@ from typing import Any, Final
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import NS_PER_S
 from gossamer.migrate.releases import Release, release
-from gossamer.migrate.values import NOT_ARMED, Leaf, Struct, encode, subsections
+from gossamer.migrate.value_tree import NOT_ARMED, Leaf, Struct, encode, subsections
 from gossamer.streams import chips
 from gossamer.streams.meaning import heathrow_sources
 from gossamer.streams.page import Page, ns_text

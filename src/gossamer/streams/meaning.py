@@ -10,7 +10,7 @@ from typing import Final
 from gossamer.base.units import NS_PER_S
 from gossamer.migrate.inspect import StreamFile
 from gossamer.migrate.releases import release
-from gossamer.migrate.values import NOT_ARMED, Leaf, Struct
+from gossamer.migrate.value_tree import NOT_ARMED, Leaf, Struct
 from gossamer.streams import chips
 from gossamer.streams.page import ns_text
 

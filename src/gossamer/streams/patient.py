@@ -9,7 +9,7 @@ from typing import BinaryIO
 from gossamer.migrate.framing import Section
 from gossamer.migrate.inspect import StreamFile
 from gossamer.migrate.rewrite import Edit, rewrite
-from gossamer.migrate.values import NOT_ARMED, Leaf, Node, Struct, StructArray
+from gossamer.migrate.value_tree import NOT_ARMED, Leaf, Node, Struct, StructArray
 from gossamer.streams import chips
 from gossamer.streams.meaning import Context, context_of
 

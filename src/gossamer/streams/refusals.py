@@ -13,7 +13,7 @@ from gossamer.migrate import live_state
 from gossamer.migrate.framing import Cmd, Command
 from gossamer.migrate.inspect import StreamFile
 from gossamer.migrate.releases import RESERVATION, RTAS, SHIFT, Release
-from gossamer.migrate.values import Struct, subsections
+from gossamer.migrate.value_tree import Struct, subsections
 from gossamer.streams.meaning import context_of
 from gossamer.streams.show import RamSum
 

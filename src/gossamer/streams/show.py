@@ -16,7 +16,7 @@ from gossamer.migrate.framing import Cmd, Command, Kind, Section
 from gossamer.migrate.inspect import StreamFile
 from gossamer.migrate.pages import mapped_pages
 from gossamer.migrate.ram import Block, BlockList, Record, Run
-from gossamer.migrate.values import Leaf, Node, Struct, StructArray, encode, subsections
+from gossamer.migrate.value_tree import Leaf, Node, Struct, StructArray, encode, subsections
 from gossamer.streams.meaning import Context, context_of, element_name, heathrow_sources, meaning
 from gossamer.streams.page import Page, ns_text, plural, size_text
 

@@ -11,10 +11,10 @@ import pytest
 
 from gossamer.base.errors import StreamError
 from gossamer.base.wire import WireReader
-from gossamer.migrate import values, vmdesc
+from gossamer.migrate import value_tree, vmdesc
 from gossamer.migrate.inspect import open_stream
 from gossamer.migrate.rewrite import Edit, rewrite
-from gossamer.migrate.values import Leaf, Struct
+from gossamer.migrate.value_tree import Leaf, Struct
 from tests.migrate.streams import CHIP, CHIP_BODY, TIMER, small_stream
 
 
@@ -25,11 +25,11 @@ def described(device: dict[str, Any]) -> vmdesc.StreamDesc:
 def chip() -> Struct:
     layout = described(CHIP).devices[0].state
     assert layout.length == len(CHIP_BODY)
-    return values.decode(layout, WireReader(CHIP_BODY, 0x100), "chip")
+    return value_tree.decode(layout, WireReader(CHIP_BODY, 0x100), "chip")
 
 
 def test_decode_names_every_value() -> None:
-    found = {path: leaf.value for path, leaf in values.leaves(chip())}
+    found = {path: leaf.value for path, leaf in value_tree.leaves(chip())}
     assert found == {
         "irq": 1,
         "alarm": 2_000_312_000,
@@ -45,28 +45,28 @@ def test_decode_names_every_value() -> None:
 
 
 def test_offsets_are_those_of_the_stream() -> None:
-    found = dict(values.leaves(chip()))
+    found = dict(value_tree.leaves(chip()))
     assert found["blob"].offset == 0x100 + CHIP_BODY.index(b"hello")
 
 
 def test_encode_and_describe_give_back_what_was_read() -> None:
     tree = chip()
-    assert values.encode(tree) == CHIP_BODY
+    assert value_tree.encode(tree) == CHIP_BODY
     head = {"name": "chip", "instance_id": 1}
-    assert json.dumps(head | values.describe(tree)) == json.dumps(CHIP)
+    assert json.dumps(head | value_tree.describe(tree)) == json.dumps(CHIP)
 
 
 def test_encode_carries_a_changed_value() -> None:
     tree = chip()
-    leaf = dict(values.leaves(tree))["points[1].x"]
+    leaf = dict(value_tree.leaves(tree))["points[1].x"]
     leaf.value = -2
-    assert values.encode(tree) == CHIP_BODY.replace(b"\x00\x05\x03\x04", b"\xff\xfe\x03\x04")
+    assert value_tree.encode(tree) == CHIP_BODY.replace(b"\x00\x05\x03\x04", b"\xff\xfe\x03\x04")
 
 
 def test_decode_when_a_subsection_is_another_then_refused() -> None:
     layout = described(CHIP).devices[0].state
     with pytest.raises(StreamError) as caught:
-        values.decode(layout, WireReader(CHIP_BODY.replace(b"chip/extra", b"chip/extrb")))
+        value_tree.decode(layout, WireReader(CHIP_BODY.replace(b"chip/extra", b"chip/extrb")))
     assert "says subsection 'chip/extra' version 1" in str(caught.value)
     assert "the stream has 'chip/extrb' version 1" in str(caught.value)
 
@@ -170,7 +170,7 @@ def test_rewrite_describes_what_it_changed() -> None:
     again = open_stream(out)
     tree = again.values(again.devices[1])
     assert tree is not None
-    assert dict(values.leaves(tree))["new"].value == 7
+    assert dict(value_tree.leaves(tree))["new"].value == 7
     assert not tree.subsections
 
 

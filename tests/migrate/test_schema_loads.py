@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from gossamer.base.errors import StreamError
-from gossamer.migrate import compat, description, vmdesc
-from gossamer.migrate.compat import Severity
-from gossamer.migrate.description import Device, Field, Machine, State
+from gossamer.migrate import schema_loads, vmdesc, vmstate_dump
 from gossamer.migrate.inspect import open_stream
-from gossamer.migrate.stream_compat import stream_loads
+from gossamer.migrate.schema_loads import Severity
+from gossamer.migrate.stream_loads import stream_loads
+from gossamer.migrate.vmstate_dump import Device, Field, Machine, State
 from tests.migrate.streams import CHIP, small_stream
 
 
@@ -29,7 +29,7 @@ A, B = Field("a", 4), Field("b", 2)
 
 
 def told(source: Device, target: Device) -> list[tuple[str, str]]:
-    return [(f.severity.name, f.text) for f in compat.loads(source, target)]
+    return [(f.severity.name, f.text) for f in schema_loads.loads(source, target)]
 
 
 def test_same_schema_has_no_findings() -> None:
@@ -92,13 +92,13 @@ def dumps(shared: Path) -> dict[str, Machine]:
     out = {}
     for path in (shared / "dumps").glob("*.json.xz"):
         name = path.name.removesuffix(".json.xz")
-        out[name] = description.read(lzma.decompress(path.read_bytes()).decode(), name)
+        out[name] = vmstate_dump.read(lzma.decompress(path.read_bytes()).decode(), name)
     return out
 
 
 def test_dump_is_written_as_it_was_read(shared: Path) -> None:
     text = lzma.decompress((shared / "dumps" / "qemu-10.0-mac99.json.xz").read_bytes()).decode()
-    written = json.loads(description.write(description.read(text)))
+    written = json.loads(vmstate_dump.write(vmstate_dump.read(text)))
 
     def known(tree: Any) -> Any:
         """Without empty lists, which say nothing."""
@@ -124,7 +124,7 @@ HARMLESS = {
 
 @pytest.mark.parametrize("machine", ["g3beige", "mac99"])
 def test_qemu_7_2_against_10_0(dumps: dict[str, Machine], machine: str) -> None:
-    found = compat.compare(dumps[f"qemu-7.2-{machine}"], dumps[f"qemu-10.0-{machine}"])
+    found = schema_loads.compare(dumps[f"qemu-7.2-{machine}"], dumps[f"qemu-10.0-{machine}"])
     fatal = {(f.section, f.field) for f in found if f.severity is Severity.FATAL}
     maybe = [f for f in found if f.severity is Severity.MAYBE]
     notes = {(f.section, f.field) for f in found if f.severity is Severity.NOTE and f.field}
@@ -157,7 +157,7 @@ def test_recorded_streams_load_in_both(
 
 
 def chip_machine(**changes: Any) -> Machine:
-    state = description.from_json(CHIP | {"minimum_version": 1} | changes)
+    state = vmstate_dump.from_json(CHIP | {"minimum_version": 1} | changes)
     return Machine("mac99", {"chip": Device("chip", state.version, state.minimum, state)})
 
 
@@ -191,7 +191,7 @@ def test_stream_is_held_against_our_schema() -> None:
 )
 def test_dump_when_it_is_none_then_says_why(text: str, told: str) -> None:
     with pytest.raises(StreamError) as caught:
-        description.read(text)
+        vmstate_dump.read(text)
     assert told in str(caught.value)
 
 
@@ -215,8 +215,8 @@ def test_schema_in_the_form_of_a_stream_becomes_a_dump() -> None:
         return {"vmsd_name": "bus", "version": 1, "fields": fields}
 
     every, now = bus(drive, 13), bus(short, 5)
-    marked = description.with_conditions(every, now)
-    state = description.machine_from_json("mac99", [("bus", marked)]).devices["bus"].state
+    marked = vmstate_dump.with_conditions(every, now)
+    state = vmstate_dump.machine_from_json("mac99", [("bus", marked)]).devices["bus"].state
     assert [(f.name, f.count) for f in state.fields] == [("ifs", 2)]
     inner = state.fields[0].struct
     assert inner is not None
@@ -227,8 +227,8 @@ def test_schema_in_the_form_of_a_stream_becomes_a_dump() -> None:
     ]
     tree = {"page_size": 4096, "devices": [now | {"name": "bus", "instance_id": 0}]}
     desc = vmdesc.parse(json.dumps(tree))
-    held = description.machine_from_json("mac99", [("bus", marked)])
+    held = vmstate_dump.machine_from_json("mac99", [("bus", marked)])
     assert stream_loads(desc, "mac99", held)[0] == []
-    strict = description.machine_from_json("mac99", [("bus", every)])
+    strict = vmstate_dump.machine_from_json("mac99", [("bus", every)])
     found = stream_loads(desc, "mac99", strict)[0]
     assert [f.field for f in found] == ["ifs.data"], "told once, not for all that follows"

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from gossamer.migrate.compat import UNUSED, Finding, Item, Severity, length_text, wire
-from gossamer.migrate.description import Device, Machine, State
+from gossamer.migrate.schema_loads import UNUSED, Finding, Item, Severity, length_text, wire
 from gossamer.migrate.vmdesc import FieldDesc, StreamDesc, StructDesc
+from gossamer.migrate.vmstate_dump import Device, Machine, State
 
 HOST_SIZED: Final = {"timer", "bitmap", "pci irq state", "struct"}
 """Types whose size in a dump is that of a host's object, not of the wire."""

@@ -13,7 +13,7 @@ from difflib import SequenceMatcher
 from enum import IntEnum
 from typing import Final
 
-from gossamer.migrate.description import Device, Machine, State
+from gossamer.migrate.vmstate_dump import Device, Machine, State
 
 
 class Severity(IntEnum):
