@@ -184,3 +184,13 @@ def test_disks_are_the_senders_again_when_the_receiver_fails_at_the_end(
             to.incoming(f"file:{tmp_path}/m")
     vm.cont()
     disk(vm).write(0, b"mine")
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_late_block_activate_holds_under_s(machine, tmp_path, waits):
+    options = ["-S"] if waits else []
+    vm = machine("-hda", image(tmp_path, "a.qcow2"), "-incoming", "defer", *options)
+    assert ask(vm, "migrate_set_capability late-block-activate on") == ""
+    assert vm.disks.late == waits
+    ask(vm, "migrate_set_capability late-block-activate off")
+    assert not vm.disks.late

@@ -72,9 +72,17 @@ class Session:
         self.report(received.text)
         if self.vm.run_state == "running":  # one that never ran stays in prelaunch
             if self.autostart:
-                self.vm.cont()
+                self._go_on()
             else:
                 self.vm.stop()
+
+    def _go_on(self) -> None:
+        """Run what has arrived; it waits where its disks are not free yet."""
+        try:
+            self.vm.cont()
+        except GossamerError as fault:
+            self.vm.stop()
+            self.report(f"{fault}: the machine waits for cont")
 
     def take_fd(self, name: str) -> int:
         """A descriptor by its number or by getfd's name for it; the caller's from now on."""

@@ -77,7 +77,7 @@ def migrate_continue(session: Session, state: str) -> None:
 CAPABILITIES: Final = {
     "auto-converge": "the guest is held back when it writes faster than is sent",
     "events": "always on: MIGRATION events",
-    "late-block-activate": "always on: disks are opened when the machine is there",
+    "late-block-activate": "under -S: disks are opened when the machine runs, not when it is there",
     "pause-before-switchover": "the stopped machine waits for migrate-continue",
     "release-ram": "nothing to do: memory is given back with the machine",
     "return-path": "always on where the channel can carry it",
@@ -106,6 +106,8 @@ def migrate_set_capabilities(session: Session, capabilities: tuple[CapabilitySta
     for one in capabilities:
         change = transfers.capabilities.add if one.state else transfers.capabilities.discard
         change(one.capability)
+    late = "late-block-activate" in transfers.capabilities
+    session.vm.disks.late = late and not session.autostart
 
 
 @command("query-migrate-capabilities", held=True)
