@@ -123,13 +123,11 @@ _FIELDS: Final = (
     ("i_null", 8),
     ("banks", 8),
     ("region_count", 8),  # 16 x instructions that counting regions have executed
-    ("fp_pending", 4),  # FPSCR is put off (runtime_float)
-    ("fp_kind", 4),
+    ("fp_kind", 4),  # not 0: FPSCR is put off (runtime_float)
     ("fp_a", 8),
     ("fp_c", 8),
     ("fp_b", 8),
     ("fp_convert", 8),
-    ("fp_compare", 4),
     ("bank_hash", BANKS * 4),  # of a bank's segment registers, odd; zero: it holds nothing
     ("bank_next", BANK_SETS),  # the way of a set that gives way next
     ("bank_used", BANKS * 32),  # masks of used chunks of a bank's four tables

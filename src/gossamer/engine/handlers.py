@@ -201,7 +201,7 @@ class _Handler(StatementWriter):
 
     def _settle(self) -> None:
         """Make FPSCR what it is, where a region has put it off."""
-        pending = self.value(f"icmp ne i32 {self.field('fp_pending', 'i32')}, 0")
+        pending = self.value(f"icmp ne i32 {self.field('fp_kind', 'i32')}, 0")
         settle, on = self.label("settle"), self.label("on")
         self.line(f"br i1 {pending}, label %{settle}, label %{on}{UNLIKELY}")
         self.start(settle)

@@ -2,7 +2,7 @@
 
 The record holds the last operation (kind and operands), the last compare's code and what a
 conversion read since.  `float_settle` gives FPSCR its value; handlers that look at FPSCR call it
-first, and so do `run` and `step` before they come back.
+first, and so does `run` before it comes back.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ from typing import Final
 
 from gossamer.engine.runtime_fields import field, store
 
-#: Kinds of operation, beside the options of `isa.softfloat_arith`; 0: none.
-DIVIDE, ROUND, FMA = 256, 512, 1024
-#: `fp_convert` when nothing was converted: no operand of a conversion that was put off.
-NO_CONVERSION: Final = 0x7FF8_0000_0000_0000
+#: `fp_kind`: 0 when nothing is put off; the options of `isa.softfloat.arith` in its low bits, the
+#: operation (by which of `fp_a`, `fp_c`, `fp_b` it has), what came after it.
+DIVIDE, ROUND, FMA, ADD, MULTIPLY = 0x100, 0x200, 0x400, 0x800, 0x1000
+CONVERTED, COMPARED = 0x4000, 0x8000
+#: Where the code of a compare lies.
+CODE_SHIFT: Final = 16
+_ONE: Final = 1023 << 52
 
 FLOAT: Final = f"""
 define hidden void @float_settle(ptr %cpu) nounwind noinline {{
@@ -24,12 +27,13 @@ entry:
 {field("fp_a", "a", "i64")}
 {field("fp_c", "c", "i64")}
 {field("fp_b", "b", "i64")}
-{field("fp_compare", "compare", "i32")}
 {field("fp_convert", "operand", "i64")}
-  %none = icmp eq i32 %kind, 0
+  %obits = and i32 %kind, {DIVIDE | ROUND | FMA | ADD | MULTIPLY}
+  %none = icmp eq i32 %obits, 0
   br i1 %none, label %after, label %some
 some:
-  %options = trunc i32 %kind to i8
+  %low = and i32 %kind, 15
+  %options = trunc i32 %low to i8
   %rbit = and i32 %kind, {ROUND}
   %is_round = icmp ne i32 %rbit, 0
   br i1 %is_round, label %round, label %more
@@ -44,7 +48,13 @@ divide:
   %x2 = call i128 @service_float_divide(i64 %a, i64 %b, i32 %fpscr, i8 %options)
   br label %got
 fma:
-  %x3 = call i128 @service_float_fma(i64 %a, i64 %c, i64 %b, i32 %fpscr, i8 %options)
+  %abit = and i32 %kind, {ADD}
+  %is_add = icmp ne i32 %abit, 0
+  %factor = select i1 %is_add, i64 {_ONE}, i64 %c
+  %mbit = and i32 %kind, {MULTIPLY}
+  %is_multiply = icmp ne i32 %mbit, 0
+  %addend = select i1 %is_multiply, i64 0, i64 %b
+  %x3 = call i128 @service_float_fma(i64 %a, i64 %factor, i64 %addend, i32 %fpscr, i8 %options)
   br label %got
 got:
   %x = phi i128 [ %x1, %round ], [ %x2, %divide ], [ %x3, %fma ]
@@ -54,14 +64,17 @@ got:
 after:
   %f0 = phi i32 [ %fpscr, %entry ], [ %made, %got ]
   ; FPCC of a compare
-  %compared = icmp ne i32 %compare, 0
+  %cbit = and i32 %kind, {COMPARED}
+  %compared = icmp ne i32 %cbit, 0
   %f1 = and i32 %f0, -61441
-  %code = and i32 %compare, 15
+  %code0 = lshr i32 %kind, {CODE_SHIFT}
+  %code = and i32 %code0, 15
   %f2 = shl i32 %code, 12
   %f3 = or i32 %f1, %f2
   %f4 = select i1 %compared, i32 %f3, i32 %f0
   ; FR and FI of a conversion towards zero
-  %converted = icmp ne i64 %operand, {NO_CONVERSION}
+  %vbit = and i32 %kind, {CONVERTED}
+  %converted = icmp ne i32 %vbit, 0
   %e0 = lshr i64 %operand, 52
   %e1 = and i64 %e0, 2047
   %e2 = sub i64 %e1, 1023
@@ -76,14 +89,11 @@ after:
   %f6 = or i32 %f5, %fi
   %f7 = select i1 %converted, i32 %f6, i32 %f4
 {store("fpscr", "i32", "%f7")}
-{store("fp_pending", "i32", "0")}
 {store("fp_kind", "i32", "0")}
-{store("fp_compare", "i32", "0")}
-{store("fp_convert", "i64", str(NO_CONVERSION))}
   ret void
 }}
 define internal void @float_settle_pending(ptr %cpu) nounwind {{
-{field("fp_pending", "pending", "i32")}
+{field("fp_kind", "pending", "i32")}
   %is = icmp ne i32 %pending, 0
   br i1 %is, label %do, label %out, !prof !8
 do:

@@ -144,7 +144,7 @@ class Accel:
     """
 
     tier: int = 0
-    thread: str = "single"
+    thread: str = "multi"
     tb_size: int = 64 * MiB
     stands: bool = False
 

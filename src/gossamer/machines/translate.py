@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gossamer.engine.regions.regions import Regions, store_path
-from gossamer.engine.regions.store import RegionStore
+from gossamer.engine.regions.store import shared_store
 from gossamer.machines.config import Accel
 from gossamer.machines.machine import Machine
 
@@ -17,5 +17,5 @@ def translate(machine: Machine, accel: Accel) -> None:
             features,
             size=accel.tb_size,
             threaded=accel.thread == "multi",
-            store=RegionStore(store_path(features)),
+            store=shared_store(store_path(features)),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
 
 from gossamer.engine.handlers import is_deferred
@@ -87,8 +88,6 @@ class Code:
         if isinstance(s, Loop):
             return self._unroll(s, seen)
         if isinstance(s, Raise) and is_true(s.when):
-            return False
-        if isinstance(s, Store) and s.size > 16:
             return False
         if isinstance(s, Probe) and not s.length.is_const:
             return False
@@ -211,3 +210,9 @@ class Codes:
                 self._known.clear()
             code = self._known[word] = Code(word, self._decoder.decode(word))
         return code
+
+
+@lru_cache(maxsize=8)
+def codes_of(features: frozenset[str]) -> Codes:
+    """The one `Codes` of a model in this process."""
+    return Codes(features)

@@ -13,6 +13,10 @@ from gossamer.engine.regions.forming import Region
 from gossamer.engine.regions.names import Names
 from gossamer.engine.regions.writer import Writer
 
+# Loop strength reduction costs registers and additions here: exits need the values themselves.
+# LLVM takes an option once in a process.
+llvm.set_option("regions", "-disable-lsr")
+
 
 @dataclass(frozen=True)
 class Compiled:

@@ -3,9 +3,9 @@
 A region with such instructions is entered only while FPSCR rounds to nearest, inexact results do
 not trap, and XX is set already.  Then an operation whose result lies in a safe range changes
 nothing of FPSCR but FPRF, FR and FI, which the next one overwrites: the region keeps what the last
-operation was (kind and operands), what the last compare found and what a conversion read, and an
-exit leaves them in the context.  Tier 0 makes FPSCR of them when it is looked at
-(`runtime_float`).  Any other operand or result leaves for tier 0's handler.
+operation was (kind and operands), what the last compare found and what a conversion read, and
+leaves them in the context where a block ends, and on exits.  Tier 0 makes FPSCR of them when it is
+looked at (`runtime_float`).  Any other operand or result leaves for tier 0's handler.
 """
 
 from __future__ import annotations
@@ -18,10 +18,19 @@ from gossamer.engine.regions.code import Code
 from gossamer.engine.regions.forming import Region
 from gossamer.engine.regions.memory import Memory
 from gossamer.engine.regions.names import Names
-from gossamer.engine.runtime_float import DIVIDE, FMA, NO_CONVERSION, ROUND
+from gossamer.engine.runtime_float import (
+    ADD,
+    CODE_SHIFT,
+    COMPARED,
+    CONVERTED,
+    DIVIDE,
+    FMA,
+    MULTIPLY,
+    ROUND,
+)
 from gossamer.isa.expr import Expr
 from gossamer.isa.fpscr import RN, XE, XX
-from gossamer.isa.softfloat.arith import NEGATE, NO_ADDEND, ONE, SINGLE, SUBTRACT
+from gossamer.isa.softfloat.arith import NEGATE, NO_ADDEND, SINGLE, SUBTRACT
 from gossamer.isa.softfloat.convert import integer_result
 from gossamer.isa.spec.forms import A
 
@@ -40,15 +49,6 @@ OPTIONS: Final = {
         "fnmsub": NEGATE | SUBTRACT,
     }.items()
 }
-#: Fields of the record in the context, with their types.
-RECORD: Final = (
-    ("fp_kind", "i32"),
-    ("fp_a", "i64"),
-    ("fp_c", "i64"),
-    ("fp_b", "i64"),
-    ("fp_compare", "i32"),
-    ("fp_convert", "i64"),
-)
 #: Biased exponents between which a result raises nothing.
 _DOUBLE_LOW, _DOUBLE_TOP = 2, 2046
 _SINGLE_LOW, _SINGLE_TOP = 1023 - 125, 1023 + 127
@@ -62,36 +62,32 @@ class Floats(Memory):
     ) -> None:
         super().__init__(intrinsics, region, names, counting)
         self.puts_off = any(code.put_off for code in region.codes())
-        self.record: dict[str, str] = {}
-        self.record_owed = self.record_written = False
+        #: What is not in the context yet: operands (doubles) and the kind.
+        self._operands: dict[str, str] = {}
+        self._kind = ""
 
     # --- the record ---
 
-    def declare_record(self) -> None:
-        for name, kind in RECORD:
-            self.allocas.append(f"  %{name} = alloca {kind}")
-            self.line(f"store {kind} {self.field(name, kind)}, ptr %{name}")
+    def begin_record(self) -> None:
+        """A block begins: everything before it is in the context."""
+        self._operands, self._kind = {}, ""
 
-    def begin_record(self, owed: bool) -> None:
-        self.record, self.record_owed, self.record_written = {}, owed, False
-
-    def leave_record_in_variables(self) -> None:
-        if self.record_written:
-            for name, kind in RECORD:
-                if name in self.record:
-                    self.line(f"store {kind} {self.record[name]}, ptr %{name}")
+    def store_record(self) -> None:
+        """Leave in the context what is not there yet."""
+        if self._kind:
+            for name, value in self._operands.items():
+                self.line(f"store double {value}, ptr {self.at(CONTEXT[name])}{TB_CPU}")
+            self.line(f"store i32 {self._kind}, ptr {self.at(CONTEXT['fp_kind'])}{TB_CPU}")
 
     def store_rest(self) -> None:
         super().store_rest()
-        if self.record_owed or self.record_written:
-            for name, kind in RECORD:
-                value = self.record.get(name) or self.value(f"load {kind}, ptr %{name}")
-                self.line(f"store {kind} {value}, ptr {self.at(CONTEXT[name])}{TB_CPU}")
-            self.line(f"store i32 1, ptr {self.at(CONTEXT['fp_pending'])}{TB_CPU}")
+        self.store_record()
 
-    def _note(self, **values: str) -> None:
-        self.record |= values
-        self.record_written = True
+    def _add_to_kind(self, mask: int, bits: str) -> None:
+        """Something after the last operation: `bits` (i32) in the place of `mask`."""
+        kind = self._kind or self.field("fp_kind", "i32")
+        kept = self.value(f"and i32 {kind}, {~mask}")
+        self._kind = self.value(f"or i32 {kept}, {bits}")
 
     def allowed(self) -> str:
         """Whether FPSCR is one that can be put off, at the region's entry."""
@@ -115,33 +111,30 @@ class Floats(Memory):
     def _operand(self, field: Expr) -> str:
         return self.read(("fpr", field.value))
 
-    def _bits_of(self, field: Expr) -> str:
-        return self.bits(field.value)
-
     def _arithmetic(self, name: str, i: A) -> None:
         options = OPTIONS.get(name, SINGLE)
         zero = None
         if name == "frsp":
             result = self._operand(i.FRB)
-            kind, parts = ROUND, ("0", "0", self._bits_of(i.FRB))
+            kind, parts = ROUND, {"fp_b": result}
         elif name in ("fdiv", "fdivs"):
-            result = self.value(f"fdiv double {self._operand(i.FRA)}, {self._operand(i.FRB)}")
-            kind, parts = DIVIDE | options, (self._bits_of(i.FRA), "0", self._bits_of(i.FRB))
+            a, b = self._operand(i.FRA), self._operand(i.FRB)
+            result = self.value(f"fdiv double {a}, {b}")
+            kind, parts = DIVIDE | options, {"fp_a": a, "fp_b": b}
         elif options & NO_ADDEND:
             a, c = self._operand(i.FRA), self._operand(i.FRC)
             result, zero = self.value(f"fmul double {a}, {c}"), [a, c]
-            kind, parts = FMA | options, (self._bits_of(i.FRA), self._bits_of(i.FRC), "0")
+            kind, parts = MULTIPLY | options, {"fp_a": a, "fp_c": c}
         elif name in ("fadd", "fadds", "fsub", "fsubs"):
             operation = "fsub" if options & SUBTRACT else "fadd"
             a, b = self._operand(i.FRA), self._operand(i.FRB)
             result, zero = self.value(f"{operation} double {a}, {b}"), []
-            kind, parts = FMA | options, (self._bits_of(i.FRA), str(ONE), self._bits_of(i.FRB))
+            kind, parts = ADD | options, {"fp_a": a, "fp_b": b}
         else:
             a, c, b = (self._operand(f) for f in (i.FRA, i.FRC, i.FRB))
             addend = self.value(f"fneg double {b}") if options & SUBTRACT else b
             result = self.call("llvm.fma.f64", "double", *(("double", x) for x in (a, c, addend)))
-            bits = [self._bits_of(f) for f in (i.FRA, i.FRC, i.FRB)]
-            kind, parts = FMA | options, (bits[0], bits[1], bits[2])
+            kind, parts = FMA | options, {"fp_a": a, "fp_c": c, "fp_b": b}
         single = bool(options & SINGLE)
         self._in_range(result, single, zero)
         if single:
@@ -149,8 +142,7 @@ class Floats(Memory):
         if options & NEGATE:
             result = self.value(f"fneg double {result}")
         self.write(("fpr", i.FRT.value), result)
-        self._note(fp_kind=str(kind), fp_a=parts[0], fp_c=parts[1], fp_b=parts[2],
-                   fp_compare="0", fp_convert=str(NO_CONVERSION))  # fmt: skip
+        self._operands, self._kind = parts, str(kind)
 
     def _in_range(self, result: str, single: bool, zero: list[str] | None) -> None:
         """Leave unless the result is in the safe range, or an exact zero where `zero` allows it.
@@ -197,11 +189,13 @@ class Floats(Memory):
         code = self.value(f"select i1 {less}, i8 8, i8 {rest}")
         self.write(("crf", word >> 23 & 7), code)
         wide = self.value(f"zext i8 {code} to i32")
-        self._note(fp_compare=self.value(f"or i32 {wide}, 16"))
+        shifted = self.value(f"shl i32 {wide}, {CODE_SHIFT}")
+        mask = COMPARED | 15 << CODE_SHIFT
+        self._add_to_kind(mask, self.value(f"or i32 {shifted}, {COMPARED}"))
 
     def _convert(self, word: int) -> None:
         i = A(_word(word))
-        b, bits = self._operand(i.FRB), self._bits_of(i.FRB)
+        b, bits = self._operand(i.FRB), self.bits(i.FRB.value)
         size = self.call("llvm.fabs.f64", "double", ("double", b))
         self.only_if(self.value(f"fcmp olt double {size}, 0x41E0000000000000"))
         number, negative = Expr("arg", 32, (), 0), Expr("arg", 1, (), 1)
@@ -211,7 +205,8 @@ class Floats(Memory):
         }
         result = self.expr(integer_result(number, negative))
         self.write(("fpr", i.FRT.value), self.value(f"bitcast i64 {result} to double"))
-        self._note(fp_convert=bits)
+        self._operands["fp_convert"] = b
+        self._add_to_kind(CONVERTED, str(CONVERTED))
 
 
 _ZERO: Final = Expr("const", 32, (), 0)

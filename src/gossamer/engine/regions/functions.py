@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from gossamer.engine.build import Native
 from gossamer.engine.regions.elf import function_offsets
 
 
+@lru_cache(maxsize=4)
 def functions_of(native: Native) -> dict[str, int]:
     """Every function of the linked object: all lie in one section."""
     offsets = function_offsets(native.obj)

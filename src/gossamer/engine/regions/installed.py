@@ -46,11 +46,15 @@ class Installed:
         return list(self._by_entry)
 
     def is_current(self, region: Region) -> bool:
-        """Whether memory still holds the region's words, decoded."""
-        return all(
-            self._view.word(region.pages[delta // PAGE_SIZE], delta % PAGE_SIZE) == word
+        """Whether memory still holds the region's words; what is not decoded any more is again."""
+        places = [
+            (region.pages[delta // PAGE_SIZE], delta % PAGE_SIZE, word)
             for delta, word in region.words.items()
-        )
+        ]
+        return all(
+            self._view.code(page, offset, 4) == word.to_bytes(4, "big")
+            for page, offset, word in places
+        ) and all(self._view.decode(page, offset) for page, offset, _ in places)
 
     def install(self, made: Made) -> None:
         """Let the head's entry lead to the region."""

@@ -1,18 +1,22 @@
 """Loads and stores of a region: the data TLB is only looked at; a miss leaves for tier 0.
 
-In a loop each base register has its addend predicted: the access uses the addend that the last one
-found, and the entry's own is compared beside it, off the way of the data.
+In a loop each base register keeps the page that its last access was in, and asks the TLB only for
+another.  A base that is itself loaded from memory leads to another page each time; it has its
+addend predicted: the access uses the addend that the last one found, and the entry's own is
+compared beside it, off the way of the data.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
-from gossamer.engine.context import DTLB_ENTRIES
-from gossamer.engine.emit import TB_MEM, TB_TLB, swap_bytes
+from gossamer.engine.context import DTLB_ENTRIES, DTLB_FLAGS
+from gossamer.engine.emit import LIKELY, TB_MEM, TB_TLB, swap_bytes
 from gossamer.engine.regions.code import Code
 from gossamer.engine.regions.exits import Exits
 from gossamer.engine.regions.forming import Region
+from gossamer.engine.regions.groups import Group, chased, groups_of, place_of
 from gossamer.engine.regions.names import Names
 from gossamer.isa.body import Access, Probe, Store
 from gossamer.isa.expr import Expr
@@ -32,18 +36,46 @@ class Memory(Exits):
         #: Base registers whose addends are predicted.
         self.predicted: set[int] = set()
         self._probed = ""  # the addend that a probe found, for the loop after it
+        #: Bases whose page is kept, and for which kind of access.
+        self.known: set[str] = set()
+        #: Bases that pointers are loaded to.
+        self._chased = chased(region.codes())
+        self._groups: dict[tuple[int, bool], Group] = {}
+
+    def begin_groups(self, instructions: Sequence[tuple[int, Code]]) -> None:
+        """Find the accesses of a block that share a look into the TLB."""
+        self._groups = groups_of(instructions)
 
     def load(self, e: Expr) -> str:
         size = int(e.arg)
         where = self._place(e.args[0], size, write=False)
+        if size == 8:
+            raw = self.value(f"load <8 x i8>, ptr {where}, align 1{TB_MEM}")
+            return self.value(f"bitcast <8 x i8> {self._reversed(raw)} to i64")
         raw = self.value(f"load i{8 * size}, ptr {where}, align 1{TB_MEM}")
         return swap_bytes(self, 8 * size, raw)
 
     def store(self, s: Store) -> None:
-        value = self.expr(s.value)
+        if s.size == 32:
+            self._clear(s)
+            return
+        value = self.stored(s)
         where = self._place(s.ea, s.size, write=True)
+        if s.size == 8:
+            raw = self._reversed(self.value(f"bitcast i64 {value} to <8 x i8>"))
+            self.line(f"store <8 x i8> {raw}, ptr {where}, align 1{TB_MEM}")
+            return
         raw = swap_bytes(self, 8 * s.size, value)
         self.line(f"store i{8 * s.size} {raw}, ptr {where}, align 1{TB_MEM}")
+
+    def stored(self, s: Store) -> str:
+        """The value that a store stores."""
+        return self.expr(s.value)
+
+    def _reversed(self, value: str) -> str:
+        """A double's eight bytes in the other order, without leaving the vector registers."""
+        order = ", ".join(f"i32 {n}" for n in range(7, -1, -1))
+        return self.value(f"shufflevector <8 x i8> {value}, <8 x i8> poison, <8 x i32> <{order}>")
 
     def probe(self, s: Probe) -> None:
         assert s.length.is_const
@@ -63,25 +95,93 @@ class Memory(Exits):
     def _place(self, e: Expr, size: int, *, write: bool) -> str:
         """Host pointer of `size` bytes at `e`."""
         ea = self.expr(e)
-        addend = self._probed or self._addend(ea, size, write, _base_of(e))
-        return self.value(f"getelementptr i8, ptr {addend}, i64 {self._wide(ea)}")
+        if self._probed:
+            return self.value(f"getelementptr i8, ptr {self._probed}, i64 {self._wide(ea)}")
+        group = None if self.nested else self._groups.get((self.index, write))
+        if group is None:
+            return self._pointer(ea, size, write, _base_of(e))
+        if not group.pointer:
+            base = self.read(("gpr", group.base))
+            low = self.value(f"add i32 {base}, {group.low}") if group.low else base
+            group.pointer = self._pointer(low, group.high - group.low, write, group.base)
+        place = place_of(e)
+        assert place is not None
+        apart = place[1] - group.low
+        return self.value(f"getelementptr i8, ptr {group.pointer}, i64 {apart}")
+
+    def _pointer(self, ea: str, size: int, write: bool, base: int | None) -> str:
+        """Host pointer of `ea`; leaves where the TLB does not hold all of its bytes' page."""
+        if base is None or self.nested or not self.in_loop or base in self._chased:
+            addend = self._addend(ea, size, write, base)
+            return self.value(f"getelementptr i8, ptr {addend}, i64 {self._wide(ea)}")
+        return self._in_known_page(ea, size, write, base)
+
+    def _in_known_page(self, ea: str, size: int, write: bool, base: int) -> str:
+        """The same where the base's last access found its page: nothing inside changes the TLB."""
+        key = f"{base}.{'w' if write else 'r'}"
+        self.known.add(key)
+        wide = self._wide(ea)
+        page = self.value(f"load i64, ptr %page.{key}")
+        addend = self.value(f"load ptr, ptr %near.{key}")
+        inside = self.value(f"sub i64 {wide}, {page}")
+        fits = self.value(f"icmp ule i64 {inside}, {4096 - size}")
+        known, look, join = self.label("known"), self.label("look"), self.label("join")
+        leave = self.exit_here()
+        self.line(f"br i1 {fits}, label %{known}, label %{look}{USUAL}")
+        found: list[str] = []
+
+        def body() -> None:
+            entry, hit = self._look_up(ea, size, write)
+            new = self.label("new")
+            self.line(f"br i1 {hit}, label %{new}, label %{leave}{LIKELY}")
+            self.start(new)
+            addend_at = self.value(f"getelementptr i8, ptr {entry}, i64 8")
+            other = self.value(f"load ptr, ptr {addend_at}{TB_TLB}")
+            start = self.value(f"and i64 {wide}, -4096")
+            self.line(f"store i64 {start}, ptr %page.{key}")
+            self.line(f"store ptr {other}, ptr %near.{key}")
+            found.extend((other, self.block))
+            self.line(f"br label %{join}")
+
+        self.aside(look, body)
+        self.start(known)
+        self.line(f"br label %{join}")
+        self.start(join)
+        right = self.value(f"phi ptr [ {addend}, %{known} ], [ {found[0]}, %{found[1]} ]")
+        return self.value(f"getelementptr i8, ptr {right}, i64 {wide}")
+
+    def _clear(self, s: Store) -> None:
+        """dcbz: as tier 0, in pages only that are copy-back cached."""
+        ea = self.expr(s.ea)
+        flags = self.value(f"getelementptr i8, ptr %dtlb, i64 {DTLB_FLAGS}")
+        line = self.value(f"and i32 {self.value(f'lshr i32 {ea}, 12')}, {DTLB_ENTRIES - 1}")
+        flag_at = self.value(f"getelementptr i8, ptr {flags}, i64 {self._wide(line)}")
+        flag = self.value(f"load i8, ptr {flag_at}{TB_TLB}")
+        self.only_if(self.value(f"icmp eq i8 {flag}, 0"))
+        where = self._place(s.ea, 32, write=True)
+        self.line(f"store <4 x i64> zeroinitializer, ptr {where}, align 1{TB_MEM}")
 
     def _wide(self, ea: str) -> str:
         return self.value(f"zext i32 {ea} to i64")
 
     def _addend(self, ea: str, size: int, write: bool, base: int | None) -> str:
         """What to add to `ea` for its host pointer; leaves on a miss, or across a page."""
-        index = self.value(f"and i32 {self.value(f'lshr i32 {ea}, 8')}, {(DTLB_ENTRIES - 1) * 16}")
-        entry = self.value(f"getelementptr i8, ptr %dtlb, i64 {self._wide(index)}")
-        tag_at = self.value(f"getelementptr i8, ptr {entry}, i64 4") if write else entry
-        tag = self.value(f"load i32, ptr {tag_at}{TB_TLB}")
-        last = self.value(f"add i32 {ea}, {size - 1}") if size > 1 else ea
-        hit = self.value(f"icmp eq i32 {self.value(f'and i32 {last}, -4096')}, {tag}")
+        entry, hit = self._look_up(ea, size, write)
         self.only_if(hit)
         found_at = self.value(f"getelementptr i8, ptr {entry}, i64 8")
         if base is None or not self.in_loop:
             return self.value(f"load ptr, ptr {found_at}{TB_TLB}")
         return self._predicted(found_at, base)
+
+    def _look_up(self, ea: str, size: int, write: bool) -> tuple[str, str]:
+        """(line of the data TLB for `ea`, whether it holds that page and all bytes lie in it)."""
+        index = self.value(f"and i32 {self.value(f'lshr i32 {ea}, 8')}, {(DTLB_ENTRIES - 1) * 16}")
+        entry = self.value(f"getelementptr i8, ptr %dtlb, i64 {self._wide(index)}")
+        tag_at = self.value(f"getelementptr i8, ptr {entry}, i64 4") if write else entry
+        tag = self.value(f"load i32, ptr {tag_at}{TB_TLB}")
+        last = self.value(f"add i32 {ea}, {size - 1}") if size > 1 else ea
+        page = self.value(f"and i32 {last}, -4096")
+        return entry, self.value(f"icmp eq i32 {page}, {tag}")
 
     def _predicted(self, found_at: str, base: int) -> str:
         self.predicted.add(base)

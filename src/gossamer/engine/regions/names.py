@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import lru_cache
 
 from gossamer.base.units import PAGE_SIZE
 from gossamer.engine.handlers import variants
@@ -31,3 +32,9 @@ def _displacement(word: int, kind: int) -> int:
     size = 16 if kind == 1 else 26
     value = word & ((1 << size) - 4)
     return value - (1 << size) if value >> (size - 1) else value
+
+
+@lru_cache(maxsize=8)
+def names_of(features: frozenset[str]) -> Names:
+    """The one `Names` of a model in this process."""
+    return Names(features)

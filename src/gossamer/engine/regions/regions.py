@@ -9,31 +9,33 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+from gossamer.base.errors import HostError
 from gossamer.base.units import PAGE_SIZE, MiB
 from gossamer.engine import build
 from gossamer.engine.context import ENTRY_STRIDE
 from gossamer.engine.regions.arena import CodeArena
-from gossamer.engine.regions.code import Codes
+from gossamer.engine.regions.code import codes_of
 from gossamer.engine.regions.compiling import Compiled, compile_text
 from gossamer.engine.regions.elf import Loader, LoadError
 from gossamer.engine.regions.forming import Limits, Region, form
 from gossamer.engine.regions.functions import functions_of
 from gossamer.engine.regions.installed import Installed, Made
-from gossamer.engine.regions.names import Names
+from gossamer.engine.regions.names import names_of
 from gossamer.engine.regions.store import RegionStore, Stored, name_of
-from gossamer.engine.regions.view import Here, View
+from gossamer.engine.regions.view import Here, Targets, View
 from gossamer.engine.regions.worker import Worker
 from gossamer.engine.regions.writer import NAME, PLACES
 from gossamer.engine.tier0 import Sample, Tier0
 
 #: Instructions between two looks at where the guest is.
 INTERVAL: Final = 1 << 14
-#: Looks (a power of two) after which a place is looked up among stored regions, and compiled.
-LOOK_UP: Final = 2
-THRESHOLD: Final = 16
+#: Looks (a power of two) after which a place is compiled: what was interpreted there took about as
+#: long as compiling does.  Among stored regions it is looked up as soon as it is found.
+THRESHOLD: Final = 256
 ARENA: Final = 64 * MiB
 LIMITS: Final = Limits()
 #: Bytes of code from the head on that a stored region is found by.
@@ -98,25 +100,37 @@ class Regions:
         counting: bool = False,
         pause: int = PAUSE,
     ) -> None:
-        functions = functions_of(engine.native)
-        self.engine = engine
+        self.engine, self.features = engine, features
         self.threshold, self.limits, self.counting = threshold, limits, counting
         self.pause = pause
         self.counts = Counts()
-        self.view = View(engine, functions["h_decode"])
-        self.installed = Installed(self.view)
+        self.size = size
         self.store = store
-        self._codes, self._names = Codes(features), Names(features)
-        self._worker = Worker(self._names, counting) if threaded else None
-        self._loader = Loader(CodeArena(size), functions)
+        self._worker = Worker(features, counting) if threaded else None
         self._refused: dict[int, int] = {}
         self._asked: set[int] = set()
         self._pauses: dict[int, Pause] = {}
-        arena = self._loader.arena
-        engine.set_regions(arena.base, arena.size)
+        self.targets = Targets()
+        self.last_fault = ""
         engine.hot_found, engine.regions_written = self.found, self.code_gone
         engine.before_run, engine.hold_regions = self.take_compiled, self.hold
         engine.sample(interval)
+
+    # Made when the first hot place is found: most machines of a test never get there.
+
+    @cached_property
+    def view(self) -> View:
+        return View(self.engine, functions_of(self.engine.native)["h_decode"])
+
+    @cached_property
+    def installed(self) -> Installed:
+        return Installed(self.view)
+
+    @cached_property
+    def _loader(self) -> Loader:
+        arena = CodeArena(self.size)
+        self.engine.set_regions(arena.base, arena.size)
+        return Loader(arena, functions_of(self.engine.native))
 
     def close(self) -> None:
         """Make no more regions."""
@@ -146,7 +160,10 @@ class Regions:
     def found(self, samples: list[Sample]) -> None:
         """Places that the sampler met often enough to say so."""
         for s in samples if not self.held else ():
-            if s.source or s.entry in self.installed or s.entry in self._asked:
+            if s.source:
+                self.targets.note(s.source, s.page + self.view.place(s.entry)[1])
+                continue
+            if s.entry in self.installed or s.entry in self._asked:
                 continue
             page, offset = self.view.place(s.entry)
             if self.view.page(s.page) != page or self._is_barred(page):
@@ -181,7 +198,10 @@ class Regions:
         if self._worker is not None and self._worker.is_full:
             return True  # it will be asked for again while it stays hot
         region = form(
-            Here(self.view, ea, self._is_barred), self._codes, ea % PAGE_SIZE, self.limits
+            Here(self.view, ea, self._is_barred, self.targets),
+            codes_of(self.features),
+            ea % PAGE_SIZE,
+            self.limits,
         )
         if region is None:
             self.counts.unformed += 1
@@ -190,7 +210,7 @@ class Regions:
             self._asked.add(entry)
             self._worker.add(region)
             return True
-        compiled = compile_text(region, self._names, self.counting)
+        compiled = compile_text(region, names_of(self.features), self.counting)
         return self._finish(region, compiled)
 
     def take_compiled(self) -> None:
@@ -199,10 +219,12 @@ class Regions:
             return
         for region, compiled in self._worker.done():
             self._asked.discard(self.view.entry(region.pages[0], region.head))
-            if self.held or not self.installed.is_current(region):
+            if isinstance(compiled, Exception):
+                self._failed(compiled)
+            elif self.held or not self.installed.is_current(region):
                 self.counts.stale += 1
-                continue
-            self._finish(region, compiled)
+            else:
+                self._finish(region, compiled)
         if self.store is not None and self.store.pending >= _BATCH:
             self._worker.run(self.store.flush)
 
@@ -225,12 +247,17 @@ class Regions:
     def _install(self, region: Region, obj: bytes) -> bool:
         try:
             made = self._load(region, obj)
-        except LoadError:
-            self.counts.failed += 1
+        except (LoadError, HostError) as fault:
+            self._failed(fault)
             return False
         if made is not None:
             self.installed.install(made)
         return made is not None
+
+    def _failed(self, fault: Exception) -> None:
+        """A region could not be made: its code stays with tier 0; `info jit` tells why."""
+        self.counts.failed += 1
+        self.last_fault = f"{type(fault).__name__}: {fault}"
 
     def _load(self, region: Region, obj: bytes) -> Made | None:
         """Load an object; when the arena is full everything goes and it begins anew."""
@@ -264,7 +291,7 @@ class Regions:
         """Install a stored region for the head at `ea` if its words are all there."""
         if self.store is None:
             return False
-        here, head = Here(self.view, ea, self._is_barred), ea % PAGE_SIZE
+        here, head = Here(self.view, ea, self._is_barred, self.targets), ea % PAGE_SIZE
         page = here.page(0)
         if page is None:
             return False
@@ -282,17 +309,24 @@ class Regions:
         assert self.counting
         return self.engine.pointer("region_count") >> 4
 
+    def _used(self) -> int:
+        """Bytes of the arena in use; 0 where there is none yet."""
+        loader = self.__dict__.get("_loader")
+        return 0 if loader is None else int(loader.arena.used)
+
     def report(self) -> str:
         """Translated code for `info jit`."""
-        c, arena = self.counts, self._loader.arena
+        c, used = self.counts, self._used()
         each = c.ns / 1000 / c.instructions if c.instructions else 0
-        rows = (
+        rows = [
             ("regions", f"{len(self.installed)} in force, {c.made} compiled, {c.found} from disk"),
             ("instructions", f"{c.instructions} compiled, {each:.0f} us of CPU time each"),
-            ("code", f"{arena.used} bytes of {arena.size}, emptied {c.cleared} times"),
+            ("code", f"{used} bytes of {self.size}, emptied {c.cleared} times"),
             ("dropped", f"{c.dropped} regions, {c.changed_pages} changes of translated pages"),
             ("in vain", f"{c.unformed} not formed, {c.stale} changed meanwhile, {c.failed} failed"),
-        )
+        ]
+        if self.last_fault:
+            rows.append(("last failure", self.last_fault))
         return "\n".join(f"{name:14} {text}" for name, text in rows)
 
     # --- dropping ---

@@ -18,6 +18,7 @@ import struct
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -170,3 +171,9 @@ def _records(data: bytes) -> Iterator[tuple[bytes, bytes, int]]:
             return
         yield name, body, end
         at = end
+
+
+@lru_cache(maxsize=8)
+def shared_store(path: Path) -> RegionStore:
+    """The one store of a file in this process."""
+    return RegionStore(path)

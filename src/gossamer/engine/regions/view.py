@@ -81,11 +81,38 @@ class View:
         self._engine.ready[page] = WITH_REGIONS if regions else 1
 
 
+class Targets:
+    """Where indirect branches were seen to go: effective addresses by the branch's entry."""
+
+    _MOST: Final = 4
+    _BRANCHES: Final = 1 << 13
+
+    def __init__(self) -> None:
+        self._seen: dict[int, list[int]] = {}
+
+    def note(self, entry: int, ea: int) -> None:
+        """The branch of `entry` went to `ea`, again."""
+        if len(self._seen) > self._BRANCHES:
+            self._seen.clear()
+        seen = self._seen.setdefault(entry, [])
+        if ea in seen:
+            seen.remove(ea)
+        seen.insert(0, ea)
+        del seen[self._MOST :]
+
+    def of(self, entry: int) -> list[int]:
+        """The latest targets."""
+        return self._seen.get(entry, [])
+
+
 class Here:
     """What a region with its head at `ea` is formed from: `forming.Source`."""
 
-    def __init__(self, view: View, ea: int, is_barred: Callable[[int], bool]) -> None:
+    def __init__(
+        self, view: View, ea: int, is_barred: Callable[[int], bool], targets: Targets
+    ) -> None:
         """`is_barred` says which arena pages are to be left alone."""
+        self._targets = targets
         self._view, self._page, self._is_barred = view, ea & ~(PAGE_SIZE - 1), is_barred
 
     def page(self, number: int) -> int | None:
@@ -119,5 +146,14 @@ class Here:
         return region
 
     def targets(self, delta: int) -> Sequence[int]:
-        del delta
-        return ()
+        page = self.page(delta // PAGE_SIZE)
+        if page is None:
+            return ()
+        seen = self._targets.of(self._view.entry(page, delta % PAGE_SIZE))
+        return [_signed(ea - self._page) for ea in seen]
+
+
+def _signed(value: int) -> int:
+    """A 32-bit difference of addresses."""
+    value &= 0xFFFF_FFFF
+    return value - (1 << 32) if value >> 31 else value

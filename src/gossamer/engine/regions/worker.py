@@ -13,7 +13,7 @@ from typing import Final
 
 from gossamer.engine.regions.compiling import Compiled, compile_text
 from gossamer.engine.regions.forming import Region
-from gossamer.engine.regions.names import Names
+from gossamer.engine.regions.names import names_of
 
 #: Regions that wait to be compiled, at the most; a place that is still hot asks again.
 QUEUE: Final = 32
@@ -22,10 +22,10 @@ QUEUE: Final = 32
 class Worker:
     """Compiles regions in their order."""
 
-    def __init__(self, names: Names, counting: bool) -> None:
-        self._names, self._counting = names, counting
+    def __init__(self, features: frozenset[str], counting: bool) -> None:
+        self._features, self._counting = features, counting
         self._pool = ThreadPoolExecutor(1, "regions")
-        self._waiting: deque[tuple[Region, Future[Compiled | None]]] = deque()
+        self._waiting: deque[tuple[Region, Future[Compiled | Exception | None]]] = deque()
         self._closed = False
 
     @property
@@ -35,15 +35,21 @@ class Worker:
     def add(self, region: Region) -> None:
         self._waiting.append((region, self._pool.submit(self._compile, region)))
 
-    def _compile(self, region: Region) -> Compiled | None:
-        return None if self._closed else compile_text(region, self._names, self._counting)
+    def _compile(self, region: Region) -> Compiled | Exception | None:
+        """What fails is reported as a result: a region less must not end the machine."""
+        if self._closed:
+            return None
+        try:
+            return compile_text(region, names_of(self._features), self._counting)
+        except Exception as fault:
+            return fault
 
     def run(self, action: Callable[[], None]) -> None:
         """Do something else in the thread."""
         self._pool.submit(action)
 
-    def done(self) -> list[tuple[Region, Compiled]]:
-        """What was compiled since the last call; raises what the compiler raised."""
+    def done(self) -> list[tuple[Region, Compiled | Exception]]:
+        """What was compiled since the last call, or why it was not."""
         out = []
         while self._waiting and self._waiting[0][1].done():
             region, future = self._waiting.popleft()

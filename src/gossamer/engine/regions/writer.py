@@ -17,10 +17,10 @@ from gossamer.engine.context import CONTEXT
 from gossamer.engine.emit import CHAIN, LIKELY, METADATA, TB_CPU
 from gossamer.engine.handlers import is_deferred
 from gossamer.engine.regions.code import Code, Key
-from gossamer.engine.regions.floats import Floats
 from gossamer.engine.regions.forming import Block, Edge, Place, Region
 from gossamer.engine.regions.memory import USUAL_METADATA
 from gossamer.engine.regions.names import Names
+from gossamer.engine.regions.singles import Singles
 from gossamer.engine.regions.values import RANGE_METADATA
 from gossamer.engine.runtime_fields import SIGNATURE
 from gossamer.engine.statements import is_true
@@ -31,7 +31,7 @@ NAME: Final = "region"
 PLACES: Final = "places"
 
 
-class Writer(Floats):
+class Writer(Singles):
     """Writes one region."""
 
     def __init__(
@@ -40,7 +40,7 @@ class Writer(Floats):
         super().__init__(intrinsics, region, names, counting)
         self._labels = {place: f"block{n}" for n, place in enumerate(region.blocks)}
         self._branch: tuple[Branch, str, str] | None = None
-        self._owed, self._record_owed = self._flow()
+        self._owed = self._flow()
 
     # --- the whole ----
 
@@ -67,6 +67,11 @@ class Writer(Floats):
             self._block(place, block)
         addends = [f"  %addend.{n} = alloca ptr" for n in sorted(self.predicted)]
         clear = [f"  store ptr null, ptr %addend.{n}" for n in sorted(self.predicted)]
+        for key in sorted(self.known):
+            addends += [f"  %page.{key} = alloca i64", f"  %near.{key} = alloca ptr"]
+            # No address is near this page.
+            clear += [f"  store i64 {-(1 << 40)}, ptr %page.{key}"]
+            clear += [f"  store ptr null, ptr %near.{key}"]
         head = f"define {CHAIN} void @{NAME}{SIGNATURE} nounwind {{"
         parts = [head, "entry:", *self.allocas, *addends, *clear, *self.lines, *self.cold, "}"]
         return "\n".join(parts)
@@ -94,8 +99,6 @@ class Writer(Floats):
         self.line(f"%dtlb = load ptr, ptr {self.at(CONTEXT['dtlb'])}{TB_CPU}")
         for key in sorted(self.region.kept()):
             self.declare(key)
-        if self.puts_off:
-            self.declare_record()
         if self.counting:
             where = self.at(CONTEXT["region_count"])
             count = self.value(f"load i64, ptr {where}{TB_CPU}")
@@ -130,31 +133,27 @@ class Writer(Floats):
 
     # --- blocks ----
 
-    def _flow(self) -> tuple[dict[Place, set[Key]], dict[Place, bool]]:
-        """What blocks before may owe: CR fields not stored, the FPSCR record."""
+    def _flow(self) -> dict[Place, set[Key]]:
+        """The CR fields that blocks before may not have stored."""
         blocks = self.region.blocks
         owed: dict[Place, set[Key]] = {place: set() for place in blocks}
-        record = dict.fromkeys(blocks, False)
         again = True
         while again:
             again = False
             for place, b in blocks.items():
                 out = owed[place].union(*(c.writes & self.fields for _, c in b.instructions))
-                puts_off = record[place] or any(c.put_off for _, c in b.instructions)
                 for e in b.edges:
-                    if e.place is None or e.place not in blocks:
-                        continue
-                    if not out <= owed[e.place] or (puts_off and not record[e.place]):
+                    if e.place in blocks and not out <= owed[e.place]:
                         owed[e.place] |= out
-                        record[e.place] = record[e.place] or puts_off
                         again = True
-        return owed, record
+        return owed
 
     def _block(self, place: Place, block: Block) -> None:
         self.start(self._labels[place])
         self.begin(self._owed[place])
-        self.begin_record(self._record_owed[place])
+        self.begin_record()
         self.begin_left()
+        self.begin_groups(block.instructions)
         self.in_loop = place in self.region.loops
         for n, (delta, code) in enumerate(block.instructions):
             self.delta, self.index = delta, n
@@ -163,6 +162,7 @@ class Writer(Floats):
 
     def _instruction(self, code: Code) -> None:
         self.memo, self._branch = {}, None
+        self.begin_instruction(code)
         if code.put_off:
             self.put_off(code)
             return
@@ -195,6 +195,8 @@ class Writer(Floats):
     def _edges(self, place: Place, block: Block) -> None:
         """Go on behind the block's last instruction."""
         self.store_all()
+        self.store_record()
+        self.begin_record()
         done = len(block.instructions)
         following = [e for e in block.edges if e.kind == "next"]
         if self._branch is None:
@@ -240,7 +242,6 @@ class Writer(Floats):
             self.go_to(edge.delta, done)
             return
         self.leave_in_variables()
-        self.leave_record_in_variables()
         reduced = self.value(f"sub i64 {self.reduced()}, {16 * done}")
         self.line(f"store i64 {reduced}, ptr %left")
         label = self._labels[edge.place]

@@ -1,0 +1,118 @@
+"""When regions are made: in a thread, from disk, in a full arena; what fails stays small."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gossamer.base.errors import HostError
+from gossamer.engine.regions import regions as making
+from gossamer.engine.regions import worker
+from gossamer.engine.regions.regions import Regions
+from gossamer.engine.regions.store import RegionStore
+from gossamer.engine.tier0 import Tier0
+from gossamer.isa.text import assemble
+from tests.engine.rig import Rig, difference
+
+CODE = 0x1_0000
+LOOP = "1: addi 3,3,1; xor 4,4,3; bdnz 1b; mtctr 5; b 1b"
+
+
+def rig(**options: Any) -> tuple[Rig, Regions]:
+    made = Rig(Tier0)
+    made.write(CODE, assemble(LOOP, CODE))
+    made.set(nia=CODE, r5=1000, ctr=1000)
+    features = made.cpu.model.features
+    assert isinstance(made.engine, Tier0)
+    return made, Regions(
+        made.engine, features, threshold=2, interval=1024, counting=True, **options
+    )
+
+
+def run_until(made: Rig, done: Any, most: int = 400) -> None:
+    for _ in range(most):
+        if done():
+            return
+        made.run(20_000)
+        time.sleep(0.01)
+    raise AssertionError("it did not come to that")
+
+
+def test_thread_compiles_and_the_state_is_the_same() -> None:
+    made, regions = rig(threaded=True)
+    run_until(made, lambda: len(regions.installed))
+    made.run(100_000)
+    assert regions.executed() > 50_000
+    plain = Rig(Tier0)
+    plain.write(CODE, assemble(LOOP, CODE))
+    plain.set(nia=CODE, r5=1000, ctr=1000)
+    plain.run(made.engine.count)
+    assert not (d := difference(made, plain)), d
+    regions.close()
+
+
+def test_region_comes_from_disk_the_second_time(tmp_path: Path) -> None:
+    made, regions = rig(store=RegionStore(tmp_path / "cache"))
+    made.run(200_000)
+    assert regions.counts.made
+    regions.close()
+    made, regions = rig(store=RegionStore(tmp_path / "cache"))
+    made.run(200_000)
+    assert regions.counts.found
+    assert not regions.counts.made
+    assert regions.executed() > 50_000
+
+
+def test_stored_region_of_other_words_is_not_used(tmp_path: Path) -> None:
+    made, regions = rig(store=RegionStore(tmp_path / "cache"))
+    made.run(200_000)
+    regions.close()
+    made, regions = rig(store=RegionStore(tmp_path / "cache"))
+    made.words(CODE + 12, 0x7CA9_03A6 + (1 << 21))  # mtctr 6
+    made.set(r6=77)
+    made.run(200_000)
+    assert not regions.counts.found or regions.counts.made
+    plain = Rig(Tier0)
+    plain.write(CODE, assemble(LOOP.replace("mtctr 5", "mtctr 6"), CODE))
+    plain.set(nia=CODE, r5=1000, r6=77, ctr=1000)
+    plain.run(200_000)
+    assert not (d := difference(made, plain)), d
+
+
+def test_full_arena_is_emptied_and_used_again() -> None:
+    made, regions = rig(size=4096)
+
+    def cleared() -> int:
+        regions.drop_all()
+        regions.make(CODE)
+        return regions.counts.cleared
+
+    run_until(made, cleared)
+    made.run(20_000)
+    assert regions.executed()
+
+
+def test_compiler_that_fails_leaves_the_code_to_tier_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object) -> None:
+        raise RuntimeError("LLVM says no")
+
+    monkeypatch.setattr(worker, "compile_text", fail)
+    made, regions = rig(threaded=True)
+    run_until(made, lambda: regions.counts.failed)
+    assert "LLVM says no" in regions.report()
+    assert not len(regions.installed)
+    regions.close()
+
+
+def test_host_without_memory_for_code_leaves_it_to_tier_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(size: int) -> None:
+        raise HostError("memory for code: refused")
+
+    monkeypatch.setattr(making, "CodeArena", fail)
+    made, regions = rig()
+    made.run(100_000)
+    assert made.engine.count == 100_000
+    assert "refused" in regions.report()
