@@ -5,6 +5,7 @@ The reference keeps no translation, so that what a bank should have forgotten sh
 
 from __future__ import annotations
 
+import ctypes
 import random
 
 import pytest
@@ -131,3 +132,16 @@ def test_dcbz_after_a_store_to_the_page_looks_at_its_attributes(
     else:
         assert (rig.get("nia"), rig.get("srr0")) == (0x600, CODE + 4)
         assert rig.get("dar") == 0x3000_0000
+
+
+def test_dcbz_leaves_its_page_in_the_write_tlb() -> None:
+    rig = Rig(Tier0)
+    rig.write(CODE, assemble("dcbz 0,4; dcbz 5,4; nop", CODE))
+    rig.set(nia=CODE, r4=DATA, r5=32)
+    rig.arena.dirty[:] = 0xFF
+    rig.write(DATA, b"\xff" * 96)
+    rig.run(1)
+    line = ctypes.c_uint32.from_address(rig.engine.pointer("dtlb") + DATA // 4096 * 16 + 4)
+    assert line.value == DATA
+    rig.run(1)
+    assert bytes(rig.arena.view[DATA : DATA + 96]) == bytes(64) + b"\xff" * 32

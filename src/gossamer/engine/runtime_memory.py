@@ -15,6 +15,7 @@ from gossamer.isa.body import Access, Interrupt
 
 LEAVES: Final = f"""
 @zeros = internal constant [64 x i8] zeroinitializer, align 64
+; Effective address of the instruction of entry %e: `fpage` and the entry's place in its page.
 define internal i32 @cia_of(ptr %cpu, ptr %e) nounwind alwaysinline {{
 {field("fpage", "page", "i32")}
   %x = ptrtoint ptr %e to i64
@@ -24,6 +25,7 @@ define internal i32 @cia_of(ptr %cpu, ptr %e) nounwind alwaysinline {{
   %r = add i32 %page, %o
   ret i32 %r
 }}
+; Virtual ns at the instruction of entry %e; reads the time base of this run (`base_ns` ...).
 define internal i64 @now_of(ptr %cpu, ptr %e, i64 %K) nounwind alwaysinline {{
 {field("end_count", "end", "i64")}
 {field("base_count", "count", "i64")}
@@ -39,6 +41,7 @@ define internal i64 @now_of(ptr %cpu, ptr %e, i64 %K) nounwind alwaysinline {{
   %r = add i64 %ns, %s
   ret i64 %r
 }}
+; Arena page of real %ra, its top bit set where it is read-only; -1: no RAM.
 define internal i32 @page_of(ptr %cpu, i32 %ra) nounwind alwaysinline {{
 {field("pages", "pages", "ptr")}
   %x = lshr i32 %ra, 12
@@ -47,6 +50,7 @@ define internal i32 @page_of(ptr %cpu, i32 %ra) nounwind alwaysinline {{
   %r = load i32, ptr %p{TB_TLB}
   ret i32 %r
 }}
+; Host address of real %ra in arena page %page (the top bit counts for nothing).
 define internal ptr @host_of(ptr %cpu, i32 %page, i32 %ra) nounwind alwaysinline {{
 {field("arena", "arena", "ptr")}
   %i = and i32 %page, 2147483647
@@ -58,6 +62,7 @@ define internal ptr @host_of(ptr %cpu, i32 %page, i32 %ra) nounwind alwaysinline
   %r = getelementptr i8, ptr %arena, i64 %o
   ret ptr %r
 }}
+; Host address of real %ra, or of zeros where no RAM is; good up to the end of 64 bytes.
 define internal ptr @ram_pointer(ptr %cpu, i32 %ra) nounwind alwaysinline {{
   %page = call i32 @page_of(ptr %cpu, i32 %ra)
   %host = call ptr @host_of(ptr %cpu, i32 %page, i32 %ra)
@@ -65,6 +70,7 @@ define internal ptr @ram_pointer(ptr %cpu, i32 %ra) nounwind alwaysinline {{
   %r = select i1 %none, ptr @zeros, ptr %host
   ret ptr %r
 }}
+; Stores a word to RAM when %when holds, marking the page; nothing where no writable RAM is.
 define internal void @ram_store_word(ptr %cpu, i32 %ra, i32 %value, i1 %when) nounwind {{
   br i1 %when, label %go, label %out
 go:
@@ -80,6 +86,7 @@ do:
 out:
   ret void
 }}
+; Arena page %page was written at %ra: marks it dirty, forgets decoded code.
 define internal void @page_written(ptr %cpu, i32 %page, i32 %ra, i32 %size) nounwind {{
 {field("dirty", "dirty", "ptr")}
 {field("code", "code", "ptr")}
@@ -165,6 +172,7 @@ ram:
   %r = call i64 @host_load(ptr %host, i32 %size)
   ret i64 %r
 }}
+; A store to real %ra: RAM (marking the page), a chip, or nothing in ROM.
 define internal void @bus_store(ptr %cpu, i32 %ra, i64 %value, i32 %size) nounwind {{
   %page = call i32 @page_of(ptr %cpu, i32 %ra)
   %none = icmp eq i32 %page, -1
@@ -204,6 +212,9 @@ define internal ptr @data_known(ptr %cpu, i32 %ea, i32 %size, i64 %tag) nounwind
   %r = select i1 %hit, ptr %host, ptr null
   ret ptr %r
 }}
+; Puts the page of %ea, which %x translates (see `translation_functions`), into the data TLB.
+; Nothing is put where no RAM is, with `bypass`, and for a page with a watchpoint.  The write tag is
+; set only where a store has nothing more to do: C set, page dirty for all who ask, no code in it.
 define internal void @fill(ptr %cpu, i32 %ea, i64 %x) nounwind {{
 {field("bypass", "bypass", "i32")}
   %ra = trunc i64 %x to i32
@@ -331,12 +342,15 @@ loop:
 
 
 SLOW: Final = f"""
+; Leaves what `h_data_fault` makes an interrupt of; callers return at once.
 define internal void @data_fault(ptr %cpu, i32 %ea, i32 %fault) nounwind {{
 {store("x_fault", "i32", "%fault")}
 {store("x_dar", "i32", "%ea")}
 {store("x_vector", "i32", str(int(Interrupt.DSI)))}
   ret void
 }}
+; A load that the TLB did not answer: translates all, then reads, then fills the TLB.  The value, or
+; 0 with `x_fault` set.  Two pages are read byte by byte.
 define internal i64 @slow_load(ptr %cpu, i32 %ea, i32 %size) nounwind noinline {{{_slow("read")}
   %v = phi i64 [ 0, %two ], [ %v2, %loop ]
   %ean = add i32 %ea, %n
@@ -361,6 +375,7 @@ one:
   call void @note_access(ptr %cpu, i32 %ea, i32 %size, i32 1)
   ret i64 %w
 }}
+; The same for a store; nothing is written when any of it faults.
 define internal void @slow_store(ptr %cpu, i32 %ea, i64 %value, i32 %size)
     nounwind noinline {{{_slow("write")}
   %ean = add i32 %ea, %n
@@ -389,6 +404,7 @@ one:
   call void @note_access(ptr %cpu, i32 %ea, i32 %size, i32 2)
   ret void
 }}
+; What an access of %len bytes would fault with, in `x_fault`; R and C are set as it would.
 define internal void @probe(ptr %cpu, i32 %ea, i32 %len, i32 %access) nounwind noinline {{
 entry:
   call i1 @resolve(ptr %cpu)
@@ -439,6 +455,7 @@ more:
 out:
   ret void
 }}
+; dcbz: clears 32 bytes; an alignment interrupt (DSISR %dsisr) where W or I is set.
 define internal void @zero_line(ptr %cpu, i32 %ea, i32 %dsisr) nounwind noinline {{
 entry:
   call i1 @resolve(ptr %cpu)
@@ -476,8 +493,10 @@ loop:
   call void @bus_store(ptr %cpu, i32 %r, i64 0, i32 8)
   %n1 = add i32 %n, 8
   %again = icmp ult i32 %n1, 32
-  br i1 %again, label %loop, label %out
-out:
+  br i1 %again, label %loop, label %done
+done:
+  call void @fill(ptr %cpu, i32 %ea, i64 %x)
+  call void @note_access(ptr %cpu, i32 %ea, i32 32, i32 2)
   ret void
 }}
 """
