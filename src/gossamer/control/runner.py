@@ -42,6 +42,8 @@ from gossamer.migrate.releases import OURS
 
 #: An idle guest goes so far ahead of the host, ns, rather than wait: a disk's next step.
 _AHEAD: Final = 100_000
+#: The longest that alarms are passed over, so that input from outside is never far behind.
+_LONGEST_QUIET: Final = 100_000_000
 #: The longest that an idle guest is left alone, ns of the host.
 _LONGEST_IDLE: Final = 1_000_000_000
 RUNNING: Final = "running"
@@ -351,6 +353,8 @@ class Runner:
         if stop is Stop.IDLE:
             now = host.monotonic_ns()
             due = min(machine.clock.idle_deadline, self._next_wake) - machine.clock.now
+            if machine.clock.idle_deadline > machine.clock.deadline:
+                due = min(due, _LONGEST_QUIET)
             self._idle_from = (now, machine.clock.now)
             self.idle_until_ns = now + min(due, _LONGEST_IDLE)
         elif stop is Stop.CHECKSTOP:

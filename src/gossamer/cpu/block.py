@@ -72,7 +72,12 @@ class RegisterBlock:
 
     def all(self, name: str) -> list[int]:
         """Every element of a register file."""
-        return [self.get(name, n) for n in range(REGISTERS[name][1])]
+        place, count = self._places.get(name), REGISTERS[name][1]
+        if place is None:
+            return [self.get(name, n) for n in range(count)]
+        elements, first = place
+        values: list[int] = elements[first : first + count].tolist()
+        return values
 
     def any(self, name: str) -> bool:
         """Whether any element of a file of 8 one-byte elements is not zero."""

@@ -136,3 +136,25 @@ def test_flush_and_listen_to_nobody_time_out(bus, keyboard):
     assert bus.request(b"\x5b\x00\x00") == (2, b"")
     assert bus.request(b"") == (2, b"")
     assert bus.request(b"\x24") == (2, b"")
+
+
+def test_polls_that_find_nothing_are_passed_over_as_if_they_had_been_made(bus, keyboard, mouse):
+    """An idle host is not woken for them; their times stay, and a key is found at the next."""
+    other, polls = AdbBus(Clock()), []
+    for one in (bus, other):
+        one.poll = lambda: polls.append(1)
+        one.set_autopoll(True)
+        one.set_rate(11)
+    for until in (1, 10_999_999, 11_000_000, 11_000_001, 200_000_000, 200_000_003):
+        bus.clock.skip_quiet(until)
+        bus.clock.advance(until)
+        polls.clear()
+        other.clock.advance(until)
+        assert bus.autopoll_timer.when == other.autopoll_timer.when
+        assert save_body(bus, OURS) == save_body(other, OURS)
+    assert bus.clock.idle_deadline > bus.clock.deadline
+    keyboard.key(0, True)
+    assert bus.clock.idle_deadline == bus.clock.deadline
+    due = bus.autopoll_timer.when
+    bus.clock.skip_quiet(due + 10**9)
+    assert bus.autopoll_timer.when == due

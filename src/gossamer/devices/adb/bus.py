@@ -132,6 +132,7 @@ class AdbBus(Device):
         self.idstr, self.bit_ns = "adb_bus", bit_ns
         self.devices, self.poll = [], _no_master
         self.reset()
+        clock.may_skip(self.autopoll_timer, self._quiet, self._skip)
 
     # --- transactions -------------------------------------------------------------------------
 
@@ -212,6 +213,16 @@ class AdbBus(Device):
             self.autopoll_timer.set(self.clock.now + self.period)
         else:
             self.autopoll_timer.cancel()
+
+    def _quiet(self) -> bool:
+        """Whether a poll would find nothing now."""
+        return not any(device.has_data for device in self.devices)
+
+    def _skip(self, before: int) -> None:
+        """Polls that find nothing, up to `before`, at once."""
+        due = self.autopoll_timer.when
+        count = (before - 1 - due) // self.period + 1
+        self.autopoll_timer.set(due + count * self.period)
 
     def _poll_due(self) -> None:
         self.autopoll_timer.set(self.autopoll_timer.due + self.period)
