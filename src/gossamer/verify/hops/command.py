@@ -32,6 +32,8 @@ GAP: Final = 150_000
 STEP: Final = 1_000_000
 PER_SECOND: Final = 31_250_000
 """Instructions in a second of virtual time."""
+OURS_ONLY: Final = "timebase="
+"""A property of the machine that QEMU has not: each release has its own."""
 COMMON: Final = ("-nographic", "-serial", "null", "-monitor", "none")
 LIMITS: Final = Limits(meet=20.0, stall=20.0, total=120.0)
 
@@ -148,7 +150,8 @@ class Journey:
         common = ("-M", machine, "-m", guest.memory)
         rate = ("-icount", f"shift={SHIFT},sleep=off")
         self.config = parse([*common, *COMMON, *rate, *guest.options])
-        self.qemu_options = (*common, *guest.station_options)
+        theirs = ",".join(part for part in machine.split(",") if not part.startswith(OURS_ONLY))
+        self.qemu_options = ("-M", theirs, "-m", guest.memory, *guest.station_options)
         self.legs: list[Leg] = []
 
     def go(self, hops: int, say: Any = print) -> str:  # noqa: ANN401 - something like print
