@@ -26,7 +26,7 @@ _DO: Final = (
     f"dd if=/dev/urandom of={_DISK}=30 conv=fsync 2>&1; dd if={_DISK}=40 2>&1 | md5sum",
     _READ,
     f"for i in 1 2 3; do {_READ}; done",
-    "trap 'echo usr' USR1; for i in 1 2 3; do sleep 5 & kill $!; kill -USR1 $$; done; wait",
+    "trap 'echo usr' USR1; for i in 1 2 3; do sleep 5 & kill $!; kill -USR1 $$; done; wait $!",
 )
 #: (what is waited for, what is typed then): each command says when it has ended.
 WORK: Final = (
