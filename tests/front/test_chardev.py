@@ -103,14 +103,35 @@ def test_file_gets_every_byte(tmp_path: Path) -> None:
     assert (tmp_path / "a,b").read_bytes() == bytes(n & 0xFF for n in range(10_000))
 
 
-def test_full_medium_is_an_error() -> None:
+def test_case_19_a_full_medium_stops_the_machine_and_loses_nothing(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    vm = FakeVm()
+    states: list[str] = []
+
+    def speak(ns: int) -> None:
+        c.serial_sink(0)(65)
+
+    vm.on_slice = speak
+    with console("file:/dev/full") as c:
+        ask = threading.Timer(0.3, lambda: (states.append(vm.run_state), vm.quit()))
+        ask.start()
+        c.loop.after(0.5, lambda: None)  # something to wake for
+        assert c.run(session_of(vm)) == 0
+        assert states == ["io-error"]
+        device = c.devices[0]
+        assert bytes(device.out) == b"A"
+        device.out.clear()
+    told = "gossamer: /dev/full: cannot be written: No space left on device; cont tries again\n"
+    assert capfd.readouterr().err == told
+
+
+def test_what_a_full_medium_did_not_take_is_an_error_at_the_end() -> None:
     device = open_chardev("file:/dev/full")
     assert device is not None
     device.write(b"x")
     with pytest.raises(HostError, match=r"^/dev/full: cannot be written: No space left on device$"):
-        device.flush()
-    device.out.clear()
-    device.close()
+        device.close()
 
 
 def test_slow_reader_makes_the_guest_wait_and_loses_nothing() -> None:
@@ -280,8 +301,8 @@ def test_machine_waits_for_the_first_client(
     with console(f"unix:{path},server=on") as c:
         client = socket.socket(socket.AF_UNIX)
         timer = threading.Timer(0.2, lambda: client.connect(str(path)))
-        timer.start()
         began = time.monotonic()
+        timer.start()
         assert c.run(session_of(vm)) == 0
         assert time.monotonic() - began >= 0.19
         timer.join()

@@ -35,6 +35,8 @@ class Chardev:
 
     is_terminal = False
     """Whether a person types into it: then monitors echo and offer line editing."""
+    stuck = ""
+    """Why output waits for the host (a full medium), one line; cleared, it is tried again."""
     mid_line = False
     """Whether what was written last did not end its line."""
 
@@ -135,7 +137,7 @@ class FdChardev(Chardev):
 
     def flush(self) -> None:
         """Write while the host takes it without blocking."""
-        while self.out and self.write_fd >= 0:
+        while self.out and self.write_fd >= 0 and not self.stuck:
             poller = select.poll()
             poller.register(self.write_fd, select.POLLOUT)
             if not poller.poll(0):
@@ -195,13 +197,20 @@ class FileOut(FdChardev):
         self.path = Path(path)
 
     def output_failed(self, fault: OSError) -> None:
-        """A log with a hole in it is worse than none."""
-        if fault.errno == errno.EIO or fault.errno == errno.ENOSPC:
-            raise HostError(f"{self.path}: cannot be written: {fault.strerror}") from None
-        super().output_failed(fault)
+        """A log with a hole in it is worse than none: the machine has to wait."""
+        if fault.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            self.stuck = f"{self.path}: cannot be written: {fault.strerror}"
+        else:
+            super().output_failed(fault)
+
+    def events(self) -> dict[int, int]:
+        return {} if self.stuck else super().events()
 
     def close(self) -> None:
         if self.write_fd >= 0:
+            self.stuck = ""
             self.flush()
             os.close(self.write_fd)
             self.write_fd = -1
+            if self.stuck:
+                raise HostError(self.stuck)

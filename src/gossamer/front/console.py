@@ -216,10 +216,15 @@ class Console:
             or any(d.waiting for d in self.devices)
         ):
             return LONGEST_WAIT_S
+        for device in self.devices:
+            device.stuck = ""  # what the host refused is tried again
         typing = any(c is not None and c.typed for c in self.channels)
         vm.run_slice(TYPING_SLICE_NS if typing else SLICE_NS)
         for device in self.devices:
             device.flush()
+            if device.stuck:
+                vm.run_state = "io-error"
+                print(f"gossamer: {device.stuck}; cont tries again", file=sys.stderr, flush=True)
         if vm.run_state == "internal-error":
             text = "gossamer: the guest's CPU has stopped (checkstop); the monitor can look at it"
             print(text, file=sys.stderr, flush=True)
