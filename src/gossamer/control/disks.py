@@ -30,6 +30,7 @@ from gossamer.block import (
     stand_by,
 )
 from gossamer.control import flushes
+from gossamer.control.counted import Counted, Traffic
 from gossamer.devices.ide.drive import CDROM, IdeDrive
 from gossamer.machines import drives_attach
 from gossamer.machines.config import Config, Drive, unknown
@@ -68,6 +69,8 @@ class Disks:
         self.warnings: list[str] = []
         self._away: list[Disk] = []
         self._settled_ns = 0
+        #: What each drive has read and written, by place.
+        self.traffic: dict[int, Traffic] = {}
         #: Whether flushes may take time of the host that the guest's clock follows.
         self.in_background = False
 
@@ -178,7 +181,9 @@ class Disks:
         """Put the images into the drives of a machine; `stop` pauses it (werror, rerror)."""
         for index in drives_attach.drive_kinds(m):
             disk = self.at.get(index)
-            drives_attach.insert(m, index, disk.image if disk else None, stop)
+            traffic = self.traffic.setdefault(index, Traffic())
+            media = None if disk is None else Counted(disk.image, traffic)
+            drives_attach.insert(m, index, media, stop)
             if disk is not None:
                 drives_attach.drive_at(m, index).ahead = partial(self._flush_ahead, disk.image)
 

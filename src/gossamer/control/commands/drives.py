@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,6 +10,8 @@ from typing import Annotated, Literal
 from gossamer.base.errors import ConfigError
 from gossamer.block import Image, Qcow2Image
 from gossamer.control.commands.table import command
+from gossamer.control.counted import Traffic
+from gossamer.control.disks import Disk
 from gossamer.control.drive_state import DriveState, drive_states
 from gossamer.control.session import Session
 from gossamer.control.shapes import Name, Size
@@ -106,6 +109,69 @@ def query_block(session: Session) -> tuple[BlockInfo, ...]:
             )
         )
     return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockDeviceStats:
+    """What a drive has done; times are not measured."""
+
+    rd_bytes: Annotated[int, Name("rd_bytes")]
+    wr_bytes: Annotated[int, Name("wr_bytes")]
+    rd_operations: Annotated[int, Name("rd_operations")]
+    wr_operations: Annotated[int, Name("wr_operations")]
+    flush_operations: Annotated[int, Name("flush_operations")]
+    failed_rd_operations: Annotated[int, Name("failed_rd_operations")]
+    failed_wr_operations: Annotated[int, Name("failed_wr_operations")]
+    failed_flush_operations: Annotated[int, Name("failed_flush_operations")]
+    wr_highest_offset: Annotated[int, Name("wr_highest_offset")]
+    rd_total_time_ns: Annotated[int, Name("rd_total_time_ns")] = 0
+    wr_total_time_ns: Annotated[int, Name("wr_total_time_ns")] = 0
+    flush_total_time_ns: Annotated[int, Name("flush_total_time_ns")] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BlockStats:
+    """A drive and its figures."""
+
+    device: str
+    qdev: str | None
+    node_name: str | None
+    stats: BlockDeviceStats
+
+
+@command("query-blockstats", held=True)
+def query_blockstats(session: Session, query_nodes: bool = False) -> tuple[BlockStats, ...]:
+    """What the drives, or the open images, have read and written."""
+    vm = session.vm
+    found = []
+    for info, (index, disk) in zip_drives(session):
+        traffic = vm.disks.traffic.get(index) or Traffic()
+        stats = BlockDeviceStats(
+            rd_bytes=traffic.read_bytes,
+            wr_bytes=traffic.written_bytes,
+            rd_operations=traffic.reads,
+            wr_operations=traffic.writes,
+            flush_operations=traffic.flushes,
+            failed_rd_operations=traffic.failed_reads,
+            failed_wr_operations=traffic.failed_writes,
+            failed_flush_operations=traffic.failed_flushes,
+            wr_highest_offset=traffic.highest,
+        )
+        node = None if disk is None else disk.name
+        if not query_nodes:
+            found.append(BlockStats(info.device, info.qdev, node, stats))
+        elif node is not None:
+            found.append(BlockStats("", None, node, stats))
+    return tuple(found)
+
+
+def zip_drives(session: Session) -> Iterator[tuple[BlockInfo, tuple[int, Disk | None]]]:
+    """Each drive as `query-block` has it, with its place and image."""
+    vm = session.vm
+    places = [n for n in range(vm.machine.kind.drives)
+              if drives_attach.drive_at(vm.machine, n).kind != NONE]  # fmt: skip
+    for info, index in zip(query_block(session), places, strict=True):
+        yield info, (index, vm.disks.at.get(index))
 
 
 @command("query-named-block-nodes", held=True)

@@ -119,9 +119,14 @@ class CommandLineOption:
 def query_command_line_options(
     session: Session, option: str | None = None
 ) -> tuple[CommandLineOption, ...]:
-    """The options of the command line."""
+    """The options of the command line that do something here.
+
+    As a QEMU without seccomp, it does not name sandbox: a caller would switch it on.
+    """
     del session
-    found = [name.lstrip("-") for name in OPTIONS]
+    found = [
+        name.lstrip("-") for name, o in OPTIONS.items() if not o.refused and name != "-sandbox"
+    ]
     if option is not None and option not in found:
         raise ConfigError(f"invalid option name: {option}")
     return tuple(CommandLineOption(name, ()) for name in found if option in (None, name))

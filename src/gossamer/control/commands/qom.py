@@ -68,6 +68,10 @@ def device_list_properties(session: Session, typename: str) -> tuple[ObjectPrope
     )
 
 
+#: Types that libvirt 9.0 asks for though no list names them; it ends on an error there.
+_ASKED_UNSEEN: Final = frozenset({"memory-backend-file", "memory-backend-memfd"})
+
+
 @command("qom-list-properties", held=True)
 def qom_list_properties(session: Session, typename: str) -> tuple[ObjectPropertyInfo, ...]:
     """The properties of a type."""
@@ -77,6 +81,8 @@ def qom_list_properties(session: Session, typename: str) -> tuple[ObjectProperty
             return tuple(ObjectPropertyInfo(n, "string", "/".join(v)) for n, v in values)
     if typename in DRIVERS:
         return device_list_properties_of(session, typename)
+    if typename in _OTHERS or typename in _ASKED_UNSEEN:
+        return ()
     raise UnknownDeviceError(f"Class '{typename}' not found")
 
 

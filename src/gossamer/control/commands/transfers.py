@@ -17,9 +17,20 @@ from gossamer.migrate.precopy import Figures
 
 
 @command("migrate", held=True)
-def migrate(session: Session, uri: str, detach: bool = True) -> None:
+def migrate(
+    session: Session,
+    uri: str,
+    detach: bool = True,
+    resume: bool = False,
+    blk: bool = False,
+    inc: bool = False,
+) -> None:
     """Begin to send the machine to another emulator."""
     del detach  # QEMU's own word, which makes no difference there either
+    if resume:
+        raise ConfigError("resume: there is no postcopy migration to go on with")
+    if blk or inc:
+        raise ConfigError("blk, inc: disks do not travel with a migration")
     session.spawn(_quietly(_sending(session, uri)))
 
 

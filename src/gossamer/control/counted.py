@@ -1,0 +1,62 @@
+"""What a drive has read and written, counted between the drive and its image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gossamer.devices.ide.media import BlockBackend
+
+
+@dataclass
+class Traffic:
+    """Bytes and requests since the machine was started.
+
+    `highest`: the end of what was written furthest behind.
+    """
+
+    read_bytes: int = 0
+    written_bytes: int = 0
+    reads: int = 0
+    writes: int = 0
+    flushes: int = 0
+    failed_reads: int = 0
+    failed_writes: int = 0
+    failed_flushes: int = 0
+    highest: int = 0
+
+
+class Counted:
+    """An image whose requests are counted in `traffic`."""
+
+    def __init__(self, image: BlockBackend, traffic: Traffic) -> None:
+        self.image, self.traffic = image, traffic
+
+    @property
+    def size(self) -> int:
+        return self.image.size
+
+    @property
+    def read_only(self) -> bool:
+        return self.image.read_only
+
+    def read(self, offset: int, length: int) -> bytes:
+        self.traffic.failed_reads += 1
+        data = self.image.read(offset, length)
+        self.traffic.failed_reads -= 1
+        self.traffic.reads += 1
+        self.traffic.read_bytes += length
+        return data
+
+    def write(self, offset: int, data: bytes) -> None:
+        self.traffic.failed_writes += 1
+        self.image.write(offset, data)
+        self.traffic.failed_writes -= 1
+        self.traffic.writes += 1
+        self.traffic.written_bytes += len(data)
+        self.traffic.highest = max(self.traffic.highest, offset + len(data))
+
+    def flush(self) -> None:
+        self.traffic.failed_flushes += 1
+        self.image.flush()
+        self.traffic.failed_flushes -= 1
+        self.traffic.flushes += 1

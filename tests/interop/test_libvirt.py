@@ -1,0 +1,191 @@
+"""Unmodified libvirt drives a gossamer guest: life, snapshots, saves, and a move between daemons.
+
+The daemons run in session mode; as root they are put into a user namespace, where they see an
+ordinary user.  The guest is the built-in one, which counts ticks of its decrementer and says when
+one is missing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import program
+
+pytestmark = [pytest.mark.interop, pytest.mark.slow]
+DOMAIN = """\
+<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+  <name>mac</name><uuid>11111111-2222-3333-4444-555555555555</uuid>
+  <memory unit='MiB'>128</memory><vcpu>1</vcpu>
+  <os><type arch='ppc' machine='g3beige'>hvm</type><boot dev='hd'/></os>
+  <clock offset='utc'/>
+  <devices>
+    <emulator>{emulator}</emulator>
+    <disk type='file' device='disk'><driver name='qemu' type='qcow2'/>
+      <source file='{folder}/hd.qcow2'/><target dev='hda' bus='ide'/></disk>
+    <controller type='usb' index='0' model='none'/>
+    <serial type='file'><source path='{folder}/serial.log'/><target port='0'/></serial>
+    <memballoon model='none'/>
+  </devices>
+  <qemu:commandline><qemu:arg value='-bios'/><qemu:arg value='builtin'/></qemu:commandline>
+</domain>
+"""
+
+
+class Daemon:
+    """A libvirtd of its own, and virsh on it."""
+
+    def __init__(self, folder: Path, letter: str) -> None:
+        self.home, self.run = folder / f"home{letter}", folder / f"r{letter}"
+        config = self.home / ".config" / "libvirt"
+        config.mkdir(parents=True)
+        self.run.mkdir(mode=0o700)
+        (config / "qemu.conf").write_text('stdio_handler = "file"\nsecurity_driver = "none"\n')
+        uuid = f"00000000-0000-0000-0000-00000000000{letter}"
+        (config / "libvirtd.conf").write_text(f'host_uuid = "{uuid}"\n')
+        self.env = os.environ | {
+            "HOME": str(self.home),
+            "XDG_RUNTIME_DIR": str(self.run),
+            "XDG_CACHE_HOME": str(self.home / ".cache"),
+            "XDG_CONFIG_HOME": str(self.home / ".config"),
+            "LC_ALL": "C",
+        }
+        self.socket = self.run / "libvirt" / "libvirt-sock"
+        daemon = [shutil.which("libvirtd", path=os.environ["PATH"] + ":/usr/sbin") or ""]
+        if os.geteuid() == 0:
+            daemon = ["unshare", "-U", "--map-user=1000", "--map-group=1000", *daemon]
+        command = [*daemon, "-t", "900", "-f", str(config / "libvirtd.conf")]
+        self.process = subprocess.Popen(
+            command, env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        for _ in range(3000):
+            if self.socket.exists():
+                break
+            time.sleep(0.1)
+
+    @property
+    def uri(self) -> str:
+        return f"qemu+unix:///session?socket={self.socket}"
+
+    def virsh(self, *words: str) -> str:
+        command = ["virsh", "-q", "-c", self.uri, *words]
+        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=900)
+        log = self.home / ".cache" / "libvirt" / "qemu" / "log" / "mac.log"
+        told = log.read_text()[-1500:] if log.exists() else ""
+        assert done.returncode == 0, (words, done.stdout, done.stderr, told)
+        return done.stdout.strip()
+
+    def state(self) -> str:
+        return self.virsh("domstate", "mac")
+
+    def close(self) -> None:
+        subprocess.run(
+            ["virsh", "-q", "-c", self.uri, "destroy", "mac"], env=self.env, capture_output=True
+        )
+        self.process.terminate()
+        self.process.wait()
+
+
+@pytest.fixture
+def folder(tmp_path_factory: pytest.TempPathFactory, qemu_img: Path) -> Path:
+    program("virsh", "libvirt-clients")
+    if shutil.which("libvirtd", path=os.environ["PATH"] + ":/usr/sbin") is None:
+        program("libvirtd", "libvirt-daemon, libvirt-daemon-driver-qemu")
+    # Sockets' paths are short.
+    path = Path(subprocess.check_output(["mktemp", "-d", "/tmp/lvXXXXXX"], text=True).strip())
+    create = [str(qemu_img), "create", "-q", "-f", "qcow2", str(path / "hd.qcow2"), "64M"]
+    subprocess.run(create, check=True)
+    emulator = path / "gossamer-system-ppc"
+    source = Path(__file__).parents[2] / "src"
+    emulator.write_text(
+        f"#!/bin/sh\nPYTHONPATH='{source}' exec '{sys.executable}' -c "
+        f"'import sys; from gossamer.cli import system_ppc; sys.exit(system_ppc())' \"$@\"\n"
+    )
+    emulator.chmod(0o755)
+    (path / "mac.xml").write_text(DOMAIN.format(emulator=emulator, folder=path))
+    return path
+
+
+@pytest.fixture
+def daemon(folder: Path) -> Iterator[Daemon]:
+    one = Daemon(folder, "a")
+    yield one
+    one.close()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def ticks(folder: Path) -> tuple[int, int]:
+    """The last count that the guest reported, and how many ticks it has missed."""
+    text = (folder / "serial.log").read_text(errors="replace")
+    assert "no tick for" not in text
+    assert "time ran back" not in text
+    found = re.findall(r"tick (\d+) late \d+ worst \d+ missed (\d+)", text)
+    return (int(found[-1][0]), int(found[-1][1])) if found else (0, 0)
+
+
+def goes_on(folder: Path) -> None:
+    """The guest counts on, and misses nothing."""
+    before = ticks(folder)[0]
+    for _ in range(3000):
+        if ticks(folder)[0] > before:
+            break
+        time.sleep(0.1)
+    count, missed = ticks(folder)
+    assert count > before
+    assert missed == 0
+
+
+def test_life_of_a_domain(daemon: Daemon, folder: Path) -> None:
+    v = daemon.virsh
+    v("define", str(folder / "mac.xml"))
+    v("start", "mac")
+    assert daemon.state() == "running"
+    goes_on(folder)
+    v("suspend", "mac")
+    assert daemon.state() == "paused"
+    v("resume", "mac")
+    v("snapshot-create-as", "mac", "one")
+    assert "one" in v("snapshot-list", "mac")
+    goes_on(folder)
+    v("snapshot-revert", "mac", "one")
+    assert daemon.state() == "running"
+    v("snapshot-delete", "mac", "one")
+    v("save", "mac", str(folder / "mac.save"))
+    v("restore", str(folder / "mac.save"))
+    goes_on(folder)
+    v("managedsave", "mac")
+    v("start", "mac")
+    goes_on(folder)
+    v("send-key", "mac", "KEY_A")
+    assert "hda rd_req" in v("domblkstat", "mac", "hda")
+    v("dump", "mac", str(folder / "core"), "--memory-only")
+    assert (folder / "core").read_bytes()[:4] == b"\x7fELF"
+    v("reset", "mac")
+    assert "VM status: running" in v("qemu-monitor-command", "mac", "--hmp", "info status")
+    v("destroy", "mac")
+    assert daemon.state() == "shut off"
+
+
+def test_domain_moves_between_two_daemons(daemon: Daemon, folder: Path) -> None:
+    other = Daemon(folder, "b")
+    try:
+        daemon.virsh("create", str(folder / "mac.xml"))
+        goes_on(folder)
+        there = ("--live", "--unsafe", "mac", other.uri)
+        daemon.virsh("migrate", *there, "--migrateuri", "tcp://127.0.0.1:49261")
+        assert other.state() == "running"
+        goes_on(folder)
+        back = ("--live", "--p2p", "--unsafe", "mac", daemon.uri)
+        other.virsh("migrate", *back, "--migrateuri", f"unix://{folder}/move")
+        assert daemon.state() == "running"
+        goes_on(folder)
+    finally:
+        other.close()
