@@ -227,6 +227,10 @@ def test_discs(mac: Checked, folder: Path) -> None:
     mac.event("DEVICE_TRAY_MOVED", id="cd0")
     blocks = {one.get("qdev"): one for one in mac("query-block")}
     assert blocks["cd0"]["inserted"]["node-name"] == "iso0"
+    figures = {one.get("qdev"): one["stats"] for one in mac("query-blockstats")}
+    assert {"rd_bytes", "wr_operations", "flush_operations"} <= set(figures["disk0"])
+    nodes = {one["node-name"] for one in mac("query-blockstats", query_nodes=True)}
+    assert blocks["disk0"]["inserted"]["node-name"] in nodes
     assert blocks["disk0"]["inserted"]["image"]["format"] == "qcow2"
     assert mac("blockdev-change-medium", id="cd0", filename=f"{folder}/b.iso", format="raw") == {}
     assert [d["medium"]["file"] for d in mac("x-query-drives")][1].endswith("b.iso")

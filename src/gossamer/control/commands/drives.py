@@ -134,9 +134,9 @@ class BlockStats:
     """A drive and its figures."""
 
     device: str
-    qdev: str | None
-    node_name: str | None
     stats: BlockDeviceStats
+    qdev: str | None = None
+    node_name: str | None = None
 
 
 @command("query-blockstats", held=True)
@@ -159,9 +159,9 @@ def query_blockstats(session: Session, query_nodes: bool = False) -> tuple[Block
         )
         node = None if disk is None else disk.name
         if not query_nodes:
-            found.append(BlockStats(info.device, info.qdev, node, stats))
+            found.append(BlockStats(info.device, stats, info.qdev, node))
         elif node is not None:
-            found.append(BlockStats("", None, node, stats))
+            found.append(BlockStats("", stats, node_name=node))
     return tuple(found)
 
 
