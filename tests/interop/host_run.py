@@ -58,7 +58,7 @@ def prove(folder: Path) -> dict[str, object]:
     del folder
     found = {}
     for name, words in (
-        ("float", ["verify", "float", "--count", "20", "--json"]),
+        ("float", ["verify", "float", "--count", "20"]),
         ("cuts", ["verify", "cuts", "--guest", "builtin", "--cuts", "5", "--seed", "1"]),
     ):
         out = io.StringIO()
