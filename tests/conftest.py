@@ -18,6 +18,8 @@ from typing import Final
 import hypothesis
 import pytest
 
+from gossamer.core.trace import QUIET
+
 CHECKOUT: Final = Path(__file__).resolve().parents[1]
 INTEROP_FIXTURES: Final = {"shared", "qemu", "qemu_img", "powerpc_gcc", "openbios"}
 OPENBIOS_PLACES: Final = (
@@ -99,6 +101,12 @@ def openbios() -> Path:
     places = " or ".join(map(str, OPENBIOS_PLACES))
     unavailable(f"there is no {places} (Debian package openbios-ppc or qemu-system-data)")
     raise AssertionError  # `unavailable` has raised
+
+
+@pytest.fixture(autouse=True)
+def fresh_notes() -> None:
+    """What chips outside a machine note is counted apart for each test: the counts are bounded."""
+    QUIET.counts.clear()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
