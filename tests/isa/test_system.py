@@ -139,7 +139,7 @@ def test_bats_and_segments(cpu):
     cpu.run("mtdbatl 2,r3; mfdbatl r5,2; mtsr 5,r3; mfsr r6,5; mtsrin r3,r4; mfsrin r7,r4")
     assert cpu.regs["dbat"][5] == cpu.gpr[5] == 0x8000_1FFF
     assert cpu.regs["sr"][3] == cpu.regs["sr"][5] == cpu.gpr[6] == cpu.gpr[7] == 0x8000_1FFF
-    assert cpu.effects == [("translation", []), ("segment", []), ("segment", [])]
+    assert cpu.effects == [("translation", []), ("segment", [5]), ("segment", [3])]
 
 
 # --- time -----------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ def function_text(op: str, intrinsics: set[str]) -> str:
     args = tuple(Expr("arg", w, (), n) for n, w in enumerate(operand_widths(op)))
     f.line(f"store i128 {f.expr(Expr(op, 128, args))}, ptr %out, align 1")
     f.line("ret void")
-    return text_of(f, f"define void @{op}(ptr %out, ptr %in) nounwind")
+    return text_of(f, f"define void @{op}(ptr %out, ptr %in) nounwind {{")
 
 
 @pytest.fixture(scope="module")
