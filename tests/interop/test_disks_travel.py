@@ -82,7 +82,7 @@ def test_a_failed_transfer_brings_the_disk_back(ours: GossamerStation, folder: P
         ours.vm.migrate("exec:exit 1", profile="qemu-7.2")
     image = ours.vm.disks.at[0].image
     assert image.read(3584, 4) == b"ours"
-    assert ours.vm.machine.part("macio/ide0").bus.drives[0].media is image
+    assert ours.vm.machine.part("macio/ide0").bus.drives[0].media.image is image
     image.write(3584, b"more")
     computes(ours)
 
