@@ -25,6 +25,8 @@ from gossamer.verify.hostile import guest as hostile
 
 STEP: Final = 1_000_000
 """Instructions between two looks at what the guest has written."""
+SHORT_STEP: Final = 50_000
+"""The same for guests that write a hundred lines in that time."""
 GAP: Final = 150_000
 """Instructions between two typed bytes (4.8 ms at shift 5)."""
 PIC_GUESTS: Final = {"openpic": "mac99", "dma": "g3beige"}
@@ -45,7 +47,7 @@ class Guest:
     """A scenario.  `lines`: (text to wait for, text to type then); the last waits only.
 
     `boots` True: the guest is brought to its first expected text once, and cut from there on.
-    `limit` instructions for one wait; `tail` instructions after the last text.
+    `limit` instructions for one wait, `step` between two looks; `tail` after the last text.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Guest:
     boots: bool = False
     limit: int = 1_000_000_000
     tail: int = 2_000_000
+    step: int = STEP
     machine: str = ""
     """The only machine that has what it uses."""
     via: str = ""
@@ -112,13 +115,15 @@ def guest_named(
         return Guest(name, ("-bios", "builtin"), (("tick 300 ", "?"), ("tick 800 ", "")))
     if name in PIC_GUESTS:
         lines = ((f"line 3{far} ", "?"), (f"line 9{far} ", ""))
-        return Guest(name, ("-bios", pic.NAME), lines, machine=PIC_GUESTS[name])
+        arguments = ("-bios", pic.NAME)
+        return Guest(name, arguments, lines, machine=PIC_GUESTS[name], step=SHORT_STEP)
     if name == SEARCH[0]:
         lines = (("round 2 ", "?"), ("round 5 ", ""))
-        return Guest(name, ("-bios", search.NAME), lines, cpu=SEARCH[1])
+        return Guest(name, ("-bios", search.NAME), lines, cpu=SEARCH[1], step=SHORT_STEP)
     if name == USB[0]:
         lines = ((f"line 2{far} ", "?"), (f"line 5{far} ", ""))
-        return Guest(name, ("-bios", usb.NAME), lines, machine=USB[1], via=USB[2])
+        arguments = ("-bios", usb.NAME)
+        return Guest(name, arguments, lines, machine=USB[1], via=USB[2], step=SHORT_STEP)
     if name in linux.NAMES:
         assert folder is not None
         kernel = kernel or _from_environment("GOSSAMER_LINUX_KERNEL")
@@ -246,4 +251,4 @@ def _wait(track: Track, wanted: str, seen: int, guest: Guest) -> int:
                 f"guest {guest.name}: {wanted!r} did not appear in {guest.limit} instructions; "
                 f"the last that did is {last!r}"
             )
-        track.run_to(track.vm.instructions // STEP * STEP + STEP)
+        track.run_to(track.vm.instructions // guest.step * guest.step + guest.step)
