@@ -118,7 +118,7 @@ def guest_named(
         arguments = ("-bios", pic.NAME)
         return Guest(name, arguments, lines, machine=PIC_GUESTS[name], step=SHORT_STEP)
     if name == SEARCH[0]:
-        lines = (("round 2 ", "?"), ("round 5 ", ""))
+        lines = (("round 2 ", "?"), ("round 5 " if true_rates else "round 500 ", ""))
         return Guest(name, ("-bios", search.NAME), lines, cpu=SEARCH[1], step=SHORT_STEP)
     if name == USB[0]:
         lines = ((f"line 2{far} ", "?"), (f"line 5{far} ", ""))
