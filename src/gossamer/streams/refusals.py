@@ -79,7 +79,9 @@ def _command(command: Command, to: Release) -> str:
         return f"is unknown ('MIG_CMD 0xb'); {CONVERT}, or the sender's send-switchover-start=off"
     if command.number == Cmd.POSTCOPY_ADVISE and command.data and not to.ours:
         return f"is refused unless capability postcopy-ram is on there; {CONVERT}"
-    if command.number not in live_state.HARMLESS and (to.ours or command.number != Cmd.ENABLE_COLO):
+    if command.number == Cmd.ENABLE_COLO and not to.ours:
+        return f"is refused unless capability x-colo is on there; {CONVERT}"
+    if command.number not in live_state.HARMLESS:
         return live_state.REASONS[Cmd(command.number)]
     return ""
 
