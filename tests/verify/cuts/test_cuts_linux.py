@@ -10,7 +10,8 @@ import pytest
 
 from gossamer import cli
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+# The scenario boots, works on a disk and a CD, and takes too long for a suite of 45 minutes.
+pytestmark = [pytest.mark.once, pytest.mark.interop, pytest.mark.timeout(7200)]
 MACHINES = ["g3beige", "mac99", "mac99,via=pmu", "mac99,via=pmu-adb"]
 
 
