@@ -120,7 +120,7 @@ def test_hostile_guest_goes_on_as_if_never_cut(
 def test_hostile_guest_goes_on_as_if_never_cut_for_long(
     machine: str, rates: tuple[str, ...]
 ) -> None:
-    assert verify("-M", machine, *rates, "--accesses", 6000, "--cuts", 200, "--seed", 11) == 0
+    assert verify("-M", machine, *rates, "--accesses", 3000, "--cuts", 60, "--seed", 11) == 0
 
 
 # --- bounds ---------------------------------------------------------------------------------------
