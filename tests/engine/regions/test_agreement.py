@@ -56,20 +56,20 @@ def short_lines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("group", range(3))
 def test_random_programs_end_in_the_same_state(group: int) -> None:
-    assert sum(compare(1000 + 8 * group + n, 12) for n in range(5)) > 500
+    assert sum(compare(1000 + 8 * group + n, 12) for n in range(5)) > 100
 
 
 @pytest.mark.parametrize("group", range(2))
 def test_random_programs_with_vectors_end_in_the_same_state(group: int) -> None:
-    assert sum(compare(2000 + 8 * group + n, 12, "7400") for n in range(5)) > 500
+    assert sum(compare(2000 + 8 * group + n, 12, "7400") for n in range(5)) > 100
 
 
 def test_random_programs_with_tlbs_of_their_own_end_in_the_same_state() -> None:
-    assert sum(compare(2501 + 2 * n, 12, "603e") for n in range(5)) > 500
+    assert sum(compare(2501 + 2 * n, 12, "603e") for n in range(5)) > 100
 
 
 def test_random_drops_change_nothing() -> None:
-    assert sum(compare(3000 + n, 12, drops=True) for n in range(5)) > 500
+    assert sum(compare(3000 + n, 12, drops=True) for n in range(5)) > 100
 
 
 @pytest.mark.once
