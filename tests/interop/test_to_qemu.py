@@ -183,6 +183,7 @@ def test_the_form_of_qemu_10(prompt: GossamerStation, folder: Path) -> None:
 def test_it_goes_on_to_where_nothing_is_pending(prompt: GossamerStation, folder: Path) -> None:
     """A character on its way out is waited for; an interrupt nobody takes is named."""
     vm = prompt.vm
+    vm.machine.part("macio/escc").a.true_rate = True  # else a character is sent at once
     vm.serial_receive(0, ord("1"))
     for _ in range(2000):
         if vm.machine.part("macio/escc").a.tx_timer.armed:
