@@ -35,6 +35,24 @@ IDLE = {
     "pci/usb/mouse.dev.reply": "no control transfer is under way (setup_state)",
 }
 
+#: Of an IDE drive, likewise: its command's progress, and what IDENTIFY made.
+DRIVE_IDLE = {
+    "identify_data": "the drive was not identified (identify_set)",
+    **dict.fromkeys(
+        (
+            "cur_io_buffer_len", "cur_io_buffer_offset", "elementary_transfer_size",
+            "end_transfer_fn_idx", "io_buffer", "left", "op", "packet_transfer_size", "position",
+            "req_nb_sectors", "staged", "timer", "unit_bytes",
+        ),
+        "no command is under way (stage)",
+    ),
+}  # fmt: skip
+IDLE |= {
+    f"macio/ide{cell}.bus.ifs[*].{name}": why
+    for cell in range(2)
+    for name, why in DRIVE_IDLE.items()
+}
+
 
 def fields(vm: Vm) -> Iterator[Field]:
     """Of an array of objects those of the first."""
