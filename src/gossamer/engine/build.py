@@ -28,8 +28,7 @@ def target_machine(level: int) -> llvm.TargetMachine:
     """This host, for code generation at a level from 0 to 3."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    llvm.initialize_native_asmparser()  # for inline assembly: x86-64 manages empty ones without
-    llvm.initialize_native_asmparser()  # AArch64's cache maintenance is inline assembly
+    llvm.initialize_native_asmparser()  # for inline assembly: AArch64 has some, x86-64 empty ones
     return llvm.Target.from_default_triple().create_target_machine(
         opt=level,
         cpu=llvm.get_host_cpu_name(),
