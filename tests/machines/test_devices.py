@@ -237,7 +237,8 @@ def test_loader_reads_elf_and_leaves_out_what_lies_nowhere(tmp_path: Path) -> No
 D = "-drive if=none,id=d,file=x"
 WRONG = {
     "-device usb-tabletop": "unknown device 'usb-tabletop'; did you mean usb-tablet? (there is: "
-    "VGA, ide-cd, ide-hd, loader, ne2k_pci, sungem, usb-hub, usb-kbd, usb-mouse, usb-tablet)",
+    "VGA, ide-cd, ide-hd, loader, ne2k_pci, pci-ohci, sungem, usb-hub, usb-kbd, usb-mouse, "
+    "usb-tablet)",
     "-device id=x": "-device: expected DRIVER[,property=value], got 'id=x'",
     "-device usb-kbd,colour=red": "unknown property of usb-kbd 'colour' "
     "(there is: port, serial, usb_version)",

@@ -13,10 +13,13 @@ from gossamer.block import Going, ImageError, Qcow2Image, Snapshot
 from gossamer.control import disk_capture
 from gossamer.control.disk_state import SNAPSHOT, UNDO, existing, forget, named, told, with_state
 from gossamer.control.fitted import check_fitted
+from gossamer.control.hotplug import as_saved
 from gossamer.control.loading import take_over
 from gossamer.control.restore_clock import FREEZE, check_policy, pass_downtime
 from gossamer.control.runner import Runner
 from gossamer.core import host
+from gossamer.machines.build import build
+from gossamer.machines.machine import Machine
 from gossamer.migrate.container import Container, open_container
 from gossamer.migrate.container_frame import MAGIC
 from gossamer.migrate.container_meta import DiskMeta
@@ -76,8 +79,10 @@ def _restore(
         if got != mine:
             raise ConfigError(f"{container.path}: {what}: expected {mine}, got {got}")
     _check_disks(vm, container)
+    config = as_saved(vm.config, meta.hardware, container.path) if meta.hardware else vm.config
+    into = build(config) if config is not vm.config else None
     if meta.devices:  # a save from before they were noted has none
-        check_fitted(container.path, meta.devices, vm.machine)
+        check_fitted(container.path, meta.devices, into or vm.machine)
     going = list[tuple[Qcow2Image, Snapshot]]()
     for one in meta.disks:
         if one.identity.startswith(SNAPSHOT):
@@ -85,7 +90,8 @@ def _restore(
             image = cast(Qcow2Image, disk.image)
             label = one.identity.removeprefix(SNAPSHOT)
             going.append((image, _of_date(image, label, meta.created_ns, disk.name)))
-    _take_on(vm, container.read_stream(), going, _prepared(vm, container))
+    _take_on(vm, container.read_stream(), going, _prepared(vm, container), into)
+    vm.config = config
     if meta.hardware and not meta.hardware.get("boot_once"):
         vm.machine.booted()
     pass_downtime(vm.machine, clock, host.utc_ns() - meta.created_ns)
@@ -159,12 +165,13 @@ def _take_on(
     file: object,
     snapshots: Sequence[tuple[Qcow2Image, Snapshot]],
     prepared: Sequence[Going],
+    into: Machine | None = None,
 ) -> None:
     """Load the machine, then turn the disks back, then let it run: each can still refuse."""
     before = _going_back(vm, snapshots, prepared)
     try:
         _, vm.repairs = take_over(
-            vm, cast(BinaryIO, file), mend=vm.mends, before=before, into=vm.unused()
+            vm, cast(BinaryIO, file), mend=vm.mends, before=before, into=into or vm.unused()
         )
     finally:
         for going in prepared:

@@ -93,6 +93,15 @@ class TrayMoved(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceDeleted(Event):
+    """A device was taken out; `device` is its id, if it has one."""
+
+    name: ClassVar[str] = "DEVICE_DELETED"
+    path: str
+    device: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DumpCompleted(Event):
     """dump-guest-memory is over."""
 

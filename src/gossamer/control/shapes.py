@@ -215,13 +215,20 @@ def parsed(kind: Type, value: Json, path: str) -> Any:  # noqa: ANN401
             return _alternate(kind, value, path)
 
 
-def arguments(members: tuple[Member, ...], given: Mapping[str, Json], path: str) -> dict[str, Any]:
-    """Python's keyword arguments from an object; ArgumentError for what lacks or is too much."""
+def arguments(
+    members: tuple[Member, ...], given: Mapping[str, Json], path: str, rest: str = ""
+) -> dict[str, Any]:
+    """Python's keyword arguments from an object; ArgumentError for what lacks or is too much.
+
+    `rest`: the argument that takes all that has no name of its own, if there is one.
+    """
     known = {one.name for one in members}
-    for name in given:
-        if name not in known:
-            raise ArgumentError(f"Parameter '{path}{name}' is unexpected")
     out: dict[str, Any] = {}
+    for name in given:
+        if name not in known and not rest:
+            raise ArgumentError(f"Parameter '{path}{name}' is unexpected")
+    if rest:
+        out[rest] = {name: value for name, value in given.items() if name not in known}
     for one in members:
         if one.name in given:
             value = parsed(one.type, given[one.name], path + one.name)

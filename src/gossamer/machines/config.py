@@ -23,7 +23,8 @@ DEFAULT_MACHINE: Final = "g3beige"
 class Added:
     """A device with its properties, each with its value: given, by -global, or the default.
 
-    `where` names it in errors; `id` and `bus` are empty where the user gave none.
+    `where` names it in errors; `id` and `bus` are empty where the user gave none; `hot`: plugged in
+    while the machine ran.
     """
 
     driver: str
@@ -31,6 +32,7 @@ class Added:
     id: str = ""
     bus: str = ""
     where: str = ""
+    hot: bool = False
 
     def text(self, name: str) -> str:
         value = self.values[name]
@@ -87,7 +89,8 @@ class Hardware:
     `rtc_base` "utc", "localtime" or seconds since 1970.  `kernel` None on ``bare``: the built-in
     program.  `nics` are the network cards in the place of the machine's own, which it has when
     `nic` is set and there are none; `usb` None: as the machine usually has it; `devices` what
-    -device added; `defaults` by driver and property what -global set.
+    -device or device_add added, `unplugged` what was there at first; `defaults` by driver and
+    property what -global set.
     `boot_once`: the -boot letters until the first reset; `fw_cfg`: name and text or file of each
     entry that the firmware gets besides its own.
     """
@@ -115,6 +118,7 @@ class Hardware:
     nics: tuple[Added, ...] = ()
     usb: bool | None = None
     devices: tuple[Added, ...] = ()
+    unplugged: tuple[Added, ...] = ()
     defaults: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     rtc_base: str | int = "utc"
     uuid: str = ""

@@ -53,9 +53,14 @@ def parse_device(text: str) -> Asked:
     given = keyval("-device", text, first="driver")
     if "driver" not in given:
         raise ConfigError(f"-device: expected DRIVER[,property=value], got {text!r}")
-    asked = _asked("-device", given.pop("driver"), given)
+    return asked_for("-device", given.pop("driver"), given)
+
+
+def asked_for(option: str, driver: str, given: Mapping[str, str]) -> Asked:
+    """A device by its name and properties."""
+    asked = _asked(option, driver, given)
     if not DRIVERS[asked.driver].pluggable:
-        raise ConfigError(f"-device: {asked.driver} is part of the machine; -global sets it")
+        raise ConfigError(f"{option}: {asked.driver} is part of the machine; -global sets it")
     return asked
 
 

@@ -219,6 +219,18 @@ DRIVERS: Final[dict[str, Driver]] = {
     ),
     "ne2k_pci": _nic("NE2000 on PCI (RTL8029)"),
     "sungem": _nic("Sun GEM"),
+    "pci-ohci": Driver(
+        "USB controllers",
+        "PCI",
+        "USB controller with three ports",
+        {"addr": _SLOT},
+        {
+            "masterbus": "the ports are its own",
+            "num-ports": "there are three",
+            "firstport": "the ports are its own",
+            **_PCI_REFUSED,
+        },
+    ),
     "ide-hd": _drive("virtual IDE disk", "QEMU HARDDISK"),
     "ide-cd": _drive("virtual IDE CD-ROM", "QEMU DVD-ROM"),
     "loader": Driver(

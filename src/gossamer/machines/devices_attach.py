@@ -6,8 +6,6 @@ first free port of the USB controller.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 from gossamer.base.errors import ConfigError
@@ -15,11 +13,7 @@ from gossamer.base.units import KiB, MiB
 from gossamer.devices.ne2000 import Ne2000
 from gossamer.devices.pci import PciBus, PciDevice
 from gossamer.devices.sungem import SunGem
-from gossamer.devices.usb.device import UsbFunction
-from gossamer.devices.usb.hid import UsbKeyboard, UsbMouse
-from gossamer.devices.usb.hub import UsbHub
-from gossamer.devices.usb.ohci import PORTS, Ohci
-from gossamer.devices.usb.tablet import UsbTablet
+from gossamer.devices.usb.ohci import Ohci
 from gossamer.devices.vga.card import Vga
 from gossamer.machines import firmware
 from gossamer.machines.config import Added, Hardware
@@ -27,14 +21,16 @@ from gossamer.machines.device_options import NICS, built_in, network
 from gossamer.machines.kind import MachineKind
 from gossamer.machines.loader import add_loader
 from gossamer.machines.machine import Machine
+from gossamer.machines.usb_attach import USB_DEVICES, add_controller, add_usb_device, controller
 
 PCI_BUS: Final = "pci/bus"
-USB: Final = "pci/usb"
-USB_BUS: Final = "usb-bus.0"
 FIRST_MAC: Final = 0x5254_0012_3456
 SLOTS: Final = 32
-MOST_HUBS: Final = 5
-"""Between a device and the controller: USB 1.1, 4.1.1."""
+
+
+def add_usb(m: Machine, bus: PciBus) -> Ohci | None:
+    """The machine's own USB controller, if it has one."""
+    return add_controller(m, bus, free_slot(bus)) if m.kind.has_usb(m.hardware) else None
 
 
 def room(hardware: Hardware, kind: MachineKind[Machine]) -> int:
@@ -153,99 +149,23 @@ def _free_mac(m: Machine) -> bytes:
     return next(free)
 
 
-# --- USB ------------------------------------------------------------------------------------------
-
-_USB_DEVICES: Final[dict[str, tuple[type[UsbKeyboard | UsbMouse | UsbTablet | UsbHub], str]]] = {
-    "usb-hub": (UsbHub, "hub"),
-    "usb-kbd": (UsbKeyboard, "keyboard"),
-    "usb-mouse": (UsbMouse, "mouse"),
-    "usb-tablet": (UsbTablet, "tablet"),
-}
-
-
-def add_usb(m: Machine, bus: PciBus) -> Ohci | None:
-    """The USB controller, if the machine has one."""
-    if not m.kind.has_usb(m.hardware):
-        return None
-    return m.add(USB, Ohci(m.clock, bus, free_slot(bus)), known_as='pci-ohci, id ""')
-
-
-def add_usb_device(m: Machine, usb: Ohci, added: Added) -> UsbFunction:
-    """A device on a port; keys and movement go to the keyboard and pointer added last.
-
-    As in QEMU, the last free port gets a hub first, unless the device names its port.
-    """
-    if added.bus and added.bus != USB_BUS:
-        raise ConfigError(f"{added.where}: no bus {added.bus!r} (there is: {USB_BUS})")
-    free = _free_ports(m, usb)
-    if len(free) == 1 and not added.text("port") and added.driver != "usb-hub":
-        _plug(m, usb, built_in(m.hardware, "usb-hub"), next(iter(free)), free)
-        free = _free_ports(m, usb)
-    at = added.text("port")
-    if at and at not in free:
-        listed = ", ".join(free) or "none"
-        raise ConfigError(f"{added.where}: port {at} is not free (free are: {listed})")
-    if not free:
-        raise ConfigError(f"{added.where}: every USB port is taken")
-    device = _plug(m, usb, added, at or next(iter(free)), free)
-    if isinstance(device, UsbKeyboard):
-        m.keyboard = device
-    elif isinstance(device, UsbMouse | UsbTablet):
-        m.mouse = device
-    return device
-
-
-Connect = Callable[[UsbFunction], None]
-
-
-def _free_ports(m: Machine, usb: Ohci) -> dict[str, Connect]:
-    """Ports with nothing in them, in QEMU's order: the controller's, then those of each hub."""
-    free: dict[str, Connect] = {
-        str(n + 1): partial(usb.connect, n)
-        for n, port in enumerate(usb.core.rhport[:PORTS])
-        if port.device is None
-    }
-    for hub in (p.device for p in m.parts if isinstance(p.device, UsbHub)):
-        for n, device in enumerate(hub.devices):
-            if device is None:
-                free[f"{hub.at}.{n + 1}"] = partial(hub.connect, n)
-    return free
-
-
-def _plug(m: Machine, usb: Ohci, added: Added, at: str, free: dict[str, Connect]) -> UsbFunction:
-    """Make a device and put it into a port."""
-    kind, name = _USB_DEVICES[added.driver]
-    if kind is UsbHub and at.count(".") >= MOST_HUBS:
-        raise ConfigError(f"{added.where}: at most {MOST_HUBS} hubs in a row, got port {at}")
-    controller = usb.idstr.removesuffix(f"/{usb.vmsd}")
-    idstr, serial = f"{controller}/{at}/{kind.vmsd}", added.text("serial")
-    device: UsbFunction = (
-        UsbHub(m.clock, idstr, serial, at=at) if kind is UsbHub else kind(m.clock, idstr, serial)
-    )
-    m.add(_path(m, f"{USB}/{name}", at), device, known_as=added.title)
-    free[at](device)
-    return device
-
-
 # --- what -device adds ----------------------------------------------------------------------------
 
 
 def add_devices(m: Machine) -> None:
     """Put what -device asks for into a machine that is otherwise whole; in QEMU's order."""
-    parts = {p.path: p.device for p in m.parts}
-    bus, usb = parts.get(PCI_BUS), parts.get(USB)
+    bus = next((p.device for p in m.parts if p.path == PCI_BUS), None)
     for added in m.hardware.devices:
         if added.driver == "loader":
             add_loader(m, added)
-        elif added.driver in _USB_DEVICES:
-            if not isinstance(usb, Ohci):
-                hint = "; -M usb=on gives it one" if m.kind.usb is not None else ""
-                raise ConfigError(f"{added.where}: {m.name} has no USB bus{hint}")
-            add_usb_device(m, usb, added)
+        elif added.driver in USB_DEVICES:
+            m.plugged += add_usb_device(m, controller(m, added.where), added)
         elif not isinstance(bus, PciBus):
             raise ConfigError(f"{added.where}: {m.name} has no PCI bus")
         elif added.driver == "VGA":
             add_display(m, bus, added)
+        elif added.driver == "pci-ohci":
+            add_controller(m, bus, _place(m, bus, added), added)
         else:
             assert added.driver in NICS, added.driver
             add_nic(m, bus, added)

@@ -28,7 +28,6 @@ from gossamer.machines.devices_attach import (
     add_display,
     add_network,
     add_usb,
-    add_usb_device,
     free_slot,
     room,
 )
@@ -46,6 +45,7 @@ from gossamer.machines.mac_cells import (
 from gossamer.machines.mac_common import add_fw_cfg, add_rom
 from gossamer.machines.machine import Machine
 from gossamer.machines.nvram_image import nvram_image
+from gossamer.machines.usb_attach import add_usb_device
 
 CLOCK_HZ: Final = 900_000_000
 BUS_HZ: Final = 100_000_000

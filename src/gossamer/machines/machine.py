@@ -23,7 +23,7 @@ from gossamer.cpu.model import find as find_cpu
 from gossamer.engine.processor import Processor
 from gossamer.engine.regions.regions import Regions
 from gossamer.engine.tier0 import Tier0
-from gossamer.machines.config import Hardware
+from gossamer.machines.config import Added, Hardware
 from gossamer.machines.kind import MachineKind
 from gossamer.machines.timer import Timer
 
@@ -77,6 +77,19 @@ class Part:
         return f"{self.idstr}/{self.instance}" if self.instance else self.idstr
 
 
+@dataclass(frozen=True, slots=True)
+class Plugged:
+    """A device that can be taken out again.
+
+    `added` names the port that it got; `origin` is the record of `Hardware.devices` that it comes
+    from, which a hub that makes room shares with what is plugged into it.
+    """
+
+    device: Device
+    added: Added
+    origin: Added
+
+
 class Machine:
     """Everything of one emulated computer.
 
@@ -103,6 +116,8 @@ class Machine:
         self.keyboard: Keyboard | None = None
         self.mouse: Mouse | None = None
         self.display: Display | None = None
+        #: What -device or a command has plugged in, as the parts are in order.
+        self.plugged: list[Plugged] = []
         #: Devices that -device gave a bootindex.
         self.boot_indices: list[tuple[Device, int]] = []
         #: What puts a kernel back into memory when the machine is reset.
@@ -152,6 +167,10 @@ class Machine:
         self._alarms_named = len(self.clock.alarms)
         self.parts.append(Part(path, device, name, instance, known_as))
         return device
+
+    def remove(self, part: Part) -> None:
+        """Take a chip out again: one that is pluggable, and has no alarm."""
+        self.parts.remove(part)
 
     def has(self, path: str) -> bool:
         """Whether the machine's version has the part at `path`: the composition asks."""

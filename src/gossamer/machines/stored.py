@@ -59,6 +59,7 @@ def stored(config: Config) -> Json:
         "nics": [_added(one) for one in config.nics],
         "usb": config.usb,
         "devices": [_added(one) for one in config.devices],
+        "unplugged": [_added(one) for one in config.unplugged],
         "defaults": {name: _texts(name, values) for name, values in config.defaults.items()},
         "rtc_base": config.rtc_base,
         "uuid": config.uuid,
@@ -99,7 +100,8 @@ def _added(one: Added) -> Json:
     values = _texts(one.driver, one.values)
     if one.driver == "loader":
         values.pop("file", None)
-    return {"driver": one.driver, "id": one.id, "bus": one.bus, "values": values}
+    found = {"driver": one.driver, "id": one.id, "bus": one.bus, "values": values}
+    return found | {"hot": True} if one.hot else found
 
 
 def _texts(driver: str, values: Mapping[str, object]) -> dict[str, str]:
@@ -218,6 +220,7 @@ def restored(data: object, where: str, files: Files) -> Config:
             for one in (_read_added(where, d, files, loaders) for d in r.listed("devices"))
             if one.driver != "loader" or _does_something(one)
         ),
+        unplugged=tuple(_read_added(where, d, {}, loaders) for d in r.listed("unplugged")),
         defaults=_read_defaults(r),
         rtc_base=_rtc_base(r),
         uuid=uuid_text(f"{where}: uuid", r.text("uuid")) if r.text("uuid") else "",
@@ -229,6 +232,16 @@ def restored(data: object, where: str, files: Files) -> Config:
     )
     kind.check(config)
     return config if config.kernel else replace(config, append="", initrd=None)
+
+
+def stored_devices(data: object, where: str) -> tuple[tuple[Added, ...], tuple[Added, ...]]:
+    """What `data` has of -device, without files, and what of it had been unplugged."""
+    r = _Reader(where, data)
+    lists = (r.listed("devices"), r.listed("unplugged"))
+    plugged, gone = (
+        tuple(_read_added(where, one, {}, iter([""] * _MOST)) for one in found) for found in lists
+    )
+    return plugged, gone
 
 
 def _check_slots(where: str, slots: Mapping[str, str], files: Files) -> None:
@@ -311,7 +324,8 @@ def _read_added(where: str, one: object, files: Files, loaders: Iterable[str]) -
         given = {k: v for k, v in given.items() if k != "file"}
         given |= {} if path is None else {"file": str(path)}
     common = {key: r.text(key) for key in ("id", "bus") if r.text(key)}
-    return resolve(Asked("-device", driver, given | common), {})
+    made = resolve(Asked("-device", driver, given | common), {})
+    return replace(made, hot=r.switch("hot"))
 
 
 def _does_something(loader: Added) -> bool:

@@ -55,6 +55,11 @@ def keyval(option: str, text: str, *, first: str | None = None) -> dict[str, str
         tree = json.loads(text)
     except (ValueError, RecursionError) as fault:
         raise ConfigError(f"{option}: not JSON: {fault}") from None
+    return flattened(option, tree)
+
+
+def flattened(option: str, tree: dict[str, Any]) -> dict[str, str]:
+    """The members of an object as texts."""
     found: dict[str, str] = {}
     _flatten(option, "", tree, found)
     return found

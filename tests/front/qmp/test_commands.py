@@ -68,7 +68,7 @@ def mac(folder: Path) -> Iterator[Checked]:
         "-uuid", "11111111-2222-3333-4444-555555555555", "-usb", "-device", "usb-tablet,id=tab",
         "-blockdev", file, "-blockdev", '{"driver":"qcow2","file":"hdf","node-name":"hd0"}',
         "-device", "ide-hd,drive=hd0,id=disk0,bus=ide.0", "-device", "ide-cd,id=cd0,bus=ide.1",
-        "-vga", "std",
+        "-vga", "std", "-device", "sungem,id=net0",
     )  # fmt: skip
     yield Checked(host.client)
     assert host.end() == 0
@@ -132,7 +132,7 @@ def test_the_tree_of_objects(mac: Checked) -> None:
     children = {one["name"]: one["type"] for one in mac("qom-list", path="/machine/peripheral")}
     assert children == {
         "type": "string", "disk0": "child<ide-hd>", "cd0": "child<ide-cd>",
-        "tab": "child<usb-tablet>",
+        "tab": "child<usb-tablet>", "net0": "child<sungem>",
     }  # fmt: skip
     assert mac("qom-get", path="/machine", property="type") == "g3beige-machine"
     assert mac("qom-get", path="/machine/peripheral/tab", property="type") == "usb-tablet"
@@ -142,6 +142,23 @@ def test_the_tree_of_objects(mac: Checked) -> None:
     )
     text = "Property 'g3beige-machine.nope' not found"
     assert mac.no("qom-get", path="/machine", property="nope") == text
+
+
+def test_devices_come_and_go(mac: Checked) -> None:
+    assert mac("device_add", driver="usb-kbd", id="k1", port="3", serial="7") == {}
+    assert mac("qom-get", path="k1", property="hotplugged") is True
+    text = "'nonsense' is not a valid device model name"
+    assert mac.no("device_add", driver="nonsense") == text
+    assert "Duplicate" in mac.no("device_add", driver="usb-kbd", id="k1")
+    assert "expected a text" in mac.no("device_add", driver="usb-kbd", port=[1])
+    assert mac.no("device_add") == "Parameter 'driver' is missing"
+    assert mac("device_del", id="k1") == {}
+    mac.event("DEVICE_DELETED", device="k1", path="/machine/peripheral/k1")
+    assert mac.no("device_del", id="k1") == "DeviceNotFound: Device 'k1' not found"
+    assert "part of the machine" in mac.no("device_del", id="disk0")
+    assert mac("set_link", name="net0", up=False) == {}
+    assert "no cable" in mac.no("set_link", name="net0", up=True)
+    assert mac.no("set_link", name="x", up=True) == "DeviceNotFound: Device 'x' not found"
 
 
 def test_run_stop_reset(mac: Checked) -> None:
@@ -364,7 +381,8 @@ def test_wrong_and_missing_arguments_of_every_command(mac: Checked) -> None:
     wrong = {"string": 5, "int": "x", "boolean": "x", "number": "x"}
     for name in sorted(mac.schema.names("command") - {"qmp_capabilities"}):
         members = mac.schema.members(name)
-        assert "'zzz' is unexpected" in mac.no(name, zzz=1), name
+        if name != "device_add":  # takes any property
+            assert "'zzz' is unexpected" in mac.no(name, zzz=1), name
         needed = [one for one, entry in members.items() if "default" not in entry]
         if needed:
             assert f"'{needed[0]}' is missing" in mac.no(name), name

@@ -11,6 +11,7 @@ from gossamer.control.commands.table import UnknownDeviceError, command
 from gossamer.control.session import Session
 from gossamer.machines import registry
 from gossamer.machines.device_table import DRIVERS
+from gossamer.machines.usb_attach import USB_DEVICES
 
 #: Types that clients look for and that are no devices: the abstract ones have no name here.
 _OTHERS: Final = {"tcg-accel": "accel", "ide-hd": "ide-device", "ide-cd": "ide-device"}
@@ -114,6 +115,7 @@ def _tree(session: Session) -> dict[str, Properties]:
     for folder in ("peripheral", "peripheral-anon", "unattached"):
         made[f"/machine/{folder}"] = {"type": ("string", "container")}
     counts = {"peripheral-anon": 0, "unattached": 0}
+    plugged = {one.id: one for one in vm.config.devices if one.id}
     for driver, name in _devices(session):
         folder = "peripheral" if name else "unattached"
         if not name:
@@ -122,8 +124,8 @@ def _tree(session: Session) -> dict[str, Properties]:
         made[f"/machine/{folder}/{name}"] = {
             "type": ("string", driver),
             "realized": ("bool", True),
-            "hotplugged": ("bool", False),
-            "hotpluggable": ("bool", False),
+            "hotplugged": ("bool", name in plugged and plugged[name].hot),
+            "hotpluggable": ("bool", driver in USB_DEVICES),
         }
     return made
 

@@ -24,6 +24,10 @@ from gossamer.control.steps import Steps
 HELD: Final = frozenset({"finish-migrate", "inmigrate", "save-vm", "restore-vm"})
 
 
+#: The argument of a command that takes any property.
+REST: Final = "properties_"
+
+
 class CommandError(GossamerError):
     """A refusal of a class that QMP names."""
 
@@ -71,7 +75,7 @@ def failure(fault: Exception) -> str:
 class Command:
     """One row.  `held`: it works also while a transfer or a save has the machine.
 
-    `wire`: whether QMP offers it.
+    `wire`: whether QMP offers it.  An argument `properties_` takes whatever has no name of its own.
     """
 
     name: str
@@ -96,7 +100,13 @@ class Command:
         return tuple(
             member(p.name, self._hints[p.name], optional=p.default is not p.empty)
             for p in parameters
+            if p.name != REST
         )
+
+    @cached_property
+    def rest(self) -> str:
+        """The argument that takes all others; empty when there is none."""
+        return REST if REST in self._hints else ""
 
     @cached_property
     def result(self) -> Type | None:
@@ -112,7 +122,7 @@ class Command:
         GossamerError (with the `kind` of a CommandError, else GenericError) when it cannot be done.
         """
         state = session.vm.run_state
-        words = arguments(self.members, given, "")
+        words = arguments(self.members, given, "", self.rest)
         if session.vm.busy and not self.held:
             raise ConfigError(f"{self.name}: not while the machine is being saved")
         if state in HELD and not self.held:

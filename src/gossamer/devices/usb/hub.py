@@ -77,11 +77,25 @@ class UsbHub(UsbFunction):
         super().reset()
         self._power_on()
 
-    def connect(self, port: int, device: UsbFunction) -> None:
-        """Plug a device into a port (0 to 7) before the machine runs."""
+    def connect(self, port: int, device: UsbFunction, *, hot: bool = False) -> None:
+        """Plug a device into a port (0 to 7); `hot`: while the machine runs."""
         self.devices[port] = device
         device.wakeup = self._waker(port)
-        self._power_on()
+        if not hot:
+            self._power_on()
+            return
+        device.bus_reset()
+        self.ports[port].status |= CONNECTED
+        self.ports[port].change |= CONNECTED
+        self.wakeup()
+
+    def disconnect(self, port: int) -> None:
+        """Take the device out of a port (0 to 7)."""
+        self.devices[port] = None
+        where = self.ports[port]
+        where.change |= CONNECTED | where.status & ENABLED
+        where.status &= ~(CONNECTED | ENABLED | SUSPENDED)
+        self.wakeup()
 
     def _power_on(self) -> None:
         """Every port is powered; what is connected is seen to be."""

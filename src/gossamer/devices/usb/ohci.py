@@ -357,6 +357,11 @@ class OhciCore(Stateful):
             self.ctl = self.ctl & ~STATE | RESUME
             self._raise(RESUME_SEEN)
 
+    def port_moved(self) -> None:
+        """A device was plugged in or out: the hub says so, and wakes a bus that is suspended."""
+        seen = HUB_CHANGED | (RESUME_SEEN if self.ctl & STATE == SUSPEND else 0)
+        self._raise(seen)
+
     # --- registers ----------------------------------------------------------------------------
 
     def read(self, n: int) -> int:
@@ -504,13 +509,22 @@ class Ohci(PciDevice):
         self.reset()
         clock.may_skip(self.core.eof_timer, self.core.quiet, self.core.skip)
 
-    def connect(self, port: int, device: UsbFunction) -> None:
-        """Plug a device into a port (0..2) before the machine runs."""
+    def connect(self, port: int, device: UsbFunction, *, hot: bool = False) -> None:
+        """Plug a device into a port (0..2); `hot`: while the machine runs."""
         where = self.core.rhport[port]
-        where.device = device
         device.wakeup = lambda: self.core.wake(where)
+        if hot:
+            where.plug(device)
+            self.core.port_moved()
+            return
+        where.device = device
         where.attach()
         self.core.intr_status |= HUB_CHANGED
+
+    def disconnect(self, port: int) -> None:
+        """Take the device out of a port (0..2)."""
+        self.core.rhport[port].unplug()
+        self.core.port_moved()
 
     def _changed(self) -> None:
         self.update_irq()

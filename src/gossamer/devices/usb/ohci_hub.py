@@ -53,6 +53,20 @@ class Port(Stateful):
             self.ctrl = CONNECTED | CONNECT_CHANGE
             self.device.bus_reset()
 
+    def plug(self, device: UsbFunction) -> None:
+        """A device comes while the machine runs.  Source: OpenHCI 1.0a, 7.4.4 (CCS, CSC)."""
+        self.device = device
+        device.bus_reset()
+        self.ctrl |= CONNECTED | CONNECT_CHANGE
+
+    def unplug(self) -> None:
+        """The device goes: what was under way on the port ends, a port that was enabled is not."""
+        self.device = None
+        self.signal.cancel()
+        enabled = self.ctrl & ENABLED
+        self.ctrl &= ~(CONNECTED | ENABLED | SUSPENDED | RESETTING)
+        self.ctrl |= CONNECT_CHANGE | (ENABLE_CHANGE if enabled else 0)
+
     @property
     def reachable(self) -> UsbFunction | None:
         """The device, when transactions reach it."""
