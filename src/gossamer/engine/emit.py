@@ -177,7 +177,24 @@ def _binary(op: str) -> Emit:
 
 
 def _compare(predicate: str) -> Emit:
-    return lambda f, e, v: f.value(f"icmp {predicate} i{e.args[0].width} {v[0]}, {v[1]}")
+    def emit(f: Function, e: Expr, v: list[str]) -> str:
+        width = e.args[0].width
+        if (predicate, width, v[1]) == ("eq", 128, "-1"):
+            return _all_ones(f, v[0])
+        return f.value(f"icmp {predicate} i{width} {v[0]}, {v[1]}")
+
+    return emit
+
+
+def _all_ones(f: Function, value: str) -> str:
+    """Whether a vector is all ones, by halves.
+
+    LLVM 22 aborts (MachineValueType.h, "Not a vector MVT!") where it compares 128 bits with -1 that
+    come from a lane comparison which it only then finds to be false, as of a register with itself.
+    """
+    low = f.value(f"trunc i128 {value} to i64")
+    high = f.value(f"trunc i128 {f.value(f'lshr i128 {value}, 64')} to i64")
+    return f.value(f"icmp eq i64 {f.value(f'and i64 {low}, {high}')}, -1")
 
 
 def _convert(op: str) -> Emit:

@@ -9,6 +9,7 @@ import pytest
 
 from gossamer.cpu.breakpoints import watches_data
 from gossamer.engine.tier0 import Tier0
+from gossamer.isa.spec.table import Decoder
 from gossamer.isa.text import assemble
 from tests.engine.programs import DATA, DOUBLES, MSR_FP, MSR_VEC, TABLE, PageTable, vectors
 from tests.engine.regions.rigs import Eager, regions_of, run_both
@@ -314,3 +315,15 @@ def test_vectors_go_through_regions() -> None:
             rig.block.set("vr", value, n)
         rig.set(nia=CODE, msr=MSR_VEC, r21=DATA + 0x20)
     agree(made[0], made[1])
+
+
+def test_vectors_compared_with_themselves_go_through_regions() -> None:
+    names = [row.name for row in Decoder(("7400",)).rows if row.name.startswith("vcmp")]
+    assert len(names) == 13
+    for name in names:
+        made = [Rig(Eager, cpu="7400"), Rig(Tier0, cpu="7400")]
+        for rig in made:
+            rig.write(CODE, assemble(f"1: {name}. 1,2,2\n mfcr 3\n add 4,4,3\n b 1b", CODE))
+            rig.block.set("vr", 0x0123_4567_89AB_CDEF_8000_0000_7F80_0001, 2)
+            rig.set(nia=CODE, msr=MSR_VEC)
+        agree(made[0], made[1], rounds=2)

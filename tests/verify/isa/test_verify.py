@@ -78,6 +78,18 @@ def test_a_wrong_body_is_a_mismatch(qemu_user, capsys, monkeypatch):
     assert err.startswith("add 0x7")
 
 
+@pytest.mark.interop
+def test_case_2_an_instruction_that_is_excused_in_every_vector_fails(
+    qemu_user, capsys, monkeypatch
+):
+    monkeypatch.setattr(Record, "differences", lambda self, theirs: {"outcome": (0, 1)})
+    monkeypatch.setattr(verify_isa, "masks", lambda *_: {"outcome": 1})
+    assert verify("qemu", 5, 1, only=["add"]) == 1
+    out, err = capsys.readouterr()
+    assert "mismatches=0 excused=5" in out
+    assert err.endswith("excused in every vector: add\n")
+
+
 def _step(cpu, decode, word, cia):
     from gossamer.isa.evaluate import execute
     from gossamer.isa.insn import trace_word
