@@ -7,14 +7,17 @@ import ctypes
 import pytest
 
 from gossamer.core.memory import RamBlock
+from gossamer.engine.context import PATIENCE
 from gossamer.engine.reference import Reference
 from gossamer.engine.tier0 import Tier0
 from gossamer.isa.text import assemble
 
+from .programs import TABLE, PageTable
 from .rig import IO_BASE, RAM_SIZE, ROM_BASE, Rig
 
 CODE = 0x1_0000
 PROGRAM, DSI, ISI = 0x700, 0x300, 0x400
+R, C = 0x100, 0x80
 LI_3_1 = 0x3860_0001
 LI_3_2 = 0x3860_0002
 ENGINES = pytest.mark.parametrize("engine", [Tier0, Reference])
@@ -88,13 +91,47 @@ def test_write_by_a_device_during_an_access_is_seen_by_the_next_instruction() ->
     assert rig.get("r5") == 9
 
 
-@pytest.mark.parametrize("writes", [63, 64, 65, 300])
+@pytest.mark.parametrize("writes", [63, PATIENCE - 1, PATIENCE, PATIENCE + 1, 2 * PATIENCE + 5])
 def test_page_that_is_written_often_is_dropped_and_still_right(writes: int) -> None:
     text = "1: stw 5,0x20(4); bl 2f; add 6,6,3; addi 5,5,1; bdnz 1b; b .; nop; nop; 2: nop; blr"
     rig = rig_with(Tier0, text, r4=CODE, r5=LI_3_1, r6=0, ctr=writes)
     rig.run(7 * writes)
     expected = sum(range(1, writes + 1)) & 0xFFFF_FFFF
     assert (rig.get("r6"), rig.get("ctr")) == (expected, 0)
+
+
+@pytest.mark.parametrize("apart", range(6))
+def test_page_is_dropped_in_the_middle_of_copied_entries(apart: int) -> None:
+    """The last store that is borne is one of `step`'s copies, a later one changes code."""
+    text = "stw 3,64(4); stw 5,12(4); nop; li 3,1; b ."
+    rig = rig_with(Tier0, text, r4=CODE, r5=LI_3_2)
+    rig.run(5)
+    rig.words(CODE + 12, LI_3_1)
+    rig.set(nia=CODE)
+    rig.engine._code_writes[CODE // 4096] = PATIENCE - apart
+    rig.run(5)
+    assert rig.get("r3") == 2
+
+
+@pytest.mark.parametrize("has_code", [False, True])
+@pytest.mark.parametrize("store", ["stw 3,64(4)", "stmw 31,64(4)", "dcbz 0,5", "stb 3,64(4)"])
+def test_whether_a_page_has_code_changes_no_translation(store: str, has_code: bool) -> None:
+    """A page's entry is changed without tlbie: stores go on as the TLB says, code or no code."""
+    rig = Rig(Tier0)
+    table = PageTable()
+    page = 0x3_0000
+    table.add(0x123, 0, page, R | C | 2)
+    rig.write(TABLE, bytes(table.data))
+    rig.write(page, assemble("li 7,1; blr", page))
+    call = "mtctr 8; bctrl" if has_code else "nop; nop"
+    rig.write(CODE, assemble(f"{store}; {call}; {store}; {store}; nop", CODE))
+    rig.set(nia=CODE, sdr1=TABLE, sr3=0x123, msr=0x10, r4=0x3000_0000, r5=0x3000_0040, r8=page)
+    rig.run(5 if has_code else 3)
+    assert rig.memory.arena.code[page // 4096] == has_code
+    rig.memory.write(TABLE, bytes(len(table.data)))
+    rig.run(2)
+    assert rig.get("nia") == CODE + 4 * 5
+    assert rig.get("r7") == int(has_code)
 
 
 @ENGINES

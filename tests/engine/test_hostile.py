@@ -69,9 +69,9 @@ def hammer(seeds: range, instructions: int) -> int:
 
 def context_pointers(rig: Rig) -> list[bytes]:
     """The context's pointers: what no guest may move."""
-    names = ("arena", "pages", "dirty", "code", "code_writes", "ready", "entries", "entries_end",
-             "scratch", "banks", "d_real", "i_real", "d_null", "i_null", "decode_table",
-             "load_callback", "store_callback", "effect_callback")  # fmt: skip
+    names = ("arena", "pages", "dirty", "code", "code_lines", "code_writes", "ready", "entries",
+             "entries_end", "scratch", "banks", "d_real", "i_real", "d_null", "i_null",
+             "decode_table", "load_callback", "store_callback", "effect_callback")  # fmt: skip
     view = memoryview(rig.engine._context)
     assert len(view) == CONTEXT_SIZE
     return [bytes(view[CONTEXT[n] : CONTEXT[n] + 8]) for n in names]

@@ -32,12 +32,18 @@ BANKS: Final = BANK_SETS * BANK_WAYS
 NO_BANK: Final = 1 << 16
 #: A tag that no page matches.
 NO_TAG: Final = 1
+#: Bit of a write tag: the page may have code, a store looks (`runtime_code`).
+BESIDE: Final = 2
+#: Bytes of code that have one bit in `code_lines`.
+LINE: Final = 32
+#: Stores beside the code of a page (a power of two) after which its code is forgotten.
+PATIENCE: Final = 1 << 12
 
 #: `write_lines` of a page that was writable through several lines.
 MANY_LINES: Final = 0xFFFF
 
 #: What native code calls Python for, beside memory.
-EFFECT_CODES: Final = {"timer": 1, "breakpoint": 2, "stop": 3, "code": 4}
+EFFECT_CODES: Final = {"timer": 1, "breakpoint": 2, "stop": 3, "code": 4, "busy": 5}
 #: The sampler's table: slots, bytes of one (entry 8, source 8, count 4, effective page 4, 8 free),
 #: and how many hot ones are listed at the most.
 SAMPLES: Final = 4096
@@ -105,7 +111,8 @@ _FIELDS: Final = (
     ("pages", 8),
     ("dirty", 8),
     ("code", 8),
-    ("code_writes", 8),
+    ("code_lines", 8),  # a bit a line of 32 bytes
+    ("code_writes", 8),  # 2 bytes a page: stores beside its code
     ("ready", 8),
     ("write_lines", 8),  # 2 bytes a page: 0, 1 + the line of its write tags, MANY_LINES
     ("entries", 8),

@@ -10,6 +10,7 @@ from typing import Final
 
 from gossamer.cpu import breakpoints, exceptions, misses, mmu
 from gossamer.engine.emit import TB_CPU
+from gossamer.engine.runtime_code import CODE
 from gossamer.engine.runtime_decode import DECODE
 from gossamer.engine.runtime_devices import DEVICES
 from gossamer.engine.runtime_dispatch import EXITS, FAULTS, JUMP, MISSES
@@ -123,7 +124,7 @@ def _entry_text(name: str, s: Body, intrinsics: set[str]) -> str:
 def fixed_functions(features: frozenset[str]) -> str:
     """Everything that is not made from bodies."""
     faults = MISSES if has(features, SOFTWARE_SEARCH) else FAULTS
-    parts = (LEAVES, EXITS, faults, JUMP, SAMPLER, DECODE, DEVICES, MEMORY, SLOW, TABLES)
+    parts = (LEAVES, EXITS, faults, JUMP, SAMPLER, DECODE, CODE, DEVICES, MEMORY, SLOW, TABLES)
     return "\n".join((*parts, FLOAT, STOPS, ENTRIES, RUN, STEP, fresh_code()))
 
 
@@ -132,6 +133,7 @@ DECLARATIONS: Final = (
     "declare i32 @llvm.bswap.i32(i32)",
     "declare i64 @llvm.bswap.i64(i64)",
     "declare i64 @llvm.umin.i64(i64, i64)",
+    "declare i64 @llvm.umax.i64(i64, i64)",
     "declare i64 @llvm.cttz.i64(i64, i1)",
     "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)",
     "declare i32 @llvm.vector.reduce.add.v16i32(<16 x i32>)",

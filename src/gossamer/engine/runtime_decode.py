@@ -1,14 +1,14 @@
-"""Predecoded entries: filling them on first execution, forgetting them when code is written.
+"""Predecoded entries: filling them on first execution.
 
-See `handlers` for what an entry is.
+See `handlers` for what an entry is, `runtime_code` for what is forgotten when code is written.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from gossamer.engine.context import EFFECT_CODES, ENTRY_STRIDE, WITH_REGIONS
-from gossamer.engine.emit import TB_ENTRY, TB_MEM, TB_TLB
+from gossamer.engine.context import ENTRY_STRIDE
+from gossamer.engine.emit import TB_ENTRY, TB_MEM
 from gossamer.engine.runtime_fields import dispatch, field, handler
 
 DECODE: Final = f"""
@@ -25,7 +25,6 @@ define internal void @decode_into(ptr %cpu, ptr %e, ptr %to) nounwind noinline {
 entry:
 {field("entries", "entries", "ptr")}
 {field("arena", "arena", "ptr")}
-{field("code", "code", "ptr")}
 {field("decode_table", "table", "ptr")}
   %x = ptrtoint ptr %e to i64
   %y = ptrtoint ptr %entries to i64
@@ -36,6 +35,7 @@ entry:
   %pb = shl i64 %page, 12
   %at = add i64 %pb, %o
   %wp = getelementptr i8, ptr %arena, i64 %at
+  call void @note_code(ptr %cpu, i64 %at)
   %raw = load i32, ptr %wp, align 4{TB_MEM}
   %word = call i32 @llvm.bswap.i32(i32 %raw)
   %op = lshr i32 %word, 26
@@ -90,15 +90,6 @@ found:
   %f11 = or i32 %f9, %f10
   %op12 = getelementptr i8, ptr %to, i64 12
   store i32 %f11, ptr %op12{TB_ENTRY}
-  %cp = getelementptr i8, ptr %code, i64 %page
-  %c = load i8, ptr %cp{TB_TLB}
-  %new = icmp eq i8 %c, 0
-  br i1 %new, label %first_code, label %out
-first_code:
-  store i8 1, ptr %cp{TB_TLB}
-  call void @protect_page(ptr %cpu, i64 %page)
-  br label %out
-out:
   ret void
 }}
 define ptr @tier0_handler(ptr %cpu, ptr %e) nounwind {{
@@ -121,84 +112,6 @@ loop:
 out:
   %s = getelementptr i8, ptr %base, i64 16384
   store ptr @h_page_end, ptr %s{TB_ENTRY}
-  ret void
-}}
-; A decoded word of arena page %page changed: regions that contain words of it go first.
-define internal void @code_gone(ptr %cpu, i64 %page) nounwind noinline {{
-{field("ready", "flags", "ptr")}
-  %fp = getelementptr i8, ptr %flags, i64 %page
-  %f = load i8, ptr %fp{TB_TLB}
-  %regions = icmp eq i8 %f, {WITH_REGIONS}
-  br i1 %regions, label %ask, label %out
-ask:
-  %arg = trunc i64 %page to i32
-  call void @effect_python(ptr %cpu, i32 {EFFECT_CODES["code"]}, i32 %arg)
-  br label %out
-out:
-  ret void
-}}
-define void @code_written(ptr %cpu, i64 %off, i64 %len) nounwind {{
-entry:
-{field("entries", "entries", "ptr")}
-{field("code", "code", "ptr")}
-{field("code_writes", "writes", "ptr")}
-{field("chunk", "chunk", "i64")}
-{field("chunk_bytes", "chunk_bytes", "i64")}
-{field("chunk_copy", "chunk_copy", "ptr")}
-  %page = lshr i64 %off, 12
-  %wp = getelementptr i8, ptr %writes, i64 %page
-  %w = load i8, ptr %wp{TB_TLB}
-  %w1 = add i8 %w, 1
-  store i8 %w1, ptr %wp{TB_TLB}
-  %start = and i64 %off, -4
-  %end = add i64 %off, %len
-  %last = icmp eq i8 %w1, 64
-  br i1 %last, label %drop, label %loop
-drop:
-  call void @code_gone(ptr %cpu, i64 %page)
-  store i8 0, ptr %wp{TB_TLB}
-  %cp = getelementptr i8, ptr %code, i64 %page
-  store i8 0, ptr %cp{TB_TLB}
-  %po = mul i64 %page, {ENTRY_STRIDE}
-  %pp = getelementptr i8, ptr %entries, i64 %po
-  call void @fill_page(ptr %pp, ptr @h_decode)
-  br label %loop
-loop:
-  %at = phi i64 [ %start, %entry ], [ %start, %drop ], [ %next, %step ]
-  %more = icmp ult i64 %at, %end
-  br i1 %more, label %look, label %out
-look:
-  %p = lshr i64 %at, 12
-  %eo = mul i64 %p, {ENTRY_STRIDE}
-  %in = and i64 %at, 4092
-  %i4 = shl i64 %in, 2
-  %eoff = add i64 %eo, %i4
-  %e = getelementptr i8, ptr %entries, i64 %eoff
-  %cq = getelementptr i8, ptr %code, i64 %p
-  %c = load i8, ptr %cq{TB_TLB}
-  %has = icmp ne i8 %c, 0
-  br i1 %has, label %reset, label %copied
-reset:
-  %h = load ptr, ptr %e{TB_ENTRY}
-  %undecoded = icmp eq ptr %h, @h_decode
-  br i1 %undecoded, label %copied, label %forget
-forget:
-  call void @code_gone(ptr %cpu, i64 %p)
-  store ptr @h_decode, ptr %e{TB_ENTRY}
-  br label %copied
-copied:
-  %ei = ptrtoint ptr %e to i64
-  %place = sub i64 %ei, %chunk
-  %stale = icmp ult i64 %place, %chunk_bytes
-  br i1 %stale, label %end_chunk, label %step
-end_chunk:
-  %copy = getelementptr i8, ptr %chunk_copy, i64 %place
-  store ptr @h_exit, ptr %copy{TB_ENTRY}
-  br label %step
-step:
-  %next = add i64 %at, 4
-  br label %loop
-out:
   ret void
 }}
 """

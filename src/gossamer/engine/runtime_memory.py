@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from gossamer.cpu import mmu
-from gossamer.engine.context import DTLB_ENTRIES, DTLB_FLAGS, ENTRY_STRIDE
+from gossamer.engine.context import BESIDE, DTLB_ENTRIES, DTLB_FLAGS, ENTRY_STRIDE, NO_TAG
 from gossamer.engine.emit import TB_MEM, TB_TLB
 from gossamer.engine.runtime_fields import field, store
 from gossamer.isa.body import Access, Interrupt
@@ -214,7 +214,7 @@ define internal ptr @data_known(ptr %cpu, i32 %ea, i32 %size, i64 %tag) nounwind
 }}
 ; Puts the page of %ea, which %x translates (see `translation_functions`), into the data TLB.
 ; Nothing is put where no RAM is, with `bypass`, and for a page with a watchpoint.  The write tag is
-; set only where a store has nothing more to do: C set, page dirty for all who ask, no code in it.
+; set only where C is set and the page is dirty for all who ask; with code in it, with `BESIDE`.
 define internal void @fill(ptr %cpu, i32 %ea, i64 %x) nounwind {{
 {field("bypass", "bypass", "i32")}
   %ra = trunc i64 %x to i32
@@ -251,10 +251,11 @@ do:
   %ram = icmp sgt i32 %page, -1
   %wbit = and i64 %x, {16 << 32}
   %may = icmp ne i64 %wbit, 0
-  %w1 = and i1 %nocode, %isdirty
-  %w2 = and i1 %ram, %may
-  %w = and i1 %w1, %w2
-  %tagw = select i1 %w, i32 %eapage, i32 1
+  %beside = or i32 %eapage, {BESIDE}
+  %writable = select i1 %nocode, i32 %eapage, i32 %beside
+  %w1 = and i1 %isdirty, %ram
+  %w = and i1 %w1, %may
+  %tagw = select i1 %w, i32 %writable, i32 {NO_TAG}
   call void @use_line(ptr %dused, i64 %c)
   %n = lshr i64 %c, 4
   %flags = getelementptr i8, ptr %dtlb, i64 {DTLB_FLAGS}
@@ -280,25 +281,39 @@ out:
 """
 
 
+#: A store to a page with code that the TLB knows.
+_BESIDE: Final = """other:
+  %place = call ptr @beside(ptr %cpu, i32 %ea, i32 %size)
+  %near = icmp ne ptr %place, null
+  br i1 %near, label %by, label %walk
+by:
+  call void @host_store(ptr %place, i64 %value, i32 %size)
+  call void @stored_beside(ptr %cpu, i32 %ea, ptr %place, i32 %size)
+  ret void
+"""
+
+
 def _slow(kind: str) -> str:
     """The head that `slow_load` and `slow_store` share: translate one or two pages."""
     give = "ret i64 0" if kind == "read" else "ret void"
     if kind == "read":
         found = "  %r0 = call i64 @host_load(ptr %known, i32 %size)\n  ret i64 %r0"
+        look, beside = "br i1 %changed, label %look, label %walk", ""
     else:
         found = "  call void @host_store(ptr %known, i64 %value, i32 %size)\n  ret void"
+        look, beside = "br label %look", _BESIDE
     return f"""
 entry:
 {store("x_fault", "i32", "0")}
   %changed = call i1 @resolve(ptr %cpu)
-  br i1 %changed, label %look, label %walk
+  {look}
 look:
   %known = call ptr @data_known(ptr %cpu, i32 %ea, i32 %size, i64 {0 if kind == "read" else 4})
   %have = icmp ne ptr %known, null
-  br i1 %have, label %found, label %walk
+  br i1 %have, label %found, label %{"other" if beside else "walk"}
 found:
 {found}
-walk:
+{beside}walk:
   %x = call i64 @xlate_{kind}(ptr %cpu, i32 %ea)
   %h0 = lshr i64 %x, 32
   %h1 = trunc i64 %h0 to i32
@@ -415,13 +430,18 @@ start:
   %l1 = sub i32 %len, 1
   %end = add i32 %ea, %l1
   %iswrite = icmp eq i32 %access, {int(Access.WRITE)}
+  %place = call ptr @beside(ptr %cpu, i32 %ea, i32 %len)
+  %near = icmp ne ptr %place, null
+  %known = and i1 %near, %iswrite
+  br i1 %known, label %out, label %search
+search:
   %sw = call i32 @watch_write(ptr %cpu, i32 %ea, i32 %len)
   %sr = call i32 @watch_read(ptr %cpu, i32 %ea, i32 %len)
   %wb = select i1 %iswrite, i32 %sw, i32 %sr
   %watched = icmp ne i32 %wb, 0
   br label %loop
 loop:
-  %at = phi i32 [ %ea, %start ], [ %next, %more ]
+  %at = phi i32 [ %ea, %search ], [ %next, %more ]
   br i1 %iswrite, label %w, label %r
 w:
   %xw = call i64 @xlate_write(ptr %cpu, i32 %at)
@@ -455,11 +475,33 @@ more:
 out:
   ret void
 }}
+; Whether the data TLB's line of %ea is of a copy-back cached page.
+define internal i1 @may_clear(ptr %cpu, i32 %ea) nounwind alwaysinline {{
+{field("dtlb", "dtlb", "ptr")}
+  %a = lshr i32 %ea, 12
+  %b = and i32 %a, {DTLB_ENTRIES - 1}
+  %n = zext i32 %b to i64
+  %flags = getelementptr i8, ptr %dtlb, i64 {DTLB_FLAGS}
+  %p = getelementptr i8, ptr %flags, i64 %n
+  %flag = load i8, ptr %p{TB_TLB}
+  %r = icmp eq i8 %flag, 0
+  ret i1 %r
+}}
 ; dcbz: clears 32 bytes; an alignment interrupt (DSISR %dsisr) where W or I is set.
 define internal void @zero_line(ptr %cpu, i32 %ea, i32 %dsisr) nounwind noinline {{
 entry:
   call i1 @resolve(ptr %cpu)
 {store("x_fault", "i32", "0")}
+  %place = call ptr @beside(ptr %cpu, i32 %ea, i32 32)
+  %near = icmp ne ptr %place, null
+  %cached = call i1 @may_clear(ptr %cpu, i32 %ea)
+  %known = and i1 %near, %cached
+  br i1 %known, label %by, label %walk
+by:
+  store <4 x i64> zeroinitializer, ptr %place, align 1{TB_MEM}
+  call void @stored_beside(ptr %cpu, i32 %ea, ptr %place, i32 32)
+  ret void
+walk:
   %x = call i64 @xlate_write(ptr %cpu, i32 %ea)
   %h0 = lshr i64 %x, 32
   %h1 = trunc i64 %h0 to i32

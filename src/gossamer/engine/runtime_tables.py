@@ -16,6 +16,7 @@ from gossamer.engine.context import (
     BANK_SIZE,
     BANK_WAYS,
     BANKS,
+    BESIDE,
     CONTEXT,
     DTLB_ENTRIES,
     DTLB_SIZE,
@@ -164,12 +165,14 @@ next:
 compare:
   %ap = getelementptr i8, ptr %line, i64 8
   %addend = load ptr, ptr %ap{TB_TLB}
-  %tw = zext i32 %tag to i64
+  %at = and i32 %tag, -4096
+  %tw = zext i32 %at to i64
   %there = getelementptr i8, ptr %addend, i64 %tw
   %same = icmp eq ptr %there, %host
   br i1 %same, label %protect, label %on
 protect:
-  store i32 {NO_TAG}, ptr %tp{TB_TLB}
+  %looks = or i32 %tag, {BESIDE}
+  store i32 %looks, ptr %tp{TB_TLB}
   br label %on"""),
     )
     + f"""
@@ -179,7 +182,11 @@ define internal void @protect_line(ptr %table, i64 %n) nounwind {{
   %o = shl i64 %n, 4
   %line = getelementptr i8, ptr %table, i64 %o
   %tp = getelementptr i8, ptr %line, i64 4
-  store i32 {NO_TAG}, ptr %tp{TB_TLB}
+  %tag = load i32, ptr %tp{TB_TLB}
+  %none = icmp eq i32 %tag, {NO_TAG}
+  %with = or i32 %tag, {BESIDE}
+  %looks = select i1 %none, i32 {NO_TAG}, i32 %with
+  store i32 %looks, ptr %tp{TB_TLB}
   ret void
 }}
 ; Marks the chunk of the line %at bytes into a table as used.
@@ -194,7 +201,7 @@ define internal void @use_line(ptr %used, i64 %at) nounwind alwaysinline {{
 """
 )
 
-#: Stores to pages with decoded code take the slow path: no line may have a write tag for them.
+#: Stores to pages with decoded code take the slow path: write tags of them get `BESIDE`.
 _PROTECTING: Final = (
     f"""
 ; Page %page has a write tag in line %n of some table.
@@ -227,7 +234,7 @@ define internal void @note_write_line(ptr %cpu, i64 %page, i64 %n) nounwind alwa
         _each_table("call void @protect_host(ptr %table, ptr %used, ptr %host)", _TABLES[:2]),
     )
     + f"""
-; Arena page %page gets decoded code: takes away every write tag of it.
+; Arena page %page gets decoded code: stores through every line of it look.
 define internal void @protect_page(ptr %cpu, i64 %page) nounwind noinline {{
 {field("write_lines", "lines", "ptr")}
 {field("d_real", "dreal", "ptr")}

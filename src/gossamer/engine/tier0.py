@@ -32,6 +32,7 @@ from gossamer.engine.context import (
     HOT_SLOTS,
     ITLB_ENTRIES,
     ITLB_SIZE,
+    LINE,
     NO_TAG,
     SAMPLE_SLOT,
     SAMPLER_EXIT,
@@ -45,7 +46,7 @@ _SLACK: Final = PAGE_SIZE // 4
 #: Accesses to devices (a power of two) after which `run` comes back: they take far longer than
 #: other instructions, and whoever runs the engine looks at the host's clock in between.
 _ACCESSES: Final = 256
-_CODE: Final = EFFECT_CODES["code"]
+_CODE, _BUSY = EFFECT_CODES["code"], EFFECT_CODES["busy"]
 
 _LOAD = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint32)
 _STORE = ctypes.CFUNCTYPE(None, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_uint32)
@@ -84,9 +85,12 @@ class Tier0(InstructionTime):
         self.effect: Callable[[int, int], None] = lambda code, argument: None
         #: Called between two native runs with places whose counts have reached a power of two.
         self.hot_found: Callable[[list[Sample]], None] = lambda samples: None
-        #: Called with an arena page whose `ready` flag is `WITH_REGIONS` before entries of it are
-        #: forgotten, since words of it were written.
-        self.regions_written: Callable[[int], None] = lambda page: None
+        #: Called with the number (arena offset / 4) of a decoded word that was written, in a page
+        #: whose `ready` flag is `WITH_REGIONS`, before its entry is forgotten.
+        self.regions_written: Callable[[int], None] = lambda word: None
+        #: Called with such a page when data were stored beside its code for a long time: when no
+        #: regions are left in it, all its code is forgotten.
+        self.regions_busy: Callable[[int], None] = lambda page: None
         #: Called before native code runs, and never while it does.
         self.before_run: Callable[[], None] = lambda: None
         #: Called with True when breakpoints are set, which regions would run past, False when not.
@@ -135,13 +139,15 @@ class Tier0(InstructionTime):
                 self._set64(name, 1 | 1 << count - 1, n)
         self._write_lines = np.zeros(pages, np.uint16)
         self.ready = np.zeros(pages, np.uint8)
-        self._code_writes = np.zeros(pages, np.uint8)
+        self._code_writes = np.zeros(pages, np.uint16)
+        self._code_lines = np.zeros(pages * PAGE_SIZE // LINE // 8, np.uint8)
         real = tlbs + BANKS * BANK_SIZE
         pointers = {
             "arena": arena.address,
             "pages": self.memory.pages.ctypes.data,
             "dirty": arena.dirty.ctypes.data,
             "code": arena.code.ctypes.data,
+            "code_lines": self._code_lines.ctypes.data,
             "code_writes": self._code_writes.ctypes.data,
             "ready": self.ready.ctypes.data,
             "entries": entries,
@@ -258,6 +264,8 @@ class Tier0(InstructionTime):
         try:
             if code == _CODE:
                 self.regions_written(argument)
+            elif code == _BUSY:
+                self.regions_busy(argument)
             else:
                 self.effect(code, argument)
         except BaseException as e:
@@ -335,6 +343,16 @@ class Tier0(InstructionTime):
         count = self._hot_count.value
         self._hot_count.value = 0
         return [Sample(*self._samples[n].tolist()[:4]) for n in self._hot[:count].tolist()]
+
+    def samples_in(self, page: int) -> int:
+        """How often the guest was found in an arena page, as far as it is remembered."""
+        first = self.entries + page * ENTRY_STRIDE
+        inside = self._samples["entry"] - np.uint64(first) < ENTRY_STRIDE
+        return int(self._samples["count"][inside].sum())
+
+    def forget_samples(self, entries: list[int]) -> None:
+        """Count these entries anew."""
+        self._samples["count"][np.isin(self._samples["entry"], entries)] = 0
 
     def decode(self, entry: int) -> None:
         """Decode an entry, by its address, before it is executed."""

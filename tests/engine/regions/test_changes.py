@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from gossamer.engine.regions.forming import Limits
+from gossamer.engine.regions.pauses import Pauses
 from gossamer.engine.tier0 import Tier0
 from gossamer.isa.text import assemble
 from tests.engine.regions.rigs import Eager, regions_of
@@ -104,5 +106,75 @@ def test_region_that_changes_its_second_page() -> None:
         assert not (d := difference(*rigs)), d
         regions_of(rigs[0]).drop_all()  # those made before the second page was known
         regions_of(rigs[0]).make(CODE)
-    assert regions_of(rigs[0]).counts.changed_pages
+    assert regions_of(rigs[0]).counts.changed_words
     assert regions_of(rigs[0]).executed()
+
+
+def test_data_beside_the_code_of_a_region_do_not_drop_it() -> None:
+    """In its page, and in the very line that its last words lie in."""
+    text = "1: addi 3,3,1; stw 3,28(9); stwx 3,10,11; addi 11,11,4; clrlwi 11,11,21; b 1b"
+    rig = both(text, lambda rig: None, r9=CODE, r10=CODE + 0x400)
+    counts = regions_of(rig).counts
+    assert rig.word(CODE + 28) == rig.get("r3")
+    assert (counts.dropped, counts.changed_words) == (0, 0)
+
+
+def test_regions_of_a_page_that_became_data_go_and_those_that_run_stay() -> None:
+    """Stores beside the code of two pages for long: one of them is executed no more."""
+    text = "1: addi 3,3,1; stw 3,64(9); stw 3,64(10); bdnz 1b; mtctr 5; b 1b"
+    rigs = [Rig(Eager), Rig(Tier0)]
+    for rig in rigs:
+        for at in (CODE, CODE + 0x2000):
+            rig.write(at, assemble(text, at))
+        rig.set(r5=40, ctr=40, r9=CODE, r10=CODE + 0x2000)
+    regions = regions_of(rigs[0])
+    for at in (CODE + 0x2000, CODE):
+        for rig in rigs:
+            rig.set(nia=at)
+            rig.run(LONG)
+        assert len(regions.installed)
+    runs = 0
+    while not regions.counts.busy_pages and runs < 20:
+        for rig in rigs:
+            rig.run(200_000)
+        runs += 1
+    for rig in rigs:
+        rig.run(100_000)
+    assert not (d := difference(*rigs)), d
+    assert regions.counts.busy_pages == 1
+    assert not regions.counts.changed_words
+    pages = {page for made in regions.installed.made for page in made.region.pages.values()}
+    assert pages == {CODE // 4096}
+    assert not rigs[0].memory.arena.code[CODE // 4096 + 2]
+
+
+def test_only_regions_with_the_changed_word_are_dropped() -> None:
+    text = "1: addi 3,3,1; bdnz 1b; mtctr 5; 2: addi 4,4,1; bdnz 2b; mtctr 5; b 1b"
+    rig = Rig(Eager)
+    rig.write(CODE, assemble(text, CODE))
+    rig.set(nia=CODE, r5=40, ctr=40)
+    rig.run(LONG)
+    regions = regions_of(rig)
+    regions.drop_all()
+    regions.limits = Limits(2, 2)
+    assert regions.make(CODE)
+    assert regions.make(CODE + 12)
+    rig.words(CODE + 12, 0x3884_0001)
+    assert [made.region.head for made in regions.installed.made] == [CODE % 4096]
+
+
+def test_code_that_changes_again_and_again_is_left_alone_for_longer_each_time() -> None:
+    pauses = Pauses(100)
+    assert pauses.begin(7, 1000)
+    assert pauses.holds(7, 1099)
+    assert not pauses.begin(7, 1099), "what belongs together counts once"
+    assert not pauses.holds(7, 1100)
+    assert pauses.begin(7, 1150)
+    assert pauses.holds(7, 1349)
+    assert not pauses.holds(7, 1350)
+    assert not pauses.holds(8, 1100)
+    assert pauses.begin(7, 5000), "a calm time"
+    assert not pauses.holds(7, 5100)
+    for n in range(10_000):
+        pauses.begin(n, 6000)
+    assert len(pauses._of) <= 4096

@@ -96,6 +96,13 @@ class Region:
         """Registers that the region reads or writes."""
         return {key for code in self.codes() for key in code.reads | code.writes}
 
+    def contains(self, page: int, offset: int) -> bool:
+        """Whether the word at `offset` of an arena page is one of the region's."""
+        return any(
+            mine == page and number * PAGE_SIZE + offset in self.words
+            for number, mine in self.pages.items()
+        )
+
     def is_inside(self, place: Place | None) -> bool:
         return place in self.blocks
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gossamer.base.units import PAGE_SIZE
@@ -30,6 +31,8 @@ class Installed:
         self._view = view
         self._by_entry: dict[int, Made] = {}
         self._by_page: dict[int, set[int]] = defaultdict(set)
+        #: Dropped, their code is in the arena still; one an entry.
+        self._asleep: dict[int, Made] = {}
 
     def __len__(self) -> int:
         return len(self._by_entry)
@@ -60,15 +63,17 @@ class Installed:
         """Let the head's entry lead to the region."""
         entry = self._view.entry(made.head_page, made.region.head)
         self._by_entry[entry] = made
+        self._asleep.pop(entry, None)
         for page in made.region.pages.values():
             self._by_page[page].add(entry)
             self._view.mark(page, regions=True)
         self._view.set_handler(entry, made.address)
 
     def drop(self, entry: int) -> None:
-        """Let a head's entry be decoded anew."""
+        """Let a head's entry be tier 0's again; the code stays, for `wake`."""
         made = self._by_entry.pop(entry)
-        self._view.forget(entry)
+        self._view.restore(entry)
+        self._asleep[entry] = made
         for page in made.region.pages.values():
             rest = self._by_page[page]
             rest.discard(entry)
@@ -76,15 +81,45 @@ class Installed:
                 del self._by_page[page]
                 self._view.mark(page, regions=False)
 
-    def drop_page(self, page: int) -> int:
-        """Drop every region with words of an arena page; how many."""
-        entries = list(self._by_page.get(page, ()))
+    def wake(self, entry: int, is_barred: Callable[[int, int], bool]) -> bool:
+        """Install the region that was dropped from a head last, if its words are there again.
+
+        `is_barred` says which words (arena page, offset) are to be left alone.
+        """
+        made = self._asleep.get(entry)
+        if made is None or not self.is_current(made.region):
+            return False
+        region = made.region
+        places = ((region.pages[d // PAGE_SIZE], d % PAGE_SIZE) for d in region.words)
+        if any(is_barred(page, offset) for page, offset in places):
+            return False
+        self.install(made)
+        return True
+
+    def forget(self) -> None:
+        """Drop all regions for good: their code is about to go."""
+        self.drop_all()
+        self._asleep.clear()
+
+    def drop_page(self, page: int) -> list[int]:
+        """Drop every region with words of an arena page; the entries of their heads."""
+        return self._drop(list(self._by_page.get(page, ())))
+
+    def drop_word(self, word: int) -> list[int]:
+        """Drop every region that contains a word, by its number in the arena; their entries."""
+        page, offset = divmod(4 * word, PAGE_SIZE)
+        return self._drop(
+            [
+                entry
+                for entry in self._by_page.get(page, ())
+                if self._by_entry[entry].region.contains(page, offset)
+            ]
+        )
+
+    def _drop(self, entries: list[int]) -> list[int]:
         for entry in entries:
             self.drop(entry)
-        return len(entries)
+        return entries
 
     def drop_all(self) -> int:
-        entries = list(self._by_entry)
-        for entry in entries:
-            self.drop(entry)
-        return len(entries)
+        return len(self._drop(list(self._by_entry)))

@@ -16,7 +16,7 @@ from typing import Final
 from gossamer.base.errors import HostError
 from gossamer.base.units import PAGE_SIZE, MiB
 from gossamer.engine import build
-from gossamer.engine.context import ENTRY_STRIDE
+from gossamer.engine.context import ENTRY_STRIDE, LINE
 from gossamer.engine.regions.arena import CodeArena
 from gossamer.engine.regions.code import codes_of
 from gossamer.engine.regions.compiling import Compiled, compile_text
@@ -25,6 +25,7 @@ from gossamer.engine.regions.forming import Limits, Region, form
 from gossamer.engine.regions.functions import functions_of
 from gossamer.engine.regions.installed import Installed, Made
 from gossamer.engine.regions.names import names_of
+from gossamer.engine.regions.pauses import Pauses
 from gossamer.engine.regions.store import RegionStore, Stored, name_of
 from gossamer.engine.regions.view import Here, Targets, View
 from gossamer.engine.regions.worker import Worker
@@ -45,9 +46,12 @@ _BATCH: Final = 16
 #: A head that made no region is tried again after so many instructions.
 _RETRY: Final = 50_000_000
 _MOST_REFUSED: Final = 1 << 14
-#: A page whose code changed is left alone for so many instructions, twice as many each time.
+#: A line of code that changed under a region is left alone for so many instructions, twice as many
+#: each time that follows soon.
 PAUSE: Final = 1_000_000
-_LONGEST_PAUSE: Final = 10
+#: Instructions between two looks at a page whose code has data beside it.
+_LOOK: Final = 1_000_000
+_MOST_BUSY: Final = 1 << 12
 
 
 @dataclass
@@ -58,20 +62,14 @@ class Counts:
     instructions: int = 0
     found: int = 0
     dropped: int = 0
-    changed_pages: int = 0
+    woken: int = 0
+    changed_words: int = 0
+    busy_pages: int = 0
     cleared: int = 0
     unformed: int = 0
     stale: int = 0
     failed: int = 0
     ns: int = 0
-
-
-@dataclass
-class Pause:
-    """How often the code of a page changed of late, and until when it is left alone."""
-
-    times: int = 0
-    until: int = 0
 
 
 def store_path(features: frozenset[str]) -> Path:
@@ -102,17 +100,19 @@ class Regions:
     ) -> None:
         self.engine, self.features = engine, features
         self.threshold, self.limits, self.counting = threshold, limits, counting
-        self.pause = pause
         self.counts = Counts()
         self.size = size
         self.store = store
         self._worker = Worker(features, counting) if threaded else None
         self._refused: dict[int, int] = {}
         self._asked: set[int] = set()
-        self._pauses: dict[int, Pause] = {}
+        self._changed = Pauses(pause)
+        #: Pages whose code has data beside it: (instruction count, samples) of the last look.
+        self._busy: dict[int, tuple[int, int]] = {}
         self.targets = Targets()
         self.last_fault = ""
         engine.hot_found, engine.regions_written = self.found, self.code_gone
+        engine.regions_busy = self.page_busy
         engine.before_run, engine.hold_regions = self.take_compiled, self.hold
         engine.sample(interval)
 
@@ -146,6 +146,7 @@ class Regions:
         engine = self.engine
         engine.hot_found, engine.before_run = lambda samples: None, lambda: None
         engine.hold_regions = lambda held: None
+        engine.regions_busy = engine.regions_written = lambda where: None
 
     held = False
 
@@ -166,7 +167,10 @@ class Regions:
             if s.entry in self.installed or s.entry in self._asked:
                 continue
             page, offset = self.view.place(s.entry)
-            if self.view.page(s.page) != page or self._is_barred(page):
+            if self.view.page(s.page) != page or self._is_barred(page, offset):
+                continue
+            if self.installed.wake(s.entry, self._is_barred):
+                self.counts.woken += 1
                 continue
             if self._refused.get(s.entry, 0) > self.engine.count:
                 continue
@@ -175,10 +179,10 @@ class Regions:
             if s.count >= self.threshold and not self.make(s.page + offset):
                 self._refuse(s.entry)
 
-    def _is_barred(self, page: int) -> bool:
-        """Whether an arena page's code changed too short a time ago."""
-        pause = self._pauses.get(page)
-        return pause is not None and pause.until > self.engine.count
+    def _is_barred(self, page: int, offset: int) -> bool:
+        """Whether the line of a word changed too short a time ago."""
+        line = (page * PAGE_SIZE + offset) // LINE
+        return self._changed.holds(line, self.engine.count)
 
     def _refuse(self, entry: int) -> None:
         if len(self._refused) > _MOST_REFUSED:
@@ -264,7 +268,8 @@ class Regions:
         before = self._loader.arena.used
         symbols = self._loader.load(obj)
         if symbols is None:
-            self.drop_all()
+            self.counts.dropped += len(self.installed)
+            self.installed.forget()
             self._loader.clear()
             self.counts.cleared += 1
             before = 0
@@ -322,7 +327,10 @@ class Regions:
             ("regions", f"{len(self.installed)} in force, {c.made} compiled, {c.found} from disk"),
             ("instructions", f"{c.instructions} compiled, {each:.0f} us of CPU time each"),
             ("code", f"{used} bytes of {self.size}, emptied {c.cleared} times"),
-            ("dropped", f"{c.dropped} regions, {c.changed_pages} changes of translated pages"),
+            (
+                "dropped",
+                f"{c.dropped} regions, {c.changed_words} words changed, {c.woken} came back",
+            ),
             ("in vain", f"{c.unformed} not formed, {c.stale} changed meanwhile, {c.failed} failed"),
         ]
         if self.last_fault:
@@ -331,15 +339,34 @@ class Regions:
 
     # --- dropping ---
 
-    def code_gone(self, page: int) -> None:
-        """A decoded word of an arena page changed."""
-        self.counts.changed_pages += 1
-        self.counts.dropped += self.installed.drop_page(page)
-        now = self.engine.count
-        pause = self._pauses.setdefault(page, Pause())
-        calm = now > pause.until + (self.pause << pause.times)
-        pause.times = 0 if calm else min(pause.times + 1, _LONGEST_PAUSE)
-        pause.until = now + (self.pause << pause.times)
+    def code_gone(self, word: int) -> None:
+        """A decoded word, by its number in the arena, was written: what was made of it goes."""
+        dropped = self.installed.drop_word(word)
+        if dropped:
+            self.counts.changed_words += 1
+            self._note_dropped(dropped)
+            self._changed.begin(4 * word // LINE, self.engine.count_now)
+
+    def page_busy(self, page: int) -> None:
+        """Data were stored beside the code of an arena page for long: it may be code no more.
+
+        Regions in which the guest was not found since the last look go.
+        """
+        now, samples = self.engine.count_now, self.engine.samples_in(page)
+        since, before = self._busy.get(page, (now, samples))
+        if now - since >= _LOOK:
+            since = now
+            if samples <= before:
+                self.counts.busy_pages += 1
+                self._note_dropped(self.installed.drop_page(page))
+        if len(self._busy) >= _MOST_BUSY:
+            self._busy.clear()
+        self._busy[page] = since, samples if since == now else before
+
+    def _note_dropped(self, entries: list[int]) -> None:
+        """These places begin anew to become hot."""
+        self.counts.dropped += len(entries)
+        self.engine.forget_samples(entries)
 
     def drop_all(self) -> None:
         self.counts.dropped += self.installed.drop_all()

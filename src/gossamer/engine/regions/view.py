@@ -48,9 +48,9 @@ class View:
     def set_handler(self, entry: int, handler: int) -> None:
         ctypes.c_uint64.from_address(entry).value = handler
 
-    def forget(self, entry: int) -> None:
-        """Let the entry be decoded anew: tier 0 again."""
-        self.set_handler(entry, self._decode)
+    def restore(self, entry: int) -> None:
+        """Let the entry lead to tier 0's handler again: it stays decoded, other regions have it."""
+        self._engine.decode(entry)
 
     def word(self, page: int, offset: int) -> int | None:
         """The word in memory, None where the entry is not decoded."""
@@ -109,18 +109,17 @@ class Here:
     """What a region with its head at `ea` is formed from: `forming.Source`."""
 
     def __init__(
-        self, view: View, ea: int, is_barred: Callable[[int], bool], targets: Targets
+        self, view: View, ea: int, is_barred: Callable[[int, int], bool], targets: Targets
     ) -> None:
-        """`is_barred` says which arena pages are to be left alone."""
+        """`is_barred` says which words (arena page, offset) are to be left alone."""
         self._targets = targets
         self._view, self._page, self._is_barred = view, ea & ~(PAGE_SIZE - 1), is_barred
 
     def page(self, number: int) -> int | None:
-        page = self._view.page((self._page + number * PAGE_SIZE) & 0xFFFF_FFFF)
-        return None if page is None or self._is_barred(page) else page
+        return self._view.page((self._page + number * PAGE_SIZE) & 0xFFFF_FFFF)
 
     def word(self, page: int, offset: int) -> int | None:
-        return self._view.word(page, offset)
+        return None if self._is_barred(page, offset) else self._view.word(page, offset)
 
     def recognize(
         self, head: int, words: dict[int, int], numbers: tuple[int, ...]
@@ -134,9 +133,10 @@ class Here:
             pages[number] = page
         for delta, word in words.items():
             page = pages.get(delta // PAGE_SIZE)
-            if page is None or self._view.code(page, delta % PAGE_SIZE, 4) != word.to_bytes(
-                4, "big"
-            ):
+            offset = delta % PAGE_SIZE
+            if page is None or self._is_barred(page, offset):
+                return None
+            if self._view.code(page, offset, 4) != word.to_bytes(4, "big"):
                 return None
         for delta in words:
             if not self._view.decode(pages[delta // PAGE_SIZE], delta % PAGE_SIZE):

@@ -32,7 +32,7 @@ def page_table(machine: Machine) -> int:
 
 
 def code_writes(machine: Machine) -> int:
-    """Stores so far to pages with decoded code (modulo 256 a page)."""
+    """Stores so far to pages with decoded code (modulo 65,536 a page)."""
     return int(machine.engine._code_writes.sum())
 
 
