@@ -40,7 +40,7 @@ def changed(source: Path, target: Path, changes: dict[str, Any]) -> Path:
     return target
 
 
-def told(ran: Any) -> dict[str, str]:
+def words_of(ran: Any) -> dict[str, str]:
     return {f"{d['section']}:{d['field']}": d["text"] for d in ran.json["differences"]}
 
 
@@ -73,7 +73,7 @@ def test_words_for_times_bits_and_registers(
     )
     ran = stream_command("diff", a, b, "--json")
     assert ran.status == 1
-    found = told(ran)
+    found = words_of(ran)
     assert found["cpu:env.spr[DEC]"] == "decrementer 312 ms later"
     assert found["cpu:env.msr"] == "EE set"
     assert "cpu:env.spr[SRR0]" in found
@@ -95,12 +95,12 @@ def test_a_host_value_alone_is_no_difference(
 def test_subsections_sections_and_fields_added_and_missing(
     stream_command: Run, recorded: Recorded
 ) -> None:
-    found = told(
+    found = words_of(
         stream_command("diff", recorded("mac99-S.mig"), recorded("mac99-disk-run.mig"), "--json")
     )
     assert found["pci.2:0d.0/ohci:state.<ohci-core/eof-timer>"] == "subsection added"
     assert found["ide/1:bus.ifs[0].identify_data"] == "field added"
-    back = told(
+    back = words_of(
         stream_command("diff", recorded("g3beige-run.mig"), recorded("g3-nonet.mig"), "--json")
     )
     assert back["slirp:"] == "section"
@@ -165,7 +165,7 @@ def test_round_trip_through_qemu_7_2(
         assert guest.loaded() == "paused"
         guest.save(tmp_path / "after.mig")
     ran = stream_command("diff", before, tmp_path / "after.mig", "--json")
-    found = told(ran)
+    found = words_of(ran)
     assert ran.status == 1
     assert set(found) == ROUND_TRIP[machine]
     assert all(not block["differ"] for block in ran.json["ram"])

@@ -27,7 +27,7 @@ Run = Callable[..., Any]
 Recorded = Callable[[str], Path]
 
 
-def test_show_tells_names_bits_and_times(stream_command: Run, recorded: Recorded) -> None:
+def test_show_prints_names_bits_and_times(stream_command: Run, recorded: Recorded) -> None:
     shown = stream_command("show", recorded("mac99-run.mig"))
     assert shown.status == 0
     lines = {" ".join(line.split()) for line in shown.out.splitlines()}
@@ -52,8 +52,8 @@ def test_show_names_the_bits_of_usb_ports_and_of_the_pmu(
     stream_command: Run, recorded: Recorded
 ) -> None:
     path = recorded("mac99-pmu-run.mig")
-    told = " ".join(stream_command("show", path, "--section", "pci.2:0d.0/ohci").out.split())
-    assert "connected|enabled" in told
+    shown = " ".join(stream_command("show", path, "--section", "pci.2:0d.0/ohci").out.split())
+    assert "connected|enabled" in shown
     assert "TACK|TREQ" in stream_command("show", path, "--section", "pmu").out
 
 
@@ -119,12 +119,12 @@ def test_show_without_description_uses_our_layouts(
     stream_command: Run, recorded: Recorded, tmp_path: Path
 ) -> None:
     whole = recorded("mac99-pmu-run.mig")
-    told = stream_command("show", whole, "--json").json
+    described = stream_command("show", whole, "--json").json
     data = whole.read_bytes()
     bare = tmp_path / "bare.mig"
     bare.write_bytes(data[: data.rindex(b"\x00\x06") + 1])
     found = stream_command("show", bare, "--json").json
-    assert found["sections"] == told["sections"]
+    assert found["sections"] == described["sections"]
     assert found["kind"] == "without description"
 
 
@@ -218,7 +218,7 @@ def test_show_streams_of_other_architectures(
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         (b"", "is empty: not a QEMU stream"),
         (
@@ -234,14 +234,14 @@ def test_show_streams_of_other_architectures(
     ],
 )
 def test_bad_input_is_one_line_and_status_2(
-    stream_command: Run, tmp_path: Path, data: bytes, told: str
+    stream_command: Run, tmp_path: Path, data: bytes, message: str
 ) -> None:
     path = tmp_path / "bad"
     path.write_bytes(data)
     for command in (["show", path], ["doctor", path], ["diff", path, path]):
         ran = stream_command(*command)
         assert ran.status == 2
-        assert told in ran.err
+        assert message in ran.err
         assert ran.err.count("\n") == 1
         assert ran.out == ""
 

@@ -30,17 +30,17 @@ def show(page: Page, given: Input, form: str, args: argparse.Namespace) -> None:
     source = Source(given.file)
     size = args.page_size or PAGE_SIZE
     if form == "multifd":
-        told = _multifd(source, size)
+        report = _multifd(source, size)
     elif form == "preempt":
-        told = _preempt(source, size)
+        report = _preempt(source, size)
     else:
-        told = _return_path(source)
+        report = _return_path(source)
     if args.json:
-        json.dump(told, sys.stdout, indent=2)
+        json.dump(report, sys.stdout, indent=2)
         sys.stdout.write("\n")
         return
-    page.heading(f"{given.name}: {given.size:,} bytes, {told['form']}")
-    for name, value in told.items():
+    page.heading(f"{given.name}: {given.size:,} bytes, {report['form']}")
+    for name, value in report.items():
         if isinstance(value, list):
             for row in value:
                 page.line("  " + "  ".join(f"{k} {v}" for k, v in row.items() if v not in ("", 0)))

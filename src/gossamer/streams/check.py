@@ -76,7 +76,7 @@ def dump_into(source: Machine, target: Machine, device: str | None = None) -> Ve
 def release_of(target: Machine) -> Release:
     """The release that wrote a dump, as far as its classes show: the last of its kind.
 
-    Versions of the 6522 tell 5.2, eMMC's subsection tells 9.1 and later, our machines have versions
+    Versions of the 6522 show 5.2, eMMC's subsection shows 9.1 and later, our machines have versions
     in their names.
     """
     if "-" in target.name:
@@ -129,8 +129,8 @@ def print_verdict(page: Page, title: str, verdict: Verdict, quiet: bool) -> None
         )
     page.line()
     counts = {s: sum(f.severity is s for f in verdict.findings) for s in Severity}
-    told = ", ".join(f"{counts[s]} {WORDS[s]}" for s in reversed(Severity) if counts[s])
-    tail = f" ({told})" if told else ""
+    numbers = ", ".join(f"{counts[s]} {WORDS[s]}" for s in reversed(Severity) if counts[s])
+    tail = f" ({numbers})" if numbers else ""
     page.line(f"{verdict.text}{tail}", STYLES[verdict.worst])
 
 

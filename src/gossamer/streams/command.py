@@ -54,9 +54,9 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 
 
 def _command(
-    commands: Subparsers, name: str, run: Callable[[argparse.Namespace], int], told: str
+    commands: Subparsers, name: str, run: Callable[[argparse.Namespace], int], purpose: str
 ) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=told, description=told)
+    parser = commands.add_parser(name, help=purpose, description=purpose)
     parser.set_defaults(stream_run=run)
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     return parser
@@ -70,8 +70,8 @@ def _show_parser(commands: Subparsers) -> None:
     parser.add_argument("stream", metavar="STREAM", help=INPUT_HELP)
     parser.add_argument("--section", metavar="NAME", help="only that section (a pattern: pci*)")
     parser.add_argument("--ram", action="store_true", help="only the summary of RAM blocks")
-    parser.add_argument("--page-size", type=int, help="where the stream does not tell it")
-    parser.add_argument("--machine", help="the machine, where the stream does not tell it")
+    parser.add_argument("--page-size", type=int, help="where the stream does not say it")
+    parser.add_argument("--machine", help="the machine, where the stream does not name it")
     parser.add_argument(
         "--as", dest="form", choices=sorted(channels.FORMS), help="what capture it is"
     )
@@ -104,7 +104,7 @@ def _diff_parser(commands: Subparsers) -> None:
     parser.add_argument("b", metavar="B")
     parser.add_argument("--section", metavar="NAME", help="only that section")
     parser.add_argument("--ram", action="store_true", help="list the pages that differ")
-    parser.add_argument("--page-size", type=int, help="where the streams do not tell it")
+    parser.add_argument("--page-size", type=int, help="where the streams do not say it")
 
 
 def _into(index: PageIndex) -> Callable[[Section, Record], None]:
@@ -220,7 +220,7 @@ def _convert_parser(commands: Subparsers) -> None:
     parser.add_argument("stream", metavar="STREAM", help=INPUT_HELP)
     parser.add_argument("out", metavar="OUT", help="the file to write, - for standard output")
     parser.add_argument("--to", required=True, choices=FORMS)
-    parser.add_argument("--machine", help="the machine, where the stream does not tell it")
+    parser.add_argument("--machine", help="the machine, where the stream does not name it")
     parser.add_argument("--lossy", action="store_true", help="write it in spite of losses")
 
 
@@ -244,11 +244,11 @@ def run_convert(args: argparse.Namespace) -> int:
         if not refused:
             with new_file(args.out, args.stream) as out:
                 work.write(out)
-    _tell(args, work, refused)
+    _print_outcome(args, work, refused)
     return DIFFERS if refused else FINE
 
 
-def _tell(args: argparse.Namespace, work: Conversion, refused: bool) -> None:
+def _print_outcome(args: argparse.Namespace, work: Conversion, refused: bool) -> None:
     if args.json and args.out != "-":
         print_json({"notes": work.notes, "losses": work.losses, "written": not refused})
         return

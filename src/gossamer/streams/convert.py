@@ -57,7 +57,7 @@ class Conversion:
         self._frame()
         self._memory()
         if not self.patient.context.is_mac:
-            name = self.patient.context.machine or "not told"
+            name = self.patient.context.machine or "not named"
             self.notes.append(f"machine {name}: its sections are taken as they are")
             return
         self._ours()
@@ -249,8 +249,8 @@ class Conversion:
                 if sub.vmsd in _HARMLESS:
                     self.notes.append(f"{where}: <{sub.vmsd}> is left out: {_HARMLESS[sub.vmsd]}")
                     continue
-                told = ", ".join(m.name for m in sub.members)
-                self.losses.append(f"{where}: <{sub.vmsd}> only gossamer knows ({told})")
+                fields = ", ".join(m.name for m in sub.members)
+                self.losses.append(f"{where}: <{sub.vmsd}> only gossamer knows ({fields})")
 
     def _our_time(self) -> None:
         """TB and DEC: the clock is chosen so that TB goes on, DEC goes to spr[22]."""

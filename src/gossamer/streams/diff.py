@@ -22,7 +22,7 @@ _INDEX: Final = re.compile(r"\[(\d+)\]")
 NEVER: Final = (1 << 63) - 1
 """A point on the clock that is not reached."""
 MANY: Final = 12
-"""Differing elements of one array that are told one by one."""
+"""Differing elements of one array that are shown one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def _by_key(stream: StreamFile) -> dict[tuple[str, int], Section]:
 
 
 def _frame(a: StreamFile, b: StreamFile) -> Iterator[Difference]:
-    def told(stream: StreamFile) -> dict[str, str]:
+    def frame_of(stream: StreamFile) -> dict[str, str]:
         config = stream.configuration
         return {
             "machine": config.machine if config else "(no configuration)",
@@ -90,7 +90,7 @@ def _frame(a: StreamFile, b: StreamFile) -> Iterator[Difference]:
             or "-",
         }
 
-    one, two = told(a), told(b)
+    one, two = frame_of(a), frame_of(b)
     for name, value in one.items():
         if value != two[name]:
             yield Difference("stream", name, value, two[name], "")
@@ -290,12 +290,12 @@ def print_report(page: Page, a: str, b: str, report: Report, list_pages: bool) -
     if rows:
         page.line()
         page.table(["section", "field", "a", "b", "in words"], rows)
-    told = [block for block in report.ram if not block.equal]
+    differing = [block for block in report.ram if not block.equal]
     if report.ram:
         page.line()
-        if not told:
+        if not differing:
             page.line("RAM is equal")
-    for block in told:
+    for block in differing:
         page.line(f"{block.name}: {block_text(block)}")
         if list_pages:
             for label, pages in (
@@ -312,7 +312,7 @@ def print_report(page: Page, a: str, b: str, report: Report, list_pages: bool) -
 
 
 def _rows(found: list[Difference]) -> list[list[str]]:
-    """Rows of the table; neighbours in an array that changed alike are told once."""
+    """Rows of the table; neighbours in an array that changed alike share a row."""
     rows: list[list[str]] = []
     last: tuple[tuple[str, ...], int, int] | None = None
     for d in found:

@@ -60,8 +60,9 @@ def examine(
     """
     context = patient.context
     if not context.is_mac:
+        machine = repr(context.machine) if context.machine else "not named"
         raise ConfigError(
-            f"{patient.stream.name}: machine {context.machine or 'not told'!r}; the doctor knows "
+            f"{patient.stream.name}: machine {machine}; the doctor knows "
             f"{' and '.join(release('qemu-7.2').timebase)}"
         )
     found: list[Finding] = []

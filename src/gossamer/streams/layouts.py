@@ -528,7 +528,7 @@ LAYOUTS: Final = _read(TEXT)
 
 
 def for_machine(configuration: Configuration | None, machine: str | None = None) -> Schema | None:
-    """Layouts for a machine that we know, else None; `machine` where the stream does not tell."""
+    """Layouts for a machine that we know, else None; `machine` where the stream names none."""
     name = configuration.machine if configuration is not None else machine
     return MacLayouts() if name in MACHINES else None
 

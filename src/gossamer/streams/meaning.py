@@ -31,9 +31,9 @@ class Context:
         return self.timebase is not None
 
 
-def context_of(stream: StreamFile, told: str | None = None) -> Context:
-    """Machine and clock of a stream; `told` names the machine where the stream does not."""
-    machine = stream.configuration.machine if stream.configuration else told or ""
+def context_of(stream: StreamFile, default: str | None = None) -> Context:
+    """Machine and clock of a stream; `default` is the machine where the stream names none."""
+    machine = stream.configuration.machine if stream.configuration else default or ""
     section = stream.find("timer")
     tree = stream.values(section) if section else None
     clock = number(tree, "cpu_clock_offset")
@@ -43,8 +43,8 @@ def context_of(stream: StreamFile, told: str | None = None) -> Context:
 def _timebase(stream: StreamFile, machine: str) -> int | None:
     """Hz of the sender's time base: of QEMU before 9.0, since 9.0, or as gossamer says it."""
     state, cpu = (stream.find(name) for name in ("globalstate", "cpu"))
-    told = stream.values(cpu) if cpu else None
-    for sub in told.subsections if told else ():
+    tree = stream.values(cpu) if cpu else None
+    for sub in tree.subsections if tree else ():
         if sub.vmsd == "cpu/rate/gossamer":
             return number(sub, "tb_hz")
     modern = number(stream.values(state) if state else None, "has_vm_was_suspended") is not None

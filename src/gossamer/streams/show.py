@@ -148,7 +148,7 @@ def show(
 
 
 def _overview(page: Page, stream: StreamFile, context: Context) -> None:
-    machine = stream.configuration.machine if stream.configuration else "not told"
+    machine = stream.configuration.machine if stream.configuration else "not named"
     page.heading(f"{stream.name}: {stream.end:,} bytes, machine {machine}")
     page.value(0, "kind", kind_text(stream))
     page.value(0, "page size", f"{stream.page_size}")
@@ -200,8 +200,8 @@ def show_ram(page: Page, counted: RamSum) -> None:
     page.table(columns, rows, right=range(1, 7))
     packed = [n for n in ("XBZRLE", "COMPRESS_PAGE") if n in counted.flags]
     if packed:
-        told = ", ".join(f"{counted.flags[n]:,} {n}" for n in packed)
-        page.line(f"packed pages: {told}")
+        counts = ", ".join(f"{counted.flags[n]:,} {n}" for n in packed)
+        page.line(f"packed pages: {counts}")
 
 
 def show_sections(page: Page, stream: StreamFile) -> None:
@@ -245,8 +245,8 @@ def _struct(page: Page, node: Struct, context: Context, depth: int) -> None:
 
 def _node(page: Page, vmsd: str, node: Node, context: Context, depth: int) -> None:
     if isinstance(node, Leaf):
-        for name, text, told in leaf_rows(context, vmsd, node):
-            page.value(depth, name, text, told)
+        for name, text, words in leaf_rows(context, vmsd, node):
+            page.value(depth, name, text, words)
     elif isinstance(node, StructArray):
         quiet, last = 0, b""
         for i, element in enumerate(node.elements):
@@ -300,14 +300,14 @@ def leaf_rows(context: Context, vmsd: str, leaf: Leaf) -> Iterator[tuple[str, st
             return
     else:
         shown = list(range(len(items)))
-    told = {i: meaning(context, vmsd, leaf, items[i], i) for i in shown[:MANY]}
-    named = any(told.values()) or element_name(vmsd, leaf.name, shown[0]) != str(shown[0])
+    meanings = {i: meaning(context, vmsd, leaf, items[i], i) for i in shown[:MANY]}
+    named = any(meanings.values()) or element_name(vmsd, leaf.name, shown[0]) != str(shown[0])
     if not named and len(items) <= FEW and not isinstance(items[0], bytes):
         yield leaf.name, " ".join(value_text(leaf, v) for v in items), ""
         return
     for i in shown[:MANY]:
         label = f"{leaf.name}[{element_name(vmsd, leaf.name, i)}]"
-        yield label, value_text(leaf, items[i]), told[i]
+        yield label, value_text(leaf, items[i]), meanings[i]
     rest = len(shown) - MANY
     if rest > 0:
         yield f"{leaf.name}[…]", f"{rest:,} more that are not zero (--json shows all)", ""
