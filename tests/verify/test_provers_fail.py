@@ -26,7 +26,7 @@ CHAINS = ("34d4bdbe", "00438077", "05486108")
 
 
 class Console:
-    """A station whose guest answers as it is told."""
+    """A station whose guest gives the answers it was made with."""
 
     def __init__(self, **answers: str) -> None:
         self.output = bytearray()
@@ -62,7 +62,7 @@ def test_hops_pass_with_a_guest_that_is_right() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "told"),
+    ("fault", "message"),
     [
         ({"E2": "0", "E3": "0"}, "ticks makes no progress: 0 s counted, 3 s later 0"),
         ({"E2": ""}, "ticks makes no progress"),
@@ -75,8 +75,8 @@ def test_hops_pass_with_a_guest_that_is_right() -> None:
         ({"E1": SELF.format(4, "0").replace("ok", "BAD")}, "selfcheck"),
     ],
 )
-def test_case_2_hops_fail_with_a_guest_that_is_not(fault: dict[str, str], told: str) -> None:
-    with pytest.raises(GossamerError, match=told):
+def test_case_2_hops_fail_with_a_guest_that_is_not(fault: dict[str, str], message: str) -> None:
+    with pytest.raises(GossamerError, match=message):
         end(**fault)
 
 

@@ -93,7 +93,7 @@ def test_section_and_subsection_gone() -> None:
 # --- what it allows ------------------------------------------------------------------------------
 
 
-def test_raised_version_new_subsection_and_new_section_are_told_apart_by_readers() -> None:
+def test_raised_version_new_subsection_and_new_section_are_seen_by_readers() -> None:
     new = found()
     mouse = section(new, "adb_mouse")
     mouse["version"] += 1
@@ -116,12 +116,12 @@ def test_released_version_is_frozen() -> None:
     for name in ("g3beige-1.0", "g3beige-1.1"):
         new = found(name)
         new["sections"].append({"name": "new", "instance_id": 0, "version": 1, "fields": []})
-        told = (
+        breach = (
             f"{name}: released, its streams may not change: add a Version to g3beige's file and "
             "switch the change off in this one"
         )
-        assert schema.check(name, new) == [told]
-        assert schema.write(name, new) == [told]
+        assert schema.check(name, new) == [breach]
+        assert schema.write(name, new) == [breach]
         assert found(name) != new
 
 
@@ -129,8 +129,8 @@ def test_change_of_an_open_version_must_be_written_down(monkeypatch: pytest.Monk
     open_version(monkeypatch)
     new = found()
     new["sections"].append({"name": "new", "instance_id": 0, "version": 1, "fields": []})
-    told = "changed in a way that readers can tell; --write writes the file anew"
-    assert schema.check("g3beige-1.1", new) == [f"g3beige-1.1: {told}"]
+    message = "changed in a way that readers can see; --write writes the file anew"
+    assert schema.check("g3beige-1.1", new) == [f"g3beige-1.1: {message}"]
 
 
 def test_write_refuses_a_breach(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +185,7 @@ def test_what_an_older_version_does_not_know_is_refused_by_name(saved: str, load
         target.load_bytes(stream)
 
 
-def test_click_between_two_polls_is_lost_on_1_0_and_told_on_1_1() -> None:
-    for name, told in (("g3beige-1.0", b""), ("g3beige-1.1", b"\x00\x80")):
+def test_click_between_two_polls_is_lost_on_1_0_and_sent_on_1_1() -> None:
+    for name, reply in (("g3beige-1.0", b""), ("g3beige-1.1", b"\x00\x80")):
         mouse = vm_of(name, click=True).machine.mouse
-        assert mouse.talk(0) == told  # type: ignore[union-attr]
+        assert mouse.talk(0) == reply  # type: ignore[union-attr]

@@ -2,7 +2,7 @@
 
 `python -m gossamer.verify.schema` compares `schemas/` with what this build declares; with `--write`
 it writes the files of versions that have none, and of those that are not released when the change
-is one that a reader can tell: a raised version, a new subsection, a new section.
+is one that a reader can see: a raised version, a new subsection, a new section.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _by_name(entries: Sequence[Json], key: str) -> dict[str, Json]:
 
 
 def breaches(old: Json, new: Json) -> list[str]:
-    """Changes from `old` to `new` that a reader of streams cannot tell from the bytes."""
+    """Changes from `old` to `new` that a reader of streams cannot see from the bytes."""
     out: list[str] = []
     mine = _by_name(new["sections"], "name")
     for name, section in _by_name(old["sections"], "name").items():
@@ -137,7 +137,7 @@ def check(name: str, now: Json) -> list[str]:
     if then == now:
         return []
     found = forbidden(name, then, now)
-    found = found or ["changed in a way that readers can tell; --write writes the file anew"]
+    found = found or ["changed in a way that readers can see; --write writes the file anew"]
     return [f"{name}: {line}" for line in found]
 
 

@@ -26,17 +26,17 @@ def plan() -> Plan:
 def test_nothing_undeclared_changes(machine: str, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["-M", machine, "--guest", "builtin", "--census"]
     assert cli.main(["verify", "cuts", *arguments]) == 0
-    told = capsys.readouterr().out
-    assert told.startswith("moments=25 values=")
-    assert told.endswith(" undeclared=0\n")
+    printed = capsys.readouterr().out
+    assert printed.startswith("moments=25 values=")
+    assert printed.endswith(" undeclared=0\n")
 
 
 def findings(plan: Plan) -> list[str]:
-    told: list[str] = []
-    values, count = census.take(plan, 1, told.append)
+    reported: list[str] = []
+    values, count = census.take(plan, 1, reported.append)
     assert values > 100
-    assert count == len(told)
-    return [line.partition(": ")[2] for line in told]
+    assert count == len(reported)
+    return [line.partition(": ")[2] for line in reported]
 
 
 def test_state_in_a_wiring_attribute_is_found(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,5 +144,5 @@ def test_line_that_a_load_does_not_drive_is_found(
         ({"a": 2}, {}, "a: was 2, is absent, and is declared as wiring"),
     ],
 )
-def test_change_is_told(before: dict[str, object], after: dict[str, object], line: str) -> None:
+def test_change_is_reported(before: dict[str, object], after: dict[str, object], line: str) -> None:
     assert census.changed(before, after) == [line]

@@ -28,9 +28,9 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_cut_run_is_the_uncut_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([*BARE, "--cuts", "40", "--process-every", "25"]) == 0
-    told = capsys.readouterr()
-    assert told.out == "cuts=40 divergent=0\n"
-    assert "4 through a file, 1 into a new process" in told.err
+    output = capsys.readouterr()
+    assert output.out == "cuts=40 divergent=0\n"
+    assert "4 through a file, 1 into a new process" in output.err
 
 
 @pytest.mark.parametrize(
@@ -123,8 +123,8 @@ def test_guest_of_another_machine_is_an_error(capsys: pytest.CaptureFixture[str]
     assert "--guest openpic: runs on mac99, got -M g3beige" in capsys.readouterr().err
     for machine in ("mac99", "mac99,via=pmu-adb"):
         assert cli.main(["verify", "cuts", "-M", machine, "--guest", "usb"]) == 2
-        told = f"--guest usb: runs on mac99,via=pmu, got -M {machine}"
-        assert told in capsys.readouterr().err
+        message = f"--guest usb: runs on mac99,via=pmu, got -M {machine}"
+        assert message in capsys.readouterr().err
     assert cli.main(["verify", "cuts", "--guest", "search", "--cpu", "750"]) == 2
     assert "--guest search: runs on the 603e, got --cpu 750" in capsys.readouterr().err
     assert cli.main(["verify", "cuts", "--guest", "moon"]) == 2
@@ -162,10 +162,10 @@ def test_registers_that_are_not_saved_are_found_by_what_the_guest_does(
     kept = [v for v in Cpu.layouts[""] if not (isinstance(v, View) and v.name == "env.gpr")]
     monkeypatch.setattr(Cpu, "layouts", {"": kept})  # neither saved nor in the hash
     assert cli.main([*BARE, "--cuts", "20", "--process-every", "0"]) == 1
-    told = capsys.readouterr()
-    assert "divergent=3" in told.out
-    assert "first divergent boundary: instruction " in told.err
-    assert "cpu env.crf[0]: " in told.err
+    output = capsys.readouterr()
+    assert "divergent=3" in output.out
+    assert "first divergent boundary: instruction " in output.err
+    assert "cpu env.crf[0]: " in output.err
 
 
 def test_state_outside_every_save_is_found_at_the_cut(
@@ -181,9 +181,9 @@ def test_state_outside_every_save_is_found_at_the_cut(
 
     monkeypatch.setattr(ConsolePort, "read", scratch)
     assert cli.main([*BARE, "--cuts", "5", "--process-every", "0"]) == 1
-    told = capsys.readouterr()
-    assert "cut 1 lost state that is declared" in told.err
-    assert "console.exit_status: " in told.err
+    output = capsys.readouterr()
+    assert "cut 1 lost state that is declared" in output.err
+    assert "console.exit_status: " in output.err
 
 
 def test_run_that_is_not_deterministic_is_refused(
@@ -216,22 +216,22 @@ def test_one_guest_that_notices_is_enough(capsys: pytest.CaptureFixture[str]) ->
     """The DMA channels' alarm: the first of mac99's guests makes no DMA, the second does."""
     field = "macio/dbdma.channels[[]*].step"
     assert cli.main(["verify", "cuts", "-M", "mac99", "--drop", field]) == 0
-    told = capsys.readouterr()
-    assert "builtin: 0 of 1 fields noticed" in told.err
-    assert "openpic: 1 of 1 fields noticed" in told.err
-    assert told.out == "fields=1 noticed=1 excused=0\n"
+    output = capsys.readouterr()
+    assert "builtin: 0 of 1 fields noticed" in output.err
+    assert "openpic: 1 of 1 fields noticed" in output.err
+    assert output.out == "fields=1 noticed=1 excused=0\n"
 
 
-def test_field_that_nobody_misses_fails_unless_it_is_excused(
+def test_field_that_no_guest_misses_fails_unless_it_is_excused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     file = tmp_path / "excused.toml"
     file.write_text("")
     monkeypatch.setattr(drop, "excuse_file", lambda: file)
     assert cli.main([*MAC, "--drop", "macio.irq_state"]) == 1
-    told = capsys.readouterr()
-    assert told.out == "fields=1 noticed=0 excused=0\n"
-    assert "not noticed: macio.irq_state" in told.err
+    output = capsys.readouterr()
+    assert output.out == "fields=1 noticed=0 excused=0\n"
+    assert "not noticed: macio.irq_state" in output.err
     file.write_text('["g3beige"]\n"macio.irq_state" = "QEMU\'s count"\n')
     assert cli.main([*MAC, "--drop", "macio.irq_state"]) == 0
     assert last_line(capsys) == "fields=1 noticed=0 excused=1"

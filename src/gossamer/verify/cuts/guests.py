@@ -83,7 +83,7 @@ class Plan:
     sent: list[int] = field(default_factory=list)
     """Instruction count of each byte that the guest wrote."""
     place: Callable[[Track], list[str]] = lambda track: []
-    """Where the guest is, in lines for whoever has to find it again."""
+    """Where the guest is, in lines for a reader who has to find it again."""
 
     def track(self, tiers: Tiers | None = None) -> Track:
         """The machine at the beginning of the scenario, executed by tier 0 or as `tiers` choose."""

@@ -35,7 +35,7 @@ KNOWN: Final = {
     ("Clock", "alarms"): "the alarms, which are declared",
     ("Alarm", "when"): "declared by its owner",
     ("Alarm", "due"): "valid while it fires",
-    ("Alarm", "serial"): "tells an entry of the heap from an older one",
+    ("Alarm", "serial"): "distinguishes an entry of the heap from an older one",
     ("IrqLine", "level"): "rebuilt by resume, and compared as derived",
     ("Trace", "counts"): "counters for people",
     ("AddressMap", "pages"): "rebuilt from the map, which is compared as derived",

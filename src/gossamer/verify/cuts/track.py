@@ -55,7 +55,7 @@ class Track:
     tiers: Tiers | None = None
     vm: Vm = field(init=False)
     closes: Callable[[], object] = field(init=False)
-    """Lets go of the images of the machine; called when nobody has the track any more."""
+    """Lets go of the images of the machine; called when the track has no owner any more."""
     given: InitVar[Vm | None] = None
 
     def __post_init__(self, given: Vm | None) -> None:

@@ -55,8 +55,8 @@ def differing(ours: Answers, exact: Answers) -> np.ndarray[Any, np.dtype[np.int6
     return np.flatnonzero(wrong)
 
 
-def told(name: str, cases: Operands, ours: Answers, exact: Answers, k: int) -> str:
-    """One mismatch for people: operands, what we left, what is right."""
+def mismatch(name: str, cases: Operands, ours: Answers, exact: Answers, k: int) -> str:
+    """One mismatch as text: operands, what we left, what is right."""
     a, c, b, fpscr = (int(x[k]) for x in cases)
     left, right = (
         f"FRT {int(x.frt[k]):016x} ({'written' if x.written[k] else 'kept'})"
@@ -79,7 +79,7 @@ def check(engine: NativeFloat, name: str, mode: int, count: int, seed: int) -> T
         for k in differing(ours, exact):
             bad += 1
             if bad <= SHOWN:
-                print(told(name, cases, ours, exact, int(k)), file=sys.stderr)
+                print(mismatch(name, cases, ours, exact, int(k)), file=sys.stderr)
     return Tally(count, bad)
 
 

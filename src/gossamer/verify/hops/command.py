@@ -1,6 +1,6 @@
 """`gossamer verify hops`: one running guest goes gossamer, QEMU, gossamer, … over sockets.
 
-It computes all the time.  Each leg is told with how long the guest stood still, how many bytes
+It computes all the time.  Each leg is reported: how long the guest stood still, how many bytes
 went over, what was lost and what was repaired.  Exit status 0 only when the guest's own output is
 right.
 """
@@ -231,8 +231,8 @@ def _line(leg: Leg) -> str:
         f"{leg.number:3} {leg.sender:>8} -> {leg.receiver:8} stood still {leg.standstill_ms:7.1f} "
         f"ms, {leg.stream_bytes:9} bytes"
     )
-    told = [f"      lost: {text}" for text in leg.lost]
-    return "\n".join([head, *told, *(f"      repaired: {text}" for text in leg.repaired)])
+    losses = [f"      lost: {text}" for text in leg.lost]
+    return "\n".join([head, *losses, *(f"      repaired: {text}" for text in leg.repaired)])
 
 
 # --- command line ---------------------------------------------------------------------------------

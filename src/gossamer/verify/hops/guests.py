@@ -169,9 +169,9 @@ class Linux:
         count = re.search(r"^(\d+)\r$", text, re.MULTILINE)
         ticked = self._ticks_go_on(at, int(count[1]) if count else 0)
         gaps = [float(ms) for ms in re.findall(r"ticks GAP \w+ ([\d.]+)", text)]
-        told = f"{ticked} s of ticks"
+        counted = f"{ticked} s of ticks"
         worst = f"{len(gaps)} gaps, the longest {max(gaps):.0f} ms" if gaps else "no gap"
-        return f"selfcheck right in all {last} iterations; {told}, {worst} above 100 ms"
+        return f"selfcheck right in all {last} iterations; {counted}, {worst} above 100 ms"
 
     def _ticks_go_on(self, at: Station, before: int) -> int:
         """Seconds that `ticks` has counted; GossamerError when it stands still, or the clock races.

@@ -151,11 +151,11 @@ class QemuStation:
         """Wait for a transfer that has been started to be over."""
         end = time.monotonic() + seconds
         while True:
-            told: dict[str, Any] = self.command("query-migrate")
-            if told.get("status") == "completed":
-                return told
-            if told.get("status") in ("failed", "cancelled") or time.monotonic() > end:
-                raise HostError(f"QEMU: the machine is not sent: {told}")
+            status: dict[str, Any] = self.command("query-migrate")
+            if status.get("status") == "completed":
+                return status
+            if status.get("status") in ("failed", "cancelled") or time.monotonic() > end:
+                raise HostError(f"QEMU: the machine is not sent: {status}")
             time.sleep(0.005)
 
     # --- serial port ------------------------------------------------------------------------------

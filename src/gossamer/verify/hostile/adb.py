@@ -106,7 +106,7 @@ def _shifted(s: Script, at: int) -> None:
 
 
 def cuda_answer(s: Script) -> None:
-    """Take what Cuda has to tell: an answer, or data that it polled from ADB."""
+    """Take what Cuda has to report: an answer, or data that it polled from ADB."""
     at = s.layout.at("via")
     s.store(at + ACR, SR_EXT)
     if s.maybe(0.8):

@@ -130,7 +130,7 @@ def check(row: Insn, peer: Peer, cpu: LocalCpu, records: Sequence[Record], tally
     for before, theirs in zip(records, peer.run(records), strict=True):
         ours = cpu.run(before)
         assert ours.pad != OUTSIDE, f"{row.name} {before.word:#010x}: went nowhere"
-        if ours.signal:  # what a peer tells of the address differs from kind to kind
+        if ours.signal:  # what a peer says of the address differs from kind to kind
             ours.dar = theirs.dar
             if theirs.signal == STOPPED:
                 ours.signal, ours.pad = theirs.signal, theirs.pad

@@ -49,7 +49,7 @@ class LocalCpu:
     """An environment of the evaluator over one record.
 
     In user mode `floating` lets floating-point exceptions through (FE0 and FE1) and interrupts are
-    told apart as Linux does; in supervisor mode a record has their vectors and registers.
+    distinguished as Linux does; in supervisor mode a record has their vectors and registers.
     """
 
     def __init__(

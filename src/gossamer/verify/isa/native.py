@@ -124,7 +124,7 @@ class NativeCpu(LocalCpu):
         return self.leave(r, self._faulted(nia))
 
     def _faulted(self, vector: int) -> int:
-        """The interrupt at `vector` as Linux would tell a user program."""
+        """The interrupt at `vector` as Linux would report it to a user program."""
         block = self.bench.block
         self.cia, srr1 = block.get("srr0"), block.get("srr1")
         self.signal = _VECTORS.get(Interrupt(vector), ILLEGAL)

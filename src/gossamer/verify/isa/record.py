@@ -27,7 +27,7 @@ NOP: Final = 0x6000_0000
 # signal numbers of Linux on PowerPC, as kinds of interrupt
 ILLEGAL, TRAP, MISALIGNED, FLOATING, ACCESS = 4, 5, 7, 8, 11
 
-STOPPED: Final = 0xFFFF_FFFF  # a peer that cannot tell which
+STOPPED: Final = 0xFFFF_FFFF  # a peer that does not say which
 
 SYSTEM: Final = ("srr0", "srr1", "msr", "dsisr")
 SCALARS: Final = ("signal", "pad", "cr", "xer", "lr", "ctr", "fpscr", "dar", *SYSTEM)

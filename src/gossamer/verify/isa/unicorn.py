@@ -1,7 +1,7 @@
 """The peer Unicorn: the same program as in qemu-ppc, entered and left where it would call Linux.
 
-Unicorn runs in supervisor mode and tells little of why it stopped, so it serves for user-mode
-integer instructions; kinds of interrupts are not told apart.
+Unicorn runs in supervisor mode and says little of why it stopped, so it serves for user-mode
+integer instructions; kinds of interrupts are not distinguished.
 """
 
 from __future__ import annotations
