@@ -119,14 +119,14 @@ def test_both_are_measured_in_turn(
     monkeypatch.setattr(command.Bench, "_uses", lambda self, *needs: False)
     args = arguments(tmp_path, "--json", "--programs", str(programs), "lua.work", "int", "boot")
     assert command.run(args) == 0
-    told = json.loads(capsys.readouterr().out)
-    rows = {row["name"]: row for row in told["rows"]}
+    report = json.loads(capsys.readouterr().out)
+    rows = {row["name"]: row for row in report["rows"]}
     assert set(rows) == {"boot", "memory.resident", "lua.work", "int.mix"}
     assert len(rows["lua.work"]["values"]["qemu"]) == 2
     assert rows["lua.work"]["ratio"] > 1
     assert rows["int.mix"]["ratio"] == 4
-    assert told["total"] > 1
-    assert told["host"]["cores"] >= 1
+    assert report["total"] > 1
+    assert report["host"]["cores"] >= 1
 
 
 def test_wrong_result_of_a_program_is_no_figure(

@@ -99,13 +99,13 @@ def test_wrong_option_starts_nothing(
 
 def test_ticks_are_counted_from_the_first_one_seen() -> None:
     act = Act("bare", lossy=False, hops=[Hop(0)])
-    act.told(5_000_000, 0)
-    act.told(9_500_000, 3, since_ns=600_000)
-    act.told(20_400_000, 14)
+    act.counted(5_000_000, 0)
+    act.counted(9_500_000, 3, since_ns=600_000)
+    act.counted(20_400_000, 14)
     assert (act.last.expected, act.last.seen, act.last.lost) == (14, 14, 0)
-    act.told(20_900_000, 14)
+    act.counted(20_900_000, 14)
     assert (act.last.expected, act.last.lost) == (15, 0), "it is due this very moment"
-    act.told(25_000_000, 14)
+    act.counted(25_000_000, 14)
     assert act.last.lost == 5
 
 

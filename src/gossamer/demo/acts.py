@@ -66,7 +66,7 @@ class Act:
             if words[:1] == ["tick"] and words[-2:-1] == ["missed"] and words[-1].isdigit():
                 self.missed = int(words[-1])
 
-    def told(self, clock_ns: int, ticks: int, since_ns: int = 0) -> None:
+    def counted(self, clock_ns: int, ticks: int, since_ns: int = 0) -> None:
         """The guest has counted `ticks` at virtual `clock_ns`, `since_ns` after one was due."""
         if self._origin is None:
             if not ticks:

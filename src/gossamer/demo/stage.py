@@ -38,18 +38,18 @@ def forget(vm: Vm) -> None:
 
 
 def stay(vm: Vm) -> None:
-    """Run for a second of the host's time and tell about it."""
+    """Run for a second of the host's time and report on it."""
     written = bytearray()
     vm.serial_sinks = [written.append]
     vm.cont()
     start = time.monotonic_ns()
-    told = start
+    reported = start
     while (now := time.monotonic_ns()) < start + STAY_NS:
         vm.run_slice(SLICE_NS)
         if vm.idle_until_ns is not None:
             time.sleep(max(0, vm.idle_until_ns - time.monotonic_ns()) / 1e9)
-        if now - told >= NEWS_NS:
-            told = now
+        if now - reported >= NEWS_NS:
+            reported = now
             report(vm, written)
     report(vm, written)
 
@@ -92,6 +92,6 @@ if __name__ == "__main__":
     except GossamerError as fault:
         sys.exit(f"gossamer: {fault}")
     except BrokenPipeError:
-        # Nobody listens any more; what is still buffered must not fail again at exit.
+        # The reader has gone; what is still buffered must not fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""The story that `gossamer demo` tells: a machine that is cut every second and never knows.
+"""The story of `gossamer demo`: a machine that is cut every second and never knows.
 
 The built-in guest runs in a process of its own.  Every second it is saved, that process ends, and
 a new one goes on from the file.  The guest counts the ticks of its decrementer; here it is shown
@@ -62,7 +62,7 @@ def story(words: Sequence[str]) -> int:
                 closing(_run(act, hops, plan.options, Path(folder))) as events,
             ):
                 view.show(act, events, console)
-    view.tell([*view.closing_words(acts), view.counts(acts)], console)
+    view.print_lines([*view.closing_words(acts), view.counts(acts)], console)
     return 0 if all(act.whole != act.lossy for act in acts) else 1
 
 
@@ -173,7 +173,7 @@ def _take(act: Act, news: dict[str, Any]) -> None:
     if "wrote" in news:
         act.wrote(news["wrote"])
     if "clock" in news:
-        act.told(news["clock"], news["ticks"], news["since"])
+        act.counted(news["clock"], news["ticks"], news["since"])
     hop.load_ms = news.get("load_ms", hop.load_ms)
     hop.save_ms = news.get("save_ms", hop.save_ms)
     hop.size = news.get("size", hop.size)

@@ -151,7 +151,7 @@ def _cost(act: Act) -> str:
     return f"  On average a save took {save:.0f} ms and {size:.0f} KiB, a load {load:.0f} ms."
 
 
-def tell(lines: Iterable[str], console: Console) -> None:
+def print_lines(lines: Iterable[str], console: Console) -> None:
     """Print lines: broken between words on a terminal, as they are elsewhere."""
     for line in lines:
         if console.is_terminal:
