@@ -179,16 +179,16 @@ def test_lock_when_held_by_us_then_qemu_refuses(tmp_path: Path, judge) -> None:
         path = tmp_path / name
         create(path, name, MIB)
         image = open_image(path)
-        told = judge.run("resize", "-f", name, path, "2M")
-        assert 'Failed to get "write" lock' in told.stderr
+        ran = judge.run("resize", "-f", name, path, "2M")
+        assert 'Failed to get "write" lock' in ran.stderr
         if name == "qcow2":  # of raw images QEMU's readers share writing
-            told = judge.run("info", "-f", name, path)
-            assert 'Failed to get shared "write" lock' in told.stderr
+            ran = judge.run("info", "-f", name, path)
+            assert 'Failed to get shared "write" lock' in ran.stderr
         image.close()
         image = open_image(path, read_only=True)
         assert judge.run("info", "-f", name, path).returncode == 0
-        told = judge.run("resize", "-f", name, path, "2M")
-        assert 'Failed to get "write" lock' in told.stderr
+        ran = judge.run("resize", "-f", name, path, "2M")
+        assert 'Failed to get "write" lock' in ran.stderr
         image.close()
         assert judge.run("resize", "-f", name, path, "2M").returncode == 0
 
@@ -258,7 +258,7 @@ def test_autoclear_features_when_written_then_cleared(tmp_path: Path, judge) -> 
     path = tmp_path / "a"
     create(path, "qcow2", MIB)
     content = bytearray(path.read_bytes())
-    content[88] = 0x80  # autoclear bit 63, known to nobody
+    content[88] = 0x80  # autoclear bit 63, known to no program
     path.write_bytes(content)
     image = open_image(path)
     image.read(0, 512)

@@ -236,11 +236,11 @@ def test_chain_when_backing_files_are_qemus_then_reads_as_qemu(
 def test_created_image_when_qemu_looks_at_it_then_is_what_was_asked(tmp_path: Path, judge) -> None:
     create(tmp_path / "base.qcow2", "qcow2", 10 * MIB)
     create(tmp_path / "top.qcow2", "qcow2", None, "base.qcow2", 4096, refcount_bits=8)
-    told = judge.run("info", "--backing-chain", tmp_path / "top.qcow2").stdout
-    assert "virtual size: 10 MiB" in told
-    assert "cluster_size: 4096" in told
-    assert "refcount bits: 8" in told
-    assert "backing file format: qcow2" in told
+    info = judge.run("info", "--backing-chain", tmp_path / "top.qcow2").stdout
+    assert "virtual size: 10 MiB" in info
+    assert "cluster_size: 4096" in info
+    assert "refcount bits: 8" in info
+    assert "backing file format: qcow2" in info
     judge.check(tmp_path / "top.qcow2")
 
 

@@ -86,7 +86,7 @@ def test_deadline_before_the_horizon_is_announced_and_a_later_one_is_not() -> No
     assert moved == [100, 50]
 
 
-def test_quiet_alarms_wake_nobody_and_stop_before_what_is_due() -> None:
+def test_quiet_alarms_wake_no_host_and_stop_before_what_is_due() -> None:
     clock, skipped = Clock(), []
     quiet, other = clock.alarm(lambda: None), clock.alarm(lambda: None)
     calm = [True]

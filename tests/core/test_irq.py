@@ -16,7 +16,7 @@ class Sink:
         self.seen.append(("assigned", pin, level))
 
 
-def test_level_is_told_when_it_changes_only() -> None:
+def test_level_is_passed_on_when_it_changes_only() -> None:
     sink = Sink()
     line = IrqLine(sink, 3)
     for level in (False, True, True, False):

@@ -79,11 +79,11 @@ def test_pages_show_ram_rom_and_nothing(memory: AddressMap) -> None:
     assert memory.pages[0xF_FFFF] == 4 | READ_ONLY
 
 
-def test_change_of_the_map_is_told(memory: AddressMap) -> None:
-    told = []
-    memory.changed = lambda: told.append(1)
+def test_change_of_the_map_is_reported(memory: AddressMap) -> None:
+    reported = []
+    memory.changed = lambda: reported.append(1)
     memory.unmap(memory.map(Chip().region, 0x8000_0000))
-    assert len(told) == 2
+    assert len(reported) == 2
 
 
 def test_access_over_an_edge_is_split_into_bytes(memory: AddressMap) -> None:
@@ -118,15 +118,15 @@ def test_writes_mark_every_page_dirty(memory: AddressMap) -> None:
     assert memory.arena.dirty[3] == 0xFF
 
 
-def test_writes_to_pages_with_code_are_told(memory: AddressMap) -> None:
-    told = []
-    memory.code_written = lambda offset, length: told.append((offset, length))
+def test_writes_to_pages_with_code_are_reported(memory: AddressMap) -> None:
+    reported = []
+    memory.code_written = lambda offset, length: reported.append((offset, length))
     memory.write(0x1000, b"quiet")
     memory.arena.code[1] = 1
     memory.write(0x0FFE, b"four")
     memory.store(0x1004, 5, 2)
     memory.write(0x2000, b"quiet")
-    assert told == [(0x0FFE, 4), (0x1004, 2)]
+    assert reported == [(0x0FFE, 4), (0x1004, 2)]
 
 
 def test_read_and_write_go_over_pages_and_gaps(memory: AddressMap) -> None:

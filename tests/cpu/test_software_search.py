@@ -44,7 +44,7 @@ def fill(rig: Rig, ea: int, low: int, *, way: int = 0, fetch: int = 0, vsid: int
     rig.engine.flush()
 
 
-def told(rig: Rig, *names: str) -> list[int]:
+def values(rig: Rig, *names: str) -> list[int]:
     return [rig.get(name) for name in names]
 
 
@@ -53,15 +53,15 @@ def told(rig: Rig, *names: str) -> list[int]:
     ("text", "vector", "bits"),
     [("lwz 5,0x28(4)", LOAD_MISS, WAY), ("stw 5,0x28(4)", STORE_MISS, WAY | STORE)],
 )
-def test_data_miss_tells_what_to_look_for(engine: type, text: str, vector: int, bits: int) -> None:
+def test_data_miss_says_what_to_look_for(engine: type, text: str, vector: int, bits: int) -> None:
     rig = rig_with(engine, text, r4=EA + 0x0042_3000, cr=0xA123_4567, dar=1, dsisr=2, imiss=3)
     rig.run(1)
     ea = EA + 0x0042_3028
-    assert told(rig, "nia", "srr0", "srr1", "msr") == [vector, CODE, 0xA000_0010 | bits, TGPR]
+    assert values(rig, "nia", "srr0", "srr1", "msr") == [vector, CODE, 0xA000_0010 | bits, TGPR]
     hashed = (VSID ^ ea >> 12) & 0x3FF
-    assert told(rig, "dmiss", "dcmp") == [ea, 0x8000_0000 | VSID << 7 | 1]
-    assert told(rig, "hash1", "hash2") == [TABLE + hashed * 64, TABLE + (hashed ^ 0x3FF) * 64]
-    assert told(rig, "imiss", "icmp", "dar", "dsisr") == [3, 0, 1, 2]
+    assert values(rig, "dmiss", "dcmp") == [ea, 0x8000_0000 | VSID << 7 | 1]
+    assert values(rig, "hash1", "hash2") == [TABLE + hashed * 64, TABLE + (hashed ^ 0x3FF) * 64]
+    assert values(rig, "imiss", "icmp", "dar", "dsisr") == [3, 0, 1, 2]
 
 
 @ENGINES
@@ -69,8 +69,8 @@ def test_fetch_miss(engine: type) -> None:
     rig = rig_with(engine, "nop", nia=EA + 4, msr=IR, cr=0x5000_0000, dmiss=7)
     rig.run(1)
     wanted = [FETCH_MISS, EA + 4, 0x5000_0000 | FETCH | WAY | IR, TGPR]
-    assert told(rig, "nia", "srr0", "srr1", "msr") == wanted
-    assert told(rig, "imiss", "icmp", "dmiss", "dcmp") == [EA + 4, 0x8000_0000 | VSID << 7, 7, 0]
+    assert values(rig, "nia", "srr0", "srr1", "msr") == wanted
+    assert values(rig, "imiss", "icmp", "dmiss", "dcmp") == [EA + 4, 0x8000_0000 | VSID << 7, 7, 0]
 
 
 @ENGINES
@@ -91,10 +91,10 @@ def test_gprs_0_to_3_are_others_until_the_return(engine: type) -> None:
     rig.set(r6=RA | R | C | 2)
     rig.words(RA, 0x1122_3344)
     rig.run(1)
-    assert told(rig, "r0", "r1", "r2", "r3", "r4") == [20, 0, 0, 23, EA]
+    assert values(rig, "r0", "r1", "r2", "r3", "r4") == [20, 0, 0, 23, EA]
     assert rig.block.all("tgpr") == [10, 11, 12, 13]
     rig.run(4)
-    assert told(rig, "r0", "r3", "msr", "nia") == [10, 13, DR, CODE]
+    assert values(rig, "r0", "r3", "msr", "nia") == [10, 13, DR, CODE]
     assert rig.block.all("tgpr") == [20, 0, 0, 24]
     rig.run(1)
     assert rig.get("r5") == 0x1122_3344
@@ -104,16 +104,16 @@ def test_gprs_0_to_3_are_others_until_the_return(engine: type) -> None:
 def test_mtmsr_changes_them_too(engine: type) -> None:
     rig = rig_with(engine, "mtmsr 3; mtmsr 5; mfmsr 6", msr=0, r3=TGPR | 4, r1=1, tgpr1=2, r5=0)
     rig.run(1)
-    assert told(rig, "r1", "msr") == [2, TGPR]  # PM is not there
+    assert values(rig, "r1", "msr") == [2, TGPR]  # PM is not there
     rig.run(1)
-    assert told(rig, "r1", "msr") == [1, 0]
+    assert values(rig, "r1", "msr") == [1, 0]
 
 
 @ENGINES
 def test_exception_in_a_miss_interrupt_has_the_programs_registers(engine: type) -> None:
     rig = rig_with(engine, "sc", msr=TGPR, r1=1, tgpr1=2)
     rig.run(1)
-    assert told(rig, "nia", "msr", "r1", "srr1") == [0xC00, 0, 2, 0]
+    assert values(rig, "nia", "msr", "r1", "srr1") == [0xC00, 0, 2, 0]
     assert rig.block.get("tgpr", 1) == 1
 
 
@@ -121,7 +121,7 @@ def test_exception_in_a_miss_interrupt_has_the_programs_registers(engine: type) 
 def test_rfi_clears_tgpr_and_takes_nothing_from_ways_place(engine: type) -> None:
     rig = rig_with(engine, "rfi", msr=TGPR, srr0=CODE + 16, srr1=WAY | STORE | DR)
     rig.run(1)
-    assert told(rig, "msr", "nia") == [DR, CODE + 16]
+    assert values(rig, "msr", "nia") == [DR, CODE + 16]
 
 
 @ENGINES
@@ -132,11 +132,11 @@ def test_tlbld_loads_the_way_that_srr1_names(engine: type, way: int, at: int) ->
     rig.set(dcmp=0x8000_0000 | VSID << 7)
     rig.words(RA + 8, 0x1234)
     rig.run(3)
-    assert told(rig, "r6", "nia") == [0x1234, CODE + 12]
+    assert values(rig, "r6", "nia") == [0x1234, CODE + 12]
     entry = [rig.block.get(f"tlb_{n}", at) for n in ("upper", "lower", "page")]
     assert entry == [0x8000_0000 | VSID << 7, RA | R | 2, EA + 0x3000]
     rig.run(1)  # another page of the set: the other way is next
-    assert told(rig, "nia", "srr1") == [LOAD_MISS, DR | (0 if way else WAY)]
+    assert values(rig, "nia", "srr1") == [LOAD_MISS, DR | (0 if way else WAY)]
 
 
 @ENGINES
@@ -148,7 +148,7 @@ def test_tlbli_loads_the_instruction_tlb_only(engine: type) -> None:
     assert rig.get("nia") == LOAD_MISS
     rig.set(nia=EA, msr=IR)
     rig.run(1)
-    assert told(rig, "nia", "r7") == [EA + 4, 7]
+    assert values(rig, "nia", "r7") == [EA + 4, 7]
 
 
 @ENGINES
@@ -160,12 +160,12 @@ def test_an_entry_that_has_been_replaced_is_not_used_any_more(engine: type) -> N
     rig.set(dcmp=0x8000_0000 | VSID << 7)
     rig.words(RA, 0x77)
     rig.run(2)
-    assert told(rig, "r5", "r6", "nia") == [0x77, 0x77, CODE + 8]
+    assert values(rig, "r5", "r6", "nia") == [0x77, 0x77, CODE + 8]
     rig.run(3)
-    assert told(rig, "nia", "dmiss") == [LOAD_MISS, EA]
+    assert values(rig, "nia", "dmiss") == [LOAD_MISS, EA]
     rig.set(nia=CODE + 24, msr=DR)
     rig.run(1)
-    assert told(rig, "nia", "dmiss") == [LOAD_MISS, 0x5000_0000]
+    assert values(rig, "nia", "dmiss") == [LOAD_MISS, 0x5000_0000]
 
 
 @ENGINES
@@ -176,7 +176,7 @@ def test_tlbie_invalidates_the_set_in_both_tlbs(engine: type) -> None:
         fill(rig, EA + way * SAME_SET + NEXT_SET, RA | 2, way=way, fetch=fetch)
     rig.set(r6=EA + SAME_SET, r7=0x0770_0FFF)
     rig.run(4)
-    assert told(rig, "nia", "dmiss") == [LOAD_MISS, EA]
+    assert values(rig, "nia", "dmiss") == [LOAD_MISS, EA]
     valid = [n for n, upper in enumerate(rig.block.all("tlb_upper")) if upper >> 31]
     assert valid == [1, 33, 65, 97]
 
@@ -189,7 +189,7 @@ def test_store_to_an_unchanged_page_misses(engine: type) -> None:
     assert rig.get("nia") == CODE + 4
     rig.run(1)
     # It is to be loaded over itself: no set has a page twice.
-    assert told(rig, "nia", "srr0", "srr1") == [STORE_MISS, CODE + 4, STORE | DR]
+    assert values(rig, "nia", "srr0", "srr1") == [STORE_MISS, CODE + 4, STORE | DR]
     assert rig.memory.read(RA, 4) == bytes(4)
 
 
@@ -199,7 +199,7 @@ def test_protection_comes_before_the_changed_bit(engine: type, changed: int) -> 
     rig = rig_with(engine, "stw 5,4(4)", sr3=VSID | 1 << 30)
     fill(rig, EA, RA | R | changed | 1)
     rig.run(1)
-    assert told(rig, "nia", "dsisr", "dar", "msr") == [DSI, 0x0A00_0000, EA + 4, 0]
+    assert values(rig, "nia", "dsisr", "dar", "msr") == [DSI, 0x0A00_0000, EA + 4, 0]
 
 
 @ENGINES
@@ -219,14 +219,14 @@ def test_fetch_that_is_refused_is_an_isi(
     if low is not None:
         fill(rig, EA, low, fetch=1)
     rig.run(1)
-    assert told(rig, "nia", "srr0", "srr1") == [ISI, EA, srr1 | IR]
+    assert values(rig, "nia", "srr0", "srr1") == [ISI, EA, srr1 | IR]
 
 
 @ENGINES
 def test_direct_store_segment_is_a_dsi(engine: type) -> None:
     rig = rig_with(engine, "lwz 3,0(4)", sr3=0x8000_0123)
     rig.run(1)
-    assert told(rig, "nia", "dsisr") == [DSI, 0x0400_0000]
+    assert values(rig, "nia", "dsisr") == [DSI, 0x0400_0000]
 
 
 @ENGINES
@@ -245,7 +245,7 @@ def test_second_page_missing_writes_nothing(engine: type, text: str) -> None:
     fill(rig, EA, RA | R | C | 2)
     before = rig.pages()
     rig.run(1)
-    assert told(rig, "nia", "dmiss") == [STORE_MISS, EA + 0x1000]
+    assert values(rig, "nia", "dmiss") == [STORE_MISS, EA + 0x1000]
     assert rig.pages() == before
 
 
@@ -269,7 +269,7 @@ def test_others_have_no_such_instructions(engine: type, text: str) -> None:
     rig.write(CODE, assemble(text))
     rig.set(msr=PR)
     rig.run(1)
-    assert told(rig, "nia", "srr1") == [PROGRAM, 0x4_0000 | PR]
+    assert values(rig, "nia", "srr1") == [PROGRAM, 0x4_0000 | PR]
 
 
 def test_streams_give_tlbs_to_this_part_only() -> None:

@@ -132,7 +132,7 @@ def test_external_interrupt_is_taken_between_two_instructions_and_is_a_level() -
     assert (rig.get("nia"), rig.get("srr0"), rig.get("r3")) == (EXTERNAL, CODE + 4, 1)
     rig.write(EXTERNAL, assemble("addi 7,7,1; rfi", EXTERNAL))
     rig.run(6)
-    assert rig.get("r7") == 3  # nobody lowered it
+    assert rig.get("r7") == 3  # the line is still high
     rig.line.set(False)  # the fourth has been taken
     rig.run(10)
     assert rig.get("r7") == 4

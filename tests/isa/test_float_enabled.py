@@ -14,7 +14,7 @@ from tests.engine.rig import Rig
 
 CODE, HANDLER, TARGET = 0x1_0000, 0x700, 0x2_0000
 FP, FE0, FE1, EE, ME, POW = 0x2000, 0x0800, 0x0100, 0x8000, 0x1000, 0x4_0000
-MET = 0xC200_0008  # FX, FEX, XX and XE: an inexact result that nobody took yet
+MET = 0xC200_0008  # FX, FEX, XX and XE: an inexact result that was not taken yet
 MET_INVALID = 0xE100_0080  # FX FEX VX, VXSNAN, VE
 CAUSE, SUBSEQUENT = 0x0010_0000, 0x0011_0000
 

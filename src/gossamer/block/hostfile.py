@@ -23,7 +23,7 @@ class HostFile:
     """An open image file.
 
     `size` is the length in bytes (kept up to date by our own writes), `identity` the host's
-    device and inode, which tells two names of one file apart from two files.
+    device and inode, which distinguishes two names of one file from two files.
     """
 
     def __init__(self, path: Path | str, *, read_only: bool, lock: bool = True) -> None:
@@ -165,7 +165,7 @@ class HostFile:
         return call
 
     def hole_at(self, offset: int) -> int:
-        """Length of the hole that begins at `offset`; 0 when there is data or nobody knows."""
+        """Length of the hole that begins at `offset`; 0 where data is, or the host cannot say."""
         if offset >= self.size:
             return 0
         try:

@@ -44,7 +44,7 @@ def recover(file: HostFile) -> None:
 
 
 def _check_unchanged(file: HostFile, journal: Path, size: int) -> None:
-    """Refuse to play over an image that somebody else has written meanwhile."""
+    """Refuse to play over an image that another program has written meanwhile."""
     if file.read_only:
         message = "a commit to it was interrupted; open it writable once to finish that"
         raise ImageError(file.path, message, errno.EUCLEAN)

@@ -2,7 +2,7 @@
 
 A user of an image takes shared locks on single bytes with open-file-description locks: byte
 100 + n says "I use permission n", byte 200 + n says "I do not share permission n".  Then it looks
-whether somebody else holds the opposite byte.  Permissions: 0 consistent read, 1 write,
+whether another user holds the opposite byte.  Permissions: 0 consistent read, 1 write,
 2 write unchanged, 3 resize.  Source: observed with strace on qemu-io 7.2.
 """
 

@@ -1,4 +1,4 @@
-"""Telling image formats apart by their first bytes."""
+"""Image formats, recognised by their first bytes."""
 
 from __future__ import annotations
 

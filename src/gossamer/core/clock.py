@@ -99,7 +99,7 @@ class Clock:
     ) -> None:
         """An alarm that comes again and again, and often for nothing, wakes no idle host.
 
-        `quiet`: whether it would do nothing but count now, so that nothing can tell when it fires
+        `quiet`: whether it would do nothing but count now, so that nothing can see when it fires
         while the CPU is idle; `skip(before)`: do at once what firing before then would have done,
         or some of it.
         """

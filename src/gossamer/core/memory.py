@@ -3,7 +3,7 @@
 All RAM, ROM and video memory lies in one host mapping (the arena), page by page, so that native
 code reaches any of it by one base and an offset.  `pages` maps each of the 2**20 real pages to its
 arena page (`MMIO`: none).  Writes that Python makes (DMA, loaders, debuggers) go through `write`,
-which marks pages dirty and tells the engine when code may have changed.
+which marks pages dirty and notifies the engine when code may have changed.
 """
 
 from __future__ import annotations

@@ -193,7 +193,7 @@ class Cpu(Device):
     )
     #: Versions of machines from before there was a part with software's TLBs have it off.
     has_loaded_tlbs: bool = compat(True)
-    #: QEMU sends the data TLB alone: what is in the instruction TLB is ours to tell.
+    #: QEMU sends the data TLB alone: what is in the instruction TLB only gossamer sends.
     data_tlb = subsection(
         "cpu/tlb6xx",
         layout=[
@@ -228,13 +228,13 @@ class Cpu(Device):
     )
 
     #: Machines whose peers have another time base than their own say which it is.
-    tells_rate: bool = compat(False)
+    sends_rate: bool = compat(False)
     rate = subsection(
         "cpu/rate/gossamer",
         ours=True,
         lost=NOTHING,  # a receiver with another rate is refused
         layout=[View("tb_hz", U64, lambda cpu: cpu.tb_hz, _put_rate)],
-        compat="tells_rate",
+        compat="sends_rate",
     )
 
     block: RegisterBlock = wiring()
@@ -304,7 +304,7 @@ class Cpu(Device):
 
         ConfigError where the machine's version knows its own rate only.
         """
-        if hz != self.own_hz and not self.tells_rate:
+        if hz != self.own_hz and not self.sends_rate:
             raise ConfigError(
                 f"the sender's time base runs at {hz:,} Hz, this version of the machine knows "
                 f"{self.own_hz:,} Hz only; the newest version knows both"
@@ -388,4 +388,4 @@ class Cpu(Device):
 
 
 def _nothing() -> None:
-    """Nobody is listening."""
+    """No listener is connected."""

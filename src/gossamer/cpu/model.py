@@ -1,7 +1,7 @@
 """CPU models: what differs between the parts.  Source: the parts' user's manuals; QEMU's names.
 
 The SPR table (`isa.spec.spr`) and the instruction rows name the parts that have them; here is what
-else tells one from another.
+else distinguishes one from another.
 """
 
 from __future__ import annotations

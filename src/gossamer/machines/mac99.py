@@ -144,8 +144,8 @@ KIND: Final = MachineKind(
     compose=mac99,
     versions=(
         Version("1.0", {("adb_mouse", "keeps_clicks"): False, ("cpu", "has_loaded_tlbs"): False}),
-        Version("1.1", {("cpu", "tells_rate"): False}),
-        Version("1.2", {("cpu", "tells_rate"): True}, released=False),
+        Version("1.1", {("cpu", "sends_rate"): False}),
+        Version("1.2", {("cpu", "sends_rate"): True}, released=False),
     ),
     cpus=("7400", *(c for c in CPUS if c != "7400")),
     tb_hz=TIMEBASES[0],

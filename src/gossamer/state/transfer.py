@@ -37,8 +37,8 @@ class Profile:
     gossamer knows.  `shift` (ns) is added to every point on the virtual clock that is written.
     `values` maps (description, field) to what is
     written instead of the field's value.  `also` are subsections that are read but that our
-    objects do not declare, by description; `saw` is told owner and name of each subsection that is
-    written or read.
+    objects do not declare, by description; `saw` is called with owner and name of each
+    subsection that is written or read.
     """
 
     name: str = "gossamer-1"

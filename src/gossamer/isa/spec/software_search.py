@@ -26,7 +26,7 @@ VALID: Final = bit(0)
 MSR_TGPR: Final = bit(14)
 #: As the 750's but for PM; TGPR.
 MSR_603E: Final = MSR_750 & ~bit(29) | MSR_TGPR
-#: EA bit 14: it tells sets of an engine apart (there are 64), but none of the TLBs'.
+#: EA bit 14: it distinguishes sets of an engine (there are 64), but none of the TLBs'.
 OTHER_SETS: Final = bit(14)
 SRR1_WAY_SHIFT: Final = 17
 
