@@ -28,7 +28,7 @@ usage: gossamer COMMAND ...
 
 {commands}
 
-gossamer COMMAND --help tells more.  gossamer-system-ppc OPTIONS is gossamer run OPTIONS.
+gossamer COMMAND --help says more.  gossamer-system-ppc OPTIONS is gossamer run OPTIONS.
 """
 RUN_HELP: Final = """\
 usage: gossamer run [OPTIONS] [DISK]
@@ -98,7 +98,7 @@ def guarded(action: Callable[[], int]) -> int:
 
 
 def _forget_output() -> None:
-    """What is still buffered for somebody who has gone, or has no room, must not fail at exit."""
+    """What is still buffered for a reader that has gone, or has no room, must not fail at exit."""
     import os
 
     if sys.stdout is not None:

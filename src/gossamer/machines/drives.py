@@ -237,7 +237,7 @@ def _with_drive(
     used: set[str],
     nodes: Callable[[str], DriveOptions | None],
 ) -> DriveOptions:
-    """The device with its drive, which nobody else can have then."""
+    """The device with its drive, which no other device can have then."""
     name, media = device.text("drive"), "disk" if device.driver == "ide-hd" else "cdrom"
     if name:
         if name in used:

@@ -88,7 +88,7 @@ def chip_drives(m: Machine, path: str) -> Iterator[ChipDrive]:
 
 
 def insert(m: Machine, index: int, media: BlockBackend | None, stop: Callable[[], None]) -> None:
-    """Give a drive its medium, as if it had always been there; the guest is not told.
+    """Give a drive its medium, as if it had always been there; the guest is not notified.
 
     `stop` pauses the machine, where the drive's werror or rerror says so.
     """

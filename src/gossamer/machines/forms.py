@@ -1,4 +1,4 @@
-"""Files that are no program for these machines, told apart by their first bytes.
+"""Files that are no program for these machines, recognised by their first bytes.
 
 Sources: the formats' own descriptions; magic numbers as file(1) and the Linux boot protocols
 (Documentation/arch/x86/boot.rst, arm64/booting.rst) name them.

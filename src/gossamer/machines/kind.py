@@ -76,7 +76,7 @@ class MachineKind(Generic[M_co]):
     `compose` makes it; `versions`: newest last; `cpus`: its own first.  `ram_block`: what a stream
     calls its RAM.  `firmware`: whether it begins in a firmware; `boot`: the letters of -boot that
     mean something to it.  `ide`: paths of its IDE cells, two drives each; `cd_place`: where a CD
-    drive stands that nobody asked for.  `nic`: its network card, empty for none; `usb`: whether it
+    drive stands that was not asked for.  `nic`: its network card, empty for none; `usb`: whether it
     has USB by default, None for never.  `pics`: paths of its interrupt controllers; `irq_names`:
     what is at their inputs.  `runs`: whether its CPU executes anything.
     """

@@ -80,7 +80,7 @@ def _file(m: Machine, added: Added, path: Path, *, sets_pc: bool) -> Callable[[]
         return at, (Segment(at, content),)
 
     entry, segments = read()
-    # A linker puts notes that nobody loads far from the program: QEMU lets them go, too.
+    # A linker puts notes that are never loaded far from the program: QEMU lets them go, too.
     lost = [s for s in segments if m.memory.find(s.ra) is None]
     for s in lost if len(lost) < len(segments) else ():
         m.trace.event("loader", f"{path}: nothing at {s.ra:#x}, {len(s.data)} bytes are left out")

@@ -2,7 +2,7 @@
 
 What a machine is (`Hardware`) and the rate of its clock are in it, consoles and the like are not.
 Files of the host are not either: the data says which there were (`files`: slot and a label), and
-whoever loads it names those that shall be opened.  The slots are ``drive0`` to ``drive3``,
+the caller that loads it names those that shall be opened.  The slots are ``drive0`` to ``drive3``,
 ``kernel``, ``initrd``, ``loader0`` on and ``fw_cfg:NAME``; a firmware comes with the memory.
 """
 

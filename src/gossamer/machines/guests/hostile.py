@@ -54,7 +54,7 @@ _SPRS: Final = (
     *(256, 976, 977, 978, 979, 980, 981, 982, 1008, 1009, 1010, 1013, 1014, 1015, 1017, 1018),
     *(1019, 1020, 1021, 1022, 1023, 284, 285, 268, 269, 287),
 )
-"""Numbers of SPRs that are written and read; CTR is the program's, DAR and DSISR anybody's."""
+"""Numbers of SPRs that are written and read; CTR is the program's, DAR and DSISR are free."""
 _OWN: Final = (9,)
 
 #: Instructions that a record may choose: operand in r8, result in r8.

@@ -5,8 +5,8 @@ interrupts by vector (on g3beige: by source) and folds their order into a number
 script works all four timers and IPIs of the OpenPIC: different and equal priorities, nesting,
 held back by task priority, masked while they expire, inhibited, restarted, with a new base count.
 On both machines DBDMA channels move words, branch, interrupt, wait for a condition and stand in a
-data command that nobody answers; the 6522's timer 1 and the decrementer interrupt as well.  Lines
-of counts go to the first serial port.
+data command that no device answers; the 6522's timer 1 and the decrementer interrupt as well.
+Lines of counts go to the first serial port.
 
 Sources: docs/chips/openpic.md, heathrow.md, dbdma.md, via.md.
 """

@@ -113,7 +113,7 @@ waiter: {held}
         {stop}
 once:   {interrupt}
         {stop}
-nobody: {output}
+stuck:  {output}
         {stop}
 """
 
@@ -143,7 +143,7 @@ PROGRAMS: Final = COMMANDS.format(
     held=command(0x6000 | WAIT_UNLESS),
     output=command(0x1000, 0x20, CELL),
 )
-"""The mover goes round until s0 is set, then interrupts; the waiter waits for s1; `nobody` has a
+"""The mover goes round until s0 is set, then interrupts; the waiter waits for s1; `stuck` has a
 data command, with no drive to take the data."""
 
 
@@ -254,7 +254,7 @@ OPENPIC_TURN: Final = [
     timer_vector(1, 6, masked=True),
     base(0, INHIBITED | 700),
     task_priority(8),
-    *start(0, "nobody"),
+    *start(0, "stuck"),
     *send(0, 1, 2, 3),
     wait(4000),
     *COUNTS,
@@ -309,7 +309,7 @@ HEATHROW_TURN: Final = [
     signal(1, S1, S1),
     wait(4000),
     stop(0),
-    *start(0, "nobody"),
+    *start(0, "stuck"),
     read(0x8080_0020),
     REPORT,
     stop(0),

@@ -7,7 +7,7 @@ count and log themselves, and each round ends with a line on the first serial po
 
 `ways` of its symbols: SRR1[WAY] decides which way is loaded (0), or the address does (0x20000),
 which gives every 603e the same misses.  `clean`: a load's miss leaves the page unchanged (0), or
-marks it changed (0x80), where a peer does not tell stores to unchanged pages.  `last`: the
+marks it changed (0x80), where a peer does not report stores to unchanged pages.  `last`: the
 instruction before a miss interrupt's return: nop, or one that makes a peer forget what it keeps
 of entries that are not in the TLBs any more.  `rounds`: how many, 0 for no end.
 

@@ -158,13 +158,13 @@ def piece(device: int, n: int, length: int = 8) -> list[Step]:
     return [*stage(device, IN, ~n & 1, at, length), read(at), read(at + 4)]
 
 
-def heard(device: int) -> list[Step]:
-    """The end of a transfer that told something."""
+def end_read(device: int) -> list[Step]:
+    """The status stage of a transfer that read something."""
     return stage(device, OUT, 1)
 
 
-def told(device: int, address: int | None = None) -> list[Step]:
-    """The end of one that asked for something, or gave it."""
+def end_write(device: int, address: int | None = None) -> list[Step]:
+    """The status stage of one that set something, or wrote it."""
     return stage(device, IN, 1, address=address)
 
 
@@ -177,9 +177,9 @@ def connect(device: int) -> list[Step]:
         register(port, PORT_CHANGES),
         read(USB_AT + port),
         *begin(device, f"address {device + 1}", address=0),
-        *told(device, address=0),
+        *end_write(device, address=0),
         *begin(device, "configuration"),
-        *told(device),
+        *end_write(device),
     ]
 
 
@@ -210,14 +210,14 @@ ONCE: Final = [
     *connect(MOUSE),
     *begin(KEYBOARD, "idle"),
     *begin(MOUSE, "idle"),
-    *told(KEYBOARD),
-    *told(MOUSE),
+    *end_write(KEYBOARD),
+    *end_write(MOUSE),
     write(data(KEYBOARD) + 0x90, 2),  # caps lock
 ]
 AGAIN: Final = [
     *listen(KEYBOARD, 8, 0),
     *listen(MOUSE, 4, 0),
-    # Both tell what they are, in turns; the mouse is broken off by its next request.
+    # Both describe themselves, in turns; the mouse is broken off by its next request.
     *begin(KEYBOARD, "descriptor"),
     *begin(MOUSE, "product"),
     *piece(KEYBOARD, 0),
@@ -229,7 +229,7 @@ AGAIN: Final = [
     *piece(KEYBOARD, 3),
     *piece(MOUSE, 0),  # refused
     *piece(KEYBOARD, 4, 2),
-    *heard(KEYBOARD),
+    *end_read(KEYBOARD),
     *reports(MOUSE),
     REPORT,
     # The keyboard's lights: a byte written to it.
@@ -237,9 +237,9 @@ AGAIN: Final = [
     *begin(KEYBOARD, "lights"),
     *stage(KEYBOARD, OUT, 1, data(KEYBOARD) + 0x90, 1),
     *begin(MOUSE, "descriptor"),
-    *told(KEYBOARD),
+    *end_write(KEYBOARD),
     *piece(MOUSE, 0),
-    *heard(MOUSE),
+    *end_read(MOUSE),
     *reports(KEYBOARD),
     *reports(MOUSE),
     read(USB_AT + PORTS),

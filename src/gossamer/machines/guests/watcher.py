@@ -3,7 +3,7 @@
 It sets the decrementer to short values again and again, as Darwin does, counts its ticks, measures
 how late each one comes, and reports on the first serial port.  Between ticks it watches the time
 base, so that it notices itself when ticks stay away or time runs back.  Each report makes a system
-call and rewrites an instruction of its own, for whoever wants to cut in the middle of that.  What
+call and rewrites an instruction of its own, for a test that cuts in the middle of that.  What
 is typed is answered with a report; `q` ends the bare machine.
 
 The program runs in real mode out of the first 16 KiB of RAM and needs no stack.  On the bare
