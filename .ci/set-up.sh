@@ -148,7 +148,7 @@ install_package() {
     # Where Python may not write bytecode, or not there, each start would compile a third of a second.
     "$venv/bin/python" -m compileall -q "$root/src" >>"$venv/.log" 2>&1 || true
     stamp >"$venv/.stamp-run"
-    # Whoever has the test tools has all that a run needs; not the other way round.
+    # The test tools include all that a run needs; not the other way round.
     [ "$1" != test ] || stamp >"$venv/.stamp-test"
 }
 
