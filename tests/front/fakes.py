@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import cast
 
 from gossamer.control.events import Observers
 from gossamer.control.session import Session
+from gossamer.control.tls_objects import TlsObjects
 from gossamer.control.vm import Vm
 from gossamer.front.chardev import Chardev
 from gossamer.front.hmp.monitor import Monitor
@@ -22,6 +24,7 @@ class FakeVm:
         self.ended = self.busy = False
         self.events = Observers()
         self.done: list[object] = []
+        self.transfers = SimpleNamespace(tls=TlsObjects())
         self.idle_until_ns: int | None = None
         self.room = 3
         self.received: list[tuple[int, int]] = []

@@ -203,7 +203,7 @@ WRONG: Final = {
     "-machine memory-backend=m": "unknown memory backend 'm'",
     "-object memory-backend-ram,id=m,size=64M -M g3beige,memory-backend=m -m 32":
         "-m: expected the 67108864 bytes of m",
-    "-object iothread,id=a": "unknown value for -object 'iothread' (there is: memory-backend-ram,",
+    "-object iothread,id=a": "unknown value for -object 'iothread' (there is: authz-simple,",
     "-add-fd fd=3": "-add-fd: needs fd= and set=",
     "-serial file:/dev/fdset/1": "/dev/fdset/1: no -add-fd has set=1",
     "-set device.a.b=c": "unknown -device for -set 'a'",

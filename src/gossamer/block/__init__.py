@@ -6,7 +6,7 @@ Reads and writes files of the host; see `docs/block.md`.
 from gossamer.block.capture import Capture, Going
 from gossamer.block.errors import ImageError
 from gossamer.block.image import Image
-from gossamer.block.open import create, open_image
+from gossamer.block.open import create, create_over, open_image
 from gossamer.block.overlay import OverlayImage
 from gossamer.block.qcow2 import Qcow2Image, Snapshot, VmstateWriter
 from gossamer.block.raw import RawDisk
@@ -24,6 +24,7 @@ __all__ = [
     "StandbyImage",
     "VmstateWriter",
     "create",
+    "create_over",
     "open_image",
     "stand_by",
 ]

@@ -125,6 +125,30 @@ def backing_path(path: Path, name: str) -> Path:
     return path.parent / name
 
 
+def create_over(path: Path, size: int, backing: str, backing_format: str) -> None:
+    """Make an empty qcow2 image of `size` bytes above an image that may be open.
+
+    A file that exists is taken when it is empty, as one that was made for this; else refused.
+    """
+    file = HostFile(path, read_only=False) if path.exists() else _made(path)
+    try:
+        if file.size:
+            raise ImageError(path, "is not empty", errno.EEXIST)
+        write_empty(file, size, backing=(backing, backing_format))
+    except BaseException:
+        file.close()
+        raise
+    file.close()
+
+
+def _made(path: Path) -> HostFile:
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+    except OSError as error:
+        raise ImageError.of(path, "create", error) from None
+    return HostFile(path, read_only=False)
+
+
 def create(
     path: Path | str,
     format: str,
@@ -153,11 +177,7 @@ def create(
     if size is None or size < 0:
         raise ImageError(path, f"size {size}, expected a number of bytes", errno.EINVAL)
     size = -(-size // 512) * 512
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644))
-    except OSError as error:
-        raise ImageError.of(path, "create", error) from None
-    file = HostFile(path, read_only=False)
+    file = _made(path)
     try:
         if format == "raw":
             file.resize(size)

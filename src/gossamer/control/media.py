@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from gossamer.base.errors import ConfigError
-from gossamer.block import Image, open_image
+from gossamer.base.errors import ConfigError, HostError
+from gossamer.block import Image, StandbyImage, open_image, stand_by
 from gossamer.control.disks import Disk
 from gossamer.control.events import TrayMoved
 from gossamer.control.runner import Runner
@@ -24,20 +24,39 @@ class Media:
     def __init__(self, vm: Runner) -> None:
         self.vm = vm
         self.nodes: dict[str, tuple[Path, str | None, Image]] = {}
+        self.files: dict[str, Path] = {}
         self._placed: dict[str, tuple[Path, str | None]] = {}
 
     # --- named images -------------------------------------------------------------------------
 
     def add(self, name: str, path: Path, format: str | None) -> None:
         """Open an image for reading, to be put into a drive by its name."""
-        if name in self.nodes or any(disk.name == name for disk in self.vm.disks):
-            raise ConfigError(f"Duplicate nodes with node-name='{name}'")
-        if len(self.nodes) >= MOST_NODES:
-            raise ConfigError(f"{MOST_NODES} images are open already: blockdev-del comes first")
+        self._check_new(name)
         self.nodes[name] = path, format, open_image(path, format=format, read_only=True)
+
+    def add_writable(self, name: str, path: Path, format: str) -> None:
+        """Note an image that a disk may go on in (`control.overlays`); it is not opened yet."""
+        self._check_new(name)
+        self.nodes[name] = path, format, stand_by(path, format)
+
+    def add_file(self, name: str, path: Path) -> None:
+        """Note a file that an image is in."""
+        self._check_new(name)
+        if not path.exists():
+            raise HostError(f"{path}: cannot be opened: No such file or directory")
+        self.files[name] = path
+
+    def _check_new(self, name: str) -> None:
+        taken = {*self.nodes, *self.files, *(disk.name for disk in self.vm.disks)}
+        if name in taken:
+            raise ConfigError(f"Duplicate nodes with node-name='{name}'")
+        if len(self.nodes) + len(self.files) >= MOST_NODES:
+            raise ConfigError(f"{MOST_NODES} images are open already: blockdev-del comes first")
 
     def remove(self, name: str) -> None:
         """Close an image that add has opened."""
+        if self.files.pop(name, None) is not None:
+            return
         if name not in self.nodes:
             raise ConfigError(f"Failed to find node with node-name='{name}'")
         self.nodes.pop(name)[2].close()
@@ -103,6 +122,8 @@ class Media:
             raise ConfigError(f"There already is a medium in device '{self._id(index)}'")
         if node not in self.nodes:
             raise ConfigError(f"Failed to find node with node-name='{node}'")
+        if isinstance(self.nodes[node][2], StandbyImage):
+            raise ConfigError(f"{node}: is writable: only discs go into this drive")
         path, format, image = self.nodes.pop(node)
         self._placed[node] = path, format
         reopen = partial(open_image, path, format=format, read_only=True)

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from gossamer.base.errors import ConfigError, GossamerError
+from gossamer.control.fd_sets import FdSets
 from gossamer.control.jobs import Jobs
+from gossamer.control.objects import Objects
 from gossamer.control.steps import Steps, finish
 from gossamer.control.vm import Vm
 from gossamer.migrate.channels import is_loopback, parse
@@ -45,6 +47,13 @@ class Session:
         self.chardevs: Callable[[], list[tuple[str, str, bool]]] = list
         #: What a monitor for people answers to a line; the front's.
         self.human: Callable[[str], Steps[str]] | None = None
+        self.objects = Objects(vm.transfers.tls)
+        for kind, name, values in vm.config.objects:
+            self.objects.add(kind, name, values)
+        self.fd_sets = FdSets(vm.config.fd_sets)
+        #: Opens and closes character devices at run time; the front's.
+        self.chardev_add: Callable[[str, str], str] = _no_chardev
+        self.chardev_remove: Callable[[str], None] = _no_chardev
         #: Descriptors that a client has passed and no command has taken yet.
         self.passed_fds: deque[int] = deque()
         #: Those that `getfd` has given a name.
@@ -96,6 +105,8 @@ class Session:
         """A migration URI with ``fd:NAME`` as a number."""
         form, plus, plain = uri.rpartition("+")
         kind, _, name = plain.partition(":")
+        if kind == "file":
+            return f"{form}{plus}file:{self.fd_sets.path(name)}"
         if kind != "fd" or name.isdigit():
             return uri
         return f"{form}{plus}fd:{self.take_fd(name)}"
@@ -104,6 +115,7 @@ class Session:
         """End what goes on, and give back what is open."""
         self.vm.transfers.cancel()
         self.vm.media.close()
+        self.fd_sets.close()
         for fd in (*self.named_fds.values(), *self.passed_fds):
             os.close(fd)
         self.named_fds.clear()
@@ -115,6 +127,11 @@ class Session:
             raise ConfigError("not while the machine is being saved")
         if self.vm.transfers.under_way is not None:
             raise ConfigError("There's a migration process in progress")
+
+
+def _no_chardev(name: str, text: str = "") -> Any:  # noqa: ANN401 - never returns
+    del text
+    raise ConfigError(f"{name}: no character device can be served here")
 
 
 def _no_debugger(device: str) -> None:

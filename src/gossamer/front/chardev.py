@@ -42,6 +42,8 @@ class Chardev:
 
     def __init__(self, label: str) -> None:
         self.label = label
+        #: What -chardev's id= calls it, or the port that it serves.
+        self.id = label
         self.receive: Callable[[bytes], None] = lambda data: None
         self.room: Callable[[], int] = lambda: CHUNK
         self.opened: Callable[[], None] = lambda: None
@@ -49,6 +51,11 @@ class Chardev:
         self.out = bytearray()
         #: Descriptors that came with the bytes.
         self.passed_fds: deque[int] = deque()
+
+    @property
+    def filename(self) -> str:
+        """What it is, as QEMU's `query-chardev` spells it."""
+        return self.label
 
     @property
     def connected(self) -> bool:

@@ -12,20 +12,24 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from gossamer.base.errors import ConfigError
 from gossamer.control.session import Session
-from gossamer.front.chardev import Chardev
+from gossamer.front.chardev import LIMIT, Chardev
 from gossamer.front.hmp.monitor import Monitor
 from gossamer.front.loop import LONGEST_WAIT_S, Loop
 from gossamer.front.mux import Mux
 from gossamer.front.open_chardev import open_chardev
+from gossamer.front.ptys import PtyChardev
 from gossamer.front.signals import Signals, stop_process
-from gossamer.machines.chardev_options import CONTROL
+from gossamer.machines.chardev_options import CONTROL, PRETTY
 from gossamer.machines.config import Config
 
 SLICE_NS: Final = 2_000_000
 """Host ns for which the guest runs between two looks at the host."""
 TYPING_SLICE_NS: Final = 1_000_000
 """The same while typed bytes wait for the guest to take them."""
+MOST_ADDED: Final = 64
+"""Character devices that clients may add."""
 INPUT: Final = 256
 """Typed bytes that wait for room in a serial port."""
 
@@ -53,21 +57,20 @@ class Console:
         self.channels: list[Channel | None] = []
         self._monitor_devices: list[Chardev] = []
         self._control_devices: list[Chardev] = []
+        self._pretty: set[Chardev] = set()
         self._session: Session | None = None
         self._signals = Signals(self._suspend)
         self._ending = False
-        self._escape = config.escape
+        self._escape, self._ids = config.escape, config.chardev_ids
+        self._added: dict[str, Chardev] = {}
         self._gdb, self._qtest = config.gdb, config.qtest
         self._closing: Callable[[], None] = lambda: None
         self._steps_clock, self._qtest_log = config.accel.stands, config.qtest_log
         try:
             for number, spec in enumerate(config.serials):
                 self._open_serial(number, spec)
-            for spec in config.monitors:
-                control = spec.startswith(CONTROL)
-                device = self._open(spec.removeprefix(CONTROL))
-                if device is not None:
-                    (self._control_devices if control else self._monitor_devices).append(device)
+            for number, spec in enumerate(config.monitors):
+                self._open_monitor(number, spec)
         except BaseException:
             self.close()
             raise
@@ -78,11 +81,25 @@ class Console:
         if device is None:
             self.channels.append(None)
             return
+        device.id = self._ids.get(f"serial{number}", f"serial{number}")
         if shared:
             mux = Mux(device, end=self._end, escape=self._escape)
             self._monitor_devices.append(mux.monitor)
             device = mux.serial
         self.channels.append(Channel(number, device))
+
+    def _open_monitor(self, number: int, spec: str) -> None:
+        control = spec.startswith(CONTROL)
+        pretty = spec.startswith(CONTROL + PRETTY)
+        device = self._open(spec.removeprefix(CONTROL).removeprefix(PRETTY))
+        if device is None:
+            return
+        device.id = self._ids.get(f"monitor{number}", f"compat_monitor{number}")
+        if control:
+            self._control_devices.append(device)
+            self._pretty |= {device} if pretty else set()
+        else:
+            self._monitor_devices.append(device)
 
     def _open(self, spec: str, *, signals: bool = True) -> Chardev | None:
         device = open_chardev(spec, signals=signals)
@@ -112,13 +129,16 @@ class Console:
         session.debug_at = self.debug_at
         for device in self._monitor_devices:
             Monitor(session, device)
-        session.chardevs = lambda: [(d.label, d.label, True) for d in self.devices]
+        session.chardevs = lambda: [
+            (d.id, d.filename, d.id not in self._added) for d in self.devices
+        ]
+        session.chardev_add, session.chardev_remove = self.add_chardev, self.remove_chardev
         session.human = Monitor(session, Chardev("human-monitor-command")).answer
         if self._control_devices:
             from gossamer.front.qmp.connection import Qmp  # noqa: PLC0415 - most runs need none
 
             for device in self._control_devices:
-                Qmp(session, device)
+                Qmp(session, device, pretty=device in self._pretty)
         self._attach_servers(session)
         for device in self.devices:
             device.start()
@@ -136,14 +156,45 @@ class Console:
             ).close
             self._hold_while_saving(device)
 
+    def add_chardev(self, name: str, spec: str) -> str:
+        """Open a device while the machine is there; the terminal's path if it is one."""
+        if any(device.id == name for device in self.devices):
+            raise ConfigError(f"Chardev with id '{name}' already exists")
+        if len(self._added) >= MOST_ADDED:
+            raise ConfigError(f"{MOST_ADDED} character devices were added: chardev-remove first")
+        device = self._open(spec)
+        assert device is not None
+        device.id, device.most = name, LIMIT
+        self._added[name] = device
+        device.start()
+        return device.path if isinstance(device, PtyChardev) else ""
+
+    def remove_chardev(self, name: str) -> None:
+        """Close a device that `add_chardev` has opened."""
+        if name not in self._added:
+            busy = any(device.id == name for device in self.devices)
+            raise ConfigError(
+                f"Chardev '{name}' is busy" if busy else f"Chardev '{name}' not found"
+            )
+        self._close(self._added.pop(name))
+
+    def _close(self, device: Chardev) -> None:
+        self.devices.remove(device)
+        self.loop.remove(device)
+        device.close()
+
     def debug_at(self, spec: str) -> None:
         """Serve gdb on the device `spec`, in the place of the one before."""
         assert self._session is not None
         if self._gdb_device is not None:
-            self._gdb_device.close()
-            self.devices.remove(self._gdb_device)
-            self.loop.remove(self._gdb_device)
-        self._gdb_device = None if spec == "none" else self._open(spec)
+            self._close(self._gdb_device)
+        if spec.startswith("chardev:"):
+            name = spec.removeprefix("chardev:")
+            if name not in self._added:
+                raise ConfigError(f"Chardev '{name}' not found")
+            self._gdb_device = self._added.pop(name)
+        else:
+            self._gdb_device = None if spec == "none" else self._open(spec)
         if self._gdb_device is not None:
             from gossamer.front.gdb.server import GdbServer  # noqa: PLC0415 - most runs need none
 

@@ -31,6 +31,10 @@ class PtyChardev(FdChardev):
         print(f"character device redirected to {self.path}", file=sys.stderr, flush=True)
 
     @property
+    def filename(self) -> str:
+        return f"pty:{self.path}"
+
+    @property
     def connected(self) -> bool:
         return self.write_fd >= 0 and self.look()
 

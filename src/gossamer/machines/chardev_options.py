@@ -6,7 +6,7 @@ which `front` opens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from gossamer.base.errors import ConfigError
@@ -16,6 +16,8 @@ from gossamer.machines.values import choice, escaped, identifier, keyval, number
 _EVERY: Final = ("mux", "logfile", "logappend")
 #: Goes before a monitor's device that speaks QMP.
 CONTROL: Final = "control:"
+#: Follows it where the answers are laid out for a person.
+PRETTY: Final = "pretty:"
 #: Kinds of QEMU's that there are not, and why.
 REFUSED: Final = {
     "vc": "there is no window for a console",
@@ -74,6 +76,18 @@ KINDS: Final[dict[str, tuple[tuple[str, ...], Callable[[Mapping[str, str]], str]
 }
 
 
+def device_text(option: str, kind: str, given: Mapping[str, str]) -> str:
+    """The spelling of a character device with these properties."""
+    choice(option, kind, KINDS)
+    properties, made = KINDS[kind]
+    for key in given:
+        if key in ("logfile", "logappend"):
+            raise ConfigError(f"{option}: {key}: give {option} file, or tee the output")
+        if key not in (*properties, *_EVERY):
+            raise unknown(f"property of {option} {kind}", key, (*properties, "id", "mux"))
+    return made(given)
+
+
 class Chardevs:
     """The character devices that -chardev made, by id."""
 
@@ -94,15 +108,10 @@ class Chardevs:
         name = identifier("-chardev: id", given.pop("id"))
         if name in self._texts:
             raise ConfigError(f"-chardev: id={name} is given twice")
-        properties, made = KINDS[kind]
-        for key in given:
-            if key in ("logfile", "logappend"):
-                raise ConfigError(f"-chardev: {key}: give -chardev file, or tee the output")
-            if key not in (*properties, *_EVERY):
-                raise unknown(f"property of -chardev {kind}", key, (*properties, "id", "mux"))
+        text = device_text("-chardev", kind, given)
         if on_off("-chardev: mux", given.get("mux", "off")):
             self._shared.add(name)
-        self._texts[name] = made(given)
+        self._texts[name] = text
 
     def find(self, option: str, name: str) -> str:
         """The text of the device called `name`, for one user; for several when it has mux=on."""
@@ -113,6 +122,19 @@ class Chardevs:
             raise ConfigError(f"{option}: chardev {name} is used by {before}; mux=on shares it")
         self._used[name] = option
         return self._texts[name]
+
+    def labels(self, serials: Sequence[str], monitors: Sequence[str]) -> dict[str, str]:
+        """The id of each device that has one, by ``serial0``, ``monitor0`` and so on."""
+        left = list(self._texts.items())
+        found: dict[str, str] = {}
+        for kind, texts in (("serial", serials), ("monitor", monitors)):
+            for n, text in enumerate(texts):
+                bare = text.removeprefix(CONTROL).removeprefix(PRETTY).removeprefix("mon:")
+                one = next((pair for pair in left if pair[1] == bare), None)
+                if one is not None:
+                    left.remove(one)
+                    found[f"{kind}{n}"] = one[0]
+        return found
 
     def resolve(self, serials: list[str], monitors: list[str]) -> tuple[list[str], list[str]]:
         """Both lists with the texts in the place of ``chardev:ID``; a shared one becomes mon:."""
@@ -138,6 +160,7 @@ class Chardevs:
 
     def _monitor(self, text: str) -> str:
         control = CONTROL if text.startswith(CONTROL) else ""
+        control += PRETTY if text.startswith(CONTROL + PRETTY) else ""
         plain = text.removeprefix(control)
         named = self.find("-mon", plain.removeprefix("chardev:")) if _is_named(plain) else plain
         return control + named
@@ -156,7 +179,8 @@ def parse_mon(text: str) -> str:
     if "chardev" not in given:
         raise ConfigError("-mon: needs chardev=, the id of a -chardev")
     mode = choice("-mon: mode", given.get("mode", "readline"), ("readline", "control"))
-    return f"{CONTROL if mode == 'control' else ''}chardev:{given['chardev']}"
+    pretty = PRETTY if on_off("-mon: pretty", given.get("pretty", "off")) else ""
+    return f"{CONTROL + pretty if mode == 'control' else ''}chardev:{given['chardev']}"
 
 
 #: Where gdb finds its server when no place is named.

@@ -168,7 +168,9 @@ class Config(Hardware):
     `icount` the shift of ``-icount`` (2**shift ns an instruction), None for real time; `serials`
     and `monitors` are character devices in QEMU's spelling, "none" for no device; `start` False
     for ``-S``, `repair` False for ``-no-repair``; `escape` the code of the key that -echr chose;
-    `inherited_fds` the descriptors that options name; `gdb` and `qtest` the devices of those
+    `inherited_fds` the descriptors that options name; `fd_sets` set, descriptor and word of each
+    -add-fd; `objects` kind, id and properties of each -object; `chardev_ids` the ids of -chardev by
+    ``serial0``, ``monitor0`` and so on; `gdb` and `qtest` the devices of those
     servers.
     """
 
@@ -192,6 +194,9 @@ class Config(Hardware):
     log: Logging = Logging()
     escape: int = 1
     inherited_fds: tuple[int, ...] = ()
+    fd_sets: tuple[tuple[int, int, str | None], ...] = ()
+    objects: tuple[tuple[str, str, Mapping[str, str]], ...] = ()
+    chardev_ids: Mapping[str, str] = field(default_factory=dict)
     gdb: str | None = None
     qtest: str | None = None
     qtest_log: Path | None = None

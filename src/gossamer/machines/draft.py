@@ -33,6 +33,8 @@ class Draft:
         self.serials: list[str] = []
         self.monitors: list[str] = []
         self.fd_sets: dict[int, int] = {}
+        self.passed: list[tuple[int, int, str | None]] = []
+        self.objects: list[tuple[str, str, dict[str, str]]] = []
         self.log = Logging()
         self.memory_backend = ""
         self.memory_backends: dict[str, int] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -37,24 +38,41 @@ def add_fd(draft: Draft, value: str) -> None:
     if "fd" not in given or "set" not in given:
         raise ConfigError("-add-fd: needs fd= and set=")
     fd = number("-add-fd: fd", given["fd"], 3, 1 << 20)
-    draft.fd_sets.setdefault(number("-add-fd: set", given["set"], 0, 1 << 30), fd)
+    into = number("-add-fd: set", given["set"], 0, 1 << 30)
+    draft.fd_sets.setdefault(into, fd)
+    draft.passed.append((into, fd, given.get("opaque")))
+
+
+SECRET: Final = "secret"  # noqa: S105 - a kind of object
+MEMORY: Final = "memory-backend-ram"
+#: Each kind of object with its properties.
+OBJECTS: Final = {
+    "tls-creds-x509": ("dir", "endpoint", "verify-peer", "priority"),
+    "authz-simple": ("identity",),
+    SECRET: ("data", "file", "format", "keyid", "iv"),
+    MEMORY: ("size", "share", "prealloc", "merge", "dump", "reserve", "x-use-canonical-path"),
+}
+
+
+def check_object(where: str, kind: str, given: Iterable[str]) -> None:
+    """ConfigError for a kind of object, or a property of it, that there is not."""
+    choice(where, kind, OBJECTS)
+    for key in given:
+        if key not in OBJECTS[kind]:
+            raise unknown(f"property of {where} {kind}", key, OBJECTS[kind])
 
 
 def make_object(draft: Draft, value: str) -> None:
-    """-object secret and memory-backend-ram, which libvirt gives to every machine."""
+    """-object: an object that commands and other options name; `control.objects` makes it."""
     given = keyval("-object", value, first="qom-type")
     kind = given.pop("qom-type", "")
     name = identifier(f"-object {kind}: id", given.pop("id", ""))
-    known = {"secret": ("data", "file", "format", "keyid", "iv"), "memory-backend-ram": _MEMORY}
-    choice("-object", kind, known)
-    for key in given:
-        if key not in known[kind]:
-            raise unknown(f"property of -object {kind}", key, known[kind])
-    if kind == "memory-backend-ram":
+    check_object("-object", kind, given)
+    if any(name == other for _, other, _ in draft.objects):
+        raise ConfigError(f"-object {kind}: id={name} is given twice")
+    draft.objects.append((kind, name, given))
+    if kind == MEMORY:
         draft.memory_backends[name] = size_of(f"-object {name}: size", given.get("size", ""), 1)
-
-
-_MEMORY: Final = ("size", "share", "prealloc", "merge", "dump", "reserve", "x-use-canonical-path")
 
 
 def set_property(draft: Draft, value: str) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 from gossamer.machines import device_options
 from gossamer.machines import option_actions as act
 from gossamer.machines import option_objects as obj
-from gossamer.machines.chardev_options import CONTROL, parse_mon
+from gossamer.machines.chardev_options import CONTROL, PRETTY, parse_mon
 from gossamer.machines.draft import Draft
 
 
@@ -210,7 +210,12 @@ GROUPS: Final[dict[str, tuple[Option, ...]]] = {
             "where programs speak QMP; may be repeated",
             lambda draft, value: draft.monitors.append(CONTROL + value),
         ),
-        _no("-qmp-pretty", "DEVICE", "give -qmp; a client can lay the answers out"),
+        _o(
+            "-qmp-pretty",
+            "DEVICE",
+            "the same, laid out for a person to read",
+            lambda draft, value: draft.monitors.append(CONTROL + PRETTY + value),
+        ),
         _o(
             "-mon",
             "chardev=ID",
@@ -297,8 +302,8 @@ GROUPS: Final[dict[str, tuple[Option, ...]]] = {
         _idle("-enable-sync-profile", "", "there are no locks to measure"),
         _o(
             "-object",
-            "secret|memory-backend-ram,id=ID…",
-            "accepted as libvirt gives them",
+            "KIND,id=ID[,PROP=VALUE…]",
+            "tls-creds-x509, authz-simple, secret or memory-backend-ram",
             obj.make_object,
         ),
     ),

@@ -122,6 +122,9 @@ def _finish(draft: Draft) -> Config:
         serials=serials,
         monitors=monitors,
         log=draft.log,
+        fd_sets=tuple(draft.passed),
+        objects=tuple(draft.objects),
+        chardev_ids=draft.chardevs.labels(serials, monitors),
         inherited_fds=_inherited(draft, serials, monitors),
     )
     config = dataclasses.replace(plain, **chosen)  # type: ignore[arg-type]

@@ -321,12 +321,112 @@ def test_passed_descriptors(mac: Checked, folder: Path) -> None:
     mac.events()
 
 
+def test_descriptor_sets(mac: Checked, folder: Path) -> None:
+    assert "No file descriptor supplied" in mac.no("add-fd")
+    assert mac("query-fdsets") == []
+    request = json.dumps({"execute": "add-fd", "arguments": {"opaque": "mine"}}).encode()
+    with (folder / "set.bin").open("wb") as file:
+        socket.send_fds(mac.client.socket, [request], [file.fileno()])
+        told = mac.client.answer()["return"]
+        mac.worked.add("add-fd")
+    number = told["fdset-id"]
+    shown = [{"fdset-id": number, "fds": [{"fd": told["fd"], "opaque": "mine"}]}]
+    assert mac("query-fdsets") == shown
+    assert mac("pmemsave", val=0, size=16, filename=f"/dev/fdset/{number}") == {}
+    assert (folder / "set.bin").stat().st_size == 16
+    assert "no file descriptor" in mac.no("pmemsave", val=0, size=16, filename="/dev/fdset/77")
+    assert mac("remove-fd", fdset_id=number) == {}
+    text = f"File descriptor named 'fdset-id:{number}' not found"
+    assert mac.no("remove-fd", fdset_id=number) == text
+
+
+def test_character_devices_come_and_go(mac: Checked, folder: Path) -> None:
+    labels = {one["label"] for one in mac("query-chardev")}
+    assert {"serial0", "compat_monitor0"} <= labels
+    where = {"type": "unix", "data": {"path": f"{folder}/c"}}
+    backend = {"type": "socket", "data": {"addr": where, "server": True}}
+    assert mac("chardev-add", id="c0", backend=backend) == {}
+    assert "already exists" in mac.no("chardev-add", id="c0", backend=backend)
+    assert (folder / "c").stat().st_mode & 0o077 == 0
+    (mine,) = (one for one in mac("query-chardev") if one["label"] == "c0")
+    assert mine["frontend-open"] is False
+    pty = mac("chardev-add", id="c1", backend={"type": "pty", "data": {}})["pty"]
+    assert pty.startswith("/dev/pts/")
+    waits = {"type": "socket", "data": {"addr": where, "wait": True}}
+    assert "give false" in mac.no("chardev-add", id="c2", backend=waits)
+    assert "does not accept" in mac.no("chardev-add", id="c2", backend={"type": "vc", "data": {}})
+    file = {"type": "file", "data": {"out": "/no/where/at/all"}}
+    assert "cannot be opened" in mac.no("chardev-add", id="c2", backend=file)
+    for name in ("c0", "c1"):
+        assert mac("chardev-remove", id=name) == {}
+    assert mac.no("chardev-remove", id="c0") == "Chardev 'c0' not found"
+    assert mac.no("chardev-remove", id="serial0") == "Chardev 'serial0' is busy"
+    assert not (folder / "c").exists()
+
+
 def test_objects(mac: Checked) -> None:
     who = {"qom_type": "authz-simple", "id": "who", "identity": "CN=a"}
     assert mac("object-add", **who) == {}
     assert "is taken" in mac.no("object-add", **who)
-    assert mac("object-del", id="who") == {}
-    assert mac.no("object-del", id="who")
+    assert mac("object-add", qom_type="secret", id="s0", data="letmein") == {}
+    assert "data= or file=" in mac.no("object-add", qom_type="secret", id="s1")
+    assert mac("object-add", qom_type="memory-backend-ram", id="m0", size=1 << 20) == {}
+    assert "needs dir=" in mac.no("object-add", qom_type="tls-creds-x509", id="t0")
+    assert "does not accept value 'iothread'" in mac.no("object-add", qom_type="iothread", id="i")
+    for name in ("who", "s0", "m0"):
+        assert mac("object-del", id=name) == {}
+        assert mac.no("object-del", id=name)
+
+
+def test_external_snapshots(mac: Checked, folder: Path) -> None:
+    """As libvirt takes them: a file, an image in it, and a transaction over the disks."""
+    size = 4 * MiB
+    file = {"driver": "file", "filename": f"{folder}/over", "size": 0}
+    assert "error" not in job(mac, "blockdev-create", options=file)
+    node = {"driver": "file", "node_name": "over-file", "filename": f"{folder}/over"}
+    assert mac("blockdev-add", **node, auto_read_only=True, discard="unmap") == {}
+    image = {
+        "driver": "qcow2", "file": "over-file", "size": size, "backing-file": f"{folder}/hd.qcow2",
+        "backing-fmt": "qcow2",
+    }  # fmt: skip
+    assert "error" not in job(mac, "blockdev-create", options=image)
+    assert "not empty" in job(mac, "blockdev-create", options=image)["error"]
+    over = {"driver": "qcow2", "node_name": "over", "file": "over-file", "backing": None}
+    assert mac("blockdev-add", **over) == {}
+    action = {"type": "blockdev-snapshot", "data": {"node": "hd0", "overlay": "over"}}
+    abort = {"type": "abort", "data": {}}
+    assert "aborted" in mac.no("transaction", actions=[action, abort])
+    assert mac("transaction", actions=[action]) == {}
+    blocks = {one.get("qdev"): one for one in mac("query-block")}
+    assert blocks["disk0"]["inserted"]["file"] == f"{folder}/over"
+    assert blocks["disk0"]["inserted"]["node-name"] == "over"
+    taken = {"node": "over", "overlay": "over"}
+    assert "Cannot find" in mac.no("blockdev-snapshot", **taken)
+    sync = {"device": "disk0", "snapshot_file": f"{folder}/next", "snapshot_node_name": "next"}
+    assert mac("blockdev-snapshot-sync", **sync) == {}
+    assert "there already" in mac.no("blockdev-snapshot-sync", **sync)
+    cd = {"device": "cd0", "snapshot_file": f"{folder}/nope"}
+    assert "Cannot find" in mac.no("blockdev-snapshot-sync", **cd)
+    # An image whose backing file is another changes nothing, and leaves nothing behind.
+    other = {"device": "disk0", "snapshot_file": f"{folder}/over", "mode": "existing"}
+    assert "its backing file: expected" in mac.no("blockdev-snapshot-sync", **other)
+    inserted = {one.get("qdev"): one for one in mac("query-block")}["disk0"]["inserted"]
+    assert inserted["node-name"] == "next"
+    assert mac("cont") == {}
+    assert mac("stop") == {}
+    last = {"type": "blockdev-snapshot-sync", "data": {"node-name": "next", "snapshot-file": "/no"}}
+    assert mac.no("transaction", actions=[last | {"data": last["data"] | {"zz": 1}}])
+    image |= {"backing-file": f"{folder}/next"}
+    file = {"driver": "file", "filename": f"{folder}/top", "size": 0}
+    assert "error" not in job(mac, "blockdev-create", options=file)
+    assert mac("blockdev-add", **node | {"node_name": "tf", "filename": f"{folder}/top"}) == {}
+    assert "error" not in job(mac, "blockdev-create", options=image | {"file": "tf"})
+    assert mac("blockdev-add", **over | {"node_name": "top", "file": "tf"}) == {}
+    assert mac("blockdev-snapshot", node="next", overlay="top") == {}
+    assert mac("x-savevm", tag="above")["tag"] == "above"
+    assert mac("x-loadvm", tag="above") == {}
+    assert mac("x-delvm", tag="above") == {}
+    mac.events()
 
 
 def test_human_monitor(mac: Checked) -> None:
@@ -381,7 +481,7 @@ def test_wrong_and_missing_arguments_of_every_command(mac: Checked) -> None:
     wrong = {"string": 5, "int": "x", "boolean": "x", "number": "x"}
     for name in sorted(mac.schema.names("command") - {"qmp_capabilities"}):
         members = mac.schema.members(name)
-        if name != "device_add":  # takes any property
+        if name not in ("device_add", "object-add"):  # they take any property
             assert "'zzz' is unexpected" in mac.no(name, zzz=1), name
         needed = [one for one, entry in members.items() if "default" not in entry]
         if needed:

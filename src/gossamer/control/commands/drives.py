@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from gossamer.base.errors import ConfigError
 from gossamer.block import Image, Qcow2Image
 from gossamer.control.commands.table import command
 from gossamer.control.counted import Traffic
@@ -256,7 +255,7 @@ def blockdev_change_medium(
 ) -> None:
     """Put another disc into a CD drive: open, take out, put in, close."""
     place = session.vm.media.find(device, id_)
-    session.vm.media.change(place, Path(filename), format, force=force)
+    session.vm.media.change(place, Path(session.fd_sets.path(filename)), format, force=force)
 
 
 @command("blockdev-open-tray")
@@ -285,33 +284,3 @@ def blockdev_remove_medium(session: Session, id_: str) -> None:
 def blockdev_insert_medium(session: Session, id_: str, node_name: str) -> None:
     """Put an image of blockdev-add into an open, empty tray."""
     session.vm.media.put_in(session.vm.media.find(None, id_), node_name)
-
-
-@dataclass(frozen=True, slots=True)
-class FileNode:
-    """A file of the host."""
-
-    driver: Literal["file"]
-    filename: str
-    node_name: str | None = None
-    read_only: bool = True
-
-
-@command("blockdev-add")
-def blockdev_add(
-    session: Session,
-    driver: Literal["raw", "qcow2"],
-    node_name: str,
-    file: FileNode,
-    read_only: bool = False,
-) -> None:
-    """Open an image for reading, to be put into a CD drive."""
-    if not read_only:
-        raise ConfigError("blockdev-add: read-only: only discs can be added while it runs")
-    session.vm.media.add(node_name, Path(file.filename), driver)
-
-
-@command("blockdev-del")
-def blockdev_del(session: Session, node_name: str) -> None:
-    """Close an image of blockdev-add that is in no drive."""
-    session.vm.media.remove(node_name)

@@ -27,7 +27,7 @@ class ImageFormat(StrEnum):
 @command("screendump")
 def screendump(session: Session, filename: str, format: ImageFormat = ImageFormat.PPM) -> None:
     """What the display shows, as .png or .ppm."""
-    write_picture(Path(filename), Picture(*session.vm.screen()), format)
+    write_picture(Path(session.fd_sets.path(filename)), Picture(*session.vm.screen()), format)
 
 
 @dataclass(frozen=True, slots=True)

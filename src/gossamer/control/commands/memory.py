@@ -39,7 +39,8 @@ def memsave(session: Session, val: Size, size: Size, filename: str, cpu_index: i
         vm.read_virtual(val, min(size, 1))
     except ConfigError:
         raise _invalid(val, size) from None
-    _written(Path(filename), lambda at, n: vm.read_virtual(val + at, n), size)
+    path = Path(session.fd_sets.path(filename))
+    _written(path, lambda at, n: vm.read_virtual(val + at, n), size)
 
 
 @command("pmemsave")
@@ -47,7 +48,8 @@ def pmemsave(session: Session, val: Size, size: Size, filename: str) -> None:
     """Write real memory into a file."""
     _check(val, size)
     vm = session.vm
-    _written(Path(filename), lambda at, n: vm.read_physical(val + at, n), size)
+    path = Path(session.fd_sets.path(filename))
+    _written(path, lambda at, n: vm.read_physical(val + at, n), size)
 
 
 def _check(val: int, size: int) -> None:
@@ -126,7 +128,7 @@ def dump_guest_memory(
                 with os.fdopen(session.take_fd(rest), "wb") as file:
                     total = elf_core.write(vm.machine, file, span)
             else:
-                with Path(rest).open("wb") as file:
+                with Path(session.fd_sets.path(rest)).open("wb") as file:
                     total = elf_core.write(vm.machine, file, span)
         session.last_dump = "completed", total
         vm.events.report(DumpCompleted(DumpQueryResult("completed", Size(total), Size(total))))

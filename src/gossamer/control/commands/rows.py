@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gossamer.control.commands import (  # noqa: F401 - each adds its rows
+    chardevs,
     devices,
     drives,
     inputs,
@@ -10,6 +11,7 @@ from gossamer.control.commands import (  # noqa: F401 - each adds its rows
     machines,
     memory,
     misc,
+    nodes,
     pci,
     power,
     qom,

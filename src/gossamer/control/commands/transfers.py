@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Final
 
 from gossamer.base.errors import ConfigError, GossamerError
@@ -11,8 +12,11 @@ from gossamer.base.units import PAGE_SIZE
 from gossamer.control.commands.table import command
 from gossamer.control.sending import Sent
 from gossamer.control.session import Session
-from gossamer.control.shapes import Size
+from gossamer.control.shapes import Json, Size
 from gossamer.control.steps import Steps, Waiting
+from gossamer.control.tls_objects import AUTHZ, X509
+from gossamer.machines.option_objects import MEMORY, SECRET
+from gossamer.machines.values import flattened
 from gossamer.migrate.precopy import Figures
 
 
@@ -128,30 +132,30 @@ def query_migrate_capabilities(session: Session) -> tuple[CapabilityStatus, ...]
     return tuple(CapabilityStatus(name, name in on) for name in CAPABILITIES)
 
 
+class ObjectKind(StrEnum):
+    """Kinds of objects."""
+
+    CREDENTIALS = X509
+    AUTHORIZATION = AUTHZ
+    SECRET = SECRET
+    MEMORY = MEMORY
+
+
 @command("object-add", held=True)
 def object_add(
     session: Session,
-    qom_type: str,
+    qom_type: ObjectKind,
     id: str,
-    dir: str | None = None,
-    endpoint: str | None = None,
-    verify_peer: bool | None = None,
-    priority: str | None = None,
-    identity: str | None = None,
+    properties_: Mapping[str, Json],
 ) -> None:
-    """Make tls-creds-x509 or authz-simple, for transfers inside TLS."""
-    given = {
-        "dir": dir, "endpoint": endpoint, "verify-peer": verify_peer, "priority": priority,
-        "identity": identity,
-    }  # fmt: skip
-    values = {name: value for name, value in given.items() if value is not None}
-    session.vm.transfers.tls.add(qom_type, id, values)
+    """Make credentials or an authorization for transfers, a secret, or memory for the machine."""
+    session.objects.add(qom_type, id, flattened("object-add", dict(properties_)))
 
 
 @command("object-del", held=True)
 def object_del(session: Session, id: str) -> None:
     """Remove an object."""
-    session.vm.transfers.tls.remove(id)
+    session.objects.remove(id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,11 +91,16 @@ def _object_add(session: Session, given: Arguments) -> str:
     """``object_add KIND,id=ID,KEY=VALUE``, as QEMU's monitor takes it."""
     kind, _, rest = given["object"].partition(",")
     values = dict(part.partition("=")[::2] for part in rest.split(",") if part)
-    session.vm.transfers.tls.add(kind, values.pop("id", ""), values)
+    session.objects.add(kind, values.pop("id", ""), values)
     return ""
 
 
-composed("object_add", "OBJECT:object", "make tls-creds-x509 or authz-simple", _object_add)
+composed(
+    "object_add",
+    "OBJECT:object",
+    "make credentials, an authorization, a secret or memory",
+    _object_add,
+)
 row("object_del", "ID:id", "object-del")
 composed(
     "migrate_set_parameter", "NAME:parameter VALUE:value",

@@ -26,10 +26,11 @@ NEGOTIATE: Final = "qmp_capabilities"
 
 
 class Qmp:
-    """Serves one client after the other on `device`."""
+    """Serves one client after the other on `device`; `pretty`: laid out for a person."""
 
-    def __init__(self, session: Session, device: Chardev) -> None:
+    def __init__(self, session: Session, device: Chardev, *, pretty: bool = False) -> None:
         self.session, self.device = session, device
+        self._indent = 4 if pretty else None
         self._reader = Reader()
         self._requests: deque[Json] = deque()
         self._negotiated = self._busy = False
@@ -49,8 +50,8 @@ class Qmp:
         self._write({"QMP": {"version": version, "capabilities": []}})
 
     def _write(self, value: Json) -> None:
-        text = json.dumps(value, ensure_ascii=False)
-        self.device.write(text.encode("utf-8", "replace") + b"\r\n")
+        text = json.dumps(value, ensure_ascii=False, indent=self._indent)
+        self.device.write(text.encode("utf-8", "replace").replace(b"\n", b"\r\n") + b"\r\n")
 
     def _event(self, event: Event) -> None:
         if not self._negotiated or not self.device.connected:
