@@ -70,7 +70,7 @@ class Emulator:
         began = time.monotonic()
         self.monitor.sendall(line.encode() + b"\n")
         said = self._answer()
-        if "rror" in said:
+        if re.search(r"\w*rror:", said):
             raise SystemExit(f"{line}: {said}")
         return time.monotonic() - began, said
 

@@ -231,3 +231,40 @@ def test_a_throttled_guest_is_held_between_its_slices(monkeypatch: pytest.Monkey
         assert vm.instructions > before
         counts[throttle] = slices
     assert counts[80] * 2 < counts[0]
+
+
+def test_a_thread_that_is_started_ahead_gives_its_result_once() -> None:
+    for late in (False, True):
+        go, told = threading.Event(), []
+        thread = InThread(lambda go=go: go.wait(10) and 5)
+        thread.ahead()
+        assert thread.thread is not None
+        assert thread.thread.is_alive()
+        if late:
+            go.set()
+            thread.thread.join()
+        ended = threading.Event()
+        thread.start(lambda told=told, ended=ended: (told.append(1), ended.set()))
+        go.set()
+        assert ended.wait(10)
+        thread.thread.join()
+        assert (thread.result(), told) == (5, [1])
+
+
+def test_a_device_that_cannot_be_saved_leaves_the_guest_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory is on its way by then; the sender does not wait for the receiver's patience."""
+    vm = running()
+    taker = Taker(Listener(f"unix:{tmp_path}/m", QUICK))
+
+    def devices(*_: object, **__: object) -> None:
+        raise ConfigError("no")
+
+    monkeypatch.setattr("gossamer.control.stream_out.StreamOut.devices", devices)
+    with pytest.raises(ConfigError, match="no"):
+        interleave(vm, vm.transfers.send(f"unix:{tmp_path}/m", limits=QUICK))
+    taker.join(20)
+    assert isinstance(taker.fault, GossamerError)
+    assert vm.run_state == "running"
+    vm.run(instructions=1000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gossamer.base.errors import ConfigError
+from gossamer.core import host
 from gossamer.core.memory import MMIO, MOST_LEAVES, READ_ONLY, AddressMap, Arena
 from gossamer.core.region import Region
 from gossamer.core.trace import Trace
@@ -197,3 +198,22 @@ def test_places_that_were_looked_up_are_forgotten_at_some_number() -> None:
     for page in range(3 * MOST_LEAVES):
         assert memory.load(page << 12, 4) == 0xFFFF_FFFF
     assert len(memory._leaves) <= MOST_LEAVES
+
+
+def test_what_was_never_written_to_is_known_and_stays_untouched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    arena = Arena(1 << 20)
+    arena.add("ram", 0x10000)
+    assert arena.untouched().all()
+    arena.view[0x3005] = 1
+    expected = [n != 3 for n in range(16)]
+    assert arena.untouched().tolist() == expected
+    assert arena.untouched().tolist() == expected, "asking touches nothing"
+    arena.close()
+    assert arena.untouched().all(), "given back to the host"
+    # A host that hides its pages, or has no such table.
+    monkeypatch.setattr(host, "page_map", lambda address, count: bytes(8 * count))
+    assert not arena.untouched().any()
+    monkeypatch.setattr(host, "page_map", lambda address, count: None)
+    assert not arena.untouched().any()

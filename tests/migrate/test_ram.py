@@ -80,6 +80,27 @@ def test_writer_and_loader_are_inverse(fills: list[int], late: bool) -> None:
     assert (target == memory).all()
 
 
+@given(st.lists(st.sampled_from([0, 0, 1]), min_size=1, max_size=200), st.data())
+def test_pages_known_to_be_blank_make_the_same_records(
+    fills: list[int], data: st.DataObject
+) -> None:
+    memory = np.repeat(np.array(fills, np.uint8), PAGE)
+    numbers = np.flatnonzero([data.draw(st.integers(0, 9)) > 0 for _ in fills])
+    blank = np.array([not fill and data.draw(st.booleans()) for fill in fills])
+    whole, quick = io.BytesIO(), io.BytesIO()
+    ram_writer.RamWriter(whole).pages("m", memory, numbers)
+    ram_writer.RamWriter(quick).pages("m", memory, numbers, blank)
+    assert whole.getvalue() == quick.getvalue()
+
+
+def test_a_page_known_to_be_blank_is_not_read() -> None:
+    """Else what the host has never made would be made."""
+    memory = np.ones(2 * PAGE, np.uint8)
+    out = io.BytesIO()
+    ram_writer.RamWriter(out).pages("m", memory, np.arange(2), np.array([True, True]))
+    assert len(out.getvalue()) == 9 + 2 + 9
+
+
 def test_writer_when_pages_are_sent_again_then_the_last_wins() -> None:
     memory = np.zeros(4 * PAGE, np.uint8)
     out = io.BytesIO()

@@ -7,9 +7,11 @@ sender's machine as it was, and running if it ran: it is the receiver's only whe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from queue import SimpleQueue
+from typing import Final
 
 from gossamer.base.errors import ConfigError, HostError
 from gossamer.control.events import MigrationPass
@@ -17,14 +19,14 @@ from gossamer.control.globalstate import GlobalState
 from gossamer.control.handover import Cut, cut_for, settle
 from gossamer.control.losses import losses
 from gossamer.control.runner import Runner
-from gossamer.control.steps import InThread, Steps, Wait, Waiting
+from gossamer.control.steps import InThread, Steps, Wait
 from gossamer.control.stream_out import Extra, StreamOut
 from gossamer.control.tls_objects import TlsObjects
 from gossamer.control.transfer import Transfer
 from gossamer.core import host
 from gossamer.machines.machine import Machine
 from gossamer.migrate.channels import Channel, Limits, connect, parse
-from gossamer.migrate.dirty import DirtyPages
+from gossamer.migrate.dirty import DirtyPages, Pages
 from gossamer.migrate.framing import Cmd
 from gossamer.migrate.outgoing import ARRIVED, Outgoing, RefusedError
 from gossamer.migrate.precopy import SLICE_NS, Parameters, Pause, Precopy, Switch
@@ -39,6 +41,8 @@ DOUBT: Final = (
     "whether the receiver has the machine is not known: look there; if it has not, "
     "cont goes on here"
 )
+_SMALL: Final = 1 << 16
+"""Bytes below which pieces are put together."""
 _NS_PER_MS: Final = 1_000_000
 
 
@@ -71,18 +75,30 @@ class Sent:
         return "\n".join(lines + [f"lost: {line}" for line in self.lost])
 
 
-class _Basket:
-    """Collects what one step writes, to be sent by a thread while the guest runs."""
+class _Joined:
+    """Puts small pieces together before they go to `out`; `keep`: all of them, until `take`."""
 
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
+    def __init__(self, out: Outgoing) -> None:
+        self._out = out
+        self._waiting = bytearray()
+        self.keep = False
 
     def write(self, data: bytes | memoryview, /) -> None:
-        self._parts.append(bytes(data))
+        if self.keep or len(data) < _SMALL:
+            self._waiting += data
+            if not self.keep and len(self._waiting) >= _SMALL:
+                self.flush()
+            return
+        self.flush()
+        self._out.write(data)
+
+    def flush(self) -> None:
+        if self._waiting:
+            self._out.write(self.take())
 
     def take(self) -> bytes:
-        data = b"".join(self._parts)
-        self._parts.clear()
+        data = bytes(self._waiting)
+        self._waiting.clear()
         return data
 
 
@@ -140,19 +156,22 @@ class _Sender:
     def __init__(self, vm: Runner, transfer: Transfer, out: Outgoing, to: Release) -> None:
         self.vm, self.transfer, self.out, self.to = vm, transfer, out, to
         self.machine: Machine = vm.machine
-        self.basket = _Basket()
-        self.stream = StreamOut(self.machine, self.basket)
+        self.joined = _Joined(out)
+        self.stream = StreamOut(self.machine, self.joined)
         self.dirty = DirtyPages(self.machine.arena, self.stream.blocks, self.machine.engine.flush)
         self.began = host.monotonic_ns()
         #: The receiver may have the machine, and has not said so.
         self.doubtful = False
 
-    def _send(self) -> Generator[Waiting, Any, int]:
-        """Let a thread send what has been written; how many bytes."""
-        data = self.basket.take()
-        yield InThread(lambda: self.out.write(data))
-        self._check()
-        return len(data)
+    def _part(self, pages: Pages, *, first: bool) -> int:
+        """Send some pages, while the guest runs; how many bytes.
+
+        One that the guest writes to meanwhile is dirty again, and sent again.
+        """
+        before = self.out.channel.sent
+        self.stream.part(pages, first=first)
+        self.joined.flush()
+        return self.out.channel.sent - before
 
     def _check(self) -> None:
         if self.vm.machine is not self.machine:
@@ -163,7 +182,8 @@ class _Sender:
     def rounds(self, parameters: Parameters, auto_converge: bool) -> Steps[None]:
         """Memory while the machine runs, until little enough is left."""
         self.stream.begin(self.out.commands)
-        yield from self._send()
+        yield InThread(self.joined.flush)
+        self._check()
         yield InThread(self.out.greet)
         now = host.monotonic_ns()
         precopy = Precopy(self.dirty, parameters, now, auto_converge=auto_converge)
@@ -180,8 +200,8 @@ class _Sender:
                 if figures.dirty_sync_count != rounds:
                     rounds = figures.dirty_sync_count
                     self.vm.events.report(MigrationPass(rounds))
-                self.stream.part(step.pages)
-                count = yield from self._send()
+                count = yield InThread(partial(self._part, step.pages, first=rounds == 1))
+                self._check()
                 now = host.monotonic_ns()
                 precopy.wrote(count)
                 self.out.channel.extend()
@@ -210,8 +230,7 @@ class _Sender:
                     yield from self._wait_for_leave()
                 cut = cut_for(machine, self.to, keep_tb=keep_tb)
                 lost = [loss.text for loss in losses(machine, self.to)]
-                rest, end = self._rest(cut, state)
-                sent = yield InThread(lambda: self._hand_over(rest, end))
+                sent = yield from self._rest(cut, state)
             except BaseException as fault:
                 if self.doubtful and not isinstance(fault, RefusedError):
                     vm.run_state = "postmigrate"
@@ -240,35 +259,61 @@ class _Sender:
             yield Wait(until_ns=host.monotonic_ns() + _LOOK_NS)
         transfer.enter("device")
 
-    def _rest(self, cut: Cut, state: str) -> tuple[bytes, bytes]:
-        """The last pages and the devices, and the end; the machine stands still."""
+    def _rest(self, cut: Cut, state: str) -> Steps[int]:
+        """The last pages, the devices and the end, while the machine stands still.
+
+        What is made is on its way at once; the description, which nobody needs to go on, is made
+        while the receiver takes on the devices.  Gives the bytes in all.
+        """
         self.machine.engine.flush()
         self.dirty.sync()
+        self.joined.keep = True
         if self.dirty.left:
             self.stream.part(self.dirty.take(self.dirty.left))
-        self.stream.devices(
-            Extra("globalstate", GlobalState(state)),
-            cut.profile,
-            carried=self.vm.carried,
-            switchover=self.to.switchover,
-        )
-        if self.out.answers:
-            self.stream.writer.command(Cmd.PING, ARRIVED.to_bytes(4, "big"))
-        rest = self.basket.take()
-        self.stream.end()
-        return rest, self.basket.take()
+        parts = SimpleQueue[bytes | None]()
+        parts.put(self.joined.take())
+        sending = InThread(lambda: self._hand_over(parts))
+        sending.ahead()
+        try:
+            self.stream.devices(
+                Extra("globalstate", GlobalState(state)),
+                cut.profile,
+                carried=self.vm.carried,
+                switchover=self.to.switchover,
+            )
+            if self.out.answers:
+                self.stream.writer.command(Cmd.PING, ARRIVED.to_bytes(4, "big"))
+            parts.put(self.joined.take())
+            self.stream.end()
+            parts.put(self.joined.take())
+        except BaseException:
+            parts.put(None)
+            self.out.channel.cancel()
+            if sending.thread is not None:
+                sending.thread.join()
+            raise
+        sent: int = yield sending
+        return sent
 
-    def _hand_over(self, rest: bytes, end: bytes) -> int:
+    def _hand_over(self, parts: SimpleQueue[bytes | None]) -> int:
         """Hand over disks and machine, and wait for the receiver; how many bytes in all.
 
         A receiver that has not every section cannot run the machine: until it has said so, all
         that goes wrong leaves the machine here.  From the end on only its last word counts.
         """
+
+        def write_next() -> None:
+            part = parts.get()
+            if part is None:
+                raise HostError(f"{self.out.channel.name}: given up")
+            self.out.write(part)
+
+        write_next()
         with self.vm.disks.handed_over():
-            self.out.write(rest)
+            write_next()
             self.out.arrived()
             self.doubtful = self.out.answers
-            self.out.write(end)
+            write_next()
             sent = self.out.channel.sent
             self.vm.progress.phase("waiting for the receiver")
             self.out.finish()

@@ -13,6 +13,7 @@ What `InThread` calls must not touch what other steps, commands or slices of the
 
 from __future__ import annotations
 
+import _thread
 import select
 import threading
 from collections.abc import Callable, Generator
@@ -37,28 +38,68 @@ class Wait:
     until_ns: int | None = None
 
 
+class Running:
+    """A thread.  Starting it does not wait until it is there, as `Thread.start` does."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+        self._goes_on = threading.Lock()
+        self._goes_on.acquire()
+        _thread.start_new_thread(self._run, ())
+
+    def _run(self) -> None:
+        try:
+            self._call()
+        finally:
+            self._goes_on.release()
+
+    def is_alive(self) -> bool:
+        """Whether it goes on."""
+        return self._goes_on.locked()
+
+    def join(self) -> None:
+        """Return when it has ended."""
+        with self._goes_on:
+            return
+
+
 class InThread:
-    """A call in a thread of its own; gives its result, or raises what it raised."""
+    """A call in a thread of its own; gives its result, or raises what it raised.
+
+    `ahead` begins it before it is waited for.
+    """
 
     def __init__(self, call: Callable[[], Any]) -> None:
         self._call = call
-        self._done: Callable[[], None] = lambda: None
+        self._told: Callable[[], None] | None = None
+        self._over = False
+        self._lock = threading.Lock()
         self._result: object = None
         self._fault: BaseException | None = None
-        self.thread: threading.Thread | None = None
+        self.thread: Running | None = None
+
+    def ahead(self) -> None:
+        """Begin, unless it has begun."""
+        if self.thread is None:
+            self.thread = Running(self._run)
 
     def start(self, done: Callable[[], None]) -> None:
-        """Begin; `done` is called from the thread at the end."""
-        self._done = done
-        self.thread = threading.Thread(target=self._run, daemon=True)
-        self.thread.start()
+        """Begin, unless it has begun; `done` is called at the end, from whichever thread."""
+        with self._lock:
+            over, self._told = self._over, done
+        if over:
+            done()
+        self.ahead()
 
     def _run(self) -> None:
         try:
             self._result = self._call()
         except BaseException as fault:
             self._fault = fault
-        self._done()
+        with self._lock:
+            self._over, told = True, self._told
+        if told is not None:
+            told()
 
     def result(self) -> object:
         if self._fault is not None:

@@ -6,11 +6,12 @@ The format is QEMU's; a profile says which receiver.  `control.stream_in` reads 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gossamer.base.units import PAGE_SIZE
 from gossamer.base.wire import WireWriter
@@ -77,7 +78,9 @@ class StreamOut:
         self.writer = StreamWriter(out)
         self.ram = RamWriter(out, advance=progress.advance)
         self.blocks = blocks_of(m)
-        self._described: list[Json] = []
+        self._describe: Callable[[], list[Json]] = list
+        #: Pages that are zero, as of the first of the stream.
+        self._untouched: NDArray[np.bool_] | None = None
         progress.phase("RAM", sum(b.size for b in self.blocks))
 
     def begin(self, commands: Sequence[tuple[int, bytes]] = ()) -> None:
@@ -95,12 +98,18 @@ class StreamOut:
         """Every page of every block."""
         return [(b, np.arange(b.size // PAGE_SIZE, dtype=np.int64)) for b in self.blocks]
 
-    def part(self, pages: Pages) -> None:
-        """Some pages, as they are now."""
-        number = self.machine.kind.sections.ram
+    def part(self, pages: Pages, *, first: bool = False) -> None:
+        """Some pages, as they are now; `first`: none of them was sent before."""
+        number, arena = self.machine.kind.sections.ram, self.machine.arena
+        if first and self._untouched is None:
+            self._untouched = arena.untouched()
         self.writer.open(Kind.PART, number, "")
         for block, numbers in pages:
-            self.ram.pages(block.name, self.machine.arena.bytes_of(block), numbers)
+            blank = None
+            if first and self._untouched is not None:
+                at = block.offset // PAGE_SIZE
+                blank = self._untouched[at : at + block.size // PAGE_SIZE]
+            self.ram.pages(block.name, arena.bytes_of(block), numbers, blank)
         self.ram.end()
         self.writer.close(number)
 
@@ -124,7 +133,6 @@ class StreamOut:
         w.close(number)
         if switchover:
             w.command(Cmd.SWITCHOVER_START)
-        devices: list[Json] = []
         numbers = m.kind.sections
         section_id = numbers.first + m.kind.has_nic(m.hardware)
         for part in m.sections:
@@ -135,24 +143,36 @@ class StreamOut:
             body = body_of(part.device, profile)
             version = version_of(part.device, profile)
             w.full(number, part.idstr, part.instance, version, body)
-            devices.append(section_description(part, profile))
             if part.idstr == "timer":
-                devices += [_save_carried(m, one, w) for one in carried]
+                for one in carried:
+                    w.full(m.kind.sections.first, one.idstr, 0, one.version, one.body)
         w.full(section_id, extra.idstr, 0, extra.owner.version, body_of(extra.owner, profile))
-        head = {"name": extra.idstr, "instance_id": 0}
-        devices.append(head | describe(extra.owner, profile))
-        self._described = devices
+        self._describe = lambda: _descriptions(m, extra, profile, carried)
 
     def end(self) -> None:
         """The end element and the description."""
         text = None
         if self.machine.hardware.vmdesc:
-            text = json.dumps({"page_size": PAGE_SIZE, "devices": self._described})
+            text = json.dumps({"page_size": PAGE_SIZE, "devices": self._describe()})
         self.writer.end(text)
 
 
-def _save_carried(m: Machine, one: Carried, w: StreamWriter) -> Json:
-    w.full(m.kind.sections.first, one.idstr, 0, one.version, one.body)
+def _descriptions(
+    m: Machine, extra: Extra, profile: Profile, carried: Sequence[Carried]
+) -> list[Json]:
+    """What the sections of a stream hold, in their order."""
+    devices: list[Json] = []
+    for part in m.sections:
+        if profile.known is not None and part.device.vmsd not in profile.known:
+            continue
+        devices.append(section_description(part, profile))
+        if part.idstr == "timer":
+            devices += [_carried_description(one) for one in carried]
+    head = {"name": extra.idstr, "instance_id": 0}
+    return [*devices, head | describe(extra.owner, profile)]
+
+
+def _carried_description(one: Carried) -> Json:
     data = {"name": "data", "size": len(one.body), "type": "buffer"}
     return {"name": one.idstr, "instance_id": 0, "size": len(one.body), "fields": [data]}
 
@@ -172,6 +192,6 @@ def save_stream(
     m.engine.flush()  # so that R and C updates come at the same moments with and without a cut
     stream = StreamOut(m, out, progress)
     stream.begin(commands)
-    stream.part(stream.everything())
+    stream.part(stream.everything(), first=True)
     stream.devices(extra, profile, carried=carried, switchover=switchover)
     stream.end()

@@ -77,8 +77,35 @@ class Arena:
         """Give the memory back to the host at once; what is read from it afterwards is zero."""
         host.forget(self.map)
 
+    def untouched(self) -> NDArray[np.bool_]:
+        """Which pages were never written to, as far as the host says so: they are zero.
+
+        Asking touches none of them, where reading one costs the host a fault.
+        """
+        pages = self.used // PAGE_SIZE
+        never = _never_there(self.address, pages)
+        return np.zeros(pages, np.bool_) if never is None else never
+
     def bytes_of(self, block: RamBlock) -> NDArray[np.uint8]:
         return self.bytes[block.offset : block.offset + block.size]
+
+
+#: Bits of a page map's entry: in memory, or swapped out.
+_THERE: Final = np.uint64(3 << 62)
+
+
+def _never_there(address: int, pages: int) -> NDArray[np.bool_] | None:
+    """Pages of private anonymous memory that the host has never made; None if it does not say."""
+    if mmap.PAGESIZE != PAGE_SIZE:
+        return None
+    probe = np.frombuffer(mmap.mmap(-1, 2 * PAGE_SIZE, mmap.MAP_PRIVATE), np.uint8)
+    probe[0] = 1
+    maps = [host.page_map(int(probe.ctypes.data), 2), host.page_map(address, pages)]
+    if maps[0] is None or maps[1] is None:
+        return None
+    known, asked = ((np.frombuffer(m, np.uint64) & _THERE) == 0 for m in (maps[0], maps[1]))
+    # A host that hides its pages shows them all as missing.
+    return asked if known.tolist() == [False, True] else None
 
 
 @dataclass(frozen=True)

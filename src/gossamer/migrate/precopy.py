@@ -15,11 +15,14 @@ from gossamer.migrate.dirty import DirtyPages, Pages
 
 SLICE_NS: Final = NS_PER_S // 10
 """Bandwidth is limited over so long."""
-MOST_PAGES: Final = 1024
+MOST_PAGES: Final = 4096
 LEAST_PAGES: Final = 16
 """Pages sent in one step."""
 
 
+FIRST_NS: Final = NS_PER_S // 100
+FIRST_BYTES: Final = 8 * MiB
+"""Before the first slice is over, bandwidth is known when so much was sent in no less than this."""
 SOON_S: Final = 0.004
 """What goes in so long need not become less."""
 SHRINKS: Final = 0.7
@@ -116,6 +119,8 @@ class Precopy:
             self.bandwidth = self._slice_sent * NS_PER_S / (now - self._slice)
             self.figures.bytes_per_second = int(self.bandwidth)
             self._slice, self._slice_sent = now, 0
+        elif not self.bandwidth and self._first_is_long_enough(now):
+            self.bandwidth = self._slice_sent * NS_PER_S / (now - self._slice)
         limit = self.parameters.max_bandwidth * SLICE_NS // NS_PER_S
         if limit and self._slice_sent >= limit:
             self._paused_until = self._slice + SLICE_NS * self._slice_sent // limit
@@ -126,6 +131,10 @@ class Precopy:
                 return Switch()
         most = MOST_PAGES if not limit else (limit - self._slice_sent) // PAGE_SIZE
         return Chunk(self.dirty.take(max(LEAST_PAGES, min(most, MOST_PAGES))))
+
+    def _first_is_long_enough(self, now: int) -> bool:
+        """Whether so much was sent that what lies in a buffer on the way does not count."""
+        return self._slice_sent >= FIRST_BYTES and now - self._slice >= FIRST_NS
 
     def _fits(self) -> bool:
         """Whether what is known to be left fits into the downtime that is allowed."""

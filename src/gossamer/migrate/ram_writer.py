@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from gossamer.migrate.ram import U8, U64, Block, BlockList, Mark, Record, Run
 
 
 class Sink(Protocol):
-    """Takes bytes: a file, a socket's file, a compressor."""
+    """Takes bytes, which are its own during the call only: a file, a socket, a compressor."""
 
     def write(self, data: bytes | memoryview, /) -> object: ...
 
@@ -52,10 +52,15 @@ def zero_run(addresses: U64, fills: U8 | int = 0) -> bytes:
 def page_run(addresses: U64, pages: U8) -> bytes:
     """PAGE|CONTINUE records, 8 bytes and a page each."""
     table = np.empty((len(addresses), 8 + pages.shape[1]), np.uint8)
+    _fill(table, addresses, pages)
+    return table.tobytes()
+
+
+def _fill(table: U8, addresses: U64, pages: U8) -> None:
+    """Make PAGE|CONTINUE records, a row each."""
     heads = (addresses | np.uint64(ram.PAGE | ram.CONTINUE)).astype(">u8")
     table[:, :8] = heads.view(np.uint8).reshape(-1, 8)
     table[:, 8:] = pages
-    return table.tobytes()
 
 
 def first_page(name: str, address: int, page: bytes | memoryview | None, fill: int = 0) -> bytes:
@@ -139,6 +144,7 @@ class RamWriter:
         self.out = out
         self.page_size = page_size
         self.current: str | None = None
+        self._table = np.empty((_TABLE_ROWS, 8 + page_size), np.uint8)
         self.sent = self.zeros = self.normals = 0
         """Bytes, zero pages and other pages written so far."""
 
@@ -153,21 +159,48 @@ class RamWriter:
     def block(self, name: str, memory: Buffer) -> None:
         """Every page of a block, ascending: zero pages as ZERO records."""
         pages = self._pages(memory)
-        self._send(name, pages, np.arange(len(pages), dtype=np.int64))
+        self._send(name, pages, np.arange(len(pages), dtype=np.int64), None)
 
-    def pages(self, name: str, memory: Buffer, numbers: npt.NDArray[np.int64]) -> None:
-        """The given pages (numbers, ascending) of a block: what a later round sends."""
-        self._send(name, self._pages(memory), numbers)
+    def pages(
+        self,
+        name: str,
+        memory: Buffer,
+        numbers: npt.NDArray[np.int64],
+        blank: npt.NDArray[np.bool_] | None = None,
+    ) -> None:
+        """The given pages (numbers, ascending) of a block: what a later round sends.
+
+        `blank`: for each page of the block, whether it is known to be zero; it is not read then.
+        """
+        self._send(name, self._pages(memory), numbers, blank)
 
     def _pages(self, memory: Buffer) -> U8:
         flat = np.frombuffer(memory, np.uint8)
         return flat.reshape(-1, self.page_size)
 
-    def _send(self, name: str, pages: U8, numbers: npt.NDArray[np.int64]) -> None:
+    def _zero(
+        self, pages: U8, numbers: npt.NDArray[np.int64], blank: npt.NDArray[np.bool_] | None
+    ) -> npt.NDArray[np.bool_]:
+        """For each of `numbers`, whether that page is zero."""
+        if blank is None:
+            return is_zero(_rows(pages, numbers), self.page_size)
+        zero = blank[numbers]
+        seen = np.flatnonzero(~zero)
+        for lo, hi in _rows_of(numbers[seen]):
+            part = numbers[seen[lo:hi]]
+            zero[seen[lo:hi]] = is_zero(_rows(pages, part), self.page_size)
+        return zero
+
+    def _send(
+        self,
+        name: str,
+        pages: U8,
+        numbers: npt.NDArray[np.int64],
+        blank: npt.NDArray[np.bool_] | None,
+    ) -> None:
         if not len(numbers):
             return
-        whole = len(numbers) == len(pages)
-        zero = is_zero(pages if whole else pages[numbers], self.page_size)
+        zero = self._zero(pages, numbers, blank)
         addresses = numbers.astype(np.uint64) * np.uint64(self.page_size)
         start = 0
         if self.current != name:
@@ -189,15 +222,48 @@ class RamWriter:
             self.zeros += len(numbers)
             self._advance(len(numbers) * self.page_size)
             return
-        for start in range(0, len(numbers), 1024):
-            part = slice(start, start + 1024)
-            self._write(page_run(addresses[part], pages[numbers[part]]))
-            self.normals += len(numbers[part])
-            self._advance(len(numbers[part]) * self.page_size)
+        for start in range(0, len(numbers), _TABLE_ROWS):
+            part = slice(start, start + _TABLE_ROWS)
+            some = numbers[part]
+            table = self._table[: len(some)]
+            _fill(table, addresses[part], _rows(pages, some))
+            self._write(table.reshape(-1).data)
+            self.normals += len(some)
+            self._advance(len(some) * self.page_size)
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes | memoryview) -> None:
         self.out.write(data)
         self.sent += len(data)
+
+
+_TABLE_ROWS: Final = 256
+"""Page records that are made at a time: they stay in the host's cache until they are written."""
+
+
+def _rows(pages: U8, numbers: npt.NDArray[np.int64]) -> U8:
+    """The pages of these (ascending) numbers: a view where they are in a row."""
+    first, last = int(numbers[0]), int(numbers[-1])
+    return pages[first : last + 1] if last - first + 1 == len(numbers) else pages[numbers]
+
+
+def _rows_of(numbers: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Where in `numbers` there are long rows of consecutive ones, and what lies between them."""
+    if not len(numbers):
+        return
+    edges = np.flatnonzero(np.diff(numbers) != 1) + 1
+    start = 0
+    for lo, hi in itertools.pairwise([0, *edges.tolist(), len(numbers)]):
+        if hi - lo < _LONG_ROW:
+            continue
+        if start < lo:
+            yield start, lo
+        yield lo, hi
+        start = hi
+    if start < len(numbers):
+        yield start, len(numbers)
+
+
+_LONG_ROW: Final = 64
 
 
 Buffer = bytes | bytearray | memoryview | U8

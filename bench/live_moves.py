@@ -1,0 +1,107 @@
+"""A Linux guest moves from process to process over a unix socket, of gossamer and of QEMU in turn.
+
+    python bench/live_moves.py --kernel vmlinux --initrd initramfs.cpio.gz --moves 10 \
+        --load "memhog 64 20" --peer qemu-system-ppc
+
+Each emulator hands its guest on to a new process of its own, as often as --moves says; `info
+migrate` tells downtime and total time.  What is printed: medians, and the ratio to the peer's.
+Exit status 1: a guest no longer answers, or `memhog` found a wrong page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import statistics
+import sys
+import time
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from bench.emulator import Emulator
+
+OURS = f"{sys.executable} -m gossamer run"
+FIGURES = ("downtime", "total time", "setup", "transferred ram")
+
+
+class Subject:
+    """One kind of emulator, its guest, and what its moves took."""
+
+    def __init__(self, name: str, command: str, options: argparse.Namespace) -> None:
+        self.name, self.options = name, options
+        self.log = options.folder / f"{name}.log"
+        self.log.unlink(missing_ok=True)
+        self.command = [*command.split(), "-M", options.machine, "-m", options.memory]
+        self.command += ["-kernel", options.kernel, "-initrd", options.initrd]
+        self.command += ["-append", "console=ttyPZ0", "-nic", "none"]
+        self.figures: dict[str, list[float]] = {figure: [] for figure in FIGURES}
+        self.emulator = Emulator(self.command, self.log)
+        self.emulator.start_guest()
+        if options.load:
+            self.emulator.type(f"{options.load} &\n")
+            self.emulator.read(3)
+
+    def move(self, number: int) -> None:
+        """Hand the guest on to a new process."""
+        place = self.options.folder / f"{self.name}-{number}"
+        there = Emulator([*self.command, "-incoming", f"unix:{place}"], self.log)
+        here = self.emulator
+        here.command(f"migrate_set_parameter max-bandwidth {self.options.bandwidth}")
+        here.command(f"migrate_set_parameter downtime-limit {self.options.limit}")
+        if self.options.converge:
+            here.command("migrate_set_capability auto-converge on")
+        here.command(f"migrate -d unix:{place}")
+        said = ""
+        for _ in range(1200):
+            time.sleep(0.1)
+            said = here.command("info migrate")[1]
+            if "completed" in said:
+                break
+        else:
+            raise SystemExit(f"{self.name}: no end: {said}")
+        for figure, found in self.figures.items():
+            if got := re.search(rf"{figure}: (\d+)", said):
+                found.append(float(got[1]))
+        here.end(kill=False)
+        self.emulator = there
+        there.command("cont")
+        there.text = ""
+        there.type("echo x${TERM#zz}y\n")
+        if not there.read(20, r"x\w+y"):
+            raise SystemExit(f"{self.name}: the guest no longer answers: {there.text!r}")
+        if re.search("(?i)wrong|mismatch", there.text):
+            raise SystemExit(f"{self.name}: {there.text}")
+
+
+def main() -> None:
+    """Boot, move in turn, print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--kernel", required=True)
+    parser.add_argument("--initrd", required=True)
+    parser.add_argument("--machine", default="g3beige")
+    parser.add_argument("--memory", default="256")
+    parser.add_argument("--moves", type=int, default=10)
+    parser.add_argument("--load", default="", help="a command of the guest's that goes on beside")
+    parser.add_argument("--limit", type=int, default=300, help="downtime-limit, ms")
+    parser.add_argument("--bandwidth", default="4G", help="max-bandwidth, as 128M")
+    parser.add_argument("--converge", action="store_true", help="auto-converge")
+    parser.add_argument("--peer", default="", help="the command of another emulator")
+    parser.add_argument("--folder", type=Path, default=Path("/tmp"))
+    options = parser.parse_args()
+    subjects = [Subject("gossamer", OURS, options)]
+    if options.peer:
+        subjects.append(Subject("peer", options.peer, options))
+    for number in range(options.moves):
+        for subject in subjects:
+            subject.move(number)
+    for subject in subjects:
+        subject.emulator.end(kill=True)
+    for figure in FIGURES:
+        found = [subject.figures[figure] or [0.0] for subject in subjects]
+        texts = [f"{statistics.median(f):8.0f} ({min(f):.0f} to {max(f):.0f})" for f in found]
+        print(f"{figure:16} {' | '.join(texts)}")
+
+
+if __name__ == "__main__":
+    main()
