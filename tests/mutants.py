@@ -118,7 +118,7 @@ MUTANTS = (
         '"sext": _convert("zext")',
         NATIVE,
     ),
-    # both rows alike: engines agree, only results of others tell
+    # both rows alike: engines agree, only results of others show it
     Mutant(
         "clz one more in both",
         "value and LLVM row",

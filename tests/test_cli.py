@@ -143,12 +143,12 @@ def test_demo_linux_looks_beside_the_checkout(
 
 
 def test_demo_is_the_story(monkeypatch: pytest.MonkeyPatch, started: list[Config]) -> None:
-    told: list[list[str]] = []
-    monkeypatch.setattr(story, "story", lambda words: told.append(words) or 0)
+    given: list[list[str]] = []
+    monkeypatch.setattr(story, "story", lambda words: given.append(words) or 0)
     assert cli.main(["demo"]) == 0
     assert cli.main(["demo", "--hops", "3"]) == 0
     assert cli.main(["demo", "builtin", "--lossy"]) == 0
-    assert (told, started) == ([[], ["--hops", "3"], ["--lossy"]], [])
+    assert (given, started) == ([[], ["--hops", "3"], ["--lossy"]], [])
 
 
 @pytest.mark.parametrize(

@@ -311,10 +311,10 @@ def planted(root: Path, place: str, text: str) -> list[str]:
 
 @pytest.mark.parametrize("case", PLANTED)
 def test_checker_when_a_rule_is_broken_then_says_so(case: str, tmp_path: Path) -> None:
-    place, text, told = PLANTED[case]
+    place, text, fault = PLANTED[case]
     faults = planted(tmp_path, place, text)
     assert len(faults) == 1, faults
-    assert told in faults[0]
+    assert fault in faults[0]
 
 
 @pytest.mark.parametrize(

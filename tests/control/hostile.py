@@ -111,7 +111,7 @@ class Trial:
 
 
 def give_back() -> None:
-    """Return freed memory to the host, so that the peak tells what is in use."""
+    """Return freed memory to the host, so that the peak shows what is in use."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
 

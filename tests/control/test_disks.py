@@ -267,7 +267,7 @@ def test_raw_disk_that_was_changed_elsewhere_is_not_put_together(machine, tmp_pa
     vm.close()
     with Path(path).open("r+b") as file:
         file.seek(MiB)
-        file.write(b"somebody else")
+        file.write(b"another program")
     again = machine("-hda", path)
     before = again.state_hash()
     with pytest.raises(ImageError, match="the image has changed since it was saved"):
@@ -288,7 +288,7 @@ def test_disks_must_be_those_of_the_save(machine, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("saved", "now", "told"),
+    ("saved", "now", "message"),
     [
         ("-device ide-cd,bus=ide.0", "", "ide.0 unit 0: expected nothing, got ide-cd"),
         (
@@ -299,12 +299,12 @@ def test_disks_must_be_those_of_the_save(machine, tmp_path):
         ("-usb", "-usb -device usb-kbd", "USB port 1: expected usb-kbd, got nothing"),
     ],
 )
-def test_devices_must_be_those_of_the_save(machine, tmp_path, saved, now, told):
+def test_devices_must_be_those_of_the_save(machine, tmp_path, saved, now, message):
     file = tmp_path / "x.gossamer"
     machine(*saved.split()).save(file)
     vm = machine(*now.split())
     before = vm.state_hash()
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         vm.restore(file)
     assert vm.state_hash() == before
 
@@ -619,7 +619,7 @@ def test_overlay_survives_the_frames(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.img", "a.qcow2"])
-def test_cost_of_a_save_is_told_with_the_wait_for_the_medium_apart(
+def test_cost_of_a_save_is_shown_with_the_wait_for_the_medium_apart(
     machine, tmp_path, monkeypatch, name
 ):
     vm = machine("-hda", image(tmp_path, name))
@@ -638,6 +638,6 @@ def test_cost_of_a_save_is_told_with_the_wait_for_the_medium_apart(
     vm.savevm("one")
     cost = vm.last_save
     assert 20_000_000 <= cost.fsync_ns < cost.took_ns
-    told = monitor.execute("info save")
-    assert f"{cost.fsync_ns / 1_000_000:.1f} ms of it waiting for the medium" in told
-    assert f"file {cost.file_bytes} bytes" in told
+    text = monitor.execute("info save")
+    assert f"{cost.fsync_ns / 1_000_000:.1f} ms of it waiting for the medium" in text
+    assert f"file {cost.file_bytes} bytes" in text

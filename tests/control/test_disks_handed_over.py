@@ -1,4 +1,4 @@
-"""A migration takes the disks along, and whoever ends up with the machine has them whole."""
+"""A migration takes the disks along, and the side that ends up with the machine has them whole."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_failed_migration_leaves_the_disks_as_they_were(machine, tmp_path):
     assert drives[2].media is None
 
 
-def test_changes_that_nobody_else_would_have_are_not_left_behind(machine, tmp_path):
+def test_changes_that_no_receiver_would_have_are_not_left_behind(machine, tmp_path):
     vm = machine("-drive", f"file={image(tmp_path, 'a.qcow2')},snapshot=on")
     disk(vm).write(0, b"here alone")
     with pytest.raises(ConfigError, match=r"ide0-hd0: its changes are kept here alone"):

@@ -48,7 +48,7 @@ def test_guest_sees_a_device_come_and_go() -> None:
     assert vm.config.devices == ()
 
 
-def test_a_hub_tells_its_changes_and_goes_last() -> None:
+def test_a_hub_reports_its_changes_and_goes_last() -> None:
     vm = machine("-device", "usb-hub,id=h")
     hub = vm.machine.part("pci/usb/hub")
     assert isinstance(hub, UsbHub)

@@ -66,7 +66,7 @@ def test_usb_keyboard_reports_what_qemus_does(name: str, usage: int) -> None:
 @pytest.mark.parametrize(("name", "code"), ADB.items())
 def test_adb_keyboard_reports_what_qemus_does(name: str, code: int) -> None:
     keyboard = AdbKeyboard(Clock(), AdbBus(Clock()))
-    keyboard.listen(3, bytes((0x02, 3)))  # tell right from left
+    keyboard.listen(3, bytes((0x02, 3)))  # distinguish right from left
     keyboard.key(keys.code(name), True)
     assert keyboard.talk(0)[0] == code
 

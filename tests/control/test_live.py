@@ -210,7 +210,7 @@ def test_a_receiver_that_goes_at_any_step_leaves_the_guest_here(place: int, tmp_
 
 
 def test_a_throttled_guest_is_held_between_its_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever comes back early, as a loop does that has other things to serve."""
+    """The caller comes back early, as a loop does that has other things to serve."""
     vm = running()
     now = [0]
 

@@ -28,16 +28,16 @@ def machine() -> Vm:
 
 
 class NewChip(Device):
-    """A chip that no QEMU has; whoever wrote it did not think of streams for QEMU."""
+    """A chip that no QEMU has; its author did not think of streams for QEMU."""
 
     vmsd = "new-chip"
     level: int = u8(3)
 
 
-class ToldChip(NewChip):
+class DeclaredChip(NewChip):
     """The same, with a word on it."""
 
-    vmsd = "told-chip"
+    vmsd = "declared-chip"
     lost = "its level"
 
 
@@ -50,15 +50,15 @@ class Extended(Device):
 
 
 @pytest.mark.parametrize("release", QEMU)
-@pytest.mark.parametrize("chip", [NewChip, ToldChip])
-def test_a_section_that_qemu_has_not_is_told_and_stays_here(
+@pytest.mark.parametrize("chip", [NewChip, DeclaredChip])
+def test_a_section_that_qemu_has_not_is_named_and_stays_here(
     chip: type[NewChip], release: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     vm, to = machine(), releases.release(release)
     before = {loss.text for loss in losses(vm.machine, to)}
     device = vm.machine.add("new", chip(vm.machine.clock), idstr="new-chip")
     device.reset()
-    said = "its level" if chip is ToldChip else "all of its state"
+    said = "its level" if chip is DeclaredChip else "all of its state"
     (line,) = {loss.text for loss in losses(vm.machine, to)} - before
     assert line == f"new: {to.title} has no section new-chip: {said}"
     sent = vm.migrate(f"file:{tmp_path / 'm'}", profile=release)
@@ -80,7 +80,7 @@ def test_a_section_that_qemu_has_not_is_told_and_stays_here(
 
 
 @pytest.mark.parametrize("release", QEMU)
-def test_a_subsection_that_is_not_marked_is_told_and_stays_here(release: str) -> None:
+def test_a_subsection_that_is_not_marked_is_named_and_stays_here(release: str) -> None:
     vm, to = machine(), releases.release(release)
     device = vm.machine.add("new", Extended(vm.machine.clock), idstr="cuda", instance=7)
     device.reset()
@@ -98,7 +98,7 @@ def test_a_class_that_does_not_say_what_is_lost_does_not_come_into_being() -> No
 
 
 @pytest.mark.parametrize("lost", ["a word", Loss("a word", passes=True), NOTHING])
-def test_what_is_said_is_what_is_told(lost: str | Loss) -> None:
+def test_what_is_declared_is_what_is_named(lost: str | Loss) -> None:
     one = subsection("x/gossamer", ours=True, lost=lost)
     passes = isinstance(lost, Loss)
     assert one.losses(object()) == ([Loss("a word", passes)] if lost != NOTHING else [])

@@ -21,7 +21,7 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the host does not tell")
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the host does not report it")
 def test_case_17_loads_one_after_the_other_take_no_more_memory_than_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -219,7 +219,7 @@ def test_a_command_that_fails(tmp_path: Path) -> None:
     with pytest.raises(HostError, match="cannot be created: No such file"):
         vm.migrate(f"file:{tmp_path}/no/such/folder")
     with pytest.raises(HostError, match="cannot connect"):
-        vm.migrate(f"unix:{tmp_path}/nobody")
+        vm.migrate(f"unix:{tmp_path}/nothing")
     assert vm.run_state == "running"
 
 
@@ -294,7 +294,7 @@ CHANGES = {
     "another machine": (b"\x00\x00\x00\x04bare", b"\x00\x00\x00\x04mac9", "machine mac9, expected"),
     "a huge name": (b"\x07\x00\x00\x00\x04", b"\x07\x7f\xff\xff\xff", "machine name of"),
     "another PVR": (b"\x00\x08\x03\x01", b"\x00\x08\x02\x02", "PVR must be 0x00080301"),
-    "a section nobody has": (b"\x0bglobalstate", b"\x0bglobalstats", "no such section"),
+    "a section of no machine": (b"\x0bglobalstate", b"\x0bglobalstats", "no such section"),
     "an unknown subsection": (b"cpu/gossamer", b"cpu/gossamar", "unknown subsection"),
     "no run state": (b"\x08running", b"\x08rumming", "unknown run state 'rumming'"),
 }
@@ -337,8 +337,8 @@ def test_another_size_of_ram(stream: bytes) -> None:
     assert "4194304 bytes, this machine has 8388608" in str(fault)
 
 
-def test_the_receiver_tells_a_sender_that_asks(stream: bytes) -> None:
-    told = bytearray()
+def test_the_receiver_answers_a_sender_that_asks(stream: bytes) -> None:
+    replies = bytearray()
 
     def ask(end: socket.socket) -> None:
         commands = b"\x08\x00\x01\x00\x00" + b"\x08\x00\x02\x00\x04\x00\x00\x00\x07"
@@ -346,12 +346,12 @@ def test_the_receiver_tells_a_sender_that_asks(stream: bytes) -> None:
         end.shutdown(socket.SHUT_WR)
         end.settimeout(5)
         while part := end.recv(100):
-            told.extend(part)
+            replies.extend(part)
 
-    peer_told = receive_from(started(500), ask)
-    assert isinstance(peer_told, StreamError)
+    fault = receive_from(started(500), ask)
+    assert isinstance(fault, StreamError)
     time.sleep(0.1)
-    assert bytes(told) == encode(Message(Reply.PONG, 0, 7)) + encode(Message(Reply.SHUT, 0, 1))
+    assert bytes(replies) == encode(Message(Reply.PONG, 0, 7)) + encode(Message(Reply.SHUT, 0, 1))
 
 
 def test_nobody_comes(tmp_path: Path) -> None:

@@ -119,9 +119,9 @@ WRONG: Final[dict[str, tuple[str, Any, str]]] = {
 @pytest.mark.parametrize("what", WRONG)
 def test_crafted_data_is_refused_in_a_line(what: str) -> None:
     data = copy.deepcopy(stored(parse([*SMALL, "-M", "g3beige", "-bios", "builtin"])))
-    key, value, told = WRONG[what]
+    key, value, message = WRONG[what]
     data[key] = value
     with pytest.raises(ConfigError) as caught:
         restored(data, "s", {})
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -203,13 +203,13 @@ def test_with_qemu_7_2(way: str, pki: Path, tmp_path: Path, qemu: Path, openbios
 def test_listening_beyond_loopback_without_tls_says_so(
     uri: str, warned: bool, pki: Path, tmp_path: Path
 ) -> None:
-    told: list[str] = []
+    warnings: list[str] = []
     for secure in (False, True):
         vm = machine(pki, "server") if secure else Vm(parse(LINE))
         session = Session(vm, spawn=lambda steps: (next(steps), steps.close()))
-        session.report = told.append
+        session.report = warnings.append
         session.take_in(uri.format(folder=tmp_path))
-    assert len(told) == int(warned)
+    assert len(warnings) == int(warned)
 
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -74,18 +74,18 @@ def test_case_3_one_page_that_lacks_is_refused(kind: int, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("channel", "told"),
+    ("channel", "message"),
     [("main", "pages are missing in ppc_heathrow.ram"), ("extra", "one connection of a multifd")],
 )
 def test_case_3_a_connection_of_a_multifd_migration(
-    shared: Path, channel: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    shared: Path, channel: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     packed = (shared / "streams" / f"multifd-{channel}-channel.bin.xz").read_bytes()
     path = tmp_path / "part"
     path.write_bytes(lzma.decompress(packed))
     vm = Vm(parse([*G3, "-m", "64", "-bios", "builtin"]))
     before = vm.state_hash()
-    with pytest.raises(StreamError, match=told) as refused:
+    with pytest.raises(StreamError, match=message) as refused:
         vm.incoming(f"exec:cat {path}")
     assert "multifd migration" in str(refused.value)
     assert vm.state_hash() == before

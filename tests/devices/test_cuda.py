@@ -126,14 +126,14 @@ def test_treq_is_seen_whatever_the_direction_register_says(mac):
         assert mac.read(B) & TREQ
 
 
-def test_adb_talk_to_nobody_is_a_timeout_and_takes_the_bus_its_time(mac):
+def test_adb_talk_without_a_device_is_a_timeout_and_takes_the_bus_its_time(mac):
     mac.send([0, 0x1F])
     taken = mac.wait()
     assert 1_900_000 < taken < 2_300_000
     assert mac.receive() == bytes([0, 2, 0x1F])
 
 
-def test_adb_register_3_tells_address_and_handler_and_moves(mac):
+def test_adb_register_3_has_address_and_handler_and_moves(mac):
     assert mac.request(0, 0x2F) == bytes([0, 0, 0x2F, 0x62, 1])
     assert mac.request(0, 0x3F) == bytes([0, 0, 0x3F, 0x63, 2])
     assert mac.request(0, 0x2B, 0x28, 0xFE) == bytes([0, 0, 0x2B])

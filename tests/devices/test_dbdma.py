@@ -37,7 +37,7 @@ class Controller:
 
 
 class Peer:
-    """A device that moves when told to by the test."""
+    """A device that moves when the test makes it."""
 
     def __init__(self):
         self.ready, self.flushed, self.stopped = 0, 0, 0

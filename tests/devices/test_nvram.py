@@ -19,14 +19,14 @@ def test_bytes_are_a_stride_apart_and_alias_in_between():
     assert nvram.data[SIZE - 1] == 0x5A
 
 
-def test_writes_are_told_once_and_survive_a_reset():
+def test_writes_are_reported_once_and_survive_a_reset():
     nvram = MacioNvram(Clock())
-    told = []
-    nvram.written = lambda at, value: told.append((at, value))
+    written = []
+    nvram.written = lambda at, value: written.append((at, value))
     nvram.region().store(0x20, 7, 1)
     nvram.region().store(0x20, 7, 1)
     nvram.reset()
-    assert told == [(2, 7)]
+    assert written == [(2, 7)]
     assert nvram.data[2] == 7
 
 

@@ -295,7 +295,7 @@ def test_adb_listen_moves_a_device():
     assert host.keyboard.devaddr == 8
 
 
-def test_autopoll_tells_of_keys():
+def test_autopoll_reports_keys():
     host = Host(adb=True)
     host.request(0x20, 0x00, 0x86, 0x00, 0x04)
     host.keyboard.key(0x00, True)

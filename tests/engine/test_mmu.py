@@ -177,7 +177,7 @@ def test_direct_store_segment_faults(engine: type) -> None:
         (0x4000_0123, 0, 0x0800_0000),
     ],
 )
-def test_fetch_faults_are_told_in_srr1(
+def test_fetch_faults_are_shown_in_srr1(
     engine: type, segment: int, low: int | None, srr1: int
 ) -> None:
     pages = () if low is None else ((EA, RA, low),)

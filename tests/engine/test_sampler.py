@@ -45,7 +45,7 @@ def test_a_loop_is_found_at_its_head_as_often_as_slices_end() -> None:
     assert expected / 4 < counts[-1] <= expected * 1.5
 
 
-def test_ways_through_the_fetch_tlb_are_told_apart_by_their_sources() -> None:
+def test_ways_through_the_fetch_tlb_are_distinguished_by_their_sources() -> None:
     rig = rig_with(CALLS, r6=CODE + 16)
     rig.engine.sample(1 << 7)
     for _ in range(20):

@@ -95,7 +95,7 @@ def test_a_store_or_another_load_is_seen_by_the_next_poll(engine: type, between:
 
 
 @ENGINES
-def test_sizes_and_registers_are_told_apart(engine: type) -> None:
+def test_sizes_and_registers_are_distinguished(engine: type) -> None:
     text = "1: lbz 5,0(4); lhz 6,0(4); lwz 7,0(4); lbz 8,4(4); lbz 9,2(4); lbz 10,2(4); bdnz 1b"
     rig, _ = rig_with(engine, text, ctr=3)
     rig.run(21)

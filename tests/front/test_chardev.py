@@ -122,8 +122,8 @@ def test_case_19_a_full_medium_stops_the_machine_and_loses_nothing(
         device = c.devices[0]
         assert bytes(device.out) == b"A"
         device.out.clear()
-    told = "gossamer: /dev/full: cannot be written: No space left on device; cont tries again\n"
-    assert capfd.readouterr().err == told
+    message = "gossamer: /dev/full: cannot be written: No space left on device; cont tries again\n"
+    assert capfd.readouterr().err == message
 
 
 def test_what_a_full_medium_did_not_take_is_an_error_at_the_end() -> None:
@@ -170,7 +170,7 @@ def test_slow_reader_makes_the_guest_wait_and_loses_nothing() -> None:
         reader.join(10)
         timer.join()
     os.close(read)
-    assert held[0] <= 65536 + LIMIT + 5000, "the guest went on while nobody read"
+    assert held[0] <= 65536 + LIMIT + 5000, "the guest went on while no reader took it"
     assert got == sent
 
 
@@ -322,7 +322,7 @@ def test_pty_can_be_opened_left_and_opened_again(capfd: pytest.CaptureFixture[st
         c.attach(session_of(vm))
         sink = c.serial_sink(0)
         sink(65)
-        assert not device.out, "nobody is there"
+        assert not device.out, "no peer is there"
         for _ in range(2):
             vm.received.clear()
             vm.room = 99
@@ -601,7 +601,7 @@ def test_idle_guest_sleeps_and_wakes_for_input(monkeypatch: pytest.MonkeyPatch) 
     assert 0.5 < slices[2] - began < 59, "input must wake the guest before its time"
 
 
-def test_checkstop_is_told_once(capfd: pytest.CaptureFixture[str]) -> None:
+def test_checkstop_is_reported_once(capfd: pytest.CaptureFixture[str]) -> None:
     vm = FakeVm()
 
     def stop(ns: int) -> None:

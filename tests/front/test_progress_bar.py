@@ -222,11 +222,11 @@ def test_amounts() -> None:
     assert progress_view.amount(0, 1 << 20) == "0.0 of 1.0 MiB"
 
 
-# --- what a machine tells -------------------------------------------------------------------------
+# --- what a machine reports -----------------------------------------------------------------------
 
 
-class Told(Progress):
-    """Remembers."""
+class Reported(Progress):
+    """Keeps what is reported."""
 
     def __init__(self) -> None:
         self.phases: list[tuple[str, int | None]] = []
@@ -257,43 +257,43 @@ class Told(Progress):
 def machine() -> Vm:
     vm = Vm(parse(["-M", "bare", "-m", "16", "-nographic", "-serial", "null"]))
     vm.write_physical(0x10_0000, os.urandom(4 << 20))
-    vm.progress = Told()
+    vm.progress = Reported()
     return vm
 
 
-def test_a_save_and_a_load_tell_every_byte_of_ram(machine: Vm, tmp_path: Path) -> None:
-    told = machine.progress
-    assert isinstance(told, Told)
+def test_a_save_and_a_load_report_every_byte_of_ram(machine: Vm, tmp_path: Path) -> None:
+    reported = machine.progress
+    assert isinstance(reported, Reported)
     ram = machine.machine.arena.bytes_of(machine.machine.arena.blocks[0]).nbytes
     total = sum(block.size for block in machine.machine.arena.blocks)
     assert total >= ram == 16 << 20
     machine.save(tmp_path / "x")
-    assert told.phases == [("saving", None), ("RAM", total), ("writing out", None)]
-    assert told.done == [total, 0]
-    assert told.calls < 64, "once a chunk, not once a page"
-    machine.progress = told = Told()
+    assert reported.phases == [("saving", None), ("RAM", total), ("writing out", None)]
+    assert reported.done == [total, 0]
+    assert reported.calls < 64, "once a chunk, not once a page"
+    machine.progress = reported = Reported()
     machine.restore(tmp_path / "x")
-    assert told.phases == [("loading", None), ("RAM", total)]
-    assert told.done == [total]
-    assert told.calls < 64
+    assert reported.phases == [("loading", None), ("RAM", total)]
+    assert reported.done == [total]
+    assert reported.calls < 64
 
 
-def test_overlays_are_told_as_disks(tmp_path: Path) -> None:
+def test_overlays_are_reported_as_disks(tmp_path: Path) -> None:
     disk = tmp_path / "disk.raw"
     disk.write_bytes(bytes(8 << 20))
     words = ["-M", "g3beige", "-bios", "builtin", "-m", "8", "-nographic", "-serial", "null"]
     vm = Vm(parse([*words, "-hda", str(disk), "-snapshot"]))
     (_, image), *_ = vm.disks.captured
     image.write(0, os.urandom(3 << 20))
-    vm.progress = told = Told()
+    vm.progress = reported = Reported()
     vm.save(tmp_path / "x")
-    assert ("disks", 3 << 20) in told.phases
-    at = told.phases[1:].index(("disks", 3 << 20))
-    assert told.done[at] >= 3 << 20
-    vm.progress = told = Told()
+    assert ("disks", 3 << 20) in reported.phases
+    at = reported.phases[1:].index(("disks", 3 << 20))
+    assert reported.done[at] >= 3 << 20
+    vm.progress = reported = Reported()
     vm.restore(tmp_path / "x")
-    name, total = told.phases[1]
-    assert (name, told.done[0]) == ("disks", total)
+    name, total = reported.phases[1]
+    assert (name, reported.done[0]) == ("disks", total)
     vm.disks.abandon()
 
 
@@ -306,7 +306,7 @@ def test_a_failing_save_ends_its_operation(
     monkeypatch.setattr(ContainerWriter, "commit", refuse)
     with pytest.raises(GossamerError):
         machine.save(tmp_path / "x")
-    assert isinstance(machine.progress, Told)
+    assert isinstance(machine.progress, Reported)
     assert machine.progress.open == 0
 
 

@@ -45,7 +45,7 @@ def test_memory_in_every_size_and_form() -> None:
     assert client.ask("endianness") == "OK big"
 
 
-def test_firmware_configuration_tells_the_boot_device() -> None:
+def test_firmware_configuration_names_the_boot_device() -> None:
     """As QEMU's boot-order-test reads it."""
     client = Client("-nodefaults", "-boot", "c")
     client.ask("writew 0xf0000510 0x000c")

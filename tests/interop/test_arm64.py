@@ -30,7 +30,7 @@ def arm64() -> tuple[str, ...]:
     return (str(CHECKOUT / ".ci" / "arm64"), folder, "--")
 
 
-def told(python: tuple[str, ...], *words: str) -> dict[str, Any]:
+def result_of(python: tuple[str, ...], *words: str) -> dict[str, Any]:
     done = subprocess.run(
         [*python, str(SCRIPT), *words], capture_output=True, text=True, check=False
     )
@@ -40,17 +40,17 @@ def told(python: tuple[str, ...], *words: str) -> dict[str, Any]:
 
 
 def test_hosts_agree_and_saves_travel_both_ways(arm64: tuple[str, ...], tmp_path: Path) -> None:
-    here, there = (told(python, str(tmp_path), "run") for python in ((sys.executable,), arm64))
+    here, there = (result_of(python, str(tmp_path), "run") for python in ((sys.executable,), arm64))
     assert (here.pop("host"), there.pop("host")) == (platform.machine(), "aarch64")
     assert there == here
     assert len({tuple(hashes) for hashes in here.values()}) == 2, "the tiers of a machine agree"
     for python in ((sys.executable,), arm64):
-        went_on = told(python, str(tmp_path), "load")
+        went_on = result_of(python, str(tmp_path), "load")
         del went_on["host"]
         assert went_on == {name: hashes[1] for name, hashes in here.items()}
 
 
 def test_small_proofs_hold_there(arm64: tuple[str, ...], tmp_path: Path) -> None:
-    found = told(arm64, str(tmp_path), "prove")
+    found = result_of(arm64, str(tmp_path), "prove")
     assert (found["float"][0], found["cuts"][0]) == (0, 0), found
     assert "divergent=0" in found["cuts"][1]

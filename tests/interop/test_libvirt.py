@@ -79,8 +79,8 @@ class Daemon:
         command = ["virsh", "-q", "-c", self.uri, *words]
         done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=900)
         log = self.home / ".cache" / "libvirt" / "qemu" / "log" / "mac.log"
-        told = log.read_text()[-1500:] if log.exists() else ""
-        assert done.returncode == 0, (words, done.stdout, done.stderr, told)
+        logged = log.read_text()[-1500:] if log.exists() else ""
+        assert done.returncode == 0, (words, done.stdout, done.stderr, logged)
         return done.stdout.strip()
 
     def state(self) -> str:

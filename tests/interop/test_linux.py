@@ -79,6 +79,6 @@ def test_a_quiet_young_linux_of_qemu_goes_on_here(
 def test_hops(boot: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     guest = ["--guest", "linux", "--kernel", boot[1], "--initrd", boot[3]]
     assert main(["verify", "hops", *guest, "--hops", "6"]) == 0
-    told = capsys.readouterr().out
-    assert "6 of 6 hops" in told
-    assert "selfcheck right in all" in told
+    printed = capsys.readouterr().out
+    assert "6 of 6 hops" in printed
+    assert "selfcheck right in all" in printed

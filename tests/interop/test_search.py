@@ -1,8 +1,8 @@
 """The guest that searches the page table itself: what it meets on QEMU's 603e, and between the two.
 
-QEMU 7.2 keeps translations of entries that have been replaced, tells no store to an unchanged page
-and chooses ways by another rule (docs/isa-deviations.md).  The guest is made so that these do not
-count; then every miss is the same: SRR0, SRR1, DMISS or IMISS, DCMP or ICMP, HASH1 and HASH2.
+QEMU 7.2 keeps translations of entries that have been replaced, reports no store to an unchanged
+page and chooses ways by another rule (docs/isa-deviations.md).  The guest is made so that these do
+not count; then every miss is the same: SRR0, SRR1, DMISS or IMISS, DCMP or ICMP, HASH1 and HASH2.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def made(file: Path) -> GossamerStation:
 
 
 def records(log: bytes) -> list[tuple[int, ...]]:
-    """What each miss told, without the way."""
+    """What each miss logged, without the way."""
     out = []
     for at in range(0, len(log), RECORD):
         srr1, *rest = (int.from_bytes(log[at + n : at + n + 4], "big") for n in range(0, 24, 4))

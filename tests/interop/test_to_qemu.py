@@ -120,12 +120,12 @@ def test_qemu_has_every_register_and_byte(
             changed.add(section.title)
     # Facts section 8: cpu_common gets EXITTB; QEMU writes its host's ticks into timer.
     assert changed <= {"cpu_common", "timer", "ide", "ide/1"}
-    told = qemu.monitor("info registers")
-    gprs = re.findall(r"GPR\d\d ((?:[0-9a-f]{16} ?)+)", told)
+    registers = qemu.monitor("info registers")
+    gprs = re.findall(r"GPR\d\d ((?:[0-9a-f]{16} ?)+)", registers)
     values = [int(word, 16) for line in gprs for word in line.split()]
     assert values == prompt.vm.machine.cpu.block.all("gpr")
     at = prompt.vm.register("pc")
-    assert f"NIP {at:08x}" in told
+    assert f"NIP {at:08x}" in registers
     again = Vm(prompt.vm.config)
     again.incoming(f"file:{folder}/again")
     assert bytes(again.machine.arena.bytes_of(again.machine.block("ppc_heathrow.ram"))) == bytes(
@@ -181,7 +181,7 @@ def test_the_form_of_qemu_10(prompt: GossamerStation, folder: Path) -> None:
 
 
 def test_it_goes_on_to_where_nothing_is_pending(prompt: GossamerStation, folder: Path) -> None:
-    """A character on its way out is waited for; an interrupt nobody takes is named."""
+    """A character on its way out is waited for; an interrupt that is not taken is named."""
     vm = prompt.vm
     vm.machine.part("macio/escc").a.true_rate = True  # else a character is sent at once
     vm.serial_receive(0, ord("1"))
@@ -227,9 +227,9 @@ def test_a_qemu_that_refuses(
 
 def test_hops(qemu: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", "hops", "--machine", "g3beige", "--guest", "openbios"]) == 0
-    told = capsys.readouterr().out
-    assert "4 of 4 hops" in told
-    assert "4 loops ended with the right number" in told
+    printed = capsys.readouterr().out
+    assert "4 of 4 hops" in printed
+    assert "4 loops ended with the right number" in printed
 
 
 def test_hops_on_mac99(qemu: Path, capsys: pytest.CaptureFixture[str]) -> None:

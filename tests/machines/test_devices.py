@@ -378,9 +378,9 @@ def test_help_lists_and_ends_well(
     line: str, texts: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["run", *line.split()]) == 0
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for text in texts:
-        assert text in told
+        assert text in printed
 
 
 def test_help_about_nothing_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,14 +83,14 @@ REFUSED: Final = {
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_form_that_cannot_start_is_refused_by_name(tmp_path: Path, what: str) -> None:
-    data, told = REFUSED[what]
+    data, message = REFUSED[what]
     (tmp_path / "k").write_bytes(data)
     for machine in ("g3beige", "bare"):
         options = ["-M", machine, "-m", "32", "-kernel", str(tmp_path / "k")]
         firmware = ["-bios", "builtin"] if machine == "g3beige" else []
         with pytest.raises(ConfigError) as caught:
             Vm(parse([*options, *firmware]))
-        assert str(caught.value).removeprefix(f"{tmp_path}/k: ").startswith(told)
+        assert str(caught.value).removeprefix(f"{tmp_path}/k: ").startswith(message)
 
 
 def test_every_magic_has_words() -> None:

@@ -1,4 +1,4 @@
-"""Linux, which nobody here wrote: every way to boot it, its tests, and its disk across saves."""
+"""Linux, a program from outside: every way to boot it, its tests, and its disk across saves."""
 
 from __future__ import annotations
 

@@ -67,8 +67,8 @@ def test_list_is_that_of_qemu_7_2() -> None:
 
 
 def test_page_of_the_docs_is_the_table() -> None:
-    told = "python -m gossamer.machines.option_help > docs/options.md writes it"
-    assert (DOCS / "options.md").read_text(encoding="utf-8") == page(), told
+    remedy = "python -m gossamer.machines.option_help > docs/options.md writes it"
+    assert (DOCS / "options.md").read_text(encoding="utf-8") == page(), remedy
 
 
 def test_help_is_a_line_for_each_and_breaks_no_name() -> None:
@@ -174,13 +174,13 @@ def test_options_from_a_file(tmp_path: Path) -> None:
     c = parse(["-readconfig", str(tmp_path / "c")])
     assert (c.machine, c.properties["via"], c.ram_size) == ("mac99", "pmu", 64 * MiB)
     assert (str(c.drives[0].file), c.drives[0].device) == (f"{tmp_path}/a,b", "x")
-    for text, told in (
+    for text, message in (
         ("[frob]", "unknown group in -readconfig"),
         ('size = "1"', "line 1: size stands before the first group"),
         ("[memory]\nsize 1", "line 2: expected"),
     ):
         (tmp_path / "c").write_text(text)
-        with pytest.raises(ConfigError, match=told):
+        with pytest.raises(ConfigError, match=message):
             parse(["-readconfig", str(tmp_path / "c")])
 
 

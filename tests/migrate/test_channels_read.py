@@ -70,7 +70,7 @@ def test_multifd_compression_is_one_stream_a_channel() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         (HELLO[:20], "multifd: needs 16 bytes, 12 left"),
         (b"\0" * 64, "the hello has magic 0x0 version 0"),
@@ -82,10 +82,10 @@ def test_multifd_compression_is_one_stream_a_channel() -> None:
         (HELLO + packet(0, b"", [], flags=0x80), "a packet of device state cannot be read"),
     ],
 )
-def test_multifd_when_a_capture_is_bad_then_says_why(data: bytes, told: str) -> None:
+def test_multifd_when_a_capture_is_bad_then_says_why(data: bytes, message: str) -> None:
     with pytest.raises(StreamError) as caught:
         walk(data)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 MESSAGES = [
@@ -106,7 +106,7 @@ def test_return_path_messages_round_trip() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         (b"\x00\x09\x00\x00", "message type 9 with 0 bytes"),
         (b"\x00\x02\xff\xff", "message type 2 with 65535 bytes"),
@@ -116,10 +116,10 @@ def test_return_path_messages_round_trip() -> None:
         (b"\x00\x05\x00\x02\x01a" + bytes(16), "a bitmap ends with 0x0"),
     ],
 )
-def test_return_path_when_a_message_is_bad_then_says_why(data: bytes, told: str) -> None:
+def test_return_path_when_a_message_is_bad_then_says_why(data: bytes, message: str) -> None:
     with pytest.raises(StreamError) as caught:
         list(returnpath.walk(Source(io.BytesIO(data))))
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def postcopy() -> bytes:

@@ -92,7 +92,7 @@ def test_package_is_walked_inside_its_length() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         (b"", "not a QEMU stream"),
         (b"\x7fELF" + bytes(60), "not a QEMU stream: starts with b'\\x7fELF"),
@@ -128,10 +128,10 @@ def test_package_is_walked_inside_its_length() -> None:
         ),
     ],
 )
-def test_walk_when_a_stream_is_bad_then_says_where(data: bytes, told: str) -> None:
+def test_walk_when_a_stream_is_bad_then_says_where(data: bytes, message: str) -> None:
     with pytest.raises(StreamError) as caught:
         events(data)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_every_truncation_of_a_stream_is_refused() -> None:

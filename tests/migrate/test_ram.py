@@ -155,7 +155,7 @@ def test_xbzrle_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("packed", "told"),
+    ("packed", "message"),
     [
         (b"\x80", "an XBZRLE count is cut"),
         (b"\x80\x80\x01", "longer than two bytes"),
@@ -163,8 +163,8 @@ def test_xbzrle_by_hand() -> None:
         (b"\x00\x05ab", "misses 3 bytes"),
     ],
 )
-def test_xbzrle_when_a_delta_lies_then_refused(packed: bytes, told: str) -> None:
-    with pytest.raises(StreamError, match=told):
+def test_xbzrle_when_a_delta_lies_then_refused(packed: bytes, message: str) -> None:
+    with pytest.raises(StreamError, match=message):
         xbzrle_decode(packed, bytearray(64))
 
 
@@ -176,7 +176,7 @@ def test_inflate_when_a_page_is_a_bomb_then_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         (b"\0\0", "a RAM record needs 8 bytes"),
         ((0x22).to_bytes(8, "big") + b"\0" + EOS, "CONTINUE record comes before any record"),
@@ -198,10 +198,10 @@ def test_inflate_when_a_page_is_a_bomb_then_refused() -> None:
         ),
     ],
 )
-def test_reader_when_records_are_bad_then_says_why(data: bytes, told: str) -> None:
+def test_reader_when_records_are_bad_then_says_why(data: bytes, message: str) -> None:
     with pytest.raises(StreamError) as caught:
         read(data)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_loader_when_blocks_do_not_fit_then_refused() -> None:

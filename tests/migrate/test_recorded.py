@@ -24,7 +24,7 @@ NAMES: Final = (
     "mac99-run", "qemu-10.0-g3beige-prompt", "qemu-10.0-g3beige-start", "qemu-10.0-mac99-prompt",
     "qemu-10.0-mac99-start",
 )  # fmt: skip
-# What a receiver must have switched on, told by the stream itself.
+# What a receiver must have switched on, as the stream itself says.
 NEEDS: Final = {"g3-compress": "compress", "g3-xis": "x-ignore-shared", "g3-nofoot": "no footers"}
 
 
@@ -80,7 +80,7 @@ def needs(stream: StreamFile, flags: Counter[int]) -> str:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_streams_that_need_a_capability_are_told(recorded: dict[str, bytes], name: str) -> None:
+def test_streams_that_need_a_capability_are_named(recorded: dict[str, bytes], name: str) -> None:
     flags: Counter[int] = Counter()
 
     def count(_section: Section, record: Record) -> None:
@@ -95,12 +95,12 @@ def test_footers_alone_measure_every_section(
     recorded: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in a postcopy capture: no description, no schema."""
-    told = {n: open_stream(io.BytesIO(d), n).sections for n, d in recorded.items()}
+    described = {n: open_stream(io.BytesIO(d), n).sections for n, d in recorded.items()}
     monkeypatch.setattr(vmdesc, "find", lambda file: None)
     for name, data in recorded.items():
         if name == "g3-nofoot":
             continue
         found = open_stream(io.BytesIO(data), name).sections
         assert [(s.title, s.body, s.length) for s in found] == [
-            (s.title, s.body, s.length) for s in told[name]
+            (s.title, s.body, s.length) for s in described[name]
         ]

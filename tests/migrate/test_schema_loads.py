@@ -28,12 +28,12 @@ def device(
 A, B = Field("a", 4), Field("b", 2)
 
 
-def told(source: Device, target: Device) -> list[tuple[str, str]]:
+def findings(source: Device, target: Device) -> list[tuple[str, str]]:
     return [(f.severity.name, f.text) for f in schema_loads.loads(source, target)]
 
 
 def test_same_schema_has_no_findings() -> None:
-    assert told(device(A, B), device(A, B)) == []
+    assert findings(device(A, B), device(A, B)) == []
 
 
 @pytest.mark.parametrize(
@@ -67,24 +67,24 @@ def test_same_schema_has_no_findings() -> None:
     ],
 )  # fmt: skip
 def test_rule(source: Device, target: Device, severity: str, text: str) -> None:
-    found = told(source, target)
+    found = findings(source, target)
     assert len(found) == 1, found
     assert found[0][0] == severity
     assert text in found[0][1]
 
 
 def test_a_field_of_a_later_version_is_not_expected() -> None:
-    found = told(device(A, version=1), device(A, Field("new", 4, since=2)))
+    found = findings(device(A, version=1), device(A, Field("new", 4, since=2)))
     assert found == [("NOTE", "version 1, there 2 (loads from 1)")]
 
 
 def test_borders_of_structs_are_not_on_the_wire() -> None:
     nested = Field("s", 1234, struct=State("s", 1, 1, (A, B)))
-    assert told(device(A, B), device(nested)) == []
+    assert findings(device(A, B), device(nested)) == []
 
 
-def test_a_count_that_one_side_does_not_tell_is_no_finding() -> None:
-    assert told(device(Field("b", 2)), device(Field("b", 2, count=9))) == []
+def test_a_count_that_one_side_does_not_give_is_no_finding() -> None:
+    assert findings(device(Field("b", 2)), device(Field("b", 2, count=9))) == []
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +177,7 @@ def test_stream_is_held_against_our_schema() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("{", "is not JSON"),
         ("[]", "an object is expected"),
@@ -189,10 +189,10 @@ def test_stream_is_held_against_our_schema() -> None:
         ),
     ],
 )
-def test_dump_when_it_is_none_then_says_why(text: str, told: str) -> None:
+def test_dump_when_it_is_none_then_says_why(text: str, message: str) -> None:
     with pytest.raises(StreamError) as caught:
         vmstate_dump.read(text)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_schema_in_the_form_of_a_stream_becomes_a_dump() -> None:
@@ -231,4 +231,4 @@ def test_schema_in_the_form_of_a_stream_becomes_a_dump() -> None:
     assert stream_loads(desc, "mac99", held)[0] == []
     strict = vmstate_dump.machine_from_json("mac99", [("bus", every)])
     found = stream_loads(desc, "mac99", strict)[0]
-    assert [f.field for f in found] == ["ifs.data"], "told once, not for all that follows"
+    assert [f.field for f in found] == ["ifs.data"], "reported once, not for all that follows"

@@ -95,7 +95,7 @@ def test_parse_when_the_description_lies_then_says_where() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("{", "is not JSON"),
         ("[]", "an object is expected, got list"),
@@ -103,10 +103,10 @@ def test_parse_when_the_description_lies_then_says_where() -> None:
         ('{"page_size": ' + "9" * 5000 + "}", "is not JSON"),
     ],
 )
-def test_parse_when_text_is_not_a_description_then_refused(text: str, told: str) -> None:
+def test_parse_when_text_is_not_a_description_then_refused(text: str, message: str) -> None:
     with pytest.raises(StreamError) as caught:
         vmdesc.parse(text)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_deep_nesting_is_refused() -> None:

@@ -53,7 +53,7 @@ def test_power_key_fills_both_bytes(bus, keyboard):
     assert bus.request(b"\x2c") == (0, b"\xff\xff")
 
 
-def test_right_modifiers_are_told_apart_with_handler_3_only(bus, keyboard):
+def test_right_modifiers_are_distinguished_with_handler_3_only(bus, keyboard):
     keyboard.key(0x7B, True)
     assert bus.request(b"\x2c") == (0, b"\x38\xff")
     bus.request(b"\x2b\x62\x03")
@@ -101,7 +101,7 @@ def test_mouse_moves_in_steps_of_7_bits_and_buttons_are_low(bus, mouse):
     assert mouse.buttons_state == 2
 
 
-def test_extended_mouse_tells_about_itself_and_has_a_third_button(bus, mouse):
+def test_extended_mouse_describes_itself_and_has_a_third_button(bus, mouse):
     assert bus.request(b"\x3d") == (2, b"")
     bus.request(b"\x3b\x63\x04")
     assert bus.request(b"\x3d") == (0, b"appl\x00\xc8\x01\x03")
@@ -131,7 +131,7 @@ def test_rate_and_block_move_the_poll(bus):
     assert polls == [11_000_000, 22_000_000, 61_000_000]
 
 
-def test_flush_and_listen_to_nobody_time_out(bus, keyboard):
+def test_flush_and_listen_without_a_device_time_out(bus, keyboard):
     assert bus.request(b"\x51") == (2, b"")
     assert bus.request(b"\x5b\x00\x00") == (2, b"")
     assert bus.request(b"") == (2, b"")

@@ -17,7 +17,7 @@ INPUT_LAST, OUTPUT_LAST, STOP = 3, 1, 7
 
 
 class Disc:
-    """An image in memory that can be told to fail."""
+    """An image in memory that can be made to fail."""
 
     def __init__(self, data: bytes, *, read_only: bool = False) -> None:
         self.data, self.read_only = bytearray(data), read_only

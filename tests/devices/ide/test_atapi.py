@@ -171,7 +171,7 @@ def test_changed_disc_shows_as_attention_once(steps: str, cut: bool):
     ask(rig, 0x00)
 
 
-def test_changed_disc_is_told_by_request_sense():
+def test_changed_disc_is_reported_by_request_sense():
     rig = Rig(CDROM, None)
     assert refused(rig, 0x00) == (2, 0x3A)
     atapi.change_media(rig.drive, disc())
@@ -179,11 +179,11 @@ def test_changed_disc_is_told_by_request_sense():
     ask(rig, 0x00)
 
 
-def test_change_that_qemu_has_told_half_shows_as_attention():
+def test_change_that_qemu_has_half_reported_shows_as_attention():
     """QEMU counts 1 (no medium next), 2 (attention next)."""
-    for told in (1, 2):
+    for step in (1, 2):
         rig = Rig(CDROM, disc())
-        rig.drive.cdrom_changed = told
+        rig.drive.cdrom_changed = step
         assert refused(rig, 0x00) == (6, 0x28)
         ask(rig, 0x00)
 

@@ -80,7 +80,7 @@ def test_descriptors_are_those_of_qemu(rig):
     assert ask(rig.hub, 0xA0, 0, length=4) == bytes(4)
 
 
-def test_change_of_a_port_is_told_until_it_is_cleared(rig):
+def test_change_of_a_port_is_reported_until_it_is_cleared(rig):
     assert rig.hub.give(1, 2) == b"\6\0"
     assert status(rig.hub, 1) == (POWER | CONNECTED, CONNECTED)
     assert status(rig.hub, 3) == (POWER, 0)

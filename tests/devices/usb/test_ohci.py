@@ -380,7 +380,7 @@ def test_stall_halts_the_endpoint_with_its_code(rig, driver):
     assert driver.control(0, GET_DEVICE) == (0, DEVICE)
 
 
-def test_nobody_answers_three_times(rig, driver):
+def test_no_device_answers_three_times(rig, driver):
     driver.reset_port(0)
     driver.queue_control(99, GET_DEVICE)
     for errors in (1, 2):
@@ -451,7 +451,7 @@ def test_lists_that_are_off_or_no_bus_master_move_nothing(rig, driver):
     assert rig.bytes(0, 1 << 20) == before
 
 
-def test_isochronous_transfers_end_with_nobody_there(rig, driver):
+def test_isochronous_transfers_end_with_no_device_there(rig, driver):
     """No device here has an isochronous endpoint; such a list still moves on in time."""
     enumerate_device(driver, 0, 5)
     rig.set_reg(r.CONTROL, r.OPERATIONAL | r.PLE | r.IE)

@@ -254,7 +254,7 @@ def test_lights_are_set_by_the_host(keyboard):
 # --- mouse ----------------------------------------------------------------------------------------
 
 
-def test_movement_is_gathered_and_told_in_steps(mouse):
+def test_movement_is_gathered_and_reported_in_steps(mouse):
     mouse.move(100, -5, 0)
     mouse.move(100, -5, 0)
     assert mouse.give(1, 4) == bytes([0, 127, 0xF6, 0])
@@ -397,7 +397,7 @@ def test_what_a_control_transfer_carried_is_gone_when_it_is_over(keyboard):
 # --- tablet ---------------------------------------------------------------------------------------
 
 
-def test_tablet_tells_where_it_is(tablet):
+def test_tablet_reports_where_it_is(tablet):
     assert tablet.poll(1, 8) == NAK
     tablet.point(0x1234, 0x7FFF, 1)
     tablet.point(0x1235, 0x10_0000, 1)  # the same buttons: one event; bounded

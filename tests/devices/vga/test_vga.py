@@ -111,7 +111,7 @@ def test_extended_registers_set_the_byte_order(rig: PciRig):
     assert other.map.load(MMIO + 0x604, 4) == 0x1E1E1E1E
 
 
-def test_enabling_a_mode_clears_memory_unless_told_not_to(rig: PciRig):
+def test_enabling_a_mode_clears_memory_unless_asked_not_to(rig: PciRig):
     rig.map.store(VRAM, 0x01020304, 4)
     mode(rig, 640, 480, 8, 0xC1)
     assert rig.map.load(VRAM, 4) == 0x01020304

@@ -57,16 +57,16 @@ class Client:
     def do(self, command: str, /, **arguments: Any) -> Any:
         """The result of a command that works."""
         named = {key.replace("_", "-"): value for key, value in arguments.items()}
-        told = self.send(execute=command, arguments=named)
-        assert "return" in told, told
-        return told["return"]
+        reply = self.send(execute=command, arguments=named)
+        assert "return" in reply, reply
+        return reply["return"]
 
     def refused(self, command: str, /, **arguments: Any) -> tuple[str, str]:
         """Class and text of the error."""
         named = {key.replace("_", "-"): value for key, value in arguments.items()}
-        told = self.send(execute=command, arguments=named)
-        assert "error" in told, told
-        return told["error"]["class"], told["error"]["desc"]
+        reply = self.send(execute=command, arguments=named)
+        assert "error" in reply, reply
+        return reply["error"]["class"], reply["error"]["desc"]
 
     def wait_event(self, name: str, **data: Any) -> dict[str, Any]:
         """The next event of that name with that data, those already seen first."""

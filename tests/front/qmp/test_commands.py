@@ -467,10 +467,10 @@ def test_transfers(mac: Checked, folder: Path) -> None:
     mac.event("MIGRATION", status="pre-switchover")
     assert mac("migrate-continue", state="pre-switchover") == {}
     mac.event("MIGRATION", status="completed")
-    told = mac("query-migrate")
-    assert told["status"] == "completed"
-    assert told["ram"]["transferred"] > 0
-    assert told["ram"]["remaining"] == 0
+    status = mac("query-migrate")
+    assert status["status"] == "completed"
+    assert status["ram"]["transferred"] > 0
+    assert status["ram"]["remaining"] == 0
     assert mac("query-status")["status"] == "postmigrate"
     assert mac("cont") == {}
     mac.events()

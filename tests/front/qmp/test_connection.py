@@ -12,9 +12,9 @@ from tests.front.qmp.client import Client, Host, connected
 
 
 def test_greeting_names_a_release_and_nothing_that_is_not_served(qmp: Client) -> None:
-    told = qmp.greeting["QMP"]
-    assert told["version"]["qemu"] == {"major": 7, "minor": 2, "micro": 22}
-    assert told["capabilities"] == []
+    greeting = qmp.greeting["QMP"]
+    assert greeting["version"]["qemu"] == {"major": 7, "minor": 2, "micro": 22}
+    assert greeting["capabilities"] == []
 
 
 def test_nothing_is_done_before_negotiation(host: Host) -> None:
@@ -74,8 +74,8 @@ ERRORS = {
 
 @pytest.mark.parametrize("request_", ERRORS)
 def test_wrong_requests_get_the_words_of_qemu(qmp: Client, request_: bytes) -> None:
-    told = qmp.text(request_)
-    assert (told["error"]["class"], told["error"]["desc"]) == ERRORS[request_]
+    reply = qmp.text(request_)
+    assert (reply["error"]["class"], reply["error"]["desc"]) == ERRORS[request_]
     assert qmp.do("query-status")["status"] == "prelaunch"
 
 

@@ -161,7 +161,7 @@ def test_usb_of_keyboard_and_mouse_is_that_of_qemu(qemu: Path, tmp_path: Path) -
     here = lines("mac99,via=pmu", usb.NAME, 5)
     assert [one[-1] for one in here] == [one[-1] for one in there]
     assert len({one[-1] for one in here}) == 4
-    ours, theirs = ([int(one[2]) for one in told] for told in (here, there))
+    ours, theirs = ([int(one[2]) for one in found] for found in (here, there))
     assert [n - ours[0] for n in ours] == [n - theirs[0] for n in theirs]
     assert theirs[0] == ours[0] + 2
 
