@@ -8,6 +8,7 @@ GOSSAMER_ALL=1 (./test --all) or when `-m` names them; those marked `once` only 
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from collections import Counter
@@ -101,6 +102,15 @@ def openbios() -> Path:
     places = " or ".join(map(str, OPENBIOS_PLACES))
     unavailable(f"there is no {places} (Debian package openbios-ppc or qemu-system-data)")
     raise AssertionError  # `unavailable` has raised
+
+
+@pytest.fixture(autouse=True)
+def collector_on() -> Generator[None]:
+    """No test leaves the garbage collector off: every machine behind it would stay in memory."""
+    yield
+    was = gc.isenabled()
+    gc.enable()
+    assert was, "the garbage collector is off"
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shlex
 import subprocess
 import sys
@@ -248,3 +249,9 @@ def test_closed_output_is_quiet() -> None:
         capture_output=True, text=True, timeout=900,
     )  # fmt: skip
     assert done.stderr == ""
+
+
+def test_a_command_that_fails_leaves_the_collector_on(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "-M", "g3beige", "-bios", "/nothing/there"]) == 2
+    assert "/nothing/there" in capsys.readouterr().err
+    assert gc.isenabled()

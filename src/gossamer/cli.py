@@ -168,16 +168,19 @@ def start(config: Config) -> int:
     import gc
 
     gc.disable()  # what is made until the machine runs stays; run_machine switches it on again
-    ready = _nothing
-    if config.daemonize:
-        from gossamer.front.daemon import detach
+    try:
+        ready = _nothing
+        if config.daemonize:
+            from gossamer.front.daemon import detach
 
-        ready = detach(config.inherited_fds)
-    from gossamer.front.console import Console
-    from gossamer.front.session import run_machine
+            ready = detach(config.inherited_fds)
+        from gossamer.front.console import Console
+        from gossamer.front.session import run_machine
 
-    with written_pid(config), Console(config) as console:
-        return run_machine(config, console, ready)
+        with written_pid(config), Console(config) as console:
+            return run_machine(config, console, ready)
+    finally:
+        gc.enable()  # it may have come to nothing, and the process may go on
 
 
 def _nothing() -> None:

@@ -67,6 +67,7 @@ def _run(config: Config, console: Console, ready: Callable[[], None], log: Trace
         with held(), vm.progress.operation("writing out the disks"):
             session.close()
             vm.close()
+        gc.unfreeze()
 
 
 def dump_schema(vm: Vm, path: Path) -> None:
