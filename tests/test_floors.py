@@ -1,4 +1,4 @@
-"""The floors of the house: who may import whom, who may touch the host, how long a file may be.
+"""The floors: what a package may import, which may touch the host, how long a file may be.
 
 The rules are data (FLOORS, HOST_DOORS, THIRD_PARTY); `violations` reads one file's syntax tree,
 TYPE_CHECKING blocks and imports inside functions included.
@@ -67,7 +67,7 @@ HOST_DOORS: Final = {
 # Built-in functions that reach the host; only behind a door.
 HOST_BUILTINS: Final = frozenset({"input", "open", "print"})
 
-# Who may import what others wrote; what is not named here is free.
+# Which packages may import a library; a library that is not named here is free.
 THIRD_PARTY: Final = {
     "llvmlite": {"engine"},
     "rich": {"front", "verify", "streams", "bench", "demo", "cli"},

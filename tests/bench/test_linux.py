@@ -44,9 +44,9 @@ while data := port.recv(100):
 
 def figure(ours: list[float], theirs: list[float], *, less: bool) -> Figure:
     made = Figure("x", "s", less)
-    for who, values in (("gossamer", ours), ("qemu", theirs)):
+    for emulator, values in (("gossamer", ours), ("qemu", theirs)):
         for value in values:
-            made.add(who, value)
+            made.add(emulator, value)
     return made
 
 

@@ -344,9 +344,9 @@ def test_command_under_way_goes_on_after_a_load(host):
 def test_cut_at_every_step_of_an_adb_transaction_changes_nothing(linux):
     """Alongside a host that is never cut, one that is saved and loaded at every alarm."""
     steady, moving = linux, cut(linux)
-    for who in (steady, moving):
-        who.keyboard.key(5, True)
-        who.request(0x20, 0x2C, 0x00, 0x00)
+    for one in (steady, moving):
+        one.keyboard.key(5, True)
+        one.request(0x20, 0x2C, 0x00, 0x00)
     cuts = 0
     while not steady.out.level:
         at = steady.clock.deadline

@@ -1,4 +1,4 @@
-"""Our evaluator against results that others gave (tests/vectors; each file says who)."""
+"""Our evaluator against results of other programs (tests/vectors; each file names its own)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One table of releases: names, evidence, who uses it."""
+"""One table of releases: names, evidence, users of the table."""
 
 from __future__ import annotations
 

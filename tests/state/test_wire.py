@@ -259,7 +259,7 @@ def test_bad_subsection_is_refused(tail: str, message: str) -> None:
 
 
 def test_what_only_looks_like_a_subsection_is_left_alone() -> None:
-    """0x05 and a name of another prefix belong to who comes next."""
+    """0x05 and a name of another prefix belong to the next reader."""
     for tail in (b"\x05\x05other", b"\x05\x20chip/ex", b"\x06\x0achip/extra", b"\x05"):
         chip = Chip()
         r = WireReader(bytes.fromhex(BODY) + tail)

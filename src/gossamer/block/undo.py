@@ -65,7 +65,7 @@ class _Part:
 
 @dataclass(frozen=True, slots=True)
 class UndoEntry:
-    """A save that the log serves: who holds it, and the bytes that were copied since."""
+    """A save that the log serves: its owner, and the bytes that were copied since."""
 
     id: str
     owner: str

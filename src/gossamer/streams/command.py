@@ -122,7 +122,7 @@ def run_diff(args: argparse.Namespace) -> int:
         report = diff.compare(a, b, args.section)
         if args.section is None:
             memory = Memory.of(a, pages[0]), Memory.of(b, pages[1])
-            report.ram = list(ram_diff.compare(*memory))
+            report.ram = list(ram_diff.compare_ram(*memory))
         if args.json:
             print_json(diff.as_json(report))
         else:
@@ -139,7 +139,7 @@ def _doctor_parser(commands: Subparsers) -> None:
     parser.add_argument("--fix", metavar="OUT", help="write a stream with what can be mended")
     parser.add_argument(
         "--for", dest="receiver", choices=releases.NAMES, default="qemu-7.2",
-        help="who will load it (default: %(default)s)",
+        help="the receiver (default: %(default)s)",
     )  # fmt: skip
 
 
@@ -171,10 +171,10 @@ def _check_parser(commands: Subparsers) -> None:
         "Say whether a stream, or all that a build saves, loads elsewhere; status 1 if not.",
     )  # fmt: skip
     parser.add_argument(
-        "source", metavar="SOURCE", help="a stream, or a -dump-vmstate file of who saves"
+        "source", metavar="SOURCE", help="a stream, or a -dump-vmstate file of the sender"
     )
     parser.add_argument(
-        "target", metavar="TARGET", help="a release, or a -dump-vmstate file of who loads"
+        "target", metavar="TARGET", help="a release, or a -dump-vmstate file of the receiver"
     )
     parser.add_argument(
         "--release", choices=releases.NAMES, help="which release wrote the dump, where it is known"

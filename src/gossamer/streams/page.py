@@ -73,7 +73,7 @@ def size_text(n: int) -> str:
 
 
 def ns_text(ns: int) -> str:
-    """A span of time for people: `312 ms`, `25.08 s`, `1.5 µs`."""
+    """A span of time as text: `312 ms`, `25.08 s`, `1.5 µs`."""
     sign, ns = ("−", -ns) if ns < 0 else ("", ns)
     for weight, unit in ((10**9, "s"), (10**6, "ms"), (10**3, "µs")):
         if ns >= weight:

@@ -48,7 +48,7 @@ class Memory:
         return cls(stream.file, index, stream.page_size)
 
 
-def compare(a: Memory, b: Memory) -> Iterator[BlockDiff]:
+def compare_ram(a: Memory, b: Memory) -> Iterator[BlockDiff]:
     """Block by block, in the order of `a`."""
     for name in dict.fromkeys([*a.index.blocks, *b.index.blocks]):
         one, two = a.index.blocks.get(name), b.index.blocks.get(name)

@@ -1,4 +1,4 @@
-"""Who refuses a stream as it is, and why: what the doctor says before anything is moved.
+"""Which receivers refuse a stream as it is, and why: what the doctor says before anything is moved.
 
 As a receiver meets it, in the order of the stream; each reason names the capability or option that
 would help, or the command that makes a stream which loads.

@@ -147,7 +147,7 @@ class Bench:
     def _uses(self, *needs: str) -> bool:
         return any(row.needs in needs for row in self.rows)
 
-    def _options(self, who: str) -> list[str]:
+    def _options(self, emulator: str) -> list[str]:
         """The machine, the same for both; each has its own copies of the disks."""
         words = ["-M", self.args.machine, "-m", self.args.memory, "-monitor", "none"]
         words += ["-kernel", str(self.folder / "kernel"), "-initrd", str(self.initrd)]
@@ -155,7 +155,7 @@ class Bench:
         if not self._uses("disks", "programs"):
             return words
         for index, kind in enumerate(("raw", "qcow2")):
-            copy = self.folder / f"{who}.{kind}"
+            copy = self.folder / f"{emulator}.{kind}"
             shutil.copyfile(self.folder / f"disk.{kind}", copy)
             words += ["-drive", f"file={copy},format={kind},media=disk,index={index}"]
         return [*words, "-cdrom", str(self.folder / "cd.iso")]
@@ -167,21 +167,21 @@ class Bench:
         guests: dict[str, Guest] = {}
         try:
             for n in range(self.args.rounds if self.boots else 1):
-                for who, command in self.commands.items():
-                    if who in guests:
-                        guests.pop(who).close()
-                    folder = self.folder / f"{who}-{n}"
+                for emulator, command in self.commands.items():
+                    if emulator in guests:
+                        guests.pop(emulator).close()
+                    folder = self.folder / f"{emulator}-{n}"
                     folder.mkdir()
-                    guests[who] = Guest(who, [*command, *self._options(who)], folder)
-                    self._note_boot(who, guests[who])
+                    guests[emulator] = Guest(emulator, [*command, *self._options(emulator)], folder)
+                    self._note_boot(emulator, guests[emulator])
             if self.boots:
                 yield from (self.figures[name] for name in BOOT)
             for guest in guests.values():
                 guest.shell("dmesg -n 1")
             for row in self.rows:
                 for _ in range(self.args.rounds):
-                    for who, guest in guests.items():
-                        self._run_row(row, who, guest)
+                    for emulator, guest in guests.items():
+                        self._run_row(row, emulator, guest)
                 yield self.figures[row.name]
             for test in self.tests:
                 yield from self._run_test(test, guests)
@@ -192,34 +192,34 @@ class Bench:
     def _figure(self, name: str, unit: str, *, less: bool) -> Figure:
         return self.figures.setdefault(name, Figure(name, unit, less))
 
-    def _note_boot(self, who: str, guest: Guest) -> None:
+    def _note_boot(self, emulator: str, guest: Guest) -> None:
         taken = guest.boot()
         if self.boots:
-            self._figure("boot", "s", less=True).add(who, taken.wall, taken.cpu)
-            self._figure("memory.resident", "MiB", less=True).add(who, guest.resident)
+            self._figure("boot", "s", less=True).add(emulator, taken.wall, taken.cpu)
+            self._figure("memory.resident", "MiB", less=True).add(emulator, guest.resident)
 
-    def _run_row(self, row: Row, who: str, guest: Guest) -> None:
+    def _run_row(self, row: Row, emulator: str, guest: Guest) -> None:
         if row.first:
             guest.shell(row.first)
         taken: Taken = guest.shell(row.command)
         if row.expects not in taken.text:
             got = taken.text[-200:]
-            raise ConfigError(f"{who}: {row.name}: expected {row.expects}, got {got!r}")
+            raise ConfigError(f"{emulator}: {row.name}: expected {row.expects}, got {got!r}")
         figure = self._figure(row.name, row.unit, less=True)
         if row.kind == "idle":
-            figure.add(who, 100 * taken.cpu / taken.wall)
+            figure.add(emulator, 100 * taken.cpu / taken.wall)
         else:
-            figure.add(who, taken.wall, taken.cpu)
+            figure.add(emulator, taken.wall, taken.cpu)
 
     def _run_test(self, test: str, guests: dict[str, Guest]) -> Iterable[Figure]:
         """One of the guest's own tests; as many figures as it prints."""
         found: dict[str, Figure] = {}
         for _ in range(self.args.rounds):
-            for who, guest in guests.items():
+            for emulator, guest in guests.items():
                 taken = guest.shell(f"bench -t {self.args.seconds:g} {test}")
                 for name, value, unit in PRINTED.findall(taken.text):
                     found[name] = self._figure(name, unit, less=False)
-                    found[name].add(who, float(value))
+                    found[name].add(emulator, float(value))
         return found.values()
 
 

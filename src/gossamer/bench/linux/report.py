@@ -28,13 +28,13 @@ class Figure:
     values: dict[str, list[float]] = field(default_factory=dict)
     cpu: dict[str, list[float]] = field(default_factory=dict)
 
-    def add(self, who: str, value: float, cpu: float | None = None) -> None:
-        self.values.setdefault(who, []).append(value)
+    def add(self, emulator: str, value: float, cpu: float | None = None) -> None:
+        self.values.setdefault(emulator, []).append(value)
         if cpu is not None:
-            self.cpu.setdefault(who, []).append(cpu)
+            self.cpu.setdefault(emulator, []).append(cpu)
 
-    def median(self, who: str) -> float | None:
-        return statistics.median(self.values[who]) if who in self.values else None
+    def median(self, emulator: str) -> float | None:
+        return statistics.median(self.values[emulator]) if emulator in self.values else None
 
     @property
     def ratio(self) -> float | None:
@@ -46,7 +46,7 @@ class Figure:
         """The same for CPU time."""
         if "gossamer" not in self.cpu or "qemu" not in self.cpu:
             return None
-        ours, theirs = (statistics.median(self.cpu[who]) for who in ("gossamer", "qemu"))
+        ours, theirs = (statistics.median(self.cpu[emulator]) for emulator in ("gossamer", "qemu"))
         return _ratio(ours, theirs, True)
 
 

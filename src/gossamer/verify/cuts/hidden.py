@@ -37,7 +37,7 @@ KNOWN: Final = {
     ("Alarm", "due"): "valid while it fires",
     ("Alarm", "serial"): "distinguishes an entry of the heap from an older one",
     ("IrqLine", "level"): "rebuilt by resume, and compared as derived",
-    ("Trace", "counts"): "counters for people",
+    ("Trace", "counts"): "counters for the user",
     ("AddressMap", "pages"): "rebuilt from the map, which is compared as derived",
     ("AddressMap", "_mappings"): "compared as derived",
     ("AddressMap", "_bases"): "made from the map",

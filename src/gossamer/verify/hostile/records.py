@@ -37,7 +37,7 @@ DELAYS: Final = (0, 0, 0, 0, 0, 0, 5, 30, 400, 3000)
 
 
 class Record(NamedTuple):
-    """One step of the guest: see `machines.builtin_hostile`."""
+    """One step of the guest: see `machines.guests.hostile`."""
 
     kind: str
     at: int

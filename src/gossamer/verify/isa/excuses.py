@@ -573,7 +573,7 @@ def masks(name: str, peer: str, before: Record, ours: Record, theirs: Record) ->
 
 
 def hidden_bits(e: Excuse) -> str:
-    """What an excuse masks, for people."""
+    """What an excuse masks, as text."""
     if "outcome" in e.bits:
         return "whole result"
     return ", ".join(f"{n} {b:#x}" if b != ALL else n for n, b in e.bits.items())
