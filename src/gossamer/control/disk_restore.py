@@ -14,11 +14,13 @@ from gossamer.control import disk_capture
 from gossamer.control.disk_state import SNAPSHOT, UNDO, existing, forget, named, told, with_state
 from gossamer.control.fitted import check_fitted
 from gossamer.control.hotplug import as_saved
-from gossamer.control.loading import take_over
+from gossamer.control.loading import Arrived, fit, read_machine
 from gossamer.control.restore_clock import FREEZE, check_policy, pass_downtime
 from gossamer.control.runner import Runner
+from gossamer.control.steps import InThread, Steps
 from gossamer.core import host
 from gossamer.machines.build import build
+from gossamer.machines.config import Config
 from gossamer.machines.machine import Machine
 from gossamer.migrate.container import Container, open_container
 from gossamer.migrate.container_frame import MAGIC
@@ -28,49 +30,55 @@ _BEFORE: Final = "gossamer: before loadvm"
 _KEPT_RUNNING: Final = ("running", "prelaunch")
 
 
-def loadvm(vm: Runner, name: str, clock: str = FREEZE) -> None:
+def loading_vm(vm: Runner, name: str, clock: str = FREEZE) -> Steps[None]:
     """Go back to snapshot `name`; whether the machine runs stays as it is."""
     check_policy(clock)
-    state = vm.run_state if vm.run_state in _KEPT_RUNNING else "paused"
     found = with_state(vm, name)
     if found is None:
-        restore_file(vm, existing(vm, name), clock)
+        state = yield from loading_file(vm, existing(vm, name), clock)
     else:
         image, snapshot = found
         # By the id: a name that looks like a number could be another's id.
         with image.open_vmstate(snapshot.id) as file:
-            _load_vmstate(vm, file, f"{image.path}@{snapshot.name}", snapshot, clock)
-    vm.run_state = state
-    if state == "running":
+            where = f"{image.path}@{snapshot.name}"
+            state = yield from _load_vmstate(vm, file, where, snapshot, clock)
+    vm.run_state = state if state in _KEPT_RUNNING else "paused"
+    if vm.run_state == "running":
         vm.cont()  # requests that an error of the host had stopped are tried again
 
 
-def _load_vmstate(vm: Runner, file: BinaryIO, label: str, snapshot: Snapshot, clock: str) -> None:
+def _load_vmstate(
+    vm: Runner, file: BinaryIO, label: str, snapshot: Snapshot, clock: str
+) -> Steps[str]:
     is_ours = file.read(len(MAGIC)) == MAGIC
     file.seek(0)
     if is_ours:
         container = Container(file, label, verify=False)
-        _restore(vm, container, clock, snapshot)
-        return
+        return (yield from _restore(vm, container, clock, snapshot))
     if vm.disks.captured:
         keys = ", ".join(disk.name for disk, _ in vm.disks.captured)
         raise ConfigError(
             f"{label}: has nothing for {keys}, which are writable; use qcow2 for them"
         )
-    _take_on(vm, file, _snapshots_of(vm, snapshot.name, snapshot.date_ns), [])
+    going = _snapshots_of(vm, snapshot.name, snapshot.date_ns)
+    state = yield from _take_on(vm, file, going, list, vm.config)
     pass_downtime(vm.machine, clock, host.utc_ns() - snapshot.date_ns)
+    return state
 
 
-def restore_file(vm: Runner, path: Path | str, clock: str = FREEZE) -> None:
-    """Take on the state of a save file, disks included; on an error all stays as it was."""
+def loading_file(vm: Runner, path: Path | str, clock: str = FREEZE) -> Steps[str]:
+    """Take on the state of a save file, disks included; on an error all stays as it was.
+
+    Gives the run state that the machine had until then.
+    """
     check_policy(clock)
     with open_container(path, verify=False) as container:
-        _restore(vm, container, clock)
+        return (yield from _restore(vm, container, clock))
 
 
 def _restore(
     vm: Runner, container: Container, clock: str, snapshot: Snapshot | None = None
-) -> None:
+) -> Steps[str]:
     meta = container.meta
     for what, got, mine in (
         ("machine", meta.machine, vm.config.machine),
@@ -90,11 +98,13 @@ def _restore(
             image = cast(Qcow2Image, disk.image)
             label = one.identity.removeprefix(SNAPSHOT)
             going.append((image, _of_date(image, label, meta.created_ns, disk.name)))
-    _take_on(vm, container.read_stream(), going, _prepared(vm, container), into)
-    vm.config = config
+    state = yield from _take_on(
+        vm, container.read_stream(), going, lambda: _prepared(vm, container), config, into
+    )
     if meta.hardware and not meta.hardware.get("boot_once"):
         vm.machine.booted()
     pass_downtime(vm.machine, clock, host.utc_ns() - meta.created_ns)
+    return state
 
 
 def _index(meta: DiskMeta) -> int:
@@ -164,18 +174,31 @@ def _take_on(
     vm: Runner,
     file: object,
     snapshots: Sequence[tuple[Qcow2Image, Snapshot]],
-    prepared: Sequence[Going],
+    prepare: Callable[[], list[Going]],
+    config: Config,
     into: Machine | None = None,
-) -> None:
-    """Load the machine, then turn the disks back, then let it run: each can still refuse."""
-    before = _going_back(vm, snapshots, prepared)
+) -> Steps[str]:
+    """Load the machine, then turn the disks back, then let it run: each can still refuse.
+
+    A thread does what takes long.  Gives the run state that the machine had until then.
+    """
+    fresh = into or vm.unused() or build(config)
+    prepared: list[Going] = []
+
+    def read() -> Arrived:
+        prepared.extend(prepare())
+        return read_machine(fresh, cast(BinaryIO, file), vm.progress)
+
     try:
-        _, vm.repairs = take_over(
-            vm, cast(BinaryIO, file), mend=vm.mends, before=before, into=into or vm.unused()
-        )
+        arrived: Arrived = yield InThread(read)
+        lines = fit(vm, arrived, mend=vm.mends)
+        yield InThread(_going_back(vm, snapshots, prepared))
     finally:
         for going in prepared:
             going.close()
+    state, vm.config, vm.repairs = vm.run_state, config, lines
+    vm.adopt(arrived.machine, arrived.run_state, arrived.loaded.carried)
+    return state
 
 
 def _going_back(

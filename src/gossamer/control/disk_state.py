@@ -31,7 +31,7 @@ from gossamer.machines.stored import stored
 from gossamer.migrate.container import open_container
 from gossamer.migrate.container_meta import DiskMeta, Meta
 from gossamer.migrate.container_writer import ContainerWriter, FrameWriter, Written
-from gossamer.migrate.releases import release
+from gossamer.migrate.releases import Release, release
 from gossamer.state.transfer import OURS as OURS_PROFILE
 from gossamer.state.transfer import Profile
 
@@ -193,8 +193,10 @@ def _icount(vm: Runner) -> int | None:
     return vm.instructions if vm.config.icount is not None else None
 
 
-def savevm(vm: Runner, name: str) -> Written:
+def savevm(vm: Runner, name: str, *, settled: bool = False) -> Written:
     """Save as snapshot `name`, in place of one of that name.
+
+    `settled`: the guest has run on already to where another receiver can take it over.
 
     All disks are told apart by the date they share: killed anywhere, the old snapshot is whole on
     all of them, or the new one is.
@@ -215,7 +217,7 @@ def savevm(vm: Runner, name: str) -> Written:
         _captured(vm, _owner(first, name)) as captures,
         first.vmstate_writer() as state,
     ):
-        written = _write_vmstate(vm, state, name, date, captures)
+        written = _write_vmstate(vm, state, name, date, captures, settled=settled)
         vm.progress.phase("writing out")
         first.create_snapshot(
             name, state, vm_clock_ns=vm.clock_ns, date_ns=date, icount=_icount(vm), replaces=True
@@ -237,7 +239,13 @@ def _synced_ns(vm: Runner) -> int:
 
 
 def _write_vmstate(
-    vm: Runner, out: BinaryIO | object, name: str, date_ns: int, captures: Captures
+    vm: Runner,
+    out: BinaryIO | object,
+    name: str,
+    date_ns: int,
+    captures: Captures,
+    *,
+    settled: bool,
 ) -> Written:
     """The machine, in our frames; for another receiver the bare stream that it expects."""
     target = cast(BinaryIO, out)
@@ -250,12 +258,18 @@ def _write_vmstate(
     if captures:
         keys = ", ".join(disk.name for disk, _ in vm.disks.captured)
         raise ConfigError(f"{keys}: {to.title} keeps no snapshots of raw disks; use qcow2")
-    state = vm.run_state
-    settle(vm, to)
-    vm.run_state = state
+    if not settled:
+        settle_here(vm, to)
     counted = _Counted(target)
     _write_stream(vm, counted, cut_for(vm.machine, to, keep_tb=vm.keep_tb).profile)
     return Written(counted.size, 0, counted.size, 0)
+
+
+def settle_here(vm: Runner, to: Release) -> None:
+    """Run the guest on to where `to` can take it over; its run state stays as it is."""
+    state = vm.run_state
+    settle(vm, to)
+    vm.run_state = state
 
 
 class _Counted:

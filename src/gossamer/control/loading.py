@@ -58,6 +58,15 @@ def read_machine(
     return Arrived(fresh, loaded, state.name)
 
 
+def fit(vm: Runner, arrived: Arrived, *, mend: bool) -> list[str]:
+    """Make what has arrived ready to run here; what was repaired."""
+    lines = adopt_rate(arrived.machine, arrived.loaded)
+    lines += repair.finish(arrived.machine, arrived.loaded, mend=mend)
+    if not vm.disks.late:
+        vm.disks.take_back()  # the sender has let go of them before its last byte
+    return lines
+
+
 def take_place(
     vm: Runner,
     arrived: Arrived,
@@ -70,10 +79,7 @@ def take_place(
 
     `before` is the last that happens before that, and the last that can fail.
     """
-    lines = adopt_rate(arrived.machine, arrived.loaded)
-    lines += repair.finish(arrived.machine, arrived.loaded, mend=mend)
-    if not vm.disks.late:
-        vm.disks.take_back()  # the sender has let go of them before its last byte
+    lines = fit(vm, arrived, mend=mend)
     try:
         if talk is not None:
             talk.accepted()

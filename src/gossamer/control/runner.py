@@ -66,9 +66,9 @@ class Runner:
         self.serial_sinks: list[Callable[[int], None]] = []
         self._run_state = "prelaunch"
         self.ended = False
-        #: A thread reads the machine (a save): it stands still, nothing may change it, and the end
-        #: waits for it.
-        self.busy = False
+        #: A thread has the machine, which is being "saved" or "loaded": it stands still, nothing
+        #: may change it, and the end waits for the thread.
+        self.busy = ""
         self.idle_until_ns: int | None = None
         #: Is told how far saves, loads and transfers have come.
         self.progress = SILENT

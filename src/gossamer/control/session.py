@@ -124,7 +124,7 @@ class Session:
     def check_idle(self) -> None:
         """ConfigError while a transfer is under way."""
         if self.vm.busy:
-            raise ConfigError("not while the machine is being saved")
+            raise ConfigError(f"not while the machine is being {self.vm.busy}")
         if self.vm.transfers.under_way is not None:
             raise ConfigError("There's a migration process in progress")
 

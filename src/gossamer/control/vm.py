@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, Final, cast
 
 from gossamer.base.errors import ConfigError
 from gossamer.control import disk_restore, disk_state, look
@@ -32,7 +33,11 @@ from gossamer.machines.config import Config
 from gossamer.machines.machine import Machine
 from gossamer.migrate.channels import Limits, Listener
 from gossamer.migrate.container_writer import Written
-from gossamer.migrate.releases import release
+from gossamer.migrate.releases import Release, release
+
+#: What a thread does with a machine that it has (`Runner.busy`).
+SAVED: Final = "saved"
+LOADED: Final = "loaded"
 
 
 class Vm(Runner):
@@ -74,16 +79,22 @@ class Vm(Runner):
         self.last_save = replace(written, took_ns=host.monotonic_ns() - start)
         return self.last_save
 
+    @contextmanager
+    def _taken(self, word: str) -> Iterator[None]:
+        """A thread has the machine, which stands still and is being `word`."""
+        self.take_back_disks()
+        with self.standing("saving" if word == SAVED else "loading"):
+            self.busy = word
+            try:
+                yield
+            finally:
+                self.busy = ""
+
     def saving(self, save: Callable[[], Written]) -> Steps[Written]:
         """The steps of a save: a thread does `save` while the machine stands still."""
-        self.take_back_disks()
         start = host.monotonic_ns()
-        with self.standing("saving"):
-            self.busy = True
-            try:
-                written: Written = yield InThread(save)
-            finally:
-                self.busy = False
+        with self._taken(SAVED):
+            written: Written = yield InThread(save)
         self.last_save = replace(written, took_ns=host.monotonic_ns() - start)
         return self.last_save
 
@@ -92,20 +103,25 @@ class Vm(Runner):
         return self.saving(lambda: disk_state.save_file(self, path))
 
     def saving_vm(self, name: str, profile: str = "") -> Steps[None]:
-        """The steps of `savevm`; one in a form of QEMU's, for which the guest may run on."""
-        if release(profile or self.wire_profile).ours and release(self.wire_profile).ours:
-            yield from self.saving(lambda: disk_state.savevm(self, name))
-        else:
-            self.savevm(name, profile)
+        """The steps of `savevm`; for a form of QEMU's the guest may run on first."""
+        with self._written_for(profile) as form:
+            if not form.ours:
+                self.take_back_disks()
+                with self.standing("saving"):
+                    disk_state.settle_here(self, form)
+            yield from self.saving(lambda: disk_state.savevm(self, name, settled=True))
 
     def restore(self, path: Path | str, clock: str = "freeze") -> None:
         """Take on the state of a save file; on an error machine and disks stay as they were.
 
         `clock`: what it does for the time in between (`control.restore_clock`).
         """
-        self.take_back_disks()
-        with self.standing("loading"):
-            disk_restore.restore_file(self, path, clock)
+        finish(self.loading_file(path, clock))
+
+    def loading_file(self, path: Path | str, clock: str = "freeze") -> Steps[None]:
+        """The steps of `restore`."""
+        with self._taken(LOADED):
+            yield from disk_restore.loading_file(self, path, clock)
 
     @classmethod
     def load(
@@ -135,28 +151,42 @@ class Vm(Runner):
         QEMU's `loadvm` reads one in its own form out of a qcow2 image; ConfigError where no image
         can hold the snapshot.
         """
+        with self._written_for(profile):
+            self._saved(lambda: disk_state.savevm(self, name))
+
+    @contextmanager
+    def _written_for(self, profile: str) -> Iterator[Release]:
+        """Snapshots are written in the form of a release; ConfigError where none can be."""
         before, form = self.wire_profile, release(profile or self.wire_profile)
         if not form.ours and not self.disks.qcow2:
             raise ConfigError(f"savevm: {form.title} reads snapshots out of a qcow2 image: add one")
         self.wire_profile = form.name
         try:
-            self._saved(lambda: disk_state.savevm(self, name))
+            yield form
         finally:
             self.wire_profile = before
 
     def loadvm(self, name: str, clock: str = "freeze") -> None:
         """Go back to snapshot `name`; on an error machine and disks stay as they were."""
-        self.take_back_disks()
-        with self.standing("loading"):
-            disk_restore.loadvm(self, name, clock)
+        finish(self.loading_vm(name, clock))
+
+    def loading_vm(self, name: str, clock: str = "freeze") -> Steps[None]:
+        """The steps of `loadvm`."""
+        with self._taken(LOADED):
+            yield from disk_restore.loading_vm(self, name, clock)
 
     def snapshots(self) -> list[SnapshotEntry]:
         """The snapshots that `loadvm` can go back to."""
         return disk_state.entries(self)
 
     def delvm(self, name: str) -> None:
-        self.take_back_disks()
-        disk_state.delvm(self, name)
+        """Forget snapshot `name`."""
+        finish(self.deleting_vm(name))
+
+    def deleting_vm(self, name: str) -> Steps[None]:
+        """The steps of `delvm`."""
+        with self._taken(SAVED):
+            yield InThread(lambda: disk_state.delvm(self, name))
 
     # --- transfers ----------------------------------------------------------------------------
 

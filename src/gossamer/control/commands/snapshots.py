@@ -45,15 +45,15 @@ def savevm(session: Session, tag: str | None = None, form: str = "") -> Steps[Sa
 
 
 @command("x-loadvm")
-def loadvm(session: Session, tag: str, clock: str = "freeze") -> None:
+def loadvm(session: Session, tag: str, clock: str = "freeze") -> Steps[None]:
     """Go back to a snapshot; CLOCK: freeze, continue, step."""
-    session.vm.loadvm(tag, clock)
+    return session.vm.loading_vm(tag, clock)
 
 
 @command("x-delvm")
-def delvm(session: Session, tag: str) -> None:
+def delvm(session: Session, tag: str) -> Steps[None]:
     """Remove a snapshot."""
-    session.vm.delvm(tag)
+    return session.vm.deleting_vm(tag)
 
 
 @command("x-query-snapshots")
@@ -69,9 +69,9 @@ def save(session: Session, file: str) -> Steps[Written]:
 
 
 @command("x-load")
-def load(session: Session, file: str) -> None:
+def load(session: Session, file: str) -> Steps[None]:
     """Load the machine from a file."""
-    session.vm.restore(Path(file))
+    return session.vm.loading_file(Path(file))
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +148,11 @@ def snapshot_load(
     """Begin a job that goes back to a snapshot."""
     vm = session.vm
 
-    def work() -> None:
+    def work() -> Steps[None]:
         images = _on(vm, (*devices, vmstate))
         if not all(_tagged(images, tag)):
             raise ConfigError(f"Snapshot '{tag}' does not exist in one or more devices")
-        vm.loadvm(tag)
+        yield from vm.loading_vm(tag)
 
     session.spawn(session.jobs.begin(job_id, "snapshot-load", work))
 
@@ -162,9 +162,9 @@ def snapshot_delete(session: Session, job_id: str, tag: str, devices: tuple[str,
     """Begin a job that removes a snapshot."""
     vm = session.vm
 
-    def work() -> None:
+    def work() -> Steps[None]:
         if any(_tagged(_on(vm, devices), tag)):
-            vm.delvm(tag)
+            yield from vm.deleting_vm(tag)
 
     session.spawn(session.jobs.begin(job_id, "snapshot-delete", work))
 

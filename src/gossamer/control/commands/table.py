@@ -124,7 +124,7 @@ class Command:
         state = session.vm.run_state
         words = arguments(self.members, given, "", self.rest)
         if session.vm.busy and not self.held:
-            raise ConfigError(f"{self.name}: not while the machine is being saved")
+            raise ConfigError(f"{self.name}: not while the machine is being {session.vm.busy}")
         if state in HELD and not self.held:
             raise ConfigError(f"{self.name}: not while the machine is in state {state}")
         return self.action(session, **words)
