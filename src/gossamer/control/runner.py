@@ -64,6 +64,7 @@ class Runner:
         self.events = Observers()
         self.snapshot_store = Snapshots(config)
         self.serial_sinks: list[Callable[[int], None]] = []
+        self._sinks_wait = False
         self._run_state = "prelaunch"
         self.ended = False
         #: A thread has the machine, which is being "saved" or "loaded": it stands still, nothing
@@ -118,6 +119,7 @@ class Runner:
         machine.system_reset = self._guest_reset
         for n, port in enumerate(machine.serials):
             port.transmit = self._sink(n)
+        machine.memory.faces.at_leisure = self._sinks_wait
         self.pace = Pace(machine.processor, self.config.icount, host.monotonic_ns())
         machine.processor.idle_warps = self.config.icount is not None and (
             not self.config.icount_sleep
@@ -404,6 +406,10 @@ class Runner:
         """Bytes that serial port `channel` can take now."""
         ports = self.machine.serials
         return ports[channel].room() if channel < len(ports) else 0
+
+    def let_sinks_wait(self) -> None:
+        """Sinks need not get a byte at its instruction, only in order and before `run` is back."""
+        self._sinks_wait = self.machine.memory.faces.at_leisure = True
 
     def serial_receive(self, channel: int, byte: int) -> None:
         """A byte for the guest."""

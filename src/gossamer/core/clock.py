@@ -23,7 +23,7 @@ class Alarm:
     Inside `fire`, `due` is the time it was due at: what a periodic alarm counts on from.
     """
 
-    __slots__ = ("_clock", "due", "fire", "key", "quiet", "serial", "skip", "when")
+    __slots__ = ("_clock", "due", "fire", "key", "private", "quiet", "serial", "skip", "when")
 
     def __init__(self, clock: Clock, fire: Callable[[], None]) -> None:
         self._clock, self.fire = clock, fire
@@ -31,6 +31,8 @@ class Alarm:
         self.skip: Callable[[int], None] = lambda before: None
         self.key = ("", getattr(fire, "__name__", ""))
         self.serial = 0
+        #: Changes nothing but its owner, which is no chip on a bus (the CPU's decrementer).
+        self.private = False
         self.when = self.due = -1
 
     @property
@@ -45,6 +47,7 @@ class Alarm:
     def cancel(self) -> None:
         self.when = -1
         self.serial += 1
+        self._clock.moves += 1
 
 
 class Clock:
@@ -63,6 +66,8 @@ class Clock:
         self.read_now: Callable[[], int] | None = None
         self.deadline_moved: Callable[[], None] = lambda: None
         self.horizon: int = NEVER
+        #: How often alarms were armed or cancelled, and how often one that may change chips fired.
+        self.moves = self.fired = 0
 
     @property
     def now(self) -> Ns:
@@ -78,6 +83,7 @@ class Clock:
 
     def arm(self, alarm: Alarm) -> None:
         alarm.serial += 1
+        self.moves += 1
         heapq.heappush(self._heap, (alarm.when, alarm.key, alarm.serial, alarm))
         if len(self._heap) > STALE + 2 * len(self.alarms):
             self._drop_stale()
@@ -146,6 +152,7 @@ class Clock:
             when, _, _, due = heapq.heappop(self._heap)
             due.cancel()
             due.due = when
+            self.fired += not due.private
             due.fire()
 
     def set(self, now: int) -> None:

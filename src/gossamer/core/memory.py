@@ -22,6 +22,7 @@ from gossamer.base.bits import align_down, align_up
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import PAGE_SIZE
 from gossamer.core import host
+from gossamer.core.faces import Faces
 from gossamer.core.region import Region
 from gossamer.core.trace import QUIET, Trace
 
@@ -132,6 +133,7 @@ class AddressMap:
         self._bases: list[int] = []
         self._flat: list[tuple[int, int, Mapping]] = []
         self._leaves: dict[int, tuple[Region, int] | None] = {}
+        self.faces = Faces(trace)
         #: Called when a mapping changed, so that the engine forgets translations.
         self.changed: Callable[[], None] = lambda: None
         #: Called with (real address, size, value, whether it is a store) of an access to a still
@@ -180,6 +182,7 @@ class AddressMap:
         self._flat = flat
         self._bases = [f[0] for f in flat]
         self._leaves.clear()
+        self.faces.clear()
         lowest, highest = align_down(changed.base, PAGE_SIZE), align_up(changed.end, PAGE_SIZE)
         self.pages[lowest // PAGE_SIZE : highest // PAGE_SIZE] = MMIO
         for start, end, m in flat:
@@ -232,6 +235,10 @@ class AddressMap:
         leaf = self._leaves[page] if page in self._leaves else self._leaf(page)
         if leaf is not None and (ra & 0xFFF) + size <= PAGE_SIZE:
             region, offset = leaf[0], ra - leaf[1]
+            if region.learns is not None and size in region.widths and self.faces.active:
+                if region.learns(offset, None):
+                    return self.faces.load(region, ra | size << 32, offset, size)
+                return region.load(offset, size)
             if region.still is None or not region.still(offset) or size not in region.widths:
                 return region.load(offset, size)
             value = region.load(offset, size)
@@ -255,6 +262,11 @@ class AddressMap:
         leaf = self._leaves[page] if page in self._leaves else self._leaf(page)
         if leaf is not None and (ra & 0xFFF) + size <= PAGE_SIZE:
             region, offset = leaf[0], ra - leaf[1]
+            if region.learns is not None and size in region.widths and self.faces.active:
+                kind = region.learns(offset, value)
+                if kind:
+                    self.faces.store(region, ra | size << 32, offset, value, size, kind)
+                    return
             if region.idle is not None and size in region.widths and region.idle(offset, value):
                 self.hold(ra, size, value, True)
             region.store(offset, value, size)
@@ -274,6 +286,13 @@ class AddressMap:
                 self.write_arena(at, value.to_bytes(size, "big"))
         else:
             m.target.store(ra - m.base, value, size)
+
+    def take(self, ra: int, value: int) -> None:
+        """Hand a chip the value of a data store to `ra` that an engine has carried out."""
+        leaf = self._leaf(ra >> 12)
+        assert leaf is not None
+        assert leaf[0].take is not None
+        leaf[0].take(ra - leaf[1], value)
 
     def read(self, ra: int, length: int) -> bytes:
         """Bytes of RAM (DMA, debugger); ones where no RAM is."""

@@ -11,6 +11,10 @@ next alarm, the next store to any chip, the next read that is not still, or an i
 `still(offset)` says whether the register at an offset is that now, `idle(offset, value)` whether a
 write of `value` would change nothing just as long; an engine may then see to further such accesses
 itself.  A register whose value follows the time is never still.
+
+Accesses that are a function of the chips' faces are learned (`core.faces`): `learns(offset,
+value)` says whether one is (`value` None: a load), `take(offset, value)` gets the values of data
+stores that an engine has carried out.  What is still must not depend on a face.
 """
 
 from __future__ import annotations
@@ -26,7 +30,10 @@ Write = Callable[[int, int, int], None]
 class Region:
     """A range of registers, `size` bytes."""
 
-    __slots__ = ("_read", "_write", "cell", "idle", "little", "name", "size", "still", "widths")
+    __slots__ = (
+        *("_read", "_write", "cell", "idle", "learns", "little", "name", "size", "still", "take"),
+        "widths",
+    )
 
     def __init__(
         self,
@@ -39,11 +46,14 @@ class Region:
         little: bool = False,
         still: Callable[[int], bool] | None = None,
         idle: Callable[[int, int], bool] | None = None,
+        learns: Callable[[int, int | None], int] | None = None,
+        take: Callable[[int, int], None] | None = None,
     ) -> None:
         self.name, self.size = name, size
         self._read, self._write = read, write
         self.widths, self.little = widths, little
         self.still, self.idle = still, idle
+        self.learns, self.take = learns, take
         #: For a region made of others: the (start, end, region) that holds an offset.
         self.cell: Callable[[int], tuple[int, int, Region] | None] | None = None
 

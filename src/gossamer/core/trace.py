@@ -17,8 +17,11 @@ class Trace:
     def __init__(self) -> None:
         self.counts: Counter[tuple[str, str]] = Counter()
         self.listener: Callable[[str, str], None] | None = None
+        #: Events so far.
+        self.total = 0
 
     def event(self, chip: str, text: str) -> None:
+        self.total += 1
         key = (chip, text) if len(self.counts) < DISTINCT else (chip, OTHERS)
         self.counts[key if (chip, text) not in self.counts else (chip, text)] += 1
         if self.listener is not None:

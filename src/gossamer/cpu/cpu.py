@@ -250,6 +250,7 @@ class Cpu(Device):
         self.block, self.model, self.tb_hz, self.own_hz = block, model, tb_hz, tb_hz
         self.changed = _nothing
         self.decrement = clock.alarm(self._expired)
+        self.decrement.private = True
         self.reset()
 
     def reset(self) -> None:

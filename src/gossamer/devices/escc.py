@@ -10,6 +10,7 @@ from typing import Final
 
 from gossamer.core.clock import Clock
 from gossamer.core.device import Device
+from gossamer.core.faces import DATA, NO, YES, Face
 from gossamer.core.irq import IrqLine
 from gossamer.core.region import Region
 from gossamer.devices.escc_channel import EsccChannel
@@ -26,6 +27,12 @@ NO_INTERRUPT: Final = 3
 STATUS_CODES: Final = {(B, 1): 0, (B, 0): 1, (B, 2): 2, (A, 1): 4, (A, 0): 5, (A, 2): 6}
 """(channel, condition: 0 external, 1 transmit, 2 receive) to its code in the vector."""
 PRIORITY: Final = ((A, 2), (A, 1), (A, 0), (B, 2), (B, 1), (B, 0))
+
+
+PORTS: Final = (0x00, 0x10, 0x20, 0x30)
+LEARNED_READS: Final = (0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15)
+LEARNED_WRITES: Final = (0, 1, 2, 3, 15)
+"""Registers whose accesses are learned: no data moves, no alarm, no reset."""
 
 
 class Escc(Device):
@@ -71,12 +78,36 @@ class Escc(Device):
     def region(self) -> Region:
         """Registers 0x10 apart: B control, B data, A control, A data (mac-io 0x13000)."""
         return Region(
-            "escc", 0x1000, self.read_escc, self.write_escc, widths=(1,), still=self._still
+            "escc",
+            0x1000,
+            self.read_escc,
+            self.write_escc,
+            widths=(1,),
+            learns=self._learns,
+            take=lambda offset, value: self.chn[offset >> 5].sent(value),
         )
 
-    def _still(self, offset: int) -> bool:
-        """RR0, which guests poll: a control port with no other register chosen."""
-        return offset in (0, 0x20) and self.chn[offset >> 5].reg == 0
+    def _learns(self, offset: int, value: int | None) -> int:
+        """Whether an access is a function of the face: all but received data and resets."""
+        if offset not in PORTS:
+            return NO
+        channel = self.chn[offset >> 5]
+        if not offset & 0x10:
+            return (
+                NO
+                if channel.reg not in (LEARNED_READS if value is None else LEARNED_WRITES)
+                else YES
+            )
+        return DATA if value is not None and channel.passes_on else NO
+
+    def face(self) -> Face:
+        return (self.irq_a.level, self.irq_b.level, *self.chn[A].face(), *self.chn[B].face())
+
+    def set_face(self, face: Face) -> None:
+        self.irq_a.level, self.irq_b.level = face[:2]
+        half = len(face) // 2 + 1
+        self.a.set_face(face[2:half])
+        self.b.set_face(face[half:])
 
     def legacy_region(self) -> Region:
         """Registers 2 apart: B control, A control, B data, A data (mac-io 0x12000)."""

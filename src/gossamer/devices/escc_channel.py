@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final
 
 from gossamer.base.units import NS_PER_S
 from gossamer.core.clock import Alarm, Clock
+from gossamer.core.faces import Face
 from gossamer.state.codec import U32, Buffer
 from gossamer.state.declare import Stateful, alarm, boolean, buffer, u8, u32, wiring
 from gossamer.state.layout import Layout, Loss, View, subsection
@@ -45,6 +46,13 @@ STOP_HALVES: Final = (2, 2, 3, 4)
 """WR4 bits 3..2: stop bits in halves (0: synchronous, none; taken as one)."""
 
 HARD_RESET: Final = {0: 0x00, 1: 0x00, 3: 0x00, 4: 0x04, 5: 0x00, 10: 0x00, 11: 0x08, 15: 0xF8}
+
+
+FACE: Final = (
+    *("reg", "rxint", "txint", "rxint_under_svc", "txint_under_svc", "rx", "tx_shift"),
+    *("rx_count", "rx_next", "ext_pending", "ext_status"),
+)
+FACE_BYTES: Final = ("wregs", "rregs", "rx_fifo", "rx_errors")
 
 
 def _put_rregs(channel: Any, value: bytearray) -> None:  # noqa: ANN401 - an EsccChannel
@@ -291,6 +299,33 @@ class EsccChannel(Stateful):
         if self.tx_timer.when < 0:
             self._begin()
         self.changed()
+
+    @property
+    def passes_on(self) -> bool:
+        """Whether a character that is written now leaves at once, and for the outside alone."""
+        return not (self.true_rate or self.tx_timer.armed or self.wregs[14] & LOOPBACK) and bool(
+            self.wregs[5] & TX_ENABLE
+        )
+
+    def sent(self, value: int) -> None:
+        """An engine has carried out a write of data: its character leaves now."""
+        self.tx = value & 0xFF
+        self.transmit(self.tx)
+
+    def face(self) -> Face:
+        """All that decides about registers that are learned (see `core.faces`); not `tx`."""
+        return (
+            *(getattr(self, name) for name in FACE),
+            *(bytes(getattr(self, name)) for name in FACE_BYTES),
+            self.tx_timer.armed,
+            self.true_rate,
+        )
+
+    def set_face(self, face: Face) -> None:
+        for name, value in zip(FACE, face, strict=False):
+            setattr(self, name, value)
+        for name, value in zip(FACE_BYTES, face[len(FACE) :], strict=False):
+            getattr(self, name)[:] = value
 
     def _begin(self) -> None:
         """Send what is in the buffer, when there is something and it may be sent."""

@@ -13,6 +13,7 @@ from typing import Final
 
 from gossamer.core.clock import Clock
 from gossamer.core.device import Device
+from gossamer.core.faces import NO, YES, Face
 from gossamer.core.irq import IrqLine
 from gossamer.core.region import Region
 from gossamer.state.declare import Stateful, children, u32, wiring
@@ -79,8 +80,34 @@ class Heathrow(Device):
     def region(self) -> Region:
         """The registers: 0x1000 bytes at offset 0 of mac-io."""
         return Region(
-            "heathrow", 0x1000, self.read_register, self.write_register, widths=(4,), little=True
+            "heathrow",
+            0x1000,
+            self.read_register,
+            self.write_register,
+            widths=(4,),
+            little=True,
+            learns=self._learns,
         )
+
+    def _learns(self, offset: int, value: int | None) -> int:
+        """The registers of both banks do nothing but what their state says."""
+        if not 0x10 <= offset < 0x30 or offset & 3:
+            return NO
+        return YES if value is None or offset & 0xC in (ENABLE, CLEAR) else NO
+
+    def face(self) -> Face:
+        high, low = self.pics
+        return (
+            *(high.events, high.mask, high.levels, high.level_triggered),
+            *(low.events, low.mask, low.levels, low.level_triggered),
+            self.out.level,
+        )
+
+    def set_face(self, face: Face) -> None:
+        high, low = self.pics
+        high.events, high.mask, high.levels = face[:3]
+        low.events, low.mask, low.levels = face[4:7]
+        self.out.level = face[8]
 
     # --- inputs -------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from typing import ClassVar, Final
 
 from gossamer.core.clock import Clock
 from gossamer.core.device import Device
+from gossamer.core.faces import NO, YES, Face
 from gossamer.core.irq import IrqLine
 from gossamer.core.region import Region
 from gossamer.devices.openpic_timer import FREQUENCY, OpenPicTimer
@@ -101,6 +102,10 @@ class Queue(Stateful):
     priority: int = i32()
 
     layouts = {"": [_queue_bits("queue"), "next", "priority"]}
+
+
+def _queue_face(queue: Queue) -> tuple[int, int, int]:
+    return queue.bits, queue.next, queue.priority
 
 
 class Destination(Stateful):
@@ -207,8 +212,47 @@ class OpenPic(Device):
     def region(self) -> Region:
         """The registers: 256 KiB at offset 0x40000 of mac-io."""
         return Region(
-            "openpic", SIZE, self.read_register, self.write_register, widths=(4,), little=True
+            "openpic",
+            SIZE,
+            self.read_register,
+            self.write_register,
+            widths=(4,),
+            little=True,
+            learns=self._learns,
         )
+
+    def _learns(self, offset: int, value: int | None) -> int:
+        """What interrupt handlers do: priority, acknowledge, end; but a timer's starts it anew."""
+        register = offset - CPU_BASE
+        if value is None:
+            known = register in (TASK_PRIORITY, WHO_AM_I, IACK)
+        else:
+            known = register == TASK_PRIORITY or (register == EOI and self.cpu.servicing.next >= 0)
+        timers = (self.cpu.raised.bits | self.cpu.servicing.bits) >> TIMER0
+        return YES if known and not timers else NO
+
+    def face(self) -> Face:
+        cpu = self.cpu
+        return (
+            self.out.level,
+            cpu.ctpr,
+            *(x for queue in (cpu.raised, cpu.servicing) for x in _queue_face(queue)),
+            self.inputs,
+            self.gcr,
+            self.spve,
+            tuple([s.ivpr for s in self.src]),
+            tuple([s.pending for s in self.src]),
+            tuple([s.destmask for s in self.src]),
+            tuple([(s.ivpr, s.pending, s.destmask) for s in self.timer_sources]),
+        )
+
+    def set_face(self, face: Face) -> None:
+        cpu = self.cpu
+        self.out.level, cpu.ctpr = face[:2]
+        cpu.raised.bits, cpu.raised.next, cpu.raised.priority = face[2:5]
+        cpu.servicing.bits, cpu.servicing.next, cpu.servicing.priority = face[5:8]
+        for s, ivpr, pending in zip(self.src, face[11], face[12], strict=True):
+            s.ivpr, s.pending = ivpr, pending
 
     # --- sources ------------------------------------------------------------------------------
 

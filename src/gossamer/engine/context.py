@@ -56,6 +56,19 @@ SAMPLER_EXIT: Final = 2
 HELD: Final = 16
 HELD_STORE: Final = 1 << 40
 HELD_SLOT: Final = 32
+#: Learned accesses (`core.faces`, `runtime_faces`): slots, bytes of one (key 8, value 8, result 8,
+#: then 4, flags 4), how many are looked at, and the bits of a key above real address and size: a
+#: store, a store of data, the face.
+MOVES: Final = 1 << 13
+MOVE_SLOT: Final = 32
+MOVE_PROBES: Final = 4
+MOVE_STORE: Final = 1 << 36
+MOVE_DATA: Final = 1 << 37
+MOVE_FACE: Final = 38
+#: Data that was stored and that Python has not taken yet: slots of 16 bytes (place, value).
+DATA_SLOTS: Final = 1024
+#: `exit_request` of an interrupt alone: native code takes it where it may (`runtime_faces`).
+IRQ_EXIT: Final = 4
 #: Entries that an exact step executes at once.
 CHUNK: Final = 16
 
@@ -121,6 +134,11 @@ _FIELDS: Final = (
     ("decode_table", 8),
     ("held_era", 8),  # the era of values of still registers that count
     ("held", HELD * HELD_SLOT),
+    ("face", 4),  # number of the chips' face, 0: to be worked out
+    ("data_count", 4),
+    ("moves", 8),  # table of what was learned
+    ("data", 8),
+    ("takes_irqs", 4),  # whether native code takes interrupts
     ("load_callback", 8),
     ("store_callback", 8),
     ("effect_callback", 8),

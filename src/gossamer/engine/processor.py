@@ -118,6 +118,8 @@ class Processor:
         self.met = None
         engine, clock = self.engine, self.clock
         start = engine.count
+        fired = -1
+        engine.take_interrupts(not self.holds_interrupts)
         last = _ENDLESS if count is None else count
         self.breakpoints_changed()  # a load or a debugger may have set them
         while True:
@@ -138,6 +140,7 @@ class Processor:
                 continue
             clock.horizon = deadline
             end = engine.count_at(deadline) if deadline < NEVER else _ENDLESS
+            engine.calm, fired = fired == clock.fired, clock.fired
             self._execute(min(end, done + CHUNK, last))
             if self.stops is not None and self.stops.active:
                 self.met = self.stops.take()

@@ -20,6 +20,8 @@ class Engine(Protocol):
 
     count: int
     effect: Callable[[int, int], None]
+    #: Nothing outside has touched a chip since the last `run`; taken back by the next.
+    calm: bool
 
     @property
     def memory(self) -> AddressMap: ...
@@ -41,6 +43,9 @@ class Engine(Protocol):
 
     def deliver(self, vector: int, srr1: int = 0) -> None:
         """Take an interrupt now, between two instructions."""
+
+    def take_interrupts(self, on: bool) -> None:
+        """Whether `run` may take external and decrementer interrupts itself."""
 
     def flush(self) -> None:
         """Forget every translation (map, dirty bits or registers were changed from outside)."""

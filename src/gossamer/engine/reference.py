@@ -146,7 +146,7 @@ class Reference(InstructionTime):
         self._decoder = Decoder(features)
         self._env = _Env(self)
         self._traces: dict[int, list[Statement] | None] = {}
-        self._exit = False
+        self._exit = self.calm = False
 
     def request_exit(self) -> None:
         """End the run at the next boundary."""
@@ -204,6 +204,9 @@ class Reference(InstructionTime):
         nia = self.block.get("nia")
         self._env.cia = nia
         self.block.set("nia", execute(_entry(self.features), self._env, (vector, nia, srr1)))
+
+    def take_interrupts(self, on: bool) -> None:
+        """It comes back for each."""
 
     def flush(self) -> None:
         """Nothing is kept."""

@@ -14,6 +14,7 @@ from gossamer.engine.runtime_code import CODE
 from gossamer.engine.runtime_decode import DECODE
 from gossamer.engine.runtime_devices import DEVICES
 from gossamer.engine.runtime_dispatch import EXITS, FAULTS, JUMP, MISSES
+from gossamer.engine.runtime_faces import IRQS, LEARNED
 from gossamer.engine.runtime_float import FLOAT
 from gossamer.engine.runtime_host import fresh_code
 from gossamer.engine.runtime_memory import LEAVES, MEMORY, SLOW
@@ -124,8 +125,8 @@ def _entry_text(name: str, s: Body, intrinsics: set[str]) -> str:
 def fixed_functions(features: frozenset[str]) -> str:
     """Everything that is not made from bodies."""
     faults = MISSES if has(features, SOFTWARE_SEARCH) else FAULTS
-    parts = (LEAVES, EXITS, faults, JUMP, SAMPLER, DECODE, CODE, DEVICES, MEMORY, SLOW, TABLES)
-    return "\n".join((*parts, FLOAT, STOPS, ENTRIES, RUN, STEP, fresh_code()))
+    parts = (LEAVES, EXITS, faults, JUMP, SAMPLER, DECODE, CODE, IRQS, LEARNED, DEVICES, MEMORY)
+    return "\n".join((*parts, SLOW, TABLES, FLOAT, STOPS, ENTRIES, RUN, STEP, fresh_code()))
 
 
 DECLARATIONS: Final = (

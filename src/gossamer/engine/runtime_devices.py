@@ -55,6 +55,15 @@ define internal ptr @held(ptr %cpu, i64 %key) nounwind alwaysinline {{
 
 ; A load of %size bytes at real %ra, where no RAM is.
 define internal i64 @device_load(ptr %cpu, i32 %ra, i32 %size) nounwind {{
+  %move = call ptr @learned_load(ptr %cpu, i32 %ra, i32 %size)
+  %knows = icmp ne ptr %move, null
+  br i1 %knows, label %repeat, label %look
+repeat:
+  %rp = getelementptr i8, ptr %move, i64 16
+  %result = load i64, ptr %rp{TB_CPU}
+  call void @go_on_to(ptr %cpu, ptr %move)
+  ret i64 %result
+look:
   %low = zext i32 %ra to i64
   %sw = zext i32 %size to i64
   %high = shl i64 %sw, 32
@@ -73,6 +82,9 @@ ask:
 
 ; A store of %size bytes at real %ra, where no RAM is.
 define internal void @device_store(ptr %cpu, i32 %ra, i64 %value, i32 %size) nounwind {{
+  %done = call i1 @learned_store(ptr %cpu, i32 %ra, i64 %value, i32 %size)
+  br i1 %done, label %out, label %look
+look:
   %low = zext i32 %ra to i64
   %sw = zext i32 %size to i64
   %high = shl i64 %sw, 32

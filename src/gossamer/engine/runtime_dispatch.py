@@ -33,7 +33,7 @@ EXITS: Final = f"""
 on:
 {dispatch("%e")}
 out:
-{tail("h_exit")}
+{tail("h_asked_at")}
 }}
 {handler("h_sync")}
 {field("exit_request", "stop", "i32")}
@@ -42,7 +42,7 @@ out:
 on:
 {tail("h_jump")}
 out:
-{tail("h_exit_pc")}
+{tail("h_asked")}
 }}
 {handler("h_interrupt")}
   %srr0 = call i32 @cia_of(ptr %cpu, ptr %e)

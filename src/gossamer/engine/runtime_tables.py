@@ -20,6 +20,7 @@ from gossamer.engine.context import (
     CONTEXT,
     DTLB_ENTRIES,
     DTLB_SIZE,
+    IRQ_EXIT,
     ITLB_ENTRIES,
     ITLB_SIZE,
     MANY_LINES,
@@ -458,7 +459,10 @@ define void @effect_msr(ptr %cpu) nounwind {{
   %stop = or i1 %p, %s
   br i1 %stop, label %ask, label %out
 ask:
-{store("exit_request", "i32", "1")}
+{field("exit_request", "asked", "i32")}
+  %why = select i1 %s, i32 1, i32 {IRQ_EXIT}
+  %also = or i32 %asked, %why
+{store("exit_request", "i32", "%also")}
   br label %out
 out:
   ret void

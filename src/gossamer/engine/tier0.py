@@ -16,6 +16,7 @@ import numpy as np
 
 from gossamer.base.units import PAGE_SIZE
 from gossamer.core import host
+from gossamer.core.faces import UNKNOWN, Learned
 from gossamer.core.memory import AddressMap
 from gossamer.cpu.block import RegisterBlock
 from gossamer.engine import build
@@ -24,6 +25,7 @@ from gossamer.engine.context import (
     BANKS,
     CONTEXT,
     CONTEXT_SIZE,
+    DATA_SLOTS,
     DTLB_ENTRIES,
     DTLB_SIZE,
     EFFECT_CODES,
@@ -33,6 +35,11 @@ from gossamer.engine.context import (
     ITLB_ENTRIES,
     ITLB_SIZE,
     LINE,
+    MOVE_DATA,
+    MOVE_FACE,
+    MOVE_SLOT,
+    MOVE_STORE,
+    MOVES,
     NO_TAG,
     SAMPLE_SLOT,
     SAMPLER_EXIT,
@@ -40,6 +47,7 @@ from gossamer.engine.context import (
     TLB_CHUNK,
 )
 from gossamer.engine.protocol import InstructionTime
+from gossamer.engine.runtime_faces import LEVEL
 
 #: A straight line of code can overrun the budget by a page of instructions at the most.
 _SLACK: Final = PAGE_SIZE // 4
@@ -107,11 +115,15 @@ class Tier0(InstructionTime):
         self._slice = 1 << 62
         self._samples = np.zeros(SAMPLES, _SLOT)
         self._hot = np.zeros(HOT_SLOTS, np.uint32)
+        self._moves = np.zeros(MOVES * MOVE_SLOT // 8, np.uint64)
+        self._data = np.zeros((DATA_SLOTS, 2), np.uint64)
         self._allocate()
         self._bind()
         memory.changed = self.flush
         memory.code_written = self._code_written
         memory.hold = self._held
+        self.faces = memory.faces
+        self.faces.learned, self.faces.emptied = self._learn, self._unlearn
         self._prepare(self._address)
         self.set_time(0, self._rate)
         self.flush()
@@ -159,6 +171,8 @@ class Tier0(InstructionTime):
             "d_null": null,
             "i_null": null + DTLB_SIZE,
             "write_lines": self._write_lines.ctypes.data,
+            "moves": self._moves.ctypes.data,
+            "data": self._data.ctypes.data,
         }
         for name, value in pointers.items():
             self._set64(name, value)
@@ -176,6 +190,7 @@ class Tier0(InstructionTime):
         self._decode = ctypes.CFUNCTYPE(None, pointer, pointer)(address("decode"))
         self._code_fresh = ctypes.CFUNCTYPE(None, i64, i64)(address("code_fresh"))
         self._prepare = ctypes.CFUNCTYPE(None, pointer)(address("prepare"))
+        self._learn_move = ctypes.CFUNCTYPE(None, pointer, i64, i64, i64, i64)(address("learn"))
         self._hold = ctypes.CFUNCTYPE(None, pointer, i64, i64)(address("hold"))
         self._held_era = ctypes.c_uint64.from_address(self._address + CONTEXT["held_era"])
         self._held_era.value = 1
@@ -189,6 +204,8 @@ class Tier0(InstructionTime):
         self._current_left = ctypes.c_int64.from_address(self._address + CONTEXT["current_left"])
         self._end_count = ctypes.c_int64.from_address(self._address + CONTEXT["end_count"])
         self._exit = ctypes.c_uint32.from_address(self._address + CONTEXT["exit_request"])
+        self._face = ctypes.c_uint32.from_address(self._address + CONTEXT["face"])
+        self._data_count = ctypes.c_uint32.from_address(self._address + CONTEXT["data_count"])
         self._bypass = ctypes.c_uint32.from_address(self._address + CONTEXT["bypass"])
 
     def pointer(self, name: str) -> int:
@@ -227,15 +244,23 @@ class Tier0(InstructionTime):
         self._accesses += 1
         if self._accesses % _ACCESSES == 0:
             self.request_exit()
-        self._still = False
+        self._still = self.faces.carried = False
         try:
+            self._settle()
             value = self.memory.load(ra, size)
         except BaseException as e:
             self._keep(e)
             value = 0
-        if not self._still:
-            self._forget_held()
+        self._accessed()
         return value
+
+    def _accessed(self) -> None:
+        """After an access that came from native code: what is still known there."""
+        faces = self.faces
+        if not (self._still or faces.carried):
+            self._forget_held()
+            faces.current = UNKNOWN
+        self._face.value = faces.current
 
     def _held(self, ra: int, size: int, value: int, store: bool) -> None:
         """A still register was accessed: native code sees to it from now on."""
@@ -252,13 +277,33 @@ class Tier0(InstructionTime):
         self._accesses += 1
         if self._accesses % _ACCESSES == 0:
             self.request_exit()
-        self._still = False
+        self._still = self.faces.carried = False
         try:
+            self._settle()
             self.memory.store(ra, value, size)
         except BaseException as e:
             self._keep(e)
-        if not self._still:
-            self._forget_held()
+        self._accessed()
+
+    # --- learned accesses (`core.faces`) ------------------------------------------------------
+
+    def _learn(self, access: Learned) -> None:
+        kind = (MOVE_STORE if access.store else 0) | (MOVE_DATA if access.data else 0)
+        key = access.key | kind | access.face << MOVE_FACE
+        then = access.then | (LEVEL << 32 if access.level else 0)
+        self._learn_move(self._address, key, access.value, access.result, then)
+
+    def _unlearn(self) -> None:
+        self._moves[:] = 0
+
+    def _settle(self) -> None:
+        """Bring the chips to where native code has got."""
+        if self._face.value != self.faces.current:
+            self.faces.settle(self._face.value)
+        if count := self._data_count.value:
+            self._data_count.value = 0
+            for ra, value in self._data[:count].tolist():
+                self.memory.take(ra, value)
 
     def _on_effect(self, code: int, argument: int) -> None:
         try:
@@ -267,6 +312,7 @@ class Tier0(InstructionTime):
             elif code == _BUSY:
                 self.regions_busy(argument)
             else:
+                self._settle()
                 self.effect(code, argument)
         except BaseException as e:
             self._keep(e)
@@ -291,6 +337,10 @@ class Tier0(InstructionTime):
         self._effect_msr(self._address)  # an interrupt that is due, MSR changed from Python
         self._exit.value = 0
         self.before_run()
+        if not self.calm:
+            self.faces.forget()
+        self.calm = False
+        self._face.value = self.faces.current
         self._running = True
         try:
             while self.count < end and not self._exit.value:
@@ -304,6 +354,7 @@ class Tier0(InstructionTime):
                     self._end_count.value = end
                     self._step(self._address, rest)
                 self.count = self._end_count.value - (self._left.value >> 4)
+                self._settle()
                 if self._hot_count.value:
                     self.hot_found(self._take_hot())
                 if self._asked() == SAMPLER_EXIT:
@@ -314,6 +365,13 @@ class Tier0(InstructionTime):
             error, self._error = self._error, None
             raise error
         return self.count - start
+
+    #: Nothing outside has touched a chip since `run` came back: what is known of them still holds.
+    calm = False
+
+    def take_interrupts(self, on: bool) -> None:
+        """Whether external and decrementer interrupts may be taken without coming back."""
+        self.set_word("takes_irqs", int(on))
 
     def close(self) -> None:
         """Give back what decoded code takes; nothing can run afterwards."""

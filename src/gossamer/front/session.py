@@ -44,6 +44,7 @@ def _run(config: Config, console: Console, ready: Callable[[], None], log: Trace
             dump_schema(vm, config.dump_vmstate)
             return 0
         vm.serial_sinks = [console.serial_sink(n) for n in range(len(config.serials))]
+        vm.let_sinks_wait()
         if config.loadvm is not None:
             vm.starting()
             vm.loadvm(config.loadvm, config.restore_clock)

@@ -73,9 +73,10 @@ def mac99(hardware: Hardware) -> Machine:
     bus = _add_bridges(m, pic)
     macio = KeyLargo(m.clock, bus, free_slot(bus))
     ide = add_dbdma(m, pic, macio)
-    add_escc(m, macio, IrqLine(pic, ESCC_A_IRQ), IrqLine(pic, ESCC_B_IRQ))
+    escc = add_escc(m, macio, IrqLine(pic, ESCC_A_IRQ), IrqLine(pic, ESCC_B_IRQ))
     m.add("macio/openpic", pic)
     macio.add(0x40000, pic.region())
+    m.memory.faces.join(m.clock, (escc, pic), pic.out)
     add_ide(m, macio, ide)
     adb = (
         add_cuda(m, macio, IrqLine(pic, VIA_IRQ)) if via == "cuda" else _add_pmu(m, pic, macio, via)

@@ -54,12 +54,13 @@ def add_dbdma(m: Machine, pic: IrqSink, macio: MacIo) -> IdePair:
     return IdePair((first, second), dbdma)
 
 
-def add_escc(m: Machine, macio: MacIo, irq_a: IrqLine, irq_b: IrqLine) -> None:
+def add_escc(m: Machine, macio: MacIo, irq_a: IrqLine, irq_b: IrqLine) -> Escc:
     """Both serial ports."""
     escc = m.add("macio/escc", Escc(m.clock, irq_a, irq_b))
     macio.add(ESCC_LEGACY_AT, escc.legacy_region())
     macio.add(ESCC_AT, escc.region())
     m.serials += [EsccPort(escc.a), EsccPort(escc.b)]
+    return escc
 
 
 def add_ide(m: Machine, macio: MacIo, pair: IdePair) -> None:

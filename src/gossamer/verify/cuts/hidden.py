@@ -49,6 +49,13 @@ KNOWN: Final = {
     ("Arena", "dirty"): "which pages a hash or a transfer still has to look at",
     ("Arena", "code"): "which pages have decoded code",
     ("Clock", "horizon"): "how far the run under way may go: set anew by each",
+    ("Clock", "moves"): "whether an access moved an alarm",
+    ("Clock", "fired"): "whether an alarm fired between two runs",
+    ("Trace", "total"): "whether an access noted an event",
+    **{
+        ("Faces", name): "what accesses do, learned from the chips"
+        for name in ("current", "carried", "_numbers", "_same", "_faces", "_first")
+    },
 }
 
 

@@ -1,0 +1,190 @@
+"""Learned accesses: registers whose whole behaviour native code repeats once it has seen it.
+
+A chip's *face* is all of its state that decides what accesses to some of its registers give and
+do.  Such an access is a function: from the faces of the machine's chips and what is written to what
+is read, the faces afterwards and the level of the line to the CPU.  `Faces` numbers the faces that
+it meets; each access that Python carries out teaches the engine one value of the function, which
+the engine then repeats without Python.  Nothing about a chip is said twice: what is repeated is
+what the chip itself did.
+
+A chip says of each access whether it is of that kind (`Region.learns`).  One that arms or cancels
+an alarm, or notes a trace event, is not learned whatever the chip says.  Of a store of data
+(`DATA`) the value decides nothing; the chip gets it when Python runs next (`Region.take`), and
+before that only where everyone whom it concerns can wait (`at_leisure`).
+
+The chips are brought to the face that the engine has reached before Python looks at them: in each
+call from native code and when it returns.  Any other access, an alarm, and whatever comes from
+outside may change chips in other ways: their face is worked out anew then (`forget`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from gossamer.core.clock import Clock
+from gossamer.core.irq import IrqLine
+from gossamer.core.region import Region
+from gossamer.core.trace import Trace
+
+NO, YES, DATA = 0, 1, 2
+"""What `Region.learns` says of an access."""
+UNKNOWN: Final = 0
+"""The number of the face that has to be worked out."""
+MOST: Final = 4096
+"""Faces that are kept; then all are forgotten, since a guest may make as many as it likes."""
+LAST: Final = (1 << 26) - 1
+"""The highest number of a face."""
+
+Face = tuple[Any, ...]
+
+
+class Faced(Protocol):
+    """A chip with a face."""
+
+    def face(self) -> Face:
+        """All that decides about learned accesses, or that they change; cheap to compare."""
+
+    def set_face(self, face: Face) -> None:
+        """Be as when `face` gave this.  Lines are not driven: their levels are in faces."""
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What one access does.
+
+    `key` is its place (real address | size << 32), `value` what is written (0 for loads and data);
+    it gives `result` and leads from face `face` to face `then` and to the line's level.
+    """
+
+    key: int
+    store: bool
+    data: bool
+    face: int
+    value: int
+    result: int
+    then: int
+    level: bool
+
+
+class Faces:
+    """The chips whose registers are learned, and where they are.
+
+    `current`: the number of their face, `UNKNOWN` when it has to be worked out.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        self._chips: list[Faced] = []
+        self._clock: Clock | None = None
+        self._line: IrqLine | None = None
+        self.current = UNKNOWN
+        #: Set when an access was carried out here: what came of it is known.
+        self.carried = False
+        #: Whether stores of data may reach their chip later than at their instruction.
+        self.at_leisure = False
+        #: What the engine does with an access, and when numbers begin again; None: it learns none.
+        self.learned: Callable[[Learned], None] | None = None
+        self.emptied: Callable[[], None] = lambda: None
+        self._numbers: dict[Face, int] = {}
+        self._same: dict[Face, Face] = {}
+        self._faces: list[Face] = []
+        self._first = 1
+
+    def join(self, clock: Clock, chips: Iterable[Faced], line: IrqLine) -> None:
+        """Take on the machine's chips; `line` is the one that their accesses move at the CPU."""
+        self._clock, self._chips, self._line = clock, [*chips], line
+
+    @property
+    def active(self) -> bool:
+        return self.learned is not None and self._clock is not None
+
+    def forget(self) -> None:
+        """The chips may have changed in other ways."""
+        self.current = UNKNOWN
+
+    def clear(self) -> None:
+        """Forget all that was learned (registers moved, or there are too many faces)."""
+        self._first += len(self._faces)
+        self.current = UNKNOWN
+        self._numbers.clear()
+        self._same.clear()
+        self._faces.clear()
+        if self._first + MOST > LAST:
+            self._first = 1
+            self.emptied()
+
+    # --- accesses -----------------------------------------------------------------------------
+
+    def load(self, region: Region, key: int, offset: int, size: int) -> int:
+        """A load that may be learned, carried out."""
+        before, mark = self._number(), self._mark()
+        self.current = UNKNOWN
+        result = region.load(offset, size)
+        self._learn(before, mark, key, 0, result)
+        return result
+
+    def store(
+        self, region: Region, key: int, offset: int, value: int, size: int, kind: int
+    ) -> None:
+        """A store that may be learned (`kind`: as `Region.learns` says), carried out."""
+        before, mark = self._number(), self._mark()
+        self.current = UNKNOWN
+        region.store(offset, value, size)
+        data = kind == DATA
+        if data and not self.at_leisure:
+            mark = (-1, -1)
+        self._learn(before, mark, key, 0 if data else value, 0, store=True, data=data)
+
+    def _mark(self) -> tuple[int, int]:
+        """What tells whether something happened that the engine could not repeat."""
+        assert self._clock is not None
+        return self._clock.moves, self._trace.total
+
+    def _number(self) -> int:
+        """The number of the chips' face now."""
+        if self.current != UNKNOWN:
+            return self.current
+        face = tuple(self._same.setdefault(part, part) for part in (c.face() for c in self._chips))
+        number = self._numbers.get(face, UNKNOWN)
+        if number == UNKNOWN:
+            if len(self._faces) >= MOST:
+                self.clear()
+                face = tuple(self._same.setdefault(part, part) for part in face)
+            number = self._first + len(self._faces)
+            self._numbers[face] = number
+            self._faces.append(face)
+        self.current = number
+        return number
+
+    def _learn(
+        self,
+        before: int,
+        mark: tuple[int, int],
+        key: int,
+        value: int,
+        result: int,
+        *,
+        store: bool = False,
+        data: bool = False,
+    ) -> None:
+        first, then = self._first, self._number()
+        self.carried = True
+        if first == self._first and self._mark() == mark and self.learned is not None:
+            assert self._line is not None
+            level = self._line.level
+            self.learned(Learned(key, store, data, before, value, result, then, level))
+
+    # --- what the engine has done -------------------------------------------------------------
+
+    def settle(self, number: int) -> None:
+        """Bring the chips to the face that the engine has reached."""
+        was, now = (self._faces[n - self._first] for n in (self.current, number))
+        for chip, old, new in zip(self._chips, was, now, strict=True):
+            if old is not new:
+                chip.set_face(new)
+        self.current = number
+
+
+__all__ = ["DATA", "NO", "UNKNOWN", "YES", "Face", "Faced", "Faces", "Learned"]
