@@ -107,7 +107,7 @@ def vectors(cpu: str = "750") -> dict[int, bytes]:
 
 @lru_cache(maxsize=2)
 def rows(cpu: str = "750") -> tuple[Insn, ...]:
-    return tuple(Decoder(find(cpu).features).rows)
+    return tuple(Decoder(find(cpu).architecture).rows)
 
 
 #: Rows that change what is translated or enabled: seldom drawn.

@@ -86,7 +86,7 @@ class Rig:
         self.rom = self.arena.add("rom", ROM_SIZE, read_only=True)
         self.memory.map(self.ram, 0)
         self.memory.map(self.rom, ROM_BASE)
-        self.engine = engine(self.memory, model.features)
+        self.engine = engine(self.memory, model.architecture)
         if isinstance(self.engine, Reference):
             self.engine._traces = TRACES.setdefault(cpu, {})
         self.block = self.engine.block

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gossamer.engine import build, module
+from gossamer.isa.architecture import architecture
 
 OBJECT = b"\x7fELF" + bytes(range(256)) * 40
 
@@ -17,11 +18,11 @@ OBJECT = b"\x7fELF" + bytes(range(256)) * 40
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(build, "compile_object", lambda text: OBJECT)
-    monkeypatch.setattr(module, "module_text", lambda features: "")
+    monkeypatch.setattr(module, "module_text", lambda architecture: "")
     return tmp_path / "gossamer"
 
 
-FEATURES = frozenset({"750"})
+PART = architecture("750")
 
 
 def only(folder: Path) -> Path:
@@ -32,7 +33,7 @@ def only(folder: Path) -> Path:
 def test_object_is_kept_for_the_owner_alone_and_found_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert build.object_for(FEATURES) == OBJECT
+    assert build.object_for(PART) == OBJECT
     assert stat.S_IMODE(only(folder).stat().st_mode) == 0o600
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
@@ -40,26 +41,26 @@ def test_object_is_kept_for_the_owner_alone_and_found_again(
         raise AssertionError("compiled again")
 
     monkeypatch.setattr(build, "compile_object", never)
-    assert build.object_for(FEATURES) == OBJECT
+    assert build.object_for(PART) == OBJECT
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o666, 0o620])
 def test_file_that_others_may_touch_is_ignored(folder: Path, mode: int) -> None:
-    build.object_for(FEATURES)
+    build.object_for(PART)
     only(folder).chmod(mode)
     assert build._read(only(folder)) is None
-    assert build.object_for(FEATURES) == OBJECT
+    assert build.object_for(PART) == OBJECT
     assert stat.S_IMODE(only(folder).stat().st_mode) == 0o600
 
 
 def test_file_of_another_owner_is_ignored(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    build.object_for(FEATURES)
+    build.object_for(PART)
     monkeypatch.setattr(os, "getuid", lambda: 4_000_000)
     assert build._read(only(folder)) is None
 
 
 def test_any_flipped_byte_is_noticed(folder: Path) -> None:
-    build.object_for(FEATURES)
+    build.object_for(PART)
     path = only(folder)
     whole = path.read_bytes()
     places = [*range(64), *range(64, len(whole), 97), len(whole) - 1]
@@ -71,7 +72,7 @@ def test_any_flipped_byte_is_noticed(folder: Path) -> None:
 
 
 def test_any_truncation_is_noticed(folder: Path) -> None:
-    build.object_for(FEATURES)
+    build.object_for(PART)
     path = only(folder)
     whole = path.read_bytes()
     for length in [*range(64), *range(64, len(whole), 101), len(whole) - 1]:
@@ -85,11 +86,13 @@ def test_cache_that_cannot_be_written_is_no_error(
     blocked = tmp_path / "file"
     blocked.write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
-    assert build.object_for(FEATURES) == OBJECT
+    assert build.object_for(PART) == OBJECT
 
 
-def test_key_depends_on_features_and_sources(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = build.cache_key(FEATURES)
-    assert build.cache_key(frozenset({"750", "7400"})) != one
+def test_key_depends_on_architecture_and_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = build.cache_key(PART)
+    assert build.cache_key(architecture("750", "7400")) != one
+    assert build.cache_key(architecture("750", word=64)) != one
+    assert build.cache_key(architecture("750", mmu="loaded")) != one
     monkeypatch.setattr(build, "_source_hash", lambda: "other")
-    assert build.cache_key(FEATURES) != one
+    assert build.cache_key(PART) != one

@@ -12,7 +12,7 @@ def run(build, **gprs) -> MiniCpu:
     cpu = MiniCpu()
     for name, value in gprs.items():
         cpu.gpr[int(name[1:])] = value
-    s = Body()
+    s = Body(32)
     build(s)
     cpu.cia = 0x100
     cpu.target = execute(s.trace, cpu)
@@ -44,7 +44,7 @@ def test_branch_target_is_read_before_writes():
 
     cpu = MiniCpu()
     cpu.regs["lr"][0] = 0x203
-    s = Body()
+    s = Body(32)
     bctrl(s)
     cpu.cia = 0x100
     assert execute(s.trace, cpu) == 0x200
@@ -70,7 +70,7 @@ def test_a_load_is_carried_out_once():
             count.append(ea)
             return 5
 
-    s = Body()
+    s = Body(32)
     value = s.load(const(BASE, 32), 4)
     s.gpr[1] = value + value
     s.gpr[2] = value
@@ -160,7 +160,7 @@ def test_ram_is_read_and_written_by_real_address():
     cpu = MiniCpu()
     cpu.memory[8:12] = (77).to_bytes(4, "big")
     cpu.gpr[2] = 5
-    s = Body()
+    s = Body(32)
     body(s)
     execute(s.trace, cpu)
     assert cpu.gpr[1] == 77

@@ -27,7 +27,7 @@ class Native:
         arena = Arena(1 << 16)
         self.memory = AddressMap(arena)
         self.memory.map(arena.add("ram", 1 << 16), 0)
-        self.engine = Tier0(self.memory, find("7400").features)
+        self.engine = Tier0(self.memory, find("7400").architecture)
 
     def run(self, before: VectorRecord) -> VectorRecord:
         block = self.engine.block

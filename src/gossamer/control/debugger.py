@@ -39,7 +39,7 @@ class Debugger:
         m = self.vm.machine
         ra: int | None = ea
         if not self.physical:
-            ra = probe(m.cpu.block, m.memory, m.cpu.model.features, ea)
+            ra = probe(m.cpu.block, m.memory, m.cpu.model.architecture, ea)
         if ra is None:
             raise ConfigError(f"nothing is mapped at {ea:#010x}")
         found = m.memory.find(ra)

@@ -214,4 +214,4 @@ def read_virtual(m: Machine, ea: int, length: int) -> bytes:
 
 def real_address(cpu: Cpu, m: Machine, ea: int) -> int | None:
     """The real address of `ea` for a load, without touching R and C bits; None when it faults."""
-    return probe(cpu.block, m.memory, cpu.model.features, ea)
+    return probe(cpu.block, m.memory, cpu.model.architecture, ea)

@@ -6,50 +6,65 @@ integers.  The block is canonical whenever native code is not running.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 from gossamer.base.bits import align_up, ones
-from gossamer.isa.registers import REGISTERS
+from gossamer.isa.architecture import USUAL
+from gossamer.isa.registers import registers
 
 
-def _offsets() -> tuple[dict[str, int], int]:
-    at = 0
-    out: dict[str, int] = {}
-    for name, (width, count) in REGISTERS.items():
+@dataclass(frozen=True)
+class Layout:
+    """Where the registers of a model lie: width and count, and byte offset in the block, of each.
+
+    `places` gives a register's width, and the index of its first element among elements of it.
+    """
+
+    registers: dict[str, tuple[int, int]]
+    offset: dict[str, int]
+    size: int
+    places: dict[str, tuple[int, int]]
+
+
+@lru_cache(maxsize=2)
+def layout(word: int) -> Layout:
+    """The layout for words of `word` bits."""
+    at, offset = 0, {}
+    for name, (width, count) in registers(word).items():
         at = align_up(at, width // 8)
-        out[name] = at
+        offset[name] = at
         at += width // 8 * count
-    return out, align_up(at, 64)
+    places = {
+        name: (width, offset[name] * 8 // width) for name, (width, _) in registers(word).items()
+    }
+    return Layout(registers(word), offset, align_up(at, 64), places)
 
 
-_laid_out = _offsets()
-#: Byte offset of each register in the block.
-OFFSET: Final[dict[str, int]] = _laid_out[0]
-#: Bytes of the block.
-BLOCK_SIZE: Final[int] = _laid_out[1]
+#: Byte offset of each register, and bytes of the block, of 32-bit models.
+OFFSET: Final[dict[str, int]] = layout(USUAL).offset
+BLOCK_SIZE: Final[int] = layout(USUAL).size
 
 #: What an element of so many bits is for a memoryview (host order; hosts are little-endian).
 _CODES: Final[dict[int, Literal["B", "H", "I", "Q"]]] = {8: "B", 16: "H", 32: "I", 64: "Q"}
-#: Width and index of its first element among elements of its width, by register.
-_PLACES: Final = {
-    name: (width, OFFSET[name] * 8 // width) for name, (width, _) in REGISTERS.items()
-}
 
 
 class RegisterBlock:
-    """Architected registers by name, over any writable memory of at least `BLOCK_SIZE` bytes."""
+    """Architected registers by name, over any writable memory of at least the layout's size."""
 
-    __slots__ = ("_places", "_words", "view")
+    __slots__ = ("_places", "_words", "layout", "view")
 
-    def __init__(self, view: memoryview | bytearray) -> None:
+    def __init__(self, view: memoryview | bytearray, word: int = USUAL) -> None:
+        self.layout = layout(word)
         self.view = memoryview(view).cast("B")
-        whole = self.view[:BLOCK_SIZE]
+        whole = self.view[: self.layout.size]
         elements = {width: whole.cast(code) for width, code in _CODES.items()}
         self._words = elements[32]
         #: Elements of its width and the index of its first one, by register.
         self._places = {
             name: (elements[width], first)
-            for name, (width, first) in _PLACES.items()
+            for name, (width, first) in self.layout.places.items()
             if width in elements
         }
 
@@ -57,7 +72,7 @@ class RegisterBlock:
         """Element `index` of register `name`, unsigned."""
         place = self._places.get(name)
         if place is None:
-            at = OFFSET[name] + 16 * index
+            at = self.layout.offset[name] + 16 * index
             return int.from_bytes(self.view[at : at + 16], "little")
         elements, first = place
         value: int = elements[first + index]
@@ -65,14 +80,14 @@ class RegisterBlock:
 
     def set(self, name: str, value: int, index: int = 0) -> None:
         """Set element `index`; the value is taken modulo the register's width."""
-        width, _ = REGISTERS[name]
+        width, _ = self.layout.registers[name]
         size = width // 8
-        at = OFFSET[name] + size * index
+        at = self.layout.offset[name] + size * index
         self.view[at : at + size] = (value & ones(width)).to_bytes(size, "little")
 
     def all(self, name: str) -> list[int]:
         """Every element of a register file."""
-        place, count = self._places.get(name), REGISTERS[name][1]
+        place, count = self._places.get(name), self.layout.registers[name][1]
         if place is None:
             return [self.get(name, n) for n in range(count)]
         elements, first = place
@@ -81,12 +96,12 @@ class RegisterBlock:
 
     def any(self, name: str) -> bool:
         """Whether any element of a file of 8 one-byte elements is not zero."""
-        first = OFFSET[name] // 4
+        first = self.layout.offset[name] // 4
         return bool(self._words[first] | self._words[first + 1])
 
     def bytes(self) -> bytes:
         """The whole block (for hashes and comparison)."""
-        return bytes(self.view[:BLOCK_SIZE])
+        return bytes(self.view[: self.layout.size])
 
     # --- architected views of registers that are kept in parts ----
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from gossamer.base.bits import bit
-from gossamer.cpu.mmu import MSR_DR, MSR_IR, STORE
+from gossamer.cpu.translation import MSR_DR, MSR_IR, STORE
 from gossamer.isa.body import Access, Body
 from gossamer.isa.expr import Expr, const, eq, ltu, ne, select
 
@@ -33,7 +33,7 @@ def data_breakpoint(s: Body, ea: Expr, length: Expr, access: Access) -> Expr:
     enabled = ne(s.dabr & (DABR_DW if write else DABR_DR), 0)
     alike = eq(ne(s.dabr & DABR_BT, 0), ne(s.msr & MSR_DR, 0))
     first = ea & ~7
-    span = (ea + (length - 1)) - first  # bytes to the last one, across address 0 too
+    span = (ea + s.word(length - 1)) - first  # bytes to the last one, across address 0 too
     beyond = ltu(span, (s.dabr & ~7) - first)
     bits = DATA_BREAKPOINT | (STORE if write else 0)
     return select(enabled & alike & ~beyond, const(bits, 32), const(0, 32))

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Final
 
 from gossamer.base.bits import bit
+from gossamer.cpu.translation import Mmu
+from gossamer.isa.architecture import NotDescribedError
 from gossamer.isa.body import Body, Interrupt, Irq
-from gossamer.isa.expr import Expr, const, eq, ne, select
-from gossamer.isa.spec.parts import SOFTWARE_SEARCH, has
-from gossamer.isa.spec.software_search import MSR_TGPR, exchange
+from gossamer.isa.expr import Expr, eq, ne, select
 
 MSR_POW: Final = bit(13)
 MSR_ILE: Final = bit(15)
@@ -44,12 +44,14 @@ ASYNCHRONOUS: Final = (
 )
 
 
-def enter(
-    s: Body, vector: Expr, srr0: Expr, srr1: Expr, features: frozenset[str] = frozenset()
-) -> None:
-    """Take the interrupt at `vector` (32 bits): SRR0, SRR1 (`srr1`: further bits), MSR, NIA."""
-    if has(features, SOFTWARE_SEARCH):
-        exchange(s, ne(s.msr & MSR_TGPR, 0))
+def enter(s: Body, vector: Expr, srr0: Expr, srr1: Expr, mmu: Mmu) -> None:
+    """Take the interrupt at `vector`: SRR0, SRR1 (`srr1`: further bits), MSR, NIA; all words.
+
+    NotDescribedError for words of 64 bits.
+    """
+    if s.width != 32:  # MSR[SF] and [HV] are set, vectors lie elsewhere: Book III-S 6.4.3, 6.5
+        raise NotDescribedError(f"interrupts of a model whose words have {s.width} bits")
+    mmu.enter(s)
     go(s, vector, srr0, s.msr & SRR1_FROM_MSR | srr1)
 
 
@@ -58,8 +60,8 @@ def go(s: Body, vector: Expr, srr0: Expr, srr1: Expr, also: int = 0) -> None:
     s.srr0 = srr0
     s.srr1 = srr1
     machine_check = eq(vector, Interrupt.MACHINE_CHECK)
-    kept = select(machine_check, const(MSR_KEPT & ~MSR_ME, 32), const(MSR_KEPT, 32))
+    kept = select(machine_check, s.word(MSR_KEPT & ~MSR_ME), s.word(MSR_KEPT))
     s.msr = s.msr & kept | also
-    base = select(ne(s.msr & MSR_IP, 0), const(0xFFF0_0000, 32), const(0, 32))
+    base = select(ne(s.msr & MSR_IP, 0), s.word(0xFFF0_0000), s.word(0))
     s.effect("msr")
     s.branch(base | vector)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gossamer.base.errors import ConfigError
+from gossamer.isa.architecture import Architecture, architecture
 
 #: HID0[DOZE, NAP, SLEEP] (MPC750UM 10.2).
 DOZE_750: Final = 0x00E0_0000
@@ -19,7 +20,7 @@ DOZE_7450: Final = 0x0060_0000
 
 @dataclass(frozen=True)
 class CpuModel:
-    """A part: its PVR, its names in `isa` (`features`), the reset value of HID1 (PLL settings).
+    """A part: its PVR, what its instructions are read for, the reset value of HID1 (PLL settings).
 
     `doze` gives the HID0 bits of which one must be set for MSR[POW] to save power; none: MSR[POW]
     alone does.  `lacking` says what of the part is not here yet; a model with such a note can't be
@@ -29,28 +30,33 @@ class CpuModel:
     name: str
     title: str
     pvr: int
-    features: frozenset[str]
+    architecture: Architecture
     hid1: int = 0
     doze: int = DOZE_750
     lacking: str = ""
+
+    @property
+    def features(self) -> frozenset[str]:
+        """Names of the part, its families and levels, as rows of `isa` have them."""
+        return self.architecture.features
 
 
 MODELS: Final = {
     m.name: m
     for m in (
-        CpuModel("750", "PowerPC 750 v3.1 (G3)", 0x0008_0301, frozenset({"750"})),
-        CpuModel("7400", "PowerPC 7400 v2.9 (G4)", 0x000C_0209, frozenset({"7400"})),
-        CpuModel("603e", "PowerPC 603e v4.1", 0x0006_0401, frozenset({"603e"})),
-        CpuModel("604e", "PowerPC 604e v2.4", 0x0009_0204, frozenset({"604e"}), doze=0),
-        CpuModel("750fx", "PowerPC 750FX v2.3", 0x7000_0203, frozenset({"750fx"})),
+        CpuModel("750", "PowerPC 750 v3.1 (G3)", 0x0008_0301, architecture("750")),
+        CpuModel("7400", "PowerPC 7400 v2.9 (G4)", 0x000C_0209, architecture("7400")),
+        CpuModel("603e", "PowerPC 603e v4.1", 0x0006_0401, architecture("603e", mmu="loaded")),
+        CpuModel("604e", "PowerPC 604e v2.4", 0x0009_0204, architecture("604e"), doze=0),
+        CpuModel("750fx", "PowerPC 750FX v2.3", 0x7000_0203, architecture("750fx")),
         CpuModel(
-            "7447a", "PowerPC 7447A v1.2 (G4)", 0x8003_0102, frozenset({"7450"}), doze=DOZE_7450
+            "7447a", "PowerPC 7447A v1.2 (G4)", 0x8003_0102, architecture("7450"), doze=DOZE_7450
         ),
         CpuModel(
             "7455",
             "PowerPC 7455 v3.2 (G4)",
             0x8001_0302,
-            frozenset({"7450", "7455"}),
+            architecture("7450", "7455"),
             doze=DOZE_7450,
         ),
     )

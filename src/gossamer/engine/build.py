@@ -19,6 +19,7 @@ import xxhash
 
 import gossamer
 from gossamer.core import host
+from gossamer.isa.architecture import Architecture
 
 _MAGIC: Final = b"gossamer object 1\n"
 _SOURCES: Final = ("base", "isa", "cpu", "engine")
@@ -56,9 +57,9 @@ def _source_hash() -> str:
     return h.hexdigest()
 
 
-def cache_key(features: frozenset[str]) -> str:
+def cache_key(architecture: Architecture) -> str:
     here = llvm.get_host_cpu_name() + llvm.get_host_cpu_features().flatten()
-    parts = (_source_hash(), llvmlite.__version__, here, ",".join(sorted(features)))
+    parts = (_source_hash(), llvmlite.__version__, here, architecture.key)
     return xxhash.xxh3_128_hexdigest("|".join(parts).encode())
 
 
@@ -115,15 +116,15 @@ def compile_object(text: str) -> bytes:
     return obj
 
 
-def object_for(features: frozenset[str]) -> bytes:
-    """The object file of tier 0 for a CPU model's features, from the cache when it is there."""
+def object_for(architecture: Architecture) -> bytes:
+    """The object file of tier 0 for a CPU model, from the cache when it is there."""
     _target()
-    path = cache_folder() / f"tier0-{cache_key(features)}.o"
+    path = cache_folder() / f"tier0-{cache_key(architecture)}.o"
     obj = _read(path)
     if obj is None:
         from gossamer.engine.module import module_text
 
-        obj = compile_object(module_text(features))
+        obj = compile_object(module_text(architecture))
         _write(path, obj)
     return obj
 
@@ -148,6 +149,6 @@ class Native:
 
 
 @lru_cache(maxsize=4)
-def native(features: frozenset[str]) -> Native:
-    """Tier 0 for these features, linked once a process."""
-    return Native(object_for(features))
+def native(architecture: Architecture) -> Native:
+    """Tier 0 for such a model, linked once a process."""
+    return Native(object_for(architecture))

@@ -30,6 +30,7 @@ from gossamer.isa.body import (
     Store,
     When,
     Write,
+    number,
 )
 from gossamer.isa.expr import Expr
 from gossamer.isa.form import Form
@@ -144,10 +145,10 @@ def is_deferred(e: Expr) -> bool:
     return e.op == "choose" and e.args[2].op == "call"
 
 
-def handler_text(v: Variant, intrinsics: set[str]) -> list[str]:
+def handler_text(v: Variant, intrinsics: set[str], width: int) -> list[str]:
     """The functions of one variant."""
     word = Expr("word", 32)
-    trace = v.row.trace(word, v.mask, v.match)
+    trace = v.row.trace(word, v.mask, v.match, width=width)
     memory = accesses_memory(trace)
     two_forms = memory or defers(trace)
     out = []
@@ -422,7 +423,7 @@ class _Handler(StatementWriter):
         self.set_field("x_vector", "i32", str(int(s.interrupt)))
         for name, e in (("dar", s.dar), ("dsisr", s.dsisr)):
             if e is not None:
-                where = self.register(name, Expr("const", 32, (), 0))
+                where = self.register(name, number(0))
                 self.line(f"store i32 {self.expr(e)}, ptr {where}")
         self._tail("h_interrupt_after" if s.after else "h_interrupt", "%e", "%K")
 
@@ -451,7 +452,7 @@ class _Handler(StatementWriter):
                 _, target, condition, _ = self.branches[0]
                 assert target
                 assert not condition
-                nia = self.register("nia", Expr("const", 32, (), 0))
+                nia = self.register("nia", number(0))
                 self.line(f"store i32 {target}, ptr {nia}")
                 self._tail("h_interrupt_at", "%e", "%K")
             else:
@@ -483,7 +484,7 @@ class _Handler(StatementWriter):
             nia = target
         else:
             nia = self.value(f"add i32 {self.value('call i32 @cia_of(ptr %cpu, ptr %e)')}, 4")
-        self.line(f"store i32 {nia}, ptr {self.register('nia', Expr('const', 32, (), 0))}")
+        self.line(f"store i32 {nia}, ptr {self.register('nia', number(0))}")
         for name, args in self.effects:
             if name in NATIVE_EFFECTS:
                 more = "".join(f", i32 {a}" for a in args)
@@ -558,7 +559,7 @@ class _Handler(StatementWriter):
         both = self.value(f"and i1 {same}, {enough}")
         self.line(f"br i1 {both}, label %{go}, label %{leave}{LIKELY}")
         self.start(leave)
-        self.line(f"store i32 {target}, ptr {self.register('nia', Expr('const', 32, (), 0))}")
+        self.line(f"store i32 {target}, ptr {self.register('nia', number(0))}")
         self._tail("h_jump", "%e", left)
         self.start(go)
         where = self.value(f"getelementptr i8, ptr {line}, i64 8")

@@ -12,21 +12,27 @@ from gossamer.engine.runtime import (
     translation_functions,
     watch_functions,
 )
+from gossamer.isa.architecture import Architecture, NotDescribedError
 from gossamer.isa.spec.table import Decoder
 
 
-def module_text(features: frozenset[str]) -> str:
-    """LLVM text: every handler, the runtime and the decode table."""
-    decoder = Decoder(features)
+def module_text(architecture: Architecture) -> str:
+    """LLVM text: every handler, the runtime and the decode table.
+
+    NotDescribedError for words of 64 bits.
+    """
+    if architecture.word != 32:
+        raise NotDescribedError(f"native code for words of {architecture.word} bits")
+    decoder = Decoder(architecture)
     intrinsics: set[str] = set(DECLARATIONS)
     rows = variants(decoder)
-    handlers = [text for v in rows for text in handler_text(v, intrinsics)]
+    handlers = [text for v in rows for text in handler_text(v, intrinsics, architecture.word)]
     parts = [
-        translation_functions(intrinsics, features),
-        watch_functions(intrinsics),
-        entry_functions(intrinsics, features),
+        translation_functions(intrinsics, architecture),
+        watch_functions(intrinsics, architecture),
+        entry_functions(intrinsics, architecture),
         service_functions(intrinsics),
-        fixed_functions(features),
+        fixed_functions(architecture),
         *handlers,
         decode_rows(rows),
     ]

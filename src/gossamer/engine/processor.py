@@ -220,6 +220,6 @@ class Processor:
         memory = self.engine.memory
         cpu = self.cpu
         ra, fault, _ = translate(
-            cpu.block, memory, cpu.model.features, cia, Access.FETCH, update=False
+            cpu.block, memory, cpu.model.architecture, cia, Access.FETCH, update=False
         )
         return 0 if fault else int.from_bytes(memory.read(ra, 4), "big")

@@ -9,38 +9,42 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final
 
+from gossamer.base.bits import ones
 from gossamer.base.units import PAGE_SIZE
 from gossamer.core.memory import MMIO, AddressMap
 from gossamer.cpu import exceptions, misses, mmu
-from gossamer.cpu.block import BLOCK_SIZE, RegisterBlock
+from gossamer.cpu.block import RegisterBlock, layout
+from gossamer.cpu.translation import NOT_FOUND, WIMG_I, WIMG_W
 from gossamer.engine.context import EFFECT_CODES
 from gossamer.engine.protocol import InstructionTime
 from gossamer.engine.translate import Surroundings, translate, watched
+from gossamer.isa.architecture import Architecture, NotDescribedError
 from gossamer.isa.body import SRR1_ILLEGAL, Access, Body, Interrupt, Statement
 from gossamer.isa.evaluate import Fault, evaluate, execute
 from gossamer.isa.expr import Expr, const
 from gossamer.isa.form import Form
+from gossamer.isa.insn import trace_word
 from gossamer.isa.spec.alignment import dsisr
-from gossamer.isa.spec.parts import SOFTWARE_SEARCH, has
 from gossamer.isa.spec.table import Decoder
 
 _LINE: Final = 32
-
-
-_ARGS: Final = tuple(Expr("arg", 32, (), n) for n in range(3))
+#: MSR[SF]: words of 64 bits are computed with (Book III-S 3.2.1).
+MSR_SF: Final = 1 << 63
 
 
 @lru_cache(maxsize=8)
-def _entry(features: frozenset[str]) -> list[Statement]:
-    s = Body()
-    exceptions.enter(s, _ARGS[0], _ARGS[1], _ARGS[2], features)
+def _entry(architecture: Architecture) -> list[Statement]:
+    s = Body(architecture.word)
+    vector, srr0, srr1 = (Expr("arg", s.width, (), n) for n in range(3))
+    exceptions.enter(s, vector, srr0, srr1, mmu.of(architecture))
     return s.trace
 
 
-@lru_cache(maxsize=1)
-def _miss() -> list[Statement]:
-    s = Body()
-    misses.enter_miss(s, _ARGS[0], _ARGS[1], _ARGS[2])
+@lru_cache(maxsize=2)
+def _miss(architecture: Architecture) -> list[Statement]:
+    s = Body(architecture.word)
+    vector, srr0, ea = (Expr("arg", s.width, (), n) for n in range(3))
+    mmu.of(architecture).enter_miss(s, vector, srr0, ea)
     return s.trace
 
 
@@ -50,6 +54,7 @@ class _Env(Surroundings):
     def __init__(self, engine: Reference) -> None:
         super().__init__(engine.block, engine.memory)
         self.engine = engine
+        self.last = ones(engine.architecture.word)  # the last address
 
     def now(self) -> int:
         return self.engine.time_at(self.engine.count)
@@ -57,22 +62,25 @@ class _Env(Surroundings):
     def _real(self, ea: int, length: int, access: Access) -> list[int]:
         """Real addresses of the first byte and of the first byte in a second page."""
         out = []
-        last = (ea + length - 1) & 0xFFFF_FFFF
+        last = (ea + length - 1) & self.last
         for at in (ea,) if ea // PAGE_SIZE == last // PAGE_SIZE else (ea, last & -PAGE_SIZE):
-            ra, fault, wimg = translate(self.block, self.memory, self.engine.features, at, access)
+            ra, fault, wimg = self._translate(at, access)
             if fault:
                 raise Fault(Interrupt.DSI, dar=at, dsisr=fault)
             if at == ea:
                 self._watch(ea, length, access)
-            if length == _LINE and wimg & (mmu.WIMG_W | mmu.WIMG_I):
+            if length == _LINE and wimg & (WIMG_W | WIMG_I):
                 bits = evaluate(dsisr(Form(const(self.word, 32))), self, {})
                 raise Fault(Interrupt.ALIGNMENT, dar=ea, dsisr=bits)
             out.append(ra)
         return out
 
+    def _translate(self, ea: int, access: Access) -> tuple[int, int, int]:
+        return translate(self.block, self.memory, self.engine.architecture, ea, access)
+
     def _watch(self, ea: int, length: int, access: Access) -> None:
         """Fault where DABR watches any of these bytes."""
-        if bits := watched(self.block, self.memory, ea, length, access):
+        if bits := watched(self.block, self.memory, self.engine.architecture, ea, length, access):
             raise Fault(Interrupt.DSI, dar=ea, dsisr=bits)
 
     def load(self, ea: int, size: int) -> int:
@@ -84,7 +92,7 @@ class _Env(Surroundings):
             return self.memory.load(real[0], size)
         value = 0
         for n in range(size):
-            at = (ea + n) & 0xFFFF_FFFF
+            at = (ea + n) & self.last
             second = at // PAGE_SIZE != ea // PAGE_SIZE
             ra = real[1] + at % PAGE_SIZE if second else real[0] + n
             value = value << 8 | self.memory.load(ra, 1)
@@ -99,7 +107,7 @@ class _Env(Surroundings):
                 self.memory.store(real[0] + n, part, step)
             return
         for n in range(size):
-            at = (ea + n) & 0xFFFF_FFFF
+            at = (ea + n) & self.last
             second = at // PAGE_SIZE != ea // PAGE_SIZE
             ra = real[1] + at % PAGE_SIZE if second else real[0] + n
             self.memory.store(ra, value >> 8 * (size - 1 - n) & 0xFF, 1)
@@ -107,13 +115,13 @@ class _Env(Surroundings):
     def probe(self, ea: int, length: int, access: Access) -> None:
         at, left = ea, length
         while left:
-            _, fault, _ = translate(self.block, self.memory, self.engine.features, at, access)
+            _, fault, _ = self._translate(at, access)
             if fault:
                 raise Fault(Interrupt.DSI, dar=at, dsisr=fault)
             if at == ea:
                 self._watch(ea, length, access)
             step = min(left, PAGE_SIZE - at % PAGE_SIZE)
-            at, left = (at + step) & 0xFFFF_FFFF, left - step
+            at, left = (at + step) & self.last, left - step
 
     def effect(self, name: str, args: Sequence[int]) -> None:
         if name in EFFECT_CODES:
@@ -122,28 +130,29 @@ class _Env(Surroundings):
     def take_interrupt(
         self, interrupt: Interrupt, srr1: int, dar: int | None, dsisr: int | None, srr0: int
     ) -> int:
-        if self.engine.software_search:
-            if interrupt is Interrupt.ISI and srr1 & mmu.NOT_FOUND:
-                return execute(_miss(), self, (int(Interrupt.FETCH_MISS), srr0, srr0))
-            if dar is not None and dsisr is not None and dsisr & mmu.NOT_FOUND:
-                return execute(_miss(), self, (int(misses.vector_of(dsisr)), srr0, dar))
+        architecture = self.engine.architecture
+        if mmu.of(architecture).searches_by_software:
+            if interrupt is Interrupt.ISI and srr1 & NOT_FOUND:
+                return execute(_miss(architecture), self, (int(Interrupt.FETCH_MISS), srr0, srr0))
+            if dar is not None and dsisr is not None and dsisr & NOT_FOUND:
+                return execute(_miss(architecture), self, (int(misses.vector_of(dsisr)), srr0, dar))
         if dar is not None:
             self.block.set("dar", dar)
         if dsisr is not None:
             self.block.set("dsisr", dsisr)
-        return execute(_entry(self.engine.features), self, (int(interrupt), srr0, srr1))
+        return execute(_entry(architecture), self, (int(interrupt), srr0, srr1))
 
 
 class Reference(InstructionTime):
     """The reference engine on an address map, over a register block of its own."""
 
-    def __init__(self, memory: AddressMap, features: frozenset[str]) -> None:
+    def __init__(self, memory: AddressMap, architecture: Architecture) -> None:
         super().__init__()
-        self.memory, self.features = memory, features
-        self.block = RegisterBlock(bytearray(BLOCK_SIZE))
+        self.memory, self.architecture = memory, architecture
+        word = architecture.word
+        self.block = RegisterBlock(bytearray(layout(word).size), word)
         self.effect: Callable[[int, int], None] = lambda code, argument: None
-        self.software_search = has(features, SOFTWARE_SEARCH)
-        self._decoder = Decoder(features)
+        self._decoder = Decoder(architecture)
         self._env = _Env(self)
         self._traces: dict[int, list[Statement] | None] = {}
         self._exit = self.calm = False
@@ -177,7 +186,9 @@ class Reference(InstructionTime):
         env, block = self._env, self.block
         cia = block.get("nia")
         env.cia = cia
-        ra, fault, _ = translate(block, self.memory, self.features, cia, Access.FETCH)
+        if self.architecture.word == 64 and not block.get("msr") & MSR_SF:
+            raise NotDescribedError("32-bit mode (MSR[SF] = 0) of a model with 64-bit words")
+        ra, fault, _ = translate(block, self.memory, self.architecture, cia, Access.FETCH)
         if fault:
             nia = env.take_interrupt(Interrupt.ISI, fault, None, None, cia)
         else:
@@ -196,14 +207,15 @@ class Reference(InstructionTime):
     def _trace(self, word: int) -> list[Statement] | None:
         if word not in self._traces:
             row = self._decoder.decode(word)
-            self._traces[word] = None if row is None else row.trace(const(word, 32))
+            width = self.architecture.word
+            self._traces[word] = None if row is None else trace_word(row, word, width)
         return self._traces[word]
 
     def deliver(self, vector: int, srr1: int = 0) -> None:
         """Take an interrupt now, between two instructions."""
         nia = self.block.get("nia")
         self._env.cia = nia
-        self.block.set("nia", execute(_entry(self.features), self._env, (vector, nia, srr1)))
+        self.block.set("nia", execute(_entry(self.architecture), self._env, (vector, nia, srr1)))
 
     def take_interrupts(self, on: bool) -> None:
         """It comes back for each."""

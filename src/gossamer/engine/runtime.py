@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.cpu import breakpoints, exceptions, misses, mmu
+from gossamer.cpu import breakpoints, exceptions, mmu
 from gossamer.engine.emit import TB_CPU
 from gossamer.engine.runtime_code import CODE
 from gossamer.engine.runtime_decode import DECODE
@@ -23,10 +23,11 @@ from gossamer.engine.runtime_step import ENTRIES, RUN, STEP
 from gossamer.engine.runtime_stops import STOPS
 from gossamer.engine.runtime_tables import TABLES
 from gossamer.engine.statements import StatementWriter, text_of
-from gossamer.isa.body import Access, Body, Branch, Effect, Raise
+from gossamer.isa.architecture import Architecture
+from gossamer.isa.body import Access, Body, Branch, Effect, Raise, number
 from gossamer.isa.expr import Expr
+from gossamer.isa.registers import NUMBER
 from gossamer.isa.service import SERVICES
-from gossamer.isa.spec.parts import SOFTWARE_SEARCH, has
 
 
 class _BodyFunction(StatementWriter):
@@ -40,7 +41,7 @@ class _BodyFunction(StatementWriter):
     def prepare_ends(self, ends: list[Raise | Effect | Branch]) -> None:
         for s in ends:
             if isinstance(s, Branch):
-                nia = self.register("nia", Expr("const", 32, (), 0))
+                nia = self.register("nia", number(0))
                 self.ends.insert(0, f"store i32 {self.expr(s.target)}, ptr {nia}{TB_CPU}")
             elif isinstance(s, Effect):
                 self.ends.append(f"call void @effect_{s.name}(ptr %cpu)")
@@ -62,13 +63,13 @@ def service_functions(intrinsics: set[str]) -> str:
     return "\n".join(out)
 
 
-def translation_functions(intrinsics: set[str], features: frozenset[str]) -> str:
+def translation_functions(intrinsics: set[str], architecture: Architecture) -> str:
     """``i64 xlate_<kind>(cpu, ea)``: real address, and above it fault bits | writable | WIMG."""
     out = []
     for access in Access:
         f = _BodyFunction(intrinsics)
-        s = Body()
-        t = mmu.translate(s, Expr("arg", 32, (), 0), access, features)
+        s = Body(architecture.word)
+        t = mmu.of(architecture).translate(s, Expr("arg", s.width, (), 0), access)
         ra, fault, wimg, writable = (f.expr(e) for e in (t.ra, t.fault, t.wimg, t.writable))
         f.carry_out(s.trace)
         low = f.value(f"zext i32 {ra} to i64")
@@ -82,31 +83,33 @@ def translation_functions(intrinsics: set[str], features: frozenset[str]) -> str
     return "\n".join(out)
 
 
-def watch_functions(intrinsics: set[str]) -> str:
+def watch_functions(intrinsics: set[str], architecture: Architecture) -> str:
     """``i32 watch_<kind>(cpu, ea, length)``: DSISR bits of a data breakpoint, or zero."""
     out = []
     for access in (Access.READ, Access.WRITE):
         f = _BodyFunction(intrinsics)
-        ea, length = (Expr("arg", 32, (), n) for n in range(2))
-        result = f.expr(breakpoints.data_breakpoint(Body(), ea, length, access))
+        s = Body(architecture.word)
+        ea, length = Expr("arg", s.width, (), 0), Expr("arg", NUMBER, (), 1)
+        result = f.expr(breakpoints.data_breakpoint(s, ea, length, access))
         f.line(f"ret i32 {result}")
         head = f"define internal i32 @watch_{access.name.lower()}(ptr %cpu, i32 %a0, i32 %a1)"
         out.append(text_of(f, f"{head} nounwind {{"))
     return "\n".join(out)
 
 
-def entry_functions(intrinsics: set[str], features: frozenset[str]) -> str:
+def entry_functions(intrinsics: set[str], architecture: Architecture) -> str:
     """``void enter(cpu, vector, srr0, srr1)``: exception entry.
 
     Where software searches the table, ``void enter_miss(cpu, vector, srr0, ea)`` too.
     """
-    args = [Expr("arg", 32, (), n) for n in range(3)]
-    s = Body()
-    exceptions.enter(s, args[0], args[1], args[2], features)
+    args = [Expr("arg", architecture.word, (), n) for n in range(3)]
+    strategy = mmu.of(architecture)
+    s = Body(architecture.word)
+    exceptions.enter(s, args[0], args[1], args[2], strategy)
     out = [_entry_text("enter", s, intrinsics)]
-    if has(features, SOFTWARE_SEARCH):
-        s = Body()
-        misses.enter_miss(s, args[0], args[1], args[2])
+    if strategy.searches_by_software:
+        s = Body(architecture.word)
+        strategy.enter_miss(s, args[0], args[1], args[2])
         out.append(_entry_text("enter_miss", s, intrinsics))
     return "\n".join(out)
 
@@ -122,9 +125,9 @@ def _entry_text(name: str, s: Body, intrinsics: set[str]) -> str:
     )
 
 
-def fixed_functions(features: frozenset[str]) -> str:
+def fixed_functions(architecture: Architecture) -> str:
     """Everything that is not made from bodies."""
-    faults = MISSES if has(features, SOFTWARE_SEARCH) else FAULTS
+    faults = MISSES if mmu.of(architecture).searches_by_software else FAULTS
     parts = (LEAVES, EXITS, faults, JUMP, SAMPLER, DECODE, CODE, IRQS, LEARNED, DEVICES, MEMORY)
     return "\n".join((*parts, SLOW, TABLES, FLOAT, STOPS, ENTRIES, RUN, STEP, fresh_code()))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.cpu import mmu
+from gossamer.cpu.translation import NOT_FOUND, STORE
 from gossamer.engine.context import ENTRY_STRIDE, FILLED, ITLB_ENTRIES
 from gossamer.engine.emit import TB_TLB
 from gossamer.engine.runtime_fields import dispatch, field, handler, store, tail
@@ -103,7 +103,7 @@ MISSES: Final = f"""
 {handler("h_data_fault")}
 {field("x_fault", "fault", "i32")}
 {field("x_dar", "dar", "i32")}
-  %m = and i32 %fault, {mmu.NOT_FOUND}
+  %m = and i32 %fault, {NOT_FOUND}
   %miss = icmp ne i32 %m, 0
   br i1 %miss, label %search, label %plain
 plain:
@@ -112,7 +112,7 @@ plain:
 {store("x_srr1", "i32", "0")}
 {tail("h_interrupt")}
 search:
-  %s = and i32 %fault, {mmu.STORE}
+  %s = and i32 %fault, {STORE}
   %is = icmp ne i32 %s, 0
   %vector = select i1 %is, i32 {int(Interrupt.STORE_MISS)}, i32 {int(Interrupt.LOAD_MISS)}
   %srr0 = call i32 @cia_of(ptr %cpu, ptr %e)
@@ -123,7 +123,7 @@ search:
 {tail("h_sync", "null", "%left")}
 }}
 define internal void @fetch_fault(ptr %cpu, i32 %nia, i32 %fault) nounwind {{
-  %m = and i32 %fault, {mmu.NOT_FOUND}
+  %m = and i32 %fault, {NOT_FOUND}
   %miss = icmp ne i32 %m, 0
   br i1 %miss, label %search, label %plain
 plain:

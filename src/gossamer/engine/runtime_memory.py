@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.cpu import mmu
+from gossamer.cpu.translation import WIMG_I, WIMG_W
 from gossamer.engine.context import BESIDE, DTLB_ENTRIES, DTLB_FLAGS, ENTRY_STRIDE, NO_TAG
 from gossamer.engine.emit import TB_MEM, TB_TLB
 from gossamer.engine.runtime_fields import field, store
@@ -260,7 +260,7 @@ do:
   %n = lshr i64 %c, 4
   %flags = getelementptr i8, ptr %dtlb, i64 {DTLB_FLAGS}
   %fp = getelementptr i8, ptr %flags, i64 %n
-  %wi = and i64 %x, {(mmu.WIMG_W | mmu.WIMG_I) << 32}
+  %wi = and i64 %x, {(WIMG_W | WIMG_I) << 32}
   %wi_set = icmp ne i64 %wi, 0
   %flag = zext i1 %wi_set to i8
   store i8 %flag, ptr %fp{TB_TLB}
@@ -512,7 +512,7 @@ fault:
   call void @data_fault(ptr %cpu, i32 %ea, i32 %f)
   ret void
 ok:
-  %wi = and i32 %h1, {mmu.WIMG_W | mmu.WIMG_I}
+  %wi = and i32 %h1, {WIMG_W | WIMG_I}
   %uncached = icmp ne i32 %wi, 0
   br i1 %uncached, label %align, label %go
 align:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.cpu import exceptions, mmu
+from gossamer.cpu import exceptions
 from gossamer.cpu.block import OFFSET
+from gossamer.cpu.translation import MSR_DR, MSR_IR, MSR_PR
 from gossamer.engine.context import (
     BANK_SETS,
     BANK_SIZE,
@@ -283,7 +284,7 @@ define internal void @set_tables(ptr %cpu) nounwind {{
   %mo = shl i64 %b, 5
   %m0 = getelementptr i8, ptr %cpu, i64 {CONTEXT["bank_used"]}
   %masks = getelementptr i8, ptr %m0, i64 %mo
-  %pr = and i32 %msr, {mmu.MSR_PR}
+  %pr = and i32 %msr, {MSR_PR}
   %user = icmp ne i32 %pr, 0
   %do = select i1 %user, i64 {_TABLES[1][0]}, i64 {_TABLES[0][0]}
   %io = select i1 %user, i64 {_TABLES[3][0]}, i64 {_TABLES[2][0]}
@@ -298,8 +299,8 @@ define internal void @set_tables(ptr %cpu) nounwind {{
   %no_mask = getelementptr i8, ptr %cpu, i64 {CONTEXT["null_used"]}
   %real_dmask = getelementptr i8, ptr %cpu, i64 {CONTEXT["real_used"]}
   %real_imask = getelementptr i8, ptr %cpu, i64 {CONTEXT["real_used"] + 8}
-  %drb = and i32 %msr, {mmu.MSR_DR}
-  %irb = and i32 %msr, {mmu.MSR_IR}
+  %drb = and i32 %msr, {MSR_DR}
+  %irb = and i32 %msr, {MSR_IR}
   %dr = icmp ne i32 %drb, 0
   %ir = icmp ne i32 %irb, 0
   %dx = select i1 %unknown, ptr %dnull, ptr %dbank
@@ -409,7 +410,7 @@ define internal ptr @fetch_beside(ptr %cpu, i32 %nia) nounwind {{
   %changed = or i32 %bit, {NO_BANK}
   %bad = and i32 %dirty, %changed
   %valid = icmp eq i32 %bad, 0
-  %irb = and i32 %msr, {mmu.MSR_IR}
+  %irb = and i32 %msr, {MSR_IR}
   %ir = icmp ne i32 %irb, 0
   %may = and i1 %valid, %ir
   br i1 %may, label %look, label %out
@@ -417,7 +418,7 @@ look:
   %b = zext i32 %bank to i64
   %bo = mul i64 %b, {BANK_SIZE}
   %mine = getelementptr i8, ptr %banks, i64 %bo
-  %pr = and i32 %msr, {mmu.MSR_PR}
+  %pr = and i32 %msr, {MSR_PR}
   %user = icmp ne i32 %pr, 0
   %io = select i1 %user, i64 {_TABLES[3][0]}, i64 {_TABLES[2][0]}
   %table = getelementptr i8, ptr %mine, i64 %io

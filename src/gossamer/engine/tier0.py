@@ -48,6 +48,7 @@ from gossamer.engine.context import (
 )
 from gossamer.engine.protocol import InstructionTime
 from gossamer.engine.runtime_faces import LEVEL
+from gossamer.isa.architecture import Architecture
 
 #: A straight line of code can overrun the budget by a page of instructions at the most.
 _SLACK: Final = PAGE_SIZE // 4
@@ -88,8 +89,8 @@ class Tier0(InstructionTime):
     `context.EFFECT_CODES` and an argument.
     """
 
-    def __init__(self, memory: AddressMap, features: frozenset[str]) -> None:
-        self.memory = memory
+    def __init__(self, memory: AddressMap, architecture: Architecture) -> None:
+        self.memory, self.architecture = memory, architecture
         self.effect: Callable[[int, int], None] = lambda code, argument: None
         #: Called between two native runs with places whose counts have reached a power of two.
         self.hot_found: Callable[[list[Sample]], None] = lambda samples: None
@@ -103,7 +104,7 @@ class Tier0(InstructionTime):
         self.before_run: Callable[[], None] = lambda: None
         #: Called with True when breakpoints are set, which regions would run past, False when not.
         self.hold_regions: Callable[[bool], None] = lambda held: None
-        self.native = build.native(features)
+        self.native = build.native(architecture)
         self._context = mmap.mmap(-1, CONTEXT_SIZE)
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._context))
         self.block = RegisterBlock(memoryview(self._context))

@@ -9,17 +9,20 @@ from typing import Final
 from gossamer.core.memory import MMIO, AddressMap
 from gossamer.cpu import breakpoints, mmu
 from gossamer.cpu.block import RegisterBlock
+from gossamer.cpu.translation import MSR_DR, MSR_IR, Translation
+from gossamer.isa.architecture import Architecture, NotDescribedError
 from gossamer.isa.body import Access, Body, Interrupt, RamStore
 from gossamer.isa.evaluate import evaluate
 from gossamer.isa.expr import Expr
+from gossamer.isa.registers import NUMBER
 
 PAGE: Final = 4096
 
 
 @lru_cache(maxsize=24)
-def _trace(access: Access, features: frozenset[str]) -> tuple[mmu.Translation, list[RamStore]]:
-    s = Body()
-    t = mmu.translate(s, Expr("arg", 32, (), 0), access, features)
+def _trace(access: Access, architecture: Architecture) -> tuple[Translation, list[RamStore]]:
+    s = Body(architecture.word)
+    t = mmu.of(architecture).translate(s, Expr("arg", s.width, (), 0), access)
     return t, [x for x in s.trace if isinstance(x, RamStore)]
 
 
@@ -76,15 +79,21 @@ class Surroundings:
 def translate(
     block: RegisterBlock,
     memory: AddressMap,
-    features: frozenset[str],
+    architecture: Architecture,
     ea: int,
     access: Access,
     *,
     update: bool = True,
 ) -> tuple[int, int, int]:
-    """(real address, fault bits, WIMG) on a part with `features`; `update` writes R and C back."""
+    """(real address, fault bits, WIMG) on such a part; `update` writes R and C back.
+
+    NotDescribedError where MSR asks for a translation that the part's MMU does not have yet.
+    """
+    lacking = mmu.of(architecture).lacking
+    if lacking and block.get("msr") & (MSR_IR | MSR_DR):
+        raise NotDescribedError(f"{lacking} of a model whose words have {architecture.word} bits")
     env = Surroundings(block, memory)
-    t, stores = _trace(access, features)
+    t, stores = _trace(access, architecture)
     memo: dict[Expr, int] = {}
     args = (ea,)
     ra, fault, wimg = (evaluate(e, env, memo, args) for e in (t.ra, t.fault, t.wimg))
@@ -97,20 +106,28 @@ def translate(
     return ra, fault, wimg
 
 
-@lru_cache(maxsize=2)
-def _watch(access: Access) -> Expr:
-    ea, length = (Expr("arg", 32, (), n) for n in range(2))
-    return breakpoints.data_breakpoint(Body(), ea, length, access)
+@lru_cache(maxsize=4)
+def _watch(access: Access, word: int) -> Expr:
+    ea, length = Expr("arg", word, (), 0), Expr("arg", NUMBER, (), 1)
+    return breakpoints.data_breakpoint(Body(word), ea, length, access)
 
 
-def watched(block: RegisterBlock, memory: AddressMap, ea: int, length: int, access: Access) -> int:
+def watched(
+    block: RegisterBlock,
+    memory: AddressMap,
+    architecture: Architecture,
+    ea: int,
+    length: int,
+    access: Access,
+) -> int:
     """DSISR bits of the data breakpoint that an access meets, or zero."""
-    return evaluate(_watch(access), Surroundings(block, memory), {}, (ea, length))
+    watch = _watch(access, architecture.word)
+    return evaluate(watch, Surroundings(block, memory), {}, (ea, length))
 
 
 def probe(
-    block: RegisterBlock, memory: AddressMap, features: frozenset[str], ea: int
+    block: RegisterBlock, memory: AddressMap, architecture: Architecture, ea: int
 ) -> int | None:
     """The real address that a load of `ea` would reach, or None; changes nothing."""
-    ra, fault, _ = translate(block, memory, features, ea, Access.READ, update=False)
+    ra, fault, _ = translate(block, memory, architecture, ea, Access.READ, update=False)
     return None if fault else ra

@@ -23,8 +23,8 @@ from enum import IntEnum
 from typing import Final, overload
 
 from gossamer.base.bits import bit
-from gossamer.isa.expr import Expr, const, eq, lift, lts, select, trunc, zext
-from gossamer.isa.registers import REGISTERS
+from gossamer.isa.expr import Expr, const, eq, lift, lts, select, sext, trunc, zext
+from gossamer.isa.registers import NUMBER, REGISTERS, registers
 
 
 class Interrupt(IntEnum):
@@ -198,19 +198,23 @@ class Registers:
 
     def __init__(self, s: Body, name: str) -> None:
         self._s, self._name = s, name
-        self._width, self._count = REGISTERS[name]
+        self._width, self._count = s.registers[name]
 
     def _index(self, index: Expr | int) -> Expr:
         if isinstance(index, int):
             assert 0 <= index < self._count, f"{self._name}[{index}]"
-            return const(index, 32)
-        return zext(index, 32)
+        return number(index)
 
     def __getitem__(self, index: Expr | int) -> Expr:
         return Expr("reg", self._width, (self._index(index),), self._name)
 
     def __setitem__(self, index: Expr | int, value: Expr | int) -> None:
         self._s.write(self._name, self._index(index), lift(value, self._width))
+
+
+def number(n: Expr | int) -> Expr:
+    """A register's number or a count, as wide as those are in bodies."""
+    return const(n, NUMBER) if isinstance(n, int) else zext(n, NUMBER)
 
 
 class Register:
@@ -226,10 +230,10 @@ class Register:
     def __get__(self, s: Body | None, owner: type) -> Register | Expr:
         if s is None:
             return self
-        return Expr("reg", REGISTERS[self.name][0], (const(0, 32),), self.name)
+        return Expr("reg", s.registers[self.name][0], (number(0),), self.name)
 
     def __set__(self, s: Body, value: Expr | int) -> None:
-        s.write(self.name, const(0, 32), lift(value, REGISTERS[self.name][0]))
+        s.write(self.name, 0, lift(value, s.registers[self.name][0]))
 
 
 _ALWAYS: Final = const(1, 1)
@@ -238,7 +242,7 @@ FILES: Final = tuple(name for name, (_, count) in REGISTERS.items() if count > 1
 
 
 class Body:
-    """The CPU as a body sees it."""
+    """The CPU as a body sees it; `width` is that of its word, in bits."""
 
     so, ov, ca, xer = Register(), Register(), Register(), Register()
     lr, ctr, nia = Register(), Register(), Register()
@@ -255,7 +259,9 @@ class Body:
     dmiss, dcmp, imiss, icmp = Register(), Register(), Register(), Register()
     hash1, hash2, rpa = Register(), Register(), Register()
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.registers = registers(width)
         self.trace: list[Statement] = []
         for name in FILES:
             setattr(self, name, Registers(self, name))
@@ -282,22 +288,33 @@ class Body:
     @property
     def cia(self) -> Expr:
         """Address of this instruction."""
-        return Expr("cia", 32)
+        return Expr("cia", self.width)
 
     @property
     def now(self) -> Expr:
         """Virtual time at this instruction, 64 bits, ns."""
         return Expr("now", 64)
 
-    def write(self, reg: str, index: Expr, value: Expr, when: Expr = _ALWAYS) -> None:
+    def write(self, reg: str, index: Expr | int, value: Expr, when: Expr = _ALWAYS) -> None:
+        """Set element `index` of a register when `when` holds."""
         if not (when.is_const and when.arg == 0):
-            self.trace.append(Write(reg, index, value, when))
+            self.trace.append(Write(reg, number(index), value, when))
+
+    # --- the word ---------------------------------------------------------------------------------
+
+    def word(self, x: Expr | int) -> Expr:
+        """A number, or a value of at most so many bits with zeros above it, as a word."""
+        return const(x, self.width) if isinstance(x, int) else zext(x, self.width)
+
+    def signed(self, x: Expr) -> Expr:
+        """A value of at most so many bits, with copies of its sign above it, as a word."""
+        return sext(x, self.width)
 
     # --- memory -------------------------------------------------------------------------------
 
     def ra0(self, ra: Expr) -> Expr:
         """(RA|0): register RA, or zero when the field is 0."""
-        return select(eq(ra, 0), const(0, 32), self.gpr[ra])
+        return select(eq(ra, 0), self.word(0), self.gpr[ra])
 
     def load(self, ea: Expr, size: int) -> Expr:
         """The `size` bytes (1, 2, 4, 8, 16) at `ea`, big-endian; faults as the MMU says."""
@@ -312,7 +329,7 @@ class Body:
 
     def probe(self, ea: Expr, length: Expr | int, access: Access, when: Expr = _ALWAYS) -> None:
         """Fault now if any byte of [ea, ea + length), at most 4096 bytes, can't be accessed."""
-        self.trace.append(Probe(ea, lift(length, 32), access, when))
+        self.trace.append(Probe(ea, lift(length, NUMBER), access, when))
 
     def ram(self, ra: Expr, size: int = 4) -> Expr:
         """The bytes at a real address that is RAM, zero elsewhere; no effect, never faults."""
@@ -337,14 +354,16 @@ class Body:
         srr1: Expr | int = 0,
         *,
         dar: Expr | None = None,
-        dsisr: Expr | None = None,
+        dsisr: Expr | int | None = None,
         commit: bool = False,
         after: bool = False,
     ) -> None:
         """Take `interrupt` when `when` holds; see `Raise`."""
         if not (when.is_const and when.arg == 0):
-            bits32 = lift(srr1, 32)
-            self.trace.append(Raise(interrupt, when, bits32, dar, dsisr, commit, after))
+            bits = lift(srr1, self.width)
+            if isinstance(dsisr, int):
+                dsisr = const(dsisr, self.registers["dsisr"][0])
+            self.trace.append(Raise(interrupt, when, bits, dar, dsisr, commit, after))
 
     def illegal(self, when: Expr = _ALWAYS) -> None:
         self.interrupt(Interrupt.PROGRAM, when, SRR1_ILLEGAL)
@@ -378,14 +397,14 @@ class Body:
             self.trace.append(When(cond, inner))
 
     def loop(self, count: Expr | int, body: Callable[[Expr], None]) -> None:
-        """Do `body(k)` for k (32 bits) from 0 to count - 1, each iteration committing in turn."""
+        """Do `body(k)` for k (a number) from 0 to count - 1, each iteration committing in turn."""
         outer, self.trace = self.trace, []
-        index = Expr("index", 32)
+        index = Expr("index", NUMBER)
         try:
             body(index)
         finally:
             inner, self.trace = self.trace, outer
-        self.trace.append(Loop(lift(count, 32), index, inner))
+        self.trace.append(Loop(lift(count, NUMBER), index, inner))
 
     # --- condition register and XER -------------------------------------------------------------
 
@@ -401,16 +420,16 @@ class Body:
         """
         code = select(lts(value, 0), const(8, 8), select(eq(value, 0), const(2, 8), const(4, 8)))
         summary = self.so if so is None else so
-        self.write("crf", const(0, 32), code | summary, rc)
+        self.write("crf", 0, code | summary, rc)
 
     def cr_bit(self, n: Expr) -> Expr:
         """CR bit `n` (5 bits, 0 is the most significant) as one bit."""
-        field_value = self.crf[zext(n, 32) >> 2]
-        return trunc(field_value >> trunc((zext(n, 32) & 3) ^ 3, 8), 1)
+        field_value = self.crf[number(n) >> 2]
+        return trunc(field_value >> trunc((number(n) & 3) ^ 3, 8), 1)
 
     def set_cr_bit(self, n: Expr, value: Expr) -> None:
-        index = zext(n, 32) >> 2
-        shift = trunc((zext(n, 32) & 3) ^ 3, 8)
+        index = number(n) >> 2
+        shift = trunc((number(n) & 3) ^ 3, 8)
         old = self.crf[index]
         self.crf[index] = old & ~(const(1, 8) << shift) | zext(value, 8) << shift
 
@@ -418,6 +437,6 @@ class Body:
         """Set OV (and SO) from `overflow` when `oe` is one; the SO that CR0 shall copy (8 bits)."""
         ov8 = zext(overflow, 8)
         new_so = self.so | ov8
-        self.write("ov", const(0, 32), ov8, oe)
-        self.write("so", const(0, 32), new_so, oe)
+        self.write("ov", 0, ov8, oe)
+        self.write("so", 0, new_so, oe)
         return select(oe, new_so, self.so)

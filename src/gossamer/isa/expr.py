@@ -156,15 +156,23 @@ def choose(cond: Expr, yes: Expr, no: Expr) -> Expr:
 
 
 def zext(a: Expr, width: int) -> Expr:
+    assert a.width <= width, f"zext of {a.width} bits to {width} ({a.op})"
     return a if a.width == width else node("zext", width, a)
 
 
 def sext(a: Expr, width: int) -> Expr:
+    assert a.width <= width, f"sext of {a.width} bits to {width} ({a.op})"
     return a if a.width == width else node("sext", width, a)
 
 
 def trunc(a: Expr, width: int) -> Expr:
+    assert a.width >= width, f"trunc of {a.width} bits to {width} ({a.op})"
     return a if a.width == width else node("trunc", width, a)
+
+
+def low(a: Expr) -> Expr:
+    """The low 32 bits: what instructions that the books name after a word work on."""
+    return trunc(a, 32)
 
 
 def bits(a: Expr, first: int, last: int) -> Expr:
@@ -178,7 +186,7 @@ def ashr(a: Expr, n: Expr | int) -> Expr:
 
 
 def rotl(a: Expr, n: Expr) -> Expr:
-    """Rotate left; the count is taken modulo the width."""
+    """Rotate left; the count, not wider than `a`, is taken modulo the width."""
     return node("rotl", a.width, a, zext(n, a.width))
 
 

@@ -39,7 +39,7 @@ class Field:
         else:
             raw = const(form.known_bits >> (31 - self.last), self.width)
         if self.signed:
-            return sext(raw, 32) << self.shift
+            return sext(raw, form.width) << self.shift
         return raw
 
     def get(self, word: int) -> int:
@@ -64,13 +64,17 @@ class Form:
     """An instruction word seen through its fields.
 
     `known_mask` and `known_bits` say which bits of a symbolic word are already decided: fields of
-    known bits are constants.
+    known bits are constants.  Signed fields are read as `width` bits, those of the machine's word
+    (0: they can't be read).
     """
 
     OPCD = Field(0, 5)
 
-    def __init__(self, word: Expr, known_mask: int = 0, known_bits: int = 0) -> None:
+    def __init__(
+        self, word: Expr, known_mask: int = 0, known_bits: int = 0, width: int = 0
+    ) -> None:
         self.word, self.known_mask, self.known_bits = word, known_mask, known_bits
+        self.width = width
 
     @classmethod
     def field(cls, name: str) -> Field:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
+from gossamer.isa.architecture import USUAL, Architecture, NotDescribedError
 from gossamer.isa.body import Body, Interrupt, Statement
 from gossamer.isa.expr import Expr, const, trunc
 from gossamer.isa.form import Form
@@ -22,8 +23,9 @@ class Insn:
     """One instruction.
 
     `fixed` gives the fields that identify it.  `special` lists further partial words (field to
-    value) worth a handler of their own; they change nothing but speed.  `features` names parts: a
-    CPU model must be one of them (empty: every model has it).
+    value) worth a handler of their own; they change nothing but speed.  `features` names parts and
+    levels: a CPU model must have one of them (empty: every model has it).  `width`: words of so
+    many bits only (0: any), where a body says no more than that or the other has no such row.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Insn:
     needs: str = ""
     features: frozenset[str] = frozenset()
     special: tuple[dict[str, int], ...] = ()
+    width: int = 0
     mask: int = field(init=False)
     match: int = field(init=False)
 
@@ -50,12 +53,14 @@ class Insn:
     def matches(self, word: int) -> bool:
         return word & self.mask == self.match
 
-    def trace(self, word: Expr, known_mask: int = 0, known_bits: int = 0) -> list[Statement]:
+    def trace(
+        self, word: Expr, known_mask: int = 0, known_bits: int = 0, *, width: int = USUAL
+    ) -> list[Statement]:
         """The statements of the body for a (constant or symbolic) instruction word.
 
-        Further bits of a symbolic word may be given as known.
+        Further bits of a symbolic word may be given as known; `width` is the machine's word's.
         """
-        s = Body()
+        s = Body(width)
         if self.supervisor:
             s.privileged()
         if self.needs == "FP":
@@ -63,7 +68,7 @@ class Insn:
         elif self.needs == "VEC":
             s.interrupt(Interrupt.VEC_UNAVAILABLE, ~trunc(s.msr >> MSR_VEC_SHIFT, 1))
         known_mask |= self.mask
-        self.body(s, self.form(word, known_mask, known_bits | self.match))
+        self.body(s, self.form(word, known_mask, known_bits | self.match, width))
         return s.trace
 
 
@@ -81,6 +86,7 @@ def insn(
     needs: str = "",
     features: Iterable[str] = (),
     special: Iterable[dict[str, int]] = (),
+    width: int = 0,
     **fixed: int,
 ) -> Callable[[BodyFunction[F]], BodyFunction[F]]:
     """Register the decorated body as an instruction of `form` with the `fixed` field values.
@@ -100,6 +106,7 @@ def insn(
             needs,
             frozenset(features),
             tuple(special),
+            width,
         )
         TABLE.append(row)
         return body
@@ -108,38 +115,64 @@ def insn(
 
 
 class Decoder:
-    """Finds the instruction of a word for one CPU model's features.
+    """Finds the instruction of a word for one architecture (names of features: of 32 bits).
 
     Instructions with more fixed bits win, so a general form (an undefined SPR) may stand beside
     particular ones; among equals the one that names parts wins, so a model may have its own
     mtmsr; two forms of equal rank that overlap are an error.
     """
 
-    def __init__(self, features: Iterable[str], table: Iterable[Insn] | None = None) -> None:
-        have = frozenset(features)
-        rows = [
-            i for i in (TABLE if table is None else table) if not i.features or i.features & have
-        ]
+    def __init__(
+        self, architecture: Architecture | Iterable[str], table: Iterable[Insn] | None = None
+    ) -> None:
+        if not isinstance(architecture, Architecture):
+            architecture = Architecture(frozenset(architecture))
+        self.architecture = architecture
+        have = [i for i in (TABLE if table is None else table) if architecture.has(i.features)]
+        rows = [i for i in have if i.width in (0, architecture.word)]
         self.rows = sorted(rows, key=lambda i: (-i.mask.bit_count(), not i.features))
         self._by_opcode: dict[int, list[Insn]] = {}
         for row in self.rows:
             self._by_opcode.setdefault(row.match >> 26, []).append(row)
         for same in self._by_opcode.values():
-            for n, a in enumerate(same):
-                for b in same[n + 1 :]:
-                    common = a.mask & b.mask
-                    clash = a.match & common == b.match & common
-                    equal = a.mask.bit_count() == b.mask.bit_count()
-                    alike = bool(a.features) == bool(b.features)
-                    assert not (clash and equal and alike), f"{a.name} and {b.name} overlap"
+            _refuse_overlaps(same)
+        #: Rows of narrower words only: what this architecture has in their place is not described.
+        self._narrower = [i for i in have if 0 < i.width < architecture.word]
 
     def decode(self, word: int) -> Insn | None:
-        """The instruction, or None for an illegal word."""
+        """The instruction, or None for an illegal word.
+
+        NotDescribedError for one that has been described for narrower words only.
+        """
+        found = None
         for row in self._by_opcode.get(word >> 26, ()):
             if word & row.mask == row.match:
-                return row
-        return None
+                found = row
+                break
+        if self._narrower:
+            self._refuse(word, found)
+        return found
+
+    def _refuse(self, word: int, found: Insn | None) -> None:
+        rank = -1 if found is None else found.mask.bit_count()
+        for row in self._narrower:
+            if row.matches(word) and row.mask.bit_count() > rank:
+                raise NotDescribedError(
+                    f"{row.name} ({word:#010x}): described for words of {row.width} bits only, "
+                    f"this model has {self.architecture.word}"
+                )
 
 
-def trace_word(row: Insn, word: int) -> list[Statement]:
-    return row.trace(const(word, 32))
+def _refuse_overlaps(same: list[Insn]) -> None:
+    for n, a in enumerate(same):
+        for b in same[n + 1 :]:
+            common = a.mask & b.mask
+            clash = a.match & common == b.match & common
+            equal = a.mask.bit_count() == b.mask.bit_count()
+            alike = bool(a.features) == bool(b.features)
+            assert not (clash and equal and alike), f"{a.name} and {b.name} overlap"
+
+
+def trace_word(row: Insn, word: int, width: int = USUAL) -> list[Statement]:
+    """The statements of the row's body for a whole instruction word."""
+    return row.trace(const(word, 32), width=width)

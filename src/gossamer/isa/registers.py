@@ -1,43 +1,49 @@
 """The architected registers by name: element width in bits and number of elements.
 
-This is the one list of them.  `cpu.block` lays them out in memory for native code; the CPU's
-state fields and SPR forms refer to them by these names.  CR is kept as eight fields (`crf`, LT 8,
-GT 4, EQ 2, SO 1) and XER as `so`, `ov`, `ca` and the rest (`xer`); only their architected views
-are ever shown.
+This is the one list of them; `WORD` stands for the width of the model's word.  `cpu.block` lays
+them out in memory for native code; the CPU's state fields and SPR forms refer to them by these
+names.  CR is kept as eight fields (`crf`, LT 8, GT 4, EQ 2, SO 1) and XER as `so`, `ov`, `ca` and
+the rest (`xer`); only their architected views are ever shown.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
-REGISTERS: Final[dict[str, tuple[int, int]]] = {
+#: As wide as the model's word.
+WORD: Final = 0
+#: Bits of a register's number, and of counts and places within an instruction, in bodies.
+NUMBER: Final = 32
+
+_LIST: Final[dict[str, tuple[int, int]]] = {
     # Book I
-    "gpr": (32, 32),
+    "gpr": (WORD, 32),
     "crf": (8, 8),
     "so": (8, 1),
     "ov": (8, 1),
     "ca": (8, 1),
     "reserved": (8, 1),  # a lwarx reservation is held
     "xer": (32, 1),  # without SO, OV, CA
-    "lr": (32, 1),
-    "ctr": (32, 1),
-    "nia": (32, 1),  # address of the next instruction, valid outside native code
+    "lr": (WORD, 1),
+    "ctr": (WORD, 1),
+    "nia": (WORD, 1),  # address of the next instruction, valid outside native code
     "fpr": (64, 32),
     "fpscr": (32, 1),
     "vr": (128, 32),
     "vscr": (32, 1),
     "vrsave": (32, 1),
-    "reserve_ea": (32, 1),
+    "reserve_ea": (WORD, 1),
     # Book III
-    "msr": (32, 1),
-    "srr0": (32, 1),
-    "srr1": (32, 1),
-    "dar": (32, 1),
+    "msr": (WORD, 1),
+    "srr0": (WORD, 1),
+    "srr1": (WORD, 1),
+    "dar": (WORD, 1),
     "dsisr": (32, 1),
-    "sdr1": (32, 1),
+    "sdr1": (WORD, 1),
     "ear": (32, 1),
     "pvr": (32, 1),
-    "sprg": (32, 8),
+    "sprg": (WORD, 8),
     "sr": (32, 16),
     "ibat": (32, 16),  # U and L in turn
     "dbat": (32, 16),
@@ -45,20 +51,20 @@ REGISTERS: Final[dict[str, tuple[int, int]]] = {
     "dec_zero": (64, 1),  # tick (since virtual time 0) at which DEC is zero, low 32 bits
     "tb_hz": (64, 1),  # wiring: ticks of TB and DEC a second
     # Of particular parts: `isa.spec.spr` says which has what
-    "hid0": (32, 1),
-    "hid1": (32, 1),
+    "hid0": (WORD, 1),
+    "hid1": (WORD, 1),
     "l2cr": (32, 1),
     "ictc": (32, 1),
     "thrm": (32, 4),
-    "iabr": (32, 1),
-    "dabr": (32, 1),
+    "iabr": (WORD, 1),
+    "dabr": (WORD, 1),
     "mmcr": (32, 3),
     "pmc": (32, 6),
-    "sia": (32, 1),
+    "sia": (WORD, 1),
     "bamr": (32, 1),
     "msscr": (32, 2),
     "pir": (32, 1),
-    "sda": (32, 1),
+    "sda": (WORD, 1),
     "hid2": (32, 1),
     "ictrl": (32, 1),
     "ldstcr": (32, 1),
@@ -81,3 +87,13 @@ REGISTERS: Final[dict[str, tuple[int, int]]] = {
     "tlb_page": (32, 128),
     "tlb_way": (8, 64),  # the way loaded last
 }
+
+
+@lru_cache(maxsize=2)
+def registers(word: int) -> dict[str, tuple[int, int]]:
+    """Width and number of the elements of each register, for words of `word` bits."""
+    return {name: (width or word, count) for name, (width, count) in _LIST.items()}
+
+
+#: Those of 32-bit models, which is what the machines have.
+REGISTERS: Final = registers(32)

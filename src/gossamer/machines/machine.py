@@ -131,7 +131,7 @@ class Machine:
         self.system_reset: Callable[[], None] = lambda: None
         self._alarms_named = 0
         model = find_cpu(kind.find_cpu(hardware.cpu))
-        self.engine = Tier0(self.memory, model.features)
+        self.engine = Tier0(self.memory, model.architecture)
         #: What translates hot code, where that was asked for (`translate`).
         self.regions: Regions | None = None
         self.timer = self.add("timer", Timer(self.clock), idstr="timer")

@@ -11,11 +11,11 @@ from gossamer.machines.machine import Machine
 def translate(machine: Machine, accel: Accel) -> None:
     """Let a machine's engine make regions, if it does not already."""
     if machine.regions is None:
-        features = machine.cpu.model.features
+        architecture = machine.cpu.model.architecture
         machine.regions = Regions(
             machine.engine,
-            features,
+            architecture,
             size=accel.tb_size,
             threaded=accel.thread == "multi",
-            store=shared_store(store_path(features)),
+            store=shared_store(store_path(architecture)),
         )

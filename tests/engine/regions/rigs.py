@@ -15,6 +15,7 @@ from gossamer.engine.regions.functions import functions_of
 from gossamer.engine.regions.regions import Regions
 from gossamer.engine.regions.view import View
 from gossamer.engine.tier0 import Tier0
+from gossamer.isa.architecture import Architecture
 from tests.engine.programs import CODE, CODE_PAGES, set_up
 from tests.engine.rig import Rig, difference
 
@@ -31,10 +32,10 @@ class Eager(Tier0):
     them come a thousand single steps, which would hide what a region leaves wrong.
     """
 
-    def __init__(self, memory: AddressMap, features: frozenset[str]) -> None:
-        super().__init__(memory, features)
+    def __init__(self, memory: AddressMap, architecture: Architecture) -> None:
+        super().__init__(memory, architecture)
         self.regions = Regions(
-            self, features, threshold=2, interval=128, limits=SMALL, counting=True, pause=0
+            self, architecture, threshold=2, interval=128, limits=SMALL, counting=True, pause=0
         )
         self.noted: list[tuple[int, bytes]] = []
         self._rng = random.Random(1)

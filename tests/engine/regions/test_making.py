@@ -25,10 +25,10 @@ def rig(**options: Any) -> tuple[Rig, Regions]:
     made = Rig(Tier0)
     made.write(CODE, assemble(LOOP, CODE))
     made.set(nia=CODE, r5=1000, ctr=1000)
-    features = made.cpu.model.features
+    architecture = made.cpu.model.architecture
     assert isinstance(made.engine, Tier0)
     return made, Regions(
-        made.engine, features, threshold=2, interval=1024, counting=True, **options
+        made.engine, architecture, threshold=2, interval=1024, counting=True, **options
     )
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from gossamer.engine.handlers import is_deferred
 from gossamer.engine.statements import is_true
+from gossamer.isa.architecture import Architecture
 from gossamer.isa.body import (
     Branch,
     Do,
@@ -45,8 +46,8 @@ class Code:
     alone under which tier 0 must do the instruction.
     """
 
-    def __init__(self, word: int, row: Insn | None) -> None:
-        self.word = word
+    def __init__(self, word: int, row: Insn | None, width: int) -> None:
+        self.word, self.width = word, width
         self.row = row
         self.supported = False
         self.trace: list[Statement] = []
@@ -68,7 +69,7 @@ class Code:
         return any(isinstance(s, Do | Store | Probe) for s in self.trace)
 
     def _read(self, row: Insn) -> None:
-        trace = trace_word(row, self.word)
+        trace = trace_word(row, self.word, self.width)
         self.put_off = row.name in PUT_OFF and (row.name == "fcmpu" or not self.word & 1)
         seen: set[Expr] = set()
         for s in trace:
@@ -199,8 +200,8 @@ class Codes:
 
     _MOST: Final = 1 << 16
 
-    def __init__(self, features: frozenset[str]) -> None:
-        self._decoder = Decoder(features)
+    def __init__(self, architecture: Architecture) -> None:
+        self._decoder = Decoder(architecture)
         self._known: dict[int, Code] = {}
 
     def __getitem__(self, word: int) -> Code:
@@ -208,11 +209,13 @@ class Codes:
         if code is None:
             if len(self._known) >= self._MOST:
                 self._known.clear()
-            code = self._known[word] = Code(word, self._decoder.decode(word))
+            code = self._known[word] = Code(
+                word, self._decoder.decode(word), self._decoder.architecture.word
+            )
         return code
 
 
 @lru_cache(maxsize=8)
-def codes_of(features: frozenset[str]) -> Codes:
+def codes_of(architecture: Architecture) -> Codes:
     """The one `Codes` of a model in this process."""
-    return Codes(features)
+    return Codes(architecture)

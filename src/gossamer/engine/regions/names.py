@@ -7,15 +7,16 @@ from functools import lru_cache
 
 from gossamer.base.units import PAGE_SIZE
 from gossamer.engine.handlers import variants
+from gossamer.isa.architecture import Architecture
 from gossamer.isa.spec.table import Decoder
 
 
 class Names:
     """Names for one CPU model, as the runtime's `decode_into` finds handlers."""
 
-    def __init__(self, features: frozenset[str]) -> None:
+    def __init__(self, architecture: Architecture) -> None:
         self._rows = defaultdict(list)
-        for v in variants(Decoder(features)):
+        for v in variants(Decoder(architecture)):
             self._rows[v.match >> 26].append((v.mask, v.match, v.kind, v.names))
 
     def handler(self, word: int, offset: int) -> str:
@@ -35,6 +36,6 @@ def _displacement(word: int, kind: int) -> int:
 
 
 @lru_cache(maxsize=8)
-def names_of(features: frozenset[str]) -> Names:
+def names_of(architecture: Architecture) -> Names:
     """The one `Names` of a model in this process."""
-    return Names(features)
+    return Names(architecture)

@@ -31,6 +31,7 @@ from gossamer.engine.regions.view import Here, Targets, View
 from gossamer.engine.regions.worker import Worker
 from gossamer.engine.regions.writer import NAME, PLACES
 from gossamer.engine.tier0 import Sample, Tier0
+from gossamer.isa.architecture import Architecture
 
 #: Instructions between two looks at where the guest is.
 INTERVAL: Final = 1 << 14
@@ -72,9 +73,9 @@ class Counts:
     ns: int = 0
 
 
-def store_path(features: frozenset[str]) -> Path:
+def store_path(architecture: Architecture) -> Path:
     """The file of compiled regions for this source, host and CPU model."""
-    return build.cache_folder() / f"regions-{build.cache_key(features)}.cache"
+    return build.cache_folder() / f"regions-{build.cache_key(architecture)}.cache"
 
 
 class Regions:
@@ -87,7 +88,7 @@ class Regions:
     def __init__(
         self,
         engine: Tier0,
-        features: frozenset[str],
+        architecture: Architecture,
         *,
         threshold: int = THRESHOLD,
         interval: int = INTERVAL,
@@ -98,12 +99,12 @@ class Regions:
         counting: bool = False,
         pause: int = PAUSE,
     ) -> None:
-        self.engine, self.features = engine, features
+        self.engine, self.architecture = engine, architecture
         self.threshold, self.limits, self.counting = threshold, limits, counting
         self.counts = Counts()
         self.size = size
         self.store = store
-        self._worker = Worker(features, counting) if threaded else None
+        self._worker = Worker(architecture, counting) if threaded else None
         self._refused: dict[int, int] = {}
         self._asked: set[int] = set()
         self._changed = Pauses(pause)
@@ -203,7 +204,7 @@ class Regions:
             return True  # it will be asked for again while it stays hot
         region = form(
             Here(self.view, ea, self._is_barred, self.targets),
-            codes_of(self.features),
+            codes_of(self.architecture),
             ea % PAGE_SIZE,
             self.limits,
         )
@@ -214,7 +215,7 @@ class Regions:
             self._asked.add(entry)
             self._worker.add(region)
             return True
-        compiled = compile_text(region, names_of(self.features), self.counting)
+        compiled = compile_text(region, names_of(self.architecture), self.counting)
         return self._finish(region, compiled)
 
     def take_compiled(self) -> None:

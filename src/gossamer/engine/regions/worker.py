@@ -14,6 +14,7 @@ from typing import Final
 from gossamer.engine.regions.compiling import Compiled, compile_text
 from gossamer.engine.regions.forming import Region
 from gossamer.engine.regions.names import names_of
+from gossamer.isa.architecture import Architecture
 
 #: Regions that wait to be compiled, at the most; a place that is still hot asks again.
 QUEUE: Final = 32
@@ -22,8 +23,8 @@ QUEUE: Final = 32
 class Worker:
     """Compiles regions in their order."""
 
-    def __init__(self, features: frozenset[str], counting: bool) -> None:
-        self._features, self._counting = features, counting
+    def __init__(self, architecture: Architecture, counting: bool) -> None:
+        self._architecture, self._counting = architecture, counting
         self._pool = ThreadPoolExecutor(1, "regions")
         self._waiting: deque[tuple[Region, Future[Compiled | Exception | None]]] = deque()
         self._closed = False
@@ -40,7 +41,7 @@ class Worker:
         if self._closed:
             return None
         try:
-            return compile_text(region, names_of(self._features), self._counting)
+            return compile_text(region, names_of(self._architecture), self._counting)
         except Exception as fault:
             return fault
 

@@ -6,12 +6,17 @@ nothing to do but translate.
 
 from __future__ import annotations
 
+from typing import Final
+
 from gossamer.isa.body import Access, Body
 from gossamer.isa.expr import const
 from gossamer.isa.insn import insn
 from gossamer.isa.spec.forms import X
 from gossamer.isa.spec.load_store import ea_x
 from gossamer.isa.spec.parts import ALTIVEC
+
+#: Bytes that dcbz clears.
+LINE: Final = 32
 
 
 @insn(X, "icbi RA,RB", OPCD=31, XO=982)
@@ -47,7 +52,7 @@ def dcbtst(s: Body, i: X) -> None:
 @insn(X, "dcbz RA,RB", OPCD=31, XO=1014)
 def dcbz(s: Body, i: X) -> None:
     """The alignment interrupt on write-through or inhibited pages is the engine's."""
-    s.store(ea_x(s, i) & ~31, const(0, 256), 32)
+    s.store(ea_x(s, i) & -LINE, const(0, 8 * LINE), LINE)
 
 
 @insn(X, "dcba RA,RB", OPCD=31, XO=758, features=ALTIVEC)

@@ -69,7 +69,7 @@ def mcrxr(s: Body, i: X) -> None:
 
 @insn(XFX, "mfcr RT", OPCD=31, XO=19)
 def mfcr(s: Body, i: XFX) -> None:
-    s.gpr[i.RT] = read_cr(s)
+    s.gpr[i.RT] = s.word(read_cr(s))
 
 
 @insn(XFX, "mtcrf FXM,RS", OPCD=31, XO=144, special=[{"FXM": 0xFF}])
@@ -77,4 +77,4 @@ def mtcrf(s: Body, i: XFX) -> None:
     source = s.gpr[i.RS]
     for n in range(8):
         value = trunc(source >> (28 - 4 * n), 8) & 15
-        s.write("crf", const(n, 32), value, trunc(i.FXM >> (7 - n), 1))
+        s.write("crf", n, value, trunc(i.FXM >> (7 - n), 1))

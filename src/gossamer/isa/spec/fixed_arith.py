@@ -5,6 +5,8 @@ Source: Book I 3.3.8 to 3.3.10; MPC750UM chapter 12.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gossamer.isa.body import SRR1_TRAP, Body, Interrupt
 from gossamer.isa.expr import (
     Expr,
@@ -12,6 +14,7 @@ from gossamer.isa.expr import (
     eq,
     gts,
     gtu,
+    low,
     lts,
     ltu,
     ne,
@@ -25,7 +28,10 @@ from gossamer.isa.expr import (
 from gossamer.isa.insn import insn
 from gossamer.isa.spec.forms import XO, XOOE, D, X
 
-MIN = 0x8000_0000
+
+def lowest(x: Expr) -> int:
+    """The signed number of as many bits as `x` that has no positive counterpart."""
+    return 1 << (x.width - 1)
 
 
 def sign(x: Expr) -> Expr:
@@ -44,9 +50,10 @@ def set_carry(s: Body, carry: Expr) -> None:
 
 def add_with_carry(s: Body, i: XOOE, x: Expr, y: Expr) -> None:
     """RT = x + y + CA, setting CA; the extended family differs only in x and y."""
-    wide = zext(x, 64) + zext(y, 64) + zext(s.ca, 64)
-    s.gpr[i.RT] = total = trunc(wide, 32)
-    set_carry(s, trunc(wide >> 32, 1))
+    double = 2 * s.width
+    wide = zext(x, double) + zext(y, double) + zext(s.ca, double)
+    s.gpr[i.RT] = total = trunc(wide, s.width)
+    set_carry(s, trunc(wide >> s.width, 1))
     s.record(i.Rc, total, s.mark_overflow(i.OE, add_overflow(x, y, total)))
 
 
@@ -117,12 +124,12 @@ def adde(s: Body, i: XOOE) -> None:
 
 @insn(XOOE, "addme{OE}{Rc} RT,RA", OPCD=31, XO=234)
 def addme(s: Body, i: XOOE) -> None:
-    add_with_carry(s, i, s.gpr[i.RA], const(-1, 32))
+    add_with_carry(s, i, s.gpr[i.RA], s.word(-1))
 
 
 @insn(XOOE, "addze{OE}{Rc} RT,RA", OPCD=31, XO=202)
 def addze(s: Body, i: XOOE) -> None:
-    add_with_carry(s, i, s.gpr[i.RA], const(0, 32))
+    add_with_carry(s, i, s.gpr[i.RA], s.word(0))
 
 
 @insn(XOOE, "subf{OE}{Rc} RT,RA,RB", OPCD=31, XO=40)
@@ -147,58 +154,60 @@ def subfe(s: Body, i: XOOE) -> None:
 
 @insn(XOOE, "subfme{OE}{Rc} RT,RA", OPCD=31, XO=232)
 def subfme(s: Body, i: XOOE) -> None:
-    add_with_carry(s, i, ~s.gpr[i.RA], const(-1, 32))
+    add_with_carry(s, i, ~s.gpr[i.RA], s.word(-1))
 
 
 @insn(XOOE, "subfze{OE}{Rc} RT,RA", OPCD=31, XO=200)
 def subfze(s: Body, i: XOOE) -> None:
-    add_with_carry(s, i, ~s.gpr[i.RA], const(0, 32))
+    add_with_carry(s, i, ~s.gpr[i.RA], s.word(0))
 
 
 @insn(XOOE, "neg{OE}{Rc} RT,RA", OPCD=31, XO=104)
 def neg(s: Body, i: XOOE) -> None:
     a = s.gpr[i.RA]
-    s.gpr[i.RT] = result = const(0, 32) - a
-    s.record(i.Rc, result, s.mark_overflow(i.OE, eq(a, MIN)))
+    s.gpr[i.RT] = result = s.word(0) - a
+    s.record(i.Rc, result, s.mark_overflow(i.OE, eq(a, lowest(a))))
 
 
 @insn(XOOE, "mullw{OE}{Rc} RT,RA,RB", OPCD=31, XO=235)
 def mullw(s: Body, i: XOOE) -> None:
-    product = sext(s.gpr[i.RA], 64) * sext(s.gpr[i.RB], 64)
-    s.gpr[i.RT] = low = trunc(product, 32)
-    s.record(i.Rc, low, s.mark_overflow(i.OE, ne(product, sext(low, 64))))
+    """RT takes as much of the product of two words of 32 bits as it holds."""
+    product = sext(low(s.gpr[i.RA]), 64) * sext(low(s.gpr[i.RB]), 64)
+    part = low(product)
+    s.gpr[i.RT] = result = part if s.width == part.width else product
+    s.record(i.Rc, result, s.mark_overflow(i.OE, ne(product, sext(part, 64))))
 
 
 @insn(XO, "mulhw{Rc} RT,RA,RB", OPCD=31, XO=75)
 def mulhw(s: Body, i: XO) -> None:
-    product = sext(s.gpr[i.RA], 64) * sext(s.gpr[i.RB], 64)
-    s.gpr[i.RT] = high = trunc(product >> 32, 32)
+    product = sext(low(s.gpr[i.RA]), 64) * sext(low(s.gpr[i.RB]), 64)
+    s.gpr[i.RT] = high = s.word(low(product >> 32))
     s.record(i.Rc, high)
 
 
 @insn(XO, "mulhwu{Rc} RT,RA,RB", OPCD=31, XO=11)
 def mulhwu(s: Body, i: XO) -> None:
-    product = zext(s.gpr[i.RA], 64) * zext(s.gpr[i.RB], 64)
-    s.gpr[i.RT] = high = trunc(product >> 32, 32)
+    product = zext(low(s.gpr[i.RA]), 64) * zext(low(s.gpr[i.RB]), 64)
+    s.gpr[i.RT] = high = s.word(low(product >> 32))
     s.record(i.Rc, high)
 
 
 @insn(XOOE, "divw{OE}{Rc} RT,RA,RB", OPCD=31, XO=491)
 def divw(s: Body, i: XOOE) -> None:
     """RT when there is no quotient is undefined; 750-family parts give 0, or -1 if RA < 0."""
-    a, b = s.gpr[i.RA], s.gpr[i.RB]
-    none = eq(b, 0) | eq(a, MIN) & eq(b, -1)
+    a, b = low(s.gpr[i.RA]), low(s.gpr[i.RB])
+    none = eq(b, 0) | eq(a, lowest(a)) & eq(b, -1)
     quotient = sdiv(a, select(none, 1, b))
-    s.gpr[i.RT] = result = select(none, sext(sign(a), 32), quotient)
+    s.gpr[i.RT] = result = s.word(select(none, sext(sign(a), a.width), quotient))
     s.record(i.Rc, result, s.mark_overflow(i.OE, none))
 
 
 @insn(XOOE, "divwu{OE}{Rc} RT,RA,RB", OPCD=31, XO=459)
 def divwu(s: Body, i: XOOE) -> None:
     """RT when RB is zero is undefined; 750-family parts give 0."""
-    a, b = s.gpr[i.RA], s.gpr[i.RB]
+    a, b = low(s.gpr[i.RA]), low(s.gpr[i.RB])
     none = eq(b, 0)
-    s.gpr[i.RT] = result = select(none, 0, udiv(a, select(none, 1, b)))
+    s.gpr[i.RT] = result = s.word(select(none, 0, udiv(a, select(none, 1, b))))
     s.record(i.Rc, result, s.mark_overflow(i.OE, none))
 
 
@@ -207,27 +216,34 @@ def divwu(s: Body, i: XOOE) -> None:
 # L = 1 (64-bit operands) is an invalid form on a 32-bit part, which compares words all the same.
 
 
+def compared(s: Body, i: D | X, x: Expr, extend: Callable[[Expr], Expr]) -> Expr:
+    """What a compare instruction takes of `x`: where words have 64 bits, L says how many."""
+    if s.width == 32:
+        return x
+    return select(i.L, x, extend(low(x)))
+
+
 @insn(D, "cmpi BF,L,RA,SI", OPCD=11, special=[{"BF": 0}])
 def cmpi(s: Body, i: D) -> None:
-    a = s.gpr[i.RA]
+    a = compared(s, i, s.gpr[i.RA], s.signed)
     s.crf[i.BF] = s.compare_code(lts(a, i.SI), eq(a, i.SI))
 
 
 @insn(D, "cmpli BF,L,RA,UI", OPCD=10, special=[{"BF": 0}])
 def cmpli(s: Body, i: D) -> None:
-    a, b = s.gpr[i.RA], zext(i.UI, 32)
+    a, b = compared(s, i, s.gpr[i.RA], s.word), s.word(i.UI)
     s.crf[i.BF] = s.compare_code(ltu(a, b), eq(a, b))
 
 
 @insn(X, "cmp BF,L,RA,RB", OPCD=31, XO=0, special=[{"BF": 0}])
 def cmp(s: Body, i: X) -> None:
-    a, b = s.gpr[i.RA], s.gpr[i.RB]
+    a, b = (compared(s, i, s.gpr[n], s.signed) for n in (i.RA, i.RB))
     s.crf[i.BF] = s.compare_code(lts(a, b), eq(a, b))
 
 
 @insn(X, "cmpl BF,L,RA,RB", OPCD=31, XO=32, special=[{"BF": 0}])
 def cmpl(s: Body, i: X) -> None:
-    a, b = s.gpr[i.RA], s.gpr[i.RB]
+    a, b = (compared(s, i, s.gpr[n], s.word) for n in (i.RA, i.RB))
     s.crf[i.BF] = s.compare_code(ltu(a, b), eq(a, b))
 
 
@@ -245,9 +261,9 @@ def trap(s: Body, to: Expr, a: Expr, b: Expr) -> None:
 
 @insn(D, "twi TO,RA,SI", OPCD=3)
 def twi(s: Body, i: D) -> None:
-    trap(s, i.TO, s.gpr[i.RA], i.SI)
+    trap(s, i.TO, low(s.gpr[i.RA]), low(i.SI))
 
 
 @insn(X, "tw TO,RA,RB", OPCD=31, XO=4)
 def tw(s: Body, i: X) -> None:
-    trap(s, i.TO, s.gpr[i.RA], s.gpr[i.RB])
+    trap(s, i.TO, low(s.gpr[i.RA]), low(s.gpr[i.RB]))

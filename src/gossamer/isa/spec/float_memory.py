@@ -169,7 +169,7 @@ SIGN = 1 << 63
 
 def move(s: Body, i: XRc, value: Expr) -> None:
     s.fpr[i.FRT] = value
-    s.write("crf", const(1, 32), trunc(s.fpscr >> 28, 8), i.Rc)
+    s.write("crf", 1, trunc(s.fpscr >> 28, 8), i.Rc)
 
 
 @insn(XRc, "fmr{Rc} FRT,FRB", OPCD=63, XO=72, needs="FP")

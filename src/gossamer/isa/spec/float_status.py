@@ -24,7 +24,7 @@ MFFS_UPPER: Final = 0xFFF8_0000 << 32
 
 def record(s: Body, rc: Expr, fpscr: Expr) -> None:
     """CR1 is FX, FEX, VX, OX when `rc` is one."""
-    s.write("crf", const(1, 32), trunc(fpscr >> 28, 8), rc)
+    s.write("crf", 1, trunc(fpscr >> 28, 8), rc)
 
 
 def set_fpscr(s: Body, value: Expr, rc: Expr) -> None:

@@ -7,8 +7,8 @@ takes its addresses from the registers as they were (docs/isa.md).
 
 from __future__ import annotations
 
-from gossamer.isa.body import Access, Body
-from gossamer.isa.expr import Expr, bswap, const, eq, select, sext, trunc, zext
+from gossamer.isa.body import Access, Body, number
+from gossamer.isa.expr import Expr, bswap, const, eq, low, select, trunc, zext
 from gossamer.isa.insn import insn
 from gossamer.isa.spec.alignment import check_aligned
 from gossamer.isa.spec.forms import D, X, XRecord
@@ -35,108 +35,108 @@ def ea_xu(s: Body, i: X) -> Expr:
 
 @insn(D, "lbz RT,D(RA)", OPCD=34)
 def lbz(s: Body, i: D) -> None:
-    s.gpr[i.RT] = zext(s.load(ea_d(s, i), 1), 32)
+    s.gpr[i.RT] = s.word(s.load(ea_d(s, i), 1))
 
 
 @insn(D, "lbzu RT,D(RA)", OPCD=35)
 def lbzu(s: Body, i: D) -> None:
     ea = ea_du(s, i)
-    s.gpr[i.RT] = zext(s.load(ea, 1), 32)
+    s.gpr[i.RT] = s.word(s.load(ea, 1))
     s.gpr[i.RA] = ea
 
 
 @insn(X, "lbzx RT,RA,RB", OPCD=31, XO=87)
 def lbzx(s: Body, i: X) -> None:
-    s.gpr[i.RT] = zext(s.load(ea_x(s, i), 1), 32)
+    s.gpr[i.RT] = s.word(s.load(ea_x(s, i), 1))
 
 
 @insn(X, "lbzux RT,RA,RB", OPCD=31, XO=119)
 def lbzux(s: Body, i: X) -> None:
     ea = ea_xu(s, i)
-    s.gpr[i.RT] = zext(s.load(ea, 1), 32)
+    s.gpr[i.RT] = s.word(s.load(ea, 1))
     s.gpr[i.RA] = ea
 
 
 @insn(D, "lhz RT,D(RA)", OPCD=40)
 def lhz(s: Body, i: D) -> None:
-    s.gpr[i.RT] = zext(s.load(ea_d(s, i), 2), 32)
+    s.gpr[i.RT] = s.word(s.load(ea_d(s, i), 2))
 
 
 @insn(D, "lhzu RT,D(RA)", OPCD=41)
 def lhzu(s: Body, i: D) -> None:
     ea = ea_du(s, i)
-    s.gpr[i.RT] = zext(s.load(ea, 2), 32)
+    s.gpr[i.RT] = s.word(s.load(ea, 2))
     s.gpr[i.RA] = ea
 
 
 @insn(X, "lhzx RT,RA,RB", OPCD=31, XO=279)
 def lhzx(s: Body, i: X) -> None:
-    s.gpr[i.RT] = zext(s.load(ea_x(s, i), 2), 32)
+    s.gpr[i.RT] = s.word(s.load(ea_x(s, i), 2))
 
 
 @insn(X, "lhzux RT,RA,RB", OPCD=31, XO=311)
 def lhzux(s: Body, i: X) -> None:
     ea = ea_xu(s, i)
-    s.gpr[i.RT] = zext(s.load(ea, 2), 32)
+    s.gpr[i.RT] = s.word(s.load(ea, 2))
     s.gpr[i.RA] = ea
 
 
 @insn(D, "lha RT,D(RA)", OPCD=42)
 def lha(s: Body, i: D) -> None:
-    s.gpr[i.RT] = sext(s.load(ea_d(s, i), 2), 32)
+    s.gpr[i.RT] = s.signed(s.load(ea_d(s, i), 2))
 
 
 @insn(D, "lhau RT,D(RA)", OPCD=43)
 def lhau(s: Body, i: D) -> None:
     ea = ea_du(s, i)
-    s.gpr[i.RT] = sext(s.load(ea, 2), 32)
+    s.gpr[i.RT] = s.signed(s.load(ea, 2))
     s.gpr[i.RA] = ea
 
 
 @insn(X, "lhax RT,RA,RB", OPCD=31, XO=343)
 def lhax(s: Body, i: X) -> None:
-    s.gpr[i.RT] = sext(s.load(ea_x(s, i), 2), 32)
+    s.gpr[i.RT] = s.signed(s.load(ea_x(s, i), 2))
 
 
 @insn(X, "lhaux RT,RA,RB", OPCD=31, XO=375)
 def lhaux(s: Body, i: X) -> None:
     ea = ea_xu(s, i)
-    s.gpr[i.RT] = sext(s.load(ea, 2), 32)
+    s.gpr[i.RT] = s.signed(s.load(ea, 2))
     s.gpr[i.RA] = ea
 
 
 @insn(D, "lwz RT,D(RA)", OPCD=32)
 def lwz(s: Body, i: D) -> None:
-    s.gpr[i.RT] = s.load(ea_d(s, i), 4)
+    s.gpr[i.RT] = s.word(s.load(ea_d(s, i), 4))
 
 
 @insn(D, "lwzu RT,D(RA)", OPCD=33)
 def lwzu(s: Body, i: D) -> None:
     ea = ea_du(s, i)
-    s.gpr[i.RT] = s.load(ea, 4)
+    s.gpr[i.RT] = s.word(s.load(ea, 4))
     s.gpr[i.RA] = ea
 
 
 @insn(X, "lwzx RT,RA,RB", OPCD=31, XO=23)
 def lwzx(s: Body, i: X) -> None:
-    s.gpr[i.RT] = s.load(ea_x(s, i), 4)
+    s.gpr[i.RT] = s.word(s.load(ea_x(s, i), 4))
 
 
 @insn(X, "lwzux RT,RA,RB", OPCD=31, XO=55)
 def lwzux(s: Body, i: X) -> None:
     ea = ea_xu(s, i)
-    s.gpr[i.RT] = s.load(ea, 4)
+    s.gpr[i.RT] = s.word(s.load(ea, 4))
     s.gpr[i.RA] = ea
 
 
 @insn(X, "lhbrx RT,RA,RB", OPCD=31, XO=790)
 def lhbrx(s: Body, i: X) -> None:
-    s.gpr[i.RT] = zext(bswap(s.load(ea_x(s, i), 2)), 32)
+    s.gpr[i.RT] = s.word(bswap(s.load(ea_x(s, i), 2)))
 
 
 @insn(X, "lwbrx RT,RA,RB", OPCD=31, XO=534)
 def lwbrx(s: Body, i: X) -> None:
-    s.gpr[i.RT] = bswap(s.load(ea_x(s, i), 4))
+    s.gpr[i.RT] = s.word(bswap(s.load(ea_x(s, i), 4)))
 
 
 # --- stores ---------------------------------------------------------------------------------------
@@ -221,7 +221,7 @@ def sthbrx(s: Body, i: X) -> None:
 
 @insn(X, "stwbrx RS,RA,RB", OPCD=31, XO=662)
 def stwbrx(s: Body, i: X) -> None:
-    s.store(ea_x(s, i), bswap(s.gpr[i.RS]), 4)
+    s.store(ea_x(s, i), bswap(low(s.gpr[i.RS])), 4)
 
 
 # --- multiple and string --------------------------------------------------------------------------
@@ -231,12 +231,12 @@ def stwbrx(s: Body, i: X) -> None:
 def lmw(s: Body, i: D) -> None:
     ea = ea_d(s, i)
     check_aligned(s, i, ea)
-    first = zext(i.RT, 32)
-    count = const(32, 32) - first
+    first = number(i.RT)
+    count = number(32) - first
     s.probe(ea, count << 2, Access.READ)
 
     def one(k: Expr) -> None:
-        s.gpr[first + k] = s.load(ea + (k << 2), 4)
+        s.gpr[first + k] = s.word(s.load(ea + s.word(k << 2), 4))
 
     s.loop(count, one)
 
@@ -245,48 +245,48 @@ def lmw(s: Body, i: D) -> None:
 def stmw(s: Body, i: D) -> None:
     ea = ea_d(s, i)
     check_aligned(s, i, ea)
-    first = zext(i.RS, 32)
-    count = const(32, 32) - first
+    first = number(i.RS)
+    count = number(32) - first
     s.probe(ea, count << 2, Access.WRITE)
 
     def one(k: Expr) -> None:
-        s.store(ea + (k << 2), s.gpr[first + k], 4)
+        s.store(ea + s.word(k << 2), s.gpr[first + k], 4)
 
     s.loop(count, one)
 
 
-def byte_place(k: Expr) -> Expr:
-    """Left shift of byte `k` of a string in its register."""
-    return const(24, 32) - ((k & 3) << 3)
+def byte_place(s: Body, k: Expr) -> Expr:
+    """Left shift of byte `k` of a string in its register, as a word."""
+    return s.word(number(24) - ((k & 3) << 3))
 
 
 def load_string(s: Body, i: X, ea: Expr, count: Expr) -> None:
     """Bytes fill registers from RT on, from the left; the rest of the last one is zero."""
     s.probe(ea, count, Access.READ)
-    first = zext(i.RT, 32)
+    first = number(i.RT)
 
     def one(k: Expr) -> None:
         register = first + (k >> 2) & 31
         before = select(eq(k & 3, 0), 0, s.gpr[register])
-        byte = zext(s.load(ea + k, 1), 32)
-        s.gpr[register] = before | byte << byte_place(k)
+        byte = s.word(s.load(ea + s.word(k), 1))
+        s.gpr[register] = before | byte << byte_place(s, k)
 
     s.loop(count, one)
 
 
 def store_string(s: Body, i: X, ea: Expr, count: Expr) -> None:
     s.probe(ea, count, Access.WRITE)
-    first = zext(i.RS, 32)
+    first = number(i.RS)
 
     def one(k: Expr) -> None:
         register = first + (k >> 2) & 31
-        s.store(ea + k, s.gpr[register] >> byte_place(k), 1)
+        s.store(ea + s.word(k), s.gpr[register] >> byte_place(s, k), 1)
 
     s.loop(count, one)
 
 
 def immediate_count(i: X) -> Expr:
-    return zext(select(eq(i.NB, 0), const(32, 6), zext(i.NB, 6)), 32)
+    return number(select(eq(i.NB, 0), const(32, 6), zext(i.NB, 6)))
 
 
 @insn(X, "lswi RT,RA,NB", OPCD=31, XO=597)
@@ -316,7 +316,7 @@ def stswx(s: Body, i: X) -> None:
 def lwarx(s: Body, i: X) -> None:
     ea = ea_x(s, i)
     check_aligned(s, i, ea)
-    s.gpr[i.RT] = s.load(ea, 4)
+    s.gpr[i.RT] = s.word(s.load(ea, 4))
     s.reserved = 1
     s.reserve_ea = ea
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import Final
 
 from gossamer.base.bits import bit
-from gossamer.isa.body import Body
-from gossamer.isa.expr import Expr, const, eq, ne, select, trunc, zext
+from gossamer.isa.body import Body, number
+from gossamer.isa.expr import Expr, const, eq, ne, select, trunc
 from gossamer.isa.insn import insn
 from gossamer.isa.spec.forms import XL, X
 from gossamer.isa.spec.parts import SOFTWARE_SEARCH
@@ -41,7 +41,7 @@ def matches(s: Body, ea: Expr, vsid: Expr, fetch: Expr) -> list[tuple[Expr, Expr
     `fetch` says which TLB: 0 or 1, 32 bits.  The page index takes part, the segment's number does
     not: VSID stands for it.
     """
-    wanted = const(VALID, 32) | vsid << 7 | ea >> 22 & 0x3F
+    wanted = s.word(VALID) | vsid << 7 | ea >> 22 & 0x3F
     out = []
     for way in range(WAYS):
         n = set_of(ea) | way << 5 | fetch << 6
@@ -52,8 +52,8 @@ def matches(s: Body, ea: Expr, vsid: Expr, fetch: Expr) -> list[tuple[Expr, Expr
 
 def look_up(s: Body, ea: Expr, vsid: Expr, fetch: bool) -> tuple[Expr, Expr]:
     """(found, second word) of the entry that translates `ea` in segment `vsid`."""
-    found, low = const(0, 1), const(0, 32)
-    for same, n in reversed(matches(s, ea, vsid, const(int(fetch), 32))):
+    found, low = const(0, 1), s.word(0)
+    for same, n in reversed(matches(s, ea, vsid, number(int(fetch)))):
         found, low = found | same, select(same, s.tlb_lower[n], low)
     return found, low
 
@@ -63,17 +63,17 @@ def next_way(s: Body, ea: Expr, vsid: Expr, fetch: Expr) -> Expr:
 
     Otherwise the other one than last time in this set.
     """
-    way = zext(s.tlb_way[set_of(ea) | fetch << 5] ^ 1, 32)
+    way = number(s.tlb_way[set_of(ea) | fetch << 5] ^ 1)
     for n, (same, _) in reversed(list(enumerate(matches(s, ea, vsid, fetch)))):
-        way = select(same, const(n, 32), way)
+        way = select(same, number(n), way)
     return way
 
 
 def exchange(s: Body, when: Expr) -> None:
     """GPR0 to GPR3 and their temporary counterparts change places."""
     for n in range(4):
-        s.write("gpr", const(n, 32), s.tgpr[n], when)
-        s.write("tgpr", const(n, 32), s.gpr[n], when)
+        s.write("gpr", n, s.tgpr[n], when)
+        s.write("tgpr", n, s.gpr[n], when)
 
 
 def forget(s: Body, ea: Expr) -> None:
@@ -95,17 +95,26 @@ def load_entry(s: Body, ea: Expr, upper: Expr, fetch: int) -> None:
     forget(s, ea)
 
 
-@insn(X, "tlbld RB", OPCD=31, XO=978, supervisor=True, features=SOFTWARE_SEARCH)
+@insn(X, "tlbld RB", OPCD=31, XO=978, supervisor=True, width=32, features=SOFTWARE_SEARCH)
 def tlbld(s: Body, i: X) -> None:
     load_entry(s, s.gpr[i.RB], s.dcmp, 0)
 
 
-@insn(X, "tlbli RB", OPCD=31, XO=1010, supervisor=True, features=SOFTWARE_SEARCH)
+@insn(X, "tlbli RB", OPCD=31, XO=1010, supervisor=True, width=32, features=SOFTWARE_SEARCH)
 def tlbli(s: Body, i: X) -> None:
     load_entry(s, s.gpr[i.RB], s.icmp, 1)
 
 
-@insn(X, "tlbie RB", OPCD=31, XO=306, supervisor=True, features=SOFTWARE_SEARCH, name="tlbie_603e")
+@insn(
+    X,
+    "tlbie RB",
+    OPCD=31,
+    XO=306,
+    supervisor=True,
+    width=32,
+    features=SOFTWARE_SEARCH,
+    name="tlbie_603e",
+)
 def tlbie_603e(s: Body, i: X) -> None:
     """Both ways of the set, in both TLBs."""
     ea = s.gpr[i.RB]
@@ -124,12 +133,23 @@ def set_msr_603e(s: Body, value: Expr) -> None:
     set_msr(s, value)
 
 
-@insn(X, "mtmsr RS", OPCD=31, XO=146, supervisor=True, features=SOFTWARE_SEARCH, name="mtmsr_603e")
+@insn(
+    X,
+    "mtmsr RS",
+    OPCD=31,
+    XO=146,
+    supervisor=True,
+    width=32,
+    features=SOFTWARE_SEARCH,
+    name="mtmsr_603e",
+)
 def mtmsr_603e(s: Body, i: X) -> None:
     set_msr_603e(s, s.gpr[i.RS] & MSR_603E)
 
 
-@insn(XL, "rfi", OPCD=19, XO=50, supervisor=True, features=SOFTWARE_SEARCH, name="rfi_603e")
+@insn(
+    XL, "rfi", OPCD=19, XO=50, supervisor=True, width=32, features=SOFTWARE_SEARCH, name="rfi_603e"
+)
 def rfi_603e(s: Body, _: XL) -> None:
     """TGPR is cleared: SRR1 has no such bit (WAY is there)."""
     taken = RFI_MASK & MSR_603E

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from gossamer.base.bits import bit
-from gossamer.isa.body import Body
-from gossamer.isa.expr import Expr, const, eq, gtu, ltu, select, trunc, zext
+from gossamer.isa.body import Body, number
+from gossamer.isa.expr import Expr, eq, gtu, low, ltu, select, trunc, zext
 from gossamer.isa.insn import insn
 from gossamer.isa.spec import timebase
 from gossamer.isa.spec.forms import XFX
@@ -35,8 +35,9 @@ WriteTo = Callable[[Body, Expr], None]
 class Spr:
     """A special-purpose register; a number with bit 0x10 set is supervisor's.
 
-    `state` is the register and element that this number stands for, where it is a whole one;
-    `features` names the parts that have it (empty: every one).
+    `read` gives at most a word; `write` takes one and keeps what its register holds.  `state` is
+    the register and element that this number stands for, where it is a whole one; `features` names
+    the parts that have it (empty: every one), `width` their word's where it matters.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Spr:
     write: WriteTo | None
     features: tuple[str, ...] = ()
     state: tuple[str, int] | None = None
+    width: int = 0
 
     @property
     def supervisor(self) -> bool:
@@ -60,22 +62,24 @@ def plain(
     mask: int = -1,
     effect: str = "",
     features: tuple[str, ...] = (),
+    width: int = 0,
 ) -> Spr:
     """A register that keeps what is written to it, or the bits of `mask`."""
-    write = writer(register, element, mask, effect)
-    return Spr(name, number, reader(register, element), write, features, (register, element))
+    read, write = reader(register, element), writer(register, element, mask, effect)
+    return Spr(name, number, read, write, features, (register, element), width)
 
 
 def reader(register: str, element: int = 0) -> Read:
-    def read(_: Body) -> Expr:
-        return Expr("reg", 32, (const(element, 32),), register)
+    def read(s: Body) -> Expr:
+        return Expr("reg", s.registers[register][0], (number(element),), register)
 
     return read
 
 
 def writer(register: str, element: int = 0, mask: int = -1, effect: str = "") -> WriteTo:
     def write(s: Body, value: Expr) -> None:
-        s.write(register, const(element, 32), value if mask == -1 else value & mask)
+        kept = trunc(value, s.registers[register][0])
+        s.write(register, element, kept if mask == -1 else kept & mask)
         if effect:
             s.effect(effect)
 
@@ -88,13 +92,14 @@ XER_REST: Final = 0x0000_FF7F  # byte compared (POWER) and byte count
 
 
 def read_xer(s: Body) -> Expr:
-    return zext(s.so, 32) << 31 | zext(s.ov, 32) << 30 | zext(s.ca, 32) << 29 | s.xer
+    so, ov, ca = (zext(flag, s.xer.width) for flag in (s.so, s.ov, s.ca))
+    return so << 31 | ov << 30 | ca << 29 | s.xer
 
 
 def write_xer(s: Body, value: Expr) -> None:
     for n, register in enumerate(("so", "ov", "ca")):
-        s.write(register, const(0, 32), zext(trunc(value >> (31 - n), 1), 8))
-    s.xer = value & XER_REST
+        s.write(register, 0, zext(trunc(value >> (31 - n), 1), 8))
+    s.xer = low(value) & XER_REST
 
 
 HID0_INVALIDATE: Final = bit(20) | bit(21)  # ICFI and DCFI read as zero
@@ -133,7 +138,7 @@ def hid1(mask: int, features: tuple[str, ...]) -> Spr:
 
 def write_hid1_750fx(s: Body, value: Expr) -> None:
     """The PLL that is selected runs at once."""
-    running = select(eq(value & HID1_PS, 0), const(0, 32), const(HID1_PSTAT1, 32))
+    running = select(eq(value & HID1_PS, 0), s.word(0), s.word(HID1_PSTAT1))
     s.hid1 = s.hid1 & ~(HID1_PLLS | HID1_PSTAT1) | value & HID1_PLLS | running
 
 
@@ -152,19 +157,19 @@ def compare_temperature(value: Expr, enabled: Expr) -> Expr:
     reached = select(below, gtu(threshold, JUNCTION), ltu(threshold, JUNCTION))
     running = enabled & trunc(value, 1)
     idle = value & ~(THRM_TIN | THRM_TIV)
-    done = idle | THRM_TIV | zext(reached, 32) << 31
+    done = idle | THRM_TIV | zext(reached, idle.width) << 31
     return select(running, done, idle)
 
 
 def write_thrm(element: int) -> WriteTo:
     def write(s: Body, value: Expr) -> None:
-        s.thrm[element] = compare_temperature(value, trunc(s.thrm[2], 1))
+        s.thrm[element] = compare_temperature(low(value), trunc(s.thrm[2], 1))
 
     return write
 
 
 def write_thrm3(s: Body, value: Expr) -> None:
-    s.thrm[2] = value
+    s.thrm[2] = low(value)
     enabled = trunc(value, 1)
     for n in (0, 1):
         s.thrm[n] = select(enabled, compare_temperature(s.thrm[n], enabled), s.thrm[n])
@@ -176,7 +181,15 @@ def bats(
     """Four pairs of BATs, from element `start` of the register file on."""
     for n in range(8):
         called = f"{name}{(start + n) // 2}{'UL'[n & 1]}"
-        yield plain(called, first + n, register, start + n, effect="translation", features=features)
+        yield plain(
+            called,
+            first + n,
+            register,
+            start + n,
+            effect="translation",
+            features=features,
+            width=32,  # no 64-bit part has any
+        )
 
 
 SEARCHED: Final = ("DMISS", "DCMP", "HASH1", "HASH2", "IMISS", "ICMP")
@@ -184,11 +197,14 @@ SEARCHED: Final = ("DMISS", "DCMP", "HASH1", "HASH2", "IMISS", "ICMP")
 
 def searched(number: int, name: str) -> Spr:
     register = name.lower()
-    return Spr(name, number, reader(register), None, SOFTWARE_SEARCH, (register, 0))
+    return Spr(name, number, reader(register), None, SOFTWARE_SEARCH, (register, 0), width=32)
 
 
 def timebase_half(upper: bool) -> Read:
-    return lambda s: trunc(timebase.timebase(s) >> (32 if upper else 0), 32)
+    """Half of the timebase; the lower one is as much of it as a word holds."""
+    if upper:
+        return lambda s: low(timebase.timebase(s) >> 32)
+    return lambda s: trunc(timebase.timebase(s), s.width)
 
 
 SPRS: Final[tuple[Spr, ...]] = (
@@ -250,7 +266,7 @@ SPRS: Final[tuple[Spr, ...]] = (
     plain("PIR", 1023, "pir", mask=PIR_604E, features=("604e",)),
     # Table search by software; all but RPA are the hardware's to write
     *(searched(n, name) for n, name in enumerate(SEARCHED, 976)),
-    plain("RPA", 982, "rpa", features=SOFTWARE_SEARCH),
+    plain("RPA", 982, "rpa", features=SOFTWARE_SEARCH, width=32),
     # 750FX
     plain("THRM4", 920, "thrm", 3, features=("750fx",)),
     plain("HID2", 1016, "hid2", features=("750fx",)),
@@ -302,13 +318,14 @@ def define_read(spr: Spr, read: Read) -> None:
         name=row_name("mfspr", spr),
         supervisor=spr.supervisor,
         features=spr.features,
+        width=spr.width,
         OPCD=31,
         XO=MFSPR,
         SPRL=spr.number & 31,
         SPRH=spr.number >> 5,
     )
     def mfspr(s: Body, i: XFX) -> None:
-        s.gpr[i.RT] = read(s)
+        s.gpr[i.RT] = s.word(read(s))
 
 
 def define_write(spr: Spr, write: WriteTo) -> None:
@@ -318,6 +335,7 @@ def define_write(spr: Spr, write: WriteTo) -> None:
         name=row_name("mtspr", spr),
         supervisor=spr.supervisor,
         features=spr.features,
+        width=spr.width,
         OPCD=31,
         XO=MTSPR,
         SPRL=spr.number & 31,
@@ -338,8 +356,8 @@ def undefined(s: Body, i: XFX) -> None:
     """Supervisor: nothing happens, except for the POWER registers 0, 4, 5 and 6."""
     high = eq(i.SPRL & 0x10, 0x10)
     s.privileged(high)
-    number = zext(i.SPRH, 32) << 5 | zext(i.SPRL, 32)
-    power = eq(number, 0) | eq(number, 4) | eq(number, 5) | eq(number, 6)
+    spr = number(i.SPRH) << 5 | number(i.SPRL)
+    power = eq(spr, 0) | eq(spr, 4) | eq(spr, 5) | eq(spr, 6)
     user = trunc(s.msr >> 14, 1)
     s.illegal(user | power)
 
@@ -356,12 +374,12 @@ def mtspr_undefined(s: Body, i: XFX) -> None:
 
 @insn(XFX, "mftb RT,SPR", name="mftb", OPCD=31, XO=MFTB, SPRL=268 & 31, SPRH=268 >> 5)
 def mftb(s: Body, i: XFX) -> None:
-    s.gpr[i.RT] = trunc(timebase.timebase(s), 32)
+    s.gpr[i.RT] = timebase_half(False)(s)
 
 
 @insn(XFX, "mftb RT,SPR", name="mftbu", OPCD=31, XO=MFTB, SPRL=269 & 31, SPRH=269 >> 5)
 def mftbu(s: Body, i: XFX) -> None:
-    s.gpr[i.RT] = trunc(timebase.timebase(s) >> 32, 32)
+    s.gpr[i.RT] = s.word(timebase_half(True)(s))
 
 
 @insn(XFX, "mftb RT,SPR", name="mftb_undefined", OPCD=31, XO=MFTB)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Final
 
 from gossamer.base.bits import bit
-from gossamer.isa.body import SRR1_FP_ENABLED, SRR1_SUBSEQUENT, Body, Interrupt
-from gossamer.isa.expr import Expr, const, eq, trunc, zext
+from gossamer.isa.body import SRR1_FP_ENABLED, SRR1_SUBSEQUENT, Body, Interrupt, number
+from gossamer.isa.expr import Expr, eq, trunc
 from gossamer.isa.fpscr import FEX, has
 from gossamer.isa.insn import insn
 from gossamer.isa.spec.alignment import check_aligned
@@ -54,12 +54,12 @@ def return_from_interrupt(s: Body, implemented: int) -> None:
     s.branch(s.srr0)
 
 
-@insn(XL, "rfi", OPCD=19, XO=50, supervisor=True)
+@insn(XL, "rfi", OPCD=19, XO=50, supervisor=True, width=32)
 def rfi(s: Body, _: XL) -> None:
     return_from_interrupt(s, MSR_750)
 
 
-@insn(XL, "rfi", OPCD=19, XO=50, supervisor=True, features=ALTIVEC, name="rfi_7400")
+@insn(XL, "rfi", OPCD=19, XO=50, supervisor=True, width=32, features=ALTIVEC, name="rfi_7400")
 def rfi_7400(s: Body, _: XL) -> None:
     return_from_interrupt(s, MSR_7400)
 
@@ -69,12 +69,14 @@ def mfmsr(s: Body, i: X) -> None:
     s.gpr[i.RT] = s.msr
 
 
-@insn(X, "mtmsr RS", OPCD=31, XO=146, supervisor=True)
+@insn(X, "mtmsr RS", OPCD=31, XO=146, supervisor=True, width=32)
 def mtmsr(s: Body, i: X) -> None:
     set_msr(s, s.gpr[i.RS] & MSR_750)
 
 
-@insn(X, "mtmsr RS", OPCD=31, XO=146, supervisor=True, features=ALTIVEC, name="mtmsr_7400")
+@insn(
+    X, "mtmsr RS", OPCD=31, XO=146, supervisor=True, width=32, features=ALTIVEC, name="mtmsr_7400"
+)
 def mtmsr_7400(s: Body, i: X) -> None:
     set_msr(s, s.gpr[i.RS] & MSR_7400)
 
@@ -82,30 +84,30 @@ def mtmsr_7400(s: Body, i: X) -> None:
 # --- segment registers and translation ------------------------------------------------------------
 
 
-@insn(X, "mtsr SR,RS", OPCD=31, XO=210, supervisor=True)
+@insn(X, "mtsr SR,RS", OPCD=31, XO=210, supervisor=True, width=32)
 def mtsr(s: Body, i: X) -> None:
     s.sr[i.SR] = s.gpr[i.RS]
-    s.effect("segment", zext(i.SR, 32))
+    s.effect("segment", number(i.SR))
 
 
-@insn(X, "mtsrin RS,RB", OPCD=31, XO=242, supervisor=True)
+@insn(X, "mtsrin RS,RB", OPCD=31, XO=242, supervisor=True, width=32)
 def mtsrin(s: Body, i: X) -> None:
     n = s.gpr[i.RB] >> 28
     s.sr[n] = s.gpr[i.RS]
     s.effect("segment", n)
 
 
-@insn(X, "mfsr RT,SR", OPCD=31, XO=595, supervisor=True)
+@insn(X, "mfsr RT,SR", OPCD=31, XO=595, supervisor=True, width=32)
 def mfsr(s: Body, i: X) -> None:
     s.gpr[i.RT] = s.sr[i.SR]
 
 
-@insn(X, "mfsrin RT,RB", OPCD=31, XO=659, supervisor=True)
+@insn(X, "mfsrin RT,RB", OPCD=31, XO=659, supervisor=True, width=32)
 def mfsrin(s: Body, i: X) -> None:
     s.gpr[i.RT] = s.sr[s.gpr[i.RB] >> 28]
 
 
-@insn(X, "tlbie RB", OPCD=31, XO=306, supervisor=True)
+@insn(X, "tlbie RB", OPCD=31, XO=306, supervisor=True, width=32)
 def tlbie(s: Body, i: X) -> None:
     s.effect("tlbie", s.gpr[i.RB])
 
@@ -140,19 +142,19 @@ def check_external(s: Body, i: X) -> Expr:
     """The effective address; DSI when EAR[E] is off, alignment interrupt when not a word's."""
     ea = ea_x(s, i)
     off = ~bit_of(s.ear, 0)
-    s.interrupt(Interrupt.DSI, off, dar=ea, dsisr=const(DSISR_EAR, 32))
+    s.interrupt(Interrupt.DSI, off, dar=ea, dsisr=DSISR_EAR)
     check_aligned(s, i, ea)
     return ea
 
 
 def bit_of(value: Expr, n: int) -> Expr:
-    """Bit `n` of a 32-bit value as the books count, as one bit."""
-    return trunc(value >> (31 - n), 1)
+    """Bit `n` of a value as the books count, as one bit."""
+    return trunc(value >> (value.width - 1 - n), 1)
 
 
 @insn(X, "eciwx RT,RA,RB", OPCD=31, XO=310)
 def eciwx(s: Body, i: X) -> None:
-    s.gpr[i.RT] = s.load(check_external(s, i), 4)
+    s.gpr[i.RT] = s.word(s.load(check_external(s, i), 4))
 
 
 @insn(X, "ecowx RS,RA,RB", OPCD=31, XO=438)

@@ -7,7 +7,7 @@ DEC = (dec_zero - ticks) mod 2**32.
 from __future__ import annotations
 
 from gossamer.isa.body import Body, Irq
-from gossamer.isa.expr import Expr, const, trunc, udiv, zext
+from gossamer.isa.expr import Expr, const, low, trunc, udiv, zext
 
 NS = 10**9
 
@@ -26,16 +26,18 @@ def timebase(s: Body) -> Expr:
 
 
 def decrementer(s: Body) -> Expr:
-    return trunc(s.dec_zero - ticks(s), 32)
+    """DEC, 32 bits."""
+    return low(s.dec_zero - ticks(s))
 
 
 def write_decrementer(s: Body, value: Expr) -> None:
     """Mtdec; raising bit 0 by hand makes the exception pending as counting does."""
     now = ticks(s)
-    old = trunc(s.dec_zero - now, 32)
+    old = low(s.dec_zero - now)
+    value = low(value)
     s.dec_zero = now + zext(value, 64)
     raised = trunc((~old & value) >> 31, 1)
-    s.write("irq", const(Irq.DECREMENTER, 32), const(1, 8), raised)
+    s.write("irq", Irq.DECREMENTER, const(1, 8), raised)
     s.effect("timer")
 
 
@@ -46,9 +48,9 @@ def write_timebase(s: Body, value: Expr) -> None:
 
 def write_tbl(s: Body, value: Expr) -> None:
     old = timebase(s)
-    write_timebase(s, (old >> 32) << 32 | zext(value, 64))
+    write_timebase(s, (old >> 32) << 32 | zext(low(value), 64))
 
 
 def write_tbu(s: Body, value: Expr) -> None:
     old = timebase(s)
-    write_timebase(s, zext(value, 64) << 32 | zext(trunc(old, 32), 64))
+    write_timebase(s, zext(low(value), 64) << 32 | zext(low(old), 64))

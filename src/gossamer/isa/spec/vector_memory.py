@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.isa.body import Body
-from gossamer.isa.expr import Expr, const, trunc, zext
+from gossamer.isa.body import Body, number
+from gossamer.isa.expr import Expr, const, low, trunc, zext
 from gossamer.isa.insn import insn
 from gossamer.isa.spec.forms import X
 from gossamer.isa.spec.load_store import ea_x
@@ -55,8 +55,8 @@ def stvxl(s: Body, i: X) -> None:
 
 def _place(ea: Expr, size: int) -> Expr:
     """Bits by which the element of `size` bytes at `ea` stands from the right, 128 bits wide."""
-    from_left = ea & (16 - size)
-    return zext(const(16 - size, 32) - from_left << 3, WIDTH)
+    from_left = low(ea) & (16 - size)
+    return zext(number(16 - size) - from_left << 3, WIDTH)
 
 
 def load_element(s: Body, i: X, size: int) -> None:
@@ -126,4 +126,4 @@ def mfvscr(s: Body, i: VX) -> None:
 
 @insn(VX, "mtvscr VRB", OPCD=4, XO=1604, needs="VEC", features=ALTIVEC)
 def mtvscr(s: Body, i: VX) -> None:
-    s.vscr = trunc(s.vr[i.VRB], 32) & VSCR_BITS
+    s.vscr = low(s.vr[i.VRB]) & VSCR_BITS

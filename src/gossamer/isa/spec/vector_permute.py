@@ -9,7 +9,7 @@ from functools import partial
 
 from gossamer.base.bits import ones
 from gossamer.isa.body import Body
-from gossamer.isa.expr import Expr, const, trunc, zext
+from gossamer.isa.expr import Expr, const, low, trunc, zext
 from gossamer.isa.insn import insn
 from gossamer.isa.spec.parts import ALTIVEC
 from gossamer.isa.spec.vector_forms import VA, VX
@@ -79,7 +79,7 @@ def vspltish(s: Body, i: VX) -> None:
 
 @insn(VX, "vspltisw VRT,SIM", OPCD=4, XO=908, needs="VEC", features=ALTIVEC)
 def vspltisw(s: Body, i: VX) -> None:
-    s.vr[i.VRT] = splat(i.SIM)
+    s.vr[i.VRT] = splat(low(i.SIM))
 
 
 # --- pack -----------------------------------------------------------------------------------------

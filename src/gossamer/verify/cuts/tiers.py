@@ -36,7 +36,7 @@ class Tiers:
             return
         machine.regions = self._regions = Regions(
             machine.engine,
-            machine.cpu.model.features,
+            machine.cpu.model.architecture,
             threshold=rng.choice((2, 2, 4, 16)),
             interval=1 << rng.choice((8, 10, 12, 14)),
             limits=rng.choice(_SIZES),

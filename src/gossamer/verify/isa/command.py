@@ -230,16 +230,16 @@ def verify(
     if count < 1:
         raise ConfigError(f"--count {count}: expected at least 1")
     forms = known_forms(model)
-    decoder = Decoder(find(model).features)
+    decoder = Decoder(find(model).architecture)
     if strange := set(only) - {row.name for row in decoder.rows}:
         raise ConfigError(f"no instruction of the {model} is called {sorted(strange)[0]!r}")
     there = make_peer(peer, model)
     if engine not in ENGINES:
         raise ConfigError(f"--engine {engine!r}: expected {' or '.join(ENGINES)}")
-    features = find(model).features
+    architecture = find(model).architecture
     compiled = engine == "regions"
-    cpu = NativeCpu(decoder, features) if compiled else LocalCpu(decoder, floating=True)
-    vector_cpu = NativeVector(decoder, features) if compiled else LocalVector(decoder)
+    cpu = NativeCpu(decoder, architecture) if compiled else LocalCpu(decoder, floating=True)
+    vector_cpu = NativeVector(decoder, architecture) if compiled else LocalVector(decoder)
     tally = Tally()
     for row in wanted_rows(decoder, peer, only):
         rng = random.Random(f"{seed} {row.name}")  # noqa: S311 (not a secret)

@@ -13,6 +13,7 @@ from gossamer.base.units import PAGE_SIZE
 from gossamer.core.memory import AddressMap, Arena
 from gossamer.engine.regions.regions import Regions
 from gossamer.engine.tier0 import Tier0
+from gossamer.isa.architecture import Architecture
 from gossamer.isa.body import Interrupt
 from gossamer.isa.spec.table import Decoder
 from gossamer.verify.isa.local import MSR_USER, TAKEN, LocalCpu
@@ -53,12 +54,12 @@ _VECTORS: Final = {
 class Bench:
     """An engine that compiles what it is given."""
 
-    def __init__(self, features: frozenset[str]) -> None:
+    def __init__(self, architecture: Architecture) -> None:
         arena = Arena(_RAM)
         self.memory = AddressMap(arena)
         self.memory.map(arena.add("ram", _RAM), 0)
-        self.engine = Tier0(self.memory, features)
-        self.regions = Regions(self.engine, features, counting=True, pause=0)
+        self.engine = Tier0(self.memory, architecture)
+        self.regions = Regions(self.engine, architecture, counting=True, pause=0)
         self.block = self.engine.block
         self.through = 0
         for vector in Interrupt:
@@ -104,9 +105,9 @@ class Bench:
 class NativeCpu(LocalCpu):
     """`LocalCpu` on native code, in user mode."""
 
-    def __init__(self, decoder: Decoder, features: frozenset[str]) -> None:
+    def __init__(self, decoder: Decoder, architecture: Architecture) -> None:
         super().__init__(decoder, floating=True)
-        self.bench = Bench(features)
+        self.bench = Bench(architecture)
 
     def run(self, r: Record) -> Record:
         self.enter(r)
@@ -144,9 +145,9 @@ _COMPARED: Final = ("gpr", "fpr", "crf", "so", "ov", "ca", "xer", "lr", "ctr", "
 class NativeVector(LocalVector):
     """`LocalVector` on native code."""
 
-    def __init__(self, decoder: Decoder, features: frozenset[str]) -> None:
+    def __init__(self, decoder: Decoder, architecture: Architecture) -> None:
         super().__init__(decoder)
-        self.bench = Bench(features)
+        self.bench = Bench(architecture)
 
     def run(self, before: VectorRecord) -> VectorRecord:
         block = self.bench.block

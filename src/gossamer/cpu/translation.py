@@ -1,0 +1,70 @@
+"""Address translation as the rest of a CPU sees it: outcomes, fault bits, what an MMU must do.
+
+The MMU is the model's strategy: `cpu.mmu` finds it.  Source of the bits: MPC750UM 4.5.3, 5.2; Book
+III.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from gossamer.base.bits import bit
+from gossamer.isa.body import Access, Body
+from gossamer.isa.expr import Expr, eq, select
+
+MSR_PR: Final = bit(17)
+MSR_IR: Final = bit(26)
+MSR_DR: Final = bit(27)
+
+#: Fault bits, as in DSISR (data) and SRR1 (fetch).
+NOT_FOUND: Final = bit(1)
+NO_EXECUTE: Final = bit(3)  # fetch: no-execute segment, guarded page or direct-store segment
+PROTECTED: Final = bit(4)
+DIRECT_STORE: Final = bit(5)  # data, MPC750UM table 4-9 (DSISR)
+STORE: Final = bit(6)
+
+WIMG_REAL: Final = 0b0011  # real mode: memory coherent, guarded (MPC750UM 5.2)
+WIMG_W, WIMG_I, WIMG_M, WIMG_G = 8, 4, 2, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """The outcome of a translation.
+
+    `ra` 32 bits; `fault` DSISR or SRR1 bits, zero when the access may go on; `wimg` 4 bits;
+    `writable` 1 bit: a store to the page needs nothing more (C is set).
+    """
+
+    ra: Expr
+    fault: Expr
+    wimg: Expr
+    writable: Expr
+
+
+class Mmu(Protocol):
+    """How a model translates addresses.  Its bodies are read by every engine."""
+
+    @property
+    def lacking(self) -> str:
+        """What of translation is not described; a model whose MSR asks for it can't go on."""
+
+    @property
+    def searches_by_software(self) -> bool:
+        """Whether a fault with `NOT_FOUND` is a miss, which enters as `enter_miss` says."""
+
+    def translate(self, s: Body, ea: Expr, access: Access) -> Translation:
+        """Translate `ea`, a word, for `access` with the present state of the CPU."""
+
+    def enter(self, s: Body) -> None:
+        """What every exception entry does to the MMU's registers."""
+
+    def enter_miss(self, s: Body, vector: Expr, srr0: Expr, ea: Expr) -> None:
+        """Take the miss interrupt at `vector` for `ea`."""
+
+
+def with_store(fault: Expr, access: Access) -> Expr:
+    """Fault bits, where there are any, with the one that says what was asked for."""
+    if access is not Access.WRITE:
+        return fault
+    return select(eq(fault, 0), fault, fault | STORE)

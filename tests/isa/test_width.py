@@ -1,0 +1,258 @@
+"""The same rows on words of 64 bits, on the reference engine: what the Power ISA says they give.
+
+No machine has such a model: this shows that a word's width is said once, in `Architecture`.
+Numbers follow from Power ISA 2.07 Book I 3.3 (the sections at the cases), worked out by hand;
+`test_width_golden` has more of them, from QEMU.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import gossamer
+from gossamer.core.memory import AddressMap, Arena
+from gossamer.cpu import mmu
+from gossamer.cpu.block import BLOCK_SIZE, layout
+from gossamer.cpu.model import MODELS
+from gossamer.engine.reference import MSR_SF, Reference
+from gossamer.engine.tier0 import Tier0
+from gossamer.isa.architecture import LEVELS, NotDescribedError, architecture
+from gossamer.isa.body import Body
+from gossamer.isa.form import Field, Form
+from gossamer.isa.insn import Decoder, Insn, trace_word
+from gossamer.isa.registers import REGISTERS, registers
+from gossamer.isa.spec.table import TABLE
+from gossamer.isa.text import assemble
+
+RAM: Final = 0x1_0000
+CODE: Final = 0x100
+WIDE: Final = architecture("test", level="2.01", word=64, mmu="untranslated")
+ONES: Final = (1 << 64) - 1
+
+
+class DS(Form):
+    """A displacement of 14 bits, in units of four bytes."""
+
+    RT, RS, RA = Field(6, 10, "r{}"), Field(6, 10, "r{}"), Field(11, 15, "r{}")
+    DS = Field(16, 29, signed=True, shift=2)
+    XO = Field(30, 31)
+
+
+def ld(s: Body, i: DS) -> None:
+    s.gpr[i.RT] = s.load(s.ra0(i.RA) + i.DS, 8)
+
+
+def std(s: Body, i: DS) -> None:
+    s.store(s.ra0(i.RA) + i.DS, s.gpr[i.RS], 8)
+
+
+#: Two rows that only wide words have, at the level that brought them.
+ROWS: Final = (
+    Insn("ld", DS, "ld RT,DS(RA)", {"OPCD": 58, "XO": 0}, ld, width=64),
+    Insn("std", DS, "std RS,DS(RA)", {"OPCD": 62, "XO": 0}, std, width=64),
+)
+
+
+def engine(table: list[Insn] | None = None) -> Reference:
+    arena = Arena(RAM)
+    memory = AddressMap(arena)
+    memory.map(arena.add("ram", RAM), 0)
+    made = Reference(memory, WIDE)
+    made._decoder = Decoder(WIDE, table)
+    made.block.set("msr", MSR_SF)
+    made.block.set("nia", CODE)
+    return made
+
+
+def run(source: str, **given: int) -> Reference:
+    """Straight-line assembly, or a branch at its end, with registers by name (``r3``, ``ca``)."""
+    made = engine()
+    code = assemble(source, CODE)
+    made.memory.write(CODE, code)
+    for name, value in given.items():
+        file = re.fullmatch(r"r(\d+)", name)
+        if file:
+            made.block.set("gpr", value, int(file[1]))
+        else:
+            made.block.set(name, value)
+    assert made.run(len(code) // 4) == len(code) // 4
+    return made
+
+
+def gpr(made: Reference, n: int = 3) -> int:
+    return made.block.get("gpr", n)
+
+
+@pytest.mark.parametrize(
+    ("source", "given", "result"),
+    [
+        # 3.3.9: arithmetic is on the whole register, immediates have their sign 64 bits wide
+        ("addi 3,4,-1", {"r4": 0}, ONES),
+        ("addis 3,0,-0x8000", {}, 0xFFFF_FFFF_8000_0000),
+        ("add 3,4,5", {"r4": 0xFFFF_FFFF, "r5": 1}, 0x1_0000_0000),
+        ("neg 3,4", {"r4": 1 << 32}, 0xFFFF_FFFF_0000_0000),
+        # mullw: the whole product of two low words; mulhw, divw: 32 bits
+        ("mullw 3,4,5", {"r4": 0x1_0001_0000, "r5": 0x7_0001_0000}, 0x1_0000_0000),
+        ("mullw 3,4,5", {"r4": 0xFFFF_FFFF, "r5": 3}, ONES - 2),
+        ("mulhwu 3,4,5", {"r4": ONES, "r5": ONES}, 0xFFFF_FFFE),
+        ("divwu 3,4,5", {"r4": 0x5_0000_0009, "r5": 0x3_0000_0002}, 4),
+        ("divw 3,4,5", {"r4": 0xFFFF_FFF7, "r5": 2}, 0xFFFF_FFFC),
+        # 3.3.13: logical immediates are zero-extended, extsb and extsh fill all of RA
+        ("oris 3,4,0xFFFF", {"r4": 0}, 0xFFFF_0000),
+        ("nor 3,4,4", {"r4": 0}, ONES),
+        ("extsh 3,4", {"r4": 0x8000}, ONES - 0x7FFF),
+        ("cntlzw 3,4", {"r4": 0xFFFF_FFFF_0000_0001}, 31),
+        # 3.3.14: the low word twice, rotated; a mask that wraps takes in the high word
+        ("rlwinm 3,4,8,0,31", {"r4": 0xAAAA_AAAA_1234_5678}, 0x3456_7812),
+        ("rlwinm 3,4,8,24,7", {"r4": 0xAAAA_AAAA_1234_5678}, 0x3456_7812_3400_0012),
+        ("rlwimi 3,4,0,16,31", {"r3": ONES, "r4": 0x1234_5678}, 0xFFFF_FFFF_FFFF_5678),
+        ("slw 3,4,5", {"r4": 0xF_8000_0001, "r5": 1}, 2),
+        ("slw 3,4,5", {"r4": ONES, "r5": 32}, 0),
+        ("srawi 3,4,4", {"r4": 0x8000_0000}, 0xFFFF_FFFF_F800_0000),
+        # 3.3.17: mfspr gives what the register has, zeros above it
+        ("mfcr 3", {"r3": ONES}, 0),
+        ("mflr 3", {"lr": 0x1234_5678_9ABC_DEF0}, 0x1234_5678_9ABC_DEF0),
+    ],
+)
+def test_results(source: str, given: dict[str, int], result: int) -> None:
+    assert gpr(run(source, **given)) == result
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "ca", "total", "carry"),
+    [
+        (ONES, 0, 1, 0, 1),
+        (0xFFFF_FFFF, 0, 1, 0x1_0000_0000, 0),  # the low word's carry is none
+        (1 << 63, 1 << 63, 0, 0, 1),
+        (1 << 63, ONES, 1, 1 << 63, 1),
+    ],
+)
+def test_carry_goes_out_of_the_whole_word(a: int, b: int, ca: int, total: int, carry: int) -> None:
+    """3.3.9: CA is the carry out of bit 0 in 64-bit mode."""
+    made = run("adde 3,4,5", r4=a, r5=b, ca=ca)
+    assert (gpr(made), made.block.get("ca")) == (total, carry)
+
+
+def test_overflow_and_record_are_of_the_whole_word() -> None:
+    made = run("addo. 3,4,5", r4=(1 << 63) - 1, r5=1)
+    assert (gpr(made), made.block.get("ov"), made.block.get("crf", 0)) == (1 << 63, 1, 0b1001)
+    made = run("addo. 3,4,5", r4=0x7FFF_FFFF, r5=1)
+    assert (made.block.get("ov"), made.block.get("crf", 0)) == (0, 0b0100)
+
+
+@pytest.mark.parametrize(
+    ("source", "code"),
+    [
+        ("cmpwi 2,4,-1", 0b0010),  # the low words are equal
+        ("cmpi 2,1,4,-1", 0b0100),
+        ("cmplw 2,4,5", 0b0100),
+        ("cmpl 2,1,4,5", 0b1000),
+        ("cmp 2,0,4,5", 0b1000),
+        ("cmp 2,1,4,5", 0b1000),
+    ],
+)
+def test_a_compare_takes_32_or_64_bits(source: str, code: int) -> None:
+    """3.3.10: L = 0 compares the low words, with their sign or zeros above them."""
+    made = run(source, r4=0x0000_0001_FFFF_FFFF, r5=0x0000_0002_0000_0001)
+    assert made.block.get("crf", 2) == code
+
+
+def test_memory_is_reached_by_whole_words_of_address() -> None:
+    """3.3.2, 3.3.3: the sum has 64 bits; lwz puts zeros above, lha the sign; stw the low word."""
+    made = run("stw 4,-8(5); lwz 3,-8(5); lha 6,-8(5)", r4=0x5_8765_4321, r5=0x1008)
+    assert int.from_bytes(made.memory.read(0x1000, 4), "big") == 0x8765_4321
+    assert gpr(made) == 0x8765_4321
+    assert gpr(made, 6) == 0xFFFF_FFFF_FFFF_8765
+    made = run("lwzux 3,4,5", r4=ONES - 0xFF, r5=0x1100)
+    assert gpr(made, 4) == 0x1000
+    with pytest.raises(NotDescribedError, match="interrupts of a model whose words have 64 bits"):
+        run("lwz 3,0(4)", r4=0x1_0000_1000)  # a word of 32 bits would find memory there
+
+
+def test_rows_of_wide_words_stand_beside_the_others() -> None:
+    made = engine([*TABLE, *ROWS])
+    made.memory.write(CODE, bytes.fromhex("f864fff8 e8a4fff8"))  # std r3,-8(r4); ld r5,-8(r4)
+    made.block.set("gpr", 0x0123_4567_89AB_CDEF, 3)
+    made.block.set("gpr", 0x1008, 4)
+    assert made.run(2) == 2
+    assert made.memory.read(0x1000, 8).hex() == "0123456789abcdef"
+    assert gpr(made, 5) == 0x0123_4567_89AB_CDEF
+    assert Decoder(("750",), ROWS).decode(0xE8A4_FFF8) is None
+
+
+def test_branches_go_to_whole_words() -> None:
+    """2.4: LR receives 64 bits, CTR counts 64."""
+    made = run("bl .+0x2000")
+    assert (made.block.get("nia"), made.block.get("lr")) == (CODE + 0x2000, CODE + 4)
+    assert run("bclr 20,0", lr=0x1234_5678_0000_2003).block.get("nia") == 0x1234_5678_0000_2000
+    made = run("bc 16,0,.+0x40", ctr=0x1_0000_0000)
+    assert (made.block.get("nia"), made.block.get("ctr")) == (CODE + 0x40, 0xFFFF_FFFF)
+
+
+# --- what such a model lacks -------------------------------------------------------------------
+
+
+def test_what_is_not_described_is_named() -> None:
+    for source, message in (
+        ("rfi", "rfi .* words of 32 bits only, this model has 64"),
+        ("mtmsr 3", "mtmsr"),
+        ("mtsr 1,3", "mtsr"),
+        ("mtspr 528,3", "mtspr_ibat0u"),
+        ("sc", "interrupts of a model whose words have 64 bits"),
+    ):
+        with pytest.raises(NotDescribedError, match=message):
+            run(source)
+    with pytest.raises(NotDescribedError, match="32-bit mode"):
+        run("nop", msr=0)
+    with pytest.raises(NotDescribedError, match="address translation"):
+        run("nop", msr=MSR_SF | 0x20)
+    with pytest.raises(NotDescribedError, match="MMU 'hashed'"):
+        mmu.of(architecture(word=64))
+    with pytest.raises(NotDescribedError, match="native code for words of 64 bits"):
+        Tier0(engine().memory, WIDE)
+
+
+# --- the width is said once -------------------------------------------------------------------
+
+
+def test_levels_name_those_before_them() -> None:
+    assert architecture("970", level="2.01").features == {"970", "2.01"}
+    assert architecture(level="2.07").features == set(LEVELS)
+    newer = Insn("newer", DS, "", {"OPCD": 58, "XO": 2}, ld, features=frozenset(("2.03",)))
+    assert Decoder(WIDE, [newer]).decode(58 << 26 | 2) is None
+    assert Decoder(architecture(level="2.05", word=64), [newer]).decode(58 << 26 | 2) is newer
+
+
+def test_registers_of_32_bit_models_lie_where_they_were() -> None:
+    assert all(model.architecture.word == 32 for model in MODELS.values())
+    assert layout(32).size == BLOCK_SIZE
+    assert registers(32) == REGISTERS
+    assert registers(64)["gpr"] == (64, 32)
+    assert registers(64)["fpscr"] == (32, 1)
+    assert layout(64).offset["crf"] == 2 * layout(32).offset["crf"]
+
+
+@pytest.mark.parametrize("width", [32, 64])
+def test_every_row_can_be_read_for_words_of(width: int) -> None:
+    """Widths fit together in every body: an operation on unequal ones is refused."""
+    rows = [row for row in TABLE if row.width in (0, width)]
+    assert len(rows) > 450
+    for row in rows:
+        trace_word(row, row.match, width)
+
+
+#: Rows of fixed point: what has 32 bits in them is `low`, whatever the word.
+FIXED: Final = ("fixed_arith", "logical", "branch", "cache", "load_store", "system", "spr")
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_no_row_says_the_width_itself(name: str) -> None:
+    source = Path(gossamer.__file__).parent / "isa" / "spec" / f"{name}.py"
+    found = re.findall(
+        r"\b(?:const|[zs]ext|trunc|lift)\([^()]*(?:\([^()]*\))?[^()]*, 32\)", source.read_text()
+    )
+    assert not found
