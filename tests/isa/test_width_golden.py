@@ -1,0 +1,64 @@
+"""Rows of fixed point on words of 64 bits against results of QEMU (vectors/word64_qemu.csv)."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gossamer.core.memory import AddressMap, Arena
+from gossamer.engine.reference import MSR_SF, Reference
+from gossamer.isa.architecture import architecture
+from tests.isa.width_vectors import RUNS, TEXTS, Vector, read, record
+
+RECORDED = Path(__file__).parents[1] / "vectors" / "word64_qemu.csv"
+
+
+class Runner:
+    """The reference engine with 64-bit words, one instruction at a time."""
+
+    def __init__(self) -> None:
+        arena = Arena(0x1000)
+        memory = AddressMap(arena)
+        memory.map(arena.add("ram", 0x1000), 0)
+        self.engine = Reference(memory, architecture(word=64, mmu="untranslated"))
+        self.engine.block.set("msr", MSR_SF)
+
+    def after(self, v: Vector) -> tuple[int, ...]:
+        """R3, CR and XER that the vector's instruction leaves."""
+        block = self.engine.block
+        self.engine.memory.write(0, v.word.to_bytes(4, "big"))
+        block.set("nia", 0)
+        *gprs, block.cr, block.xer = v.before
+        for n, value in enumerate(gprs, 3):
+            block.set("gpr", value, n)
+        assert self.engine.run(1) == 1
+        return block.get("gpr", 3), block.cr, block.xer
+
+
+def wrong(vectors: list[Vector]) -> list[str]:
+    runner = Runner()
+    found = [(v, runner.after(v)) for v in vectors]
+    return [f"{v.line()}: {' '.join(map(hex, got))}" for v, got in found if got != v.after]
+
+
+def test_recorded_results() -> None:
+    vectors = list(read(RECORDED.read_text().splitlines()))
+    assert [v.text for v in vectors] == [text for text in TEXTS for _ in range(RUNS)]
+    assert wrong(vectors) == []
+
+
+def test_a_planted_fault_is_seen() -> None:
+    v = next(v for v in read(RECORDED.read_text().splitlines()) if v.text.startswith("adde"))
+    planted = Vector(v.text, v.word, v.before, (v.after[0] ^ 1 << 63, *v.after[1:]))
+    assert len(wrong([planted])) == 1
+
+
+@pytest.mark.interop
+@pytest.mark.skipif(
+    not (shutil.which("qemu-ppc64") and shutil.which("powerpc-linux-gnu-as")),
+    reason="needs qemu-ppc64 and GNU as for PowerPC",
+)
+def test_results_now() -> None:
+    assert wrong(record(seed=2)) == []

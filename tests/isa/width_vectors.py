@@ -1,0 +1,142 @@
+"""Instructions on words of 64 bits, as qemu-ppc64 executes them: makes vectors/word64_qemu.csv.
+
+``python -m tests.isa.width_vectors`` writes the file to its output; it needs qemu-ppc64 (user mode)
+and GNU as and ld for PowerPC.  A line: text, word, then r3, r4, r5, CR, XER before, and r3, CR, XER
+after.  Left out is what the books leave undefined: quotients that do not exist, CR0 of 32-bit
+multiplies and divides with a record bit.
+"""
+
+from __future__ import annotations
+
+import random
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+CPU: Final = "970"
+HEAD: Final = """\
+# Origin: results of qemu-ppc64 7.2 -cpu 970 (user mode, 64-bit mode), recorded by
+# tests/isa/width_vectors.py.  text, word, r3 r4 r5 CR XER before, r3 CR XER after
+"""
+TEXTS: Final = (
+    *("addi 3,4,-9", "addis 3,4,-7", "addic 3,4,-1", "addic. 3,4,77", "subfic 3,4,-3"),
+    *(
+        f"{name}{flags} 3,4,5"
+        for name in ("add", "addc", "adde", "subf", "subfc", "subfe", "mullw")
+        for flags in ("", "o.")
+    ),
+    *(f"{name}{f} 3,4" for name in ("addme", "addze", "subfme", "subfze") for f in ("", "o.")),
+    *("mulli 3,4,-5", "neg 3,4", "nego. 3,4"),
+    *("mulhw 3,4,5", "mulhwu 3,4,5", "divw 3,4,5", "divwu 3,4,5"),
+    *("cmpi 2,0,4,-9", "cmpi 2,1,4,-9", "cmpli 2,0,4,9", "cmpli 2,1,4,9"),
+    *(f"{name} {bf},{wide},4,5" for name in ("cmp", "cmpl") for bf in (0, 7) for wide in (0, 1)),
+    *("andi. 3,4,0x8001", "andis. 3,4,0x8001", "ori 3,4,0x8001", "oris 3,4,0x8001"),
+    *("xori 3,4,0xffff", "xoris 3,4,0xffff"),
+    *(f"{name}. 3,4,5" for name in ("and", "or", "xor", "nand", "nor", "eqv", "andc", "orc")),
+    *("extsb. 3,4", "extsh. 3,4", "cntlzw. 3,4"),
+    *(f"rlwinm. 3,4,{rest}" for rest in ("5,0,31", "9,3,17", "31,20,4", "0,1,0")),
+    *(f"rlwimi. 3,4,{rest}" for rest in ("5,0,31", "9,3,17", "31,20,4")),
+    *(f"rlwnm. 3,4,5,{rest}" for rest in ("0,31", "20,4")),
+    *("slw. 3,4,5", "srw. 3,4,5", "sraw. 3,4,5", "srawi. 3,4,0", "srawi. 3,4,31"),
+    *("mfcr 3", "mfxer 3", "mtcrf 0x5a,4", "crxor 31,0,6", "mcrf 1,7"),
+)  # fmt: skip
+EDGES: Final = tuple(
+    (1 << k) + d & (1 << 64) - 1 for k in (0, 7, 15, 16, 31, 32, 47, 63, 64) for d in (-1, 0, 1)
+)
+RUNS: Final = 8
+_CASE: Final = 56  # bytes of code of one case; its instruction is the eighth
+_RECORD: Final = struct.Struct(">8Q")  # before: r3 r4 r5 CR XER; after: r3 CR XER
+
+
+@dataclass(frozen=True)
+class Vector:
+    """One instruction; `before` is r3, r4, r5, CR, XER, `after` r3, CR, XER."""
+
+    text: str
+    word: int
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+    def line(self) -> str:
+        values = " ".join(f"{v:x}" for v in (*self.before, *self.after))
+        return f'"{self.text}",{self.word:08x},{values}'
+
+
+def read(lines: Iterable[str]) -> Iterator[Vector]:
+    for line in lines:
+        if line.startswith("#"):
+            continue
+        _, text, rest = line.split('"')
+        word, numbers = rest[1:].split(",")
+        values = [int(v, 16) for v in numbers.split()]
+        yield Vector(text, int(word, 16), tuple(values[:5]), tuple(values[5:]))
+
+
+def _inputs(text: str, rng: random.Random) -> tuple[int, ...]:
+    def word() -> int:
+        return rng.choice((rng.choice(EDGES), rng.getrandbits(64), rng.getrandbits(32)))
+
+    while True:
+        a, b = word(), word()
+        low_a, low_b = a & 0xFFFF_FFFF, b & 0xFFFF_FFFF
+        none = low_b == 0 or (low_a, low_b) == (1 << 31, 0xFFFF_FFFF)
+        if not (text.startswith("div") and none):
+            break
+    flags = rng.getrandbits(3) << 29
+    return word(), a, b, rng.getrandbits(32), flags
+
+
+def _program(cases: list[tuple[str, tuple[int, ...]]]) -> str:
+    """Assembly that executes every case and writes the records to its output."""
+    code = [".abiversion 2", ".globl _start", "_start:", "lis 31,data@h", "ori 31,31,data@l"]
+    for n, (text, _) in enumerate(cases):
+        code += ["ld 0,24(31)", "mtcrf 255,0", "ld 0,32(31)", "mtxer 0"]
+        code += ["ld 3,0(31)", "ld 4,8(31)", "ld 5,16(31)", f"c{n}: {text}"]
+        code += ["std 3,40(31)", "mfcr 0", "std 0,48(31)", "mfxer 0", "std 0,56(31)"]
+        code += ["addi 31,31,64"]
+    size = len(cases) * _RECORD.size
+    code += ["li 0,4", "li 3,1", "lis 4,data@h", "ori 4,4,data@l", f"lis 5,{size >> 16}"]
+    code += [f"ori 5,5,{size & 0xFFFF}", "sc", "li 0,1", "li 3,0", "sc"]
+    code += [".section .rodata", "words:"]
+    code += [".data", ".balign 8", "data:"]
+    code += [f".quad {','.join(map(str, (*given, 0, 0, 0)))}" for _, given in cases]
+    return "\n".join(code) + "\n"
+
+
+def _words(listing: bytes, count: int) -> list[int]:
+    """The words at the labels, from the program's text section."""
+    return [int.from_bytes(listing[8 + _CASE * n + 28 :][:4], "big") for n in range(count)]
+
+
+def record(seed: int = 1) -> list[Vector]:
+    """Execute all on QEMU; OSError or CalledProcessError where it or GNU as is missing."""
+    rng = random.Random(seed)
+    cases = [(text, _inputs(text, rng)) for text in TEXTS for _ in range(RUNS)]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "p.s").write_text(_program(cases))
+        tool = "powerpc-linux-gnu-"
+        for command in (
+            [tool + "as", "-a64", "-mppc64", "-o", "p.o", "p.s"],
+            [tool + "ld", "-m", "elf64ppc", "-Ttext=0x1000000", "-o", "p", "p.o"],
+            [tool + "objcopy", "-O", "binary", "-j", ".text", "p.o", "p.text"],
+        ):
+            subprocess.run(command, cwd=folder, check=True)
+        done = subprocess.run(
+            ["qemu-ppc64", "-cpu", CPU, str(folder / "p")], check=True, capture_output=True
+        )
+        words = _words((folder / "p.text").read_bytes(), len(cases))
+    assert len(done.stdout) == len(cases) * _RECORD.size
+    out = []
+    for (text, _), word, values in zip(cases, words, _RECORD.iter_unpack(done.stdout), strict=True):
+        out.append(Vector(text, word, values[:5], values[5:]))
+    return out
+
+
+if __name__ == "__main__":
+    sys.stdout.write(HEAD + "".join(v.line() + "\n" for v in record()))
