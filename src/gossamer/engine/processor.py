@@ -116,13 +116,14 @@ class Processor:
         """
         self._stop = False
         self.met = None
-        engine, clock = self.engine, self.clock
-        start = engine.count
+        clock = self.clock
+        start = self.engine.count
         fired = -1
-        engine.take_interrupts(not self.holds_interrupts)
+        self.engine.take_interrupts(not self.holds_interrupts)
         last = _ENDLESS if count is None else count
         self.breakpoints_changed()  # a load or a debugger may have set them
         while True:
+            engine = self.engine  # of the CPU whose turn it is
             deadline = self._boundary()
             if self._stop:
                 return Stop.REQUEST
@@ -172,10 +173,14 @@ class Processor:
         """Let an idle CPU wait; False when the caller must do it, or nothing can wake it."""
         if deadline >= NEVER or not (self.idle_warps or deadline <= self.idle_until):
             return False
-        if not self.cpu.block.get("msr") & MSR_EE and until_ns >= NEVER:
+        if not self._can_wake() and until_ns >= NEVER:
             return False  # the decrementer's alarm comes again and again and wakes nobody
         self.engine.set_time(deadline, self._rate)
         return True
+
+    def _can_wake(self) -> bool:
+        """Whether an interrupt can end the waiting."""
+        return bool(self.cpu.block.get("msr") & MSR_EE)
 
     def _execute(self, end: int) -> None:
         """Execute up to instruction count `end`, tracing where MSR[SE] or MSR[BE] asks for it."""

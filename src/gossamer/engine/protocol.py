@@ -47,6 +47,12 @@ class Engine(Protocol):
     def take_interrupts(self, on: bool) -> None:
         """Whether `run` may take external and decrementer interrupts itself."""
 
+    def attach(self) -> None:
+        """Be the engine that hears of changes of memory, with no translation kept."""
+
+    def take_over(self, other: Engine) -> None:
+        """Go on from the count of another CPU's engine, at its time."""
+
     def flush(self) -> None:
         """Forget every translation (map, dirty bits or registers were changed from outside)."""
 
@@ -75,6 +81,16 @@ class InstructionTime:
 
     def set_time(self, ns: int, rate: int) -> None:
         self._base_ns, self._base_count, self._rate = ns, self.count, rate
+        self._note_time()
+
+    def take_over(self, other: Engine) -> None:
+        assert isinstance(other, InstructionTime)
+        self.count, self._base_count = other.count, other._base_count
+        self._base_ns, self._rate = other._base_ns, other._rate
+        self._note_time()
+
+    def _note_time(self) -> None:
+        """The line of time changed."""
 
     def time_at(self, count: int) -> int:
         return self._base_ns + ((count - self._base_count) * self._rate >> RATE_BITS)

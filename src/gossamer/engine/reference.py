@@ -220,6 +220,9 @@ class Reference(InstructionTime):
     def take_interrupts(self, on: bool) -> None:
         """It comes back for each."""
 
+    def attach(self) -> None:
+        """Nothing is kept that a change of memory could make wrong."""
+
     def flush(self) -> None:
         """Nothing is kept."""
 

@@ -82,15 +82,38 @@ class Sample:
     page: int
 
 
+class Decoded:
+    """Predecoded entries of all RAM, and where there are any: one for all CPUs of a machine.
+
+    `entries` is the address of the entries of arena page 0; those of page n are n x `ENTRY_STRIDE`
+    on.  One CPU runs at a time, so nothing here is ever used by two.
+    """
+
+    def __init__(self, pages: int) -> None:
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | host.MAP_NORESERVE
+        self.memory = mmap.mmap(-1, (pages + 4) * ENTRY_STRIDE, flags)
+        start = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
+        self.entries = -(-start // ENTRY_STRIDE) * ENTRY_STRIDE
+        self.ready = np.zeros(pages, np.uint8)
+        self.code_writes = np.zeros(pages, np.uint16)
+        self.code_lines = np.zeros(pages * PAGE_SIZE // LINE // 8, np.uint8)
+
+
 class Tier0(InstructionTime):
-    """The interpreter for one CPU on one address map.
+    """The interpreter for one CPU on one address map; `beside`: of another CPU's engine.
 
     `count` is the number of instructions executed so far; `effect` is called with a code of
     `context.EFFECT_CODES` and an argument.
     """
 
-    def __init__(self, memory: AddressMap, architecture: Architecture) -> None:
+    def __init__(
+        self, memory: AddressMap, architecture: Architecture, beside: Tier0 | None = None
+    ) -> None:
         self.memory, self.architecture = memory, architecture
+        pages = memory.arena.capacity // PAGE_SIZE
+        assert beside is None or beside.architecture == architecture
+        self.decoded: Decoded = Decoded(pages) if beside is None else beside.decoded
+        self.entries, self.ready = self.decoded.entries, self.decoded.ready
         self.effect: Callable[[int, int], None] = lambda code, argument: None
         #: Called between two native runs with places whose counts have reached a power of two.
         self.hot_found: Callable[[list[Sample]], None] = lambda samples: None
@@ -120,26 +143,17 @@ class Tier0(InstructionTime):
         self._data = np.zeros((DATA_SLOTS, 2), np.uint64)
         self._allocate()
         self._bind()
-        memory.changed = self.flush
-        memory.code_written = self._code_written
-        memory.hold = self._held
         self.faces = memory.faces
-        self.faces.learned, self.faces.emptied = self._learn, self._unlearn
         self._prepare(self._address)
         self.set_time(0, self._rate)
-        self.flush()
+        self.attach()
 
     # --- set-up -----------------------------------------------------------------------------------
 
     def _allocate(self) -> None:
         arena = self.memory.arena
         pages = arena.capacity // PAGE_SIZE
-        size = (pages + 4) * ENTRY_STRIDE
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | host.MAP_NORESERVE
-        self._entries = mmap.mmap(-1, size, flags)
-        start = ctypes.addressof(ctypes.c_char.from_buffer(self._entries))
-        #: Address of the entries of arena page 0; those of page n are n x `ENTRY_STRIDE` on.
-        self.entries = entries = -(-start // ENTRY_STRIDE) * ENTRY_STRIDE
+        entries = self.entries
         # A tag of zero could only be matched in a table's first line, and in its last one by an
         # access that runs over the end of the address space: their chunks count as used.
         self._tlbs = mmap.mmap(-1, BANKS * BANK_SIZE + DTLB_SIZE + ITLB_SIZE + PAGE_SIZE)
@@ -151,17 +165,14 @@ class Tier0(InstructionTime):
             for n, count in enumerate(tables):
                 self._set64(name, 1 | 1 << count - 1, n)
         self._write_lines = np.zeros(pages, np.uint16)
-        self.ready = np.zeros(pages, np.uint8)
-        self._code_writes = np.zeros(pages, np.uint16)
-        self._code_lines = np.zeros(pages * PAGE_SIZE // LINE // 8, np.uint8)
         real = tlbs + BANKS * BANK_SIZE
         pointers = {
             "arena": arena.address,
             "pages": self.memory.pages.ctypes.data,
             "dirty": arena.dirty.ctypes.data,
             "code": arena.code.ctypes.data,
-            "code_lines": self._code_lines.ctypes.data,
-            "code_writes": self._code_writes.ctypes.data,
+            "code_lines": self.decoded.code_lines.ctypes.data,
+            "code_writes": self.decoded.code_writes.ctypes.data,
             "ready": self.ready.ctypes.data,
             "entries": entries,
             "entries_end": entries + pages * ENTRY_STRIDE,
@@ -376,7 +387,7 @@ class Tier0(InstructionTime):
 
     def close(self) -> None:
         """Give back what decoded code takes; nothing can run afterwards."""
-        for memory in (self._entries, self._tlbs):
+        for memory in (self.decoded.memory, self._tlbs):
             host.forget(memory)
         self._closed = True
 
@@ -425,6 +436,15 @@ class Tier0(InstructionTime):
         """Take an interrupt now, between two instructions."""
         self._interrupt(self._address, vector, self.block.get("nia"), srr1)
 
+    def attach(self) -> None:
+        """Be the engine that hears of changes of memory, with no translation kept."""
+        self.memory.changed = self.flush
+        self.memory.code_written = self._code_written
+        self.memory.hold = self._held
+        self.faces.learned, self.faces.emptied = self._learn, self._unlearn
+        self._unlearn()
+        self.flush()
+
     def flush(self) -> None:
         """Forget every translation (map, dirty bits or registers were changed from Python)."""
         self._flush(self._address)
@@ -446,8 +466,7 @@ class Tier0(InstructionTime):
             return self._end_count.value - (self._current_left.value >> 4)
         return self.count
 
-    def set_time(self, ns: int, rate: int) -> None:
-        super().set_time(ns, rate)
-        self._set64("base_ns", ns)
-        self._set64("base_count", self.count)
-        self._set64("rate", rate)
+    def _note_time(self) -> None:
+        self._set64("base_ns", self._base_ns)
+        self._set64("base_count", self._base_count)
+        self._set64("rate", self._rate)

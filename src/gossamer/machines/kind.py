@@ -78,7 +78,8 @@ class MachineKind(Generic[M_co]):
     mean something to it.  `ide`: paths of its IDE cells, two drives each; `cd_place`: where a CD
     drive stands that was not asked for.  `nic`: its network card, empty for none; `usb`: whether it
     has USB by default, None for never.  `pics`: paths of its interrupt controllers; `irq_names`:
-    what is at their inputs.  `runs`: whether its CPU executes anything.
+    what is at their inputs.  `runs`: whether its CPU executes anything; `cpu_count`: CPUs that
+    it has.
     """
 
     name: str
@@ -104,6 +105,7 @@ class MachineKind(Generic[M_co]):
     pics: tuple[str, ...] = ()
     irq_names: Mapping[int, str] = field(default_factory=dict)
     runs: bool = True
+    cpu_count: int = 1
 
     @property
     def drives(self) -> int:

@@ -23,9 +23,11 @@ from gossamer.cpu.model import find as find_cpu
 from gossamer.engine.processor import Processor
 from gossamer.engine.regions.regions import Regions
 from gossamer.engine.tier0 import Tier0
+from gossamer.engine.turns import Turns
 from gossamer.machines.config import Added, Hardware
 from gossamer.machines.kind import MachineKind
 from gossamer.machines.timer import Timer
+from gossamer.machines.turn import Turn
 
 D = TypeVar("D", bound=Device)
 
@@ -131,15 +133,41 @@ class Machine:
         self.system_reset: Callable[[], None] = lambda: None
         self._alarms_named = 0
         model = find_cpu(kind.find_cpu(hardware.cpu))
-        self.engine = Tier0(self.memory, model.architecture)
+        engines = [Tier0(self.memory, model.architecture)]
+        for _ in range(1, kind.cpu_count):
+            engines.append(Tier0(self.memory, model.architecture, beside=engines[0]))
+        self._engines = engines
         #: What translates hot code, where that was asked for (`translate`).
         self.regions: Regions | None = None
         self.timer = self.add("timer", Timer(self.clock), idstr="timer")
-        self.cpu = Cpu(self.clock, self.engine.block, model, tb_hz or kind.tb_hz)
-        self.processor = Processor(self.cpu, self.engine, self.clock)
+        self.cpus: list[Cpu] = []
+        self._turns: Turns | None = None
+        for n, one in enumerate(engines):
+            cpu = Cpu(self.clock, one.block, model, tb_hz or kind.tb_hz)
+            self.cpus.append(cpu)
+            last = str(n) if n else ""
+            self.add(f"cpu_common{last}", CpuCommon(cpu), idstr="cpu_common", instance=n)
+            self.add(f"cpu{last}", cpu, idstr="cpu", instance=n)
+        self.processor = self._processor()
         self.timer.processor = self.processor
-        self.add("cpu_common", CpuCommon(self.cpu), idstr="cpu_common")
-        self.add("cpu", self.cpu, idstr="cpu")
+
+    def _processor(self) -> Processor:
+        if len(self.cpus) == 1:
+            return Processor(self.cpu, self.engine, self.clock)
+        turns = Turns(list(zip(self.cpus, self._engines, strict=True)), self.clock)
+        self.add("turn", Turn(self.clock, turns))
+        self._turns = turns
+        return turns
+
+    @property
+    def cpu(self) -> Cpu:
+        """The CPU; where there are several, the first one."""
+        return self.cpus[0]
+
+    @property
+    def engine(self) -> Tier0:
+        """The engine; where there are several CPUs, that of the one whose turn it is."""
+        return self._engines[self._turns.turn if self._turns else 0]
 
     # --- composition --------------------------------------------------------------------------
 
@@ -220,9 +248,10 @@ class Machine:
     def reset(self) -> None:
         """System reset: every chip, then the CPU; a kernel given from outside is loaded anew."""
         for p in self.parts:
-            if p.device not in (self.cpu, self.timer):
+            if p.device not in (*self.cpus, self.timer):
                 p.device.reset()
-        self.cpu.reset()
+        for cpu in self.cpus:
+            cpu.reset()
         for action in self.at_reset:
             action()
         self.processor.breakpoints_changed()
@@ -238,7 +267,8 @@ class Machine:
     def close(self) -> None:
         """Give the memory back to the host now; the machine can run no more."""
         self.stop_translating()
-        self.engine.close()
+        for engine in self._engines:
+            engine.close()
         self.memory.close()
         self.arena.close()
 

@@ -1,0 +1,82 @@
+"""Several CPUs on one clock: they run in turn, one at a time.
+
+There is one line of time and one count: an instruction of any CPU is one instruction of the
+machine.  A turn is `TURN` instructions; a CPU that waits gives its turn away, and when all wait,
+time goes on to the next alarm.  Whose turn it is and how much of it is over is state, so that a
+machine that is cut, saved and loaded goes on as one that is not.
+
+At each change of turn the CPU that leaves loses its reservation, and the one that comes begins
+with no translation kept.  So a store, a decoded word or a tlbie of one CPU is seen by the others
+without more, and nothing depends on what an engine happens to keep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from gossamer.base.errors import ConfigError
+from gossamer.core.clock import Clock
+from gossamer.cpu.cpu import Cpu
+from gossamer.cpu.exceptions import MSR_EE
+from gossamer.engine.processor import Processor
+from gossamer.engine.protocol import Engine
+from gossamer.engine.stops import Stops
+
+#: Instructions of a turn.
+TURN: Final = 1 << 14
+
+
+class Turns(Processor):
+    """The run loop of several CPUs; `cpu` and `engine` are those whose turn it is."""
+
+    def __init__(self, members: Sequence[tuple[Cpu, Engine]], clock: Clock) -> None:
+        self.members = tuple(members)
+        super().__init__(*self.members[0], clock)
+        #: Number of the CPU whose turn it is, and instructions of it that are over.
+        self.turn = self.used = 0
+        clock.deadline_moved = self._exit
+        for cpu, engine in self.members:
+            cpu.changed = self._exit
+            engine.effect = self._effect
+        self.engine.attach()
+
+    def _exit(self) -> None:
+        self.engine.request_exit()
+
+    def debug(self) -> Stops:
+        """ConfigError: breakpoints are those of one CPU."""
+        raise ConfigError("a machine with several CPUs can't be stopped by a debugger yet")
+
+    def give(self, turn: int, used: int = 0) -> None:
+        """Let it be the turn of CPU number `turn`, of which `used` instructions are over."""
+        if turn != self.turn:
+            self.cpu.block.set("reserved", 0)
+            before, self.turn = self.engine, turn
+            self.cpu, self.engine = self.members[turn]
+            self.engine.take_over(before)
+            self.engine.attach()
+            self.engine.take_interrupts(not self.holds_interrupts)
+            self.breakpoints_changed()
+        self.used = used
+
+    def _execute(self, end: int) -> None:
+        engine = self.engine
+        start = engine.count
+        super()._execute(min(end, start + TURN - self.used))
+        self.used += engine.count - start
+        if self.used >= TURN:
+            self.give((self.turn + 1) % len(self.members))
+
+    def _idle(self, deadline: int, until_ns: int) -> bool:
+        """The next CPU that has something to do takes the turn; none: all wait."""
+        count = len(self.members)
+        for n in range(self.turn + 1, self.turn + count):
+            cpu, _ = self.members[n % count]
+            if not cpu.waiting or cpu.pending() is not None:
+                self.give(n % count)
+                return True
+        return super()._idle(deadline, until_ns)
+
+    def _can_wake(self) -> bool:
+        return any(cpu.block.get("msr") & MSR_EE for cpu, _ in self.members)
