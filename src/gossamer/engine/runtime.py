@@ -1,7 +1,7 @@
 """The part of native code that is no instruction: dispatch, slow paths, translation, services.
 
 `translate` and exception entry come from the same bodies as everywhere (`cpu.mmu`,
-`cpu.exceptions`); the rest is LLVM text in `runtime_dispatch`, `runtime_memory`, `runtime_tables`.
+`cpu.exceptions`); the rest is LLVM text in `runtime_*`, a file a purpose.
 """
 
 from __future__ import annotations
@@ -10,15 +10,19 @@ from typing import Final
 
 from gossamer.cpu import breakpoints, exceptions, mmu
 from gossamer.engine.emit import TB_CPU
+from gossamer.engine.runtime_banks import CHOOSING
 from gossamer.engine.runtime_code import CODE
 from gossamer.engine.runtime_decode import DECODE
 from gossamer.engine.runtime_devices import DEVICES
 from gossamer.engine.runtime_dispatch import EXITS, FAULTS, JUMP, MISSES
+from gossamer.engine.runtime_effects import EFFECTS
 from gossamer.engine.runtime_faces import IRQS, LEARNED
 from gossamer.engine.runtime_float import FLOAT
 from gossamer.engine.runtime_host import fresh_code
-from gossamer.engine.runtime_memory import LEAVES, MEMORY, SLOW
+from gossamer.engine.runtime_memory import MEMORY
+from gossamer.engine.runtime_real import BUS, LEAVES
 from gossamer.engine.runtime_sampler import SAMPLER
+from gossamer.engine.runtime_slow import SLOW
 from gossamer.engine.runtime_step import ENTRIES, RUN, STEP
 from gossamer.engine.runtime_stops import STOPS
 from gossamer.engine.runtime_tables import TABLES
@@ -128,8 +132,9 @@ def _entry_text(name: str, s: Body, intrinsics: set[str]) -> str:
 def fixed_functions(architecture: Architecture) -> str:
     """Everything that is not made from bodies."""
     faults = MISSES if mmu.of(architecture).searches_by_software else FAULTS
-    parts = (LEAVES, EXITS, faults, JUMP, SAMPLER, DECODE, CODE, IRQS, LEARNED, DEVICES, MEMORY)
-    return "\n".join((*parts, SLOW, TABLES, FLOAT, STOPS, ENTRIES, RUN, STEP, fresh_code()))
+    memory, tables = BUS + MEMORY, TABLES + CHOOSING + EFFECTS
+    parts = (LEAVES, EXITS, faults, JUMP, SAMPLER, DECODE, CODE, IRQS, LEARNED, DEVICES, memory)
+    return "\n".join((*parts, SLOW, tables, FLOAT, STOPS, ENTRIES, RUN, STEP, fresh_code()))
 
 
 DECLARATIONS: Final = (

@@ -1,0 +1,93 @@
+"""What follows when registers that translation depends on have changed, and calls out to Python."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gossamer.cpu import exceptions
+from gossamer.engine.context import BANKS, CONTEXT, IRQ_EXIT, NO_BANK
+from gossamer.engine.runtime_fields import field, store
+from gossamer.engine.runtime_tables import each_table, for_banks
+
+EFFECTS: Final = (
+    f"""
+; MSR changed: other tables, and perhaps something for the run loop to do.
+define void @effect_msr(ptr %cpu) nounwind {{
+  call void @set_tables(ptr %cpu)
+{field("msr", "msr", "i32")}
+{field("irq", "irq", "i64")}
+  %eeb = and i32 %msr, {exceptions.MSR_EE}
+  %ee = icmp ne i32 %eeb, 0
+  %mask = select i1 %ee, i64 -1, i64 65535
+  %pend = and i64 %irq, %mask
+  %p = icmp ne i64 %pend, 0
+  %special = and i32 %msr, {exceptions.MSR_POW | exceptions.MSR_SE | exceptions.MSR_BE}
+  %s = icmp ne i32 %special, 0
+  %stop = or i1 %p, %s
+  br i1 %stop, label %ask, label %out
+ask:
+{field("exit_request", "asked", "i32")}
+  %why = select i1 %s, i32 1, i32 {IRQ_EXIT}
+  %also = or i32 %asked, %why
+{store("exit_request", "i32", "%also")}
+  br label %out
+out:
+  ret void
+}}
+
+; Segment register %n changed.
+define internal void @effect_segment(ptr %cpu, i32 %n) nounwind {{
+{field("segments_dirty", "dirty", "i32")}
+  %bit = shl i32 1, %n
+  %new = or i32 %dirty, %bit
+{store("segments_dirty", "i32", "%new")}
+  %first = icmp eq i32 %dirty, 0
+  br i1 %first, label %set, label %out
+set:
+  call void @set_tables(ptr %cpu)
+  br label %out
+out:
+  ret void
+}}
+
+; Every translation is forgotten.
+define internal void @effect_tlb(ptr %cpu) nounwind {{
+  %hashes = getelementptr i8, ptr %cpu, i64 {CONTEXT["bank_hash"]}
+  call void @llvm.memset.p0.i64(ptr %hashes, i8 0, i64 {4 * BANKS}, i1 false)
+{store("segments_dirty", "i32", str(NO_BANK | 0xFFFF))}
+  call void @set_tables(ptr %cpu)
+  ret void
+}}
+
+; A BAT, SDR1 or HID0 changed; MSR[POW] may take effect only now.
+define internal void @effect_translation(ptr %cpu) nounwind {{
+  call void @effect_tlb(ptr %cpu)
+  call void @effect_msr(ptr %cpu)
+  ret void
+}}
+
+; Everything that the engine knows of pages is forgotten, dirty bits among it.
+define void @flush(ptr %cpu) nounwind {{
+{field("d_real", "dreal", "ptr")}
+{field("i_real", "ireal", "ptr")}
+  %dused = getelementptr i8, ptr %cpu, i64 {CONTEXT["real_used"]}
+  %iused = getelementptr i8, ptr %cpu, i64 {CONTEXT["real_used"] + 8}
+  call void @clear_table(ptr %dreal, ptr %dused)
+  call void @clear_table(ptr %ireal, ptr %iused)
+  call void @effect_tlb(ptr %cpu)
+  ret void
+}}
+"""
+    + for_banks(
+        "effect_tlbie",
+        ", i32 %ea",
+        each_table("call void @clear_class(ptr %table, ptr %used, i32 %ea)"),
+    )
+    + f"""
+define internal void @effect_python(ptr %cpu, i32 %code, i32 %arg) nounwind {{
+{field("effect_callback", "cb", "ptr")}
+  call void %cb(i32 %code, i32 %arg)
+  ret void
+}}
+"""
+)
