@@ -25,6 +25,8 @@ class StandbyImage(BaseImage):
     def __init__(self, path: Path, format: str, size: int, snapshots: Sequence[Snapshot]) -> None:
         super().__init__(path, size, read_only=False)
         self.format = format
+        #: Of a qcow2 image, bytes.
+        self.cluster_size: int | None = None
         self.snapshots = snapshots
 
     def read(self, offset: int, length: int) -> bytes:
@@ -70,6 +72,8 @@ def stand_by(path: Path | str, format: str | None = None) -> StandbyImage:
             snapshots = read_table(file, header)[0]
         except ImageError:  # another process is changing it just now
             snapshots = []
-        return StandbyImage(file.path, found, header.size, snapshots)
+        image = StandbyImage(file.path, found, header.size, snapshots)
+        image.cluster_size = header.cluster_size
+        return image
     finally:
         file.close()

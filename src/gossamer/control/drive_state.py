@@ -8,8 +8,9 @@ from gossamer.block import OverlayImage, RawDisk, StandbyImage
 from gossamer.control.disks import Disk
 from gossamer.control.runner import Runner
 from gossamer.control.shapes import Size
-from gossamer.devices.ide.drive import CDROM, NONE
+from gossamer.devices.ide.drive import CDROM, NONE, IdeDrive
 from gossamer.machines import drives_attach
+from gossamer.machines.config import Drive
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +48,45 @@ class DriveState:
     stalled: bool = False
 
 
-def drive_states(vm: Runner) -> tuple[DriveState, ...]:
+@dataclass(frozen=True, slots=True)
+class DrivePlace:
+    """A drive of the machine: its place, what it was made from, its image if it has one."""
+
+    index: int
+    drive: IdeDrive
+    options: Drive | None
+    disk: Disk | None
+
+    @property
+    def name(self) -> str:
+        """What the user calls it, or QEMU by its place."""
+        letters = "cd" if self.drive.kind == CDROM else "hd"
+        return (
+            self.options.name if self.options else f"ide{self.index // 2}-{letters}{self.index % 2}"
+        )
+
+
+def drive_places(vm: Runner) -> list[DrivePlace]:
     """The drives by place."""
     m = vm.machine
+    found = ((n, drives_attach.drive_at(m, n)) for n in range(m.kind.drives))
+    return [
+        DrivePlace(n, drive, m.hardware.drive(n), vm.disks.at.get(n))
+        for n, drive in found
+        if drive.kind != NONE
+    ]
+
+
+def drive_states(vm: Runner) -> tuple[DriveState, ...]:
+    """The drives by place, as data."""
     found = []
-    for index in range(m.kind.drives):
-        drive = drives_attach.drive_at(m, index)
-        if drive.kind == NONE:
-            continue
-        disk, options = vm.disks.at.get(index), m.hardware.drive(index)
+    for place in drive_places(vm):
+        drive, disk, options = place.drive, place.disk, place.options
         is_cd = drive.kind == CDROM
-        name = options.name if options else f"ide{index // 2}-{'cd' if is_cd else 'hd'}{index % 2}"
         writable = disk is not None and not disk.image.read_only and options is not None
         found.append(
             DriveState(
-                device=name,
+                device=place.name,
                 kind="CD-ROM" if is_cd else "disk",
                 model=drive.model,
                 serial=drive.serial,

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from gossamer.block import Image, Qcow2Image
+from gossamer.block import Image, Qcow2Image, StandbyImage
 from gossamer.control.commands.table import command
 from gossamer.control.counted import Traffic
 from gossamer.control.disks import Disk
-from gossamer.control.drive_state import DriveState, drive_states
+from gossamer.control.drive_state import DriveState, drive_places, drive_states
 from gossamer.control.session import Session
 from gossamer.control.shapes import Name, Size
-from gossamer.devices.ide.drive import CDROM, NONE
-from gossamer.machines import drives_attach
+from gossamer.devices.ide.drive import CDROM
 
 _NS = 1_000_000_000
 
@@ -52,12 +51,22 @@ class ImageInfo:
     virtual_size: Size
     dirty_flag: bool
     actual_size: Size | None = None
+    cluster_size: int | None = None
     snapshots: tuple[SnapshotInfo, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
+class BlockdevCacheInfo:
+    """How the host caches an image: what is written is acknowledged, what is flushed is there."""
+
+    writeback: bool = True
+    direct: bool = False
+    no_flush: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class BlockDeviceInfo:
-    """An open image."""
+    """An open image; nothing is throttled, so that those limits are 0."""
 
     file: str
     node_name: str
@@ -66,6 +75,15 @@ class BlockDeviceInfo:
     backing_file_depth: Annotated[int, Name("backing_file_depth")]
     encrypted: bool
     image: ImageInfo
+    cache: BlockdevCacheInfo = BlockdevCacheInfo()
+    detect_zeroes: Annotated[str, Name("detect_zeroes")] = "off"
+    bps: int = 0
+    bps_rd: Annotated[int, Name("bps_rd")] = 0
+    bps_wr: Annotated[int, Name("bps_wr")] = 0
+    iops: int = 0
+    iops_rd: Annotated[int, Name("iops_rd")] = 0
+    iops_wr: Annotated[int, Name("iops_wr")] = 0
+    write_threshold: Annotated[int, Name("write_threshold")] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,37 +100,36 @@ class BlockInfo:
     inserted: BlockDeviceInfo | None = None
 
 
+def block_infos(session: Session) -> Iterator[tuple[BlockInfo, int, Disk | None]]:
+    """Each drive in QEMU's form, with its place and image."""
+    vm = session.vm
+    for place in drive_places(vm):
+        drive, options = place.drive, place.options
+        is_cd = drive.kind == CDROM
+        named = options.device if options else ""
+        disk = place.disk
+        info = BlockInfo(
+            device="" if named else place.name,
+            type="unknown",
+            removable=is_cd,
+            locked=bool(drive.tray_locked),
+            qdev=named or None,
+            tray_open=bool(drive.tray_open) if is_cd else None,
+            io_status="failed" if drive.stalled else "ok",
+            inserted=None if disk is None else _opened(disk.name, disk.image),
+        )
+        yield info, place.index, disk
+
+
 @command("query-block", held=True)
 def query_block(session: Session) -> tuple[BlockInfo, ...]:
     """The drives, in QEMU's form."""
-    vm = session.vm
-    found = []
-    for index in range(vm.machine.kind.drives):
-        drive = drives_attach.drive_at(vm.machine, index)
-        if drive.kind == NONE:
-            continue
-        disk, options = vm.disks.at.get(index), vm.machine.hardware.drive(index)
-        is_cd = drive.kind == CDROM
-        usual = f"ide{index // 2}-{'cd' if is_cd else 'hd'}{index % 2}"
-        named = options.device if options else ""
-        found.append(
-            BlockInfo(
-                device="" if named else (options.name if options else usual),
-                type="unknown",
-                removable=is_cd,
-                locked=bool(drive.tray_locked),
-                qdev=named or None,
-                tray_open=bool(drive.tray_open) if is_cd else None,
-                io_status="failed" if drive.stalled else "ok",
-                inserted=None if disk is None else _opened(disk.name, disk.image),
-            )
-        )
-    return tuple(found)
+    return tuple(info for info, _, _ in block_infos(session))
 
 
 @dataclass(frozen=True, slots=True)
 class BlockDeviceStats:
-    """What a drive has done; times are not measured."""
+    """What a drive has done; times are not measured, nothing is merged, discarded or invalid."""
 
     rd_bytes: Annotated[int, Name("rd_bytes")]
     wr_bytes: Annotated[int, Name("wr_bytes")]
@@ -126,6 +143,20 @@ class BlockDeviceStats:
     rd_total_time_ns: Annotated[int, Name("rd_total_time_ns")] = 0
     wr_total_time_ns: Annotated[int, Name("wr_total_time_ns")] = 0
     flush_total_time_ns: Annotated[int, Name("flush_total_time_ns")] = 0
+    rd_merged: Annotated[int, Name("rd_merged")] = 0
+    wr_merged: Annotated[int, Name("wr_merged")] = 0
+    unmap_bytes: Annotated[int, Name("unmap_bytes")] = 0
+    unmap_operations: Annotated[int, Name("unmap_operations")] = 0
+    unmap_merged: Annotated[int, Name("unmap_merged")] = 0
+    unmap_total_time_ns: Annotated[int, Name("unmap_total_time_ns")] = 0
+    failed_unmap_operations: Annotated[int, Name("failed_unmap_operations")] = 0
+    invalid_rd_operations: Annotated[int, Name("invalid_rd_operations")] = 0
+    invalid_wr_operations: Annotated[int, Name("invalid_wr_operations")] = 0
+    invalid_flush_operations: Annotated[int, Name("invalid_flush_operations")] = 0
+    invalid_unmap_operations: Annotated[int, Name("invalid_unmap_operations")] = 0
+    account_invalid: Annotated[bool, Name("account_invalid")] = False
+    account_failed: Annotated[bool, Name("account_failed")] = True
+    timed_stats: Annotated[tuple[object, ...], Name("timed_stats")] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +174,7 @@ def query_blockstats(session: Session, query_nodes: bool = False) -> tuple[Block
     """What the drives, or the open images, have read and written."""
     vm = session.vm
     found = []
-    for info, (index, disk) in zip_drives(session):
+    for info, index, disk in block_infos(session):
         traffic = vm.disks.traffic.get(index) or Traffic()
         stats = BlockDeviceStats(
             rd_bytes=traffic.read_bytes,
@@ -162,15 +193,6 @@ def query_blockstats(session: Session, query_nodes: bool = False) -> tuple[Block
         elif node is not None:
             found.append(BlockStats("", stats, node_name=node))
     return tuple(found)
-
-
-def zip_drives(session: Session) -> Iterator[tuple[BlockInfo, tuple[int, Disk | None]]]:
-    """Each drive as `query-block` has it, with its place and image."""
-    vm = session.vm
-    places = [n for n in range(vm.machine.kind.drives)
-              if drives_attach.drive_at(vm.machine, n).kind != NONE]  # fmt: skip
-    for info, index in zip(query_block(session), places, strict=True):
-        yield info, (index, vm.disks.at.get(index))
 
 
 @command("query-named-block-nodes", held=True)
@@ -205,11 +227,19 @@ def _image(image: Image) -> ImageInfo:
         virtual_size=Size(image.size),
         dirty_flag=False,
         actual_size=actual,
-        snapshots=_snapshots(image) or None if isinstance(image, Qcow2Image) else None,
+        cluster_size=_cluster_size(image),
+        snapshots=snapshot_infos(image) or None if isinstance(image, Qcow2Image) else None,
     )
 
 
-def _snapshots(image: Qcow2Image) -> tuple[SnapshotInfo, ...]:
+def _cluster_size(image: Image) -> int | None:
+    if isinstance(image, Qcow2Image):
+        return image.header.cluster_size
+    return image.cluster_size if isinstance(image, StandbyImage) else None
+
+
+def snapshot_infos(image: Qcow2Image) -> tuple[SnapshotInfo, ...]:
+    """The snapshots inside an image, in their order."""
     return tuple(
         SnapshotInfo(
             id=s.id,

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from gossamer.base.errors import ConfigError
-from gossamer.block import StandbyImage, create, create_over
+from gossamer.block import Qcow2Image, StandbyImage, create, create_over
 from gossamer.block.open import backing_path
 from gossamer.control import overlays
+from gossamer.control.commands.drives import SnapshotInfo, snapshot_infos
+from gossamer.control.commands.snapshots import checked_tag
 from gossamer.control.commands.table import command
+from gossamer.control.disk_state import forget
 from gossamer.control.disks import Disk
 from gossamer.control.session import Session
 from gossamer.control.shapes import Size
+from gossamer.core import host
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +209,68 @@ def blockdev_snapshot(session: Session, node: str, overlay: str) -> None:
     _go_on(session, [SnapshotNode(node, overlay)])
 
 
+# --- snapshots inside an image, without the machine ---------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class InternalSnapshot:
+    """A snapshot `name` in the image of disk `device`."""
+
+    device: str
+    name: str
+
+
+def _keeps_snapshots(session: Session, device: str) -> Qcow2Image:
+    disk = _disk(session, device, None)
+    session.vm.take_back_disks()
+    if not isinstance(disk.image, Qcow2Image) or disk.image.read_only:
+        raise ConfigError(f"Block format '{disk.image.format}' used by device '{device}' does not "
+                          "support internal snapshots")  # fmt: skip
+    return disk.image
+
+
+def _inside(session: Session, all_: Sequence[InternalSnapshot]) -> None:
+    """Give each disk its snapshot, or none."""
+    images = [(_keeps_snapshots(session, one.device), one.name) for one in all_]
+    for n, (image, name) in enumerate(images):
+        checked_tag(name)
+        if any(s.name == name for s in image.snapshots) or (image, name) in images[:n]:
+            raise ConfigError(f"Snapshot with name '{name}' already exists")
+    date, clock = host.utc_ns(), session.vm.clock_ns
+    with ExitStack() as failed:
+        for image, name in images:
+            image.create_snapshot(name, vm_clock_ns=clock, date_ns=date)
+            failed.callback(forget, image, name)
+        failed.pop_all()
+
+
+@command("blockdev-snapshot-internal-sync")
+def blockdev_snapshot_internal_sync(session: Session, device: str, name: str) -> None:
+    """Keep what a disk holds as a snapshot in its image, without the machine."""
+    _inside(session, [InternalSnapshot(device, name)])
+
+
+@command("blockdev-snapshot-delete-internal-sync")
+def blockdev_snapshot_delete_internal_sync(
+    session: Session, device: str, id_: str | None = None, name: str | None = None
+) -> SnapshotInfo:
+    """Delete a snapshot in a disk's image, by its id, its name or both."""
+    image = _keeps_snapshots(session, device)
+    if id_ is None and name is None:
+        raise ConfigError("Name or id must be provided")
+    for found, info in zip(image.snapshots, snapshot_infos(image), strict=True):
+        if id_ in (None, found.id) and name in (None, found.name):
+            image.delete_snapshot(found.id)
+            return info
+    raise ConfigError(
+        f"Snapshot with id '{id_ or 'null'}' and name '{name or 'null'}' does not exist on device "
+        f"'{device}'"
+    )
+
+
+# --- several at once ----------------------------------------------------------------------------
+
+
 @dataclass(frozen=True, slots=True)
 class SyncAction:
     """As blockdev-snapshot-sync."""
@@ -220,6 +288,14 @@ class NodeAction:
 
 
 @dataclass(frozen=True, slots=True)
+class InternalAction:
+    """As blockdev-snapshot-internal-sync."""
+
+    type: Literal["blockdev-snapshot-internal-sync"]
+    data: InternalSnapshot
+
+
+@dataclass(frozen=True, slots=True)
 class NoData:
     """Nothing."""
 
@@ -232,11 +308,17 @@ class AbortAction:
     data: NoData
 
 
+Action = SyncAction | NodeAction | InternalAction | AbortAction
+
+
 @command("transaction")
-def transaction(
-    session: Session, actions: tuple[SyncAction | NodeAction | AbortAction, ...]
-) -> None:
-    """Take external snapshots of several disks, all of them or none."""
+def transaction(session: Session, actions: tuple[Action, ...]) -> None:
+    """Take snapshots of several disks, all of them or none; external ones, or internal ones."""
     if any(isinstance(one, AbortAction) for one in actions):
         raise ConfigError("Transaction aborted using Abort action")
-    _go_on(session, [one.data for one in actions if not isinstance(one, AbortAction)])
+    inside = [one.data for one in actions if isinstance(one, InternalAction)]
+    above = [one.data for one in actions if isinstance(one, SyncAction | NodeAction)]
+    if inside and above:
+        raise ConfigError("transaction: internal and external snapshots exclude each other")
+    _inside(session, inside)
+    _go_on(session, above)

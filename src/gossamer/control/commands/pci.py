@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 from gossamer.control.commands.table import command
 from gossamer.control.session import Session
@@ -13,6 +13,13 @@ from gossamer.devices.pci import PciDevice
 from gossamer.machines.machine import Part
 
 _NOWHERE = -1
+#: What QEMU calls the classes of these machines' functions.
+_CLASSES: Final = {
+    0x0200: "Ethernet controller",
+    0x0300: "VGA controller",
+    0x0600: "Host bridge",
+    0x0C03: "USB controller",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +39,7 @@ class PciClass:
     """Class and subclass."""
 
     class_: int
+    desc: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +90,7 @@ def _function(part: Part, device: PciDevice) -> PciDeviceInfo:
         bus=0,
         slot=device.devfn >> 3,
         function=device.devfn & 7,
-        class_info=PciClass(word(0x0A, 2)),
+        class_info=PciClass(word(0x0A, 2), _CLASSES.get(word(0x0A, 2))),
         id=PciId(word(0, 2), word(2, 2), word(0x2E, 2), word(0x2C, 2)),
         qdev_id=part.known_as.partition(", id ")[2].strip('"'),
         irq_pin=pin,
