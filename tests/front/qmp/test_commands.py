@@ -381,6 +381,12 @@ def test_objects(mac: Checked) -> None:
 def test_external_snapshots(mac: Checked, folder: Path) -> None:
     """As libvirt takes them: a file, an image in it, and a transaction over the disks."""
     size = 4 * MiB
+    inside = {"device": "disk0", "name": "inside"}
+    assert mac("blockdev-snapshot-internal-sync", **inside) == {}
+    assert "already exists" in mac.no("blockdev-snapshot-internal-sync", **inside)
+    assert mac("blockdev-snapshot-delete-internal-sync", **inside)["vm-state-size"] == 0
+    assert "does not exist" in mac.no("blockdev-snapshot-delete-internal-sync", **inside)
+    assert "Cannot find" in mac.no("blockdev-snapshot-internal-sync", device="cd0", name="x")
     file = {"driver": "file", "filename": f"{folder}/over", "size": 0}
     assert "error" not in job(mac, "blockdev-create", options=file)
     node = {"driver": "file", "node_name": "over-file", "filename": f"{folder}/over"}
