@@ -19,9 +19,11 @@ from gossamer.machines.options import parse
 class Client:
     """One connection; `events` keeps what came beside answers."""
 
-    def __init__(self, path: str, *, negotiate: bool = True) -> None:
+    def __init__(
+        self, path: str, *, negotiate: bool = True, server: threading.Thread | None = None
+    ) -> None:
         self.events: list[dict[str, Any]] = []
-        self.socket = connected(path)
+        self.socket = connected(path, server)
         self._data = b""
         try:
             self.greeting = self.receive()
@@ -83,7 +85,7 @@ class Client:
         self.socket.close()
 
 
-def connected(path: str) -> socket.socket:
+def connected(path: str, server: threading.Thread | None = None) -> socket.socket:
     end = time.monotonic() + 60
     while True:
         made = socket.socket(socket.AF_UNIX)
@@ -92,6 +94,7 @@ def connected(path: str) -> socket.socket:
             break
         except OSError:
             made.close()
+            assert server is None or server.is_alive(), vars(server)
             assert time.monotonic() < end
             time.sleep(0.01)
     made.settimeout(60)
@@ -116,7 +119,7 @@ class Host(threading.Thread):
         )
         self.status: int | BaseException | None = None
         self.start()
-        self.client = Client(self.path)
+        self.client = Client(self.path, server=self)
 
     def run(self) -> None:
         with Console(self.config) as console:
