@@ -23,7 +23,7 @@ import pytest
 from gossamer.base.errors import ConfigError, GossamerError, HostError
 from gossamer.front.chardev import LIMIT, FdChardev, Null
 from gossamer.front.console import Console
-from gossamer.front.mux import HELP, Mux
+from gossamer.front.mux import HELP, MOST, Mux
 from gossamer.front.open_chardev import open_chardev
 from gossamer.front.ptys import PtyChardev
 from gossamer.front.signals import held
@@ -359,6 +359,28 @@ def test_mux_escapes() -> None:
         assert ended
         mux.serial.room = lambda: 0
         assert device.room() == 1, "the escape key must get through"
+
+
+def test_mux_keeps_what_was_typed_behind_lines_for_the_monitor() -> None:
+    mux = Mux(Null("test"), end=lambda: None)
+    serial = bytearray()
+    mux.serial.receive = serial.extend
+    mux.device.receive(b"a\x01c")
+    mux.monitor.queued = True
+    mux.device.receive(b"loadvm one\n\x01cbc")
+    assert serial == b"a", "the loadvm has not begun"
+    mux.monitor.queued = False
+    assert serial == b"abc"
+
+
+def test_mux_keeps_a_bounded_number_of_bytes_for_a_guest_that_takes_none() -> None:
+    mux = Mux(Null("test"), end=lambda: None)
+    serial = bytearray()
+    mux.serial.receive = serial.extend
+    mux.serial.room = lambda: -len(serial)
+    for _ in range(3 * MOST):
+        mux.device.receive(b"x")
+    assert len(serial) == MOST
 
 
 # --- the terminal -------------------------------------------------------------------------------

@@ -8,6 +8,8 @@ from typing import Final
 from gossamer.front.chardev import Chardev
 
 ESCAPE: Final = 0x01
+MOST: Final = 4096
+"""Bytes that wait beyond the room there is; what is typed then is lost, as in QEMU's mux."""
 HELP: Final = (
     "C-a h    this help\n"
     "C-a x    end the emulator\n"
@@ -35,16 +37,31 @@ class Port(Chardev):
     def write(self, data: bytes) -> None:
         self.mux.device.write(data)
 
+    @property
+    def queued(self) -> bool:
+        return self._queued
+
+    @queued.setter
+    def queued(self, value: bool) -> None:
+        self._queued = value
+        if not value:
+            self.mux.release()
+
+    _queued = False
+
 
 class Mux:
     """Shows the output of both ports; what is typed goes to the one that has the focus.
 
-    `escape` is the code of the key that commands begin with.
+    Bytes for the serial port that were typed behind lines for the monitor reach it when those have
+    begun: a `loadvm` would put them into a machine that goes.  `escape` is the code of the key that
+    commands begin with.
     """
 
     def __init__(self, device: Chardev, *, end: Callable[[], None], escape: int = ESCAPE) -> None:
         self.escape = escape
         self.device, self.end = device, end
+        self._behind = bytearray()
         self.serial, self.monitor = Port(self, "serial"), Port(self, "monitor")
         self.focus = self.serial
         self._escaped = False
@@ -54,7 +71,7 @@ class Mux:
 
     def _room(self) -> int:
         # The escape key must get through to a guest that takes nothing.
-        return max(self.focus.room(), 1)
+        return max(self.focus.room() - len(self._behind), 1)
 
     def _receive(self, data: bytes) -> None:
         plain = bytearray()
@@ -73,9 +90,18 @@ class Mux:
         self._pass(plain)
 
     def _pass(self, plain: bytearray) -> None:
-        if plain:
+        if plain and self.focus is self.serial and self.monitor.queued:
+            self._behind += plain
+        elif plain and self.focus.room() > -MOST:
             self.focus.receive(bytes(plain))
-            plain.clear()
+        plain.clear()
+
+    def release(self) -> None:
+        """The monitor has begun its last line: what was typed behind it may go on."""
+        if self._behind:
+            behind = bytes(self._behind)
+            self._behind.clear()
+            self.serial.receive(behind)
 
     def _command(self, key: str) -> None:
         if key in "h?":

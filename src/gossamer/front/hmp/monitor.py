@@ -40,11 +40,13 @@ class Monitor:
             self.device.write(version.encode())
         self._greeted = True
         self._lines.clear()  # another client: what the last one left is not its
+        self.device.queued = False
         self.editor.text.clear()
         self.device.write(PROMPT)
 
     def _line(self, line: str) -> None:
         self._lines.append(line)
+        self.device.queued = True
         if not self._busy:
             self._busy = True
             self.session.spawn(self._serve())
@@ -53,7 +55,9 @@ class Monitor:
         """Do the lines that have come, one after the other, each in a turn of its own."""
         try:
             while self._lines and not self.session.vm.ended:
-                text = yield from self.answer(self._lines.popleft())
+                line = self._lines.popleft()
+                self.device.queued = bool(self._lines)
+                text = yield from self.answer(line)
                 self.device.write(text.encode("utf-8", "backslashreplace"))
                 if not self.session.vm.ended:
                     self.device.write(PROMPT)
@@ -62,7 +66,7 @@ class Monitor:
                 if self._lines:
                     yield Wait(until_ns=0)
         finally:
-            self._busy = False
+            self._busy = self.device.queued = False
 
     def execute(self, line: str) -> str:
         """Do one command to its end; what it says, errors included, each line ended."""
