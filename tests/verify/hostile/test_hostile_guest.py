@@ -102,7 +102,7 @@ def test_chip_alone_goes_on_as_if_never_cut(chip: str, capsys: pytest.CaptureFix
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("chip", RIGS)
 def test_chip_alone_goes_on_as_if_never_cut_for_long(chip: str) -> None:
-    assert verify("--chip", chip, "--accesses", 1500, "--seed", 7) == 0
+    assert verify("--chip", chip, "--accesses", 300, "--seed", 7) == 0
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -120,7 +120,7 @@ def test_hostile_guest_goes_on_as_if_never_cut(
 def test_hostile_guest_goes_on_as_if_never_cut_for_long(
     machine: str, rates: tuple[str, ...]
 ) -> None:
-    assert verify("-M", machine, *rates, "--accesses", 3000, "--cuts", 60, "--seed", 11) == 0
+    assert verify("-M", machine, *rates, "--accesses", 1500, "--cuts", 24, "--seed", 11) == 0
 
 
 # --- bounds ---------------------------------------------------------------------------------------
