@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import random
 import signal
@@ -25,6 +26,7 @@ from gossamer.migrate.container import (
     is_container,
     open_container,
 )
+from gossamer.migrate.container_writer import FrameWriter
 
 META = Meta(
     machine="g3beige",
@@ -391,3 +393,23 @@ def test_random_garbage_never_crashes(tmp_path: Path) -> None:
         path.write_bytes(form.MAGIC + source.randbytes(source.randrange(200)))
         with pytest.raises(GossamerError):
             open_container(path)
+
+
+@pytest.mark.parametrize("packs", [True, False])
+def test_a_stream_in_pieces_of_any_length_comes_back(packs: bool, tmp_path: Path) -> None:
+    chance = random.Random(1)
+    pieces = [bytes(chance.randrange(0, 9 << 20)) for _ in range(3)]
+    pieces += [chance.randbytes(n) for n in (1, 0, form.CHUNK - 3, 2, 5 << 20)]
+    out = io.BytesIO()
+    writer = FrameWriter(out.write, META, packs=packs)
+    for piece in pieces:
+        scratch = bytearray(piece)
+        writer.write(scratch)
+        scratch[:] = bytes(len(scratch))  # it is the writer's during the call only
+    written = writer.end()
+    whole = b"".join(pieces)
+    assert written.stream_bytes == len(whole)
+    assert (written.file_bytes > len(whole)) is not packs
+    path = tmp_path / "s"
+    path.write_bytes(out.getvalue())
+    assert read_all(path)[1] == whole

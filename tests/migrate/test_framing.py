@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+from typing import BinaryIO, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gossamer.base.errors import StreamError
 from gossamer.migrate import writer
@@ -166,3 +169,50 @@ def test_a_claimed_length_allocates_nothing() -> None:
         source.take(1 << 40)
     with pytest.raises(StreamError, match="needs 1099511627776 bytes, 8 left"):
         source.skip(1 << 40)
+
+
+class Pieces(io.RawIOBase):
+    """Gives a file's bytes in pieces, as a socket does."""
+
+    def __init__(self, data: bytes, sizes: list[int]) -> None:
+        super().__init__()
+        self.pieces = []
+        for size in sizes:
+            self.pieces.append(data[:size])
+            data = data[size:]
+        self.pieces = [p for p in [*self.pieces, data] if p]
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return self.pieces.pop(0) if self.pieces else b""
+
+
+@given(
+    st.binary(max_size=300),
+    st.lists(st.integers(1, 40), max_size=20),
+    st.lists(st.tuples(st.sampled_from(["take", "peek", "fill", "skip"]), st.integers(0, 60))),
+)
+def test_a_source_gives_what_comes_in_pieces_as_from_one_piece(
+    data: bytes, sizes: list[int], steps: list[tuple[str, int]]
+) -> None:
+    source, at = Source(cast(BinaryIO, Pieces(data, sizes))), 0
+    for what, n in steps:
+        enough = at + n <= len(data)
+        if what == "peek":
+            assert source.peek(n) == data[at : at + n]
+        elif what == "fill":
+            assert source.fill(n) >= min(n, len(data) - at)
+            assert data[at:].startswith(bytes(source.window))
+        elif not enough:
+            with pytest.raises(StreamError):
+                source.take(n)
+            return
+        elif what == "skip":
+            source.skip(n)
+            at += n
+        else:
+            assert bytes(source.take(n)) == data[at : at + n]
+            at += n
+        assert source.offset == at

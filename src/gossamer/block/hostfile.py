@@ -97,6 +97,20 @@ class HostFile:
             raise ImageError.of(self.path, f"read {length} bytes at {offset:#x}", error) from None
         return data
 
+    def read_into(self, offset: int, view: memoryview) -> None:
+        """Fill `view` from `offset`; what lies behind the end of the file reads as zeros."""
+        done = 0
+        try:
+            while done < len(view):
+                got = os.preadv(self.fd, [view[done:]], offset + done)
+                if not got:
+                    view[done:] = bytes(len(view) - done)
+                    return
+                done += got
+        except OSError as error:
+            message = f"read {len(view)} bytes at {offset:#x}"
+            raise ImageError.of(self.path, message, error) from None
+
     def write_at(self, offset: int, *buffers: Buffer) -> None:
         """Write the buffers one after the other from `offset` on."""
         parts: Sequence[Buffer] = [part for part in buffers if len(part)]

@@ -252,7 +252,7 @@ def _write_vmstate(
     to = release(vm.wire_profile)
     if to.ours:
         meta = _meta(vm, name, date_ns, _disk_metas(vm, name, captures))
-        frames = FrameWriter(target.write, meta)
+        frames = FrameWriter(target.write, meta, packs=False)
         _write_all(vm, frames, captures)
         return frames.end()
     if captures:

@@ -161,6 +161,13 @@ class _Bodies:
             # What a fresh machine has not written to is clear, and stays untouched.
             memory[numbers[arena.dirty[places] != 0]] = 0
             return
+        if run.kind == ram.PAGE and run.pages is not None:
+            first, count = int(numbers[0]), len(numbers)
+            if int(numbers[-1]) - first + 1 == count and bool((np.diff(numbers) == 1).all()):
+                at = int(places[0])
+                arena.dirty[at : at + count] = 0xFF
+                memory[first : first + count] = run.pages
+                return
         arena.dirty[places] = 0xFF
         if run.kind == ram.PAGE and run.pages is not None:
             memory[numbers] = run.pages

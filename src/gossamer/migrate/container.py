@@ -263,7 +263,7 @@ class StreamReader(io.RawIOBase):
     def __init__(self, chunks: Iterator[bytes]) -> None:
         super().__init__()
         self._source = chunks
-        self._chunk = memoryview(b"")
+        self._chunk, self._at = b"", 0
         self._position = 0
 
     def readable(self) -> bool:
@@ -276,13 +276,13 @@ class StreamReader(io.RawIOBase):
         """Up to `size` bytes, all that is left when negative or None; b"" at the end."""
         if size is None or size < 0:
             return self.readall()
-        out = bytearray()
-        while len(out) < size and self._more():
-            step = self._chunk[: size - len(out)]
-            out += step
-            self._chunk = self._chunk[len(step) :]
-        self._position += len(out)
-        return bytes(out)
+        if not size or not self._more():
+            return b""
+        chunk, start = self._chunk, self._at
+        self._at = min(start + size, len(chunk))
+        self._position += self._at - start
+        # A whole chunk is handed on as it is.
+        return chunk if not start and size >= len(chunk) else chunk[start : self._at]
 
     def readinto(self, buffer: object, /) -> int:
         target = memoryview(buffer).cast("B")  # type: ignore[arg-type]
@@ -291,9 +291,9 @@ class StreamReader(io.RawIOBase):
         return len(got)
 
     def _more(self) -> bool:
-        while not self._chunk:
+        while self._at == len(self._chunk):
             chunk = next(self._source, None)
             if chunk is None:
                 return False
-            self._chunk = memoryview(chunk)
+            self._chunk, self._at = chunk, 0
         return True

@@ -48,13 +48,18 @@ class Written:
 
 
 class FrameWriter:
-    """Frames one after the other, given to `sink`; `end` makes them a whole save."""
+    """Frames one after the other, given to `sink`; `end` makes them a whole save.
 
-    def __init__(self, sink: Callable[[Buffer], object], meta: Meta) -> None:
+    `packs`: they are compressed, which takes several times longer than all the rest.  What `sink`
+    gets is its own during the call only.
+    """
+
+    def __init__(self, sink: Callable[[Buffer], object], meta: Meta, *, packs: bool = True) -> None:
         self._sink = sink
-        self._pack = zstandard.ZstdCompressor(level=1)
+        self._pack = zstandard.ZstdCompressor(level=1) if packs else None
         self._hash = xxhash.xxh3_128()
-        self._buffer = bytearray()
+        self._buffer = memoryview(bytearray(CHUNK))
+        self._filled = 0
         self._frames = self._stream = self._disk = self._size = 0
         self._disks: set[str] = set()
         self._out(MAGIC)
@@ -65,16 +70,18 @@ class FrameWriter:
         assert not self._disks, "the stream comes before the disks"
         view = memoryview(data).cast("B")
         size = len(view)
-        if self._buffer:
-            room = CHUNK - len(self._buffer)
-            self._buffer += view[:room]
-            view = view[room:]
-            if len(self._buffer) == CHUNK:
+        while len(view):
+            if not self._filled and len(view) >= CHUNK:
+                self._frame(STRM, view[:CHUNK])
+                view = view[CHUNK:]
+                continue
+            at = self._filled
+            step = min(CHUNK - at, len(view))
+            self._buffer[at : at + step] = view[:step]
+            view = view[step:]
+            self._filled += step
+            if self._filled == CHUNK:
                 self._flush()
-        while len(view) >= CHUNK:
-            self._frame(STRM, view[:CHUNK])
-            view = view[CHUNK:]
-        self._buffer += view
         self._stream += size
         return size
 
@@ -102,15 +109,16 @@ class FrameWriter:
         return Written(self._stream, self._disk, self._size, 0)
 
     def _flush(self) -> None:
-        if self._buffer:
-            self._frame(STRM, self._buffer)
-            self._buffer = bytearray()
+        if self._filled:
+            filled, self._filled = self._filled, 0
+            self._frame(STRM, self._buffer[:filled])
 
     def _frame(self, kind: bytes, raw: Buffer) -> None:
-        stored: Buffer = self._pack.compress(raw)
-        codec = ZSTD
-        if len(stored) >= len(raw):
-            stored, codec = raw, RAW
+        stored, codec = raw, RAW
+        if self._pack is not None:
+            packed = self._pack.compress(raw)
+            if len(packed) < len(raw):
+                stored, codec = packed, ZSTD
         head = header(kind, codec, self._frames, len(raw), stored)
         if kind != END:
             self._hash.update(head)

@@ -8,7 +8,7 @@ from typing import BinaryIO, Final
 from gossamer.base.errors import StreamError
 from gossamer.base.wire import WireReader
 
-CHUNK: Final = 1 << 20
+CHUNK: Final = 4 << 20
 """Bytes asked of the file at a time; also the most that is held without being asked for."""
 
 
@@ -26,12 +26,14 @@ class Source(WireReader):
         self.limit: int | None = None
         self.size = _size_of(file, base)
         self._ended = False
+        self._next = memoryview(b"")
 
     @property
     def left(self) -> int:
         """Bytes known to be left: of the whole file when it tells its size, else of the window."""
         end = self.limit if self.limit is not None else self.size
-        return end - self.offset if end is not None else len(self.data) - self.at
+        here = len(self.data) - self.at + len(self._next)
+        return end - self.offset if end is not None else here
 
     @property
     def window(self) -> memoryview:
@@ -44,20 +46,33 @@ class Source(WireReader):
     def fill(self, n: int) -> int:
         """Have `n` bytes in the window if the file has them; returns how many there are."""
         have = len(self.data) - self.at
-        if have < n and not self._ended:
-            parts = [bytes(self.data[self.at :])]
-            place = self.base + len(self.data)
-            while have < n:
-                part = self._read(place, max(CHUNK, min(n - have, CHUNK * 16)))
-                place += len(part)
-                if not part:
-                    self._ended = True
-                    break
-                parts.append(part)
-                have += len(part)
-            self.base += self.at
-            self.data, self.at = memoryview(b"".join(parts)), 0
+        if have < n:
+            self._refill(n, have)
         return len(self.window)
+
+    def _refill(self, n: int, have: int) -> None:
+        """Put behind the `have` bytes that are left what makes them `n`, if the file has so much.
+
+        What was read beyond that waits in `_next` and becomes the window as it is, without being
+        copied, once all before it has been taken.
+        """
+        parts = [self.data[self.at :]] if have else []
+        place = self.base + len(self.data) + len(self._next)
+        while have < n:
+            if not len(self._next):
+                if self._ended:
+                    break
+                self._next = memoryview(self._read(place, max(CHUNK, min(n - have, CHUNK * 16))))
+                place += len(self._next)
+                self._ended = not len(self._next)
+                continue
+            step = self._next[: n - have] if parts else self._next
+            self._next = self._next[len(step) :]
+            parts.append(step)
+            have += len(step)
+        self.base += self.at
+        self.at = 0
+        self.data = parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
 
     def take(self, n: int) -> memoryview:
         """The next `n` bytes; StreamError when there are fewer."""
@@ -85,6 +100,7 @@ class Source(WireReader):
                 raise self.error(f"needs {n} bytes, {self.left} left")
             target = self.offset + n
             self.data, self.at, self.base, self._ended = memoryview(b""), 0, target, False
+            self._next = self.data
             return
         while n:
             step = min(n, CHUNK)

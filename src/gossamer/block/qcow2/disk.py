@@ -77,6 +77,17 @@ class Mapping(BaseImage):
         parts += [self._read_run(run) for run in runs]
         return b"".join(parts)
 
+    def read_through_into(self, l1: Table, offset: int, view: memoryview) -> None:
+        """As `read_through`, into `view`."""
+        at = 0
+        for run in self._runs(l1, offset, len(view)):
+            piece = view[at : at + run.length]
+            if run.kind == "data":
+                self.file.read_into(run.where, piece)
+            else:
+                piece[:] = self._read_run(run)
+            at += run.length
+
     def _read_run(self, run: Run) -> bytes:
         if run.kind == "data":
             return self.file.read_at(run.where, run.length)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -39,38 +40,44 @@ class VmstateWriter(io.RawIOBase):
     def write(self, data: Buffer) -> int:  # type: ignore[override]
         """Append; ImageError (ENOSPC, …) gives back what was taken so far."""
         self.check()
-        self._batch += data
-        self.length += len(data)
-        if len(self._batch) >= self._size_unit:
-            self._store(len(self._batch) & -self._disk.header.cluster_size)
-        return len(data)
+        view = memoryview(data).cast("B")
+        size, waiting = len(view), len(self._batch)
+        self.length += size
+        if waiting + size < self._size_unit:
+            self._batch += view
+            return size
+        whole = (waiting + size) & -self._disk.header.cluster_size
+        self._store(bytes(self._batch), view[: whole - waiting])
+        self._batch[:] = view[whole - waiting :]
+        return size
 
     def finish(self) -> None:
         """Write the last, partial cluster, padded with zeros."""
         self.check()
         cluster = self._disk.header.cluster_size
         self._batch += bytes(-len(self._batch) % cluster)
-        self._store(len(self._batch))
+        self._store(bytes(self._batch))
+        self._batch.clear()
 
     def check(self) -> None:
         if self.closed or self._disk.generation != self._generation or self._disk.closed:
             message = "this machine state was given up before it was complete"
             raise ImageError(self._disk.path, message, errno.EBADF)
 
-    def _store(self, length: int) -> None:
+    def _store(self, *parts: Buffer) -> None:
+        """Put whole clusters, the parts one after the other, where there is room."""
         bits = self._disk.header.cluster_bits
-        view = memoryview(bytes(self._batch[:length]))
-        at = 0
+        left = sum(len(part) for part in parts)
         try:
-            while at < length:
-                start, got = self._disk.refcounts.allocate_run((length - at) >> bits)
+            while left:
+                start, got = self._disk.refcounts.allocate_run(left >> bits)
                 self.entries += [(start + n) << bits | COPIED for n in range(got)]
-                self._disk.file.write_at(start << bits, view[at : at + (got << bits)])
-                at += got << bits
+                now, parts = _split(parts, got << bits)
+                self._disk.file.write_at(start << bits, *now)
+                left -= got << bits
         except ImageError:
             self.abort()
             raise
-        del self._batch[:length]
 
     def tables(self) -> list[Table]:
         """The L2 tables that map the state."""
@@ -105,6 +112,18 @@ class VmstateWriter(io.RawIOBase):
         self.abort()
 
 
+def _split(parts: Sequence[Buffer], length: int) -> tuple[list[Buffer], tuple[Buffer, ...]]:
+    """The first `length` bytes of the parts, and the rest."""
+    first: list[Buffer] = []
+    for n, part in enumerate(parts):
+        if len(part) > length:
+            view = memoryview(part)
+            return [*first, view[:length]], (view[length:], *parts[n + 1 :])
+        first.append(part)
+        length -= len(part)
+    return first, ()
+
+
 class VmstateReader(io.RawIOBase):
     """Reads a snapshot's machine state; seekable."""
 
@@ -133,9 +152,9 @@ class VmstateReader(io.RawIOBase):
         if self._disk.generation != self._generation or self._disk.closed:
             message = "the snapshots have changed since this machine state was opened"
             raise ImageError(self._disk.path, message, errno.EBADF)
-        view = memoryview(buffer)
+        view = memoryview(buffer).cast("B")
         length = min(len(view), max(self.size - self._at, 0))
         if length:
-            view[:length] = self._disk.read_through(self._l1, self._start + self._at, length)
+            self._disk.read_through_into(self._l1, self._start + self._at, view[:length])
             self._at += length
         return length

@@ -1,0 +1,105 @@
+"""savevm, loadvm and -loadvm of a busy Linux guest, of gossamer and of QEMU in turn.
+
+    python bench/snapshots.py --kernel vmlinux --initrd initramfs.cpio.gz --rounds 5 \
+        --memory 512 --load "memhog 64 20" --peer qemu-system-ppc
+
+The state goes into a qcow2 image.  `savevm`, `loadvm`: seconds until the monitor answers; `start`:
+from the start of a new process with -loadvm to its first answer; CPU of the emulator beside each,
+its guest's included.  `size`: MiB of machine state.  Medians and extremes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from bench.emulator import Emulator
+
+OURS = f"{sys.executable} -m gossamer run"
+UNITS = {"KiB": 1 / 1024, "MiB": 1.0, "GiB": 1024.0}
+
+
+class Subject:
+    """One emulator, its guest and its image, and what was measured."""
+
+    def __init__(self, name: str, command: str, options: argparse.Namespace) -> None:
+        self.name = name
+        self.log = options.folder / f"{name}.log"
+        self.log.unlink(missing_ok=True)
+        disk = options.folder / f"{name}.qcow2"
+        disk.unlink(missing_ok=True)
+        create = ["qemu-img", "create", "-q", "-f", "qcow2", str(disk), "64M"]
+        subprocess.run(create, check=True)
+        self.command = [*command.split(), "-M", options.machine, "-m", options.memory]
+        self.command += ["-kernel", options.kernel, "-initrd", options.initrd, "-nic", "none"]
+        self.command += ["-append", "console=ttyPZ0", "-drive", f"file={disk},format=qcow2"]
+        self.figures: defaultdict[str, list[float]] = defaultdict(list)
+        self.emulator = Emulator(self.command, self.log)
+        self.emulator.start_guest()
+        if options.load:
+            self.emulator.type(f"{options.load} &\n")
+            self.emulator.read(8)
+
+    def cpu(self) -> float:
+        """Seconds of CPU that the emulator has used; hundredths."""
+        fields = Path(f"/proc/{self.emulator.process.pid}/stat").read_text().rpartition(")")[2]
+        user, system = fields.split()[11:13]
+        return (int(user) + int(system)) / 100
+
+    def round(self, number: int) -> None:
+        """Save, go back, and go back in a new process."""
+        here, tag = self.emulator, f"s{number}"
+        for what in ("savevm", "loadvm"):
+            before = self.cpu()
+            self.figures[what].append(here.command(f"{what} {tag}")[0])
+            self.figures[f"{what} cpu"].append(self.cpu() - before)
+            here.read(0.5)
+        said = here.command("info snapshots")[1]
+        if got := re.search(rf"{tag}\s+([\d.]+) (.iB)", said):
+            self.figures["size"].append(float(got[1]) * UNITS[got[2]])
+        here.end(kill=False)
+        began = time.monotonic()
+        self.emulator = Emulator([*self.command, "-loadvm", tag], self.log)
+        self.figures["start"].append(time.monotonic() - began)
+        self.figures["start cpu"].append(self.cpu())
+        self.emulator.command("cont")
+        self.emulator.read(0.5)
+        self.emulator.command(f"delvm {tag}")
+
+
+def main() -> None:
+    """Boot, measure in turn, print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--kernel", required=True)
+    parser.add_argument("--initrd", required=True)
+    parser.add_argument("--machine", default="g3beige")
+    parser.add_argument("--memory", default="512")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--load", default="", help="a command of the guest's that goes on beside")
+    parser.add_argument("--peer", default="", help="the command of another emulator")
+    parser.add_argument("--folder", type=Path, default=Path("/tmp"))
+    options = parser.parse_args()
+    subjects = [Subject("gossamer", OURS, options)]
+    if options.peer:
+        subjects.append(Subject("peer", options.peer, options))
+    for number in range(options.rounds):
+        for subject in subjects:
+            subject.round(number)
+    for subject in subjects:
+        subject.emulator.end(kill=True)
+    for figure in subjects[0].figures:
+        found = [subject.figures[figure] for subject in subjects]
+        texts = [f"{statistics.median(f):8.3f} ({min(f):.3f} to {max(f):.3f})" for f in found]
+        print(f"{figure:12} {' | '.join(texts)}")
+
+
+if __name__ == "__main__":
+    main()
