@@ -10,6 +10,7 @@ import pytest
 
 from gossamer.base.errors import ConfigError, HostError
 from gossamer.base.units import MiB
+from gossamer.control.commands.rows import TABLE
 from gossamer.control.picture import Picture, write_picture
 from gossamer.control.session import Session
 from gossamer.control.snapshots import SnapshotEntry
@@ -330,3 +331,70 @@ def test_parameters_and_capabilities_of_transfers(bench: Bench) -> None:
     ask("migrate_set_capability auto-converge on")
     assert "auto-converge: on" in ask("info migrate_capabilities")
     assert "capability 'multifd': not spoken here" in ask("migrate_set_capability multifd on")
+
+
+def test_tab_finishes_words(bench: Bench, tmp_path: Path) -> None:
+    bench("savevm lunch")
+    screen = Screen(terminal=True)
+    Monitor(Session(bench.vm), screen)
+
+    def typed(keys: str) -> str:
+        screen.bytes = b""
+        screen.receive(b"\x15" + keys.encode())
+        return screen.text
+
+    assert typed("info stat\t").endswith("info status ")
+    assert typed("system_po\t").endswith("system_powerdown ")
+    assert typed("loadvm l\t").endswith("loadvm lunch ")
+    assert typed("sendkey kp_ent\t").endswith("kp_enter ")
+    (tmp_path / "abc1").touch()
+    (tmp_path / "abc2").touch()
+    assert typed(f"save {tmp_path}/a\t").endswith("/abc")
+    assert "abc1  " in typed(f"save {tmp_path}/abc\t")
+    assert typed(f"save {tmp_path}/abc\t").endswith(f"(gossamer) save {tmp_path}/abc")
+    for nothing in ("frob\t", "stop \t", "migrate_cancel x\t", "x /8i \t", "\x00\t"):
+        typed(nothing)
+    assert "migrate_cancel" in typed("migrat\t\t")
+
+
+def test_history_is_listed(bench: Bench) -> None:
+    screen = Screen(terminal=True)
+    Monitor(Session(bench.vm), screen)
+    screen.receive(b"info name\ninfo name\nstop\ninfo history\n")
+    assert screen.text.endswith("0: 'info name'\n1: 'stop'\n2: 'info history'\n(gossamer) ")
+
+
+def test_queries_have_qemus_form(bench: Bench) -> None:
+    assert bench("info uuid") == "00000000-0000-0000-0000-000000000000\n"
+    assert bench("info kvm") == "kvm support: not compiled\n"
+    assert bench("info cpus").startswith("* CPU #0: thread_id=")
+    assert bench("info block-jobs") == "No active jobs\n"
+    assert bench("info memory_size_summary") == "base memory: 4194304\nplugged memory: 0\n"
+    assert bench("info dump") == "Status: none\n"
+    assert bench("info replay") == "Record/replay is not active\n"
+    assert bench("info vnc") == "None\n"
+    assert bench("info qom-tree").startswith("/machine (bare-machine)\n  /peripheral (container)\n")
+    assert bench("info qom-tree /nope") == "error: Path '/nope' could not be resolved.\n"
+    assert bench("qom-get /machine type") == '"bare-machine"\n'
+    assert bench("sum 0 256") == f"{bsd_sum(bytes(range(256))):05d}\n"
+    assert bench("gva2gpa 0x1000") == "gpa: 0x1000\n"
+    assert bench("cpu 1") == "error: invalid CPU index\n"
+
+
+def bsd_sum(data: bytes) -> int:
+    total = 0
+    for byte in data:
+        total = ((total >> 1) + ((total & 1) << 15) + byte) & 0xFFFF
+    return total
+
+
+def test_every_query_of_qmp_has_an_info() -> None:
+    shown = {row.command for name, row in ROWS.items() if name.startswith("info ")}
+    without = {
+        "query-command-line-options", "query-cpu-definitions", "query-current-machine",
+        "query-dump-guest-memory-capability", "query-qmp-schema", "query-rx-filter",
+        "query-stats-schemas", "query-tpm-types", "query-vnc-servers", "query-block",
+        "x-query-register",
+    }  # fmt: skip
+    asked = {name for name in TABLE.rows if name.startswith(("query-", "x-query-"))}
+    assert asked - shown == without

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,3 +91,64 @@ def test_log_holds_the_conversation(tmp_path: Path) -> None:
     client.ask("endianness")
     client.server.close()
     assert (tmp_path / "log").read_text() == "[R] endianness\n[S] OK big\n"
+
+
+USB_BASE = 0x8000_0000
+
+
+def lines(client: Client, request: str) -> list[str]:
+    return client.ask(request).splitlines()
+
+
+def test_interrupts_are_reported_before_the_answer_to_what_moved_them() -> None:
+    """Heathrow's inputs, by the pins that other chips drive; the CPU's too, from its output."""
+    client = Client("-usb")
+    assert client.ask("irq_intercept_in macio/heathrow") == "OK"
+    assert client.ask("irq_intercept_in /machine/macio/heathrow") == "OK"  # again: nothing happens
+    assert client.ask("irq_intercept_out cpu").startswith("FAIL IRQ intercept already")
+    usb: Any = client.vm.machine.part("pci/usb")
+    usb.write_config(0x10, 4, USB_BASE)
+    usb.write_config(0x04, 2, 2)
+    client.ask(f"writel {USB_BASE + 0x0C:#x} 0xffffffff")
+    assert lines(client, f"writel {USB_BASE + 0x10:#x} 0x40000080") == ["OK"]
+    # Reset of an empty port is a change of the hub's.  Registers are little-endian.
+    reset = f"writel {USB_BASE + 0x54:#x} 0x10000000"
+    assert lines(client, reset) == ["IRQ raise 24", "OK"]
+    assert lines(client, f"writel {USB_BASE + 0x0C:#x} 0x40000000") == ["IRQ lower 24", "OK"]
+
+
+def test_outputs_of_a_chip_and_nonsense() -> None:
+    client = Client()
+    assert client.ask("irq_intercept_out macio/heathrow") == "OK"
+    # Unmask source 18 (Cuda) and raise it: the output to the CPU goes up.
+    machine = client.vm.machine
+    client.ask(f"writel {machine_base(client) + 0x24:#x} 0x00000400")
+    assert lines(client, "set_irq_in macio/heathrow unnamed-gpio-in 18 1")[0] == "IRQ raise 0"
+    client.ask("set_irq_in macio/heathrow unnamed-gpio-in 18 0")
+    clear = f"writel {machine_base(client) + 0x28:#x} 0x00000400"
+    assert lines(client, clear) == ["IRQ lower 0", "OK"]
+    assert machine.cpu is not None
+    for request in (
+        "irq_intercept_in nowhere", "irq_intercept_in", "set_irq_in macio/heathrow x 0 1",
+        "set_irq_in nvram unnamed-gpio-in 0 1", "module_load x",
+    ):  # fmt: skip
+        assert client.ask(request).startswith("FAIL")
+
+
+def machine_base(client: Client) -> int:
+    """Where the Mac I/O chip's registers are: its BAR is put there."""
+    macio: Any = client.vm.machine.part("macio")
+    base = 0x8000_0000
+    macio.write_config(0x10, 4, base)
+    macio.write_config(0x04, 2, 2)
+    return base
+
+
+def test_ports_are_little_endian() -> None:
+    client = Client("-nic", "model=ne2k_pci")
+    card: Any = client.vm.machine.part("pci/ne2000")
+    card.write_config(0x10, 4, 0x301)
+    card.write_config(0x04, 2, 1)
+    assert client.ask("outb 0x300 0x21") == "OK"
+    assert client.ask("inb 0x300") == "OK 0x0021"
+    assert client.ask("inb zz").startswith("FAIL")

@@ -112,6 +112,7 @@ LIBVIRT: Final = (
     ("-add-fd", "set=0,fd=17,opaque=serial0-source"),
     ("-chardev", "file,id=charserial0,path=/dev/fdset/0,append=on"),
     ("-serial", "chardev:charserial0"),
+    ("-audio", "none"),
     ("-audiodev", '{"id":"audio1","driver":"none"}'),
     ("-sandbox", "off", "-msg", "timestamp=on"),
 )  # fmt: skip

@@ -18,13 +18,17 @@ from typing import Final
 from gossamer.base.errors import GossamerError, HostError
 from gossamer.control.vm import Vm
 from gossamer.core.clock import NEVER
+from gossamer.core.device import Device
+from gossamer.devices.pci import PciBus
 from gossamer.front.chardev import Chardev
+from gossamer.front.qtest_irq import tap_inputs, tap_outputs
 
 #: Bytes of a request line, and of one transfer.
 LONGEST: Final = 4 << 20
 #: Timers that one request may let fire.
 MOST_TIMERS: Final = 10_000_000
 _SIZES: Final = {"b": 1, "w": 2, "l": 4, "q": 8}
+_PORTS: Final = {"b": 1, "w": 2, "l": 4}
 
 
 class RequestError(Exception):
@@ -76,6 +80,8 @@ class QtestServer:
         self._log: Callable[[str], None] = log or (lambda line: None)
         self._line = bytearray()
         device.receive = self._feed
+
+        self._tapped: Device | None = None
 
     def close(self) -> None:
         if self._record is not None:
@@ -164,6 +170,62 @@ class QtestServer:
         length = self._length(words[1])
         return self._store_bytes(words, bytes((_number(words[2]) & 0xFF,)) * length)
 
+    # --- ports of the PCI bus -----------------------------------------------------------------
+
+    def _port(self, text: str) -> str:
+        """The real address of an input-output port."""
+        buses = (p.device for p in self.vm.machine.parts if isinstance(p.device, PciBus))
+        window = next((bus.io for bus in buses if bus.io is not None), None)
+        real = None if window is None else window.real(_number(text) & 0xFFFF, 4)
+        if real is None:
+            raise RequestError(f"no input-output port {text}")
+        return hex(real)
+
+    def _out(self, size: int, words: list[str]) -> str:
+        port, value = words
+        swapped = _number(value).to_bytes(8, "little")[:size]  # the bus is little-endian
+        return self._write(size, [self._port(port), str(int.from_bytes(swapped, "big"))])
+
+    def _in(self, size: int, words: list[str]) -> str:
+        (port,) = words
+        value = int(self._read(size, [self._port(port)]), 16)
+        return f"0x{int.from_bytes(value.to_bytes(size, 'big'), 'little'):04x}"
+
+    # --- interrupts ---------------------------------------------------------------------------
+
+    def _device(self, path: str) -> Device:
+        """A chip by its path, as ``info qtree`` names it."""
+        wanted = path.removeprefix("/machine/").strip("/")
+        for part in self.vm.machine.parts:
+            if part.path == wanted:
+                return part.device
+        raise RequestError("Unknown device")
+
+    def _intercept(self, words: list[str], *, inputs: bool) -> str:
+        (path,) = words
+        device, machine = self._device(path), self.vm.machine
+        if self._tapped is not None:
+            if self._tapped is device:
+                return ""
+            raise RequestError("IRQ intercept already enabled")
+        found = tap_inputs(machine, device, self._irq) if inputs else tap_outputs(device, self._irq)
+        if not found:
+            raise RequestError(f"{path} has no interrupt {'inputs' if inputs else 'outputs'}")
+        self._tapped = device
+        return ""
+
+    def _irq(self, number: int, level: bool) -> None:
+        """A line has changed: the client hears of it before the answer to what moved it."""
+        self._answer(f"IRQ {'raise' if level else 'lower'} {number}")
+
+    def _set_irq_in(self, words: list[str]) -> str:
+        path, name, number, level = words
+        sink = getattr(self._device(path), "input_changed", None)
+        if name != "unnamed-gpio-in" or sink is None:
+            raise RequestError(f"{path} has no inputs called {name}")
+        sink(_number(number), bool(_number(level)))
+        return ""
+
     # --- time ---------------------------------------------------------------------------------
 
     def _clock(self) -> None:
@@ -202,9 +264,19 @@ def _sized(
     return lambda server, words: action(server, size, words)
 
 
+def _refused(text: str) -> Callable[[QtestServer, list[str]], str]:
+    def refuse(server: QtestServer, words: list[str]) -> str:
+        del server, words
+        raise RequestError(text)
+
+    return refuse
+
+
 _ACTIONS: Final[dict[str, Callable[[QtestServer, list[str]], str]]] = {
     **{f"write{letter}": _sized(QtestServer._write, n) for letter, n in _SIZES.items()},
     **{f"read{letter}": _sized(QtestServer._read, n) for letter, n in _SIZES.items()},
+    **{f"out{letter}": _sized(QtestServer._out, n) for letter, n in _PORTS.items()},
+    **{f"in{letter}": _sized(QtestServer._in, n) for letter, n in _PORTS.items()},
     "read": QtestServer._read_hex,
     "write": QtestServer._write_hex,
     "b64read": QtestServer._read_base64,
@@ -213,4 +285,8 @@ _ACTIONS: Final[dict[str, Callable[[QtestServer, list[str]], str]]] = {
     "endianness": lambda server, words: "big",
     "clock_step": QtestServer._clock_step,
     "clock_set": QtestServer._clock_set,
+    "irq_intercept_in": lambda server, words: server._intercept(words, inputs=True),
+    "irq_intercept_out": lambda server, words: server._intercept(words, inputs=False),
+    "set_irq_in": QtestServer._set_irq_in,
+    "module_load": _refused("there are no modules"),
 }

@@ -115,6 +115,13 @@ def audiodev(draft: Draft, value: str) -> None:
         raise ConfigError(f"-audiodev: {given.get('driver')}: there is no sound; none is accepted")
 
 
+def audio(draft: Draft, value: str) -> None:
+    del draft
+    given = pairs("-audio", value, first="driver")
+    if given.get("driver") != "none":
+        raise ConfigError(f"-audio: {given.get('driver')}: there is no sound; none is accepted")
+
+
 def overcommit(draft: Draft, value: str) -> None:
     del draft
     for key, text in pairs("-overcommit", value).items():

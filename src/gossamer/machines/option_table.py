@@ -93,7 +93,7 @@ GROUPS: Final[dict[str, tuple[Option, ...]]] = {
         _idle("-mem-prealloc", "", "RAM is taken when a guest touches it"),
         _no("-k", "LANGUAGE", "keys come by name (sendkey), so that no layout is needed"),
         _no("-audio-help", "", _NO_SOUND),
-        _no("-audio", "…", _NO_SOUND),
+        _o("-audio", "none", "accepted: there is no sound", obj.audio),
         _o("-audiodev", "none,id=ID", "accepted: there is no sound", obj.audiodev),
         _o(
             "-device",

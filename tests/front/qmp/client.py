@@ -33,6 +33,16 @@ class Client:
             self.close()
             raise
 
+    @classmethod
+    def on(cls, peer: socket.socket) -> Client:
+        """A client on a connection that the server has made."""
+        made = cls.__new__(cls)
+        peer.settimeout(60)
+        made.events, made.socket, made._data = [], peer, b""
+        made.greeting = made.receive()
+        assert made.send(execute="qmp_capabilities") == {"return": {}}
+        return made
+
     def receive(self) -> dict[str, Any]:
         while b"\r\n" not in self._data:
             piece = self.socket.recv(65536)

@@ -183,6 +183,11 @@ def test_a_look_inside(mac: Checked) -> None:
     tree = mac("x-query-qtree")
     assert any(chip.get("drives") for chip in tree["chips"])
     assert "tier 0" in mac("x-query-jit")["human-readable-text"]
+    assert "ID: tab" in mac("x-query-usb")["human-readable-text"]
+    assert "ppc_heathrow.ram" in mac("x-query-ramblock")["human-readable-text"]
+    assert "mem=rom" in mac("x-query-roms")["human-readable-text"]
+    assert mac("x-query-objects")["human-readable-text"] == ""
+    assert {one["name"] for one in mac("x-query-network")} == {"net0"}
     assert mac("x-disassemble", word=0x60000000, address=0) == "nop"
     assert len(base64.b64decode(mac("x-read-memory", address=0, size=64, physical=True))) == 64
     assert "below 4 GiB" in mac.no("x-read-memory", address=1 << 32, size=1)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from gossamer.base.errors import ConfigError
 from gossamer.control import look
 from gossamer.control.commands.table import command
@@ -45,21 +43,6 @@ def query_cpu_irq(session: Session) -> tuple[look.IrqLevel, ...]:
 def query_qtree(session: Session) -> look.Tree:
     """The devices and their buses."""
     return look.tree(session.vm.machine)
-
-
-@dataclass(frozen=True, slots=True)
-class HumanReadableText:
-    """Text for a person."""
-
-    human_readable_text: str
-
-
-@command("x-query-jit", held=True)
-def query_jit(session: Session) -> HumanReadableText:
-    """Translated code: how much there is, what it cost, how often it had to go."""
-    regions = session.vm.machine.regions
-    text = "tier 0 alone: no code is translated" if regions is None else regions.report()
-    return HumanReadableText(text)
 
 
 @command("x-query-mtree", held=True)

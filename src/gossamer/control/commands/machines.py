@@ -34,7 +34,7 @@ def query_machines(session: Session) -> tuple[MachineInfo, ...]:
     return tuple(
         MachineInfo(
             name=kind.name,
-            cpu_max=1,
+            cpu_max=kind.cpu_count,
             hotpluggable_cpus=False,
             numa_mem_supported=False,
             deprecated=False,
@@ -80,7 +80,10 @@ class CpuInfoFast:
 @command("query-cpus-fast", held=True)
 def query_cpus_fast(session: Session) -> tuple[CpuInfoFast, ...]:
     """The CPUs of this machine, without stopping it."""
-    return (CpuInfoFast(0, "/machine/unattached/device[0]", session.thread_id, "ppc"),)
+    return tuple(
+        CpuInfoFast(n, f"/machine/unattached/device[{n}]", session.thread_id, "ppc")
+        for n in range(len(session.vm.machine.cpus))
+    )
 
 
 @command("query-hotpluggable-cpus", held=True)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from gossamer.base.errors import ConfigError
+from gossamer.control import look
 from gossamer.control.commands.table import UnknownDeviceError, command
 from gossamer.control.session import Session
+from gossamer.cpu.cpu import Cpu
+from gossamer.devices.usb.device import UsbFunction
 from gossamer.machines import registry
 from gossamer.machines.device_table import DRIVERS
-from gossamer.machines.usb_attach import USB_DEVICES
+from gossamer.machines.machine import Part
 
 #: Types that clients look for and that are no devices: the abstract ones have no name here.
 _OTHERS: Final = {"tcg-accel": "accel", "ide-hd": "ide-device", "ide-cd": "ide-device"}
@@ -97,62 +101,102 @@ def device_list_properties_of(session: Session, typename: str) -> tuple[ObjectPr
 Properties = dict[str, tuple[str, object]]
 
 
-def _tree(session: Session) -> dict[str, Properties]:
-    """Objects by path; their properties by name: type and value, None for a child or link."""
+@dataclass(frozen=True)
+class Node:
+    """An object: its type, and what gives its properties (name: type and value)."""
+
+    type: str
+    properties: Callable[[], Properties] = dict
+
+
+CONTAINER: Final = "container"
+
+
+def objects(session: Session) -> dict[str, Node]:
+    """Objects by path, each after the one that holds it."""
     vm = session.vm
-    kind = f"{vm.config.machine}-machine"
-    machine: Properties = {
-        "type": ("string", kind),
-        "kernel": ("string", str(vm.config.kernel or "")),
-        "initrd": ("string", str(vm.config.initrd or "")),
-        "append": ("string", vm.config.append),
-        "firmware": ("string", vm.config.bios or ""),
-        "peripheral": ("child<container>", None),
-        "peripheral-anon": ("child<container>", None),
-        "unattached": ("child<container>", None),
-    }
-    made: dict[str, Properties] = {"/machine": machine}
+    made = {"/machine": Node(f"{vm.config.machine}-machine", lambda: _machine(session))}
     for folder in ("peripheral", "peripheral-anon", "unattached"):
-        made[f"/machine/{folder}"] = {"type": ("string", "container")}
-    counts = {"peripheral-anon": 0, "unattached": 0}
-    plugged = {one.id: one for one in vm.config.devices if one.id}
-    for driver, name in _devices(session):
-        folder = "peripheral" if name else "unattached"
-        if not name:
-            name, counts[folder] = f"device[{counts[folder]}]", counts[folder] + 1
-        made[f"/machine/{folder}"][name] = (f"child<{driver}>", None)
-        made[f"/machine/{folder}/{name}"] = {
-            "type": ("string", driver),
-            "realized": ("bool", True),
-            "hotplugged": ("bool", name in plugged and plugged[name].hot),
-            "hotpluggable": ("bool", driver in USB_DEVICES),
-        }
+        made[f"/machine/{folder}"] = Node(CONTAINER)
+    number = 0
+    for name, node in _devices(session):
+        if name:
+            made[f"/machine/peripheral/{name}"] = node
+        else:
+            made[f"/machine/unattached/device[{number}]"] = node
+            number += 1
+    if session.objects.kinds():
+        made["/objects"] = Node(CONTAINER)
+    for name, kind in session.objects.kinds().items():
+        made[f"/objects/{name}"] = Node(kind)
     return made
 
 
-def _devices(session: Session) -> Iterator[tuple[str, str]]:
-    """Driver and id of each device, the CPU first."""
+def _machine(session: Session) -> Properties:
+    config = session.vm.config
+    return {
+        "kernel": ("string", str(config.kernel or "")),
+        "initrd": ("string", str(config.initrd or "")),
+        "append": ("string", config.append),
+        "firmware": ("string", config.bios or ""),
+        "graphics": ("bool", config.graphic),
+        **{name: ("string", value) for name, value in config.properties.items()},
+    }
+
+
+def _devices(session: Session) -> Iterator[tuple[str, Node]]:
+    """The id of each device, if it has one, and what it is; the CPU first."""
     vm = session.vm
-    yield f"{vm.machine.cpu.model.name}-powerpc-cpu", ""
+    hot = {one.id for one in vm.config.devices if one.hot}
     for part in vm.machine.parts:
-        if part.known_as:
-            driver, _, name = part.known_as.partition(", id ")
-            yield driver, name.strip('"')
+        if isinstance(part.device, Cpu):
+            yield "", Node(f"{part.device.model.name}-powerpc-cpu", partial(_device, "", hot, part))
+    for part in vm.machine.parts:
+        if isinstance(part.device, Cpu):
+            continue
+        driver, _, name = part.known_as.partition(", id ")
+        name = name.strip('"')
+        kind = driver or part.device.vmsd or part.path.rpartition("/")[2]
+        yield name, Node(kind, partial(_device, name, hot, part))
     for drive in vm.config.drives:
-        yield ("ide-hd" if drive.media == "disk" else "ide-cd"), drive.device
+        kind = "ide-hd" if drive.media == "disk" else "ide-cd"
+        yield drive.device, Node(kind, partial(_device, drive.device, hot, None))
 
 
-def _find(session: Session, path: str) -> Properties:
-    tree = _tree(session)
+def _device(name: str, hot: set[str], part: Part | None) -> Properties:
+    """What every device has, and the numbers of a chip's declared state."""
+    found: Properties = {
+        "realized": ("bool", True),
+        "hotplugged": ("bool", bool(name) and name in hot),
+        "hotpluggable": ("bool", part is not None and isinstance(part.device, UsbFunction)),
+    }
+    if part is not None:
+        state = look.chip_state(part)
+        for field, value in zip(state.names, state.values, strict=True):
+            if isinstance(value, int):
+                found[field] = ("bool" if isinstance(value, bool) else "int", value)
+    return found
+
+
+def _find(session: Session, path: str) -> tuple[str, Properties]:
+    """The path of an object and its properties, children among them."""
+    tree = objects(session)
     whole = path.rstrip("/") or "/"
-    if whole == "/":
-        return {"machine": (f"child<{session.vm.config.machine}-machine>", None)}
-    if not whole.startswith("/"):
+    if whole != "/" and not whole.startswith("/"):
         found = [p for p in tree if p.rpartition("/")[2] == whole]
         whole = found[0] if len(found) == 1 else whole
-    if whole not in tree:
+    if whole != "/" and whole not in tree:
         raise UnknownDeviceError(f"Device '{path}' not found")
-    return tree[whole]
+    below = "" if whole == "/" else whole
+    children: Properties = {
+        other.rpartition("/")[2]: (f"child<{node.type}>", other)
+        for other, node in tree.items()
+        if other.rpartition("/")[0] == below
+    }
+    if whole == "/":
+        return whole, {"type": ("string", CONTAINER)} | children
+    node = tree[whole]
+    return whole, {"type": ("string", node.type)} | children | node.properties()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,18 +210,15 @@ class ObjectProperty:
 @command("qom-list", held=True)
 def qom_list(session: Session, path: str) -> tuple[ObjectProperty, ...]:
     """The properties and children of an object."""
-    return tuple(ObjectProperty(n, kind) for n, (kind, _) in _find(session, path).items())
+    _, found = _find(session, path)
+    return tuple(ObjectProperty(name, kind) for name, (kind, _) in found.items())
 
 
 @command("qom-get", held=True)
 def qom_get(session: Session, path: str, property: str) -> object:
-    """The value of an object's property."""
-    found = _find(session, path)
+    """The value of an object's property; of a child, its path."""
+    _, found = _find(session, path)
     if property not in found:
-        owner = found.get("type", ("", "object"))[1]
+        owner = found["type"][1]
         raise ConfigError(f"Property '{owner}.{property}' not found")
-    kind, value = found[property]
-    if value is None:
-        place = path.rstrip("/")
-        return f"{place}/{property}" if kind.startswith("child") else ""
-    return value
+    return found[property][1]

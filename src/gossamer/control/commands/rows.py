@@ -17,6 +17,7 @@ from gossamer.control.commands import (  # noqa: F401 - each adds its rows
     qom,
     schema,
     snapshots,
+    texts,
     transfers,
 )
 from gossamer.control.commands.table import TABLE

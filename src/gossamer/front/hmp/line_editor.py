@@ -11,18 +11,27 @@ BACK: Final = (0x08, 0x7F)
 KILL: Final = 0x15
 WORD: Final = 0x17
 CANCEL: Final = 0x03
+TAB: Final = 0x09
 
 
 class LineEditor:
     """Collects bytes into lines for `line`; with `echo` it shows what is typed.
 
-    Keys: Return, Backspace, C-u (whole line), C-w (word), C-c (forget the line), up and down.
+    Keys: Return, Backspace, C-u (whole line), C-w (word), C-c (forget the line), up and down, Tab,
+    for which `complete` gives the words that the last one could become.
     """
 
     def __init__(
-        self, line: Callable[[str], None], write: Callable[[bytes], None], *, echo: bool
+        self,
+        line: Callable[[str], None],
+        write: Callable[[bytes], None],
+        *,
+        echo: bool,
+        complete: Callable[[str], list[str]] = lambda text: [],
+        prompt: bytes = b"",
     ) -> None:
         self.line, self.write, self.echo = line, write, echo
+        self._complete, self._prompt = complete, prompt
         self.text = bytearray()
         self.history: list[bytes] = []
         self._at = 0
@@ -51,9 +60,29 @@ class LineEditor:
             self._erase(len(self.text) - len(kept[0]) - len(kept[1]))
         elif byte == CANCEL:
             self._erase(len(self.text))
+        elif byte == TAB and self.echo:
+            self._finish_word()
         elif byte >= 0x20 and len(self.text) < MAX_LINE:
             self.text.append(byte)
             self._show(bytes([byte]))
+
+    def _finish_word(self) -> None:
+        """Add what all candidates share; where that is nothing, show them."""
+        text = self.text.decode("utf-8", "replace")
+        last = text.rpartition(" ")[2]
+        found = sorted({one for one in self._complete(text) if one.startswith(last)})
+        if not found:
+            return
+        first, final = found[0], found[-1]
+        same = next((n for n, c in enumerate(first) if final[n : n + 1] != c), len(first))
+        shared = first[:same]
+        more = shared[len(last) :] + (" " if len(found) == 1 else "")
+        if more:
+            added = more.encode()[: MAX_LINE - len(self.text)]
+            self.text += added
+            self._show(added)
+        else:
+            self._show(b"\n" + "  ".join(found).encode() + b"\n" + self._prompt + self.text)
 
     def _escape(self, byte: int) -> None:
         """Collect ESC [ parameters final; only up and down mean something."""

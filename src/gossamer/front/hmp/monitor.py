@@ -14,6 +14,7 @@ from gossamer.control.session import Session
 from gossamer.control.steps import Steps, Wait, finish
 from gossamer.core import host
 from gossamer.front.chardev import CHUNK, Chardev
+from gossamer.front.hmp.completion import candidates
 from gossamer.front.hmp.line_editor import LineEditor
 from gossamer.front.hmp.rows import UsageError, find
 
@@ -22,12 +23,24 @@ _LOOK_NS: Final = 20_000_000
 """How soon a reader that has caught up gets its next answer."""
 
 
+def history(editor: LineEditor) -> str:
+    """The lines that were typed, numbered."""
+    lines = (line.decode("utf-8", "replace") for line in editor.history)
+    return "".join(f"{n}: '{line}'\n" for n, line in enumerate(lines))
+
+
 class Monitor:
     """Serves the commands on `device`; a client that does not read its answers gets no more."""
 
     def __init__(self, session: Session, device: Chardev) -> None:
         self.session, self.device = session, device
-        self.editor = LineEditor(self._line, device.write, echo=device.is_terminal)
+        self.editor = LineEditor(
+            self._line,
+            device.write,
+            echo=device.is_terminal,
+            complete=lambda text: candidates(session, text),
+            prompt=PROMPT,
+        )
         self._lines: deque[str] = deque()
         self._busy = self._greeted = False
         device.receive = self.editor.feed
@@ -76,7 +89,10 @@ class Monitor:
         """The steps of one command; they give what it says."""
         try:
             words = shlex.split(line)
-            text = (yield from self._do(words)) if words else ""
+            if words == ["info", "history"]:
+                text = history(self.editor)
+            else:
+                text = (yield from self._do(words)) if words else ""
         except UsageError as fault:
             text = f"usage: {fault}"
         except Exception as fault:

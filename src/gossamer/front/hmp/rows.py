@@ -3,37 +3,18 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import MiB
 from gossamer.control.commands import transfers
-from gossamer.control.commands.rows import TABLE
 from gossamer.control.session import Session
-from gossamer.front.hmp import memory, texts
-from gossamer.front.hmp.words import Arguments, Row, UsageError, pattern
+from gossamer.front.hmp import devices, info, memory, texts
+from gossamer.front.hmp.row_table import ROWS, composed, row
+from gossamer.front.hmp.words import Arguments, Row, UsageError
 from gossamer.machines.chardev_options import GDB_HERE, listening
-
-ROWS: Final[dict[str, Row]] = {}
-
-
-def row(
-    name: str,
-    words: str,
-    command: str,
-    text: Callable[[Any], str] = texts.nothing,
-    arguments: Callable[[Arguments], Arguments] = dict,
-) -> None:
-    for one in name.split("|"):
-        ROWS[one] = Row(one, pattern(words), TABLE.find(command).name, text, arguments)
-
-
-def composed(name: str, words: str, help: str, do: Callable[[Session, Arguments], str]) -> None:
-    ROWS[name] = Row(name, pattern(words), do=do, help=help)
-
 
 # --- run, stop, save, send ----------------------------------------------------------------------
 
@@ -168,27 +149,15 @@ def _serve_gdb(session: Session, given: Arguments) -> str:
 
 composed("gdbserver", "[DEVICE:device]", "serve gdb, on tcp::1234 or another device", _serve_gdb)
 
-# --- info ---------------------------------------------------------------------------------------
-
-row("info status", "", "query-status", texts.status)
-row("info registers", "", "x-query-registers", texts.registers)
-row("info pic", "", "x-query-pic", texts.chip_states)
-row("info irq", "", "x-query-cpu-irq", texts.irqs)
-row("info qtree", "", "x-query-qtree", texts.tree)
-row("info jit", "", "x-query-jit", texts.human)
-row("info mtree", "", "x-query-mtree", texts.memory_map)
-row("info snapshots", "", "x-query-snapshots", texts.snapshots)
-row("info save", "", "x-query-save", texts.save)
-row("info block", "", "x-query-drives", texts.drives)
-row("info migrate", "", "query-migrate", texts.migration)
-row("info migrate_parameters", "", "query-migrate-parameters", texts.parameters)
-row("info migrate_capabilities", "", "query-migrate-capabilities", texts.capabilities)
-row("info name", "", "query-name", texts.name)
-row("info version", "", "query-version", texts.version)
+# --- help -------------------------------------------------------------------------------------
 
 
 def _info(session: Session, given: Arguments) -> str:
     del session, given
+    return _info_lines()
+
+
+def _info_lines() -> str:
     lines = (one.line() for name, one in sorted(ROWS.items()) if name.startswith("info "))
     return "".join(f"{line}\n" for line in lines)
 
@@ -198,6 +167,8 @@ composed("info", "", "look into the machine; info alone lists what there is", _i
 
 def _help(session: Session, given: Arguments) -> str:
     del session
+    if given.get("command") == "info":
+        return _info_lines()
     if "command" in given:
         return find(given["command"].split())[0].line()
     lines = (one.line() for name, one in sorted(ROWS.items()) if not name.startswith("info "))
@@ -225,5 +196,8 @@ def find(words: list[str]) -> tuple[Row, list[str]]:
         raise ConfigError(f"no command {words[0]!r}{hint}")
     return found, words[1:]
 
+
+#: Importing them has added their rows.
+ADDED = (devices, info)
 
 __all__ = ["ROWS", "UsageError", "find"]

@@ -7,9 +7,9 @@ from dataclasses import fields
 from datetime import UTC, datetime
 
 from gossamer.base.units import NS_PER_S, KiB, MiB
-from gossamer.control.commands.inspect import HumanReadableText
 from gossamer.control.commands.power import NameInfo, StatusInfo, VersionInfo
 from gossamer.control.commands.snapshots import LastSave
+from gossamer.control.commands.texts import HumanReadableText
 from gossamer.control.commands.transfers import (
     CapabilityStatus,
     MigrateParameters,

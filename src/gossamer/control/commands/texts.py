@@ -1,0 +1,104 @@
+"""Queries whose answer is a text, as QEMU's x-query-* commands give it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gossamer.control import look
+from gossamer.control.commands.table import command
+from gossamer.control.session import Session
+from gossamer.devices.ne2000 import Ne2000
+from gossamer.devices.sungem import SunGem
+from gossamer.devices.usb.device import UsbFunction
+from gossamer.machines.usb_attach import port_of
+
+
+@dataclass(frozen=True, slots=True)
+class HumanReadableText:
+    """Text for a person."""
+
+    human_readable_text: str
+
+
+@command("x-query-jit", held=True)
+def query_jit(session: Session) -> HumanReadableText:
+    """Translated code: how much there is, what it cost, how often it had to go."""
+    regions = session.vm.machine.regions
+    text = "tier 0 alone: no code is translated" if regions is None else regions.report()
+    return HumanReadableText(text)
+
+
+@command("x-query-usb", held=True)
+def query_usb(session: Session) -> HumanReadableText:
+    """USB devices by their ports; Device is the bus and the address that the guest gave."""
+    lines = []
+    for part in session.vm.machine.parts:
+        device = part.device
+        if isinstance(device, UsbFunction):
+            name = part.known_as.partition(", id ")[2].strip('"')
+            shown = f", ID: {name}" if name else ""
+            lines.append(
+                f"  Device 0.{device.dev.addr}, Port {port_of(part)}, Speed 12 Mb/s, "
+                f"Product {device.product}{shown}"
+            )
+    return HumanReadableText("\n".join(lines) or "no USB devices")
+
+
+@command("x-query-roms", held=True)
+def query_roms(session: Session) -> HumanReadableText:
+    """Read-only memory, and what -device loader and -kernel have put into RAM."""
+    machine = session.vm.machine
+    lines = [
+        f'addr={one.start:016x} size=0x{one.end - one.start + 1:06x} mem=rom name="{one.name}"'
+        for one in look.memory_map(machine)
+        if one.kind == "rom"
+    ]
+    lines += [
+        f'addr={start:016x} size=0x{end - start:06x} mem=ram name="{name}"'
+        for start, end, name in machine.loaded
+    ]
+    return HumanReadableText("\n".join(lines))
+
+
+@command("x-query-ramblock", held=True)
+def query_ramblock(session: Session) -> HumanReadableText:
+    """Blocks of memory: page size, offset, bytes."""
+    lines = [f"{'Block Name':>24} {'PSize':>8} {'Offset':>19} {'Used':>18} {'Total':>18}"]
+    lines += [
+        f"{b.name:>24} {'4 KiB':>8}  0x{b.offset:016x} 0x{b.size:016x} 0x{b.size:016x}"
+        for b in session.vm.machine.arena.blocks
+    ]
+    return HumanReadableText("\n".join(lines))
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkCard:
+    """A card; `link`: whether its cable is in."""
+
+    name: str
+    model: str
+    macaddr: str
+    link: bool = False
+
+
+@command("x-query-network", held=True)
+def query_network(session: Session) -> tuple[NetworkCard, ...]:
+    """The network cards."""
+    found: list[NetworkCard] = []
+    counts: dict[str, int] = {}
+    for part in session.vm.machine.parts:
+        device = part.device
+        if isinstance(device, SunGem | Ne2000):
+            mac = device.mac if isinstance(device, SunGem) else device.ne2000.mac
+            model, _, name = part.known_as.partition(", id ")
+            n = counts[model] = counts.get(model, -1) + 1
+            shown = name.strip('"') or f"{model}.{n}"
+            found.append(NetworkCard(shown, model, bytes(mac).hex(":")))
+    return tuple(found)
+
+
+@command("x-query-objects", held=True)
+def query_objects(session: Session) -> HumanReadableText:
+    """Objects of -object and object-add, by id."""
+    lines = [f"{name}: {kind}" for name, kind in session.objects.kinds().items()]
+    return HumanReadableText("\n".join(lines))
