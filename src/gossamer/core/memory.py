@@ -1,7 +1,7 @@
 """Real memory: RAM blocks in one arena, MMIO regions, and the map of real addresses.
 
 All RAM, ROM and video memory lies in one host mapping (the arena), page by page, so that native
-code reaches any of it by one base and an offset.  `pages` maps each of the 2**20 real pages to its
+code reaches any of it by one base and an offset.  `pages` maps each of the real pages to its
 arena page (`MMIO`: none).  Writes that Python makes (DMA, loaders, debuggers) go through `write`,
 which marks pages dirty and notifies the engine when code may have changed.
 """
@@ -28,7 +28,9 @@ from gossamer.core.trace import QUIET, Trace
 
 MMIO: Final = 0xFFFF_FFFF
 READ_ONLY: Final = 0x8000_0000
-PAGE_COUNT: Final = 1 << 20
+REAL_BITS: Final = 32
+"""Bits of a real address, whatever the width of the model's word."""
+PAGE_COUNT: Final = (1 << REAL_BITS) // PAGE_SIZE
 MOST_LEAVES: Final = 4096
 """Pages of registers (or of nothing) whose region is remembered."""
 
@@ -124,7 +126,7 @@ class Mapping:
 
 
 class AddressMap:
-    """What is where in the 32-bit real address space."""
+    """What is where in the real address space."""
 
     def __init__(self, arena: Arena, trace: Trace = QUIET) -> None:
         self.arena, self.trace = arena, trace
@@ -147,7 +149,7 @@ class AddressMap:
     def map(self, target: RamBlock | Region, base: int, *, priority: int = 0) -> Mapping:
         """Put `target` at real address `base`; overlap at equal priority is refused."""
         m = Mapping(base, target.size, target, priority)
-        if base < 0 or m.end > 1 << 32:
+        if base < 0 or m.end > 1 << REAL_BITS:
             raise ConfigError(f"{target.name}: {base:#x}..{m.end:#x} is outside 4 GiB")
         if isinstance(target, RamBlock) and base % PAGE_SIZE:
             raise ConfigError(f"{target.name}: RAM must begin on a page, got {base:#x}")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gossamer.core.memory import REAL_BITS
 from gossamer.cpu.translation import NOT_FOUND, WIMG_REAL, Translation
 from gossamer.isa.architecture import Architecture
 from gossamer.isa.body import Access, Body
 from gossamer.isa.expr import Expr, const, low, ltu, select
-
-#: Bits of a real address that memory here has (`core.memory.AddressMap`).
-REAL_BITS = 32
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,36 @@ What follows the block is never state: pointers, translation caches, the budget 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from gossamer.base.bits import align_up
-from gossamer.cpu.block import BLOCK_SIZE
+from gossamer.cpu.block import layout
+from gossamer.isa.architecture import USUAL
+from gossamer.isa.registers import WORD
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a translation table, bytes: the tag for reads at 0, for writes, the addend."""
+
+    size: int
+    write: int
+    addend: int
+
+
+def line_of(word: int) -> Line:
+    """The line for words of `word` bits: tags are words, the addend is the host's."""
+    tag = word // 8
+    return Line(4 * tag, tag, 2 * tag)
+
 
 #: Translation caches are direct-mapped; a line is the page's tag for reads, for writes, and what
 #: is added to an effective address for the host's.
 DTLB_ENTRIES: Final = 4096
 ITLB_ENTRIES: Final = 256
-TLB_ENTRY: Final = 16
+TLB_ENTRY: Final = line_of(USUAL).size
 #: Behind the lines of a data table: a byte a line, not zero where dcbz must not clear it (W or I).
 DTLB_FLAGS: Final = DTLB_ENTRIES * TLB_ENTRY
 DTLB_SIZE: Final = DTLB_FLAGS + DTLB_ENTRIES
@@ -81,17 +101,17 @@ FILLED: Final = 1
 WITH_REGIONS: Final = 3
 
 _FIELDS: Final = (
-    ("fpage", 4),  # effective page that the running entries stand for
+    ("fpage", WORD),  # effective page that the running entries stand for
     ("exit_request", 4),
     ("reason", 4),
     ("x_fault", 4),  # fault bits of the last slow access, zero when it went well
-    ("x_dar", 4),
+    ("x_dar", WORD),
     ("x_vector", 4),
-    ("x_srr1", 4),
+    ("x_srr1", WORD),
     ("segments_dirty", 4),  # segments whose register changed since the bank was chosen; NO_BANK
     ("bank", 4),
     ("met", 4),  # what a debugger waits for was met: a kind of `stops`, 0: nothing
-    ("met_ea", 4),
+    ("met_ea", WORD),
     ("break_count", 4),  # breakpoints and watchpoints (see `stops`)
     ("watch_count", 4),
     ("break_offsets", 8),  # a byte an offset in a page, null: no breakpoint anywhere
@@ -162,17 +182,19 @@ _FIELDS: Final = (
 )
 
 
-def _offsets() -> tuple[dict[str, int], int]:
-    at = align_up(BLOCK_SIZE, 64)
+@lru_cache(maxsize=2)
+def fields_of(word: int) -> tuple[dict[str, int], int]:
+    """Byte offset of each field from the start of the register block, and the whole size."""
+    at = layout(word).size
     out: dict[str, int] = {}
-    for name, size in _FIELDS:
+    for name, width in _FIELDS:
+        size = width or word // 8
         at = align_up(at, min(size, 8))
         out[name] = at
         at += size
     return out, align_up(at, 64)
 
 
-_laid_out = _offsets()
-#: Byte offset of each field from the start of the register block.
-CONTEXT: Final[dict[str, int]] = _laid_out[0]
-CONTEXT_SIZE: Final[int] = _laid_out[1]
+#: The same of 32-bit models, whose native code is all that there is.
+CONTEXT: Final[dict[str, int]] = fields_of(USUAL)[0]
+CONTEXT_SIZE: Final[int] = fields_of(USUAL)[1]

@@ -11,11 +11,9 @@ from collections.abc import Callable
 from typing import Final
 
 from gossamer.base.bits import ones
-from gossamer.cpu.block import OFFSET
-from gossamer.engine.context import CONTEXT
+from gossamer.engine.addresses import NARROW, Addresses
 from gossamer.engine.emit_vector import PAIR, VECTOR_EMIT, enter, leave, reverse
 from gossamer.isa.expr import Expr
-from gossamer.isa.registers import REGISTERS
 from gossamer.isa.vector.lanes import WIDTH
 
 TB_CPU: Final = ", !tbaa !1"
@@ -55,10 +53,12 @@ def literal(value: int, width: int) -> str:
 class Function:
     """The text of one LLVM function as it grows.
 
-    `pointer` names the block pointer, `cia`, `word` and `now` give leaves their text on demand.
+    `leaves` gives leaves of expressions their text on demand; `addresses` is what depends on the
+    width of the model's word.
     """
 
-    def __init__(self, intrinsics: set[str]) -> None:
+    def __init__(self, intrinsics: set[str], addresses: Addresses = NARROW) -> None:
+        self.addresses = addresses
         self.lines: list[str] = []
         self.allocas: list[str] = []
         self.count = 0
@@ -101,20 +101,25 @@ class Function:
 
     def field(self, name: str, kind: str) -> str:
         """Load a context field."""
-        return self.value(f"load {kind}, ptr {self.at(CONTEXT[name])}{TB_CPU}")
+        return self.value(f"load {kind}, ptr {self.at(self.addresses.fields[name])}{TB_CPU}")
 
     def set_field(self, name: str, kind: str, value: str) -> None:
-        self.line(f"store {kind} {value}, ptr {self.at(CONTEXT[name])}{TB_CPU}")
+        self.line(f"store {kind} {value}, ptr {self.at(self.addresses.fields[name])}{TB_CPU}")
 
     def register(self, name: str, index: Expr) -> str:
         """Pointer to element `index` of a register."""
-        size = REGISTERS[name][0] // 8
+        size = self.addresses.layout.registers[name][0] // 8
+        first = self.addresses.layout.offset[name]
         if index.is_const:
-            return self.at(OFFSET[name] + size * index.value)
+            return self.at(first + size * index.value)
         wide = self.value(f"zext i32 {self.expr(index)} to i64")
         scaled = self.value(f"mul nuw nsw i64 {wide}, {size}")
-        place = self.value(f"add nuw nsw i64 {scaled}, {OFFSET[name]}")
+        place = self.value(f"add nuw nsw i64 {scaled}, {first}")
         return self.value(f"getelementptr i8, ptr %cpu, i64 {place}")
+
+    def wide(self, ea: str) -> str:
+        """An effective address, or a part of it, as an offset of 64 bits."""
+        return ea if self.addresses.width == 64 else self.value(f"zext i32 {ea} to i64")
 
     # --- expressions ------------------------------------------------------------------------------
 

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Final
 
-from gossamer.engine.context import CONTEXT, DTLB_ENTRIES, DTLB_FLAGS, EFFECT_CODES, ITLB_ENTRIES
+from gossamer.base.units import PAGE_SIZE
+from gossamer.engine.addresses import Addresses
+from gossamer.engine.context import DTLB_ENTRIES, EFFECT_CODES, ITLB_ENTRIES
 from gossamer.engine.emit import LIKELY, TB_ENTRY, TB_MEM, TB_TLB, UNLIKELY, swap_bytes
 from gossamer.engine.runtime_fields import dispatch, handler, tail
 from gossamer.engine.statements import StatementWriter, is_true, text_of
@@ -145,22 +147,22 @@ def is_deferred(e: Expr) -> bool:
     return e.op == "choose" and e.args[2].op == "call"
 
 
-def handler_text(v: Variant, intrinsics: set[str], width: int) -> list[str]:
+def handler_text(v: Variant, intrinsics: set[str], addresses: Addresses) -> list[str]:
     """The functions of one variant."""
     word = Expr("word", 32)
-    trace = v.row.trace(word, v.mask, v.match, width=width)
+    trace = v.row.trace(word, v.mask, v.match, width=addresses.width)
     memory = accesses_memory(trace)
     two_forms = memory or defers(trace)
     out = []
     for local, name in zip((True, False), v.names, strict=True):
         slow = f"{name}_slow"
         if two_forms:
-            out.append(_Handler(intrinsics, local, "").text(slow, trace))
+            out.append(_Handler(intrinsics, addresses, local, "").text(slow, trace))
         if memory and loops(trace):
             out.append(f"{handler(name)}\n{tail(slow)}\n}}")
         else:
             target = slow if two_forms else ""
-            out.append(_Handler(intrinsics, local, target).text(name, trace))
+            out.append(_Handler(intrinsics, addresses, local, target).text(name, trace))
         if v.kind == 0:
             break
     return out
@@ -178,12 +180,13 @@ def operand_place(e: Expr) -> int:
 class _Handler(StatementWriter):
     """Writes one handler.  `slow` names the slow form to go on in; empty: this is it (or none)."""
 
-    def __init__(self, intrinsics: set[str], local: bool, slow: str) -> None:
-        super().__init__(intrinsics)
+    def __init__(self, intrinsics: set[str], addresses: Addresses, local: bool, slow: str) -> None:
+        super().__init__(intrinsics, addresses)
+        self.ea = addresses.type
         self.local, self.slow = local, slow
         self.pending_ok = ""
         self.calls_out = False
-        self.effects: list[tuple[str, list[str]]] = []
+        self.effects: list[tuple[str, list[tuple[str, str]]]] = []
         self.branches: list[tuple[Branch, str, str, str]] = []
         self.raises: list[tuple[Raise, str, str]] = []
         self.leaves = {
@@ -237,7 +240,7 @@ class _Handler(StatementWriter):
         return self.value(f"load i32, ptr {where}{TB_ENTRY}")
 
     def _cia(self, e: Expr) -> str:
-        return self.value("call i32 @cia_of(ptr %cpu, ptr %e)")
+        return self.value(f"call {self.ea} @cia_of(ptr %cpu, ptr %e)")
 
     def _now(self, e: Expr) -> str:
         return self.value("call i64 @now_of(ptr %cpu, ptr %e, i64 %K)")
@@ -247,23 +250,26 @@ class _Handler(StatementWriter):
     def _tlb(self, ea: str, size: int, write: bool) -> tuple[str, str]:
         """(1-bit hit, host pointer valid on a hit) for `size` bytes at `ea`."""
         entry, tag = self._tlb_tag(ea, write)
-        last = self.value(f"add i32 {ea}, {size - 1}") if size > 1 else ea
-        page = self.value(f"and i32 {last}, -4096")
-        hit = self.value(f"icmp eq i32 {page}, {tag}")
-        addend = self.value(f"getelementptr i8, ptr {entry}, i64 8")
+        last = self.value(f"add {self.ea} {ea}, {size - 1}") if size > 1 else ea
+        page = self.value(f"and {self.ea} {last}, {-PAGE_SIZE}")
+        hit = self.value(f"icmp eq {self.ea} {page}, {tag}")
+        addend = self.value(f"getelementptr i8, ptr {entry}, i64 {self.addresses.line.addend}")
         host = self.value(f"load ptr, ptr {addend}{TB_TLB}")
-        offset = self.value(f"zext i32 {ea} to i64")
+        offset = self.wide(ea)
         return hit, self.value(f"getelementptr i8, ptr {host}, i64 {offset}")
 
     def _tlb_tag(self, ea: str, write: bool) -> tuple[str, str]:
         """The TLB's entry for `ea`, and its tag for such an access."""
-        base = self.field("dtlb", "ptr")
-        shifted = self.value(f"lshr i32 {ea}, 8")
-        index = self.value(f"and i32 {shifted}, {(DTLB_ENTRIES - 1) * 16}")
-        wide = self.value(f"zext i32 {index} to i64")
-        entry = self.value(f"getelementptr i8, ptr {base}, i64 {wide}")
-        where = self.value(f"getelementptr i8, ptr {entry}, i64 4") if write else entry
-        return entry, self.value(f"load i32, ptr {where}{TB_TLB}")
+        entry = self._line(self.field("dtlb", "ptr"), ea, DTLB_ENTRIES)
+        at = self.addresses.line.write
+        where = self.value(f"getelementptr i8, ptr {entry}, i64 {at}") if write else entry
+        return entry, self.value(f"load {self.ea}, ptr {where}{TB_TLB}")
+
+    def _line(self, table: str, ea: str, entries: int) -> str:
+        """The line where a table of so many has the page of `ea`, if it has it."""
+        shifted = self.value(f"lshr {self.ea} {ea}, {self.addresses.line_shift}")
+        index = self.value(f"and {self.ea} {shifted}, {self.addresses.lines(entries)}")
+        return self.value(f"getelementptr i8, ptr {table}, i64 {self.wide(index)}")
 
     def _miss(self, hit: str) -> str:
         """Branch on a TLB hit; in the fast form a miss leaves.  The label of the miss block."""
@@ -304,10 +310,10 @@ class _Handler(StatementWriter):
         self._note_time()
         if size == 16:
             high = self._slow_load(ea, 8)
-            low = self._slow_load(self.value(f"add i32 {ea}, 8"), 8)
+            low = self._slow_load(self.value(f"add {self.ea} {ea}, 8"), 8)
             wide = self.value(f"shl i128 {self.value(f'zext i64 {high} to i128')}, 64")
             return self.value(f"or i128 {wide}, {self.value(f'zext i64 {low} to i128')}")
-        raw = self.value(f"call i64 @slow_load(ptr %cpu, i32 {ea}, i32 {size})")
+        raw = self.value(f"call i64 @slow_load(ptr %cpu, {self.ea} {ea}, i32 {size})")
         self._check_fault()
         return raw if size == 8 else self.value(f"trunc i64 {raw} to i{8 * size}")
 
@@ -342,10 +348,10 @@ class _Handler(StatementWriter):
             high = self.value(f"trunc i128 {self.value(f'lshr i128 {value}, 64')} to i64")
             self._slow_store(ea, high, 8)
             low = self.value(f"trunc i128 {value} to i64")
-            self._slow_store(self.value(f"add i32 {ea}, 8"), low, 8)
+            self._slow_store(self.value(f"add {self.ea} {ea}, 8"), low, 8)
             return
         wide = value if size == 8 else self.value(f"zext i{8 * size} {value} to i64")
-        self.line(f"call void @slow_store(ptr %cpu, i32 {ea}, i64 {wide}, i32 {size})")
+        self.line(f"call void @slow_store(ptr %cpu, {self.ea} {ea}, i64 {wide}, i32 {size})")
         self._check_fault()
 
     def _store_line(self, ea: str) -> None:
@@ -357,14 +363,15 @@ class _Handler(StatementWriter):
             return
         self._note_time()
         bits = self.expr(dsisr(Form(Expr("word", 32))))
-        self.line(f"call void @zero_line(ptr %cpu, i32 {ea}, i32 {bits})")
+        self.line(f"call void @zero_line(ptr %cpu, {self.ea} {ea}, i32 {bits})")
         self._check_fault()
 
     def _may_clear(self, ea: str) -> str:
         """Whether the data TLB's line of `ea` is of a copy-back cached page."""
-        flags = self.value(f"getelementptr i8, ptr {self.field('dtlb', 'ptr')}, i64 {DTLB_FLAGS}")
-        line = self.value(f"and i32 {self.value(f'lshr i32 {ea}, 12')}, {DTLB_ENTRIES - 1}")
-        wide = self.value(f"zext i32 {line} to i64")
+        behind = DTLB_ENTRIES * self.addresses.line.size
+        flags = self.value(f"getelementptr i8, ptr {self.field('dtlb', 'ptr')}, i64 {behind}")
+        page = self.value(f"lshr {self.ea} {ea}, 12")
+        wide = self.wide(self.value(f"and {self.ea} {page}, {DTLB_ENTRIES - 1}"))
         where = self.value(f"getelementptr i8, ptr {flags}, i64 {wide}")
         flag = self.value(f"load i8, ptr {where}{TB_TLB}")
         return self.value(f"icmp eq i8 {flag}, 0")
@@ -373,18 +380,23 @@ class _Handler(StatementWriter):
         """A walk only where the TLB does not hold the page, as for any access."""
         ea, length = self.expr(s.ea), self.expr(s.length)
         _, tag = self._tlb_tag(ea, s.access is Access.WRITE)
-        end = self.value(f"add i32 {ea}, {self.value(f'sub i32 {length}, 1')}")
-        first, last = (self.value(f"and i32 {x}, -4096") for x in (ea, end))
-        both = (self.value(f"icmp eq i32 {x}, {tag}") for x in (first, last))
+        more = self.value(f"sub i32 {length}, 1")
+        end = self.value(f"add {self.ea} {ea}, {self._as_word(more)}")
+        first, last = (self.value(f"and {self.ea} {x}, {-PAGE_SIZE}") for x in (ea, end))
+        both = (self.value(f"icmp eq {self.ea} {x}, {tag}") for x in (first, last))
         hit = self.value(f"and i1 {', '.join(both)}")
         miss, on = self.label("walk"), self.label("on")
         self.line(f"br i1 {hit}, label %{on}, label %{miss}{LIKELY}")
         self.start(miss)
         self._note_time()
-        self.line(f"call void @probe(ptr %cpu, i32 {ea}, i32 {length}, i32 {int(s.access)})")
+        self.line(f"call void @probe(ptr %cpu, {self.ea} {ea}, i32 {length}, i32 {int(s.access)})")
         self._check_fault()
         self.line(f"br label %{on}")
         self.start(on)
+
+    def _as_word(self, n: str) -> str:
+        """A number as wide as an address."""
+        return n if self.addresses.width == 32 else self.value(f"zext i32 {n} to {self.ea}")
 
     def _note_time(self) -> None:
         """Leave the remaining budget where Python finds the time."""
@@ -419,12 +431,12 @@ class _Handler(StatementWriter):
 
     def _take(self, s: Raise) -> None:
         srr1 = self.expr(s.srr1)
-        self.set_field("x_srr1", "i32", srr1)
+        self.set_field("x_srr1", self.ea, srr1)
         self.set_field("x_vector", "i32", str(int(s.interrupt)))
         for name, e in (("dar", s.dar), ("dsisr", s.dsisr)):
             if e is not None:
                 where = self.register(name, number(0))
-                self.line(f"store i32 {self.expr(e)}, ptr {where}")
+                self.line(f"store i{e.width} {self.expr(e)}, ptr {where}")
         self._tail("h_interrupt_after" if s.after else "h_interrupt", "%e", "%K")
 
     def prepare_ends(self, ends: list[Raise | Effect | Branch]) -> None:
@@ -434,7 +446,8 @@ class _Handler(StatementWriter):
                 assert s.dsisr is None
                 self.raises.append((s, self.expr(s.when), self.expr(s.srr1)))
             elif isinstance(s, Effect):
-                self.effects.append((s.name, [self.expr(a) for a in s.args]))
+                args = [(f"i{a.width}", self.expr(a)) for a in s.args]
+                self.effects.append((s.name, args))
             elif isinstance(s, Branch) and not (s.when.is_const and not s.when.arg):
                 offset = "" if s.offset is None else self.expr(s.offset)
                 target = "" if offset and self.local else self.expr(s.target)
@@ -446,14 +459,14 @@ class _Handler(StatementWriter):
             cold, on = self.label("raise"), self.label("on")
             self.line(f"br i1 {when}, label %{cold}, label %{on}")
             self.start(cold)
-            self.set_field("x_srr1", "i32", srr1)
+            self.set_field("x_srr1", self.ea, srr1)
             self.set_field("x_vector", "i32", str(int(s.interrupt)))
             if s.after and self.branches:
                 _, target, condition, _ = self.branches[0]
                 assert target
                 assert not condition
                 nia = self.register("nia", number(0))
-                self.line(f"store i32 {target}, ptr {nia}")
+                self.line(f"store {self.ea} {target}, ptr {nia}")
                 self._tail("h_interrupt_at", "%e", "%K")
             else:
                 self._tail("h_interrupt_after" if s.after else "h_interrupt", "%e", "%K")
@@ -483,28 +496,29 @@ class _Handler(StatementWriter):
             assert not when
             nia = target
         else:
-            nia = self.value(f"add i32 {self.value('call i32 @cia_of(ptr %cpu, ptr %e)')}, 4")
-        self.line(f"store i32 {nia}, ptr {self.register('nia', number(0))}")
+            cia = self.value(f"call {self.ea} @cia_of(ptr %cpu, ptr %e)")
+            nia = self.value(f"add {self.ea} {cia}, 4")
+        self.line(f"store {self.ea} {nia}, ptr {self.register('nia', number(0))}")
         for name, args in self.effects:
             if name in NATIVE_EFFECTS:
-                more = "".join(f", i32 {a}" for a in args)
+                more = "".join(f", {kind} {a}" for kind, a in args)
                 self.line(f"call void @effect_{name}(ptr %cpu{more})")
             else:
                 self._note_time()
-                arg = args[0] if args else "0"
+                arg = args[0][1] if args else "0"
                 code = EFFECT_CODES[name]
                 self.line(f"call void @effect_python(ptr %cpu, i32 {code}, i32 {arg})")
         if [name for name, _ in self.effects] == ["segment"] and not self.branches:
-            self._go_on_beside(self.effects[0][1][0])
+            self._go_on_beside(self.effects[0][1][0][1])
         here = self.value("ptrtoint ptr %e to i64")
         left = self.value(f"sub i64 {self.value(f'sub i64 %K, {here}')}, 16")
         self._tail("h_sync", "null", left)
 
     def _go_on_beside(self, segment: str) -> None:
         """Where this code lies in another segment than the changed one, its fetches stay valid."""
-        running = self.value(f"lshr i32 {self.field('fpage', 'i32')}, 28")
+        running = self.value(f"lshr {self.ea} {self.field('fpage', self.ea)}, 28")
         same, other = self.label("same"), self.label("other")
-        test = self.value(f"icmp eq i32 {running}, {segment}")
+        test = self.value(f"icmp eq {self.ea} {running}, {segment}")
         self.line(f"br i1 {test}, label %{same}, label %{other}{UNLIKELY}")
         self.start(other)
         self._dispatch(self.value("getelementptr i8, ptr %e, i64 16"), "%K")
@@ -525,7 +539,8 @@ class _Handler(StatementWriter):
 
     def _go_local(self, offset: str) -> None:
         """To the entry at `offset` bytes of code from here, in this page."""
-        wide = self.value(f"sext i32 {offset} to i64")
+        narrow = self.addresses.width < 64
+        wide = self.value(f"sext i32 {offset} to i64") if narrow else offset
         entry = self.value(f"getelementptr i8, ptr %e, i64 {self.value(f'shl i64 {wide}, 2')}")
         target = self.value(f"ptrtoint ptr {entry} to i64")
         here = self.value("ptrtoint ptr %e to i64")
@@ -546,27 +561,23 @@ class _Handler(StatementWriter):
         """To the entry of effective address `target`, through the fetch TLB."""
         here = self.value("ptrtoint ptr %e to i64")
         left = self.value(f"sub i64 {self.value(f'sub i64 %K, {here}')}, 16")
-        base = self.field("itlb", "ptr")
-        shifted = self.value(f"lshr i32 {target}, 8")
-        index = self.value(f"and i32 {shifted}, {(ITLB_ENTRIES - 1) * 16}")
-        wide = self.value(f"zext i32 {index} to i64")
-        line = self.value(f"getelementptr i8, ptr {base}, i64 {wide}")
-        tag = self.value(f"load i32, ptr {line}{TB_TLB}")
-        page = self.value(f"and i32 {target}, -4096")
-        same = self.value(f"icmp eq i32 {tag}, {page}")
+        line = self._line(self.field("itlb", "ptr"), target, ITLB_ENTRIES)
+        tag = self.value(f"load {self.ea}, ptr {line}{TB_TLB}")
+        page = self.value(f"and {self.ea} {target}, {-PAGE_SIZE}")
+        same = self.value(f"icmp eq {self.ea} {tag}, {page}")
         enough = self.value(f"icmp sgt i64 {left}, 0")
         go, leave = self.label("go"), self.label("leave")
         both = self.value(f"and i1 {same}, {enough}")
         self.line(f"br i1 {both}, label %{go}, label %{leave}{LIKELY}")
         self.start(leave)
-        self.line(f"store i32 {target}, ptr {self.register('nia', number(0))}")
+        self.line(f"store {self.ea} {target}, ptr {self.register('nia', number(0))}")
         self._tail("h_jump", "%e", left)
         self.start(go)
-        where = self.value(f"getelementptr i8, ptr {line}, i64 8")
+        where = self.value(f"getelementptr i8, ptr {line}, i64 {self.addresses.line.addend}")
         entries = self.value(f"load ptr, ptr {where}{TB_TLB}")
-        self.line(f"store i32 {page}, ptr {self.at(CONTEXT['fpage'])}")
-        low = self.value(f"and i32 {target}, 4092")
-        offset = self.value(f"zext i32 {self.value(f'shl i32 {low}, 2')} to i64")
+        self.line(f"store {self.ea} {page}, ptr {self.at(self.addresses.fields['fpage'])}")
+        low = self.value(f"and {self.ea} {target}, {PAGE_SIZE - 4}")
+        offset = self.wide(self.value(f"shl {self.ea} {low}, 2"))
         entry = self.value(f"getelementptr i8, ptr {entries}, i64 {offset}")
         k = self.value(f"add i64 {left}, {self.value(f'ptrtoint ptr {entry} to i64')}")
         self._dispatch(entry, k)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gossamer.engine.addresses import addresses
 from gossamer.engine.emit import METADATA
 from gossamer.engine.handlers import Variant, handler_text, variants
 from gossamer.engine.runtime import (
@@ -25,8 +26,8 @@ def module_text(architecture: Architecture) -> str:
         raise NotDescribedError(f"native code for words of {architecture.word} bits")
     decoder = Decoder(architecture)
     intrinsics: set[str] = set(DECLARATIONS)
-    rows = variants(decoder)
-    handlers = [text for v in rows for text in handler_text(v, intrinsics, architecture.word)]
+    rows, words = variants(decoder), addresses(architecture.word)
+    handlers = [text for v in rows for text in handler_text(v, intrinsics, words)]
     parts = [
         translation_functions(intrinsics, architecture),
         watch_functions(intrinsics, architecture),

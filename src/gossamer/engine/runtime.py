@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from gossamer.cpu import breakpoints, exceptions, mmu
+from gossamer.engine.addresses import NARROW, RA, Addresses, addresses
 from gossamer.engine.emit import TB_CPU
 from gossamer.engine.runtime_banks import CHOOSING
 from gossamer.engine.runtime_code import CODE
@@ -37,8 +38,8 @@ from gossamer.isa.service import SERVICES
 class _BodyFunction(StatementWriter):
     """A function made from a body: parameters are ``arg`` leaves, a branch writes NIA."""
 
-    def __init__(self, intrinsics: set[str]) -> None:
-        super().__init__(intrinsics)
+    def __init__(self, intrinsics: set[str], addresses: Addresses = NARROW) -> None:
+        super().__init__(intrinsics, addresses)
         self.leaves = {"arg": lambda e: f"%a{e.arg}", "ram": self.ram, "ram_find": self.ram_find}
         self.ends: list[str] = []
 
@@ -46,7 +47,8 @@ class _BodyFunction(StatementWriter):
         for s in ends:
             if isinstance(s, Branch):
                 nia = self.register("nia", number(0))
-                self.ends.insert(0, f"store i32 {self.expr(s.target)}, ptr {nia}{TB_CPU}")
+                store = f"store {self.addresses.type} {self.expr(s.target)}, ptr {nia}{TB_CPU}"
+                self.ends.insert(0, store)
             elif isinstance(s, Effect):
                 self.ends.append(f"call void @effect_{s.name}(ptr %cpu)")
 
@@ -70,34 +72,39 @@ def service_functions(intrinsics: set[str]) -> str:
 def translation_functions(intrinsics: set[str], architecture: Architecture) -> str:
     """``i64 xlate_<kind>(cpu, ea)``: real address, and above it fault bits | writable | WIMG."""
     out = []
+    words = addresses(architecture.word)
     for access in Access:
-        f = _BodyFunction(intrinsics)
+        f = _BodyFunction(intrinsics, words)
         s = Body(architecture.word)
         t = mmu.of(architecture).translate(s, Expr("arg", s.width, (), 0), access)
         ra, fault, wimg, writable = (f.expr(e) for e in (t.ra, t.fault, t.wimg, t.writable))
         f.carry_out(s.trace)
-        low = f.value(f"zext i32 {ra} to i64")
+        low = f.value(f"zext {RA} {ra} to i64")
         attributes = f.value(f"zext i4 {wimg} to i32")
         flag = f.value(f"select i1 {writable}, i32 16, i32 0")
         joined = f.value(f"or i32 {f.value(f'or i32 {attributes}, {flag}')}, {fault}")
         high = f.value(f"shl i64 {f.value(f'zext i32 {joined} to i64')}, 32")
         f.line(f"ret i64 {f.value(f'or i64 {high}, {low}')}")
         name = f"xlate_{access.name.lower()}"
-        out.append(text_of(f, f"define internal i64 @{name}(ptr %cpu, i32 %a0) nounwind {{"))
+        out.append(
+            text_of(f, f"define internal i64 @{name}(ptr %cpu, {words.type} %a0) nounwind {{")
+        )
     return "\n".join(out)
 
 
 def watch_functions(intrinsics: set[str], architecture: Architecture) -> str:
     """``i32 watch_<kind>(cpu, ea, length)``: DSISR bits of a data breakpoint, or zero."""
     out = []
+    words = addresses(architecture.word)
     for access in (Access.READ, Access.WRITE):
-        f = _BodyFunction(intrinsics)
+        f = _BodyFunction(intrinsics, words)
         s = Body(architecture.word)
         ea, length = Expr("arg", s.width, (), 0), Expr("arg", NUMBER, (), 1)
         result = f.expr(breakpoints.data_breakpoint(s, ea, length, access))
         f.line(f"ret i32 {result}")
-        head = f"define internal i32 @watch_{access.name.lower()}(ptr %cpu, i32 %a0, i32 %a1)"
-        out.append(text_of(f, f"{head} nounwind {{"))
+        name = f"watch_{access.name.lower()}"
+        head = f"define internal i32 @{name}(ptr %cpu, {words.type} %a0, i32 %a1) nounwind {{"
+        out.append(text_of(f, head))
     return "\n".join(out)
 
 
@@ -110,23 +117,24 @@ def entry_functions(intrinsics: set[str], architecture: Architecture) -> str:
     strategy = mmu.of(architecture)
     s = Body(architecture.word)
     exceptions.enter(s, args[0], args[1], args[2], strategy)
-    out = [_entry_text("enter", s, intrinsics)]
+    words = addresses(architecture.word)
+    out = [_entry_text("enter", s, intrinsics, words)]
     if strategy.searches_by_software:
         s = Body(architecture.word)
         strategy.enter_miss(s, args[0], args[1], args[2])
-        out.append(_entry_text("enter_miss", s, intrinsics))
+        out.append(_entry_text("enter_miss", s, intrinsics, words))
     return "\n".join(out)
 
 
-def _entry_text(name: str, s: Body, intrinsics: set[str]) -> str:
-    f = _BodyFunction(intrinsics)
+def _entry_text(name: str, s: Body, intrinsics: set[str], words: Addresses) -> str:
+    f = _BodyFunction(intrinsics, words)
     f.carry_out(s.trace)
     for end in f.ends:
         f.line(end)
     f.line("ret void")
-    return text_of(
-        f, f"define internal void @{name}(ptr %cpu, i32 %a0, i32 %a1, i32 %a2) nounwind noinline {{"
-    )
+    given = ", ".join(f"{words.type} %a{n}" for n in range(3))
+    head = f"define internal void @{name}(ptr %cpu, {given}) nounwind noinline {{"
+    return text_of(f, head)
 
 
 def fixed_functions(architecture: Architecture) -> str:

@@ -1,0 +1,76 @@
+"""What native code depends on of the width of the model's word, said once.
+
+Code that is made from bodies (`emit`, `statements`, `handlers`) asks an `Addresses` for the types
+of addresses, the layout of registers, fields and lines of the TLBs; it can be written for words of
+64 bits too.  The runtime's hand-written text is for 32 bits: it says `EA` for the type of an
+effective address, so that it is known which of its numbers are some.  Real addresses (`RA`) have as
+many bits on every model (`core.memory.REAL_BITS`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Final
+
+from gossamer.base.bits import ones
+from gossamer.base.units import PAGE_SIZE
+from gossamer.core.memory import REAL_BITS
+from gossamer.cpu.block import Layout, layout
+from gossamer.engine.context import Line, fields_of, line_of
+from gossamer.isa.architecture import USUAL
+
+_PAGE_SHIFT: Final = PAGE_SIZE.bit_length() - 1
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Native code's view of words of `width` bits."""
+
+    width: int
+
+    @property
+    def type(self) -> str:
+        """LLVM's type of a word and of an effective address."""
+        return f"i{self.width}"
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where registers lie."""
+        return layout(self.width)
+
+    @cached_property
+    def fields(self) -> dict[str, int]:
+        """Where the context's fields lie."""
+        return fields_of(self.width)[0]
+
+    @cached_property
+    def line(self) -> Line:
+        """A line of a TLB."""
+        return line_of(self.width)
+
+    @property
+    def line_shift(self) -> int:
+        """Bits by which an effective address goes right to count lines in bytes, page by page."""
+        return _PAGE_SHIFT - (self.line.size.bit_length() - 1)
+
+    def lines(self, entries: int) -> int:
+        """The bits that then tell the `entries` lines of a table apart."""
+        return (entries - 1) * self.line.size
+
+    @property
+    def last(self) -> int:
+        """The last address."""
+        return ones(self.width)
+
+
+@lru_cache(maxsize=2)
+def addresses(width: int) -> Addresses:
+    """The one `Addresses` for words of `width` bits."""
+    return Addresses(width)
+
+
+#: Those of 32-bit models, and the types that the runtime's text is written with.
+NARROW: Final = addresses(USUAL)
+EA: Final = NARROW.type
+RA: Final = f"i{REAL_BITS}"
