@@ -7,11 +7,12 @@ import re
 import llvmlite.binding as llvm
 import pytest
 
-from gossamer.engine.addresses import EA, NARROW, addresses
+from gossamer.engine.addresses import NARROW, addresses
 from gossamer.engine.context import CONTEXT, TLB_ENTRY, fields_of
 from gossamer.engine.emit import CHAIN, METADATA
-from gossamer.engine.handlers import handler_text, variants
+from gossamer.engine.handlers import handler_text
 from gossamer.engine.runtime import service_functions, translation_functions, watch_functions
+from gossamer.engine.variants import variants
 from gossamer.isa.architecture import architecture
 from gossamer.isa.spec.table import Decoder
 
@@ -63,7 +64,12 @@ def test_one_function_of_two_widths_is_refused() -> None:
 
 
 def test_layouts_of_32_bit_models_are_what_they_were() -> None:
-    assert (EA, NARROW.line.size, NARROW.line.write, NARROW.line.addend) == ("i32", 16, 4, 8)
+    assert (NARROW.type, NARROW.line.size, NARROW.line.write, NARROW.line.addend) == (
+        "i32",
+        16,
+        4,
+        8,
+    )
     assert TLB_ENTRY == 16
     assert fields_of(32)[0] == CONTEXT
     assert NARROW.line_shift == 8

@@ -2,9 +2,8 @@
 
 Code that is made from bodies (`emit`, `statements`, `handlers`) asks an `Addresses` for the types
 of addresses, the layout of registers, fields and lines of the TLBs; it can be written for words of
-64 bits too.  The runtime's hand-written text is for 32 bits: it says `EA` for the type of an
-effective address, so that it is known which of its numbers are some.  Real addresses (`RA`) have as
-many bits on every model (`core.memory.REAL_BITS`).
+64 bits too.  The runtime's hand-written text (`runtime_*`) and regions are for 32 bits so far:
+`module_text` refuses others.  Real addresses (`RA`) have as many bits on every model.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Final
 
-from gossamer.base.bits import ones
 from gossamer.base.units import PAGE_SIZE
 from gossamer.core.memory import REAL_BITS
 from gossamer.cpu.block import Layout, layout
@@ -58,11 +56,6 @@ class Addresses:
         """The bits that then tell the `entries` lines of a table apart."""
         return (entries - 1) * self.line.size
 
-    @property
-    def last(self) -> int:
-        """The last address."""
-        return ones(self.width)
-
 
 @lru_cache(maxsize=2)
 def addresses(width: int) -> Addresses:
@@ -70,7 +63,6 @@ def addresses(width: int) -> Addresses:
     return Addresses(width)
 
 
-#: Those of 32-bit models, and the types that the runtime's text is written with.
+#: Those of 32-bit models; LLVM's type of a real address.
 NARROW: Final = addresses(USUAL)
-EA: Final = NARROW.type
 RA: Final = f"i{REAL_BITS}"

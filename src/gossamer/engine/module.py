@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gossamer.engine.addresses import addresses
 from gossamer.engine.emit import METADATA
-from gossamer.engine.handlers import Variant, handler_text, variants
+from gossamer.engine.handlers import handler_text
 from gossamer.engine.runtime import (
     DECLARATIONS,
     entry_functions,
@@ -13,6 +13,7 @@ from gossamer.engine.runtime import (
     translation_functions,
     watch_functions,
 )
+from gossamer.engine.variants import Variant, variants
 from gossamer.isa.architecture import Architecture, NotDescribedError
 from gossamer.isa.spec.table import Decoder
 

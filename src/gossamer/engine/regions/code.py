@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
 
-from gossamer.engine.handlers import is_deferred
 from gossamer.engine.statements import is_true
+from gossamer.engine.variants import is_deferred
 from gossamer.isa.architecture import Architecture
 from gossamer.isa.body import (
     Branch,

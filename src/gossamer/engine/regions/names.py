@@ -6,7 +6,7 @@ from collections import defaultdict
 from functools import lru_cache
 
 from gossamer.base.units import PAGE_SIZE
-from gossamer.engine.handlers import variants
+from gossamer.engine.variants import variants
 from gossamer.isa.architecture import Architecture
 from gossamer.isa.spec.table import Decoder
 

@@ -15,7 +15,6 @@ import llvmlite.binding as llvm
 from gossamer.base.units import PAGE_SIZE
 from gossamer.engine.context import CONTEXT
 from gossamer.engine.emit import CHAIN, LIKELY, METADATA, TB_CPU
-from gossamer.engine.handlers import is_deferred
 from gossamer.engine.regions.code import Code, Key
 from gossamer.engine.regions.forming import Block, Edge, Place, Region
 from gossamer.engine.regions.memory import USUAL_METADATA
@@ -24,6 +23,7 @@ from gossamer.engine.regions.singles import Singles
 from gossamer.engine.regions.values import RANGE_METADATA
 from gossamer.engine.runtime_fields import SIGNATURE
 from gossamer.engine.statements import is_true
+from gossamer.engine.variants import is_deferred
 from gossamer.isa.body import Branch, Effect, Raise
 from gossamer.isa.expr import Expr
 
