@@ -22,11 +22,13 @@ from gossamer.engine.reference import MSR_SF, Reference
 from gossamer.engine.tier0 import Tier0
 from gossamer.isa.architecture import LEVELS, NotDescribedError, architecture
 from gossamer.isa.body import Body
+from gossamer.isa.evaluate import execute
 from gossamer.isa.form import Field, Form
 from gossamer.isa.insn import Decoder, Insn, trace_word
 from gossamer.isa.registers import REGISTERS, registers
 from gossamer.isa.spec.table import TABLE
-from gossamer.isa.text import assemble
+from gossamer.isa.text import assemble, disassemble
+from tests.isa.mini_cpu import MiniCpu
 
 RAM: Final = 0x1_0000
 CODE: Final = 0x100
@@ -191,6 +193,23 @@ def test_branches_go_to_whole_words() -> None:
     assert run("bclr 20,0", lr=0x1234_5678_0000_2003).block.get("nia") == 0x1234_5678_0000_2000
     made = run("bc 16,0,.+0x40", ctr=0x1_0000_0000)
     assert (made.block.get("nia"), made.block.get("ctr")) == (CODE + 0x40, 0xFFFF_FFFF)
+
+
+def test_the_next_instruction_lies_beyond_4_gib() -> None:
+    cpu = MiniCpu()
+    cpu.cia = 0xFFFF_FFFC
+    nop, branch = (int.from_bytes(assemble(s), "big") for s in ("nop", "b .+8"))
+    for word, wide in ((nop, 0x1_0000_0000), (branch, 0x1_0000_0004)):
+        row = Decoder(WIDE).decode(word)
+        assert row is not None
+        assert execute(trace_word(row, word, 64), cpu, width=64) == wide
+        assert execute(trace_word(row, word), cpu) == wide & 0xFFFF_FFFF
+
+
+def test_a_disassembled_target_is_a_whole_word() -> None:
+    word = int.from_bytes(assemble("b .+8"), "big")
+    assert disassemble(word, 0xFFFF_FFFC, WIDE).split() == ["b", "0x100000004"]
+    assert disassemble(word, 0xFFFF_FFFC).split() == ["b", "0x4"]
 
 
 # --- what such a model lacks -------------------------------------------------------------------

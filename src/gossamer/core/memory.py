@@ -30,6 +30,7 @@ MMIO: Final = 0xFFFF_FFFF
 READ_ONLY: Final = 0x8000_0000
 REAL_BITS: Final = 32
 """Bits of a real address, whatever the width of the model's word."""
+REAL_MASK: Final = (1 << REAL_BITS) - 1
 PAGE_COUNT: Final = (1 << REAL_BITS) // PAGE_SIZE
 MOST_LEAVES: Final = 4096
 """Pages of registers (or of nothing) whose region is remembered."""
@@ -308,7 +309,7 @@ class AddressMap:
                 out += self.arena.view[at : at + step]
             else:
                 out += b"\xff" * step
-            ra = (ra + step) & 0xFFFF_FFFF
+            ra = (ra + step) & REAL_MASK
             length -= step
         return bytes(out)
 
@@ -323,7 +324,7 @@ class AddressMap:
                 if not found[2].target.read_only:
                     at = found[2].target.offset + ra - found[2].base
                     self.write_arena(at, data[:step])
-            ra = (ra + step) & 0xFFFF_FFFF
+            ra = (ra + step) & REAL_MASK
             data = data[step:]
 
     def write_arena(self, offset: int, data: bytes | bytearray | memoryview) -> None:

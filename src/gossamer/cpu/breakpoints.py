@@ -47,7 +47,7 @@ def watches_data(dabr: int) -> bool:
 def stops_at(iabr: int, cia: int, msr: int) -> bool:
     """Whether the instruction at `cia` is the one that IABR names."""
     alike = bool(iabr & IABR_TE) == bool(msr & MSR_IR)
-    return bool(iabr & IABR_BE) and alike and (iabr ^ cia) & ~3 & 0xFFFF_FFFF == 0
+    return bool(iabr & IABR_BE) and alike and (iabr ^ cia) & ~3 == 0
 
 
 def is_branch(word: int) -> bool:

@@ -200,7 +200,7 @@ class Reference(InstructionTime):
             if trace is None:
                 nia = env.take_interrupt(Interrupt.PROGRAM, SRR1_ILLEGAL, None, None, cia)
             else:
-                nia = execute(trace, env)
+                nia = execute(trace, env, width=self.architecture.word)
         block.set("nia", nia)
         self.count += 1
 

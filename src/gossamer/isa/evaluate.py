@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
+from gossamer.base.bits import ones
+from gossamer.isa.architecture import USUAL
 from gossamer.isa.body import (
     Access,
     Branch,
@@ -122,9 +124,9 @@ def _compute(e: Expr, env: Env, memo: Memo, args: Sequence[int]) -> int:
 class _Run:
     """One instruction under way."""
 
-    def __init__(self, env: Env, args: Sequence[int]) -> None:
+    def __init__(self, env: Env, args: Sequence[int], width: int) -> None:
         self.env, self.args = env, args
-        self.target = self.following = (env.cia + 4) & 0xFFFF_FFFF
+        self.target = self.following = (env.cia + 4) & ones(width)
 
     def value(self, e: Expr, memo: Memo) -> int:
         return evaluate(e, self.env, memo, self.args)
@@ -203,9 +205,14 @@ class _Run:
         return act
 
 
-def execute(statements: Sequence[Statement], env: Env, args: Sequence[int] = ()) -> int:
-    """Carry out one instruction's trace; the address of the next instruction."""
-    run = _Run(env, args)
+def execute(
+    statements: Sequence[Statement], env: Env, args: Sequence[int] = (), width: int = USUAL
+) -> int:
+    """Carry out one instruction's trace, for words of `width` bits.
+
+    The address of the next instruction.
+    """
+    run = _Run(env, args, width)
     try:
         run.carry_out(statements, {})
     except Fault as f:

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable
 from functools import cache
 
+from gossamer.base.bits import ones
+from gossamer.isa.architecture import Architecture
 from gossamer.isa.insn import Insn
 from gossamer.isa.spec.forms import XL, XLLK, B, X, XRecord
 from gossamer.isa.spec.table import Decoder
@@ -23,8 +25,8 @@ SMALL = ("SH", "MB", "ME")
 
 
 @cache
-def decoder(features: frozenset[str]) -> Decoder:
-    return Decoder(features)
+def decoder(architecture: Architecture) -> Decoder:
+    return Decoder(architecture)
 
 
 @cache
@@ -149,9 +151,16 @@ def zero_means_none(row: Insn) -> bool:
     return none and not mnemonic.endswith(("u", "ux"))
 
 
-def disassemble(word: int, address: int = 0, features: Iterable[str] = ()) -> str:
-    """The instruction as text: mnemonic padded to seven columns, a blank, operands."""
-    row = decoder(frozenset(features)).decode(word)
+def disassemble(
+    word: int, address: int = 0, architecture: Architecture | Iterable[str] = ()
+) -> str:
+    """The instruction as text: mnemonic padded to seven columns, a blank, operands.
+
+    `architecture` may be the names of features (of a part whose words have 32 bits).
+    """
+    if not isinstance(architecture, Architecture):
+        architecture = Architecture(frozenset(architecture))
+    row = decoder(architecture).decode(word)
     if row is None:
         return f".long {word:#x}"
     mnemonic, names = mnemonic_for(row)
@@ -164,7 +173,7 @@ def disassemble(word: int, address: int = 0, features: Iterable[str] = ()) -> st
     text = flags_of(row, word, mnemonic)
     if "BO" in row.asm:
         text += hint(row, word, hinted)
-    target = target_of(row, word, address)
+    target = target_of(row, word, address, architecture.word)
     shown = ",".join(
         OPERAND.sub(lambda m: operand_text(row, m[0], values, target), part) for part in operands
     )
@@ -175,10 +184,10 @@ def operand_text(row: Insn, name: str, values: dict[str, int], target: int) -> s
     return name if name.isdigit() else show(row, name, values[name], target)
 
 
-def target_of(row: Insn, word: int, address: int) -> int:
+def target_of(row: Insn, word: int, address: int, width: int) -> int:
     for name in TARGETS:
         if name in row.asm:
             displacement = row.form.field(name).get(word)
             absolute = row.form.field("AA").get(word)
-            return (displacement + (0 if absolute else address)) & 0xFFFF_FFFF
+            return (displacement + (0 if absolute else address)) & ones(width)
     return 0
