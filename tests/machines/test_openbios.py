@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,24 @@ def test_same_input_at_the_same_instruction_gives_the_same_state(at_prompt):
         type_line(vm, "1 2 + .")
         hashes.add((vm.instructions, vm.state_hash()))
     assert len(hashes) == 1
+
+
+def test_nothing_typed_is_lost_however_fast_it_comes(at_prompt):
+    """The receive FIFO is kept full, and the guest stalls at random between two looks at it."""
+    config, state, _ = at_prompt
+    vm, chance = Vm(config), random.Random(3)
+    vm.load_bytes(state)
+    out = bytearray()
+    vm.serial_sinks = [out.append]
+    text = b"6" + b" " * 30 + b"7" + b" " * 30 + b"* ."  # each word that is looked up takes long
+    waiting = list(text)
+    while waiting:
+        for _ in range(vm.serial_room(0)):
+            if waiting:
+                vm.serial_receive(0, waiting.pop(0))
+        vm.run(instructions=chance.choice((1, 7, 100, 3000, 60_000)))
+    vm.run(instructions=2_000_000)
+    assert bytes(out) == text
+    vm.serial_receive(0, 13)
+    vm.run(instructions=30_000_000)
+    assert out.endswith(b" 2a  ok\r\n0 > ")
