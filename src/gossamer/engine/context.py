@@ -89,6 +89,8 @@ MOVE_FACE: Final = 38
 DATA_SLOTS: Final = 1024
 #: `exit_request` of an interrupt alone: native code takes it where it may (`runtime_faces`).
 IRQ_EXIT: Final = 4
+#: `exit_request` of a decrementer that expires within the run's budget (`runtime_timer`).
+TIMER_EXIT: Final = 8
 #: Entries that an exact step executes at once.
 CHUNK: Final = 16
 
@@ -158,7 +160,11 @@ _FIELDS: Final = (
     ("data_count", 4),
     ("moves", 8),  # table of what was learned
     ("data", 8),
-    ("takes_irqs", 4),  # whether native code takes interrupts
+    ("takes_irqs", 4),  # whether native code takes interrupts, and sees to DEC
+    ("timer_moved", 4),  # `dec_when` is news to Python
+    ("dec_when", 8),  # virtual ns at which DEC expires, once it was written in this run
+    ("dec_count", 8),  # the instruction count of that; NEVER: not within this run
+    ("run_limit", 8),  # instruction count at which this run ends
     ("load_callback", 8),
     ("store_callback", 8),
     ("effect_callback", 8),

@@ -44,7 +44,7 @@ OPERANDS: Final = {21: 12, 16: 13, 11: 14, 6: 15}
 #: Bytes that dcbz clears.
 LINE: Final = 32
 #: Effects that native code sees to; the others call out to Python (EFFECT_CODES).
-NATIVE_EFFECTS: Final = {"msr", "translation", "segment", "tlbie", "tlb"}
+NATIVE_EFFECTS: Final = {"msr", "translation", "segment", "tlbie", "tlb", "timer"}
 
 
 def handler_text(v: Variant, intrinsics: set[str], addresses: Addresses) -> list[str]:
@@ -400,6 +400,8 @@ class _Handler(StatementWriter):
             nia = self.value(f"add {self.ea} {cia}, 4")
         self.line(f"store {self.ea} {nia}, ptr {self.register('nia', number(0))}")
         for name, args in self.effects:
+            if name == "timer":
+                self._note_time()
             if name in NATIVE_EFFECTS:
                 more = "".join(f", {kind} {a}" for kind, a in args)
                 self.line(f"call void @effect_{name}(ptr %cpu{more})")

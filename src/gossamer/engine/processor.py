@@ -55,6 +55,7 @@ class Processor:
         clock.deadline_moved = engine.request_exit
         clock.read_now = self._now
         engine.effect = self._effect
+        engine.timer_moved = cpu.decrement.set
 
     #: What a debugger waits for (`debug`), and what of it ended the last run.
     stops: Stops | None = None

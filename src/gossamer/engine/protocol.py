@@ -22,6 +22,8 @@ class Engine(Protocol):
     effect: Callable[[int, int], None]
     #: Nothing outside has touched a chip since the last `run`; taken back by the next.
     calm: bool
+    #: Called with the virtual ns at which DEC expires next, where `run` saw to that itself.
+    timer_moved: Callable[[int], None]
 
     @property
     def memory(self) -> AddressMap: ...

@@ -152,6 +152,7 @@ class Reference(InstructionTime):
         word = architecture.word
         self.block = RegisterBlock(bytearray(layout(word).size), word)
         self.effect: Callable[[int, int], None] = lambda code, argument: None
+        self.timer_moved: Callable[[int], None] = lambda when: None
         self._decoder = Decoder(architecture)
         self._env = _Env(self)
         self._traces: dict[int, list[Statement] | None] = {}

@@ -27,6 +27,7 @@ from gossamer.engine.runtime_slow import SLOW
 from gossamer.engine.runtime_step import ENTRIES, RUN, STEP
 from gossamer.engine.runtime_stops import STOPS
 from gossamer.engine.runtime_tables import TABLES
+from gossamer.engine.runtime_timer import DRIVE, TIMER
 from gossamer.engine.statements import StatementWriter, text_of
 from gossamer.isa.architecture import Architecture
 from gossamer.isa.body import Access, Body, Branch, Effect, Raise, number
@@ -142,7 +143,8 @@ def fixed_functions(architecture: Architecture) -> str:
     faults = MISSES if mmu.of(architecture).searches_by_software else FAULTS
     memory, tables = BUS + MEMORY, TABLES + CHOOSING + EFFECTS
     parts = (LEAVES, EXITS, faults, JUMP, SAMPLER, DECODE, CODE, IRQS, LEARNED, DEVICES, memory)
-    return "\n".join((*parts, SLOW, tables, FLOAT, STOPS, ENTRIES, RUN, STEP, fresh_code()))
+    rest = (SLOW, tables, TIMER, FLOAT, STOPS, ENTRIES, RUN, STEP, DRIVE, fresh_code())
+    return "\n".join((*parts, *rest))
 
 
 DECLARATIONS: Final = (
@@ -150,6 +152,7 @@ DECLARATIONS: Final = (
     "declare i32 @llvm.bswap.i32(i32)",
     "declare i64 @llvm.bswap.i64(i64)",
     "declare i64 @llvm.umin.i64(i64, i64)",
+    "declare i64 @llvm.smin.i64(i64, i64)",
     "declare i64 @llvm.umax.i64(i64, i64)",
     "declare i64 @llvm.cttz.i64(i64, i1)",
     "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)",

@@ -16,6 +16,7 @@ import numpy as np
 
 from gossamer.base.units import PAGE_SIZE
 from gossamer.core import host
+from gossamer.core.clock import NEVER
 from gossamer.core.faces import UNKNOWN, Learned
 from gossamer.core.memory import AddressMap
 from gossamer.cpu.block import RegisterBlock
@@ -50,8 +51,6 @@ from gossamer.engine.protocol import InstructionTime
 from gossamer.engine.runtime_faces import LEVEL
 from gossamer.isa.architecture import Architecture
 
-#: A straight line of code can overrun the budget by a page of instructions at the most.
-_SLACK: Final = PAGE_SIZE // 4
 #: Accesses to devices (a power of two) after which `run` comes back: they take far longer than
 #: other instructions, and whoever runs the engine looks at the host's clock in between.
 _ACCESSES: Final = 256
@@ -115,6 +114,8 @@ class Tier0(InstructionTime):
         self.decoded: Decoded = Decoded(pages) if beside is None else beside.decoded
         self.entries, self.ready = self.decoded.entries, self.decoded.ready
         self.effect: Callable[[int, int], None] = lambda code, argument: None
+        #: Called with the virtual ns at which DEC expires next, where native code saw to it.
+        self.timer_moved: Callable[[int], None] = lambda when: None
         #: Called between two native runs with places whose counts have reached a power of two.
         self.hot_found: Callable[[list[Sample]], None] = lambda samples: None
         #: Called with the number (arena offset / 4) of a decoded word that was written, in a page
@@ -193,8 +194,7 @@ class Tier0(InstructionTime):
         """Native functions and the callbacks that they call."""
         pointer, i64, u32 = ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint32
         address = self.native.address
-        self._run = ctypes.CFUNCTYPE(None, pointer, i64)(address("run"))
-        self._step = ctypes.CFUNCTYPE(None, pointer, i64)(address("step"))
+        self._drive = ctypes.CFUNCTYPE(None, pointer, i64, i64)(address("drive"))
         self._interrupt = ctypes.CFUNCTYPE(None, pointer, u32, u32, u32)(address("interrupt"))
         self._effect_msr = ctypes.CFUNCTYPE(None, pointer)(address("effect_msr"))
         self._flush = ctypes.CFUNCTYPE(None, pointer)(address("flush"))
@@ -216,6 +216,10 @@ class Tier0(InstructionTime):
         self._current_left = ctypes.c_int64.from_address(self._address + CONTEXT["current_left"])
         self._end_count = ctypes.c_int64.from_address(self._address + CONTEXT["end_count"])
         self._exit = ctypes.c_uint32.from_address(self._address + CONTEXT["exit_request"])
+        self._run_limit = ctypes.c_int64.from_address(self._address + CONTEXT["run_limit"])
+        self._dec_count = ctypes.c_int64.from_address(self._address + CONTEXT["dec_count"])
+        self._dec_when = ctypes.c_int64.from_address(self._address + CONTEXT["dec_when"])
+        self._timer_moved = ctypes.c_uint32.from_address(self._address + CONTEXT["timer_moved"])
         self._face = ctypes.c_uint32.from_address(self._address + CONTEXT["face"])
         self._data_count = ctypes.c_uint32.from_address(self._address + CONTEXT["data_count"])
         self._bypass = ctypes.c_uint32.from_address(self._address + CONTEXT["bypass"])
@@ -312,6 +316,9 @@ class Tier0(InstructionTime):
         """Bring the chips to where native code has got."""
         if self._face.value != self.faces.current:
             self.faces.settle(self._face.value)
+        if self._timer_moved.value:
+            self._timer_moved.value = 0
+            self.timer_moved(self._dec_when.value)
         if count := self._data_count.value:
             self._data_count.value = 0
             for ra, value in self._data[:count].tolist():
@@ -353,19 +360,12 @@ class Tier0(InstructionTime):
             self.faces.forget()
         self.calm = False
         self._face.value = self.faces.current
+        self._run_limit.value, self._dec_count.value = end, NEVER
         self._running = True
         try:
             while self.count < end and not self._exit.value:
-                rest = end - self.count
-                if rest > _SLACK:
-                    first = min(rest - _SLACK, self._slice)
-                    self._end_count.value = self.count + first
-                    self._more.value = (rest - _SLACK - first) * 16
-                    self._run(self._address, first * 16)
-                else:
-                    self._end_count.value = end
-                    self._step(self._address, rest)
-                self.count = self._end_count.value - (self._left.value >> 4)
+                self._drive(self._address, self.count, self._slice)
+                self.count = self._end_count.value
                 self._settle()
                 if self._hot_count.value:
                     self.hot_found(self._take_hot())

@@ -38,8 +38,8 @@ class Turns(Processor):
         clock.deadline_moved = self._exit
         for cpu, engine in self.members:
             cpu.changed = self._exit
-            engine.effect = self._effect
-        self.engine.attach()
+            engine.effect, engine.timer_moved = self._effect, cpu.decrement.set
+        self._attach()
 
     def _exit(self) -> None:
         self.engine.request_exit()
@@ -55,10 +55,15 @@ class Turns(Processor):
             before, self.turn = self.engine, turn
             self.cpu, self.engine = self.members[turn]
             self.engine.take_over(before)
-            self.engine.attach()
+            self._attach()
             self.engine.take_interrupts(not self.holds_interrupts)
             self.breakpoints_changed()
         self.used = used
+
+    def _attach(self) -> None:
+        self.engine.attach()
+        # The line of learned accesses goes to one CPU, and it need not be its turn.
+        self.engine.memory.faces.learned = None
 
     def _execute(self, end: int) -> None:
         engine = self.engine
