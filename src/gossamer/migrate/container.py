@@ -279,10 +279,12 @@ class StreamReader(io.RawIOBase):
         if not size or not self._more():
             return b""
         chunk, start = self._chunk, self._at
-        self._at = min(start + size, len(chunk))
-        self._position += self._at - start
+        end = min(start + size, len(chunk))
+        self._position += end - start
+        # What has been read is not kept: a machine that waits to be collected has the reader.
+        self._chunk, self._at = (chunk, end) if end < len(chunk) else (b"", 0)
         # A whole chunk is handed on as it is.
-        return chunk if not start and size >= len(chunk) else chunk[start : self._at]
+        return chunk if not start and size >= len(chunk) else chunk[start:end]
 
     def readinto(self, buffer: object, /) -> int:
         target = memoryview(buffer).cast("B")  # type: ignore[arg-type]
