@@ -49,6 +49,7 @@ FILES: Final = frozenset({"os", "shutil", "tempfile"})
 HOST_DOORS: Final = {
     "core/host.py": HOST,
     "migrate/channels.py": HOST,
+    "migrate/multifd_in.py": frozenset({"threading"}),
     "migrate/tls.py": HOST,
     "migrate/tls_init.py": HOST,
     "migrate/": FILES,

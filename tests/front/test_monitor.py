@@ -330,7 +330,7 @@ def test_parameters_and_capabilities_of_transfers(bench: Bench) -> None:
     assert "expected a number, got '1x2'" in ask("migrate_set_parameter downtime-limit 1x2")
     ask("migrate_set_capability auto-converge on")
     assert "auto-converge: on" in ask("info migrate_capabilities")
-    assert "capability 'multifd': not spoken here" in ask("migrate_set_capability multifd on")
+    assert "capability 'x-colo': not spoken here" in ask("migrate_set_capability x-colo on")
 
 
 def test_tab_finishes_words(bench: Bench, tmp_path: Path) -> None:

@@ -20,7 +20,9 @@ from gossamer.control.stream_out import Extra
 from gossamer.machines.build import build
 from gossamer.machines.machine import Machine
 from gossamer.migrate.incoming import Incoming
+from gossamer.migrate.multifd_in import MultifdIn
 from gossamer.migrate.releases import release
+from gossamer.migrate.source import Source
 
 
 def adopt_rate(fresh: Machine, loaded: Loaded) -> list[str]:
@@ -46,13 +48,22 @@ class Arrived:
 
 
 def read_machine(
-    fresh: Machine, file: BinaryIO, progress: Progress, talk: Incoming | None = None
+    fresh: Machine,
+    file: BinaryIO | Source,
+    progress: Progress,
+    talk: Incoming | None = None,
+    multifd: MultifdIn | None = None,
 ) -> Arrived:
-    """Fill `fresh` from a stream, ours or QEMU's; StreamError says what did not fit."""
+    """Fill `fresh` from a stream, ours or QEMU's; StreamError says what did not fit.
+
+    `multifd`: pages come over these connections, too.
+    """
     state = GlobalState("running")
     command = (lambda command: None) if talk is None else talk.command
     extra = Extra("globalstate", state)
-    loaded = read_stream(fresh, file, extra, READING, command=command, progress=progress)
+    loaded = read_stream(
+        fresh, file, extra, READING, command=command, progress=progress, multifd=multifd
+    )
     loaded.suspended = state.is_modern
     loaded.modern |= state.is_modern
     return Arrived(fresh, loaded, state.name)

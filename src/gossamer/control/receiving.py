@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO, cast
 
 from gossamer.base.errors import GossamerError, HostError, StreamError
 from gossamer.base.units import NS_PER_S
 from gossamer.control.loading import Arrived, read_machine, take_place
+from gossamer.control.progress import Progress
 from gossamer.control.runner import Runner
 from gossamer.control.steps import InThread, Steps, Wait
 from gossamer.control.tls_objects import TlsObjects
 from gossamer.control.transfer import Transfer
 from gossamer.core import host
 from gossamer.machines.build import build
-from gossamer.migrate.channels import Limits, Listener
+from gossamer.machines.machine import Machine
+from gossamer.migrate.channels import Channel, Limits, Listener
 from gossamer.migrate.incoming import Incoming
+from gossamer.migrate.multifd_in import MultifdIn, first_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,32 +51,42 @@ def receiving(
     limits: Limits | None = None,
     patient: bool = False,
     tls: TlsObjects | None = None,
+    further: Callable[[], int] = lambda: 0,
 ) -> Steps[Received]:
     """Wait for a machine and become it; GossamerError: `vm` is as it was.
 
-    `patient`: wait for a sender as long as it takes.
+    `patient`: wait for a sender as long as it takes.  `further` is asked when it comes: how many
+    more connections it makes (capability multifd).
     """
     listener = Listener(uri, limits) if isinstance(uri, str) else uri
     credentials = None if tls is None else tls.chosen("server")
-    with listener:
-        if listener.fd is not None:
-            meet = listener.limits.meet
-            end = None if patient else host.monotonic_ns() + int(meet * NS_PER_S)
-            if not (yield Wait(read=(listener.fd,), until_ns=end)):
-                raise HostError(f"{listener.place.text}: nobody came within {meet:g} s")
-        channel = listener.accept()
-    if tls is not None and credentials is not None:
-        plain, made, with_tls = channel, credentials, tls
-        channel = yield InThread(lambda: with_tls.wrap(plain, made))
-    fresh = vm.unused() or build(vm.config)
-    with channel, vm.progress.operation("receiving"):
+    channels: list[Channel] = []
+    with contextlib.ExitStack() as open_ones:
+        with listener:
+            count = 1
+            while len(channels) < count:
+                if listener.fd is not None:
+                    waits = patient and not channels
+                    yield from _come(listener, None if waits else listener.limits.meet)
+                if not channels and listener.fd is not None:
+                    count += further()
+                plain = listener.accept(more=len(channels) + 1 < count)
+                open_ones.callback(plain.close)
+                if tls is not None and credentials is not None:
+                    wrapped = partial(tls.wrap, plain, credentials)
+                    channels.append(open_ones.enter_context((yield InThread(wrapped))))
+                else:
+                    channels.append(plain)
+        fresh = vm.unused() or build(vm.config)
+        open_ones.enter_context(vm.progress.operation("receiving"))
+        for channel in channels[1:]:
+            transfer.also(channel)
+        channel = channels[0]
         transfer.begin(channel)
         began = host.monotonic_ns()
         talk = Incoming(channel)
         try:
-            arrived: Arrived = yield InThread(
-                lambda: read_machine(fresh, cast(BinaryIO, channel), vm.progress, talk)
-            )
+            arrived: Arrived = yield InThread(partial(_read, fresh, channels, vm.progress, talk))
             lines = take_place(vm, arrived, mend=mend, talk=talk)
         except StreamError as fault:
             talk.refused()
@@ -79,6 +95,26 @@ def receiving(
             talk.refused()
             raise
         took = host.monotonic_ns() - began
-        return Received(
-            listener.place.text, arrived.loaded.foreign, channel.received, took, tuple(lines)
-        )
+        size = sum(channel.received for channel in channels)
+        return Received(listener.place.text, arrived.loaded.foreign, size, took, tuple(lines))
+
+
+def _come(listener: Listener, seconds: float | None) -> Steps[None]:
+    """Wait for a sender; HostError when none comes in time."""
+    end = None if seconds is None else host.monotonic_ns() + int(seconds * NS_PER_S)
+    assert listener.fd is not None
+    if not (yield Wait(read=(listener.fd,), until_ns=end)):
+        raise HostError(f"{listener.place.text}: nobody came within {seconds:g} s")
+
+
+def _read(fresh: Machine, channels: list[Channel], progress: Progress, talk: Incoming) -> Arrived:
+    """Fill `fresh` from all connections."""
+    if len(channels) == 1:
+        return read_machine(fresh, cast(BinaryIO, channels[0]), progress, talk)
+    source, others = first_of(channels)
+    talk.channel = cast(Channel, source.file)
+    multifd = MultifdIn(others)
+    try:
+        return read_machine(fresh, source, progress, talk, multifd)
+    finally:
+        multifd.close()

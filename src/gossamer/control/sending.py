@@ -7,6 +7,7 @@ sender's machine as it was, and running if it ran: it is the receiver's only whe
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
@@ -28,12 +29,14 @@ from gossamer.machines.machine import Machine
 from gossamer.migrate.channels import Channel, Limits, connect, parse
 from gossamer.migrate.dirty import DirtyPages, Pages
 from gossamer.migrate.framing import Cmd
+from gossamer.migrate.multifd_out import MultifdOut
 from gossamer.migrate.outgoing import ARRIVED, Outgoing, RefusedError
 from gossamer.migrate.precopy import SLICE_NS, Parameters, Pause, Precopy, Switch
 from gossamer.migrate.releases import OURS, Release, release
 
 _KEEP_TB: Final = ",keep-tb"
 PAUSE_FIRST: Final = "pause-before-switchover"
+MULTIFD: Final = "multifd"
 AUTO_CONVERGE: Final = "auto-converge"
 _LOOK_NS: Final = 20_000_000
 """So often is looked whether a transfer that waits before its switch-over may go on."""
@@ -127,16 +130,30 @@ def sending(
     transfer.expected_losses = _lasting(vm, to)
     credentials = None if tls is None else tls.chosen("client")
     host_name = "" if tls is None or credentials is None else tls.host_of(uri)
-    channel: Channel = yield InThread(lambda: connect(uri, limits))
-    if tls is not None and credentials is not None:
-        plain, made = channel, credentials
-        with_tls = tls
-        channel = yield InThread(lambda: with_tls.wrap(plain, made, host=host_name))
-    with channel:
+    parameters = parameters or Parameters()
+    further = parameters.multifd_channels if MULTIFD in capabilities else 0
+    if further and parse(uri).kind not in ("unix", "tcp"):
+        raise ConfigError(f"{uri}: capability multifd needs tcp: or unix:")
+
+    def connected() -> Channel:
+        plain = connect(uri, limits)
+        if tls is None or credentials is None:
+            return plain
+        return tls.wrap(plain, credentials, host=host_name)
+
+    channel: Channel = yield InThread(connected)
+    with contextlib.ExitStack() as open_ones:
+        open_ones.enter_context(channel)
         transfer.begin(channel)
         sender = _Sender(vm, transfer, Outgoing(channel, answers=answers), to)
+        others: list[Channel] = []
+        for _ in range(further):
+            others.append(open_ones.enter_context((yield InThread(connected))))
+            transfer.also(others[-1])
+        if others:
+            yield from sender.spread(others, parameters)
         try:
-            yield from sender.rounds(parameters or Parameters(), AUTO_CONVERGE in capabilities)
+            yield from sender.rounds(parameters, AUTO_CONVERGE in capabilities)
             return (
                 yield from sender.switch_over(
                     uri, keep_tb=keep_tb, pause=PAUSE_FIRST in capabilities
@@ -160,18 +177,32 @@ class _Sender:
         self.stream = StreamOut(self.machine, self.joined)
         self.dirty = DirtyPages(self.machine.arena, self.stream.blocks, self.machine.engine.flush)
         self.began = host.monotonic_ns()
+        self.multifd: MultifdOut | None = None
         #: The receiver may have the machine, and has not said so.
         self.doubtful = False
+
+    def spread(self, channels: list[Channel], parameters: Parameters) -> Steps[None]:
+        """Let pages go over further connections."""
+        level, method = parameters.multifd_level, parameters.multifd_compression
+        self.multifd = MultifdOut(channels, method, level)
+        self.multifd.flushes = self.to.switchover
+        self.stream.ram.elsewhere = self.multifd
+        yield InThread(self.multifd.hello)
+
+    @property
+    def sent(self) -> int:
+        """Bytes on all connections."""
+        return self.out.channel.sent + (0 if self.multifd is None else self.multifd.sent)
 
     def _part(self, pages: Pages, *, first: bool) -> int:
         """Send some pages, while the guest runs; how many bytes.
 
         One that the guest writes to meanwhile is dirty again, and sent again.
         """
-        before = self.out.channel.sent
+        before = self.sent
         self.stream.part(pages, first=first)
         self.joined.flush()
-        return self.out.channel.sent - before
+        return self.sent - before
 
     def _check(self) -> None:
         if self.vm.machine is not self.machine:
@@ -268,6 +299,8 @@ class _Sender:
         self.machine.engine.flush()
         self.dirty.sync()
         self.joined.keep = True
+        if self.multifd is not None:
+            self.multifd.hold()
         if self.dirty.left:
             self.stream.part(self.dirty.take(self.dirty.left))
         parts = SimpleQueue[bytes | None]()
@@ -306,6 +339,8 @@ class _Sender:
             part = parts.get()
             if part is None:
                 raise HostError(f"{self.out.channel.name}: given up")
+            if self.multifd is not None:
+                self.multifd.release()
             self.out.write(part)
 
         write_next()
@@ -314,7 +349,7 @@ class _Sender:
             self.out.arrived()
             self.doubtful = self.out.answers
             write_next()
-            sent = self.out.channel.sent
+            sent = self.sent
             self.vm.progress.phase("waiting for the receiver")
             self.out.finish()
         self.doubtful = False

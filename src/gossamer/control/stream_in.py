@@ -29,6 +29,7 @@ from gossamer.migrate.framing import (
     Section,
     Walker,
 )
+from gossamer.migrate.multifd_in import MultifdIn
 from gossamer.migrate.pages import inflate_page, xbzrle_decode
 from gossamer.migrate.source import Source
 from gossamer.state.declare import Stateful
@@ -87,6 +88,7 @@ class _Bodies:
         self.filled: set[str] = set()
         self.coverage = Coverage()
         self.cpu_clock: int | None = None
+        self.multifd: MultifdIn | None = None
 
     def _saw(self, owner: Stateful, name: str) -> None:
         del owner
@@ -135,9 +137,32 @@ class _Bodies:
                 self._check_blocks(record, source)
                 self.coverage(record)
             elif isinstance(record, ram.Run):
-                self._pages(record, source)
+                self._pages(record)
                 self.coverage(record)
                 self.progress.advance(len(record.addresses) * PAGE_SIZE)
+            elif self.multifd is not None and (
+                record.kind == ram.MULTIFD_FLUSH or not self.coverage.flushed
+            ):
+                self.coverage(record)
+                self.multifd.sync()
+            else:
+                self.coverage(record)
+
+    def store(self, name: str, addresses: ram.U64, pages: ram.U8 | None) -> None:
+        """Pages that came over another connection, which a thread reads."""
+        block = self.ram.blocks.get(name)
+        if block is None:
+            raise StreamError(f"page of RAM block {name!r}, which the stream does not list")
+        if bool((addresses > np.uint64(block.length - PAGE_SIZE)).any()) or bool(
+            (addresses % np.uint64(PAGE_SIZE)).any()
+        ):
+            raise StreamError(f"a page that is not one of {name}'s {block.length:#x} bytes")
+        fills = np.zeros(len(addresses), np.uint8) if pages is None else None
+        kind = ram.PAGE if fills is None else ram.ZERO
+        run = ram.Run(kind, block, False, addresses, 0, 0, 0, fills, pages)
+        self._pages(run)
+        self.coverage(run)
+        self.progress.advance(len(addresses) * PAGE_SIZE)
 
     def _check_blocks(self, record: ram.BlockList, source: Source) -> None:
         self.progress.phase("RAM", record.total)
@@ -151,7 +176,7 @@ class _Bodies:
                     f"RAM block {block.name}: {block.length} bytes, this machine has {mine.size}"
                 )
 
-    def _pages(self, run: ram.Run, source: Source) -> None:
+    def _pages(self, run: ram.Run) -> None:
         arena, block = self.machine.arena, self.blocks[run.block.name]
         memory = arena.bytes_of(block).reshape(-1, PAGE_SIZE)
         numbers = (run.addresses // np.uint64(PAGE_SIZE)).astype(np.int64)
@@ -174,12 +199,13 @@ class _Bodies:
         elif run.kind == ram.ZERO and run.fills is not None:
             memory[numbers] = run.fills[:, None]
         elif run.kind == ram.COMPRESS_PAGE and run.payload is not None:
-            page = inflate_page(run.payload, PAGE_SIZE, source.path)
+            page = inflate_page(run.payload, PAGE_SIZE, run.block.name)
             memory[int(numbers[0])] = np.frombuffer(page, np.uint8)
         elif run.kind == ram.XBZRLE and run.payload is not None:
-            xbzrle_decode(run.payload, memoryview(memory[int(numbers[0])]), source.path)
+            xbzrle_decode(run.payload, memoryview(memory[int(numbers[0])]), run.block.name)
         else:
-            raise source.error(f"a {ram.flag_names(run.kind)} record needs a capability")
+            text = f"a {ram.flag_names(run.kind)} record needs a capability"
+            raise StreamError(text, run.block.name, run.offset)
 
     # --- the whole --------------------------------------------------------------------------------
 
@@ -232,10 +258,11 @@ class _Bodies:
 
 def read_stream(
     m: Machine,
-    file: BinaryIO,
+    file: BinaryIO | Source,
     extra: Extra,
     profile: Profile = OURS,
     *,
+    multifd: MultifdIn | None = None,
     command: Callable[[Command], None] = lambda command: None,
     progress: Progress = SILENT,
 ) -> Loaded:
@@ -244,7 +271,10 @@ def read_stream(
     Lines have not got their levels yet: the caller may mend what it likes, then `m.resume()`.
     """
     bodies = _Bodies(m, extra, profile, progress)
-    source = Source(file)
+    source = file if isinstance(file, Source) else Source(file)
+    if multifd is not None:
+        bodies.multifd = multifd
+        multifd.begin(bodies.store)
     ended = False
     for event in Walker(source, bodies).events():
         if isinstance(event, Configuration):
@@ -255,7 +285,7 @@ def read_stream(
             command(event)
         elif isinstance(event, Eof):
             ended = True
-            if not source.window and not _has_more(file):
+            if not source.window and not _has_more(source.file):
                 break
         elif isinstance(event, Description):
             bodies.loaded.modern |= event.text.lstrip("{ ").startswith('"configuration"')

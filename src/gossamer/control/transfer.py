@@ -22,6 +22,7 @@ class Transfer:
         self.error = ""
         self.cancelled = False
         self.channel: Channel | None = None
+        self._further: list[Channel] = []
         self.figures = Figures()
         #: What the receiver will not know, as far as that can be said before the machine stops.
         self.expected_losses: tuple[str, ...] = ()
@@ -44,6 +45,12 @@ class Transfer:
             channel.cancel()
         self.enter("active")
 
+    def also(self, channel: Channel) -> None:
+        """Bytes flow here, too (multifd)."""
+        self._further.append(channel)
+        if self.cancelled:
+            channel.cancel()
+
     def fail(self, error: str) -> None:
         self.error = "" if self.cancelled else error
         self.enter("cancelled" if self.cancelled else "failed")
@@ -53,5 +60,6 @@ class Transfer:
         if not self.over:
             self.cancelled = True
             self.enter("cancelling")
-            if self.channel is not None:
-                self.channel.cancel()
+            for channel in (self.channel, *self._further):
+                if channel is not None:
+                    channel.cancel()

@@ -8,7 +8,7 @@ from typing import TypeVar
 from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.control.receiving import Received, receiving
 from gossamer.control.runner import Runner
-from gossamer.control.sending import Sent, sending, wanted
+from gossamer.control.sending import MULTIFD, Sent, sending, wanted
 from gossamer.control.steps import Steps
 from gossamer.control.tls_objects import TlsObjects
 from gossamer.control.transfer import Transfer
@@ -92,8 +92,20 @@ class Transfers:
         mends = self.vm.mends if mend is None else mend
         listener = Listener(uri, limits) if isinstance(uri, str) else uri
         transfer.enter("setup")
-        steps = receiving(self.vm, listener, transfer, mend=mends, patient=patient, tls=self.tls)
+        steps = receiving(
+            self.vm,
+            listener,
+            transfer,
+            mend=mends,
+            patient=patient,
+            tls=self.tls,
+            further=self._further,
+        )
         return self._watched(transfer, steps, self._received)
+
+    def _further(self) -> int:
+        """How many connections more a sender makes."""
+        return self.parameters.multifd_channels if MULTIFD in self.capabilities else 0
 
     def may_switch(self) -> None:
         """Let a transfer that waits before the switch-over go on; ConfigError if none does."""

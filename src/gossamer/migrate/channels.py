@@ -28,6 +28,7 @@ PIECE: Final = 1 << 18
 """Bytes given to the host at a time, so that a stalled peer is noticed."""
 
 
+_BACKLOG: Final = 16
 _LOOK_S: Final = 0.1
 """How soon a wait notices that the transfer was cancelled."""
 
@@ -365,7 +366,7 @@ class Listener:
             else:
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 made.bind(address)
-            made.listen(1)
+            made.listen(_BACKLOG)
         except OSError as fault:
             made.close()
             why = fault.strerror or fault
@@ -374,8 +375,8 @@ class Listener:
         if family == socket.AF_UNIX:
             self._made = Path(self.place.rest)
 
-    def accept(self) -> Channel:
-        """The channel; HostError when nobody comes."""
+    def accept(self, *, more: bool = False) -> Channel:
+        """The channel; HostError when nobody comes.  `more`: others are waited for after it."""
         place, limits = self.place, self.limits
         if place.kind == "exec":
             return _command(place, limits, output=False)
@@ -392,7 +393,8 @@ class Listener:
         except OSError as fault:
             raise HostError(f"{place.text}: {fault.strerror}") from None
         finally:
-            self.close()
+            if not more:
+                self.close()
         return Channel(end.detach(), place.text, limits, two_way=True)
 
     def close(self) -> None:

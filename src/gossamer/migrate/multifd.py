@@ -6,7 +6,7 @@ As QEMU 7.2 sends them; page data are plain, or one deflate or zstd stream a cha
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -69,12 +69,17 @@ def is_channel(start: bytes) -> bool:
     return start[:4] == MAGIC.to_bytes(4, "big")
 
 
-def walk(source: Source, page_size: int = PAGE_SIZE) -> Iterator[Hello | Packet]:
-    """Hello and packets of one channel, to the end of the capture."""
+def walk(
+    source: Source, page_size: int = PAGE_SIZE, wait: Callable[[], bool] = lambda: True
+) -> Iterator[Hello | Packet]:
+    """Hello and packets of one channel, to the end of the capture.
+
+    `wait` is called where nothing of the next packet is there; it ends when that gives False.
+    """
     with source.within("multifd"):
         yield _hello(source)
         unpacker: _Unpacker | None = None
-        while source.fill(1):
+        while (source.buffered or wait()) and source.fill(1):
             packet, unpacker = _packet(source, page_size, unpacker)
             yield packet
 

@@ -34,7 +34,8 @@ MOST_EXTRA: Final = 8
 class Parameters:
     """What the user may choose; names and defaults are QEMU's.
 
-    `max_bandwidth` in bytes a second (0: none), `downtime_limit` in ms, the rest in percent.
+    `max_bandwidth` in bytes a second (0: none), `downtime_limit` in ms, throttles in percent;
+    `multifd_channels` are the further connections.
     """
 
     max_bandwidth: int = 128 * MiB
@@ -43,6 +44,19 @@ class Parameters:
     cpu_throttle_initial: int = 20
     cpu_throttle_increment: int = 10
     max_cpu_throttle: int = 99
+    multifd_channels: int = 2
+    multifd_compression: str = "none"
+    multifd_zlib_level: int = 1
+    multifd_zstd_level: int = 1
+
+    @property
+    def multifd_level(self) -> int:
+        """Of the method that is chosen."""
+        return (
+            self.multifd_zstd_level
+            if self.multifd_compression == "zstd"
+            else self.multifd_zlib_level
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,20 @@ class Sink(Protocol):
     def write(self, data: bytes | memoryview, /) -> object: ...
 
 
+class Elsewhere(Protocol):
+    """Another way for pages that are not zero, up to `most` at a time (multifd).
+
+    What went there before `sync` must come before what follows; `flushes`: a record says so.
+    """
+
+    most: int
+    flushes: bool
+
+    def pages(self, name: str, addresses: U64, pages: U8) -> None: ...
+
+    def sync(self) -> None: ...
+
+
 def block_list(blocks: Iterable[Block], total: int | None = None) -> bytes:
     """The MEM_SIZE record; blocks in the order given (QEMU sends the largest first)."""
     blocks = tuple(blocks)
@@ -144,6 +158,7 @@ class RamWriter:
         self.out = out
         self.page_size = page_size
         self.current: str | None = None
+        self.elsewhere: Elsewhere | None = None
         self._table = np.empty((_TABLE_ROWS, 8 + page_size), np.uint8)
         self.sent = self.zeros = self.normals = 0
         """Bytes, zero pages and other pages written so far."""
@@ -154,6 +169,10 @@ class RamWriter:
 
     def end(self) -> None:
         """Close the body."""
+        if self.elsewhere is not None:
+            self.elsewhere.sync()
+            if self.elsewhere.flushes:
+                self._write(mark(ram.MULTIFD_FLUSH))
         self._write(mark())
 
     def block(self, name: str, memory: Buffer) -> None:
@@ -201,6 +220,11 @@ class RamWriter:
         if not len(numbers):
             return
         zero = self._zero(pages, numbers, blank)
+        if self.elsewhere is not None and not zero.all():
+            self._elsewhere(name, pages, numbers[~zero])
+            numbers, zero = numbers[zero], zero[zero]
+            if not len(numbers):
+                return
         addresses = numbers.astype(np.uint64) * np.uint64(self.page_size)
         start = 0
         if self.current != name:
@@ -215,6 +239,16 @@ class RamWriter:
         for lo, hi in itertools.pairwise(bounds):
             if lo < hi:
                 self._run(pages, numbers[lo:hi], addresses[lo:hi], bool(zero[lo]))
+
+    def _elsewhere(self, name: str, pages: U8, numbers: npt.NDArray[np.int64]) -> None:
+        """Let pages that are not zero go another way."""
+        assert self.elsewhere is not None
+        for start in range(0, len(numbers), self.elsewhere.most):
+            some = numbers[start : start + self.elsewhere.most]
+            addresses = some.astype(np.uint64) * np.uint64(self.page_size)
+            self.elsewhere.pages(name, addresses, _rows(pages, some))
+            self.normals += len(some)
+            self._advance(len(some) * self.page_size)
 
     def _run(self, pages: U8, numbers: npt.NDArray[np.int64], addresses: U64, zero: bool) -> None:
         if zero:

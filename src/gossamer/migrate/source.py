@@ -32,8 +32,12 @@ class Source(WireReader):
     def left(self) -> int:
         """Bytes known to be left: of the whole file when it tells its size, else of the window."""
         end = self.limit if self.limit is not None else self.size
-        here = len(self.data) - self.at + len(self._next)
-        return end - self.offset if end is not None else here
+        return end - self.offset if end is not None else self.buffered
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that are in memory and not read yet."""
+        return len(self.data) - self.at + len(self._next)
 
     @property
     def window(self) -> memoryview:

@@ -34,8 +34,7 @@ DISKS: Final[dict[str, set[str]]] = {
     "query-migrate-parameters": {
         "announce-initial", "announce-max", "announce-rounds", "announce-step", "block-incremental",
         "compress-level", "compress-threads", "compress-wait-thread", "cpu-throttle-tailslow",
-        "decompress-threads", "max-postcopy-bandwidth", "multifd-channels", "multifd-compression",
-        "multifd-zlib-level", "multifd-zstd-level", "x-checkpoint-delay", "xbzrle-cache-size",
+        "decompress-threads", "max-postcopy-bandwidth", "x-checkpoint-delay", "xbzrle-cache-size",
     },
     "query-acpi-ospm-status": {"GenericError there, CommandNotFound here"},
     "set_password": {"GenericError there, CommandNotFound here"},

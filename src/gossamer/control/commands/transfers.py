@@ -91,6 +91,7 @@ def migrate_continue(session: Session, state: str) -> None:
 #: Capabilities of QEMU's that mean something here, and how.
 CAPABILITIES: Final = {
     "auto-converge": "the guest is held back when it writes faster than is sent",
+    "multifd": "pages over multifd-channels more connections, tcp: or unix:",
     "events": "always on: MIGRATION events",
     "late-block-activate": "under -S: disks are opened when the machine runs, not when it is there",
     "pause-before-switchover": "the stopped machine waits for migrate-continue",
@@ -158,6 +159,14 @@ def object_del(session: Session, id: str) -> None:
     session.objects.remove(id)
 
 
+class Compression(StrEnum):
+    """How pages on further connections are packed."""
+
+    NONE = "none"
+    ZLIB = "zlib"
+    ZSTD = "zstd"
+
+
 @dataclass(frozen=True, slots=True)
 class MigrateParameters:
     """Bandwidth in bytes a second (0: no limit), downtime in ms, the rest in percent.
@@ -172,6 +181,10 @@ class MigrateParameters:
     cpu_throttle_initial: int | None = None
     cpu_throttle_increment: int | None = None
     max_cpu_throttle: int | None = None
+    multifd_channels: int | None = None
+    multifd_compression: Compression | None = None
+    multifd_zlib_level: int | None = None
+    multifd_zstd_level: int | None = None
     tls_creds: str | None = None
     tls_hostname: str | None = None
     tls_authz: str | None = None
@@ -183,6 +196,9 @@ _RANGES: Final = {
     "cpu_throttle_initial": (1, 99),
     "cpu_throttle_increment": (1, 99),
     "max_cpu_throttle": (1, 99),
+    "multifd_channels": (1, 255),
+    "multifd_zlib_level": (0, 9),
+    "multifd_zstd_level": (0, 20),
 }
 
 
@@ -195,6 +211,10 @@ def migrate_set_parameters(
     cpu_throttle_initial: int | None = None,
     cpu_throttle_increment: int | None = None,
     max_cpu_throttle: int | None = None,
+    multifd_channels: int | None = None,
+    multifd_compression: Compression | None = None,
+    multifd_zlib_level: int | None = None,
+    multifd_zstd_level: int | None = None,
     tls_creds: str | None = None,
     tls_hostname: str | None = None,
     tls_authz: str | None = None,
@@ -207,6 +227,9 @@ def migrate_set_parameters(
         "cpu_throttle_initial": cpu_throttle_initial,
         "cpu_throttle_increment": cpu_throttle_increment,
         "max_cpu_throttle": max_cpu_throttle,
+        "multifd_channels": multifd_channels,
+        "multifd_zlib_level": multifd_zlib_level,
+        "multifd_zstd_level": multifd_zstd_level,
     }
     for name, (least, most) in _RANGES.items():
         value = given[name]
@@ -216,6 +239,8 @@ def migrate_set_parameters(
     for name, value in given.items():
         if value is not None:
             setattr(session.vm.transfers.parameters, name, int(value))
+    if multifd_compression is not None:
+        session.vm.transfers.parameters.multifd_compression = multifd_compression
     tls = session.vm.transfers.tls
     chosen = {"creds": tls_creds, "hostname": tls_hostname, "authz": tls_authz}
     for key, told in chosen.items():
@@ -234,6 +259,10 @@ def query_migrate_parameters(session: Session) -> MigrateParameters:
         p.cpu_throttle_initial,
         p.cpu_throttle_increment,
         p.max_cpu_throttle,
+        p.multifd_channels,
+        Compression(p.multifd_compression),
+        p.multifd_zlib_level,
+        p.multifd_zstd_level,
         session.vm.transfers.tls.creds,
         session.vm.transfers.tls.hostname,
         session.vm.transfers.tls.authz,
