@@ -13,7 +13,8 @@ from gossamer.control.vm import Vm
 from gossamer.machines.config import Config
 
 RAM = 32 * MiB
-LOADS = 10
+WARM, LOADS = 5, 10
+"""Loads before the first look, in which the host's allocator finds its size, and after it."""
 
 
 def resident() -> int:
@@ -35,7 +36,8 @@ def test_case_17_loads_one_after_the_other_take_no_more_memory_than_one(
     gc.collect()
     gc.disable()  # the memory must not wait for the collector
     try:
-        vm.loadvm("one")
+        for _ in range(WARM):
+            vm.loadvm("one")
         first = resident()
         for _ in range(LOADS):
             vm.loadvm("one")
