@@ -57,6 +57,8 @@ class Turns(Processor):
             self.engine.take_over(before)
             self._attach()
             self.engine.take_interrupts(not self.holds_interrupts)
+            self._watching_data = False  # of this engine: each has its own
+            self.engine.bypass(False)
             self.breakpoints_changed()
         self.used = used
 
