@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import llvmlite.binding as llvm
@@ -17,6 +18,7 @@ from gossamer.cpu.translation import NOT_FOUND, WIMG_REAL, Translation
 from gossamer.engine.emit import METADATA
 from gossamer.engine.reference import Reference
 from gossamer.engine.runtime import translation_functions
+from gossamer.engine.tier0 import Tier0
 from gossamer.isa.architecture import Architecture, architecture
 from gossamer.isa.body import Access, Body
 from gossamer.isa.expr import Expr, const, ltu, select
@@ -59,11 +61,15 @@ def test_models_have_the_mmus_of_their_parts() -> None:
     assert found == {name: Loaded if name == "603e" else Hashed for name in MODELS}
 
 
-def test_an_engine_translates_as_the_strategy_says() -> None:
+@pytest.mark.parametrize("made", [Reference, pytest.param(Tier0, marks=pytest.mark.slow)])
+def test_an_engine_translates_as_the_strategy_says(
+    made: type[Reference] | type[Tier0], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # native code that nothing else uses
     arena = Arena(0x1_0000)
     memory = AddressMap(arena)
     memory.map(arena.add("ram", 0x1_0000), 0)
-    engine = Reference(memory, PART)
+    engine = made(memory, PART)
     memory.write(0x2100, assemble("stw 3,0(4); lwz 5,0(4); stw 3,0(6)"))
     for name, value in (("nia", 0x2100), ("msr", 0)):
         engine.block.set(name, value)
