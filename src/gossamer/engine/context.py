@@ -164,6 +164,7 @@ _FIELDS: Final = (
     ("timer_moved", 4),  # `dec_when` is news to Python
     ("dec_when", 8),  # virtual ns at which DEC expires, once it was written in this run
     ("dec_count", 8),  # the instruction count of that; NEVER: not within this run
+    ("slack", 8),  # instructions at the end of a run that are executed one by one
     ("run_limit", 8),  # instruction count at which this run ends
     ("load_callback", 8),
     ("store_callback", 8),

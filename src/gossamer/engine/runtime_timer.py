@@ -10,15 +10,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.base.units import NS_PER_S, PAGE_SIZE
+from gossamer.base.units import NS_PER_S
 from gossamer.cpu.exceptions import MSR_EE
 from gossamer.engine.context import EFFECT_CODES, IRQ_EXIT, TIMER_EXIT
 from gossamer.engine.emit import TB_CPU
 from gossamer.engine.runtime_fields import field, offset_of, store
 from gossamer.isa.body import Irq
 
-#: A straight line of code can overrun the budget by a page of instructions at the most.
-SLACK: Final = PAGE_SIZE // 4
 _DECREMENTER: Final = offset_of("irq") + Irq.DECREMENTER
 _CODE: Final = EFFECT_CODES["timer"]
 
@@ -149,11 +147,12 @@ taken:
 go:
 {field("dec_count", "dec", "i64")}
   %stop = call i64 @llvm.smin.i64(i64 %limit, i64 %dec)
+{field("slack", "slack", "i64")}
   %rest = sub i64 %stop, %count
-  %far = icmp sgt i64 %rest, {SLACK}
+  %far = icmp sgt i64 %rest, %slack
   br i1 %far, label %stretch, label %exact
 stretch:
-  %most = sub i64 %rest, {SLACK}
+  %most = sub i64 %rest, %slack
   %first = call i64 @llvm.smin.i64(i64 %most, i64 %slice)
   %then = add i64 %count, %first
 {store("end_count", "i64", "%then")}

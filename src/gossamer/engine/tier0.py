@@ -51,6 +51,8 @@ from gossamer.engine.protocol import InstructionTime
 from gossamer.engine.runtime_faces import LEVEL
 from gossamer.isa.architecture import Architecture
 
+#: A straight line of code can overrun the budget by a page of instructions at the most.
+_SLACK: Final = PAGE_SIZE // 4
 #: Accesses to devices (a power of two) after which `run` comes back: they take far longer than
 #: other instructions, and whoever runs the engine looks at the host's clock in between.
 _ACCESSES: Final = 256
@@ -189,6 +191,7 @@ class Tier0(InstructionTime):
         }
         for name, value in pointers.items():
             self._set64(name, value)
+        self._set64("slack", _SLACK)
 
     def _bind(self) -> None:
         """Native functions and the callbacks that they call."""

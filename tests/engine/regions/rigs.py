@@ -28,8 +28,8 @@ SMALL: Final = Limits(instructions=24, in_line=40)
 class Eager(Tier0):
     """Tier 0 with regions of every place that it is found at.
 
-    Most native runs are cut short at random, and the registers noted there: behind the last of
-    them come a thousand single steps, which would hide what a region leaves wrong.
+    Most native runs are cut short at random, and the registers noted there: a run that is not ends
+    in single steps, which would hide what a region leaves wrong.
     """
 
     def __init__(self, memory: AddressMap, architecture: Architecture) -> None:
@@ -39,19 +39,25 @@ class Eager(Tier0):
         )
         self.noted: list[tuple[int, bytes]] = []
         self._rng = random.Random(1)
-        self._whole = self._run
-        self._run = self._cut_short  # type: ignore[assignment]
+        self._whole = self._drive
+        self._drive = self._cut_short  # type: ignore[assignment]
 
-    def _cut_short(self, address: int, left: int) -> None:
-        most = self._rng.randrange(30, 400) * 16
-        if most < left and self._rng.random() < 0.8:
-            left = most
-            self._more.value = 0
-            self._end_count.value = self.count + left // 16
-        self._whole(address, left)
+    def _cut_short(self, address: int, start: int, piece: int) -> None:
+        """Where it is cut short, a run has no single steps, and comes back for interrupts."""
+        end, takes = self._run_limit.value, self.word("takes_irqs")
+        last = start + self._rng.randrange(30, 400)
+        if last + SLACK >= min(end, self._dec_count.value) or self._rng.random() >= 0.8:
+            self._whole(address, start, piece)
+            return
+        self._run_limit.value = last
+        self._set64("slack", 0)
+        self.set_word("takes_irqs", 0)
+        self._whole(address, start, piece)
+        self._run_limit.value = end
+        self._set64("slack", SLACK)
+        self.set_word("takes_irqs", takes)
         if not self._exit.value:
-            count = self._end_count.value - (self._left.value >> 4)
-            self.noted.append((count, bytes(self.block.bytes())))
+            self.noted.append((self._end_count.value, bytes(self.block.bytes())))
 
     def take_noted(self) -> list[tuple[int, bytes]]:
         """(count, register block) where native runs ended since the last call."""
