@@ -21,6 +21,7 @@ import pytest
 from tests.conftest import program
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
+KEYBOARD = "<input type='keyboard' bus='usb'><alias name='ua-keys'/></input>"
 DOMAIN = """\
 <domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>mac</name><uuid>11111111-2222-3333-4444-555555555555</uuid>
@@ -31,7 +32,11 @@ DOMAIN = """\
     <emulator>{emulator}</emulator>
     <disk type='file' device='disk'><driver name='qemu' type='qcow2'/>
       <source file='{folder}/hd.qcow2'/><target dev='hda' bus='ide'/></disk>
-    <controller type='usb' index='0' model='none'/>
+    <disk type='file' device='cdrom'><driver name='qemu' type='raw'/>
+      <source file='{folder}/a.iso'/><target dev='hdc' bus='ide'/><readonly/></disk>
+    <controller type='usb' index='0' model='pci-ohci'/>
+    <input type='tablet' bus='usb'/>
+    <video><model type='vga' vram='16384'/></video>
     <serial type='file'><source path='{folder}/serial.log'/><target port='0'/></serial>
     <memballoon model='none'/>
   </devices>
@@ -43,8 +48,11 @@ DOMAIN = """\
 class Daemon:
     """A libvirtd of its own, and virsh on it."""
 
-    def __init__(self, folder: Path, letter: str) -> None:
+    def __init__(self, folder: Path, letter: str, like: Daemon | None = None) -> None:
+        """`like`: a daemon that has asked the emulator already what it can."""
         self.home, self.run = folder / f"home{letter}", folder / f"r{letter}"
+        if like is not None:
+            shutil.copytree(like.home / ".cache", self.home / ".cache")
         config = self.home / ".config" / "libvirt"
         config.mkdir(parents=True)
         self.run.mkdir(mode=0o700)
@@ -94,8 +102,8 @@ class Daemon:
         self.process.wait()
 
 
-@pytest.fixture
-def folder(tmp_path_factory: pytest.TempPathFactory, qemu_img: Path) -> Path:
+@pytest.fixture(scope="module")
+def folder(qemu_img: Path) -> Iterator[Path]:
     program("virsh", "libvirt-clients")
     if shutil.which("libvirtd", path=os.environ["PATH"] + ":/usr/sbin") is None:
         program("libvirtd", "libvirt-daemon, libvirt-daemon-driver-qemu")
@@ -111,15 +119,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory, qemu_img: Path) -> Path:
     )
     emulator.chmod(0o755)
     (path / "mac.xml").write_text(DOMAIN.format(emulator=emulator, folder=path))
-    return path
+    (path / "keys.xml").write_text(KEYBOARD)
+    for name in ("a.iso", "b.iso"):
+        (path / name).write_bytes(b"CD001" + bytes(40955))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def daemon(folder: Path) -> Iterator[Daemon]:
     one = Daemon(folder, "a")
     yield one
     one.close()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def ticks(folder: Path) -> tuple[int, int]:
@@ -148,6 +159,7 @@ def test_life_of_a_domain(daemon: Daemon, folder: Path) -> None:
     v("define", str(folder / "mac.xml"))
     v("start", "mac")
     assert daemon.state() == "running"
+    assert "-sandbox on," in log(daemon)
     goes_on(folder)
     v("suspend", "mac")
     assert daemon.state() == "paused"
@@ -165,19 +177,31 @@ def test_life_of_a_domain(daemon: Daemon, folder: Path) -> None:
     v("start", "mac")
     goes_on(folder)
     v("send-key", "mac", "KEY_A")
+    v("screenshot", "mac", str(folder / "screen"))
+    assert (folder / "screen").read_bytes()[:2] in (b"P6", b"\x89P")
+    v("attach-device", "mac", str(folder / "keys.xml"), "--live")
+    assert "QEMU USB Keyboard" in v("qemu-monitor-command", "mac", "--hmp", "info usb")
+    v("detach-device", "mac", str(folder / "keys.xml"), "--live")
+    v("change-media", "mac", "hdc", str(folder / "b.iso"), "--update")
+    assert "b.iso" in v("domblklist", "mac")
+    v("change-media", "mac", "hdc", "--eject")
     assert "hda rd_req" in v("domblkstat", "mac", "hda")
     v("dump", "mac", str(folder / "core"), "--memory-only")
     assert (folder / "core").read_bytes()[:4] == b"\x7fELF"
     v("reset", "mac")
     assert "VM status: running" in v("qemu-monitor-command", "mac", "--hmp", "info status")
-    v("destroy", "mac")
-    assert daemon.state() == "shut off"
+
+
+def log(daemon: Daemon) -> str:
+    return (daemon.home / ".cache" / "libvirt" / "qemu" / "log" / "mac.log").read_text()
 
 
 def test_domain_moves_between_two_daemons(daemon: Daemon, folder: Path) -> None:
-    other = Daemon(folder, "b")
-    try:
+    """The domain of the test before; it ends with an external snapshot, and is destroyed."""
+    if "mac" not in daemon.virsh("list", "--name"):
         daemon.virsh("create", str(folder / "mac.xml"))
+    other = Daemon(folder, "b", like=daemon)
+    try:
         goes_on(folder)
         there = ("--live", "--unsafe", "mac", other.uri)
         daemon.virsh("migrate", *there, "--migrateuri", "tcp://127.0.0.1:49261")
@@ -187,5 +211,11 @@ def test_domain_moves_between_two_daemons(daemon: Daemon, folder: Path) -> None:
         other.virsh("migrate", *back, "--migrateuri", f"unix://{folder}/move")
         assert daemon.state() == "running"
         goes_on(folder)
+        over = f"hda,file={folder}/over.qcow2"
+        daemon.virsh("snapshot-create-as", "mac", "out", "--disk-only", "--diskspec", over)
+        assert "over.qcow2" in daemon.virsh("domblklist", "mac")
+        goes_on(folder)
+        daemon.virsh("destroy", "mac")
+        assert daemon.state() == "shut off"
     finally:
         other.close()

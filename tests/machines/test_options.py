@@ -115,6 +115,7 @@ LIBVIRT: Final = (
     ("-audio", "none"),
     ("-audiodev", '{"id":"audio1","driver":"none"}'),
     ("-sandbox", "off", "-msg", "timestamp=on"),
+    ("-sandbox", "on,obsolete=deny,elevateprivileges=children,spawn=deny,resourcecontrol=deny"),
 )  # fmt: skip
 
 
@@ -212,7 +213,8 @@ WRONG: Final = {
     "-fw_cfg opt/a": "-fw_cfg: opt/a: needs file= or string=",
     "-audiodev pa,id=a": "-audiodev: pa: there is no sound; none is accepted",
     "-overcommit mem-lock=on": "-overcommit: mem-lock=on is not supported; leave it out",
-    "-sandbox on": "-sandbox: this build has no seccomp filter",
+    "-sandbox on,spawn=maybe": "unknown value for -sandbox: spawn 'maybe'",
+    "-sandbox on,network=deny": "unknown part of -sandbox 'network'",
     "-action reboot=pause": "unknown value for -action: reboot 'pause'",
     "-d in_asm": "-d: in_asm: `gossamer verify` and the monitor look into a CPU",
     "-d frob": "unknown value for -d 'frob' (there is: guest_errors, unimp)",

@@ -125,7 +125,9 @@ def backing_path(path: Path, name: str) -> Path:
     return path.parent / name
 
 
-def create_over(path: Path, size: int, backing: str, backing_format: str) -> None:
+def create_over(
+    path: Path, size: int, backing: str, backing_format: str, *, cluster_size: int = 65536
+) -> None:
     """Make an empty qcow2 image of `size` bytes above an image that may be open.
 
     A file that exists is taken when it is empty, as one that was made for this; else refused.
@@ -134,7 +136,7 @@ def create_over(path: Path, size: int, backing: str, backing_format: str) -> Non
     try:
         if file.size:
             raise ImageError(path, "is not empty", errno.EEXIST)
-        write_empty(file, size, backing=(backing, backing_format))
+        write_empty(file, size, backing=(backing, backing_format), cluster_size=cluster_size)
     except BaseException:
         file.close()
         raise

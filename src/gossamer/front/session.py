@@ -12,6 +12,7 @@ from gossamer.base.errors import HostError
 from gossamer.control.session import STARTED, Session
 from gossamer.control.stream_out import section_description
 from gossamer.control.vm import Vm
+from gossamer.core import sandbox
 from gossamer.front.console import Console
 from gossamer.front.progress_bar import ProgressBar
 from gossamer.front.signals import held
@@ -50,6 +51,8 @@ def _run(config: Config, console: Console, ready: Callable[[], None], log: Trace
             vm.loadvm(config.loadvm, config.restore_clock)
         session.report = lambda text: print(text, file=sys.stderr, flush=True)
         console.attach(session)
+        if config.sandbox is not None:
+            sandbox.enter(config.sandbox)
         if config.incoming is not None:
             vm.starting()
             vm.run_state = "inmigrate"

@@ -168,6 +168,7 @@ class Config(Hardware):
     `icount` the shift of ``-icount`` (2**shift ns an instruction), None for real time; `serials`
     and `monitors` are character devices in QEMU's spelling, "none" for no device; `start` False
     for ``-S``, `repair` False for ``-no-repair``; `escape` the code of the key that -echr chose;
+    `sandbox` the groups of system calls that -sandbox denies, None without it;
     `inherited_fds` the descriptors that options name; `fd_sets` set, descriptor and word of each
     -add-fd; `objects` kind, id and properties of each -object; `chardev_ids` the ids of -chardev by
     ``serial0``, ``monitor0`` and so on; `gdb` and `qtest` the devices of those
@@ -194,6 +195,7 @@ class Config(Hardware):
     log: Logging = Logging()
     escape: int = 1
     inherited_fds: tuple[int, ...] = ()
+    sandbox: tuple[str, ...] | None = None
     fd_sets: tuple[tuple[int, int, str | None], ...] = ()
     objects: tuple[tuple[str, str, Mapping[str, str]], ...] = ()
     chardev_ids: Mapping[str, str] = field(default_factory=dict)

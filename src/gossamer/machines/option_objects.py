@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from gossamer.base.errors import ConfigError
+from gossamer.core.sandbox import OBSOLETE, PRIVILEGES, RESOURCES, SPAWN, here
 from gossamer.machines.config import Logging, unknown
 from gossamer.machines.draft import Draft
 from gossamer.machines.values import (
@@ -131,9 +132,26 @@ def overcommit(draft: Draft, value: str) -> None:
 
 
 def sandbox(draft: Draft, value: str) -> None:
-    del draft
-    if on_off("-sandbox", pairs("-sandbox", value, first="enable").get("enable", "")):
-        raise ConfigError("-sandbox: this build has no seccomp filter; a service manager has one")
+    """-sandbox: which groups of system calls are denied."""
+    given = pairs("-sandbox", value, first="enable")
+    groups = (OBSOLETE, PRIVILEGES, SPAWN, RESOURCES)
+    denied = [OBSOLETE]
+    for key, text in given.items():
+        if key == "enable":
+            continue
+        if key not in groups:
+            raise unknown("part of -sandbox", key, ("enable", *groups))
+        ways = ("allow", "deny", "children") if key == PRIVILEGES else ("allow", "deny")
+        choice(f"-sandbox: {key}", text, ways)
+        if text == "deny" and key not in denied:
+            denied.append(key)
+        elif text != "deny" and key in denied:
+            denied.remove(key)
+    if not on_off("-sandbox", given.get("enable", "on")):
+        return
+    if here() is None:
+        raise ConfigError("-sandbox: there is no filter of system calls for this host")
+    draft.set["sandbox"] = tuple(denied)
 
 
 def message_format(draft: Draft, value: str) -> None:

@@ -286,7 +286,12 @@ GROUPS: Final[dict[str, tuple[Option, ...]]] = {
         _no("-chroot", "FOLDER", _LAUNCHER),
         _no("-runas", "USER", _LAUNCHER),
         _o("-prom-env", "NAME=VALUE", "a variable of the firmware; may be repeated", act.prom_env),
-        _o("-sandbox", "off", "accepted: off is all there is", obj.sandbox),
+        _o(
+            "-sandbox",
+            "on[,GROUP=deny…]",
+            "deny system calls: obsolete, elevateprivileges, spawn, resourcecontrol",
+            obj.sandbox,
+        ),
         Option(("-readconfig",), "FILE", "options from a file of QEMU's"),
         _idle("-no-user-config", "", "there is no file of a user's options"),
         _o("-trace", "PATTERN[,file=FILE]", "records what chips whose path fits note", obj.trace),

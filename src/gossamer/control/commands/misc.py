@@ -10,6 +10,7 @@ from gossamer.base.errors import ConfigError
 from gossamer.control.commands.table import command
 from gossamer.control.session import Session
 from gossamer.control.steps import Waiting
+from gossamer.core import sandbox
 from gossamer.machines.option_table import OPTIONS
 
 
@@ -56,25 +57,45 @@ def query_kvm(session: Session) -> KvmInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class CommandLineParameter:
+    """A part of an option."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
 class CommandLineOption:
-    """An option; its parts are not listed."""
+    """An option; only callers of -sandbox look for its parts."""
 
     option: str
-    parameters: tuple[object, ...]
+    parameters: tuple[CommandLineParameter, ...]
+
+
+_SANDBOX = (
+    CommandLineParameter("enable", "boolean"),
+    *(
+        CommandLineParameter(group, "string")
+        for group in (sandbox.OBSOLETE, sandbox.PRIVILEGES, sandbox.SPAWN, sandbox.RESOURCES)
+    ),
+)
 
 
 @command("query-command-line-options", held=True)
 def query_command_line_options(
     session: Session, option: str | None = None
 ) -> tuple[CommandLineOption, ...]:
-    """The options of the command line that do something here.
-
-    As a QEMU without seccomp, it does not name sandbox: a caller would switch it on.
-    """
+    """The options of the command line that do something here; the parts of -sandbox are listed."""
     del session
     found = [
-        name.lstrip("-") for name, o in OPTIONS.items() if not o.refused and name != "-sandbox"
+        name.lstrip("-")
+        for name, o in OPTIONS.items()
+        if not o.refused and (name != "-sandbox" or sandbox.here() is not None)
     ]
     if option is not None and option not in found:
         raise ConfigError(f"invalid option name: {option}")
-    return tuple(CommandLineOption(name, ()) for name in found if option in (None, name))
+    return tuple(
+        CommandLineOption(name, _SANDBOX if name == "sandbox" else ())
+        for name in found
+        if option in (None, name)
+    )

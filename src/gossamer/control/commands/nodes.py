@@ -114,6 +114,8 @@ class CreateQcow2:
     size: Size
     backing_file: str | None = None
     backing_fmt: str | None = None
+    cluster_size: int = 65536
+    version: Literal["v3"] = "v3"
 
 
 @command("blockdev-create")
@@ -131,7 +133,9 @@ def blockdev_create(session: Session, job_id: str, options: CreateFile | CreateQ
         if options.backing_file is None or options.backing_fmt is None:
             raise ConfigError("blockdev-create: needs backing-file and backing-fmt")
         below = backing_path(path, options.backing_file)
-        create_over(path, options.size, str(below), options.backing_fmt)
+        create_over(
+            path, options.size, str(below), options.backing_fmt, cluster_size=options.cluster_size
+        )
 
     session.spawn(session.jobs.begin(job_id, "create", work))
 

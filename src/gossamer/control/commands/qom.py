@@ -14,6 +14,7 @@ from gossamer.control.session import Session
 from gossamer.cpu.cpu import Cpu
 from gossamer.devices.usb.device import UsbFunction
 from gossamer.machines import registry
+from gossamer.machines.config import Added
 from gossamer.machines.device_table import DRIVERS
 from gossamer.machines.machine import Part
 
@@ -148,6 +149,7 @@ def _devices(session: Session) -> Iterator[tuple[str, Node]]:
     """The id of each device, if it has one, and what it is; the CPU first."""
     vm = session.vm
     hot = {one.id for one in vm.config.devices if one.hot}
+    given = {one.id: one for one in (*vm.config.nics, *vm.config.devices) if one.id}
     for part in vm.machine.parts:
         if isinstance(part.device, Cpu):
             yield "", Node(f"{part.device.model.name}-powerpc-cpu", partial(_device, "", hot, part))
@@ -157,19 +159,23 @@ def _devices(session: Session) -> Iterator[tuple[str, Node]]:
         driver, _, name = part.known_as.partition(", id ")
         name = name.strip('"')
         kind = driver or part.device.vmsd or part.path.rpartition("/")[2]
-        yield name, Node(kind, partial(_device, name, hot, part))
+        yield name, Node(kind, partial(_device, name, hot, part, given.get(name)))
     for drive in vm.config.drives:
         kind = "ide-hd" if drive.media == "disk" else "ide-cd"
         yield drive.device, Node(kind, partial(_device, drive.device, hot, None))
 
 
-def _device(name: str, hot: set[str], part: Part | None) -> Properties:
-    """What every device has, and the numbers of a chip's declared state."""
+def _device(name: str, hot: set[str], part: Part | None, added: Added | None = None) -> Properties:
+    """What every device has, what -device gave it, and the numbers of a chip's declared state."""
     found: Properties = {
         "realized": ("bool", True),
         "hotplugged": ("bool", bool(name) and name in hot),
         "hotpluggable": ("bool", part is not None and isinstance(part.device, UsbFunction)),
     }
+    known = DRIVERS[added.driver].properties if added else {}
+    for key, value in added.values.items() if added else ():
+        if value is not None and not isinstance(value, bytes):
+            found[key] = (known[key].kind, value)
     if part is not None:
         state = look.chip_state(part)
         for field, value in zip(state.names, state.values, strict=True):
