@@ -96,3 +96,12 @@ def test_key_depends_on_architecture_and_sources(monkeypatch: pytest.MonkeyPatch
     assert build.cache_key(architecture("750", mmu="loaded")) != one
     monkeypatch.setattr(build, "_source_hash", lambda: "other")
     assert build.cache_key(PART) != one
+
+
+def test_a_run_of_libvirts_keeps_its_code_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/run/lib/domain-7-mac/.cache")
+    of_one_run = build.cache_folder()
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert of_one_run == build.cache_folder()
+    monkeypatch.setenv("XDG_CACHE_HOME", "/home/someone/domain/.cache")
+    assert build.cache_folder() == Path("/home/someone/domain/.cache/gossamer")

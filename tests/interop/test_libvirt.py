@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from gossamer.engine.build import cache_folder
 from tests.conftest import program
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
@@ -52,7 +53,10 @@ class Daemon:
         """`like`: a daemon that has asked the emulator already what it can."""
         self.home, self.run = folder / f"home{letter}", folder / f"r{letter}"
         if like is not None:
-            shutil.copytree(like.home / ".cache", self.home / ".cache")
+            shutil.copytree(like.home / ".cache", self.home / ".cache", symlinks=True)
+        else:  # native code that was compiled before serves here, too
+            (self.home / ".cache").mkdir(parents=True)
+            (self.home / ".cache" / "gossamer").symlink_to(cache_folder())
         config = self.home / ".config" / "libvirt"
         config.mkdir(parents=True)
         self.run.mkdir(mode=0o700)

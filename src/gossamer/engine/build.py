@@ -8,6 +8,7 @@ the object depends on; anything else is ignored and made anew.
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +23,8 @@ from gossamer.core import host
 from gossamer.isa.architecture import Architecture
 
 _MAGIC: Final = b"gossamer object 1\n"
+#: A folder of libvirt's for one run of a domain.
+_OF_ONE_RUN: Final = re.compile(r"domain-[0-9]+-.*", re.ASCII)
 _SOURCES: Final = ("base", "isa", "cpu", "engine")
 
 
@@ -64,7 +67,14 @@ def cache_key(architecture: Architecture) -> str:
 
 
 def cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or host.home() / ".cache"
+    """Where compiled code is kept.
+
+    libvirt gives each run of a domain a cache home that goes with it: what such a run compiles is
+    kept where the next one finds it.
+    """
+    base = os.environ.get("XDG_CACHE_HOME")
+    if not base or _OF_ONE_RUN.fullmatch(Path(base).parent.name):
+        return host.home() / ".cache" / "gossamer"
     return Path(base) / "gossamer"
 
 
