@@ -26,9 +26,11 @@ from gossamer.control.tls_objects import TlsObjects
 from gossamer.control.transfer import Transfer
 from gossamer.core import host
 from gossamer.machines.machine import Machine
+from gossamer.migrate import mapped_out
 from gossamer.migrate.channels import Channel, Limits, connect, parse
 from gossamer.migrate.dirty import DirtyPages, Pages
 from gossamer.migrate.framing import Cmd
+from gossamer.migrate.mapped_out import MappedOut
 from gossamer.migrate.multifd_out import MultifdOut
 from gossamer.migrate.outgoing import ARRIVED, Outgoing, RefusedError
 from gossamer.migrate.precopy import SLICE_NS, Parameters, Pause, Precopy, Switch
@@ -37,6 +39,7 @@ from gossamer.migrate.releases import OURS, Release, release
 _KEEP_TB: Final = ",keep-tb"
 PAUSE_FIRST: Final = "pause-before-switchover"
 MULTIFD: Final = "multifd"
+MAPPED: Final = mapped_out.CAPABILITY
 AUTO_CONVERGE: Final = "auto-converge"
 _LOOK_NS: Final = 20_000_000
 """So often is looked whether a transfer that waits before its switch-over may go on."""
@@ -135,6 +138,12 @@ def sending(
     if further and parse(uri).kind not in ("unix", "tcp"):
         raise ConfigError(f"{uri}: capability multifd needs tcp: or unix:")
 
+    mapped = MAPPED in capabilities
+    if mapped and (further or parse(uri).kind != "file"):
+        raise ConfigError(f"{uri}: capability mapped-ram needs file:, and no multifd")
+    if mapped and not (to.ours or to.suspended):
+        raise ConfigError(f"capability mapped-ram: {to.title} does not know it")
+
     def connected() -> Channel:
         plain = connect(uri, limits)
         if tls is None or credentials is None:
@@ -152,6 +161,8 @@ def sending(
             transfer.also(others[-1])
         if others:
             yield from sender.spread(others, parameters)
+        if mapped:
+            sender.map(channel)
         try:
             yield from sender.rounds(parameters, AUTO_CONVERGE in capabilities)
             return (
@@ -177,17 +188,21 @@ class _Sender:
         self.stream = StreamOut(self.machine, self.joined)
         self.dirty = DirtyPages(self.machine.arena, self.stream.blocks, self.machine.engine.flush)
         self.began = host.monotonic_ns()
-        self.multifd: MultifdOut | None = None
+        self.multifd: MultifdOut | MappedOut | None = None
         #: The receiver may have the machine, and has not said so.
         self.doubtful = False
 
     def spread(self, channels: list[Channel], parameters: Parameters) -> Steps[None]:
         """Let pages go over further connections."""
         level, method = parameters.multifd_level, parameters.multifd_compression
-        self.multifd = MultifdOut(channels, method, level)
-        self.multifd.flushes = self.to.switchover
-        self.stream.ram.elsewhere = self.multifd
-        yield InThread(self.multifd.hello)
+        multifd = self.multifd = self.stream.ram.elsewhere = MultifdOut(channels, method, level)
+        multifd.flushes = self.to.switchover
+        yield InThread(multifd.hello)
+
+    def map(self, channel: Channel) -> None:
+        """Let pages go to fixed places of the file."""
+        self.multifd = self.stream.mapped = self.stream.ram.elsewhere = MappedOut(channel)
+        self.stream.flush = self.joined.flush
 
     @property
     def sent(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from io import SEEK_CUR
 from typing import BinaryIO, Final
 
 import numpy as np
@@ -18,7 +19,7 @@ from gossamer.control.progress import SILENT, Progress
 from gossamer.control.stream_out import Carried, Extra
 from gossamer.core.memory import RamBlock
 from gossamer.machines.machine import Machine
-from gossamer.migrate import live_state, ram
+from gossamer.migrate import live_state, mapped_out, ram
 from gossamer.migrate.coverage import Coverage
 from gossamer.migrate.framing import (
     Cmd,
@@ -30,7 +31,7 @@ from gossamer.migrate.framing import (
     Walker,
 )
 from gossamer.migrate.multifd_in import MultifdIn
-from gossamer.migrate.pages import inflate_page, xbzrle_decode
+from gossamer.migrate.pages import inflate_page, mapped_pages, xbzrle_decode
 from gossamer.migrate.source import Source
 from gossamer.state.declare import Stateful
 from gossamer.state.transfer import OURS, Profile, load
@@ -74,9 +75,14 @@ class _Bodies:
     """Reads each section's body into the machine."""
 
     def __init__(
-        self, m: Machine, extra: Extra, profile: Profile, progress: Progress = SILENT
+        self,
+        m: Machine,
+        source: Source,
+        extra: Extra,
+        profile: Profile,
+        progress: Progress = SILENT,
     ) -> None:
-        self.machine, self.progress = m, progress
+        self.machine, self.source, self.progress = m, source, progress
         self.loaded = Loaded()
         self.profile = replace(profile, saw=self._saw)
         self.owners: dict[tuple[str, int], Stateful] = {
@@ -136,6 +142,8 @@ class _Bodies:
             if isinstance(record, ram.BlockList):
                 self._check_blocks(record, source)
                 self.coverage(record)
+                for block in record.blocks:
+                    self._mapped(block, source)
             elif isinstance(record, ram.Run):
                 self._pages(record)
                 self.coverage(record)
@@ -147,6 +155,17 @@ class _Bodies:
                 self.multifd.sync()
             else:
                 self.coverage(record)
+
+    def _mapped(self, block: ram.Block, source: Source) -> None:
+        """Take in a block whose pages are at fixed places of the file."""
+        if block.mapped is None:
+            return
+        if block.mapped.page_size != PAGE_SIZE:
+            raise source.error(f"pages of {block.mapped.page_size} bytes, expected {PAGE_SIZE}")
+        self.filled.add(block.name)
+        for run in mapped_pages(source.file, block):
+            self._pages(run)
+        self.progress.advance(block.length)
 
     def store(self, name: str, addresses: ram.U64, pages: ram.U8 | None) -> None:
         """Pages that came over another connection, which a thread reads."""
@@ -219,10 +238,15 @@ class _Bodies:
             text = f"pages of 2**{configuration.page_bits} bytes, expected 2**12"
             raise StreamError(text, "configuration")
         for capability in configuration.capabilities or ():
-            if capability != _SHARED:
-                text = f"capability {capability} was not agreed on (known here: {_SHARED})"
+            if capability not in (_SHARED, mapped_out.CAPABILITY):
+                known = f"{_SHARED}, {mapped_out.CAPABILITY}"
+                text = f"capability {capability} was not agreed on (known here: {known})"
                 raise StreamError(text, "configuration")
-            self.ram.shared_addresses = True
+            self.ram.shared_addresses |= capability == _SHARED
+            self.ram.mapped |= capability == mapped_out.CAPABILITY
+        if self.ram.mapped and self.source.size is None:
+            text = "mapped-ram: pages at fixed places of a file can be read from a file only"
+            raise StreamError(text, "configuration")
         mine = m.hardware.uuid.replace("-", "")
         if configuration.uuid is not None and mine and configuration.uuid.hex() != mine:
             text = f"UUID {configuration.uuid.hex()}, expected {mine}"
@@ -270,8 +294,8 @@ def read_stream(
 
     Lines have not got their levels yet: the caller may mend what it likes, then `m.resume()`.
     """
-    bodies = _Bodies(m, extra, profile, progress)
-    source = file if isinstance(file, Source) else Source(file)
+    source = file if isinstance(file, Source) else Source(file, _place(file))
+    bodies = _Bodies(m, source, extra, profile, progress)
     if multifd is not None:
         bodies.multifd = multifd
         multifd.begin(bodies.store)
@@ -293,6 +317,11 @@ def read_stream(
     if not ended:
         raise StreamError("the stream has no end element")
     return bodies.finish()
+
+
+def _place(file: BinaryIO) -> int:
+    """Where in a file that can seek the stream begins (``file:PATH,offset=``); 0 in any other."""
+    return file.seek(0, SEEK_CUR) if file.seekable() else 0
 
 
 def _has_more(file: BinaryIO) -> bool:

@@ -21,6 +21,7 @@ from gossamer.machines.machine import Machine, Part
 from gossamer.migrate import ram
 from gossamer.migrate.dirty import Pages
 from gossamer.migrate.framing import Cmd, Configuration, Kind
+from gossamer.migrate.mapped_out import CAPABILITY, MappedOut
 from gossamer.migrate.ram_writer import RamWriter, largest_first
 from gossamer.migrate.writer import StreamWriter
 from gossamer.state.declare import Stateful
@@ -78,6 +79,9 @@ class StreamOut:
         self.writer = StreamWriter(out)
         self.ram = RamWriter(out, advance=progress.advance)
         self.blocks = blocks_of(m)
+        #: Memory goes to fixed places of a file; `flush` puts all before it there.
+        self.mapped: MappedOut | None = None
+        self.flush: Callable[[], None] = lambda: None
         self._describe: Callable[[], list[Json]] = list
         #: Pages that are zero, as of the first of the stream.
         self._untouched: NDArray[np.bool_] | None = None
@@ -85,12 +89,18 @@ class StreamOut:
 
     def begin(self, commands: Sequence[tuple[int, bytes]] = ()) -> None:
         """What comes before the first page; `commands` follow the configuration."""
-        self.writer.begin(Configuration(self.machine.name))
+        capabilities = None if self.mapped is None else (CAPABILITY,)
+        self.writer.begin(Configuration(self.machine.name, capabilities=capabilities))
         for number, data in commands:
             self.writer.command(number, data)
         number = self.machine.kind.sections.ram
         self.writer.open(Kind.START, number, "ram", 0, ram.VERSION)
-        self.ram.block_list(largest_first([(b.name, b.size) for b in self.blocks]))
+        listed = largest_first([(b.name, b.size) for b in self.blocks])
+        if self.mapped is None:
+            self.ram.block_list(listed)
+        else:
+            self.flush()
+            self.mapped.block_list(listed)
         self.ram.end()
         self.writer.close(number)
 

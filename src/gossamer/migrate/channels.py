@@ -150,6 +150,32 @@ class Channel(io.RawIOBase):
             self.sent += done
         return total
 
+    def seekable(self) -> bool:
+        """Whether it is a file of its own kind: then `seek` and the next three work."""
+        return self._regular and self.process is None
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        return os.lseek(self._fd, offset, whence)
+
+    def place(self) -> int:
+        """Where in the file the next byte goes."""
+        return os.lseek(self._fd, 0, os.SEEK_CUR)
+
+    def go_to(self, offset: int) -> None:
+        """Let the next byte go to another place."""
+        os.lseek(self._fd, offset, os.SEEK_SET)
+
+    def write_at(self, offset: int, data: bytes | memoryview) -> None:
+        """All of `data` at a place of the file; HostError when the medium does not take it."""
+        view = memoryview(data)
+        while view:
+            try:
+                done = os.pwrite(self._fd, view, offset)
+            except OSError as fault:
+                text = f"{self.name}: cannot be written: {fault.strerror}"
+                raise HostError(text) from None
+            view, offset = view[done:], offset + done
+
     def has_input(self, seconds: float) -> bool:
         """Whether there is something to read (or the end) within so many seconds."""
         return self._regular or bool(select.select([self._fd], [], [], seconds)[0])

@@ -103,6 +103,11 @@ class MultifdOut:
         self._write(channel, self._packet(self._flags, name, addresses, len(content)))
         self._write(channel, content)
 
+    def zeros(self, name: str, addresses: U64) -> bool:
+        """They stay on the first connection."""
+        del name, addresses
+        return False
+
     def sync(self) -> None:
         """All that was sent so far comes before all that follows."""
         for channel in self.channels:

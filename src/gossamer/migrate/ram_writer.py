@@ -22,15 +22,18 @@ class Sink(Protocol):
 
 
 class Elsewhere(Protocol):
-    """Another way for pages that are not zero, up to `most` at a time (multifd).
+    """Another way for pages that are not zero, up to `most` at a time (multifd, mapped-ram).
 
     What went there before `sync` must come before what follows; `flushes`: a record says so.
+    `zeros` gives whether it has taken pages that are zero.
     """
 
     most: int
     flushes: bool
 
     def pages(self, name: str, addresses: U64, pages: U8) -> None: ...
+
+    def zeros(self, name: str, addresses: U64) -> bool: ...
 
     def sync(self) -> None: ...
 
@@ -225,6 +228,12 @@ class RamWriter:
             numbers, zero = numbers[zero], zero[zero]
             if not len(numbers):
                 return
+        if self.elsewhere is not None and self.elsewhere.zeros(
+            name, numbers.astype(np.uint64) * np.uint64(self.page_size)
+        ):
+            self.zeros += len(numbers)
+            self._advance(len(numbers) * self.page_size)
+            return
         addresses = numbers.astype(np.uint64) * np.uint64(self.page_size)
         start = 0
         if self.current != name:

@@ -91,6 +91,7 @@ def migrate_continue(session: Session, state: str) -> None:
 #: Capabilities of QEMU's that mean something here, and how.
 CAPABILITIES: Final = {
     "auto-converge": "the guest is held back when it writes faster than is sent",
+    "mapped-ram": "memory at fixed places of a file, as QEMU 9.0 and later have it; file: only",
     "multifd": "pages over multifd-channels more connections, tcp: or unix:",
     "events": "always on: MIGRATION events",
     "late-block-activate": "under -S: disks are opened when the machine runs, not when it is there",

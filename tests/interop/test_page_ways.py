@@ -1,4 +1,4 @@
-"""Pages over several connections (capability multifd), with a real QEMU 7.2 at the other end."""
+"""Pages over several connections, or at fixed places, with a real QEMU 7.2 at the other end."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gossamer.migrate.channels import Limits, Listener
+from gossamer.streams import command as tool
 from gossamer.verify.hops.command import GossamerStation
 from gossamer.verify.hops.qemu import QemuStation
 
@@ -45,6 +46,19 @@ def test_from_qemu_and_back(
     ours.vm.migrate(f"unix:{folder}/back", profile="qemu-7.2", limits=LIMITS)
     back.wait_loaded()
     computes(back)
+
+
+def test_a_mapped_ram_file_as_records_for_qemu_7_2(
+    start_qemu: Start, prompt: GossamerStation, folder: Path
+) -> None:
+    """No QEMU here writes or reads such files: the form of 10.0, made a plain stream of 7.2."""
+    prompt.vm.transfers.capabilities.add("mapped-ram")
+    prompt.vm.migrate(f"file:{folder}/m", profile="qemu-10.0")
+    words = ["convert", "--to", "qemu-7.2", f"{folder}/m", f"{folder}/plain"]
+    assert tool.main(words) == 0
+    qemu = start_qemu("-incoming", f"exec:cat {folder}/plain")
+    qemu.wait_loaded()
+    computes(qemu)
 
 
 def computes(station: GossamerStation | QemuStation) -> None:
