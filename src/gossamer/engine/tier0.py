@@ -393,6 +393,10 @@ class Tier0(InstructionTime):
         for memory in (self.decoded.memory, self._tlbs):
             host.forget(memory)
         self._closed = True
+        # A machine that waits for the garbage collector keeps none of its tables.
+        self.decoded.code_lines = np.zeros(0, np.uint8)
+        self._moves, self._null = np.zeros(0, np.uint64), np.zeros(0, np.uint32)
+        self._samples = np.zeros(0, _SLOT)
 
     _closed = False
 
