@@ -63,14 +63,14 @@ def test_list_visits_every_node(peer: GossamerPeer) -> None:
 
 
 def test_two_runs_give_one_result_and_count(peer: GossamerPeer) -> None:
-    for name in ("state", "matmul", "nbody", "mix"):
+    for name in ("state", "matmul", "nbody", "mix", "vsaxpy", "vbytes"):
         a, b = (peer.run(NUMBERS[name], 2) for _ in range(2))
         assert (a.result, a.instructions) == (b.result, b.instructions)
 
 
 def test_qemu_computes_the_same(peer: GossamerPeer, qemu, tmp_path) -> None:
     other = QemuPeer(str(qemu), tmp_path)
-    for name in ("list", "crc", "sort", "state", "matmul", "nbody", "mix"):
+    for name in ("list", "crc", "sort", "state", "matmul", "nbody", "mix", "vsaxpy", "vbytes"):
         assert peer.run(NUMBERS[name], 2).result == other.run(NUMBERS[name], 2).result, name
 
 
@@ -109,7 +109,7 @@ def test_source_is_what_gnu_as_makes_of_it(powerpc_gcc: str, tmp_path) -> None:
 
     text = programs.source().replace(".balign 8", ".balign 8,0")  # it would fill with nops
     (tmp_path / "a.s").write_text(text)
-    run = [f"{powerpc_gcc}as", "-mregnames", "-mppc", "-many", "-o", "a.o", "a.s"]
+    run = [f"{powerpc_gcc}as", "-mregnames", "-mppc", "-maltivec", "-many", "-o", "a.o", "a.s"]
     subprocess.run(run, check=True, cwd=tmp_path)
     link = [f"{powerpc_gcc}ld", "-Ttext", hex(programs.CODE), "-e", "0", "-o", "a.elf", "a.o"]
     subprocess.run(link, check=True, cwd=tmp_path)

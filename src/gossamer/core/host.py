@@ -10,6 +10,7 @@ import socket
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -85,6 +86,13 @@ def nameless_file(name: str) -> int:
     fd, path = tempfile.mkstemp(prefix=name)
     os.unlink(path)  # noqa: PTH108 - a name of mkstemp's
     return fd
+
+
+def prefer_big_pages(memory: mmap.mmap) -> None:
+    """Let the host use big pages for a mapping, where it has such: fewer misses of its own TLB."""
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # a kernel without them
+            memory.madvise(mmap.MADV_HUGEPAGE)
 
 
 def forget(memory: mmap.mmap) -> None:

@@ -52,6 +52,7 @@ class Arena:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.map = mmap.mmap(-1, capacity, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        host.prefer_big_pages(self.map)
         self.bytes: NDArray[np.uint8] = np.frombuffer(self.map, dtype=np.uint8)
         self.view = memoryview(self.map)
         self.used = 0

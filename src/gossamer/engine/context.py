@@ -174,7 +174,7 @@ _FIELDS: Final = (
     ("d_null", 8),
     ("i_null", 8),
     ("banks", 8),
-    ("region_count", 8),  # 16 x instructions that counting regions have executed
+    ("region_count", 8),  # 16 x instructions that regions have executed
     ("fp_kind", 4),  # not 0: FPSCR is put off (runtime_float)
     ("fp_a", 8),
     ("fp_c", 8),

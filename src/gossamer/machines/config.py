@@ -147,7 +147,7 @@ class Accel:
     no guest code is executed; a qtest client moves the clock.
     """
 
-    tier: int = 0
+    tier: int = 2
     thread: str = "multi"
     tb_size: int = 64 * MiB
     stands: bool = False

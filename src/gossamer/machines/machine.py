@@ -273,6 +273,6 @@ class Machine:
         self.arena.close()
 
     def stop_translating(self) -> None:
-        """Make no more regions; those that are there stay in force."""
+        """Leave all to tier 0 from here on, and give back what translated code takes."""
         if self.regions is not None:
-            self.regions.close()
+            self.regions.leave()

@@ -34,9 +34,7 @@ class Eager(Tier0):
 
     def __init__(self, memory: AddressMap, architecture: Architecture) -> None:
         super().__init__(memory, architecture)
-        self.regions = Regions(
-            self, architecture, threshold=2, interval=128, limits=SMALL, counting=True, pause=0
-        )
+        self.regions = Regions(self, architecture, threshold=2, interval=128, limits=SMALL, pause=0)
         self.noted: list[tuple[int, bytes]] = []
         self._rng = random.Random(1)
         self._whole = self._drive

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from gossamer.engine.regions import regions as making
 from gossamer.engine.regions import worker
 from gossamer.engine.regions.regions import Regions
 from gossamer.engine.regions.store import RegionStore
-from gossamer.engine.tier0 import Tier0
+from gossamer.engine.tier0 import Sample, Tier0
 from gossamer.isa.text import assemble
 from tests.engine.rig import Rig, difference
 
@@ -27,9 +28,7 @@ def rig(**options: Any) -> tuple[Rig, Regions]:
     made.set(nia=CODE, r5=1000, ctr=1000)
     architecture = made.cpu.model.architecture
     assert isinstance(made.engine, Tier0)
-    return made, Regions(
-        made.engine, architecture, threshold=2, interval=1024, counting=True, **options
-    )
+    return made, Regions(made.engine, architecture, threshold=2, interval=1024, **options)
 
 
 def run_until(made: Rig, done: Any, most: int = 400) -> None:
@@ -64,6 +63,33 @@ def test_region_comes_from_disk_the_second_time(tmp_path: Path) -> None:
     assert regions.counts.found
     assert not regions.counts.made
     assert regions.executed() > 50_000
+
+
+def test_report_says_what_each_tier_executed() -> None:
+    made, regions = rig()
+    assert "0.0 % of 1 instructions in regions" in regions.report()
+    made.run(400_000)
+    share = 100 * regions.executed() / 400_000
+    assert share > 50
+    assert f"{share:.1f} % of 400000 instructions in regions, {100 - share:.1f}" in regions.report()
+    regions.close()
+
+
+def test_big_region_waits_longer_and_what_a_region_contains_longer_still() -> None:
+    """What compiling costs grows with the region; slices end inside of regions, too."""
+    text = "1: addi 3,3,1; " + "; ".join(["xor 4,4,3"] * 20) + "; b 1b"
+    made, regions = rig(unit=4)
+    made.write(CODE, assemble(text, CODE))
+    made.run(6 * 1024)
+    assert (regions.counts.made, len(regions._sizes)) == (0, 1)
+    made.run(40 * 1024)
+    assert regions.counts.made == 1
+    made.write(CODE + 0x100, assemble(f"b {CODE + 8:#x}", CODE + 0x100))
+    sample = Sample(regions.view.entry(CODE // 4096, 8), 0, 16, CODE)
+    regions.found([sample])
+    assert regions.counts.made == 1, "inside of the other"
+    regions.found([replace(sample, count=16 * 8)])
+    assert regions.counts.made == 2
 
 
 def test_stored_region_of_other_words_is_not_used(tmp_path: Path) -> None:

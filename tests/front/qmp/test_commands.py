@@ -182,7 +182,7 @@ def test_a_look_inside(mac: Checked) -> None:
     assert mac("x-query-mtree")
     tree = mac("x-query-qtree")
     assert any(chip.get("drives") for chip in tree["chips"])
-    assert "tier 0" in mac("x-query-jit")["human-readable-text"]
+    assert "% interpreted" in mac("x-query-jit")["human-readable-text"]
     assert "ID: tab" in mac("x-query-usb")["human-readable-text"]
     assert "ppc_heathrow.ram" in mac("x-query-ramblock")["human-readable-text"]
     assert "mem=rom" in mac("x-query-roms")["human-readable-text"]

@@ -114,6 +114,7 @@ def report(rows: list[Row], version: str) -> dict[str, Any]:
         "int_ratio": geometric_mean(rows, "int"),
         "memory_ratio": geometric_mean(rows, "memory"),
         "fp_ratio": geometric_mean(rows, "fp"),
+        "vector_ratio": geometric_mean(rows, "vector"),
         "qemu": version,
         "rows": [asdict(r) for r in rows],
     }
@@ -161,7 +162,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(summary, indent=1))
         return 0
-    for kind in ("int", "memory", "fp"):
+    for kind in ("int", "memory", "fp", "vector"):
         if (value := summary[f"{kind}_ratio"]) is not None:
             print(f"{kind}: {value:.2f} of QEMU's speed (geometric mean)")
     return 0

@@ -17,6 +17,7 @@ from gossamer.bench.engine import programs
 from gossamer.engine.processor import Stop
 from gossamer.machines.bare import CONSOLE_BASE, bare
 from gossamer.machines.config import Config
+from gossamer.machines.translate import translate
 
 #: QEMU's g3beige: rate of its timebase, place and size of its ROM, and where the 750 begins.
 G3BEIGE_TB_HZ: Final = 16_600_000
@@ -42,7 +43,11 @@ class GossamerPeer:
 
     def run(self, kernel: int, iterations: int, timeout: float = 120) -> Run:
         """Seconds of host time from the first instruction to the last."""
-        machine = bare(Config(machine="bare", ram_size=programs.RAM_SIZE, nic=False))
+        cpu = programs.KERNELS[kernel].cpu
+        config = Config(machine="bare", ram_size=programs.RAM_SIZE, nic=False, cpu=cpu)
+        machine = bare(config)
+        if config.accel.tier:
+            translate(machine, config.accel)
         memory, processor = machine.memory, machine.processor
         memory.write(0, programs.vectors())
         memory.write(programs.CODE, self.code)
@@ -60,6 +65,7 @@ class GossamerPeer:
             if time.perf_counter() - start > timeout:
                 raise HostError(f"gossamer: no end after {timeout:.0f} s")
         seconds = time.perf_counter() - start
+        machine.stop_translating()
         words = memory.read(programs.BLOCK, 28)
         if not int.from_bytes(words[24:28], "big"):
             raise HostError("gossamer: the guest stopped before it was done")
@@ -89,7 +95,7 @@ class QemuPeer:
         """Seconds of the guest's timebase, which is the host's time in QEMU."""
         block = programs.block(kernel, iterations, programs.SCRATCH)
         (self.folder / "block").write_bytes(block)
-        with tempfile.TemporaryDirectory() as place, _Qmp(self._start(place), place) as qmp:
+        with tempfile.TemporaryDirectory() as place, _Qmp(self._start(kernel, place), place) as qmp:
             end = time.monotonic() + timeout
             while time.monotonic() < end:
                 words = qmp.words(programs.BLOCK, 7)
@@ -99,7 +105,7 @@ class QemuPeer:
                 time.sleep(0.01)
         raise HostError(f"qemu: no end after {timeout:.0f} s")
 
-    def _start(self, place: str) -> subprocess.Popen[bytes]:
+    def _start(self, kernel: int, place: str) -> subprocess.Popen[bytes]:
         files = (
             ("vectors", 0),
             ("code", programs.CODE),
@@ -113,6 +119,7 @@ class QemuPeer:
         ]
         words = [self.program, "-M", "g3beige", "-m", "32", "-display", "none", "-serial", "none"]
         words += ["-net", "none", "-bios", str(self.folder / "rom"), *loaders]
+        words += ["-cpu", programs.KERNELS[kernel].cpu]
         words += ["-qmp", f"unix:{place}/qmp,server=on,wait=off"]
         return subprocess.Popen(words, stderr=subprocess.PIPE)  # noqa: S603
 

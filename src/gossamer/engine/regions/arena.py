@@ -49,6 +49,11 @@ class CodeArena:
     def get(self, at: int, size: int) -> bytes:
         return self._write[at : at + size]
 
+    def close(self) -> None:
+        """Give the memory back; nothing of it may run any more."""
+        self._write.close()
+        self._run.close()
+
     def clear(self) -> None:
         """Take everything back; nothing of it may run any more."""
         self.used = 0

@@ -26,10 +26,10 @@ class Compiled:
     ns: int
 
 
-def compile_text(region: Region, names: Names, counting: bool = False) -> Compiled:
+def compile_text(region: Region, names: Names) -> Compiled:
     """Write a region's text and compile it."""
     start = host.thread_cpu_ns()
-    obj = compile_region(Writer(set(), region, names, counting).module())
+    obj = compile_region(Writer(set(), region, names).module())
     return Compiled(obj, host.thread_cpu_ns() - start)
 
 

@@ -24,11 +24,9 @@ _PAGE_MASK: Final = PAGE_SIZE - 1
 class Exits(Values):
     """Writes exits and edges that leave."""
 
-    def __init__(
-        self, intrinsics: set[str], region: Region, names: Names, counting: bool = False
-    ) -> None:
+    def __init__(self, intrinsics: set[str], region: Region, names: Names) -> None:
         super().__init__(intrinsics, region)
-        self.names, self.counting = names, counting
+        self.names = names
         self.longest = region.longest()
         self.cold: list[str] = []
         self.externs: set[str] = set()
@@ -68,12 +66,11 @@ class Exits(Values):
         return self.value(f"add i64 {self.reduced()}, {16 * (self.longest - done)}")
 
     def leaving(self, done: int) -> str:
-        """`left` on a way out; what was executed is counted where that is asked for."""
+        """`left` on a way out; what was executed is counted (that costs nothing measured)."""
         left = self.left(done)
-        if self.counting:
-            where = self.at(CONTEXT["region_count"])
-            count = self.value(f"load i64, ptr {where}{TB_CPU}")
-            self.line(f"store i64 {self.value(f'sub i64 {count}, {left}')}, ptr {where}{TB_CPU}")
+        where = self.at(CONTEXT["region_count"])
+        count = self.value(f"load i64, ptr {where}{TB_CPU}")
+        self.line(f"store i64 {self.value(f'sub i64 {count}, {left}')}, ptr {where}{TB_CPU}")
         return left
 
     # --- cold text --------------------------------------------------------------------------------

@@ -57,10 +57,8 @@ _SINGLE_LOW, _SINGLE_TOP = 1023 - 125, 1023 + 127
 class Floats(Memory):
     """Writes floating-point instructions with FPSCR put off."""
 
-    def __init__(
-        self, intrinsics: set[str], region: Region, names: Names, counting: bool = False
-    ) -> None:
-        super().__init__(intrinsics, region, names, counting)
+    def __init__(self, intrinsics: set[str], region: Region, names: Names) -> None:
+        super().__init__(intrinsics, region, names)
         self.puts_off = any(code.put_off for code in region.codes())
         #: What is not in the context yet: operands (doubles) and the kind.
         self._operands: dict[str, str] = {}

@@ -26,7 +26,7 @@ class Limits:
     """How big a region may grow."""
 
     #: Instructions; a straight line that has begun may go on to `in_line`.
-    instructions: int = 200
+    instructions: int = 100
     in_line: int = 600
     #: Calls followed inside of calls.
     depth: int = 2

@@ -1,6 +1,6 @@
 """Accesses of a block that share one look into the data TLB.
 
-Accesses through one base register, unchanged between them and at constant distances, lie in one
+Accesses at constant distances from one value, whatever registers hold it and its sums, lie in one
 page nearly always: the first looks for all of them.  A hit says that each of them would hit, since
 nothing inside a region changes the TLB.  Loads and stores are apart: a page may be read only.
 """
@@ -13,7 +13,7 @@ from typing import Final
 
 from gossamer.engine.regions.code import Code
 from gossamer.engine.statements import is_true
-from gossamer.isa.body import Do, Store
+from gossamer.isa.body import Do, Store, Write
 from gossamer.isa.expr import Expr
 
 #: From the first byte to the last, at the most: longer groups cross pages too often.
@@ -22,12 +22,11 @@ _SPAN: Final = 256
 
 @dataclass(slots=True)
 class Group:
-    """Accesses through GPR `base`, from `low` up to `high` bytes from it.
+    """Accesses from `low` up to `high` bytes from one value.
 
     `pointer` is the host's to the byte at `low`, once it is known.
     """
 
-    base: int
     low: int
     high: int
     count: int = 1
@@ -43,23 +42,72 @@ class Group:
         return True
 
 
-def groups_of(instructions: Sequence[tuple[int, Code]]) -> dict[tuple[int, bool], Group]:
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One access of a group, `offset` bytes from the group's value."""
+
+    group: Group
+    offset: int
+
+
+class _Sums:
+    """What GPRs hold: (value, by number; what was added to it)."""
+
+    def __init__(self) -> None:
+        self._of: dict[int, tuple[int, int]] = {}
+        self._values = 0
+
+    def of(self, register: int) -> tuple[int, int]:
+        found = self._of.get(register)
+        return self._another(register) if found is None else found
+
+    def _another(self, register: int) -> tuple[int, int]:
+        self._values += 1
+        self._of[register] = self._values, 0
+        return self._values, 0
+
+    def follow(self, code: Code) -> None:
+        """Take in what an instruction writes."""
+        sums = {}
+        for s in code.trace:
+            if isinstance(s, Write) and s.reg == "gpr" and is_true(s.when):
+                place = _sum_of(s.value)
+                if place is not None:
+                    value, offset = self.of(place[0])
+                    sums[s.index.value] = value, offset + place[1]
+        for file, register in code.writes:
+            if file == "gpr" and register in sums:
+                self._of[register] = sums[register]
+            elif file == "gpr":
+                self._another(register)
+
+
+def groups_of(instructions: Sequence[tuple[int, Code]]) -> dict[tuple[int, bool], Member]:
     """The group of each access that shares one, by (number of its instruction, store)."""
-    found: dict[tuple[int, bool], Group] = {}
+    found: dict[tuple[int, bool], Member] = {}
     open_: dict[tuple[int, bool], Group] = {}
+    sums = _Sums()
     for n, (_, code) in enumerate(instructions):
         access = None if code.loops else access_of(code)
         if access is not None:
-            base, offset, size, write = access
-            group = open_.get((base, write))
+            base, apart, size, write = access
+            value, added = sums.of(base)
+            offset = added + apart
+            group = open_.get((value, write))
             if group is None or not group.takes(offset, offset + size):
-                group = open_[base, write] = Group(base, offset, offset + size)
-            found[n, write] = group
-        for file, number in code.writes:
-            if file == "gpr":
-                open_.pop((number, False), None)
-                open_.pop((number, True), None)
-    return {key: group for key, group in found.items() if group.count > 1}
+                group = open_[value, write] = Group(offset, offset + size)
+            found[n, write] = Member(group, offset)
+        sums.follow(code)
+    return {key: member for key, member in found.items() if member.group.count > 1}
+
+
+def _sum_of(e: Expr) -> tuple[int, int] | None:
+    """(register, what is added) of a value of that form; `or` of a register with itself is one."""
+    place = place_of(e)
+    if place is None and e.op == "or":
+        place = place_of(e.args[0])
+        return place if place == place_of(e.args[1]) else None
+    return place
 
 
 def access_of(code: Code) -> tuple[int, int, int, bool] | None:

@@ -116,6 +116,11 @@ class Installed:
             ]
         )
 
+    def has_word(self, page: int, offset: int) -> bool:
+        """Whether some region contains the word at `offset` of an arena page."""
+        entries = self._by_page.get(page, ())
+        return any(self._by_entry[entry].region.contains(page, offset) for entry in entries)
+
     def _drop(self, entries: list[int]) -> list[int]:
         for entry in entries:
             self.drop(entry)

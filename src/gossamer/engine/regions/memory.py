@@ -16,7 +16,7 @@ from gossamer.engine.emit import LIKELY, TB_MEM, TB_TLB, swap_bytes
 from gossamer.engine.regions.code import Code
 from gossamer.engine.regions.exits import Exits
 from gossamer.engine.regions.forming import Region
-from gossamer.engine.regions.groups import Group, chased, groups_of, place_of
+from gossamer.engine.regions.groups import Member, chased, groups_of
 from gossamer.engine.regions.names import Names
 from gossamer.isa.body import Access, Probe, Store
 from gossamer.isa.expr import Expr
@@ -28,10 +28,8 @@ USUAL_METADATA: Final = '!22 = !{!"branch_weights", i32 2000, i32 1}\n'
 class Memory(Exits):
     """Writes accesses."""
 
-    def __init__(
-        self, intrinsics: set[str], region: Region, names: Names, counting: bool = False
-    ) -> None:
-        super().__init__(intrinsics, region, names, counting)
+    def __init__(self, intrinsics: set[str], region: Region, names: Names) -> None:
+        super().__init__(intrinsics, region, names)
         self.in_loop = False
         #: Base registers whose addends are predicted.
         self.predicted: set[int] = set()
@@ -40,7 +38,7 @@ class Memory(Exits):
         self.known: set[str] = set()
         #: Bases that pointers are loaded to.
         self._chased = chased(region.codes())
-        self._groups: dict[tuple[int, bool], Group] = {}
+        self._groups: dict[tuple[int, bool], Member] = {}
 
     def begin_groups(self, instructions: Sequence[tuple[int, Code]]) -> None:
         """Find the accesses of a block that share a look into the TLB."""
@@ -97,16 +95,13 @@ class Memory(Exits):
         ea = self.expr(e)
         if self._probed:
             return self.value(f"getelementptr i8, ptr {self._probed}, i64 {self._wide(ea)}")
-        group = None if self.nested else self._groups.get((self.index, write))
-        if group is None:
+        member = None if self.nested else self._groups.get((self.index, write))
+        if member is None:
             return self._pointer(ea, size, write, _base_of(e))
+        group, apart = member.group, member.offset - member.group.low
         if not group.pointer:
-            base = self.read(("gpr", group.base))
-            low = self.value(f"add i32 {base}, {group.low}") if group.low else base
-            group.pointer = self._pointer(low, group.high - group.low, write, group.base)
-        place = place_of(e)
-        assert place is not None
-        apart = place[1] - group.low
+            low = self.value(f"sub i32 {ea}, {apart}") if apart else ea
+            group.pointer = self._pointer(low, group.high - group.low, write, _base_of(e))
         return self.value(f"getelementptr i8, ptr {group.pointer}, i64 {apart}")
 
     def _pointer(self, ea: str, size: int, write: bool, base: int | None) -> str:

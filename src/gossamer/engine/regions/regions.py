@@ -35,9 +35,13 @@ from gossamer.isa.architecture import Architecture
 
 #: Instructions between two looks at where the guest is.
 INTERVAL: Final = 1 << 14
-#: Looks (a power of two) after which a place is compiled: what was interpreted there took about as
-#: long as compiling does.  Among stored regions it is looked up as soon as it is found.
-THRESHOLD: Final = 256
+#: Looks after which a place is compiled, for each `UNIT` instructions that its region would have:
+#: what was interpreted there took about as long as compiling does.  Looks are counted up to the
+#: next power of two.  Among stored regions a place is looked up as soon as it is found.
+THRESHOLD: Final = 128
+UNIT: Final = 32
+#: A place inside a region is looked for this many times as often: slices end there, too.
+_COVERED: Final = 8
 ARENA: Final = 64 * MiB
 LIMITS: Final = Limits()
 #: Bytes of code from the head on that a stored region is found by.
@@ -81,8 +85,7 @@ def store_path(architecture: Architecture) -> Path:
 class Regions:
     """Makes regions for an engine and keeps them right.
 
-    `threaded` compiles beside the machine; `store` keeps compiled regions on disk; `counting` lets
-    regions count the instructions that they execute (slower).
+    `threaded` compiles beside the machine; `store` keeps compiled regions on disk.
     """
 
     def __init__(
@@ -96,16 +99,19 @@ class Regions:
         limits: Limits = LIMITS,
         threaded: bool = False,
         store: RegionStore | None = None,
-        counting: bool = False,
         pause: int = PAUSE,
+        unit: int = UNIT,
     ) -> None:
         self.engine, self.architecture = engine, architecture
-        self.threshold, self.limits, self.counting = threshold, limits, counting
+        self.threshold, self.unit, self.limits = threshold, unit, limits
         self.counts = Counts()
+        self._begun = engine.count
         self.size = size
         self.store = store
-        self._worker = Worker(architecture, counting) if threaded else None
+        self._worker = Worker(architecture) if threaded else None
         self._refused: dict[int, int] = {}
+        #: Sizes of regions that were not worth it yet, by entry.
+        self._sizes: dict[int, int] = {}
         self._asked: set[int] = set()
         self._changed = Pauses(pause)
         #: Pages whose code has data beside it: (instruction count, samples) of the last look.
@@ -141,13 +147,21 @@ class Regions:
             self.store.flush()
 
     def leave(self) -> None:
-        """Leave the engine to tier 0."""
+        """Leave the engine to tier 0, and give back the memory of the code."""
         self.close()
         self.drop_all()
+        self._give_back()
         engine = self.engine
         engine.hot_found, engine.before_run = lambda samples: None, lambda: None
         engine.hold_regions = lambda held: None
         engine.regions_busy = engine.regions_written = lambda where: None
+
+    def _give_back(self) -> None:
+        loader = self.__dict__.pop("_loader", None)
+        if loader is not None:
+            self.installed.forget()
+            self.engine.set_regions(0, 0)
+            loader.arena.close()
 
     held = False
 
@@ -177,8 +191,24 @@ class Regions:
                 continue
             if self._from_store(s.page + offset):
                 continue
-            if s.count >= self.threshold and not self.make(s.page + offset):
+            if s.count >= self.threshold and not self._consider(s, page, offset):
                 self._refuse(s.entry)
+
+    def _consider(self, s: Sample, page: int, offset: int) -> bool:
+        """Make the region of a hot place once it is worth it; False: there is none."""
+        size = self._sizes.get(s.entry)
+        if size is None:
+            region = self._form(s.page + offset)
+            if region is None:
+                self.counts.unformed += 1
+                return False
+            if len(self._sizes) > _MOST_REFUSED:
+                self._sizes.clear()
+            size = self._sizes[s.entry] = region.count
+        need = self.threshold * max(size // self.unit, 1)
+        if self.installed.has_word(page, offset):
+            need *= _COVERED
+        return s.count < need or self.make(s.page + offset)
 
     def _is_barred(self, page: int, offset: int) -> bool:
         """Whether the line of a word changed too short a time ago."""
@@ -202,12 +232,7 @@ class Regions:
             return False
         if self._worker is not None and self._worker.is_full:
             return True  # it will be asked for again while it stays hot
-        region = form(
-            Here(self.view, ea, self._is_barred, self.targets),
-            codes_of(self.architecture),
-            ea % PAGE_SIZE,
-            self.limits,
-        )
+        region = self._form(ea)
         if region is None:
             self.counts.unformed += 1
             return False
@@ -215,8 +240,12 @@ class Regions:
             self._asked.add(entry)
             self._worker.add(region)
             return True
-        compiled = compile_text(region, names_of(self.architecture), self.counting)
+        compiled = compile_text(region, names_of(self.architecture))
         return self._finish(region, compiled)
+
+    def _form(self, ea: int) -> Region | None:
+        here = Here(self.view, ea, self._is_barred, self.targets)
+        return form(here, codes_of(self.architecture), ea % PAGE_SIZE, self.limits)
 
     def take_compiled(self) -> None:
         """Install what the worker has compiled: between two native runs."""
@@ -311,8 +340,7 @@ class Regions:
     # --- telling ---
 
     def executed(self) -> int:
-        """Instructions that regions have executed; they must be counting."""
-        assert self.counting
+        """Instructions that regions have executed."""
         return self.engine.pointer("region_count") >> 4
 
     def _used(self) -> int:
@@ -324,7 +352,13 @@ class Regions:
         """Translated code for `info jit`."""
         c, used = self.counts, self._used()
         each = c.ns / 1000 / c.instructions if c.instructions else 0
+        done = max(self.engine.count - self._begun, self.executed(), 1)
+        share = 100 * self.executed() / done
         rows = [
+            (
+                "executed",
+                f"{share:.1f} % of {done} instructions in regions, {100 - share:.1f} % interpreted",
+            ),
             ("regions", f"{len(self.installed)} in force, {c.made} compiled, {c.found} from disk"),
             ("instructions", f"{c.instructions} compiled, {each:.0f} us of CPU time each"),
             ("code", f"{used} bytes of {self.size}, emptied {c.cleared} times"),

@@ -23,8 +23,8 @@ QUEUE: Final = 32
 class Worker:
     """Compiles regions in their order."""
 
-    def __init__(self, architecture: Architecture, counting: bool) -> None:
-        self._architecture, self._counting = architecture, counting
+    def __init__(self, architecture: Architecture) -> None:
+        self._architecture = architecture
         self._pool = ThreadPoolExecutor(1, "regions")
         self._waiting: deque[tuple[Region, Future[Compiled | Exception | None]]] = deque()
         self._closed = False
@@ -41,7 +41,7 @@ class Worker:
         if self._closed:
             return None
         try:
-            return compile_text(region, names_of(self._architecture), self._counting)
+            return compile_text(region, names_of(self._architecture))
         except Exception as fault:
             return fault
 

@@ -34,10 +34,8 @@ PLACES: Final = "places"
 class Writer(Singles):
     """Writes one region."""
 
-    def __init__(
-        self, intrinsics: set[str], region: Region, names: Names, counting: bool = False
-    ) -> None:
-        super().__init__(intrinsics, region, names, counting)
+    def __init__(self, intrinsics: set[str], region: Region, names: Names) -> None:
+        super().__init__(intrinsics, region, names)
         self._labels = {place: f"block{n}" for n, place in enumerate(region.blocks)}
         self._branch: tuple[Branch, str, str] | None = None
         self._owed = self._flow()
@@ -99,10 +97,9 @@ class Writer(Singles):
         self.line(f"%dtlb = load ptr, ptr {self.at(CONTEXT['dtlb'])}{TB_CPU}")
         for key in sorted(self.region.kept()):
             self.declare(key)
-        if self.counting:
-            where = self.at(CONTEXT["region_count"])
-            count = self.value(f"load i64, ptr {where}{TB_CPU}")
-            self.line(f"store i64 {self.value(f'add i64 {count}, {left}')}, ptr {where}{TB_CPU}")
+        where = self.at(CONTEXT["region_count"])
+        count = self.value(f"load i64, ptr {where}{TB_CPU}")
+        self.line(f"store i64 {self.value(f'add i64 {count}, {left}')}, ptr {where}{TB_CPU}")
         self.line(f"br label %{self._labels[self.region.start]}")
 
     def _guard(self, condition: str, head: str) -> None:

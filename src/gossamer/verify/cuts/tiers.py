@@ -42,7 +42,6 @@ class Tiers:
             limits=rng.choice(_SIZES),
             threaded=rng.random() < 0.3,
             pause=rng.choice((0, 1000, 1_000_000)),
-            counting=True,
         )
 
     def disturb(self) -> None:

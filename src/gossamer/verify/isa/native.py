@@ -59,7 +59,7 @@ class Bench:
         self.memory = AddressMap(arena)
         self.memory.map(arena.add("ram", _RAM), 0)
         self.engine = Tier0(self.memory, architecture)
-        self.regions = Regions(self.engine, architecture, counting=True, pause=0)
+        self.regions = Regions(self.engine, architecture, pause=0)
         self.block = self.engine.block
         self.through = 0
         for vector in Interrupt:
