@@ -1,3 +1,25 @@
-"""gossamer: a PowerPC Macintosh whose whole state can be cut, kept, moved and resumed."""
+"""gossamer: a PowerPC Macintosh whose whole state can be cut, kept, moved and resumed.
 
-__version__ = "0.1.0"
+    from gossamer import Vm
+
+What is here comes from `gossamer.api`, when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from gossamer.base import version
+
+if TYPE_CHECKING:
+    from gossamer.api import ExpectError, GossamerError, Stopped, Vm
+
+__version__ = version.VERSION
+__all__ = ["ExpectError", "GossamerError", "Stopped", "Vm", "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        return getattr(import_module("gossamer.api"), name)
+    raise AttributeError(f"module 'gossamer' has no attribute {name!r}")

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import gossamer
 from gossamer.base.errors import ConfigError, GossamerError
+from gossamer.base.version import VERSION
 
 if TYPE_CHECKING:
     from gossamer.machines.config import Config
@@ -127,7 +127,7 @@ def dispatch(words: list[str]) -> int:
         print(USAGE.format(commands=lines), end="")
         return 0 if words else BAD_INPUT
     if words[0] in ("-V", "--version", "-version"):
-        print(f"gossamer {gossamer.__version__}")
+        print(f"gossamer {VERSION}")
         return 0
     if words[0] not in COMMANDS:
         from gossamer.machines.config import unknown

@@ -15,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
-import gossamer
 from gossamer.base.errors import ConfigError, GossamerError, there_is
+from gossamer.base.version import VERSION
 from gossamer.block import Capture, OverlayImage, Qcow2Image, Snapshot
 from gossamer.control import disk_capture
 from gossamer.control.disks import Disk
@@ -53,7 +53,7 @@ def _meta(vm: Runner, name: str, date_ns: int, disks: Sequence[DiskMeta]) -> Met
         created_ns=date_ns,
         icount=vm.instructions,
         name=name,
-        gossamer=gossamer.__version__,
+        gossamer=VERSION,
         clock_ns=vm.clock_ns,
         disks=tuple(disks),
         devices=fitted(vm.machine),

@@ -20,6 +20,7 @@ from gossamer.control.inputs import Inputs
 from gossamer.control.loading import take_over
 from gossamer.control.media import Media
 from gossamer.control.receiving import Received
+from gossamer.control.registers import registers
 from gossamer.control.runner import Runner
 from gossamer.control.saved_config import saved_config
 from gossamer.control.sending import Sent
@@ -232,6 +233,13 @@ class Vm(Runner):
     def register(self, name: str) -> int:
         """A register by its name in lower case; KeyError when there is none."""
         return look.register(self.machine, name)
+
+    def put_register(self, name: str, value: int) -> None:
+        """Write a register; ConfigError where there is none of that name, or it is read only."""
+        found = registers(self.machine.cpu.model).get(name)
+        if found is None or found.put is None:
+            raise ConfigError(f"{name}: no register that can be written")
+        found.put(self.machine, value)
 
     def registers(self) -> look.Registers:
         """The CPU's registers."""

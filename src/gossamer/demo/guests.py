@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import gossamer
 from gossamer.base.errors import ConfigError
 from gossamer.machines.config import unknown
 
@@ -33,7 +32,7 @@ def options_for(name: str, words: Sequence[str], folder: Path | None = None) -> 
 
 def _beside_checkout() -> Path:
     # <checkout>/src/gossamer/__init__.py; elsewhere such a folder is not there.
-    return Path(gossamer.__file__).resolve().parents[2].parent / BESIDE
+    return Path(__file__).resolve().parents[3].parent / BESIDE
 
 
 def _linux(words: Sequence[str], folder: Path) -> list[str]:

@@ -18,7 +18,6 @@ import llvmlite
 import llvmlite.binding as llvm
 import xxhash
 
-import gossamer
 from gossamer.core import host
 from gossamer.isa.architecture import Architecture
 
@@ -52,7 +51,7 @@ def _target() -> llvm.TargetMachine:
 def _source_hash() -> str:
     """Hash of every source file that the native code is made from."""
     h = xxhash.xxh3_128()
-    root = Path(gossamer.__file__).parent
+    root = Path(__file__).resolve().parents[1]
     for package in _SOURCES:
         for path in sorted((root / package).rglob("*.py")):
             h.update(str(path.relative_to(root)).encode())

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-import gossamer
 from gossamer.base.errors import ConfigError, StreamError
+from gossamer.base.version import VERSION
 from gossamer.migrate.container import ContainerWriter, Meta
 from gossamer.migrate.inspect import StreamFile
 from gossamer.streams.meaning import context_of
@@ -41,7 +41,7 @@ def copy(stream: StreamFile, counted: RamSum, form: str, out: str, source: str) 
         created_ns=time.time_ns(),
         icount=0,
         name=stream.name,
-        gossamer=gossamer.__version__,
+        gossamer=VERSION,
         clock_ns=context_of(stream).clock or 0,
     )
     with ContainerWriter(out, meta) as save:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import gossamer
+from gossamer.base.version import VERSION
 
 
 @dataclass
@@ -74,7 +74,7 @@ def host() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "load": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
-        "gossamer": gossamer.__version__,
+        "gossamer": VERSION,
     }
 
 

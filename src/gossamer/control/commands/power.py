@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-import gossamer
+from gossamer.base.version import VERSION
 from gossamer.control.commands.table import command
 from gossamer.control.session import Session
 from gossamer.control.shapes import Name, Size
@@ -119,4 +119,4 @@ class VersionInfo:
 def query_version(session: Session) -> VersionInfo:
     """Gossamer's version."""
     del session
-    return VersionInfo(VersionTriple(7, 2, 22), f"gossamer {gossamer.__version__}")
+    return VersionInfo(VersionTriple(7, 2, 22), f"gossamer {VERSION}")

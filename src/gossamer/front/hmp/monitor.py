@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Generator
 from typing import Any, Final
 
-import gossamer
+from gossamer.base.version import VERSION
 from gossamer.control.commands.rows import TABLE
 from gossamer.control.commands.table import failure
 from gossamer.control.session import Session
@@ -49,7 +49,7 @@ class Monitor:
 
     def _opened(self) -> None:
         if not self._greeted or not self.device.is_terminal:
-            version = f"gossamer {gossamer.__version__} monitor, help for help\n"
+            version = f"gossamer {VERSION} monitor, help for help\n"
             self.device.write(version.encode())
         self._greeted = True
         self._lines.clear()  # another client: what the last one left is not its

@@ -1,0 +1,20 @@
+"""Why and where a run ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """`why`: instructions, seconds, pc, read, write, text, event, predicate, hook, idle, ended.
+
+    `instructions` since power-on and `ns` of virtual time say where; `pc` is the next instruction.
+    `what`: the address, the text or the event that was met.
+    """
+
+    why: str
+    instructions: int
+    ns: int
+    pc: int
+    what: object = None
