@@ -28,8 +28,8 @@ SMALL: Final = Limits(instructions=24, in_line=40)
 class Eager(Tier0):
     """Tier 0 with regions of every place that it is found at.
 
-    Most native runs are cut short at random, and the registers noted there: a run that is not ends
-    in single steps, which would hide what a region leaves wrong.
+    Runs are cut short, most of them at random, and the registers noted there: at its end a run has
+    single steps, which would hide what a region leaves wrong.
     """
 
     def __init__(self, memory: AddressMap, architecture: Architecture) -> None:
@@ -41,12 +41,14 @@ class Eager(Tier0):
         self._drive = self._cut_short  # type: ignore[assignment]
 
     def _cut_short(self, address: int, start: int, piece: int) -> None:
-        """Where it is cut short, a run has no single steps, and comes back for interrupts."""
+        """First without the single steps at its end, coming back for interrupts; then the rest."""
         end, takes = self._run_limit.value, self.word("takes_irqs")
-        last = start + self._rng.randrange(30, 400)
-        if last + SLACK >= min(end, self._dec_count.value) or self._rng.random() >= 0.8:
+        last = min(end, self._dec_count.value) - SLACK
+        if last <= start:
             self._whole(address, start, piece)
             return
+        if self._rng.random() < 0.8:
+            last = min(last, start + self._rng.randrange(30, 400))
         self._run_limit.value = last
         self._set64("slack", 0)
         self.set_word("takes_irqs", 0)
