@@ -110,6 +110,11 @@ class Subsection:
         return judge
 
     @property
+    def judge(self) -> Callable[[Any], Iterable[Loss]] | None:
+        """The method that says what is lost, where it depends."""
+        return self._judge
+
+    @property
     def is_judged(self) -> bool:
         """Whether it has been said what is lost without it."""
         return self.lost is not None or self._judge is not None

@@ -18,7 +18,7 @@ from gossamer.migrate.inspect import Schema
 from gossamer.migrate.pages import PageIndex
 from gossamer.migrate.ram import Record
 from gossamer.migrate.schema_loads import Severity
-from gossamer.streams import channels, check, diff, doctor, layouts, ram_diff, save
+from gossamer.streams import channels, check, diff, doctor, layouts, matrix, ram_diff, save
 from gossamer.streams.convert import Conversion
 from gossamer.streams.open import new_file, open_input, read_stream
 from gossamer.streams.page import Page, plural
@@ -46,6 +46,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def add_commands(parser: argparse.ArgumentParser) -> None:
     """The commands of `gossamer stream`."""
     commands = parser.add_subparsers(dest="stream_command", required=True, metavar="COMMAND")
+    _command(commands, "matrix", run_matrix, "Show what moves from where to where.")
     _show_parser(commands)
     _diff_parser(commands)
     _check_parser(commands)
@@ -109,6 +110,15 @@ def _diff_parser(commands: Subparsers) -> None:
 
 def _into(index: PageIndex) -> Callable[[Section, Record], None]:
     return lambda _section, record: index(record)
+
+
+def run_matrix(args: argparse.Namespace) -> int:
+    """What is declared, as docs/compatibility.md or as JSON."""
+    if args.json:
+        print(json.dumps(matrix.as_json(), indent=2))
+    else:
+        print(matrix.page(), end="")
+    return FINE
 
 
 def run_diff(args: argparse.Namespace) -> int:

@@ -1,0 +1,254 @@
+"""`gossamer stream matrix`: what moves from where to where; writes docs/compatibility.md.
+
+Nothing is typed here that another file says: versions of our machines and their schemas, the table
+of releases (`migrate.releases`, with its evidence), what each chip declares to be `lost=`.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+from gossamer.control.stream_out import section_description
+from gossamer.machines import registry
+from gossamer.machines.build import build
+from gossamer.machines.machine import Machine
+from gossamer.machines.options import parse
+from gossamer.migrate import schema_loads, vmstate_dump
+from gossamer.migrate.releases import EVIDENCE, OURS, QEMU, SHIFT, Release, release
+from gossamer.migrate.schema_loads import Severity
+from gossamer.state.declare import Stateful
+from gossamer.state.layout import Loss, Subsection
+
+MACHINES: Final = ("g3beige", "mac99")
+WHOLE, PARTLY, REFUSED = "whole", "with losses", "no"
+_WORDS: Final = {
+    Severity.NOTE: WHOLE, Severity.MAYBE: "with conditions", Severity.FATAL: REFUSED
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One end: a release, and of ours the version of the machine."""
+
+    title: str
+    release: Release
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Whether a stream of one loads in the other, and what there is to say."""
+
+    word: str
+    notes: tuple[str, ...] = ()
+
+
+def peers(machine: str) -> list[Peer]:
+    """Who writes and reads streams of `machine`, ours first, the oldest first."""
+    kind = next(k for k in registry.kinds() if k.name == machine)
+    ours = [f"{machine}-{v.name}" for v in kind.versions]
+    found = [Peer(f"gossamer {v}", release(OURS), v) for v in ours]
+    return found + [Peer(r.title, r) for r in QEMU.values()]
+
+
+def cell(machine: str, source: Peer, target: Peer) -> Cell:
+    """What comes of moving a guest of `machine` from `source` to `target`."""
+    if source.version and target.version:
+        return _between_ours(source.version, target.version)
+    if target.version:
+        return _to_ours(machine, source.release)
+    if source.version:
+        return _from_ours(machine, target.release)
+    return _between_theirs(machine, source.release, target.release)
+
+
+def _between_ours(source: str, target: str) -> Cell:
+    """By the two schemas."""
+    found = schema_loads.compare(_schema(source), _schema(target))
+    worst = max((f.severity for f in found), default=Severity.NOTE)
+    notes = (f"{f.section}: {f.text}" for f in found if f.severity > Severity.NOTE)
+    return Cell(_WORDS[worst], tuple(dict.fromkeys(notes)))
+
+
+@cache
+def built(version: str) -> Machine:
+    """A machine of a version, without firmware or disks."""
+    words = ["-M", version, "-m", "8", "-nographic", "-serial", "null", "-bios", "builtin"]
+    return build(parse(words))
+
+
+def _schema(version: str) -> vmstate_dump.Machine:
+    """What it can save and load, as -dump-vmstate says it."""
+    described = [
+        (
+            part.title,
+            vmstate_dump.with_conditions(
+                section_description(part, every=True), section_description(part)
+            ),
+        )
+        for part in built(version).sections
+    ]
+    # The version is not on the wire: a stream says "g3beige".
+    return vmstate_dump.machine_from_json(version.rpartition("-")[0], described)
+
+
+def _rates(machine: str, source: Release, target: Release) -> tuple[int, int] | None:
+    """Ticks of the time base there and here, where they differ."""
+    one, other = (r.timebase.get(machine) for r in (source, target))
+    return (one, other) if one and other and one != other else None
+
+
+def _to_ours(machine: str, source: Release) -> Cell:
+    notes = []
+    if not source.reads_decrementer:
+        notes.append("decrementer and lines that were lost there are repaired where they follow")
+    rate = source.timebase.get(machine)
+    if rate is not None:
+        notes.append(f"the time base goes on at {rate:,} Hz")
+    return Cell(WHOLE, tuple(notes))
+
+
+def _from_ours(machine: str, target: Release) -> Cell:
+    notes = ["what the receiver does not know is said before and after the move"]
+    if not target.reads_decrementer:
+        notes.append("the decrementer is set anew by the guest")
+    if target.stale_decrementer:
+        notes.append("a time base below 2**32 jumps there (keep-tb refuses)")
+    rate = target.timebase.get(machine)
+    if rate is not None:
+        notes.append(f"the time base must be {rate:,} Hz (-M {machine},timebase={rate})")
+    return Cell(PARTLY, tuple(notes))
+
+
+def _between_theirs(machine: str, source: Release, target: Release) -> Cell:
+    """As far as this table knows two releases of QEMU."""
+    if source == target and source.reads_decrementer:
+        return Cell(WHOLE)
+    against = []
+    if source.switchover and not target.switchover:
+        against.append("command SWITCHOVER_START is unknown (send-switchover-start=off)")
+    changed = dict(source.versions.items() ^ target.versions.items())
+    against += [f"another version of {name}" for name in sorted(changed) if name != SHIFT]
+    if against:
+        return Cell(REFUSED, (*against, "`stream convert` makes one that loads"))
+    notes = []
+    if not (source.reads_decrementer and target.reads_decrementer):
+        notes.append("decrementer and pending interrupts are lost (`stream doctor --fix`)")
+    if rates := _rates(machine, source, target):
+        notes.append(f"the guest's clock runs {rates[1] / rates[0]:g} times as fast")
+    return Cell(PARTLY if notes else WHOLE, tuple(notes))
+
+
+# --- what a release of QEMU does not know -----------------------------------------------------
+
+
+def unknown_there(machine: Machine, to: Release) -> Iterator[tuple[str, str]]:
+    """(section or subsection, what is lost without it), as the chips declare it."""
+    seen: set[str] = set()
+    for part in machine.sections:
+        device = part.device
+        if device.vmsd not in to.known:
+            yield device.vmsd, device.lost or "all of its state"
+            continue
+        for sub in _subsections(device):
+            if sub.name not in seen and sub.name not in to.known:
+                seen.add(sub.name)
+                for text in _texts(sub):
+                    yield sub.name, text
+
+
+def _subsections(device: Stateful) -> Iterator[Subsection]:
+    yield from (s for s in device.subsections if s.ours and s.exists(device))
+
+
+def _texts(sub: Subsection) -> list[str]:
+    """What is lost without a subsection, or what its judge may say."""
+    if sub.judge is None:
+        return [_marked(loss) for loss in sub.losses(None)]
+    tree = ast.parse(textwrap.dedent(inspect.getsource(sub.judge)))
+    calls = (n for n in ast.walk(tree) if isinstance(n, ast.Call) and _name(n.func) == "Loss")
+    found = []
+    for call in calls:
+        passes = len(call.args) > 1 or any(k.arg == "passes" for k in call.keywords)
+        found.append(_marked(Loss(_words(call.args[0]), passes)))
+    return found
+
+
+def _name(node: ast.expr) -> str:
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _words(node: ast.expr) -> str:
+    """A text; what is put into it at run time becomes an ellipsis."""
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_words(v) if isinstance(v, ast.Constant) else "…" for v in node.values)
+    return "…"
+
+
+def _marked(loss: Loss) -> str:
+    return f"{loss.text} (waited for: over in a moment)" if loss.passes else loss.text
+
+
+def as_json() -> dict[str, list[dict[str, object]]]:
+    """Every pair, by machine."""
+    return {
+        machine: [
+            {"from": a.title, "to": b.title, "verdict": one.word, "notes": list(one.notes)}
+            for a in peers(machine)
+            for b in peers(machine)
+            for one in (cell(machine, a, b),)
+        ]
+        for machine in MACHINES
+    }
+
+
+# --- the page -----------------------------------------------------------------------------------
+
+
+def page() -> str:
+    """docs/compatibility.md."""
+    out = [
+        "# What moves where",
+        "",
+        "Made by `gossamer stream matrix` from what is declared: the schemas of our machines, the",
+        "table of QEMU's releases, and what each chip says is lost without it. A test compares.",
+        "",
+        f"*{WHOLE}*: nothing is lost. *{PARTLY}*, *with conditions*: see the numbers. *{REFUSED}*:",
+        "the receiver refuses, and the guest stays where it was. Before anything is moved",
+        "`query-migrate` (and `info migrate`) lists what the receiver will not know of this guest;",
+        "`gossamer stream check STREAM RELEASE` judges a stream.",
+        "",
+    ]
+    notes: dict[str, int] = {}
+    for machine in MACHINES:
+        ends = peers(machine)
+        out += [f"## {machine}", ""]
+        out.append("| from \\ to | " + " | ".join(p.title for p in ends) + " |")
+        out.append("|---" * (len(ends) + 1) + "|")
+        for source in ends:
+            row = [source.title]
+            for target in ends:
+                one = cell(machine, source, target)
+                numbers = [notes.setdefault(note, len(notes) + 1) for note in one.notes]
+                marks = f" ({', '.join(map(str, sorted(numbers)))})" if numbers else ""
+                row.append(one.word + marks)
+            out.append("| " + " | ".join(row) + " |")
+        out.append("")
+    out += [f"{number}. {note}" for note, number in notes.items()]
+    out += ["", "## What QEMU does not know of our chips", ""]
+    out += ["| machine | section | without it is lost |", "|---|---|---|"]
+    for machine in MACHINES:
+        newest = [p.version for p in peers(machine) if p.version][-1]
+        for name, text in unknown_there(built(newest), release("qemu-11.1")):
+            out.append(f"| {machine} | `{name}` | {text} |")
+    out += ["", "## Where the table of releases is known from", ""]
+    out += [f"- `{column}`: {text}" for column, text in EVIDENCE.items()]
+    return "\n".join(out) + "\n"
