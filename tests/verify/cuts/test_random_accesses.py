@@ -8,14 +8,12 @@ get the same accesses and answer the same; nothing declared, derived or on a lin
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gossamer.control import keys
 from gossamer.control.vm import Vm
-from gossamer.core.region import Region
 from gossamer.devices.pci import COMMAND, PciDevice
 from gossamer.isa.text import assemble
 from gossamer.machines.guests import usb, watcher
@@ -23,6 +21,7 @@ from gossamer.machines.machine import Machine
 from gossamer.machines.options import parse
 from gossamer.verify.cuts.census import not_rebuilt
 from gossamer.verify.cuts.fields import attributes, differences, not_carried
+from gossamer.verify.hostile.layout import leaves
 
 MACHINES = {
     "g3beige": watcher.NAME,
@@ -47,28 +46,6 @@ ENABLES = {
     "via": [(0x1C00, 0xFF), (0x1600, 0xDC)],
     "heathrow": [(at, 0xFF) for at in (0x14, 0x15, 0x16, 0x17, 0x24, 0x25, 0x26, 0x27)],
 }
-
-
-def leaves(machine: Machine) -> Iterator[tuple[int, int, Region]]:
-    """Address, size and innermost region of everything that is not memory."""
-    for start, end, mapping in machine.memory.mappings:
-        if isinstance(mapping.target, Region):
-            yield from _within(mapping.target, mapping.base, start, end)
-
-
-def _within(region: Region, base: int, start: int, end: int) -> Iterator[tuple[int, int, Region]]:
-    if region.cell is None:
-        yield start, end - start, region
-        return
-    at = start
-    while at < end:
-        cell = region.cell(at - base)
-        if cell is not None:
-            first, last = max(start, base + cell[0]), min(end, base + cell[1])
-            yield from _within(cell[2], base + cell[0], first, last)
-            at = base + cell[1]
-        else:
-            at += 0x10
 
 
 class User:

@@ -93,15 +93,24 @@ def record(peer: Peer, count: int, seed: int, floating: bool) -> Iterator[str]:
         yield from lines[:count]
 
 
-def read(lines: Iterable[str]) -> Iterator[Case]:
-    """The cases of a file: form, record before, what changes."""
+def rows(lines: Iterable[str]) -> Iterator[tuple[str, int, dict[str, int], dict[str, int]]]:
+    """The lines of a file: form, word, values before, values after."""
     for line in lines:
         if line.startswith("#") or not line.strip():
             continue
         form, word, before, after = line.rstrip("\n").split(",")
-        r = Record(int(word, 16), memory=pattern())
-        for item in before.split():
-            name, _, value = item.partition("=")
-            set_named(r, name, int(value, 16))
-        pairs = (item.partition("=") for item in after.split())
-        yield form, r, {name: int(value, 16) for name, _, value in pairs}
+        yield form, int(word, 16), _values(before), _values(after)
+
+
+def _values(given: str) -> dict[str, int]:
+    pairs = (item.partition("=") for item in given.split())
+    return {name: int(value, 16) for name, _, value in pairs}
+
+
+def read(lines: Iterable[str]) -> Iterator[Case]:
+    """The cases of a file: form, record before, what changes."""
+    for form, word, before, after in rows(lines):
+        r = Record(word, memory=pattern())
+        for name, value in before.items():
+            set_named(r, name, value)
+        yield form, r, after

@@ -7,8 +7,9 @@ A peer gets records of `SIZE` bytes and sends each back with the state after.  T
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 SIZE: Final = 1024
 REC: Final = 0x7C00
@@ -96,16 +97,26 @@ class Record:
 
     def differences(self, other: Record) -> dict[str, tuple[int, int]]:
         """Fields that differ, by name, with both values; memory by its first byte that differs."""
-        found: dict[str, tuple[int, int]] = {}
-        for name in SCALARS:
-            mine, theirs = getattr(self, name), getattr(other, name)
-            if mine != theirs:
-                found[name] = (mine, theirs)
-        for kind in ("gpr", "fpr"):
-            pairs = zip(getattr(self, kind), getattr(other, kind), strict=True)
-            found |= {f"{kind}{n}": p for n, p in enumerate(pairs) if p[0] != p[1]}
-        if self.memory != other.memory:
-            pairs = zip(self.memory, other.memory, strict=True)
-            at, both = next((n, p) for n, p in enumerate(pairs) if p[0] != p[1])
-            found[f"memory+{at:#x}"] = both
-        return found
+        return record_differences(self, other, SCALARS, ("gpr", "fpr"))
+
+
+def record_differences(
+    one: Any,  # noqa: ANN401 - a record of any kind
+    other: Any,  # noqa: ANN401
+    scalars: Iterable[str],
+    files: Iterable[str],
+) -> dict[str, tuple[int, int]]:
+    """Fields of two records that differ: `scalars`, the register `files`, the memory's first."""
+    found: dict[str, tuple[int, int]] = {}
+    for name in scalars:
+        mine, theirs = getattr(one, name), getattr(other, name)
+        if mine != theirs:
+            found[name] = (mine, theirs)
+    for kind in files:
+        pairs = zip(getattr(one, kind), getattr(other, kind), strict=True)
+        found |= {f"{kind}{n}": p for n, p in enumerate(pairs) if p[0] != p[1]}
+    if one.memory != other.memory:
+        pairs = zip(one.memory, other.memory, strict=True)
+        at, both = next((n, p) for n, p in enumerate(pairs) if p[0] != p[1])
+        found[f"memory+{at:#x}"] = both
+    return found

@@ -7,30 +7,25 @@ its last quarter is the memory window, which ends where mapped memory ends.
 
 from __future__ import annotations
 
-import shutil
 import struct
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 from gossamer.base.bits import bit
-from gossamer.base.errors import ConfigError, HostError
 from gossamer.isa.body import Access, Interrupt
 from gossamer.isa.evaluate import Fault, execute
 from gossamer.isa.insn import Decoder, trace_word
 from gossamer.isa.registers import REGISTERS
 from gossamer.isa.text import assemble_program
-from gossamer.verify.isa.record import ACCESS, ILLEGAL
+from gossamer.verify.isa.qemu_user import BASE, elf, qemu_ppc, run_blocks
+from gossamer.verify.isa.record import ACCESS, ILLEGAL, record_differences
 
 SIZE: Final = 2048
 REC: Final = 0x7800
 WINDOW: Final = 1536
 WINDOW_EA: Final = REC + WINDOW
 END_EA: Final = REC + SIZE
-BASE: Final = 0x2000
 SLOT: Final = 0x3000
 MSR_USER: Final = bit(6) | bit(16) | bit(17) | bit(18) | bit(26) | bit(27)  # VEC EE PR FP IR DR
 VSCR_MASK: Final = (1 << 32) - 1
@@ -73,19 +68,7 @@ class VectorRecord:
 
     def differences(self, other: VectorRecord) -> dict[str, tuple[int, int]]:
         """Fields that differ, by name, with both values; memory by its first byte that differs."""
-        found: dict[str, tuple[int, int]] = {}
-        for name in ("signal", "cr", "vscr", "vrsave"):
-            mine, theirs = getattr(self, name), getattr(other, name)
-            if mine != theirs:
-                found[name] = (mine, theirs)
-        for kind in ("gpr", "vr"):
-            pairs = zip(getattr(self, kind), getattr(other, kind), strict=True)
-            found |= {f"{kind}{n}": p for n, p in enumerate(pairs) if p[0] != p[1]}
-        if self.memory != other.memory:
-            pairs = zip(self.memory, other.memory, strict=True)
-            at, both = next((n, p) for n, p in enumerate(pairs) if p[0] != p[1])
-            found[f"memory+{at:#x}"] = both
-        return found
+        return record_differences(self, other, ("signal", "cr", "vscr", "vrsave"), ("gpr", "vr"))
 
 
 PROGRAM: Final = r"""
@@ -205,14 +188,10 @@ altstack: .long 0x5000, 0, 0x2800
 """
 
 
-def elf() -> bytes:
-    """The runner as a static big-endian program: one writable segment up to the record's end."""
+def runner() -> bytes:
+    """The runner, from its source."""
     source = PROGRAM.replace("ALL", ",".join(map(str, range(32))))
-    code = assemble_program(source, BASE).code
-    ident = b"\x7fELF" + bytes([1, 2, 1]) + bytes(9)
-    header = struct.pack(">HHIIIIIHHHHHH", 2, 20, 1, BASE, 52, 0, 0, 52, 32, 1, 0, 0, 0)
-    segment = struct.pack(">8I", 1, 0x1000, BASE, BASE, len(code), END_EA - BASE, 7, 0x1000)
-    return (ident + header + segment).ljust(0x1000, b"\0") + code
+    return assemble_program(source, BASE).code
 
 
 class QemuVector:
@@ -221,31 +200,14 @@ class QemuVector:
     name = "qemu"
 
     def __init__(self, model: str = "7400", program: str | None = None) -> None:
-        found = program or shutil.which("qemu-ppc")
-        if not found:
-            raise ConfigError("peer qemu: qemu-ppc is not installed")
-        self.program, self.model = found, model
-        self.image = elf()
+        self.program, self.model = qemu_ppc(program), model
+        self.image = elf(runner(), END_EA)
 
     def run(self, records: Sequence[VectorRecord], timeout: float = 600) -> list[VectorRecord]:
-        with tempfile.TemporaryDirectory() as folder:
-            image = Path(folder, "runner")
-            image.write_bytes(self.image)
-            image.chmod(0o755)
-            done = subprocess.run(  # noqa: S603 (found by name or given by the user)
-                [self.program, "-cpu", self.model, str(image)],
-                input=b"".join(r.pack() for r in records),
-                capture_output=True,
-                timeout=timeout,
-                check=False,
-            )
-        count = len(done.stdout) // SIZE
-        if done.returncode or count != len(records):
-            raise HostError(
-                f"qemu-ppc: ended with status {done.returncode} after {count} of {len(records)}"
-                f" vectors: {done.stderr[-200:]!r}"
-            )
-        return [VectorRecord.unpack(done.stdout[n * SIZE : (n + 1) * SIZE]) for n in range(count)]
+        blocks = run_blocks(
+            self.program, self.model, self.image, [r.pack() for r in records], timeout
+        )
+        return [VectorRecord.unpack(block) for block in blocks]
 
 
 class LocalVector:

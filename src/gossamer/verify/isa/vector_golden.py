@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from gossamer.isa.insn import Decoder, Insn
 from gossamer.verify.isa.command import form_of
-from gossamer.verify.isa.golden import pattern, text
+from gossamer.verify.isa.golden import pattern, rows, text
 from gossamer.verify.isa.vector import LocalVector, QemuVector, VectorRecord
 from gossamer.verify.isa.vector_cases import VectorCases
 
@@ -77,13 +77,8 @@ def record(peer: QemuVector, count: int, seed: int, features: Iterable[str]) -> 
 
 def read(lines: Iterable[str]) -> Iterator[Case]:
     """The cases of a file: form, record before, what changes."""
-    for line in lines:
-        if line.startswith("#") or not line.strip():
-            continue
-        form, word, before, after = line.rstrip("\n").split(",")
-        r = VectorRecord(int(word, 16), memory=pattern())
-        for item in before.split():
-            name, _, value = item.partition("=")
-            set_named(r, name, int(value, 16))
-        pairs = (item.partition("=") for item in after.split())
-        yield form, r, {name: int(value, 16) for name, _, value in pairs}
+    for form, word, before, after in rows(lines):
+        r = VectorRecord(word, memory=pattern())
+        for name, value in before.items():
+            set_named(r, name, value)
+        yield form, r, after
