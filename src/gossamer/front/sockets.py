@@ -15,6 +15,8 @@ from gossamer.core.host import bind_private
 from gossamer.front.chardev import FdChardev
 
 Address = str | tuple[str, int]
+LOOPBACK: Final = "127.0.0.1"
+"""Where ``tcp::PORT`` is: who wants to be reached from elsewhere names an address."""
 MOST_FDS: Final = 16
 """Descriptors passed by a client that wait for a command."""
 
@@ -175,7 +177,7 @@ def _address(label: str, kind: str, place: str) -> Address:
     host, colon, port = place.rpartition(":")
     if not colon or not (port.isascii() and port.isdigit() and int(port[:6]) < 65536):
         raise ConfigError(f"{label}: expected tcp:HOST:PORT")
-    return (host.strip("[]"), int(port))
+    return (host.strip("[]") or LOOPBACK, int(port))
 
 
 def _connect_unix(path: str) -> socket.socket:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import socket
+import stat
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from gossamer.front.open_chardev import open_chardev
+from gossamer.front.sockets import SocketServer
 from tests.front.qmp.client import Client, Host, connected
 
 
@@ -197,3 +204,64 @@ def test_case_18_a_client_that_never_reads_is_bounded_and_the_guest_goes_on(host
     before = host.client.do("query-status")["instructions"]
     time.sleep(0.1)
     assert host.client.do("query-status")["instructions"] > before
+
+
+def test_1000_connections_at_once(host: Host) -> None:
+    """The queue of the socket is short: who does not fit in is turned away by the host."""
+    waiting = []
+    for _ in range(1000):
+        peer = socket.socket(socket.AF_UNIX)
+        peer.setblocking(False)
+        waiting.append(peer)
+        with contextlib.suppress(BlockingIOError):
+            peer.connect(host.path)
+    assert host.client.do("query-status")["status"] == "prelaunch"
+    for peer in waiting:
+        peer.close()
+    host.again()
+    assert host.client.do("query-status")["status"] == "prelaunch"
+
+
+def test_device_add_of_nonsense_while_the_guest_runs(host: Host) -> None:
+    """QEMU 7.2 hung there in 2 of 4 runs."""
+    client = host.client
+    client.do("cont")
+    before = client.do("query-status")["instructions"]
+    for n in range(20):
+        told = client.refused("device_add", driver=f"nonsense{n}", bus="pci.0", x={"y": [1]})
+        assert told == ("GenericError", "device_add: x.y: expected a text, number or switch")
+        told = client.refused("device_add", driver=f"nonsense{n}", bus="pci.0", addr=99)
+        assert told == ("GenericError", f"'nonsense{n}' is not a valid device model name")
+    while client.do("query-status")["instructions"] <= before:
+        time.sleep(0.01)
+    assert client.do("query-status")["running"] is True
+
+
+def test_sockets_are_private_and_links_are_not_followed(
+    start: Callable[..., Host], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("o")
+    before = os.umask(0)
+    try:
+        host = start("-M", "bare", "-bios", "builtin", "-S")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(Path(host.path).stat().st_mode) == 0o600
+    (folder / "link").symlink_to(folder / "elsewhere")
+    addr = {"type": "unix", "data": {"path": str(folder / "link")}}
+    backend = {"type": "socket", "data": {"addr": addr}}
+    assert "cannot listen" in host.client.refused("chardev-add", id="c", backend=backend)[1]
+    assert not (folder / "elsewhere").exists()
+    (folder / "file").write_text("mine")
+    addr["data"] = {"path": str(folder / "file")}
+    assert "cannot listen" in host.client.refused("chardev-add", id="c", backend=backend)[1]
+    assert (folder / "file").read_text() == "mine"
+
+
+def test_tcp_listens_on_loopback_unless_an_address_is_named() -> None:
+    server = open_chardev("tcp::0,server=on,wait=off")
+    assert isinstance(server, SocketServer)
+    try:
+        assert server.listener.getsockname()[0] == "127.0.0.1"
+    finally:
+        server.close()

@@ -8,7 +8,7 @@ from typing import Literal
 
 from gossamer.base.errors import ConfigError
 from gossamer.control.commands.table import command
-from gossamer.control.fd_sets import PassedFd
+from gossamer.control.fd_sets import MOST_FDS, PassedFd
 from gossamer.control.session import Session
 from gossamer.machines.chardev_options import KINDS, device_text
 from gossamer.machines.values import identifier
@@ -21,6 +21,8 @@ def getfd(session: Session, fdname: str) -> None:
         raise ConfigError("No file descriptor supplied via SCM_RIGHTS")
     if fdname[:1].isdigit():
         raise ConfigError("Parameter 'fdname' expects a name not starting with a digit")
+    if fdname not in session.named_fds and len(session.named_fds) >= MOST_FDS:
+        raise ConfigError(f"{MOST_FDS} descriptors have names: closefd comes first")
     fd = session.passed_fds.popleft()
     if fdname in session.named_fds:
         os.close(session.named_fds.pop(fdname))
