@@ -78,7 +78,9 @@ class Debugger:
             assert found is not None
             mapping = found[2]
             assert isinstance(mapping.target, RamBlock)
-            memory.write_arena(mapping.target.offset + ra - mapping.base, piece)
+            offset = mapping.target.offset + ra - mapping.base
+            self.vm.noted("memory", offset, piece.hex())
+            memory.write_arena(offset, piece)
 
     # --- stops --------------------------------------------------------------------------------
 

@@ -86,6 +86,7 @@ def _note(vm: Runner, devices: Iterable[Added], gone: tuple[Added, ...] | None =
     now = tuple(devices)
     vm.config = replace(vm.config, devices=now, unplugged=unplugged)
     vm.machine.hardware = replace(vm.machine.hardware, devices=now, unplugged=unplugged)
+    vm.broken("a device came or went")
 
 
 # --- loads ----------------------------------------------------------------------------------------

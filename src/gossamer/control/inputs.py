@@ -67,6 +67,7 @@ class Inputs:
         keyboard = self.vm.machine.keyboard
         assert keyboard is not None
         for code in codes:
+            self.vm.noted("key", code, int(down))
             keyboard.key(code, down)
 
     def move_key(self, name: str, *, down: bool) -> None:
@@ -90,6 +91,7 @@ class Inputs:
         mouse = self.vm.machine.mouse
         if mouse is None:
             raise ConfigError(f"{self.vm.name} has no mouse")
+        self.vm.noted("mouse", dx, dy, self._buttons, wheel)
         mouse.move(dx, dy, self._buttons, wheel)
 
     def press(self, bit: int, *, down: bool) -> None:
@@ -101,5 +103,6 @@ class Inputs:
         point = getattr(self.vm.machine.mouse, "point", None)
         if point is None:
             return False
+        self.vm.noted("point", x, y, self._buttons)
         point(x, y, self._buttons)
         return True

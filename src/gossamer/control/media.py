@@ -90,6 +90,7 @@ class Media:
             )
         drive.tray_open = True
         self._moved(index, is_open=True)
+        self.vm.broken("a tray moved")
 
     def close_tray(self, place: tuple[int, IdeDrive]) -> None:
         index, drive = place
@@ -97,6 +98,7 @@ class Media:
             disk = self.vm.disks.at.get(index)
             atapi.change_media(drive, disk.image if disk else None)
             self._moved(index, is_open=False)
+            self.vm.broken("a disc was changed")
 
     def take_out(self, place: tuple[int, IdeDrive]) -> None:
         """Take the disc out of an open tray."""
@@ -106,6 +108,7 @@ class Media:
         disk = self.vm.disks.at.pop(index, None)
         atapi.change_media(drive, None)
         drive.tray_open = True
+        self.vm.broken("a disc was changed")
         if disk is None:
             return
         if disk.name in self._placed:  # it keeps its name, for the next drive or blockdev-del

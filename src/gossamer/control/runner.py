@@ -26,6 +26,7 @@ from gossamer.control.events import (
     WasReset,
 )
 from gossamer.control.hashing import StateHash
+from gossamer.control.history import History
 from gossamer.control.pace import Pace
 from gossamer.control.progress import SILENT
 from gossamer.control.snapshots import Snapshots
@@ -86,6 +87,8 @@ class Runner:
         self._wakes: list[tuple[int, int, Callable[[], None]]] = []
         self._wake_serial = counting()
         self._machine: Machine | None = None
+        #: The timeline, where there is one.
+        self.history: History | None = None
         self.disks = Disks(config)
         self.disks.open(stand_by=config.incoming is not None or not config.start)
         try:
@@ -129,6 +132,35 @@ class Runner:
         self._wakes.clear()
         if before is not None and before is not machine:
             before.close()
+        self.broken("another machine was loaded")
+
+    def noted(self, kind: str, *values: int | str) -> None:
+        """An input of a kind that `control.timeline.journal` knows comes now."""
+        if self.history is not None:
+            self.history.note(kind, values)
+
+    def broken(self, why: str) -> None:
+        """Something has changed that is no such input."""
+        if self.history is not None:
+            self.history.broken(why)
+
+    @contextmanager
+    def unheard(self) -> Iterator[None]:
+        """What is run inside has been before: no console, observer or call of `at` hears of it."""
+        kept = self.serial_sinks, self.events, self._wakes, self._run_state, self.ended
+        self.serial_sinks, self.events, self._wakes = [], Observers(), []
+        self._run_state, self.ended = RUNNING, False
+        try:
+            yield
+        finally:
+            self.serial_sinks, self.events, self._wakes, self._run_state, self.ended = kept
+
+    def went_back(self) -> None:
+        """The machine is at another place of its time; one that was switched off is paused."""
+        self._idle_from, self.idle_until_ns = None, None
+        self.pace.restart(host.monotonic_ns())
+        if self._run_state == SHUTDOWN:
+            self.ended, self._run_state = False, PAUSED
 
     def adopt(self, machine: Machine, run_state: str, carried: tuple[Carried, ...] = ()) -> None:
         """Take on a machine that has been loaded."""
@@ -238,6 +270,7 @@ class Runner:
 
     def reset(self) -> None:
         """System reset, as with the machine's reset button."""
+        self.noted("reset")
         self.machine.reset()
         if self.run_state == SHUTDOWN and not self.ended:
             self.run_state = PAUSED
@@ -249,6 +282,7 @@ class Runner:
             raise ConfigError(f"{self.name} has no power key")
         self.events.report(PoweredDown())
         for down in (True, False):
+            self.noted("key", keys.POWER, int(down))
             self.machine.keyboard.key(keys.POWER, down)
 
     def _guest_power_off(self) -> None:
@@ -318,13 +352,28 @@ class Runner:
             self.run_state = RUNNING
         try:
             while True:
-                stop = processor.run(count, min(until_ns, self._next_wake))
+                stop = processor.run(self._next_cut(count), min(until_ns, self._next_wake))
+                if stop is Stop.LIMIT and self._cut() and self.instructions != count:
+                    continue
                 reset = self._after_stop()
                 again = stop is Stop.REQUEST and reset
                 if not again and not (stop is Stop.LIMIT and self._wake()):
                     return stop
         finally:
             processor.idle_warps = before
+
+    def _next_cut(self, count: int | None) -> int | None:
+        """`count`, or the timeline's next checkpoint if that comes first."""
+        if self.history is None:
+            return count
+        return self.history.next_cut if count is None else min(count, self.history.next_cut)
+
+    def _cut(self) -> bool:
+        """Take the timeline's checkpoint if it is due; whether it was."""
+        due = self.history is not None and self.instructions >= self.history.next_cut
+        if due and self.history is not None:
+            self.history.cut()
+        return due
 
     def step(self, count: int = 1) -> None:
         """Execute exactly `count` instructions."""
@@ -345,11 +394,12 @@ class Runner:
             self.disks.in_background = True
         before = machine.engine.count
         stop = machine.processor.run(
-            before + pace.instructions_in(max_host_ns),
+            self._next_cut(before + pace.instructions_in(max_host_ns)),
             until,
             lambda: host.monotonic_ns() - start >= 2 * max_host_ns,  # the estimate was far off
         )
         machine.processor.idle_until = 0
+        self._cut()
         self.disks.in_background = False
         pace.measured(machine.engine.count - before, host.monotonic_ns() - start)
         if stop is Stop.IDLE:
@@ -413,4 +463,5 @@ class Runner:
 
     def serial_receive(self, channel: int, byte: int) -> None:
         """A byte for the guest."""
+        self.noted("serial", channel, byte)
         self.machine.serials[channel].receive(byte)

@@ -239,6 +239,7 @@ class Vm(Runner):
         found = registers(self.machine.cpu.model).get(name)
         if found is None or found.put is None:
             raise ConfigError(f"{name}: no register that can be written")
+        self.noted("register", name, value)
         found.put(self.machine, value)
 
     def registers(self) -> look.Registers:
@@ -261,6 +262,7 @@ class Vm(Runner):
         return look.read_virtual(self.machine, ea, length)
 
     def write_physical(self, ra: int, data: bytes) -> None:
+        self.noted("physical", ra, data.hex())
         self.machine.memory.write(ra, data)
 
     def instruction_text(self, word: int, ea: int) -> str:
@@ -268,6 +270,7 @@ class Vm(Runner):
 
     def interrupt(self, source: Irq) -> None:
         """Make an interrupt source pending (tests, debuggers)."""
+        self.noted("irq", int(source))
         self.machine.cpu.input_changed(source, True)
 
     # --- keyboard, mouse, screen --------------------------------------------------------------

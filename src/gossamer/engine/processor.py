@@ -70,6 +70,11 @@ class Processor:
             self.stops = Stops(self.engine)
         return self.stops
 
+    def resumed(self) -> None:
+        """The CPU has been given another state: it has met nothing, and stands for no reason."""
+        self._checkstop = self._stop = False
+        self.met = None
+
     def _now(self) -> int:
         return self.engine.time_at(self.engine.count_now)
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from gossamer.base.errors import GossamerError
 from gossamer.control.debugger import Debugger
+from gossamer.control.registers import Register
 from gossamer.engine.stops import Watch
 from gossamer.front.gdb import target
 from gossamer.front.gdb.packets import LONGEST, escape, unescape
@@ -149,7 +150,7 @@ class Requests:
             piece = data[at : at + size]
             at += size
             if len(piece) == size and r.put and int.from_bytes(piece, "big") != r.get(machine):
-                r.put(machine, int.from_bytes(piece, "big"))
+                self._assign(r, int.from_bytes(piece, "big"))
         return OK
 
     def _numbered(self, text: bytes) -> target.Numbered | None:
@@ -171,13 +172,17 @@ class Requests:
         data = binascii.unhexlify(value)
         if len(data) != entry.register.bits // 8:
             return MALFORMED
-        entry.register.put(self.debugger.vm.machine, int.from_bytes(data, "big"))
+        self._assign(entry.register, int.from_bytes(data, "big"))
         return OK
 
     def _put(self, name: str, value: int) -> None:
         entry = next(e for e in self._entries() if e.register.name == name)
-        assert entry.register.put is not None
-        entry.register.put(self.debugger.vm.machine, value & 0xFFFF_FFFF)
+        self._assign(entry.register, value & 0xFFFF_FFFF)
+
+    def _assign(self, register: Register, value: int) -> None:
+        assert register.put is not None
+        self.debugger.vm.noted("register", register.name, value)
+        register.put(self.debugger.vm.machine, value)
 
     # --- memory -------------------------------------------------------------------------------
 

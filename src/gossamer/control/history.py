@@ -1,0 +1,20 @@
+"""What a machine reports to the timeline that it has, if it has one (`control.timeline`)."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class History(Protocol):
+    """The past of a machine.  `next_cut` is the instruction count of the next checkpoint."""
+
+    next_cut: int
+
+    def note(self, kind: str, values: tuple[int | str, ...]) -> None:
+        """An input from outside comes now, between two instructions."""
+
+    def broken(self, why: str) -> None:
+        """Something has changed that no input says: the past ends here."""
+
+    def cut(self) -> None:
+        """Take a checkpoint; the machine is at `next_cut`."""

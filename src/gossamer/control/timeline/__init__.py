@@ -1,0 +1,1 @@
+"""A machine's past: inputs with their place, checkpoints, and the ways back."""

@@ -1,0 +1,366 @@
+"""The past of a machine that runs with ``-icount``: marks, and ways back to any instruction.
+
+Nothing is recorded of the run itself.  Inputs from outside are logged with their place, and
+checkpoints are taken on the way; a moment between two checkpoints is reached by running from the
+earlier one with the same inputs.  After going back the same inputs come again as the guest runs on,
+until a new one comes: from there on it is another future.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from gossamer.base.errors import ConfigError, GossamerError
+from gossamer.base.units import MiB
+from gossamer.control.runner import Runner
+from gossamer.control.timeline.journal import Input, Moment, give
+from gossamer.control.timeline.ring import Checkpoint, Ring
+
+#: Bytes that checkpoints may take, and instructions between two of them, unless said otherwise.
+LIMIT: Final = 256 * MiB
+EVERY: Final = 32_000_000
+MOST_INPUTS: Final = 1 << 20
+MOST_MARKS: Final = 1024
+_ENDLESS: Final = 1 << 62
+#: A step back leaves a checkpoint so many instructions before, for the next ones.
+_NEAR: Final = 4096
+
+
+class DivergedError(GossamerError):
+    """A run from a checkpoint did not come to where the first one came: a fault of gossamer's."""
+
+
+class Timeline:
+    """The past of `vm`, from now on.
+
+    `limit` bytes of checkpoints, one at least each `every` instructions.  ConfigError where the
+    past could not be run again: without ``-icount``, and with disks that the guest can write.
+    """
+
+    def __init__(self, vm: Runner, *, limit: int = LIMIT, every: int = EVERY) -> None:
+        if vm.config.icount is None:
+            raise ConfigError("timeline: needs -icount: without it the host's clock is an input")
+        writable = [d.name or f"drive{d.index}" for d in vm.config.drives
+                    if d.media != "cdrom" and not d.readonly]  # fmt: skip
+        if writable:
+            raise ConfigError(
+                f"timeline: {', '.join(writable)} can be written, and what is on disks does not "
+                "go back: readonly=on, or no disk"
+            )
+        if vm.history is not None:
+            raise ConfigError("timeline: there is one already")
+        if limit < MiB or every < _NEAR:
+            raise ConfigError(f"timeline: expected 1 MiB and {_NEAR} instructions at the least")
+        self.vm, self.limit, self.every = vm, limit, every
+        self.next_cut = _ENDLESS
+        self.why = "it begins here"
+        self.fault = ""
+        self._start()
+        if self.fault:
+            raise ConfigError(self.fault)
+        vm.history = self
+
+    def _start(self) -> None:
+        """Begin anew, with the machine as it is."""
+        self.inputs: list[Input] = []
+        #: Inputs that were forgotten with the checkpoints before the first one.
+        self.forgotten = 0
+        self.cursor = 0
+        self.marks: dict[str, Moment] = {}
+        self._latest: Moment | None = None
+        self._most: int | None = None
+        self._turn = 0
+        self.ring = Ring(self.vm.machine, self.limit)
+        self._take()
+
+    def close(self) -> None:
+        """Have no past any more."""
+        if self.vm.history is self:
+            self.vm.history = None
+        self._turn += 1
+
+    # --- what the machine reports -------------------------------------------------------------
+
+    def note(self, kind: str, values: tuple[int | str, ...]) -> None:
+        if self.fault:
+            return
+        vm = self.vm
+        vm.machine.processor.run(vm.instructions)  # what is due here comes before the input
+        self._diverge()
+        if len(self.inputs) >= MOST_INPUTS:
+            self._forget_inputs()
+        self.inputs.append(Input(vm.clock_ns, kind, values))
+        self.cursor += 1
+
+    def _forget_inputs(self) -> None:
+        """Let the oldest half of the past go, so that there is room for more inputs."""
+        ring = self.ring
+        ring.forget_before(len(ring.all) // 2)
+        first = ring.all[0].moment.inputs
+        del self.inputs[: first - self.forgotten]
+        self.forgotten = first
+        if len(self.inputs) >= MOST_INPUTS:
+            self._start()
+            self.why = f"more than {MOST_INPUTS} inputs had come"
+
+    def broken(self, why: str) -> None:
+        self.fault = ""
+        self._start()
+        self.why = why
+
+    def cut(self) -> None:
+        self._take()
+
+    def _take(self, *, pinned: bool = False) -> Checkpoint | None:
+        """A checkpoint, now; a ring that cannot hold one ends the timeline, not the guest."""
+        self.next_cut = self.vm.instructions + self.every
+        if self.fault:
+            return None
+        try:
+            return self.ring.take(self.now, pinned=pinned)
+        except GossamerError as fault:
+            self.fault = str(fault)
+            self.next_cut = _ENDLESS
+            return None
+
+    # --- places -------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> Moment:
+        """Where the machine is."""
+        return Moment(self.vm.instructions, self.vm.clock_ns, self.cursor)
+
+    @property
+    def begin(self) -> Moment:
+        """The earliest moment that can be gone back to."""
+        self._check()
+        return self.ring.all[0].moment
+
+    @property
+    def end(self) -> Moment:
+        """The latest moment that the machine has come to."""
+        now = self.now
+        return self._latest if self._latest is not None and self._latest.key > now.key else now
+
+    def moments(self) -> list[Moment]:
+        """Begin, marks and end, in order."""
+        return sorted((self.begin, *self.marks.values(), self.end), key=lambda m: m.key)
+
+    @property
+    def size(self) -> int:
+        """Bytes that checkpoints and inputs take."""
+        return self.ring.size + 200 * len(self.inputs)
+
+    def _check(self) -> None:
+        if self.fault:
+            raise ConfigError(self.fault)
+
+    def mark(self, label: str = "") -> Moment:
+        """Remember where the machine is; going back there needs no running."""
+        self._check()
+        if len(self.marks) >= MOST_MARKS:
+            raise ConfigError(f"timeline: {MOST_MARKS} marks are set, and no more are kept")
+        now = self.now
+        label = label or f"mark{len(self.marks) + 1}"
+        if label in self.marks:
+            raise ConfigError(f"timeline: there is a mark {label!r} already")
+        self._take(pinned=True)
+        self._check()
+        self.marks[label] = Moment(now.instructions, now.ns, now.inputs, label)
+        return self.marks[label]
+
+    def find(self, to: Moment | str) -> Moment:
+        """A moment, or the mark of that label; ConfigError where the past does not reach it."""
+        self._check()
+        if isinstance(to, str):
+            if to not in self.marks:
+                known = ", ".join(self.marks) or "none"
+                raise ConfigError(f"timeline: no mark {to!r} (there are: {known})")
+            to = self.marks[to]
+        if not self.begin.key <= to.key <= self.end.key:
+            raise self._outside(f"instruction {to.instructions:,}")
+        return to
+
+    def _outside(self, what: str) -> ConfigError:
+        a, b = self.begin, self.end
+        return ConfigError(
+            f"timeline: {what} is outside of it: instructions {a.instructions:,} to "
+            f"{b.instructions:,}, {a.ns / 1e9:.6f} to {b.ns / 1e9:.6f} s; {self.why}"
+        )
+
+    # --- going there --------------------------------------------------------------------------
+
+    def rewind(
+        self,
+        to: Moment | str | None = None,
+        *,
+        ns: int | None = None,
+        instructions: int | None = None,
+    ) -> Moment:
+        """Go to a moment or mark, or back by virtual `ns` or by `instructions`."""
+        self._check()
+        if sum(x is not None for x in (to, ns, instructions)) != 1:
+            raise ConfigError("rewind: give one of to, ns and instructions")
+        if to is not None:
+            return self.go(self.find(to))
+        if instructions is not None:
+            return self.go_to_count(self.vm.instructions - instructions)
+        assert ns is not None
+        when = self.vm.clock_ns - ns
+        if not self.begin.ns <= when <= self.end.ns:
+            raise self._outside(f"{when / 1e9:.6f} s")
+        self._keep_end()
+        start = self.ring.before(Moment(0, when, _ENDLESS))
+        assert start is not None
+        with self._again(start):
+            self.vm.run_to(until_ns=when)
+        return self.now
+
+    def go(self, to: Moment) -> Moment:
+        """Be at `to`."""
+        self._keep_end()
+        start = self.ring.before(to)
+        if start is None:
+            raise self._outside(f"instruction {to.instructions:,}")
+        with self._again(start, to.inputs):
+            if self.now.key < to.key:
+                self.vm.run_to(until_ns=to.ns)
+        if self.now.key != to.key or self.vm.instructions != to.instructions:
+            raise DivergedError(f"timeline: came to {self.now}, expected {to}")
+        return self.now
+
+    def go_to_count(self, count: int) -> Moment:
+        """Be where `count` instructions had been executed for the first time."""
+        self._check()
+        if not self.begin.instructions <= count <= self.end.instructions:
+            raise self._outside(f"instruction {count:,}")
+        self._keep_end()
+        start = self.ring.before_count(count)
+        assert start is not None
+        vm = self.vm
+        with self._again(start):
+            if count - vm.instructions > 4 * _NEAR:
+                vm.run_to(count - _NEAR)
+                self._take()
+            vm.run_to(count)
+        return self.now
+
+    def _keep_end(self) -> None:
+        """The machine leaves the latest moment: coming back there needs no running."""
+        if self._latest is None or self.now.key > self._latest.key:
+            self._take()
+            self._check()
+            self._latest = self.now
+
+    def forward(self, ns: int) -> None:
+        """Run on to virtual `ns` with the inputs of then; nobody hears of it."""
+        self._check()
+        if not self.vm.clock_ns <= ns <= self.end.ns:
+            raise self._outside(f"{ns / 1e9:.6f} s")
+        self._keep_end()
+        with self.vm.unheard():
+            self._schedule()
+            self.vm.run_to(until_ns=ns)
+        self._schedule()
+        self.vm.went_back()
+
+    def expect(self, inputs: list[Input], end: Moment) -> None:
+        """From here on these inputs come, up to `end`: a run that was recorded."""
+        self.inputs, self._latest = inputs, end
+        self._schedule()
+
+    @contextmanager
+    def _again(self, start: Checkpoint, inputs: int | None = None) -> Iterator[None]:
+        """The machine at `start`; what is run inside has been before: nobody hears of it."""
+        vm = self.vm
+        processor = vm.machine.processor
+        stops = processor.stops
+        kept = None if stops is None else (stops.breakpoints, stops.watchpoints)
+        if stops is not None:
+            stops.set(frozenset())
+        self._most = inputs
+        try:
+            with vm.unheard():
+                self.next_cut = _ENDLESS
+                self._restore(start)
+                yield
+        finally:
+            if stops is not None and kept is not None:
+                stops.set(*kept)
+            self._most = None
+            self.next_cut = vm.instructions + self.every
+            self._schedule()
+            vm.went_back()
+
+    def _restore(self, to: Checkpoint) -> None:
+        self.ring.restore(to)
+        self.cursor = to.moment.inputs
+        self._schedule()
+
+    def _schedule(self) -> None:
+        """Let the next input that was given then come again at its time."""
+        self._turn += 1
+        turn, n = self._turn, self.cursor - self.forgotten
+        if n < len(self.inputs) and (self._most is None or self.cursor < self._most):
+            self.vm.at(self.inputs[n].ns, lambda: self._due(turn))
+
+    def _due(self, turn: int) -> None:
+        if turn != self._turn:
+            return
+        vm = self.vm
+        while (n := self.cursor - self.forgotten) < len(self.inputs):
+            if self.inputs[n].ns > vm.clock_ns or self.cursor == self._most:
+                break
+            give(vm.machine, self.inputs[n])
+            self.cursor += 1
+        self._schedule()
+
+    def _diverge(self) -> None:
+        """What comes now has not been before: forget the future that was."""
+        now = self.now
+        if self.end.key <= now.key and self.cursor - self.forgotten == len(self.inputs):
+            return
+        del self.inputs[self.cursor - self.forgotten :]
+        self.ring.forget_after(now)
+        self.marks = {k: m for k, m in self.marks.items() if m.key <= now.key}
+        self._latest = None
+        self._turn += 1
+
+    def forget_future(self) -> None:
+        """From here on it is another future."""
+        self._diverge()
+
+    @contextmanager
+    def speculate(self) -> Iterator[Moment]:
+        """What is done inside is undone at the end, always; the past stays."""
+        self._check()
+        if self.end.key > self.now.key:
+            self._diverge()
+        self._take(pinned=True)
+        self._check()
+        here = self.now
+        try:
+            yield here
+        finally:
+            self.go(here)
+            self._diverge()
+
+    # --- checkpoints for searches -------------------------------------------------------------
+
+    def segments(self) -> Iterator[tuple[Checkpoint, Checkpoint]]:
+        """Neighbours, from the machine's place backwards; the later one of the first is here."""
+        self._keep_end()
+        self._take()
+        self._check()
+        ring = self.ring.all
+        n = bisect_right(ring, self.now.key, key=lambda c: c.key)
+        places = ring[:n]
+        yield from zip(reversed(places[:-1]), reversed(places[1:]), strict=True)
+
+    def again(self, start: Checkpoint, run: Callable[[], None]) -> None:
+        """Run from `start` on with the inputs of then; the machine is wherever that leads."""
+        with self._again(start):
+            run()
