@@ -8,112 +8,110 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final, TypeVar, dataclass_transform
 
 
-@dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened; the fields are its data."""
 
+    __slots__ = ()
     name: ClassVar[str]
 
 
-@dataclass(frozen=True, slots=True)
+#: Every event by its name.
+KINDS: Final[dict[str, type[Event]]] = {}
+E = TypeVar("E", bound=Event)
+
+
+@dataclass_transform(frozen_default=True)
+def event(name: str) -> Callable[[type[E]], type[E]]:
+    """Make the class that follows the event called `name`: frozen data with its fields."""
+
+    def make(kind: type[E]) -> type[E]:
+        made = dataclass(frozen=True, slots=True)(kind)
+        made.name = name
+        KINDS[name] = made
+        return made
+
+    return make
+
+
+@event("STOP")
 class Stopped(Event):
     """The guest runs no more, for whatever reason."""
 
-    name: ClassVar[str] = "STOP"
 
-
-@dataclass(frozen=True, slots=True)
+@event("RESUME")
 class Resumed(Event):
     """The guest runs."""
 
-    name: ClassVar[str] = "RESUME"
 
-
-@dataclass(frozen=True, slots=True)
+@event("RESET")
 class WasReset(Event):
     """The machine was reset, by the guest or from outside."""
 
-    name: ClassVar[str] = "RESET"
     guest: bool
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@event("SHUTDOWN")
 class ShutDown(Event):
     """The machine is switched off, by the guest or from outside."""
 
-    name: ClassVar[str] = "SHUTDOWN"
     guest: bool
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@event("POWERDOWN")
 class PoweredDown(Event):
     """The power key was pressed from outside."""
 
-    name: ClassVar[str] = "POWERDOWN"
 
-
-@dataclass(frozen=True, slots=True)
+@event("MIGRATION")
 class MigrationChanged(Event):
     """A transfer has come to `status`."""
 
-    name: ClassVar[str] = "MIGRATION"
     status: str
 
 
-@dataclass(frozen=True, slots=True)
+@event("MIGRATION_PASS")
 class MigrationPass(Event):
     """A round over the memory begins."""
 
-    name: ClassVar[str] = "MIGRATION_PASS"
     pass_: int
 
 
-@dataclass(frozen=True, slots=True)
+@event("JOB_STATUS_CHANGE")
 class JobStatusChanged(Event):
     """A job has come to `status`."""
 
-    name: ClassVar[str] = "JOB_STATUS_CHANGE"
     status: str
     id: str
 
 
-@dataclass(frozen=True, slots=True)
+@event("DEVICE_TRAY_MOVED")
 class TrayMoved(Event):
     """A CD drive's tray was opened or closed; `id` is that of -device."""
 
-    name: ClassVar[str] = "DEVICE_TRAY_MOVED"
     device: str
     id: str
     tray_open: bool
 
 
-@dataclass(frozen=True, slots=True)
+@event("DEVICE_DELETED")
 class DeviceDeleted(Event):
     """A device was taken out; `device` is its id, if it has one."""
 
-    name: ClassVar[str] = "DEVICE_DELETED"
     path: str
     device: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@event("DUMP_COMPLETED")
 class DumpCompleted(Event):
     """dump-guest-memory is over."""
 
-    name: ClassVar[str] = "DUMP_COMPLETED"
     result: object
     error: str | None = None
-
-
-def kinds() -> dict[str, type[Event]]:
-    """Every event by its name."""
-    # A dataclass with slots is a second class of the same name: the later one counts.
-    return {kind.name: kind for kind in Event.__subclasses__()}
 
 
 Observer = Callable[[Event], None]

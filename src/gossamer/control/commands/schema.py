@@ -65,7 +65,7 @@ class Schema:
                         "ret-type": EMPTY if row.result is None else self._name(row.result),
                     }
                 )
-        for event in events.kinds().values():
+        for event in events.KINDS.values():
             arg = self._object(("event", event.name), fields_of(event))
             self.entries.append({"name": event.name, "meta-type": "event", "arg-type": arg})
         empty = {"name": EMPTY, "meta-type": "object", "members": []}
