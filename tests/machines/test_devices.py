@@ -310,7 +310,7 @@ NOT_BUILT = {
     "-M mac99 -device sungem,bootindex=1 -device ne2k_pci,bootindex=1": "-device: bootindex=1 is g",
     "-M mac99 -vga std -device VGA": "-device VGA: there is a display already; -vga none leaves it",
     "-M mac99 -device sungem,addr=c": "-device sungem: addr=0c.0 is taken by macio-newworld",
-    "-M mac99 -device sungem,bus=pci.0": "-device sungem: no bus 'pci.0' (there is: pci.2)",
+    "-M mac99 -device sungem,bus=pci.1": "-device sungem: no bus 'pci.1' (there is: pci.2)",
     "-M mac99 -device VGA,addr=0xb": "-device VGA: addr=0b.0 is taken by the host bridge",
     "-M mac99 -device sungem,addr=d.1": "-device sungem: addr=0d.1: 0d.0 is taken, and no device h",
     "-M mac99 -device sungem,addr=0x1e.1 -device sungem,addr=1e": "-device sungem: addr=1e.0: 1e.1",

@@ -24,6 +24,8 @@ from gossamer.machines.machine import Machine
 from gossamer.machines.usb_attach import USB_DEVICES, add_controller, add_usb_device, controller
 
 PCI_BUS: Final = "pci/bus"
+#: What libvirt calls the bus of any machine; on mac99 QEMU's own pci.0 has no place for devices.
+FIRST_BUS: Final = "pci.0"
 FIRST_MAC: Final = 0x5254_0012_3456
 SLOTS: Final = 32
 
@@ -59,7 +61,7 @@ def free_slot(bus: PciBus) -> int:
 
 def _place(m: Machine, bus: PciBus, added: Added) -> int:
     """Where on the bus the device goes; 8 * slot + function."""
-    if added.bus and added.bus != bus.name:
+    if added.bus and added.bus not in (bus.name, FIRST_BUS):
         raise ConfigError(f"{added.where}: no bus {added.bus!r} (there is: {bus.name})")
     devfn = added.optional("addr")
     if devfn is None:
