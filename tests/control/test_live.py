@@ -80,7 +80,9 @@ def send(vm: Vm, folder: Path, **more: Any) -> tuple[Sent, Taker]:
 
 
 def scribble(vm: Vm, seed: int) -> None:
-    """Write to pages as a device would, all over memory."""
+    """Write to pages as a device would, all over memory; a machine that stands still has none."""
+    if vm.run_state == "finish-migrate":
+        return
     chance = np.random.default_rng(seed)
     for page in chance.integers(1024, 4096, 40):
         vm.write_physical(int(page) << 12, bytes(chance.integers(0, 256, 64, dtype=np.uint8)))
