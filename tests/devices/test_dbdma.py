@@ -11,7 +11,7 @@ from gossamer.base.wire import WireReader
 from gossamer.core.clock import Clock
 from gossamer.core.irq import IrqLine
 from gossamer.core.memory import AddressMap, Arena
-from gossamer.devices.dbdma import COMMAND_NS, FROM_MEMORY, TO_MEMORY, Dbdma
+from gossamer.devices.dbdma import COMMAND_NS, EMPTY_NS, FROM_MEMORY, TO_MEMORY, Dbdma
 from gossamer.state.transfer import OURS, load
 from tests.devices.captures import load_body, named, save_body
 
@@ -80,7 +80,7 @@ class Bench:
         """(residual count, status) of command n."""
         return struct.unpack("<HH", self.memory.read(PROGRAM + 16 * n + 12, 4))
 
-    def run(self, ns=100 * COMMAND_NS):
+    def run(self, ns=100 * EMPTY_NS):
         self.clock.advance(self.clock.now + ns)
 
     def start(self):
@@ -128,9 +128,10 @@ def test_each_command_takes_its_time(bench):
     bench.program((NOP << 12, 0, 0, 0), (NOP << 12, 0, 0, 0), (STOP << 12, 0, 0, 0))
     bench.write(CONTROL, RUN << 16 | RUN)
     for n, pointer in enumerate((PROGRAM, PROGRAM + 16, PROGRAM + 32)):
-        bench.clock.advance((n + 1) * COMMAND_NS - 1)
+        due = COMMAND_NS + n * EMPTY_NS
+        bench.clock.advance(due - 1)
         assert bench.read(POINTER) == pointer
-        bench.clock.advance((n + 1) * COMMAND_NS)
+        bench.clock.advance(due)
     assert bench.read(STATUS) == RUN
 
 
@@ -329,3 +330,13 @@ def test_hostile_programs_and_accesses_leave_a_state_that_can_be_saved(bench):
                 bench.clock.advance(bench.clock.now + rng.randrange(3000))
     assert len(save_body(bench.dbdma)) == 3232
     save_body(bench.dbdma, OURS)
+
+
+@pytest.mark.parametrize("command", [NOP << 12 | 0x0C, OUTPUT_LAST << 12 | 0x0C])
+def test_a_program_that_runs_in_a_circle_leaves_the_guest_its_time(bench, command):
+    """A branch to itself, of NOP and of an empty data command: few commands a millisecond."""
+    bench.program((command, 0, 0, PROGRAM))
+    bench.write(CONTROL, RUN << 16 | RUN)
+    moves = bench.clock.moves
+    bench.clock.advance(bench.clock.now + 1_000_000)
+    assert 20 < bench.clock.moves - moves <= 200

@@ -17,8 +17,10 @@ peers** (`DmaPeer`; the peer paces itself with its own alarms and keeps its own 
 - `peer.dma_stopped(channel)`: the channel was stopped or died; a transfer has no partner now.
 
 When a command's bytes are used up it completes by itself, and the next one becomes active (and
-`dma_ready` is called) `COMMAND_NS` later.  Source: Apple, "Macintosh Technology in the Common
-Hardware Reference Platform", DBDMA chapter; Linux arch/powerpc/include/asm/dbdma.h; dbdma.md.
+`dma_ready` is called) `COMMAND_NS` later; after one that moved none, `EMPTY_NS` later.
+
+Source: Apple, "Macintosh Technology in the Common Hardware Reference Platform", DBDMA chapter;
+Linux arch/powerpc/include/asm/dbdma.h; dbdma.md.
 """
 
 from __future__ import annotations
@@ -53,6 +55,9 @@ STRIDE: Final = 0x80
 """Bytes between channels; the cells of mac-io use every second one."""
 COMMAND_NS: Final = 500
 """Fetching a descriptor and writing its status: a few bus transactions of 33 MHz."""
+EMPTY_NS: Final = 25_000
+"""The same after a command that moved no data: about what it costs a host, so that a program that
+only runs in a circle takes half of the guest's time at the most."""
 CHAIN: Final = 256
 """Descriptors that one `scatter` or `gather` runs through at the most."""
 
@@ -133,6 +138,11 @@ class DbdmaCommand(Stateful):
     @property
     def operation(self) -> int:
         return self.command >> 12
+
+    @property
+    def moved(self) -> bool:
+        """Whether the command, now complete, has moved data."""
+        return self.operation <= INPUT_LAST and self.res_count < self.req_count
 
     @property
     def key(self) -> int:
@@ -348,7 +358,7 @@ class DbdmaChannel(Stateful):
         after = self.current.cmd_dep if taken else self.regs[COMMAND_POINTER] + 16
         self.regs[COMMAND_POINTER] = after & 0xFFFF_FFF0
         if self.is_running:
-            self._fetch_at(now + COMMAND_NS)
+            self._fetch_at(now + (COMMAND_NS if self.current.moved else EMPTY_NS))
         else:
             self.stage = FETCH  # paused: goes on when it is no longer
         if interrupts:
