@@ -1,7 +1,8 @@
 """Keys and pointer from outside, as a person would give them.
 
 A press is held for some virtual time; what is typed meanwhile waits its turn.  Waiting presses are
-the host's: no save carries them, and a load forgets them.
+the host's: no save carries them, and a load forgets them.  What is down in a machine that was
+loaded is let go soon afterwards, since no hand holds it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ MOST_WAITING: Final = 1024
 _MS: Final = 1_000_000
 _GAP_NS: Final = 10 * _MS
 """Virtual time between two presses."""
+_LET_GO_NS: Final = 100 * _MS
+"""Virtual time from a load to when keys that are down in what was loaded are let go."""
 
 
 class Inputs:
@@ -29,6 +32,22 @@ class Inputs:
         self._waiting: deque[tuple[tuple[int, ...], int]] = deque()
         self._busy_with: object = None
         self._buttons = 0
+        #: Whether keys and buttons that are down in a loaded machine are let go; False: the caller
+        #: holds them on.
+        self.lets_go = True
+
+    def arrived(self) -> None:
+        """See to what is down in a machine that has been loaded: released after the load."""
+        machine = self.vm.machine
+        codes = machine.keyboard.down if machine.keyboard is not None else ()
+        pressed = machine.mouse is not None and machine.mouse.pressed
+        if self.lets_go and (codes or pressed):
+            self.vm.at(self.vm.clock_ns + _LET_GO_NS, lambda: self._let_go(codes, pressed))
+
+    def _let_go(self, codes: Sequence[int], pressed: bool) -> None:
+        self._move_keys(codes[::-1], down=False)
+        if pressed and self.vm.machine.mouse is not None:
+            self._move_mouse(0, 0, 0)
 
     # --- keys ---------------------------------------------------------------------------------
 
@@ -65,9 +84,12 @@ class Inputs:
 
     def _move_keys(self, codes: Sequence[int], *, down: bool) -> None:
         keyboard = self.vm.machine.keyboard
-        assert keyboard is not None
         for code in codes:
+<<<<<<< HEAD
             self.vm.noted("key", code, int(down))
+=======
+            assert keyboard is not None
+>>>>>>> 1427148 (control: keys that are down in a loaded machine are let go)
             keyboard.key(code, down)
 
     def move_key(self, name: str, *, down: bool) -> None:

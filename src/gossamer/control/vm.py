@@ -26,7 +26,7 @@ from gossamer.control.saved_config import saved_config
 from gossamer.control.sending import Sent
 from gossamer.control.snapshots import SnapshotEntry
 from gossamer.control.steps import InThread, Steps, finish
-from gossamer.control.stream_out import Extra, save_stream
+from gossamer.control.stream_out import Carried, Extra, save_stream
 from gossamer.control.transfers import Transfers
 from gossamer.core import host
 from gossamer.isa.body import Irq
@@ -50,6 +50,10 @@ class Vm(Runner):
         self.last_save: Written | None = None
         self.transfers = Transfers(self)
         self.media = Media(self)
+
+    def adopt(self, machine: Machine, run_state: str, carried: tuple[Carried, ...] = ()) -> None:
+        super().adopt(machine, run_state, carried)
+        self.inputs.arrived()
 
     # --- save and load ------------------------------------------------------------------------
 

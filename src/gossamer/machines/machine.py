@@ -48,11 +48,19 @@ class Keyboard(Protocol):
 
     def key(self, code: int, down: bool) -> None: ...
 
+    @property
+    def down(self) -> tuple[int, ...]:
+        """Codes of the keys that are down."""
+
 
 class Mouse(Protocol):
     """A mouse: movement in counts, buttons as bits (1 left, 2 middle, 4 right), notches up."""
 
     def move(self, dx: int, dy: int, buttons: int, wheel: int = 0) -> None: ...
+
+    @property
+    def pressed(self) -> bool:
+        """Whether a button is down."""
 
 
 class Display(Protocol):

@@ -104,6 +104,11 @@ class AdbKeyboard(AdbDevice):
         self.wptr = (self.wptr + 1) % QUEUE
         self.count += 1
 
+    @property
+    def down(self) -> tuple[int, ...]:
+        """The keys that are down, as `key` takes them."""
+        return tuple(n for n in range(RELEASED) if self.held >> n & 1)
+
     # --- bus ----------------------------------------------------------------------------------
 
     def flush(self) -> None:

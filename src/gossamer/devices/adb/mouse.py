@@ -69,6 +69,11 @@ class AdbMouse(AdbDevice):
 
     # --- input --------------------------------------------------------------------------------
 
+    @property
+    def pressed(self) -> bool:
+        """Whether a button is down."""
+        return self.buttons_state != 0
+
     def move(self, dx: int, dy: int, buttons: int, _wheel: int = 0) -> None:
         """Moved by counts (right and down positive); buttons down: 1 left, 2 middle, 4 right.
 

@@ -248,6 +248,25 @@ class UsbKeyboard(UsbHid):
             hid.n += 1
         self.news()
 
+    @property
+    def down(self) -> tuple[int, ...]:
+        """The keys that are down once the queue has been read, as `key` takes them."""
+        hid = self.hid
+        modifiers = (0xE0 + n for n in range(8) if hid.modifiers >> n & 1)
+        pressed = dict.fromkeys((*modifiers, *hid.key[: hid.keys]))
+        extended = EXTENDED if hid.modifiers & PREFIX_SEEN else 0
+        for n in range(hid.n):
+            code = hid.keycodes[(hid.head + n) % QUEUE] & 0xFF
+            if code == PREFIX:
+                extended = EXTENDED
+                continue
+            usage, extended = USAGE.get(extended | code & 0x7F, 0), 0
+            if code & RELEASED:
+                pressed.pop(usage, None)
+            elif usage:
+                pressed[usage] = None
+        return tuple(usage << 8 for usage in pressed)
+
     def _take_code(self) -> None:
         """Carry out one code of the queue."""
         hid = self.hid
@@ -330,6 +349,11 @@ class UsbPointer(UsbHid):
     def extra_needed(self) -> bool:
         """An idle time is set, or will count from the last report when one is."""
         return self.hid.idle != 0 or self.last_report != 0
+
+    @property
+    def pressed(self) -> bool:
+        """Whether a button is down once the queue has been read."""
+        return self.hid.queue[(self.hid.head + self.hid.n - 1) % QUEUE].buttons_state != 0
 
 
 class UsbMouse(UsbPointer):

@@ -67,6 +67,7 @@ class Track:
         if self.tiers is not None:
             self.tiers.choose(vm.machine)
         vm.serial_sinks = [self._written]
+        vm.inputs.lets_go = False  # keys are part of the plan, which lets them go
         self.closes = weakref.finalize(self, vm.disks.abandon)
 
     def _written(self, byte: int) -> None:
