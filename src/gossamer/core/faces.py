@@ -146,12 +146,12 @@ class Faces:
         """The number of the chips' face now."""
         if self.current != UNKNOWN:
             return self.current
-        face = tuple(self._same.setdefault(part, part) for part in (c.face() for c in self._chips))
+        face = tuple([c.face() for c in self._chips])
         number = self._numbers.get(face, UNKNOWN)
         if number == UNKNOWN:
             if len(self._faces) >= MOST:
                 self.clear()
-                face = tuple(self._same.setdefault(part, part) for part in face)
+            face = tuple([self._same.setdefault(part, part) for part in face])
             number = self._first + len(self._faces)
             self._numbers[face] = number
             self._faces.append(face)

@@ -136,7 +136,7 @@ class AddressMap:
         self._mappings: list[Mapping] = []
         self._bases: list[int] = []
         self._flat: list[tuple[int, int, Mapping]] = []
-        self._leaves: dict[int, tuple[Region, int] | None] = {}
+        self._leaves: dict[int, tuple[Region, int, bool] | None] = {}
         self.faces = Faces(trace)
         #: Called when a mapping changed, so that the engine forgets translations.
         self.changed: Callable[[], None] = lambda: None
@@ -216,18 +216,21 @@ class AddressMap:
 
     # --- access from Python -------------------------------------------------------------------
 
-    def _leaf(self, page: int) -> tuple[Region, int] | None:
-        """The innermost region that holds a whole page, and where it begins; found once."""
+    def _leaf(self, page: int) -> tuple[Region, int, bool] | None:
+        """The innermost region that holds a whole page, and where it begins; found once.
+
+        And whether all there is to its accesses is to carry them out.
+        """
         ra = page * PAGE_SIZE
         found = self.find(ra)
-        leaf: tuple[Region, int] | None = None
+        leaf: tuple[Region, int, bool] | None = None
         if found is not None and isinstance(found[2].target, Region):
             region, base, end = found[2].target, found[2].base, found[1]
             while region.cell is not None and (cell := region.cell(ra - base)) is not None:
                 end = min(end, base + cell[1])
                 region, base = cell[2], base + cell[0]
             if base <= ra and ra + PAGE_SIZE <= end and region.cell is None:
-                leaf = region, base
+                leaf = region, base, region.plain
         if len(self._leaves) >= MOST_LEAVES:
             self._leaves.clear()  # a guest that looks everywhere
         self._leaves[page] = leaf
@@ -238,7 +241,10 @@ class AddressMap:
         page = ra >> 12
         leaf = self._leaves[page] if page in self._leaves else self._leaf(page)
         if leaf is not None and (ra & 0xFFF) + size <= PAGE_SIZE:
-            region, offset = leaf[0], ra - leaf[1]
+            region, base, plain = leaf
+            if plain:
+                return region.load(ra - base, size)
+            offset = ra - base
             if region.learns is not None and size in region.widths and self.faces.active:
                 if region.learns(offset, None):
                     return self.faces.load(region, ra | size << 32, offset, size)
@@ -265,7 +271,11 @@ class AddressMap:
         page = ra >> 12
         leaf = self._leaves[page] if page in self._leaves else self._leaf(page)
         if leaf is not None and (ra & 0xFFF) + size <= PAGE_SIZE:
-            region, offset = leaf[0], ra - leaf[1]
+            region, base, plain = leaf
+            if plain:
+                region.store(ra - base, value, size)
+                return
+            offset = ra - base
             if region.learns is not None and size in region.widths and self.faces.active:
                 kind = region.learns(offset, value)
                 if kind:

@@ -32,7 +32,7 @@ class Region:
 
     __slots__ = (
         *("_read", "_write", "cell", "idle", "learns", "little", "name", "size", "still", "take"),
-        "widths",
+        *("plain", "widths"),
     )
 
     def __init__(
@@ -54,6 +54,8 @@ class Region:
         self.widths, self.little = widths, little
         self.still, self.idle = still, idle
         self.learns, self.take = learns, take
+        #: All there is to its accesses is to carry them out.
+        self.plain = still is None and idle is None and learns is None
         #: For a region made of others: the (start, end, region) that holds an offset.
         self.cell: Callable[[int], tuple[int, int, Region] | None] | None = None
 

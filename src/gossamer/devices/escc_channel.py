@@ -8,6 +8,7 @@ names and bits: Zilog SCC/ESCC User Manual UM0109, chapters 4 and 5; docs page e
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import Any, ClassVar, Final
 
 from gossamer.base.units import NS_PER_S
@@ -52,6 +53,7 @@ FACE: Final = (
     *("reg", "rxint", "txint", "rxint_under_svc", "txint_under_svc", "rx", "tx_shift"),
     *("rx_count", "rx_next", "ext_pending", "ext_status"),
 )
+_face: Final = attrgetter(*FACE)
 FACE_BYTES: Final = ("wregs", "rregs", "rx_fifo", "rx_errors")
 
 
@@ -315,9 +317,12 @@ class EsccChannel(Stateful):
     def face(self) -> Face:
         """All that decides about registers that are learned (see `core.faces`); not `tx`."""
         return (
-            *(getattr(self, name) for name in FACE),
-            *(bytes(getattr(self, name)) for name in FACE_BYTES),
-            self.tx_timer.armed,
+            *_face(self),
+            bytes(self.wregs),
+            bytes(self.rregs),
+            bytes(self.rx_fifo),
+            bytes(self.rx_errors),
+            self.tx_timer.when >= 0,
             self.true_rate,
         )
 

@@ -11,6 +11,7 @@ docs page openpic.md.
 from __future__ import annotations
 
 from functools import partial
+from operator import attrgetter
 from typing import ClassVar, Final
 
 from gossamer.core.clock import Clock
@@ -104,8 +105,8 @@ class Queue(Stateful):
     layouts = {"": [_queue_bits("queue"), "next", "priority"]}
 
 
-def _queue_face(queue: Queue) -> tuple[int, int, int]:
-    return queue.bits, queue.next, queue.priority
+_queue_face: Final = attrgetter("bits", "next", "priority")
+_ivpr, _pending, _destmask = map(attrgetter, ("ivpr", "pending", "destmask"))
 
 
 class Destination(Stateful):
@@ -236,13 +237,14 @@ class OpenPic(Device):
         return (
             self.out.level,
             cpu.ctpr,
-            *(x for queue in (cpu.raised, cpu.servicing) for x in _queue_face(queue)),
+            *_queue_face(cpu.raised),
+            *_queue_face(cpu.servicing),
             self.inputs,
             self.gcr,
             self.spve,
-            tuple([s.ivpr for s in self.src]),
-            tuple([s.pending for s in self.src]),
-            tuple([s.destmask for s in self.src]),
+            tuple(map(_ivpr, self.src)),
+            tuple(map(_pending, self.src)),
+            tuple(map(_destmask, self.src)),
             tuple([(s.ivpr, s.pending, s.destmask) for s in self.timer_sources]),
         )
 

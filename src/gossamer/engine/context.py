@@ -161,6 +161,7 @@ _FIELDS: Final = (
     ("moves", 8),  # table of what was learned
     ("data", 8),
     ("takes_irqs", 4),  # whether native code takes interrupts, and sees to DEC
+    ("news", 4),  # native code has moved chips, stored data or moved DEC: Python has to know
     ("timer_moved", 4),  # `dec_when` is news to Python
     ("dec_when", 8),  # virtual ns at which DEC expires, once it was written in this run
     ("dec_count", 8),  # the instruction count of that; NEVER: not within this run

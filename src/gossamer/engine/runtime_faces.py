@@ -157,6 +157,7 @@ define internal void @go_on_to(ptr %cpu, ptr %slot) nounwind {{
   %then = load i64, ptr %tp{TB_TLB}
   %face = trunc i64 %then to i32
 {store("face", "i32", "%face")}
+{store("news", "i32", "1")}
   %high = lshr i64 %then, 32
   %flags = trunc i64 %high to i8
   %level = and i8 %flags, {LEVEL}

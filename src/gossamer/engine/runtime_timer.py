@@ -55,6 +55,7 @@ define internal void @plan_timer(ptr %cpu, i64 %count) nounwind noinline {{
   %when = add i64 %d_ns, %m4
 {store("dec_when", "i64", "%when")}
 {store("timer_moved", "i32", "1")}
+{store("news", "i32", "1")}
   ; The first count at which virtual time is that.
   %ahead = sub i64 %when, %base
   %future = icmp sgt i64 %ahead, 0

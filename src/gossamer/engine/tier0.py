@@ -213,12 +213,15 @@ class Tier0(InstructionTime):
         names = ("load_callback", "store_callback", "effect_callback")
         for name, callback in zip(names, self._callbacks, strict=True):
             self._set64(name, ctypes.cast(callback, ctypes.c_void_p).value or 0)
-        self._more = ctypes.c_int64.from_address(self._address + CONTEXT["more"])
+        self._line_of_time = tuple(
+            ctypes.c_int64.from_address(self._address + CONTEXT[name])
+            for name in ("base_ns", "base_count", "rate")
+        )
         self._hot_count = ctypes.c_uint32.from_address(self._address + CONTEXT["hot_count"])
-        self._left = ctypes.c_int64.from_address(self._address + CONTEXT["left"])
         self._current_left = ctypes.c_int64.from_address(self._address + CONTEXT["current_left"])
         self._end_count = ctypes.c_int64.from_address(self._address + CONTEXT["end_count"])
         self._exit = ctypes.c_uint32.from_address(self._address + CONTEXT["exit_request"])
+        self._news = ctypes.c_uint32.from_address(self._address + CONTEXT["news"])
         self._run_limit = ctypes.c_int64.from_address(self._address + CONTEXT["run_limit"])
         self._dec_count = ctypes.c_int64.from_address(self._address + CONTEXT["dec_count"])
         self._dec_when = ctypes.c_int64.from_address(self._address + CONTEXT["dec_when"])
@@ -265,7 +268,8 @@ class Tier0(InstructionTime):
             self.request_exit()
         self._still = self.faces.carried = False
         try:
-            self._settle()
+            if self._news.value:
+                self._settle()
             value = self.memory.load(ra, size)
         except BaseException as e:
             self._keep(e)
@@ -277,7 +281,8 @@ class Tier0(InstructionTime):
         """After an access that came from native code: what is still known there."""
         faces = self.faces
         if not (self._still or faces.carried):
-            self._forget_held()
+            if self._holding:
+                self._forget_held()
             faces.current = UNKNOWN
         self._face.value = faces.current
 
@@ -298,7 +303,8 @@ class Tier0(InstructionTime):
             self.request_exit()
         self._still = self.faces.carried = False
         try:
-            self._settle()
+            if self._news.value:
+                self._settle()
             self.memory.store(ra, value, size)
         except BaseException as e:
             self._keep(e)
@@ -317,6 +323,9 @@ class Tier0(InstructionTime):
 
     def _settle(self) -> None:
         """Bring the chips to where native code has got."""
+        if not self._news.value:
+            return
+        self._news.value = 0
         if self._face.value != self.faces.current:
             self.faces.settle(self._face.value)
         if self._timer_moved.value:
@@ -474,6 +483,5 @@ class Tier0(InstructionTime):
         return self.count
 
     def _note_time(self) -> None:
-        self._set64("base_ns", self._base_ns)
-        self._set64("base_count", self._base_count)
-        self._set64("rate", self._rate)
+        base_ns, base_count, rate = self._line_of_time
+        base_ns.value, base_count.value, rate.value = self._base_ns, self._base_count, self._rate
