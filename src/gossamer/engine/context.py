@@ -89,7 +89,7 @@ MOVE_FACE: Final = 38
 DATA_SLOTS: Final = 1024
 #: `exit_request` of an interrupt alone: native code takes it where it may (`runtime_faces`).
 IRQ_EXIT: Final = 4
-#: `exit_request` of a decrementer that expires within the run's budget (`runtime_timer`).
+#: `exit_request` of an end that has come nearer: DEC or an alarm (`runtime_timer`).
 TIMER_EXIT: Final = 8
 #: Entries that an exact step executes at once.
 CHUNK: Final = 16

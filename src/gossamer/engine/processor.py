@@ -51,8 +51,8 @@ class Processor:
         self.idle_until = 0
         self._stop = False
         self._checkstop = False
-        cpu.changed = engine.request_exit
-        clock.deadline_moved = engine.request_exit
+        cpu.changed = engine.look_at_interrupts
+        clock.deadline_moved = lambda: engine.end_by(clock.deadline)
         clock.read_now = self._now
         engine.effect = self._effect
         engine.timer_moved = cpu.decrement.set

@@ -43,6 +43,12 @@ class Engine(Protocol):
     def request_exit(self) -> None:
         """End the run at the next instruction boundary."""
 
+    def look_at_interrupts(self) -> None:
+        """See to what is pending at the next instruction boundary: end the run, or take it."""
+
+    def end_by(self, ns: int) -> None:
+        """End the run where virtual time comes to `ns`, if not before."""
+
     def deliver(self, vector: int, srr1: int = 0) -> None:
         """Take an interrupt now, between two instructions."""
 

@@ -162,6 +162,12 @@ class Reference(InstructionTime):
         """End the run at the next boundary."""
         self._exit = True
 
+    def look_at_interrupts(self) -> None:
+        self._exit = True
+
+    def end_by(self, ns: int) -> None:
+        self._exit = True
+
     @property
     def count_now(self) -> int:
         return self.count

@@ -117,10 +117,10 @@ define internal void @ask_if_due(ptr %cpu) nounwind {{
 DRIVE: Final = f"""
 define void @drive(ptr %cpu, i64 %start, i64 %slice) nounwind {{
 entry:
-{field("run_limit", "limit", "i64")}
   br label %loop
 loop:
   %count = phi i64 [ %start, %entry ], [ %count, %taken ], [ %reached, %ran ]
+{field("run_limit", "limit", "i64")}
 {field("exit_request", "asked0", "i32")}
   %asked1 = and i32 %asked0, {~TIMER_EXIT}
 {store("exit_request", "i32", "%asked1")}

@@ -33,6 +33,7 @@ from gossamer.engine.context import (
     ENTRY_STRIDE,
     HELD_STORE,
     HOT_SLOTS,
+    IRQ_EXIT,
     ITLB_ENTRIES,
     ITLB_SIZE,
     LINE,
@@ -45,6 +46,7 @@ from gossamer.engine.context import (
     SAMPLE_SLOT,
     SAMPLER_EXIT,
     SAMPLES,
+    TIMER_EXIT,
     TLB_CHUNK,
 )
 from gossamer.engine.protocol import InstructionTime
@@ -358,6 +360,15 @@ class Tier0(InstructionTime):
     def request_exit(self) -> None:
         self._exit.value = 1
 
+    def look_at_interrupts(self) -> None:
+        self._exit.value |= IRQ_EXIT
+
+    def end_by(self, ns: int) -> None:
+        count = self.count_at(ns)
+        if count < self._run_limit.value:
+            self._run_limit.value = count
+            self._exit.value |= TIMER_EXIT
+
     def run(self, limit: int) -> int:
         """Execute at most `limit` instructions; how many.  Raises what a device raised."""
         assert not self._closed, "the machine was given up"
@@ -375,7 +386,7 @@ class Tier0(InstructionTime):
         self._run_limit.value, self._dec_count.value = end, NEVER
         self._running = True
         try:
-            while self.count < end and not self._exit.value:
+            while self.count < self._run_limit.value and not self._exit.value:
                 self._drive(self._address, self.count, self._slice)
                 self.count = self._end_count.value
                 self._settle()
