@@ -35,16 +35,25 @@ class Inputs:
         #: Whether keys and buttons that are down in a loaded machine are let go; False: the caller
         #: holds them on.
         self.lets_go = True
+        self._loads = 0
 
     def arrived(self) -> None:
         """See to what is down in a machine that has been loaded: released after the load."""
         machine = self.vm.machine
         codes = machine.keyboard.down if machine.keyboard is not None else ()
         pressed = machine.mouse is not None and machine.mouse.pressed
+        self.keep_down()
         if self.lets_go and (codes or pressed):
-            self.vm.at(self.vm.clock_ns + _LET_GO_NS, lambda: self._let_go(codes, pressed))
+            load, when = self._loads, self.vm.clock_ns + _LET_GO_NS
+            self.vm.at(when, lambda: self._let_go(codes, pressed, load))
 
-    def _let_go(self, codes: Sequence[int], pressed: bool) -> None:
+    def keep_down(self) -> None:
+        """What is down in the machine that was loaded last is held on: its release will come."""
+        self._loads += 1
+
+    def _let_go(self, codes: Sequence[int], pressed: bool, load: int) -> None:
+        if load != self._loads:
+            return
         self._move_keys(codes[::-1], down=False)
         if pressed and self.vm.machine.mouse is not None:
             self._move_mouse(0, 0, 0)
@@ -85,11 +94,8 @@ class Inputs:
     def _move_keys(self, codes: Sequence[int], *, down: bool) -> None:
         keyboard = self.vm.machine.keyboard
         for code in codes:
-<<<<<<< HEAD
-            self.vm.noted("key", code, int(down))
-=======
             assert keyboard is not None
->>>>>>> 1427148 (control: keys that are down in a loaded machine are let go)
+            self.vm.noted("key", code, int(down))
             keyboard.key(code, down)
 
     def move_key(self, name: str, *, down: bool) -> None:

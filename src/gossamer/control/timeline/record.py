@@ -92,6 +92,7 @@ def read_record(
     except GossamerError:
         vm.disks.abandon()
         raise
+    vm.inputs.keep_down()
     timeline.expect(inputs, Moment(*end, len(inputs)))
     return vm, timeline, points
 
