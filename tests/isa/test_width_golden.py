@@ -10,18 +10,30 @@ import pytest
 from gossamer.core.memory import AddressMap, Arena
 from gossamer.engine.reference import MSR_SF, Reference
 from gossamer.isa.architecture import architecture
-from tests.isa.width_vectors import RUNS, TEXTS, Vector, read, record
+from tests.isa.width_vectors import (
+    MEMORY,
+    RUNS,
+    TEXTS,
+    AccessVector,
+    Vector,
+    read,
+    read_accesses,
+    record,
+    record_accesses,
+)
 
-RECORDED = Path(__file__).parents[1] / "vectors" / "word64_qemu.csv"
+VECTORS = Path(__file__).parents[1] / "vectors"
+RECORDED = VECTORS / "word64_qemu.csv"
 
 
 class Runner:
     """The reference engine with 64-bit words, one instruction at a time."""
 
     def __init__(self) -> None:
-        arena = Arena(0x1000)
+        arena = Arena(0x3000)
         memory = AddressMap(arena)
         memory.map(arena.add("ram", 0x1000), 0)
+        memory.map(arena.add("records", 0x2000), MEMORY)
         self.engine = Reference(memory, architecture(word=64, mmu="untranslated"))
         self.engine.block.set("msr", MSR_SF)
 
@@ -36,6 +48,20 @@ class Runner:
         assert self.engine.run(1) == 1
         return block.get("gpr", 3), block.cr, block.xer
 
+    def access(self, v: AccessVector) -> tuple[int, ...]:
+        """R3, R5, CR and the buffer that a load or store leaves."""
+        block, memory = self.engine.block, self.engine.memory
+        memory.write(0, v.word.to_bytes(4, "big"))
+        memory.write(v.ea - 8, b"".join(n.to_bytes(8, "big") for n in v.before[3:]))
+        block.set("nia", 0)
+        block.cr = v.after[2]  # no row here writes it
+        given = {3: v.before[0], 4: v.before[1], 5: v.ea, 6: v.before[2], 31: v.ea - 32}
+        for n, value in given.items():
+            block.set("gpr", value, n)
+        assert self.engine.run(1) == 1
+        buffer = (int.from_bytes(memory.read(v.ea + n, 8), "big") for n in (-8, 0))
+        return block.get("gpr", 3), block.get("gpr", 5), block.cr, *buffer
+
 
 def wrong(vectors: list[Vector]) -> list[str]:
     runner = Runner()
@@ -47,6 +73,17 @@ def test_recorded_results() -> None:
     vectors = list(read(RECORDED.read_text().splitlines()))
     assert [v.text for v in vectors] == [text for text in TEXTS for _ in range(RUNS)]
     assert wrong(vectors) == []
+
+
+def test_recorded_loads_and_stores() -> None:
+    vectors = read_accesses((VECTORS / "word64_access_qemu.csv").read_text().splitlines())
+    runner = Runner()
+    wrong = []
+    for v in vectors:
+        got = runner.access(v)
+        if got != v.after:
+            wrong.append(f"{v.line()}: {' '.join(map(hex, got))}")
+    assert wrong == []
 
 
 def test_a_planted_fault_is_seen() -> None:
@@ -62,3 +99,5 @@ def test_a_planted_fault_is_seen() -> None:
 )
 def test_results_now() -> None:
     assert wrong(record(seed=2)) == []
+    runner = Runner()
+    assert [v for v in record_accesses(seed=2) if runner.access(v) != v.after] == []
