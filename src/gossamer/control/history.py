@@ -10,6 +10,10 @@ class History(Protocol):
 
     next_cut: int
 
+    @property
+    def mode(self) -> str:
+        """QEMU's word: record at the latest moment, play before it."""
+
     def note(self, kind: str, values: tuple[int | str, ...]) -> None:
         """An input from outside comes now, between two instructions."""
 

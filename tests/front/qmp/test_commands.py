@@ -52,6 +52,14 @@ class Checked:
         return found
 
 
+#: Commands of a machine that keeps its past; `test_past` does them.
+PAST: dict[str, dict[str, Any]] = {
+    "x-query-timeline": {}, "x-mark": {}, "x-rewind": {"ns": 1},
+    "x-record": {"filename": "/dev/null"},
+    "x-last-write": {"address": 0}, "replay-seek": {"icount": 0},
+}  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("qmp")
@@ -97,6 +105,9 @@ def test_queries_that_change_nothing(mac: Checked) -> None:
         "query-jobs",
     ):  # fmt: skip
         assert mac(name) == []
+    assert "needs -icount" in mac.no("x-timeline")
+    for name, given in PAST.items():
+        assert "there is no timeline" in mac.no(name, **given)
     assert "not enabled" in mac.no("query-hotpluggable-cpus")
     assert mac.no("query-balloon").startswith("DeviceNotActive: ")
     assert "not supported by this guest" in mac.no("system_wakeup")
@@ -511,7 +522,7 @@ def test_every_command_of_the_schema_was_tried(mac: Checked) -> None:
     tried = mac.worked | mac.refused_
     assert mac.schema.names("command") == tried | {"quit", "migrate-incoming"}
     never = mac.schema.names("command") - mac.worked
-    assert never == {
+    assert never == {"x-timeline", *PAST} | {
         "migrate-incoming", "query-balloon", "query-hotpluggable-cpus", "quit", "system_wakeup",
     }  # fmt: skip
     used = {mac.schema.by_name[n]["arg-type"] for n in mac.schema.names("event")}

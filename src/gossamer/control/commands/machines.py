@@ -168,7 +168,8 @@ class ReplayInfo:
 def query_replay(session: Session) -> ReplayInfo:
     """Whether the run is recorded or replayed, and at which instruction it is."""
     counted = session.vm.instructions if session.vm.config.icount is not None else 0
-    return ReplayInfo("none", Size(counted))
+    history = session.vm.history
+    return ReplayInfo("none" if history is None else history.mode, Size(counted))
 
 
 @dataclass(frozen=True, slots=True)

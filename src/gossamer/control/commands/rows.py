@@ -18,6 +18,7 @@ from gossamer.control.commands import (  # noqa: F401 - each adds its rows
     schema,
     snapshots,
     texts,
+    timeline,
     transfers,
 )
 from gossamer.control.commands.table import TABLE

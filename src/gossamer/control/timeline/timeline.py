@@ -145,6 +145,11 @@ class Timeline:
         now = self.now
         return self._latest if self._latest is not None and self._latest.key > now.key else now
 
+    @property
+    def mode(self) -> str:
+        """QEMU's word: record at the latest moment, play before it."""
+        return "play" if self.end.key > self.now.key else "record"
+
     def moments(self) -> list[Moment]:
         """Begin, marks and end, in order."""
         return sorted((self.begin, *self.marks.values(), self.end), key=lambda m: m.key)
@@ -364,3 +369,10 @@ class Timeline:
         """Run from `start` on with the inputs of then; the machine is wherever that leads."""
         with self._again(start):
             run()
+
+
+def timeline_of(vm: Runner) -> Timeline:
+    """The timeline of a machine; ConfigError where it has none."""
+    if not isinstance(vm.history, Timeline):
+        raise ConfigError("there is no timeline: the monitor's timeline begins one (needs -icount)")
+    return vm.history

@@ -44,6 +44,7 @@ class Requests:
 
     `resume(step)` lets the guest go on; `detach()` lets go of it, `end()` ends the emulator;
     `monitor(line)` does a command of the human monitor; `stop_reply()` says why the guest stands.
+    `back(step)` goes back one instruction, or to the last stop; None where there is no past.
     """
 
     def __init__(
@@ -55,10 +56,12 @@ class Requests:
         end: Callable[[], None],
         monitor: Callable[[str], str],
         stop_reply: Callable[[], bytes],
+        back: Callable[[bool], bytes] | None = None,
     ) -> None:
         self.debugger = debugger
         self._resume, self._detach, self._end = resume, detach, end
         self._monitor, self._stop_reply = monitor, stop_reply
+        self._back = back
         #: What the client says that it understands (qSupported).
         self.features: set[str] = set()
         self.no_ack = False
@@ -102,6 +105,11 @@ class Requests:
             [address] = _numbers(rest.decode("latin-1"))
             self._put("pc", address)
         return self._resume(step)
+
+    def _backwards(self, rest: bytes) -> bytes:
+        if self._back is None:
+            return b""
+        return self._back(rest == b"s") if rest in (b"s", b"c") else MALFORMED
 
     def _continue_signal(self, rest: bytes) -> bytes | None:
         return self._go(rest.partition(b";")[2], step=False)
@@ -254,6 +262,8 @@ class Requests:
         self.features = set(rest.split(";"))
         offered = [f"PacketSize={LONGEST:x}", "QStartNoAckMode+", "vContSupported+"]
         offered += ["qXfer:features:read+", "qXfer:memory-map:read+", "qXfer:threads:read+"]
+        if self._back is not None:
+            offered += ["ReverseStep+", "ReverseContinue+"]
         offered += [f for f in ("multiprocess+", "swbreak+", "hwbreak+") if f in self.features]
         return ";".join(offered).encode()
 
@@ -335,6 +345,7 @@ _SIMPLE: Final[dict[str, Callable[[Requests, bytes], bytes | None]]] = {
     "C": Requests._continue_signal,
     "s": Requests._step,
     "S": Requests._step_signal,
+    "b": Requests._backwards,
     "D": Requests._detached,
     "k": Requests._killed,
     "g": Requests._all,

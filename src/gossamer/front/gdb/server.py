@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 
+from gossamer.base.errors import GossamerError
 from gossamer.control.debugger import Debugger
 from gossamer.control.events import Event, ShutDown, Stopped
 from gossamer.control.runner import RUNNING
 from gossamer.control.session import Session
+from gossamer.control.timeline.search import run_back
+from gossamer.control.timeline.timeline import Timeline
 from gossamer.engine.stops import Met
 from gossamer.front.chardev import Chardev, Null
 from gossamer.front.gdb.packets import Wire
@@ -42,6 +45,7 @@ class GdbServer:
     def _fresh(self) -> Requests:
         requests = Requests(
             self.debugger,
+            back=self._back if isinstance(self.session.vm.history, Timeline) else None,
             resume=self._resume,
             detach=self._let_go,
             end=self._end,
@@ -55,6 +59,7 @@ class GdbServer:
         vm = self.session.vm
         self._ran = vm.run_state == RUNNING
         vm.stop()
+        self._begin_past()
         self.wire.reset()
         self.requests = self._fresh()
         self._waits, self._signal = False, _TRAP
@@ -63,6 +68,18 @@ class GdbServer:
 
     def _closed(self) -> None:
         self._let_go()
+
+    def _begin_past(self) -> None:
+        """Keep the machine's past from here on, where that is possible, unless it has one."""
+        vm = self.session.vm
+        if vm.history is not None or vm.config.icount is None or vm.run_state == "inmigrate":
+            return
+        try:
+            self._past = Timeline(vm)
+        except GossamerError as fault:
+            print(f"gossamer: gdb: no way back: {fault}", file=sys.stderr, flush=True)
+
+    _past: Timeline | None = None
 
     # --- what the client sends ----------------------------------------------------------------
 
@@ -96,6 +113,28 @@ class GdbServer:
         self.debugger.go()
         return None
 
+    def _back(self, step: bool) -> bytes:
+        """One instruction back, or to the last breakpoint or watchpoint: the stop reply."""
+        vm = self.session.vm
+        timeline = vm.history
+        if vm.ended or not isinstance(timeline, Timeline):
+            return REFUSED
+        debugger = self.debugger
+        self._signal = _TRAP
+        if step:
+            if vm.instructions <= timeline.begin.instructions:
+                return self._reply(None, _TRAP, b"replaylog:begin;")
+            timeline.go_to_count(vm.instructions - 1)
+            return self._reply(None, _TRAP)
+        hit = run_back(timeline, frozenset(debugger.breakpoints), tuple(debugger.watchpoints))
+        if hit is None:
+            return self._reply(None, _TRAP, b"replaylog:begin;")
+        if hit.met.kind != "break":
+            # gdb takes a PowerPC to stop before an access, whichever way it goes, and steps over it
+            # itself: going back, before it is undone.
+            timeline.go_to_count(vm.instructions + 1)
+        return self._reply(hit.met, _TRAP)
+
     def _happened(self, event: Event) -> None:
         if isinstance(event, Stopped) and self._waits:
             self._tell()
@@ -109,14 +148,17 @@ class GdbServer:
         self.wire.answer(self._stop_reply())
 
     def _stop_reply(self) -> bytes:
-        requests, met = self.requests, self.debugger.met
-        signal = self._signal if met is None else _TRAP
+        met = self.debugger.met
+        return self._reply(met, self._signal if met is None else _TRAP)
+
+    def _reply(self, met: Met | None, signal: bytes, more: bytes = b"") -> bytes:
+        requests = self.requests
         fields = b"thread:" + requests.thread + b";"
         if met is not None and met.kind != "break":
             fields += b"%s:%x;" % (self._watch_word(met), met.ea)
         elif met is not None and "hwbreak+" in requests.features:
             fields += b"hwbreak:;"
-        return b"T" + signal + fields
+        return b"T" + signal + fields + more
 
     def _watch_word(self, met: Met) -> bytes:
         """Gdb's word for the kind of watchpoint that was met."""
@@ -128,6 +170,9 @@ class GdbServer:
     def _let_go(self) -> None:
         self._waits = False
         self.debugger.release()
+        if self._past is not None:
+            self._past.close()
+            self._past = None
         if self._ran and self.session.vm.run_state in ("paused", "debug"):
             self.session.vm.cont()
 

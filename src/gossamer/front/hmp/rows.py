@@ -11,7 +11,7 @@ from gossamer.base.errors import ConfigError
 from gossamer.base.units import MiB
 from gossamer.control.commands import transfers
 from gossamer.control.session import Session
-from gossamer.front.hmp import devices, info, memory, texts
+from gossamer.front.hmp import devices, info, memory, past, texts
 from gossamer.front.hmp.row_table import ROWS, composed, row
 from gossamer.front.hmp.words import Arguments, Row, UsageError
 from gossamer.machines.chardev_options import GDB_HERE, listening
@@ -198,6 +198,6 @@ def find(words: list[str]) -> tuple[Row, list[str]]:
 
 
 #: Importing them has added their rows.
-ADDED = (devices, info)
+ADDED = (devices, info, past)
 
 __all__ = ["ROWS", "UsageError", "find"]

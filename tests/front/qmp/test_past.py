@@ -1,0 +1,46 @@
+"""A machine's past by QMP: each command once, its answer as the schema has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.front.qmp.client import Host
+from tests.front.qmp.test_commands import PAST, Checked
+
+BASE = ("-M", "g3beige", "-bios", "builtin", "-m", "8", "-nographic", "-icount", "5,sleep=off")
+
+
+@pytest.fixture
+def counted(tmp_path: Path) -> Iterator[Checked]:
+    host = Host(tmp_path, *BASE, "-S")
+    yield Checked(host.client)
+    assert host.end() == 0
+
+
+def test_every_command_of_the_past(counted: Checked, tmp_path: Path) -> None:
+    counted("x-timeline", limit=16)
+    assert counted("query-replay") == {"mode": "record", "icount": 0}
+    counted("cont")
+    while counted("query-replay")["icount"] < 400_000:
+        pass
+    counted("stop")
+    here = counted("x-mark", label="here")
+    assert here["label"] == "here"
+    wrote = counted("x-last-write", address=0x3000)
+    assert wrote["pc"] == 0x944
+    assert int(wrote["after"], 16) == int(wrote["before"], 16) + 1
+    counted("x-rewind", icount=1000)
+    assert counted("query-replay") == {"mode": "play", "icount": here["icount"] - 1000}
+    counted("replay-seek", icount=5000)
+    counted("x-rewind", to="here")
+    past = counted("x-query-timeline")
+    assert (past["now"]["icount"], past["moments"][1]) == (here["icount"], here)
+    assert "is outside of it" in counted.no("x-rewind", ns=10**15)
+    assert "give one of" in counted.no("x-rewind")
+    counted("x-record", filename=str(tmp_path / "run"), points=5)
+    counted("x-timeline", enable=False)
+    assert "there is no timeline" in counted.no("x-rewind", ns=1)
+    assert set(PAST) <= counted.worked
