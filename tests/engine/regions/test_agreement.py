@@ -6,9 +6,11 @@ import random
 
 import pytest
 
+from gossamer.engine import tier0
 from gossamer.engine.processor import Stop
 from tests.engine.programs import pool
 from tests.engine.regions.rigs import (
+    SLACK,
     decoded_places,
     drop_some,
     eager,
@@ -45,6 +47,11 @@ def compare(seed: int, rounds: int, cpu: str = "750", *, drops: bool = False) ->
         if drops:
             drop_some(a, rng)
     return regions_of(a).executed()
+
+
+@pytest.fixture(autouse=True)
+def short_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tier0, "_SLACK", SLACK)
 
 
 @pytest.mark.parametrize("group", range(3))
