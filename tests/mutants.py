@@ -31,6 +31,10 @@ FLOAT = (
     "tests/isa/test_float_arith.py",
 )
 STATUS = ("tests/isa/test_system.py", "tests/isa/test_float_enabled.py", *GOLDEN)
+ENGINE = "src/gossamer/engine/"
+REGIONS = ENGINE + "regions/"
+CHANGES = ("tests/engine/test_code.py", "tests/engine/regions/test_changes.py")
+AGREEMENT = ("tests/engine/regions/test_exits.py", "tests/engine/regions/test_agreement.py")
 ESTIMATES = ("tests/isa/test_float_estimate.py", "tests/isa/test_float_native.py")
 
 
@@ -179,8 +183,8 @@ MUTANTS = (
         "rlwinm rotates one more",
         "body",
         SPEC + "rotate.py",
-        "rotl(s.gpr[i.RS], i.SH) & mask32(i.MB, i.ME)\n",
-        "rotl(s.gpr[i.RS], i.SH + 1) & mask32(i.MB, i.ME)\n",
+        "rotated(s, s.gpr[i.RS], i.SH) & mask(s, i)\n",
+        "rotated(s, s.gpr[i.RS], i.SH + 1) & mask(s, i)\n",
         GOLDEN,
     ),
     # FPSCR rules
@@ -211,7 +215,7 @@ MUTANTS = (
     one(
         "FR when cut",
         "FPSCR rule",
-        ISA + "softfloat.py",
+        ISA + "softfloat/rounding.py",
         "grew = select(lost, away, up) & ~flushed",
         "grew = select(lost, away, ~up) & ~flushed",
         FLOAT,
@@ -219,7 +223,7 @@ MUTANTS = (
     one(
         "tiny after rounding",
         "FPSCR rule",
-        ISA + "softfloat.py",
+        ISA + "softfloat/rounding.py",
         "tiny = lts(exponent, lowest)",
         "tiny = lts(exponent + 1, lowest)",
         FLOAT,
@@ -227,7 +231,7 @@ MUTANTS = (
     one(
         "RN 2 and 3 exchanged",
         "FPSCR rule",
-        ISA + "softfloat.py",
+        ISA + "softfloat/rounding.py",
         "away = select(negative, eq(mode, 3), eq(mode, 2)) & ne(rest, 0)",
         "away = select(negative, eq(mode, 2), eq(mode, 3)) & ne(rest, 0)",
         FLOAT,
@@ -284,7 +288,7 @@ MUTANTS = (
     one(
         "a slope of fres",
         "estimate table",
-        ISA + "softfloat_estimate.py",
+        ISA + "softfloat/estimate.py",
         "(0x4CC800, 0x27F)",
         "(0x4CC800, 0x27E)",
         ESTIMATES,
@@ -292,7 +296,7 @@ MUTANTS = (
     one(
         "a base of frsqrte",
         "estimate table",
-        ISA + "softfloat_estimate.py",
+        ISA + "softfloat/estimate.py",
         "(0x2D26000, 0x4CC)",
         "(0x2D26800, 0x4CC)",
         ESTIMATES,
@@ -300,7 +304,7 @@ MUTANTS = (
     one(
         "fres never sets FI",
         "FPSCR rule",
-        ISA + "softfloat_estimate.py",
+        ISA + "softfloat/estimate.py",
         "flag(lost & ~special, FI)",
         "const(0, 32)",
         FLOAT[:1],
@@ -313,6 +317,71 @@ MUTANTS = (
         'plain("SRR0", 26, "srr0")',
         'Spr("SRR0", 26, reader("srr0"), None)',
         ("tests/isa/test_system.py", "tests/verify/isa/test_verify.py"),
+    ),
+    # code that is written, regions
+    one(
+        "code leaves no bit of its line",
+        "decoded code",
+        ENGINE + "runtime_code.py",
+        "%new = or i8 %old, %b\n  store",
+        "%new = or i8 %old, 0\n  store",
+        CHANGES,
+    ),
+    one(
+        "stores beside code are not looked at",
+        "decoded code",
+        ENGINE + "runtime_code.py",
+        "  call void @code_written(ptr %cpu, i64 %off, i64 %len)\n  %wp",
+        "  %wp",
+        CHANGES,
+    ),
+    one(
+        "regions with the word stay",
+        "regions",
+        REGIONS + "regions.py",
+        "dropped = self.installed.drop_word(word)",
+        "dropped = self.installed.drop_word(word ^ 1)",
+        CHANGES,
+    ),
+    one(
+        "a group's offsets are not counted",
+        "regions",
+        REGIONS + "memory.py",
+        '"getelementptr i8, ptr {group.pointer}, i64 {apart}"',
+        '"getelementptr i8, ptr {group.pointer}, i64 0"',
+        AGREEMENT,
+    ),
+    one(
+        "sums are not followed",
+        "regions",
+        REGIONS + "groups.py",
+        "sums[s.index.value] = value, offset + place[1]",
+        "sums[s.index.value] = value, offset",
+        AGREEMENT,
+    ),
+    one(
+        "a way out counts one instruction less",
+        "regions",
+        REGIONS + "exits.py",
+        "16 * (self.longest - done)",
+        "16 * (self.longest - done + (done > 3))",
+        AGREEMENT,
+    ),
+    one(
+        "a CR field is made wrong",
+        "regions",
+        REGIONS + "values.py",
+        "'select i1 {d.less}, i8 8, i8 {low}'",
+        "'select i1 {d.less}, i8 4, i8 {low}'",
+        AGREEMENT,
+    ),
+    one(
+        "pages may lie elsewhere",
+        "regions",
+        REGIONS + "writer.py",
+        'self._guard(self.value(f"and i1 {hit}, {same}"), head)',
+        'self._guard(self.value(f"or i1 {hit}, {same}"), head)',
+        ("tests/engine/regions/test_changes.py", "tests/engine/regions/test_exits.py"),
     ),
 )
 

@@ -8,6 +8,8 @@ import pytest
 
 from gossamer.engine import tier0
 from gossamer.engine.processor import Stop
+from gossamer.engine.reference import Reference
+from gossamer.engine.tier0 import Tier0
 from tests.engine.programs import pool
 from tests.engine.regions.rigs import (
     SLACK,
@@ -18,25 +20,35 @@ from tests.engine.regions.rigs import (
     make_some,
     plain,
     prepare_all,
+    prepared,
     regions_of,
     run_both,
 )
+from tests.engine.rig import Rig
 
 POOL_SIZE = 2000
 #: Regions made of one program at the start.
 MOST = 40
 
 
-def compare(seed: int, rounds: int, cpu: str = "750", *, drops: bool = False) -> int:
+def compare(
+    seed: int,
+    rounds: int,
+    cpu: str = "750",
+    *,
+    drops: bool = False,
+    engine: type[Tier0 | Reference] = Tier0,
+) -> int:
     """Run both over the program of `seed`; instructions that regions executed.
 
     What a first run meets is compiled from the start: every place of it is the head of a region.
     """
     words = pool(seed // 40, POOL_SIZE, cpu)
-    scout, a, b = plain(seed, words, cpu), eager(seed, words, cpu), plain(seed, words, cpu)
+    scout, a = plain(seed, words, cpu), eager(seed, words, cpu)
+    b = prepared(Rig(engine, cpu=cpu), seed, words)
     scout.run(40 * rounds)
     places = decoded_places(scout)
-    for rig in (a, b):
+    for rig in (a, b) if engine is Tier0 else (a,):
         prepare_all(rig, places)
     rng = random.Random(seed)
     make_all(a, rng.sample(places, min(len(places), MOST)))
@@ -70,6 +82,27 @@ def test_random_programs_with_tlbs_of_their_own_end_in_the_same_state() -> None:
 
 def test_random_drops_change_nothing() -> None:
     assert sum(compare(3000 + n, 12, drops=True) for n in range(5)) > 100
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seed", "cpu"), [(4000, "750"), (4041, "7400"), (4082, "603e")])
+def test_random_programs_end_as_on_the_reference(seed: int, cpu: str) -> None:
+    executed = [compare(seed + n, 20, cpu, drops=True, engine=Reference) for n in range(3)]
+    assert sum(executed) > 100
+
+
+@pytest.mark.once
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("group", range(10))
+def test_a_million_steps_of_the_reference_end_in_the_same_state(group: int) -> None:
+    """10**6 steps in all, every place met the head of a region, faults and interrupts."""
+    steps, seed, done = 0, 20_000 + 1000 * group, 0
+    while steps < 100_000:
+        cpu = ("750", "7400", "603e")[seed % 3]
+        done += compare(seed, 20, cpu, drops=bool(seed & 2), engine=Reference)
+        steps += 20 * 130
+        seed += 1
+    assert done > 10_000
 
 
 @pytest.mark.once
