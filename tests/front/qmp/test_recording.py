@@ -154,3 +154,24 @@ def test_a_machine_with_disk_cd_and_tablet(start: Callable[..., Host], tmp_path:
 @pytest.mark.parametrize("command", sorted({*ERRORS, *DISKS}))
 def test_every_difference_is_documented(command: str) -> None:
     assert command in DOCS.read_text()
+
+
+def test_snapshots_are_listed_and_loaded_before_the_machine_has_run(
+    start: Callable[..., Host], tmp_path: Path
+) -> None:
+    """libvirt 11 reverts so: a new process under -S, a look at the nodes, snapshot-load."""
+    create(tmp_path / "hd.qcow2", "qcow2", 4 * MiB)
+    words = ("-M", "g3beige", "-bios", "builtin", "-m", "8", "-S", "-hda", f"{tmp_path}/hd.qcow2")
+    host = start(*words)
+    (node,) = (one["node-name"] for one in host.client.do("query-named-block-nodes"))
+    on = {"tag": "one", "vmstate": node, "devices": [node]}
+    host.client.do("snapshot-save", job_id="j", **on)
+    host.client.wait_event("JOB_STATUS_CHANGE", status="concluded")
+    assert host.end() == 0
+    client = start(*words).client
+    (image,) = (one["image"] for one in client.do("query-named-block-nodes"))
+    assert [one["name"] for one in image["snapshots"]] == ["one"]
+    client.do("snapshot-load", job_id="j", **on)
+    client.wait_event("JOB_STATUS_CHANGE", status="concluded")
+    (job,) = client.do("query-jobs")
+    assert "error" not in job

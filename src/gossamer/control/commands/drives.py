@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from gossamer.block import Image, Qcow2Image, StandbyImage
 from gossamer.control.commands.table import command
@@ -228,7 +228,7 @@ def _image(image: Image) -> ImageInfo:
         dirty_flag=False,
         actual_size=actual,
         cluster_size=_cluster_size(image),
-        snapshots=snapshot_infos(image) or None if isinstance(image, Qcow2Image) else None,
+        snapshots=(snapshot_infos(image) or None) if isinstance(image, _WITH_SNAPSHOTS) else None,
     )
 
 
@@ -238,7 +238,11 @@ def _cluster_size(image: Image) -> int | None:
     return image.cluster_size if isinstance(image, StandbyImage) else None
 
 
-def snapshot_infos(image: Qcow2Image) -> tuple[SnapshotInfo, ...]:
+#: Those whose snapshots are known; the second is not open yet.
+_WITH_SNAPSHOTS: Final = (Qcow2Image, StandbyImage)
+
+
+def snapshot_infos(image: Qcow2Image | StandbyImage) -> tuple[SnapshotInfo, ...]:
     """The snapshots inside an image, in their order."""
     return tuple(
         SnapshotInfo(

@@ -104,6 +104,7 @@ class JobInfo:
 
 def _on(vm: Vm, devices: tuple[str, ...]) -> list[Qcow2Image]:
     """The images that are named; ConfigError for one that cannot keep a snapshot."""
+    vm.take_back_disks()  # before the machine runs they are only looked at
     named = {disk.name: disk.image for disk in vm.disks}
     found: list[Qcow2Image] = []
     for name in devices:
