@@ -209,7 +209,7 @@ class Cuda(Device):
     def _take_byte(self) -> None:
         """A byte from the host is in the shift register.
 
-        While a packet that nobody asked for waits with TREQ low, this is a collision: the byte
+        While a packet that was not asked for waits with TREQ low, this is a collision: the byte
         is not taken, and the host, seeing TREQ, gives way.
         """
         if not self.has_packet:

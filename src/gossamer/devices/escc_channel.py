@@ -67,7 +67,7 @@ def _put_rregs(channel: Any, value: bytearray) -> None:  # noqa: ANN401 - an Esc
 class EsccChannel(Stateful):
     """Registers and data path of one channel.
 
-    `transmit` takes each character when its last bit has left; `changed` tells the chip that an
+    `transmit` takes each character when its last bit has left; `changed` notifies the chip that an
     interrupt condition may have changed; `receive_ready` that there is room for a character again.
     """
 
@@ -135,7 +135,7 @@ class EsccChannel(Stateful):
     def __init__(self, clock: Clock, changed: Callable[[], None]) -> None:
         super().__init__()
         self.clock, self.changed, self.true_rate = clock, changed, True
-        self.transmit, self.receive_ready = _drop, _nobody
+        self.transmit, self.receive_ready = _drop, _no_sender
 
     def reset(self) -> None:
         """Power on: every register as the hardware reset leaves it."""
@@ -437,5 +437,5 @@ def _drop(value: int) -> None:
     """Nothing is connected to TxD."""
 
 
-def _nobody() -> None:
-    """Nobody waits to send."""
+def _no_sender() -> None:
+    """No sender waits for room."""

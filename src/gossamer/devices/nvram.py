@@ -21,7 +21,8 @@ SIZE: Final = 0x2000
 class MacioNvram(Device):
     """8192 bytes.  `stride` is the distance of neighbouring bytes on the bus (0x10 on mac-io).
 
-    `written` is told (offset, value) of each byte a guest changes, so that a file can follow.
+    `written` is called with (offset, value) of each byte a guest changes, so that a file can
+    follow.
     """
 
     vmsd = "macio_nvram"
@@ -58,4 +59,4 @@ class MacioNvram(Device):
 
 
 def _ignore(offset: int, value: int) -> None:
-    """Nobody follows the writes."""
+    """No file follows the writes."""

@@ -35,7 +35,7 @@ class OpenPicTimer(Stateful):
     """A counter that showed `tccr` (toggle and count) at `load_time` ns.
 
     `tbcr` is the base count, its top bit inhibits counting.  `timer` is armed for the next end of
-    a period while `waits` says that nobody has yet taken notice of the last one.
+    a period while `idle` says that its interrupt is not pending.
     """
 
     vmsd = "openpic_timer"
@@ -47,13 +47,13 @@ class OpenPicTimer(Stateful):
 
     clock: Clock = wiring()
     fire: Callable[[], None] = wiring()
-    waits: Callable[[], bool] = wiring()
+    idle: Callable[[], bool] = wiring()
 
     layouts = {"": [View("tccr", U32, lambda timer: timer.current, _put_count), "tbcr"]}
 
-    def __init__(self, clock: Clock, fire: Callable[[], None], waits: Callable[[], bool]) -> None:
+    def __init__(self, clock: Clock, fire: Callable[[], None], idle: Callable[[], bool]) -> None:
         super().__init__()
-        self.clock, self.fire, self.waits = clock, fire, waits
+        self.clock, self.fire, self.idle = clock, fire, idle
 
     def post_load(self, version: int) -> None:
         if not self.running:
@@ -95,7 +95,7 @@ class OpenPicTimer(Stateful):
 
     def arm(self) -> None:
         """Arm the alarm for the end of the present period."""
-        if self.running and self.waits():
+        if self.running and self.idle():
             left = self.current & COUNT
             end = ticks_at(int(self.clock.now), FREQUENCY) + left
             self.timer.set(tick_time(end, FREQUENCY))

@@ -2,7 +2,7 @@
 
 The host talks to it through a 6522: port B carries TREQ (from the host) and TACK (from the PMU),
 both active low; bytes go through the shift register, which the PMU clocks.  What the PMU has to
-tell by itself waits in `intbits`; a bit that `intmask` allows asserts `out`, a level, until the
+report by itself waits in `intbits`; a bit that `intmask` allows asserts `out`, a level, until the
 host reads it with the command "interrupt acknowledge".  Source: Linux drivers/macintosh/via-pmu.c,
 include/uapi/linux/pmu.h; OpenBIOS drivers/pmu.c; docs page pmu.md.
 """
@@ -86,8 +86,8 @@ def _put_cmdlen(pmu: Pmu, value: int) -> None:
     pmu.cmdlen = value
 
 
-def _nobody() -> None:
-    """The machine is not listening."""
+def _ignored() -> None:
+    """The machine takes no notice."""
 
 
 class Pmu(Device):
@@ -187,7 +187,7 @@ class Pmu(Device):
     ) -> None:
         super().__init__(clock)
         self.idstr, self.via, self.out, self.adb = "pmu", via, out, adb
-        self.power_off, self.system_reset = _nobody, _nobody
+        self.power_off, self.system_reset = _ignored, _ignored
         via.owner, via.idle_b = self, TREQ | TACK
         if adb is not None:
             adb.poll = self._poll
@@ -389,7 +389,7 @@ class Pmu(Device):
             self.adb_timer.set(self.clock.now + self.adb.command_ns(packet))
 
     def _adb_due(self) -> None:
-        """The device answers now, or its answer is complete; the host is told in any case."""
+        """The device answers now, or its answer is complete; the host is notified in any case."""
         if self.adb is not None and self.adb_phase == ASKING:
             packet = bytes(self.adb_packet[: self.adb_packet_size])
             _, data = self.adb.request(packet)
@@ -406,8 +406,8 @@ class Pmu(Device):
     def _answer_form(self, packet: bytes, data: bytes) -> bytes:
         """The command and the data.
 
-        OpenBIOS, written for QEMU's PMU, wants two bytes before the data instead; it is told by
-        its leaving `intmask` as it is after reset.
+        OpenBIOS, written for QEMU's PMU, wants two bytes before the data instead; it is
+        recognised by its leaving `intmask` as it is after reset.
         """
         if self.intmask != RESET_MASK:
             return packet[:1] + data

@@ -46,7 +46,7 @@ def _power_control(pmu: Settings, data: bytes) -> bytes:
 
 
 def _switched(now: int, request: int) -> int:
-    """Power switches after a request: bits 0 to 6 name them, bit 7 tells on from off."""
+    """Power switches after a request: bits 0 to 6 name them, bit 7 says on or off."""
     bits = request & 0x7F
     return now | bits if request & 0x80 else now & ~bits
 

@@ -69,7 +69,7 @@ class AdbDevice(Device):
 
     @property
     def has_data(self) -> bool:
-        """Register 0 has something to tell."""
+        """Register 0 has something to report."""
         return False
 
     def talk(self, register: int) -> bytes:
@@ -230,4 +230,4 @@ class AdbBus(Device):
 
 
 def _no_master() -> None:
-    """Nobody polls."""
+    """No host polls."""

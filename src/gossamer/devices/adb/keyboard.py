@@ -1,7 +1,7 @@
 """ADB keyboard: key transitions in register 0, modifiers and lights in register 2.
 
 Codes are ADB key codes (0..127); the top bit of a transition means released.  With handler 1 and
-2 the right-hand modifiers report as the left-hand ones; handler 3 tells them apart.  Source:
+2 the right-hand modifiers report as the left-hand ones; handler 3 distinguishes them.  Source:
 Apple Guide to the Macintosh Family Hardware, chapter 8; docs page adb.md.
 """
 

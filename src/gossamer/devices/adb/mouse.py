@@ -1,7 +1,7 @@
 """ADB mouse: relative movement and buttons in register 0.
 
 Handler 1 is the classic mouse at 100 counts an inch, 2 the same at 200, 4 the extended protocol
-with a third button, which tells about itself in register 1.  Source: Apple Guide
+with a third button, which describes itself in register 1.  Source: Apple Guide
 to the Macintosh Family Hardware, chapter 8; Linux drivers/macintosh/adbhid.c; docs page adb.md.
 """
 
@@ -41,7 +41,7 @@ class AdbMouse(AdbDevice):
         "adb_mouse/clicks",
         ours=True,
         compat="keeps_clicks",
-        lost="a click that no report has told yet",
+        lost="a click that no report has shown yet",
     )
 
     buttons_state: int = i32()
@@ -58,7 +58,7 @@ class AdbMouse(AdbDevice):
 
     @clicks.needed
     def clicks_needed(self) -> bool:
-        """A button has gone down that no report has told."""
+        """A button has gone down that no report has shown."""
         return self.clicked != 0
 
     def __init__(self, clock: Clock, bus: AdbBus) -> None:

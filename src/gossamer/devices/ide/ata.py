@@ -82,7 +82,7 @@ def _expand_count(drive: IdeDrive) -> None:
 
 
 def _block(drive: IdeDrive) -> int:
-    """Sectors between two interrupts; a stream of QEMU does not tell the command, but the block."""
+    """Sectors between two interrupts; a stream of QEMU does not hold the command, but the block."""
     if not drive.op:
         return max(drive.req_nb_sectors, 1)
     return max(drive.mult_sectors, 1) if drive.op in MULTIPLE else 1
@@ -127,7 +127,7 @@ def _done(drive: IdeDrive) -> None:
 
 
 def _rest(drive: IdeDrive) -> None:
-    """Power commands: nothing spins here, so the drive is at once where it is told to be."""
+    """Power commands: nothing spins here, so the drive is at once where it is sent."""
     drive.finish(DRDY)
 
 
@@ -380,7 +380,7 @@ def _set_cache(drive: IdeDrive, *, on: bool) -> None:
 
 
 def _set_transfer_mode(drive: IdeDrive, value: int) -> bool:
-    """Select PIO, single word, multiword or Ultra DMA; words 62, 63 and 88 tell which."""
+    """Select PIO, single word, multiword or Ultra DMA; words 62, 63 and 88 say which."""
     kind, mode = value >> 3, value & 7
     modes = {0: 0, 1: 0, 2: 1 << (mode + 8), 4: 1 << (mode + 8), 8: 1 << (mode + 8)}
     if kind not in modes or (kind in (2, 4) and mode > 2) or (kind == 8 and mode > 5):

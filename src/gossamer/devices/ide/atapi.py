@@ -66,8 +66,8 @@ def reset(drive: IdeDrive) -> None:
 def change_media(drive: IdeDrive, media: BlockBackend | None) -> None:
     """Put another disc in, or none; the tray ends up closed.
 
-    The next command that needs the drive is told once that the medium may have changed (MMC-3,
-    6.1.4): as long as there is none it only hears that there is none.
+    The next command that needs the drive reports once that the medium may have changed (MMC-3,
+    6.1.4); as long as there is none it reports only that.
     """
     drive.media, drive.tray_open, drive.eject_request = media, False, False
     drive.new_media = media is not None
@@ -94,7 +94,7 @@ def block_moved(drive: IdeDrive) -> None:
     elif not drive.packet_transfer_size:
         succeed(drive)
     elif drive.op != PACKET_OP:
-        drive.note("a stream of QEMU does not tell where on the disc a read goes on")
+        drive.note("a stream of QEMU does not say where on the disc a read goes on")
         fail(drive, ABORTED_COMMAND, 0)
     elif drive.left:
         n = min(_limit(drive), drive.packet_transfer_size)
@@ -257,7 +257,7 @@ def _block_limit(byte_count: int) -> int:
 
 
 def _attention(drive: IdeDrive) -> bool:
-    """Whether a change of disc has still to be told; in a stream of QEMU the number may be 2."""
+    """Whether a change of disc is still to be reported; in a stream of QEMU the number may be 2."""
     return bool(drive.cdrom_changed and drive.media is not None and not drive.tray_open)
 
 

@@ -219,9 +219,9 @@ class IdeDrive(Stateful):
         if not 0 <= self.cur_io_buffer_len <= BUFFER_SIZE - self.cur_io_buffer_offset:
             raise StreamError(f"cur_io_buffer_len {self.cur_io_buffer_len} is outside")
         if self.identify_set and any(self.identify_data[:2]):
-            told = CDROM if self.identify_data[1] & ATAPI_DEVICE else DISK
-            if told != self.kind:
-                raise StreamError(f"drive at this place: expected {self.kind}, got {told}")
+            kind = CDROM if self.identify_data[1] & ATAPI_DEVICE else DISK
+            if kind != self.kind:
+                raise StreamError(f"drive at this place: expected {self.kind}, got {kind}")
         if self.status & BSY and self.stage == IDLE and not self.bus.in_reset:
             self.note("a command that the stream does not describe ends in an error")
             self.status, self.error = DRDY | ERR, ABRT
@@ -243,7 +243,7 @@ class IdeDrive(Stateful):
         return max(cylinders, 2) if self.kind == DISK else 0, 16, 63
 
     def read_media(self, offset: int, length: int) -> bytes | None:
-        """Bytes of the medium; none when the host failed and the guest is told (or waits)."""
+        """Bytes of the medium; none when the host failed and the guest has the error (or waits)."""
         assert self.media is not None
         try:
             return self.media.read(offset, length).ljust(length, b"\0")
@@ -343,7 +343,7 @@ class IdeDrive(Stateful):
         self.lcyl, self.hcyl = value & 0xFF, value >> 8 & 0xFF
 
     def sign(self) -> None:
-        """The signature that tells what is there, as after a reset."""
+        """The signature that says what is there, as after a reset."""
         self.select &= 0xF0
         self.nsector = self.sector = 1
         self.byte_count = {DISK: 0, CDROM: 0xEB14, NONE: 0xFFFF}[self.kind]

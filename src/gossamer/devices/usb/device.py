@@ -116,7 +116,7 @@ class UsbCore(Stateful):
 class UsbFunction(Device):
     """A device on a port.
 
-    `wakeup` is called when it has something to tell while its port is suspended.  Subclasses give
+    `wakeup` is called when it has something to report while its port is suspended.  Subclasses give
     descriptors, class requests and the data of their endpoints.
     """
 
@@ -132,7 +132,7 @@ class UsbFunction(Device):
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
-        self.wakeup = _nobody
+        self.wakeup = _no_port
         self.reset()
 
     # --- what a subclass gives ----------------------------------------------------------------
@@ -233,7 +233,7 @@ class UsbFunction(Device):
         return STALL
 
     def _end_control(self) -> None:
-        """The control transfer is over; its data are nobody's any more, and in no save."""
+        """The control transfer is over; its data have no owner any more, and are in no save."""
         self.dev.setup_state = IDLE
         self.dev.reply[:] = bytes(BUFFER_SIZE)
 
@@ -326,5 +326,5 @@ class UsbFunction(Device):
         return STALL
 
 
-def _nobody() -> None:
+def _no_port() -> None:
     """Not on a port."""

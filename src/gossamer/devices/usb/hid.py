@@ -90,7 +90,7 @@ class KeyboardState(Stateful):
 
 
 class PointerEvent(Stateful):
-    """Movement and buttons (1 left, 2 right, 4 middle) not yet told."""
+    """Movement and buttons (1 left, 2 right, 4 middle) not yet reported."""
 
     vmsd = "HIDPointerEventQueue"
     version = 1
@@ -147,7 +147,7 @@ class UsbHid(UsbFunction):
         raise NotImplementedError
 
     def report(self, length: int) -> bytes:
-        """The report as it is now; what it tells is taken from the queue."""
+        """The report as it is now; what it shows is taken from the queue."""
         raise NotImplementedError
 
     def interface_descriptor(self, kind: int) -> bytes | None:
@@ -420,5 +420,5 @@ def step(count: int) -> int:
 
 
 def bounded(count: int) -> int:
-    """Movement that nobody collects does not grow without end."""
+    """Movement that no poll collects does not grow without end."""
     return max(-0x4000_0000, min(count, 0x3FFF_FFFF))

@@ -1,8 +1,8 @@
 """A USB hub with eight ports, as QEMU's `usb-hub`.
 
-It answers the class requests of a hub and tells changes of its ports through endpoint 1.  Resets of
-a port take no time, as in QEMU: the root hub's take theirs.  Source: USB Specification 1.1, chapter
-11; descriptors as Linux reads them under QEMU 7.2; docs page usb.md.
+It answers the class requests of a hub and reports changes of its ports through endpoint 1.  Resets
+of a port take no time, as in QEMU: the root hub's take theirs.  Source: USB Specification 1.1,
+chapter 11; descriptors as Linux reads them under QEMU 7.2; docs page usb.md.
 """
 
 from __future__ import annotations

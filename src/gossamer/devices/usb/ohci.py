@@ -242,7 +242,7 @@ class OhciCore(Stateful):
         self._serve_lists()
 
     def quiet(self) -> bool:
-        """Whether the end of a frame only counts now: no list to serve, nothing to tell."""
+        """Whether the end of a frame only counts now: no list to serve, nothing to report."""
         if self.intr & FRAME_STARTED or self.done_count != NO_DELAY_SET:
             return False
         if self.ctl & CONTROL and (self.status & CONTROL_FILLED or self.ctrl_cur):
@@ -258,7 +258,7 @@ class OhciCore(Stateful):
         """What quiet frames that end before `before` do, at once."""
         each, phase, first = (self.fi + 1) * 250, self.sof_phase, self.eof_timer.when
         count = (3 * (before - first) - phase - 1) // each + 1
-        # The frame in which the number's top bit changes tells so.
+        # The frame in which the number's top bit changes reports it.
         count = min(count, 0x7FFF - (self.frame_number & 0x7FFF))
         if count <= 0:
             return

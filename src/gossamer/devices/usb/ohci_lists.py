@@ -161,7 +161,7 @@ class Frame:
     def _isochronous(self, e: Endpoint) -> None:
         """This frame's packet of the endpoint's first isochronous transfer.
 
-        No device of these machines has such an endpoint: IN hears nobody, OUT is not answered
+        No device of these machines has such an endpoint: IN has no answer, OUT is not answered
         and so cannot fail.
         """
         core = self.core
@@ -224,7 +224,7 @@ class Frame:
             write_words(core, t.at, [t.control, t.buffer])
 
     def _no_response(self, e: Endpoint, t: Transfer) -> bool:
-        """Nobody answered: three times in a row are an error."""
+        """No device answered: three times in a row are an error."""
         errors = (t.control >> 26 & 3) + 1
         t.control = t.control & ~(3 << 26) | min(errors, 3) << 26
         if errors >= 3:
@@ -251,7 +251,7 @@ class Frame:
 def _transact(
     device: UsbFunction | None, pid: int, endpoint: int, data: bytes, size: int
 ) -> Answer | None:
-    """One transaction on the bus; None when nobody answers."""
+    """One transaction on the bus; None when no device answers."""
     if device is None:
         return None
     if pid == IN_PID:

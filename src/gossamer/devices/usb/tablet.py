@@ -1,4 +1,4 @@
-"""USB tablet, as QEMU's usb-tablet shows itself: a pointer that tells where it is.
+"""USB tablet, as QEMU's usb-tablet shows itself: a pointer that reports where it is.
 
 Source: USB Device Class Definition for HID 1.11; descriptors as a guest reads them under QEMU 7.2;
 docs page usb.md.
