@@ -354,9 +354,9 @@ def test_the_receiver_answers_a_sender_that_asks(stream: bytes) -> None:
     assert bytes(replies) == encode(Message(Reply.PONG, 0, 7)) + encode(Message(Reply.SHUT, 0, 1))
 
 
-def test_nobody_comes(tmp_path: Path) -> None:
+def test_no_sender_comes(tmp_path: Path) -> None:
     vm = started(500)
-    with pytest.raises(HostError, match=r"nobody came within 0\.1 s"):
+    with pytest.raises(HostError, match=r"no sender came within 0\.1 s"):
         vm.incoming(f"unix:{tmp_path}/m", limits=Limits(meet=0.1))
     assert not (tmp_path / "m").exists()
     with pytest.raises(HostError, match="Bad file descriptor"):

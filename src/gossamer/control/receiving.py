@@ -104,7 +104,7 @@ def _come(listener: Listener, seconds: float | None) -> Steps[None]:
     end = None if seconds is None else host.monotonic_ns() + int(seconds * NS_PER_S)
     assert listener.fd is not None
     if not (yield Wait(read=(listener.fd,), until_ns=end)):
-        raise HostError(f"{listener.place.text}: nobody came within {seconds:g} s")
+        raise HostError(f"{listener.place.text}: no sender came within {seconds:g} s")
 
 
 def _read(fresh: Machine, channels: list[Channel], progress: Progress, talk: Incoming) -> Arrived:

@@ -371,7 +371,7 @@ class Listener:
 
     @property
     def uri(self) -> str:
-        """What a sender is told; the port that the host chose where 0 was asked for."""
+        """Where a sender connects; with the port that the host chose where 0 was asked for."""
         if self.place.kind == "tcp" and self._socket is not None:
             name = self.place.rest.rpartition(":")[0]
             return f"tcp:{name}:{self._socket.getsockname()[1]}"
@@ -402,7 +402,7 @@ class Listener:
             self._made = Path(self.place.rest)
 
     def accept(self, *, more: bool = False) -> Channel:
-        """The channel; HostError when nobody comes.  `more`: others are waited for after it."""
+        """The channel; HostError when no sender comes.  `more`: others are waited for after it."""
         place, limits = self.place, self.limits
         if place.kind == "exec":
             return _command(place, limits, output=False)
@@ -415,7 +415,7 @@ class Listener:
         try:
             end, _ = self._socket.accept()
         except TimeoutError:
-            raise HostError(f"{place.text}: nobody came within {limits.meet:g} s") from None
+            raise HostError(f"{place.text}: no sender came within {limits.meet:g} s") from None
         except OSError as fault:
             raise HostError(f"{place.text}: {fault.strerror}") from None
         finally:
@@ -439,7 +439,7 @@ class Listener:
 
 
 def _remove_stale(path: Path) -> None:
-    """A socket file on which nobody listens is in the way."""
+    """A socket file without a listener is in the way."""
     if not path.is_socket():
         return
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

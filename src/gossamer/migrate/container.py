@@ -49,7 +49,7 @@ __all__ = (
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class FrameRun:
     """Frames of one kind one after the other: the stream's, or those of one disk."""
 
     offset: int
@@ -58,7 +58,7 @@ class Run:
     size: int
 
 
-EMPTY = Run(0, 0, 0, 0)
+EMPTY = FrameRun(0, 0, 0, 0)
 
 
 def is_container(path: Path | str) -> bool:
@@ -96,7 +96,7 @@ class Container:
         if first.kind != META or first.raw > MAX_META:
             raise self._error("the first frame must be META", first.offset)
         self.meta = Meta.parse(self._payload(first), path, first.offset)
-        self._stream, self._disks = EMPTY, dict[str, Run]()
+        self._stream, self._disks = EMPTY, dict[str, FrameRun]()
         self._walk(first, payloads=verify)
 
     @property
@@ -196,7 +196,7 @@ class Container:
         except zstandard.ZstdError as fault:
             raise self._error(f"frame {frame.number}: {fault}", frame.offset) from None
 
-    def _chunks(self, run: Run) -> Iterator[bytes]:
+    def _chunks(self, run: FrameRun) -> Iterator[bytes]:
         at, number = run.offset, run.number
         for _ in range(run.count):
             frame = self._header(at, number)
@@ -206,7 +206,7 @@ class Container:
     def _walk(self, frame: Frame, *, payloads: bool) -> None:
         """Check order, counts and END, and learn where stream and disks are."""
         self._hash.reset()
-        stream, disks = EMPTY, dict[str, Run]()
+        stream, disks = EMPTY, dict[str, FrameRun]()
         name = ""
         while frame.kind != END:
             self._hash.update(self._bytes(frame.offset, HEADER.size))
@@ -226,7 +226,7 @@ class Container:
         self._check_end(frame, stream.size, sum(run.size for run in disks.values()))
         self._stream, self._disks = stream, disks
 
-    def _disk_name(self, frame: Frame, disks: dict[str, Run]) -> str:
+    def _disk_name(self, frame: Frame, disks: dict[str, FrameRun]) -> str:
         raw = self._payload(frame) if frame.raw <= MAX_NAME else b""
         name = raw.decode("ascii", "replace")
         if not raw or not raw.isascii() or not name.isprintable():
@@ -247,10 +247,10 @@ class Container:
             raise self._error("bytes after END", frame.end)
 
 
-def _longer(run: Run, frame: Frame) -> Run:
+def _longer(run: FrameRun, frame: Frame) -> FrameRun:
     if not run.count:
-        return Run(frame.offset, frame.number, 1, frame.raw)
-    return Run(run.offset, run.number, run.count + 1, run.size + frame.raw)
+        return FrameRun(frame.offset, frame.number, 1, frame.raw)
+    return FrameRun(run.offset, run.number, run.count + 1, run.size + frame.raw)
 
 
 def _name(kind: bytes) -> str:

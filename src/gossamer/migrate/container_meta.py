@@ -34,7 +34,7 @@ class Meta:
 
     `ram_size` in bytes, `created_ns` in ns since 1970 UTC, `clock_ns` virtual ns, `icount`
     instructions since power-on, `gossamer` the version that wrote it, `devices` what stands where:
-    ``place: kind``, of what sections alone do not tell.  `hardware` is the machine as data, checked
+    ``place: kind``, of what sections alone do not say.  `hardware` is the machine as data, checked
     when one is built from it; files of 0.1.0 have the command line in `options` instead.
     """
 

@@ -233,7 +233,7 @@ def mode_of(path: Path) -> int:
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Remove temporary files of saves to `path` that were killed (nobody holds their lock)."""
+    """Remove temporary files of saves to `path` that were killed (their lock is free)."""
     for entry in path.parent.glob("." + _literal(path.name) + ".*" + SUFFIX):
         try:
             fd = os.open(entry, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)

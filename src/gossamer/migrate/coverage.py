@@ -65,9 +65,9 @@ class Coverage:
         lacking = self.missing()
         if not lacking:
             return ""
-        told = ", ".join(f"{name} ({few:,} of {all_:,})" for name, (few, all_) in lacking.items())
+        listed = ", ".join(f"{name} ({few:,} of {all_:,})" for name, (few, all_) in lacking.items())
         why = "" if not self.flushed else ": their records are on the other connections"
-        return f"pages are missing in {told}{why}; {NOT_WHOLE}"
+        return f"pages are missing in {listed}{why}; {NOT_WHOLE}"
 
 
 NOT_WHOLE: Final = (

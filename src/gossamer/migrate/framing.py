@@ -1,8 +1,8 @@
 """The frame of a migration stream: header, configuration, sections, commands, end, description.
 
 `walk` turns a file into a sequence of events in constant memory.  A section has no length on the
-wire, so who reads its body is given from outside: `bodies(header, source)` must read exactly the
-body.  Source of the format: facts on QEMU 7.2, checked on its streams.
+wire, so the reader of its body is given from outside: `bodies(header, source)` must read exactly
+the body.  Source of the format: facts on QEMU 7.2, checked on its streams.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class BodyReader:
 
 
 def _to_footer(section: Section, source: Source) -> None:
-    """Read up to the section's footer, the only sign of its end when nobody knows its layout."""
+    """Read up to the section's footer, the only sign of its end when its layout is not known."""
     mark = bytes([Kind.FOOTER]) + section.section_id.to_bytes(4, "big")
     have, at = 0, 0
     while have < MAX_SCAN:
@@ -175,7 +175,7 @@ class StreamFile:
         return self.read(section.body, section.length)
 
     def values(self, section: Section) -> Struct | None:
-        """The values of a device's section; None when nobody knows its layout."""
+        """The values of a device's section; None when its layout is not known."""
         layout = self.layouts.get(section.offset)
         if layout is None or section.length > MAX_BODY:
             return None

@@ -1,4 +1,4 @@
-"""Pages: packing and unpacking, loading records into memory, and an index of who is where."""
+"""Pages: packing and unpacking, loading records into memory, and an index of what is where."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ Step = Chunk | Pause | Switch
 
 @dataclass(slots=True)
 class Figures:
-    """Of a transfer, as `query-migrate` tells them: bytes, pages, ms."""
+    """Of a transfer, as `query-migrate` shows them: bytes, pages, ms."""
 
     total: int = 0
     transferred: int = 0

@@ -148,7 +148,7 @@ class RamWriter:
     """Writes pages of blocks; keeps the current block between bodies as QEMU does.
 
     Memory is anything with a buffer whose length is a multiple of the page size.  `advance` is
-    told how many bytes of memory are done, a run of pages at a time.
+    called with the bytes of memory done, a run of pages at a time.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Whom a stream is for: what each release of QEMU writes and reads of these machines.  Data only.
+"""Receivers of a stream: what each release of QEMU writes and reads of these machines.  Data only.
 
 One table for transfers, snapshots, `stream convert`, `stream doctor` and the tests.  `EVIDENCE`
 says for every column where it is known from.

@@ -1,4 +1,4 @@
-"""The return path of a migration: what the destination tells the source."""
+"""The return path of a migration: what the destination reports to the source."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class _Rewriter:
         self.out = outer
         self.out.write(writer.package(bytes(parts.data)))
 
-    def _event(self, event: Any) -> None:  # noqa: ANN401 - any event, told apart here
+    def _event(self, event: Any) -> None:  # noqa: ANN401 - any event, distinguished here
         if isinstance(event, Header):
             self.out.write(writer.header(event.version))
             missing = self.edit.missing_configuration

@@ -41,7 +41,7 @@ class Finding:
 class Item:
     """A stretch of wire: a field that is not a struct, or the place of a subsection.
 
-    `size` 0 and `count` None mean that the schema does not tell.  `around` are the enclosing
+    `size` 0 and `count` None mean that the schema does not say.  `around` are the enclosing
     structs with their counts, outermost first.
     """
 
@@ -147,14 +147,14 @@ def _chosen(items: list[Item], others: list[Item]) -> list[Item]:
     return out
 
 
-def _arrays(section: str, p: Item, q: Item, told: set[str]) -> Iterator[Finding]:
+def _arrays(section: str, p: Item, q: Item, reported: set[str]) -> Iterator[Finding]:
     """Arrays of structs around two stretches must have the same lengths."""
     counts = dict(q.around)
     for path, count in p.around:
         other = counts.get(path)
-        if count is None or other is None or count == other or path in told:
+        if count is None or other is None or count == other or path in reported:
             continue
-        told.add(path)
+        reported.add(path)
         text = f"{count} elements are sent, {other} are read: all that follows is shifted"
         yield Finding(Severity.FATAL, section, path, text)
 
@@ -176,8 +176,8 @@ def _pair(section: str, p: Item, q: Item) -> Iterator[Finding]:
             text = f"called {q.path!r} there; names are not on the wire"
             yield Finding(Severity.NOTE, section, p.path, text)
     if p.conditional != q.conditional:
-        who, other = ("sent", "read") if p.conditional else ("read", "sent")
-        text = f"is {who} only under a condition, but {other} always"
+        sometimes, other = ("sent", "read") if p.conditional else ("read", "sent")
+        text = f"is {sometimes} only under a condition, but {other} always"
         yield Finding(Severity.MAYBE, section, p.path, text)
 
 
@@ -189,7 +189,7 @@ def length_text(item: Item) -> str:
 
 
 def _same_length(p: Item, q: Item) -> bool | None:
-    """None when a schema does not tell enough."""
+    """None when a schema does not say enough."""
     if not p.size or not q.size:
         return None
     if p.count is not None and q.count is not None:
@@ -235,7 +235,7 @@ def _replaced(section: str, x: list[Item], y: list[Item]) -> Iterator[Finding]:
 
 
 def _total(items: list[Item]) -> int:
-    """Bytes of stretches whose schema tells sizes."""
+    """Bytes of stretches whose schema gives sizes."""
     return sum(item.size * (1 if item.count is None else item.count) for item in items)
 
 

@@ -30,7 +30,7 @@ class Source(WireReader):
 
     @property
     def left(self) -> int:
-        """Bytes known to be left: of the whole file when it tells its size, else of the window."""
+        """Bytes known to be left: of the whole file when its size is known, else of the window."""
         end = self.limit if self.limit is not None else self.size
         return end - self.offset if end is not None else self.buffered
 

@@ -127,7 +127,7 @@ def _subsections(desc: StructDesc, prefix: str) -> Iterator[tuple[str, StructDes
 
 
 def _fits(sent: _Sent, item: Item) -> bool:
-    """Whether the lengths agree as far as the dump tells them."""
+    """Whether the lengths agree as far as the dump gives them."""
     field = sent.field
     if field.type in HOST_SIZED or not item.size:
         return True
@@ -210,11 +210,11 @@ def _next(sent: _Sent, y: list[Item], at: int, namesakes: dict[int, int]) -> int
     return None
 
 
-def _arrays(title: str, sent: _Sent, item: Item, told: set[str]) -> Iterator[Finding]:
+def _arrays(title: str, sent: _Sent, item: Item, reported: set[str]) -> Iterator[Finding]:
     counts = dict(item.around)
     for path, count in sent.around:
         other = counts.get(path)
-        if other is not None and count is not None and count != other and path not in told:
-            told.add(path)
+        if other is not None and count is not None and count != other and path not in reported:
+            reported.add(path)
             text = f"{count} elements are sent, {other} are read: all that follows is shifted"
             yield Finding(Severity.FATAL, title, path, text)
