@@ -237,7 +237,7 @@ def test_a_throttled_guest_is_held_between_its_slices(monkeypatch: pytest.Monkey
 
 def test_a_thread_that_is_started_ahead_gives_its_result_once() -> None:
     for late in (False, True):
-        go, told = threading.Event(), []
+        go, calls = threading.Event(), []
         thread = InThread(lambda go=go: go.wait(10) and 5)
         thread.ahead()
         assert thread.thread is not None
@@ -246,11 +246,11 @@ def test_a_thread_that_is_started_ahead_gives_its_result_once() -> None:
             go.set()
             thread.thread.join()
         ended = threading.Event()
-        thread.start(lambda told=told, ended=ended: (told.append(1), ended.set()))
+        thread.start(lambda calls=calls, ended=ended: (calls.append(1), ended.set()))
         go.set()
         assert ended.wait(10)
         thread.thread.join()
-        assert (thread.result(), told) == (5, [1])
+        assert (thread.result(), calls) == (5, [1])
 
 
 def test_a_device_that_cannot_be_saved_leaves_the_guest_here(

@@ -129,7 +129,7 @@ def test_what_is_speculated_is_undone() -> None:
     assert vm.state_hash() == value
 
 
-def test_nobody_hears_what_has_been_said_before() -> None:
+def test_no_observer_hears_what_has_been_said_before() -> None:
     vm = make()
     said: list[int] = []
     vm.serial_sinks.append(said.append)

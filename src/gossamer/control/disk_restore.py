@@ -11,7 +11,7 @@ from typing import BinaryIO, Final, cast
 from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.block import Going, ImageError, Qcow2Image, Snapshot
 from gossamer.control import disk_capture
-from gossamer.control.disk_state import SNAPSHOT, UNDO, existing, forget, named, told, with_state
+from gossamer.control.disk_state import SNAPSHOT, UNDO, counted, existing, forget, named, with_state
 from gossamer.control.fitted import check_fitted
 from gossamer.control.hotplug import as_saved
 from gossamer.control.loading import Arrived, fit, read_machine
@@ -157,7 +157,7 @@ def _prepared(vm: Runner, container: Container) -> list[Going]:
         vm.progress.phase("disks", total)
     try:
         for disk, image in vm.disks.captured:
-            chunks = told(vm, container.read_disk(disk.key))
+            chunks = counted(vm, container.read_disk(disk.key))
             capture = disk_capture.unpacked(chunks, container.path)
             identity = identities[disk.key]
             if identity.startswith(UNDO):

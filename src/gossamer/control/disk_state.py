@@ -2,7 +2,7 @@
 
 A snapshot (`savevm`) lives in the first writable qcow2 image; without one it is a file of
 `control.snapshots`.  A save file (`save`) names an internal snapshot of each qcow2 disk and an
-entry in the undo log of each raw one, and carries temporary overlays.  docs/disks.md tells what is
+entry in the undo log of each raw one, and carries temporary overlays.  docs/disks.md says what is
 where and in which order it is written; `control.disk_restore` goes back.
 """
 
@@ -117,11 +117,11 @@ def _write_all(vm: Runner, out: FrameWriter, captures: Captures) -> None:
     if overlays:
         vm.progress.phase("disks", sum(image.changed_bytes for image in overlays))
     for key, capture in captures.items():
-        out.disk(key, told(vm, disk_capture.packed(capture)))
+        out.disk(key, counted(vm, disk_capture.packed(capture)))
 
 
-def told(vm: Runner, chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The chunks of a disk, as they are taken."""
+def counted(vm: Runner, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The chunks of a disk, counted by `vm.progress` as they are taken."""
     for chunk in chunks:
         yield chunk
         vm.progress.advance(len(chunk))
@@ -198,8 +198,8 @@ def savevm(vm: Runner, name: str, *, settled: bool = False) -> Written:
 
     `settled`: the guest has run on already to where another receiver can take it over.
 
-    All disks are told apart by the date they share: killed anywhere, the old snapshot is whole on
-    all of them, or the new one is.
+    The disks of one save are recognised by the date they share: killed anywhere, the old snapshot
+    is whole on all of them, or the new one is.
     """
     disks = vm.disks.qcow2
     if not disks:

@@ -115,7 +115,7 @@ class Disks:
         self.lent = bool(self._away)
 
     def close(self) -> None:
-        """Write everything out and let go of the files; the first failure is told at the end."""
+        """Write everything out and let go of the files; the first failure is raised at the end."""
         failed: GossamerError | None = None
         for disk in self._taken():
             try:
@@ -137,7 +137,7 @@ class Disks:
 
     @contextmanager
     def handed_over(self) -> Iterator[None]:
-        """Somebody else gets the writable images; if that fails they are ours again.
+        """The receiver gets the writable images; if that fails they are ours again.
 
         What they hold is in their files by then: ConfigError or HostError where that cannot be,
         and nothing has been given away.
@@ -161,7 +161,7 @@ class Disks:
             raise
 
     def take_back(self) -> None:
-        """Open what was handed over, if anything was; HostError while somebody has it."""
+        """Open what was handed over, if anything was; HostError while another program has it."""
         if not self.lent:
             return
         opened: list[Image] = []

@@ -1,4 +1,4 @@
-"""What a machine reports while it is there: events, and the one list of those who listen.
+"""What a machine reports while it is there: events, and the one list of their observers.
 
 An event is data.  Its `name` and the names of its fields are QMP's, so that a front only writes
 them down; those that QMP lacks are ours.  Source: QEMU 7.2's QAPI schema.
@@ -118,7 +118,7 @@ Observer = Callable[[Event], None]
 
 
 class Observers:
-    """Who is told of events, in the order of their coming."""
+    """The observers of events, in the order of their coming."""
 
     def __init__(self) -> None:
         self._all: list[Observer] = []

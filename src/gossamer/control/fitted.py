@@ -1,4 +1,4 @@
-"""What stands where in a machine, as far as the sections of a stream do not tell.
+"""What stands where in a machine, as far as the sections of a stream do not say.
 
 The section of an IDE channel has both its drives, whatever they are, and that of a USB mouse is a
 tablet's too.

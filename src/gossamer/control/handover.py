@@ -100,7 +100,7 @@ def _target_clock(m: Machine, to: Release, keep_tb: bool) -> tuple[int, list[str
 
 
 def settle(vm: Runner, to: Release) -> int:
-    """Run the guest on to where nothing is under way that cannot be told; ns of guest time."""
+    """Run the guest on to where nothing is under way that cannot be sent; ns of guest time."""
     start, step = vm.clock_ns, _FIRST_STEP_NS
     while any(loss.passes for loss in losses(vm.machine, to)):
         if vm.clock_ns - start >= _SETTLE_NS:

@@ -29,7 +29,7 @@ class Job:
 
 @dataclass
 class Jobs:
-    """The jobs that nobody has dismissed yet."""
+    """The jobs that no client has dismissed yet."""
 
     events: Observers
 

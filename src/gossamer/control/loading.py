@@ -72,7 +72,7 @@ def read_machine(
 def fit(vm: Runner, arrived: Arrived, *, mend: bool) -> list[str]:
     """Make what has arrived ready to run here; what was repaired."""
     lines = adopt_rate(arrived.machine, arrived.loaded)
-    lines += repair.finish(arrived.machine, arrived.loaded, mend=mend)
+    lines += repair.complete(arrived.machine, arrived.loaded, mend=mend)
     if not vm.disks.late:
         vm.disks.take_back()  # the sender has let go of them before its last byte
     return lines

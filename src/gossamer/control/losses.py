@@ -1,4 +1,4 @@
-"""What of a machine's state a receiver cannot be told, and whether waiting a little helps.
+"""What of a machine's state cannot be sent to a receiver, and whether waiting a little helps.
 
 What is lost with a subsection that only gossamer knows, or with a section that a release has not,
 is declared where the state is (`lost=`); here it is only collected.

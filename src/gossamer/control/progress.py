@@ -1,4 +1,4 @@
-"""How far a save, a load or a transfer has come, told to whoever shows it."""
+"""How far a save, a load or a transfer has come, for a front that shows it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 
 class Progress:
-    """Is told of long operations and their parts.  This one shows nothing; see `front`.
+    """Is notified of long operations and their parts.  This one shows nothing; see `front`.
 
     It is called from the machine's thread, a few times for each MiB at most, and must be quick.
     """
@@ -20,7 +20,7 @@ class Progress:
         yield
 
     def phase(self, name: str, total: int | None = None) -> None:
-        """A part begins: `total` bytes, or None when nobody knows."""
+        """A part begins: `total` bytes, or None when that is not known."""
 
     def advance(self, done: int) -> None:
         """`done` more bytes of the part."""

@@ -26,7 +26,7 @@ _LAZY: Final = "macio/via"
 _SERIAL_INTERRUPTS: Final = 0x1B
 
 
-def finish(m: Machine, loaded: Loaded, *, mend: bool = True) -> list[str]:
+def complete(m: Machine, loaded: Loaded, *, mend: bool = True) -> list[str]:
     """Second phase of a load: lines take their levels; a foreign stream is mended first.
 
     Returns what was done and what cannot be known; nothing for our own streams.
@@ -47,7 +47,7 @@ def finish(m: Machine, loaded: Loaded, *, mend: bool = True) -> list[str]:
 def _decrementer(m: Machine, loaded: Loaded) -> Iterator[str]:
     """DEC as the stream has it, if its sender knows it.
 
-    QEMU before 8.2 does not: its spr[22] is 0, or what somebody else once sent to it.
+    QEMU before 8.2 does not: its spr[22] is 0, or what an earlier sender left in it.
     """
     cpu, hz = m.cpu, m.cpu.tb_hz
     dec = cpu.decrementer

@@ -46,7 +46,7 @@ def step_rtc(m: Machine, downtime_ns: int) -> None:
 def catch_up(m: Machine, to: int) -> None:
     """Move virtual time on to `to` while the CPU stands still, alarms firing on the way.
 
-    Nobody serves the interrupts meanwhile, so an alarm that comes again and again does nothing
+    The CPU serves no interrupts meanwhile, so an alarm that comes again and again does nothing
     new: after `REPEATS` equal periods the rest are skipped at once, an even number of them (a
     timer may toggle something).
     """

@@ -72,7 +72,7 @@ class Runner:
         #: may change it, and the end waits for the thread.
         self.busy = ""
         self.idle_until_ns: int | None = None
-        #: Is told how far saves, loads and transfers have come.
+        #: Is notified how far saves, loads and transfers have come.
         self.progress = SILENT
         #: Sections of chips that only QEMU has, kept for the next receiver.
         self.carried: tuple[Carried, ...] = ()

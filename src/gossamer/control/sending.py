@@ -252,13 +252,13 @@ class _Sender:
                 precopy.wrote(count)
                 self.out.channel.extend()
                 self.vm.throttle = figures.throttle
-                self._tell(now)
+                self._update_figures(now)
                 done = figures.total - figures.remaining
                 if done > shown:
                     progress.advance(done - shown)
                     shown = done
 
-    def _tell(self, now: int) -> None:
+    def _update_figures(self, now: int) -> None:
         figures = self.transfer.figures
         figures.total_time = (now - self.began) // _NS_PER_MS
         figures.duplicate, figures.normal = self.stream.ram.zeros, self.stream.ram.normals
@@ -292,7 +292,7 @@ class _Sender:
         figures = self.transfer.figures
         figures.downtime = (now - began) // _NS_PER_MS
         figures.transferred, figures.remaining = sent, 0
-        self._tell(now)
+        self._update_figures(now)
         return Sent(uri, self.to.name, sent, now - began, settled, (*cut.lost, *lost))
 
     def _wait_for_leave(self) -> Steps[None]:
@@ -308,8 +308,8 @@ class _Sender:
     def _rest(self, cut: Cut, state: str) -> Steps[int]:
         """The last pages, the devices and the end, while the machine stands still.
 
-        What is made is on its way at once; the description, which nobody needs to go on, is made
-        while the receiver takes on the devices.  Gives the bytes in all.
+        What is made is on its way at once; the description, which no guest needs to go on, is
+        made while the receiver takes on the devices.  Gives the bytes in all.
         """
         self.machine.engine.flush()
         self.dirty.sync()

@@ -21,10 +21,10 @@ STARTED = ("prelaunch", "running", "inmigrate")
 
 
 class Session:
-    """One machine and those who command it.
+    """One machine and its commands.
 
     `spawn` begins steps that go on by themselves (the loop's; without one they run to their end at
-    once); what they raise is theirs to handle.  `report` shows a person a line.  `autostart`: a
+    once); what they raise is theirs to handle.  `report` shows the user a line.  `autostart`: a
     machine that arrives runs, if it ran.  `fault`: why the process has to end with an error.
     `debug_at` serves gdb on a character device.
     """
@@ -45,7 +45,7 @@ class Session:
         self.thread_id = threading.get_native_id()
         #: What character devices there are; the front's.
         self.chardevs: Callable[[], list[tuple[str, str, bool]]] = list
-        #: What a monitor for people answers to a line; the front's.
+        #: What a human monitor answers to a line; the front's.
         self.human: Callable[[str], Steps[str]] | None = None
         self.objects = Objects(vm.transfers.tls)
         for kind, name, values in vm.config.objects:
@@ -64,7 +64,7 @@ class Session:
         place = parse(uri)
         if place.kind == "tcp" and not is_loopback(place) and not self.vm.transfers.tls.creds:
             self.report(
-                f"{place.text}: whoever reaches it can send a machine, and all is readable "
+                f"{place.text}: any peer that reaches it can send a machine, and all is readable "
                 "on the way; tls-creds encrypts and checks"
             )
         steps = self.vm.transfers.receive(uri, mend=self.vm.config.repair, patient=True)

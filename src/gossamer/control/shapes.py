@@ -10,7 +10,7 @@
 | a frozen dataclass | object; a field with a default may be left out, None is not sent |
 | ``X | None`` with a default | may be left out |
 | ``A | B`` of dataclasses | object with variants; the first field of each is a ``Literal`` |
-| ``str | A``, ``str | int`` and so on | an alternate, told apart by the kind of JSON value |
+| ``str | A``, ``str | int`` and so on | an alternate, distinguished by the kind of JSON value |
 
 Names: an underscore becomes a dash; ``Annotated[X, Name("as_is")]`` says otherwise.  Errors have
 the words of QEMU 7.2.
@@ -104,7 +104,7 @@ class Variants:
 
 @dataclass(frozen=True)
 class Alternate:
-    """A value of one of several types, told apart by its JSON kind."""
+    """A value of one of several types, distinguished by its JSON kind."""
 
     name: str
     choices: tuple[Type, ...]

@@ -71,7 +71,7 @@ class InThread:
 
     def __init__(self, call: Callable[[], Any]) -> None:
         self._call = call
-        self._told: Callable[[], None] | None = None
+        self._done: Callable[[], None] | None = None
         self._over = False
         self._lock = threading.Lock()
         self._result: object = None
@@ -86,7 +86,7 @@ class InThread:
     def start(self, done: Callable[[], None]) -> None:
         """Begin, unless it has begun; `done` is called at the end, from whichever thread."""
         with self._lock:
-            over, self._told = self._over, done
+            over, self._done = self._over, done
         if over:
             done()
         self.ahead()
@@ -97,9 +97,9 @@ class InThread:
         except BaseException as fault:
             self._fault = fault
         with self._lock:
-            self._over, told = True, self._told
-        if told is not None:
-            told()
+            self._over, done = True, self._done
+        if done is not None:
+            done()
 
     def result(self) -> object:
         if self._fault is not None:

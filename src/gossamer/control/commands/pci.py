@@ -44,7 +44,7 @@ class PciClass:
 
 @dataclass(frozen=True, slots=True)
 class PciId:
-    """Who made it."""
+    """Vendor and device."""
 
     vendor: int
     device: int

@@ -53,7 +53,7 @@ class InactiveDeviceError(CommandError):
 
 
 def failure(fault: Exception) -> str:
-    """What a client is told of a command that failed: one line, whatever it was.
+    """What a client gets for a command that failed: one line, whatever it was.
 
     An error of the host in a command never ends the machine, nor does one of our own.
     """

@@ -172,8 +172,8 @@ class Compression(StrEnum):
 class MigrateParameters:
     """Bandwidth in bytes a second (0: no limit), downtime in ms, the rest in percent.
 
-    `tls_creds` names the credentials (empty: no TLS), `tls_hostname` the receiver, `tls_authz` who
-    may send.
+    `tls_creds` names the credentials (empty: no TLS), `tls_hostname` the receiver, `tls_authz` the
+    peers that may send.
     """
 
     max_bandwidth: Size | None = None
@@ -244,9 +244,9 @@ def migrate_set_parameters(
         session.vm.transfers.parameters.multifd_compression = multifd_compression
     tls = session.vm.transfers.tls
     chosen = {"creds": tls_creds, "hostname": tls_hostname, "authz": tls_authz}
-    for key, told in chosen.items():
-        if told is not None:
-            setattr(tls, key, told)
+    for key, word in chosen.items():
+        if word is not None:
+            setattr(tls, key, word)
 
 
 @command("query-migrate-parameters", held=True)

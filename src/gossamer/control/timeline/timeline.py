@@ -261,7 +261,7 @@ class Timeline:
             self._latest = self.now
 
     def forward(self, ns: int) -> None:
-        """Run on to virtual `ns` with the inputs of then; nobody hears of it."""
+        """Run on to virtual `ns` with the inputs of then; no event is reported."""
         self._check()
         if not self.vm.clock_ns <= ns <= self.end.ns:
             raise self._outside(f"{ns / 1e9:.6f} s")
@@ -279,7 +279,7 @@ class Timeline:
 
     @contextmanager
     def _again(self, start: Checkpoint, inputs: int | None = None) -> Iterator[None]:
-        """The machine at `start`; what is run inside has been before: nobody hears of it."""
+        """The machine at `start`; what is run inside has been before: no event is reported."""
         vm = self.vm
         processor = vm.machine.processor
         stops = processor.stops
