@@ -4,7 +4,7 @@
         --load "memhog 64 20" --peer qemu-system-ppc
 
 Each emulator hands its guest on to a new process of its own, as often as --moves says; `info
-migrate` tells downtime and total time.  What is printed: medians, and the ratio to the peer's.
+migrate` shows downtime and total time.  What is printed: medians, and the ratio to the peer's.
 Exit status 1: a guest no longer answers, or `memhog` found a wrong page.
 """
 

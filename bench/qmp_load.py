@@ -47,9 +47,9 @@ class Emulator:
     def ask(self, command: str) -> dict[str, Any]:
         self.socket.sendall(json.dumps({"execute": command}).encode())
         while True:
-            told = json.loads(self.lines.readline())
-            if "return" in told:
-                return dict(told["return"])
+            reply = json.loads(self.lines.readline())
+            if "return" in reply:
+                return dict(reply["return"])
 
     def spent_ns(self) -> int:
         """CPU time of the thread that runs the guest."""

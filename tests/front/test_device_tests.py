@@ -131,8 +131,8 @@ def walk(qmp: Client, path: str) -> set[str]:
             if entry["type"].startswith("child<"):
                 found |= walk(qmp, f"{path}/{entry['name']}")
             continue
-        told = qmp.send(execute="qom-get", arguments={"path": path, "property": entry["name"]})
-        assert "return" in told or told["error"]["desc"], entry
+        reply = qmp.send(execute="qom-get", arguments={"path": path, "property": entry["name"]})
+        assert "return" in reply or reply["error"]["desc"], entry
     return found
 
 
@@ -201,8 +201,8 @@ def test_every_line_of_the_human_monitor_answers(
     topics = [line.split()[1] for line in one.monitor("help info").splitlines()]
     assert len(topics) > 30
     for topic in topics:
-        told = one.monitor(f"info {topic}")
-        assert "gossamer's own" not in told, (topic, told)
+        shown = one.monitor(f"info {topic}")
+        assert "gossamer's own" not in shown, (topic, shown)
     assert "paused" in one.monitor("info status")
 
 
@@ -211,5 +211,5 @@ def test_the_emulator_ends_when_it_is_sent_away(started: Callable[..., Started])
     assert one.qmp.send(execute="quit") == {"return": {}}
     one.join(60)
     assert one.status == 0
-    told: Any = one.qtest.readline()
-    assert told == b""
+    last: Any = one.qtest.readline()
+    assert last == b""

@@ -1,7 +1,7 @@
 """Character devices: where the bytes of serial ports and monitors come from and go to.
 
 A device never blocks and has no thread: it says which file descriptors it waits for (`events`)
-and is told when they are ready (`handle`).  Input is read only while the other side has room.
+and is called when they are ready (`handle`).  Input is read only while the other side has room.
 Output is kept until it can be written; a device that holds `LIMIT` bytes is `full`, and the
 console lets the guest wait.
 """
@@ -61,12 +61,12 @@ class Chardev:
 
     @property
     def connected(self) -> bool:
-        """Whether somebody reads; output is dropped while nobody does."""
+        """Whether a peer reads; output is dropped while none does."""
         return False
 
     @property
     def waiting(self) -> bool:
-        """Whether the machine must not start before somebody connects."""
+        """Whether the machine must not start before a peer connects."""
         return False
 
     @property
@@ -74,7 +74,7 @@ class Chardev:
         return len(self.out) >= LIMIT
 
     def start(self) -> None:
-        """The machine and its monitors are there: greet who is already connected."""
+        """The machine and its monitors are there: greet the peer that is already connected."""
         if self.connected:
             self.opened()
 

@@ -132,7 +132,7 @@ class Loop:
     def post(self, call: Callable[[], None]) -> None:
         """From any thread: call `call` in the loop's."""
         self._posted.append(call)
-        with contextlib.suppress(OSError):  # full: it will wake; closed: nobody cares any more
+        with contextlib.suppress(OSError):  # full: it will wake; closed: no loop is left to wake
             os.write(self._wake_in, b"w")
 
     @property

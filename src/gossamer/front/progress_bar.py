@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 DELAY_S: Final = 0.5
 
 
-class Timer(Protocol):
+class Countdown(Protocol):
     """Calls a function from another thread after some seconds, unless it is cancelled."""
 
     def start(self) -> None: ...
     def cancel(self) -> None: ...
 
 
-def thread_timer(seconds: float, call: Callable[[], None]) -> Timer:
+def thread_timer(seconds: float, call: Callable[[], None]) -> Countdown:
     timer = threading.Timer(seconds, call)
     timer.daemon = True
     return timer
@@ -41,7 +41,7 @@ class ProgressBar(Progress):
         self,
         file: TextIO,
         settle: Callable[[], bool] = lambda: False,
-        timer: Callable[[float, Callable[[], None]], Timer] = thread_timer,
+        timer: Callable[[float, Callable[[], None]], Countdown] = thread_timer,
     ) -> None:
         self._file, self._settle, self._timer = file, settle, timer
         self._lock = threading.Lock()
@@ -93,10 +93,10 @@ class ProgressBar(Progress):
 
 
 def may_draw(file: TextIO) -> bool:
-    """Whether `file` is a terminal, and not one that somebody else is using just now."""
+    """Whether `file` is a terminal, and not one that another job is using just now."""
     if not file.isatty():
         return False
     try:
         return os.tcgetpgrp(file.fileno()) == os.getpgrp()
-    except OSError:  # not our session's terminal: nobody takes turns at it
+    except OSError:  # not our session's terminal: no job takes turns at it
         return True

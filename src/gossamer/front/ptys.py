@@ -13,7 +13,7 @@ from gossamer.front.chardev import HANGUP, FdChardev
 
 
 class PtyChardev(FdChardev):
-    """A pseudo-terminal that others may open at `path`; output is dropped while nobody has."""
+    """A pseudo-terminal that peers may open at `path`; output is dropped while none has it open."""
 
     is_terminal = True
 
@@ -43,7 +43,7 @@ class PtyChardev(FdChardev):
         self.look()
 
     def look(self) -> bool:
-        """Whether somebody has the other end open; notices who came and who left."""
+        """Whether a peer has the other end open; notices that it came or left."""
         poller = select.poll()
         poller.register(self.read_fd, select.POLLIN)
         present = not any(mask & HANGUP for _, mask in poller.poll(0))
@@ -56,7 +56,7 @@ class PtyChardev(FdChardev):
         return present
 
     def events(self) -> dict[int, int]:
-        # A terminal that nobody has open hangs up at once, for ever: not worth waiting for.
+        # A terminal that no peer has open hangs up at once, for ever: not worth waiting for.
         return super().events() if self.read_fd >= 0 and self.look() else {}
 
     def input_ended(self) -> None:

@@ -38,7 +38,7 @@ class SocketChardev(FdChardev):
         self.opened()
 
     def input_ended(self) -> None:
-        # Who sends a command and shuts that direction still wants the answer.
+        # A peer that sends a command and shuts that direction still wants the answer.
         self.flush()
         self.drop()
 
@@ -123,7 +123,7 @@ class SocketServer(SocketChardev):
             super().handle(fd, mask)
             return
         if self.peer is not None and self.full:
-            # Who does not read gives way to the next.
+            # A peer that does not read gives way to the next.
             self.give_up()
         if self.peer is None:
             with contextlib.suppress(OSError):
@@ -206,7 +206,7 @@ def _listen(address: Address) -> socket.socket:
 
 
 def _remove_stale(path: str) -> None:
-    """Remove a socket that nobody listens at; anything else there is left alone."""
+    """Remove a socket without a listener; anything else there is left alone."""
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             return

@@ -343,10 +343,10 @@ def test_descriptor_sets(mac: Checked, folder: Path) -> None:
     request = json.dumps({"execute": "add-fd", "arguments": {"opaque": "mine"}}).encode()
     with (folder / "set.bin").open("wb") as file:
         socket.send_fds(mac.client.socket, [request], [file.fileno()])
-        told = mac.client.answer()["return"]
+        added = mac.client.answer()["return"]
         mac.worked.add("add-fd")
-    number = told["fdset-id"]
-    shown = [{"fdset-id": number, "fds": [{"fd": told["fd"], "opaque": "mine"}]}]
+    number = added["fdset-id"]
+    shown = [{"fdset-id": number, "fds": [{"fd": added["fd"], "opaque": "mine"}]}]
     assert mac("query-fdsets") == shown
     assert mac("pmemsave", val=0, size=16, filename=f"/dev/fdset/{number}") == {}
     assert (folder / "set.bin").stat().st_size == 16

@@ -228,10 +228,10 @@ def test_device_add_of_nonsense_while_the_guest_runs(host: Host) -> None:
     client.do("cont")
     before = client.do("query-status")["instructions"]
     for n in range(20):
-        told = client.refused("device_add", driver=f"nonsense{n}", bus="pci.0", x={"y": [1]})
-        assert told == ("GenericError", "device_add: x.y: expected a text, number or switch")
-        told = client.refused("device_add", driver=f"nonsense{n}", bus="pci.0", addr=99)
-        assert told == ("GenericError", f"'nonsense{n}' is not a valid device model name")
+        refusal = client.refused("device_add", driver=f"nonsense{n}", bus="pci.0", x={"y": [1]})
+        assert refusal == ("GenericError", "device_add: x.y: expected a text, number or switch")
+        refusal = client.refused("device_add", driver=f"nonsense{n}", bus="pci.0", addr=99)
+        assert refusal == ("GenericError", f"'nonsense{n}' is not a valid device model name")
     while client.do("query-status")["instructions"] <= before:
         time.sleep(0.01)
     assert client.do("query-status")["running"] is True

@@ -86,18 +86,18 @@ def merged(values: list[dict[str, Any]]) -> dict[str, Any]:
     return out
 
 
-def compared(expected: Any, told: dict[str, Any]) -> set[str]:
+def compared(expected: Any, answer: dict[str, Any]) -> set[str]:
     """How an answer differs from the recorded one."""
     if isinstance(expected, str):  # too long to be kept
-        return set() if "return" in told else {told["error"]["desc"]}
-    if told.get("id") != expected.get("id"):
+        return set() if "return" in answer else {answer["error"]["desc"]}
+    if answer.get("id") != expected.get("id"):
         return {"id"}
     if "error" in expected:
-        got = told["error"]["class"] if "error" in told else "return"
+        got = answer["error"]["class"] if "error" in answer else "return"
         return set() if got == expected["error"] else {f"{expected['error']} there, {got} here"}
-    if "error" in told:
-        return {f"an error: {told['error']['desc']}"}
-    return lacking(expected["return"], told["return"])
+    if "error" in answer:
+        return {f"an error: {answer['error']['desc']}"}
+    return lacking(expected["return"], answer["return"])
 
 
 def replayed(client: Client, recorded: list[dict[str, Any]], folder: Path) -> dict[str, set[str]]:
@@ -109,9 +109,9 @@ def replayed(client: Client, recorded: list[dict[str, Any]], folder: Path) -> di
         name = named(text)
         client.socket.sendall(text.encode() + b"\n")
         for expected in one["answers"]:
-            told = client.answer()
-            differs.setdefault(name, set()).update(compared(expected, told))
-        if name.startswith("snapshot-") and "return" in told:
+            answer = client.answer()
+            differs.setdefault(name, set()).update(compared(expected, answer))
+        if name.startswith("snapshot-") and "return" in answer:
             client.wait_event("JOB_STATUS_CHANGE", status="concluded")
         elif wanted := set(one["events"]) - seen(client) - {JOBS}:
             differs[name].add(f"no event {', '.join(sorted(wanted))}")

@@ -97,7 +97,7 @@ class GdbServer:
         if self._waits:
             self.session.vm.stop()
         if self._waits:  # it stood already, for a reason of its own
-            self._tell()
+            self._report_stop()
 
     # --- running ------------------------------------------------------------------------------
 
@@ -137,12 +137,12 @@ class GdbServer:
 
     def _happened(self, event: Event) -> None:
         if isinstance(event, Stopped) and self._waits:
-            self._tell()
+            self._report_stop()
         elif isinstance(event, ShutDown) and self.session.vm.ended:
             self._waits = False
             self.wire.answer(b"W00")
 
-    def _tell(self) -> None:
+    def _report_stop(self) -> None:
         """The guest stands: say why to the client that waits for it."""
         self._waits = False
         self.wire.answer(self._stop_reply())

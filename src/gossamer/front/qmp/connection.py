@@ -59,8 +59,8 @@ class Qmp:
         seconds, rest = divmod(host.utc_ns(), 1_000_000_000)
         stamp = {"seconds": seconds, "microseconds": rest // 1000}
         data = dumped(event)
-        told: dict[str, Json] = {"timestamp": stamp, "event": event.name}
-        self._write(told | {"data": data} if data else told)
+        message: dict[str, Json] = {"timestamp": stamp, "event": event.name}
+        self._write(message | {"data": data} if data else message)
 
     # --- requests -----------------------------------------------------------------------------
 
@@ -98,15 +98,15 @@ class Qmp:
         self.device.hang_up()
 
     def _answer(self, request: Json) -> Steps[Json]:
-        told: dict[str, Json] = {}
+        echoed: dict[str, Json] = {}
         if isinstance(request, dict) and "id" in request:
-            told["id"] = request["id"]
+            echoed["id"] = request["id"]
         try:
             result = yield from self._done(request)
-            return {"return": result, **told}
+            return {"return": result, **echoed}
         except Exception as fault:
             kind = fault.kind if isinstance(fault, CommandError) else CommandError.kind
-            return {"error": {"class": kind, "desc": failure(fault)}, **told}
+            return {"error": {"class": kind, "desc": failure(fault)}, **echoed}
 
     def _done(self, request: Json) -> Steps[Json]:
         """Do it; what it gives, as JSON."""
