@@ -103,5 +103,5 @@ def test_a_run_of_libvirts_keeps_its_code_for_the_next(monkeypatch: pytest.Monke
     of_one_run = build.cache_folder()
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert of_one_run == build.cache_folder()
-    monkeypatch.setenv("XDG_CACHE_HOME", "/home/someone/domain/.cache")
-    assert build.cache_folder() == Path("/home/someone/domain/.cache/gossamer")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/home/user/domain/.cache")
+    assert build.cache_folder() == Path("/home/user/domain/.cache/gossamer")

@@ -10,7 +10,7 @@ what the chip itself did.
 A chip says of each access whether it is of that kind (`Region.learns`).  One that arms or cancels
 an alarm, or notes a trace event, is not learned whatever the chip says.  Of a store of data
 (`DATA`) the value decides nothing; the chip gets it when Python runs next (`Region.take`), and
-before that only where everyone whom it concerns can wait (`at_leisure`).
+before that only where every part that it concerns can wait (`at_leisure`).
 
 The chips are brought to the face that the engine has reached before Python looks at them: in each
 call from native code and when it returns.  Any other access, an alarm, and whatever comes from
@@ -138,7 +138,7 @@ class Faces:
         self._learn(before, mark, key, 0 if data else value, 0, store=True, data=data)
 
     def _mark(self) -> tuple[int, int]:
-        """What tells whether something happened that the engine could not repeat."""
+        """What shows whether something happened that the engine could not repeat."""
         assert self._clock is not None
         return self._clock.moves, self._trace.total
 

@@ -53,7 +53,7 @@ class Addresses:
         return _PAGE_SHIFT - (self.line.size.bit_length() - 1)
 
     def lines(self, entries: int) -> int:
-        """The bits that then tell the `entries` lines of a table apart."""
+        """The bits that then distinguish the `entries` lines of a table."""
         return (entries - 1) * self.line.size
 
 

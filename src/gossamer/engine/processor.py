@@ -180,7 +180,7 @@ class Processor:
         if deadline >= NEVER or not (self.idle_warps or deadline <= self.idle_until):
             return False
         if not self._can_wake() and until_ns >= NEVER:
-            return False  # the decrementer's alarm comes again and again and wakes nobody
+            return False  # the decrementer's alarm comes again and again and wakes no CPU
         self.engine.set_time(deadline, self._rate)
         return True
 

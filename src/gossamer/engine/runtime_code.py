@@ -66,7 +66,7 @@ out:
 
 #: What was written goes.
 WRITTEN: Final = f"""
-; %len bytes at arena offset %off were written, by anyone: entries of the words are decoded anew.
+; %len bytes at arena offset %off were written, by a CPU or not: entries of its words are renewed.
 define void @code_written(ptr %cpu, i64 %off, i64 %len) nounwind {{
 entry:
 {field("code", "code", "ptr")}

@@ -33,7 +33,7 @@ define internal ptr @data_known(ptr %cpu, i32 %ea, i32 %size, i64 %tag) nounwind
 }}
 ; Puts the page of %ea, which %x translates (see `translation_functions`), into the data TLB.
 ; Nothing is put where no RAM is, with `bypass`, and for a page with a watchpoint.  The write tag is
-; set only where C is set and the page is dirty for all who ask; with code in it, with `BESIDE`.
+; set only where C is set and the page is dirty for every client; with code in it, with `BESIDE`.
 define internal void @fill(ptr %cpu, i32 %ea, i64 %x) nounwind {{
 {field("bypass", "bypass", "i32")}
   %ra = trunc i64 %x to i32

@@ -1,7 +1,7 @@
 """Statements to LLVM text, in the order that `gossamer.isa.body` lays down.
 
-A `StatementWriter` is told by its subclass how an access, an interrupt, an effect and a branch
-look where it is used: in a handler (`handlers`) or in a function of the runtime (`services`).
+The subclass of a `StatementWriter` says how an access, an interrupt, an effect and a branch look
+where it is used: in a handler (`handlers`) or in a function of the runtime (`services`).
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ from gossamer.isa.architecture import Architecture
 #: A straight line of code can overrun the budget by a page of instructions at the most.
 _SLACK: Final = PAGE_SIZE // 4
 #: Accesses to devices (a power of two) after which `run` comes back: they take far longer than
-#: other instructions, and whoever runs the engine looks at the host's clock in between.
+#: other instructions, and the engine's caller looks at the host's clock in between.
 _ACCESSES: Final = 256
 _CODE, _BUSY = EFFECT_CODES["code"], EFFECT_CODES["busy"]
 

@@ -27,7 +27,7 @@ class NotDescribedError(GossamerError):
 
 @dataclass(frozen=True)
 class Architecture:
-    """What tells one instruction set from another.
+    """What distinguishes one instruction set from another.
 
     `features` are names of parts and families, and of the levels that it has (`LEVELS`); rows name
     those that have them.  `mmu` names what translates addresses (`cpu.mmu.STRATEGIES`).
@@ -46,7 +46,7 @@ class Architecture:
 
     @property
     def key(self) -> str:
-        """What tells it from every other, as text (names of files in caches)."""
+        """What distinguishes it from every other, as text (names of files in caches)."""
         return f"{self.word},{self.mmu},{','.join(sorted(self.features))}"
 
 

@@ -1,6 +1,6 @@
 """Whose turn it is among several CPUs: a section of our own.
 
-QEMU has none: its CPUs run at once, or in turns that no stream tells of.
+QEMU has none: its CPUs run at once, or in turns that no stream shows.
 """
 
 from __future__ import annotations

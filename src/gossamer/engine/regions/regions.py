@@ -289,7 +289,7 @@ class Regions:
         return made is not None
 
     def _failed(self, fault: Exception) -> None:
-        """A region could not be made: its code stays with tier 0; `info jit` tells why."""
+        """A region could not be made: its code stays with tier 0; `info jit` says why."""
         self.counts.failed += 1
         self.last_fault = f"{type(fault).__name__}: {fault}"
 
@@ -337,7 +337,7 @@ class Regions:
                 return True
         return False
 
-    # --- telling ---
+    # --- figures ---
 
     def executed(self) -> int:
         """Instructions that regions have executed."""
