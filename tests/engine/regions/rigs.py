@@ -52,12 +52,23 @@ class Eager(Tier0):
         self._run_limit.value = last
         self._set64("slack", 0)
         self.set_word("takes_irqs", 0)
+        self._cutting = True
         self._whole(address, start, piece)
+        self._cutting = False
         self._run_limit.value = end
         self._set64("slack", SLACK)
         self.set_word("takes_irqs", takes)
         if not self._exit.value:
             self.noted.append((self._end_count.value, bytes(self.block.bytes())))
+
+    _cutting = False
+
+    def end_by(self, ns: int) -> None:
+        """Without single steps a run can't end in the middle of a line: it ends at once."""
+        if self._cutting:
+            self.request_exit()
+        else:
+            super().end_by(ns)
 
     def take_noted(self) -> list[tuple[int, bytes]]:
         """(count, register block) where native runs ended since the last call."""
