@@ -15,6 +15,7 @@ import pytest
 from gossamer.base.errors import ConfigError, GossamerError, HostError
 from gossamer.block import ImageError, OverlayImage, Qcow2Image, create, open_image
 from gossamer.control import disk_state, restore_clock
+from gossamer.control.events import BlockIoError
 from gossamer.control.session import Session
 from gossamer.control.vm import Vm
 from gossamer.devices.ide.drive import NONE
@@ -479,8 +480,14 @@ def test_what_an_error_of_the_host_does(machine, tmp_path, werror, code, state, 
     vm = machine("-drive", f"file={image(tmp_path, 'a.qcow2')},werror={werror}")
     failing(vm, code)
     vm.cont()
+    seen: list[object] = []
+    vm.events.add(seen.append)
     write_sector(vm)
     assert vm.run_state == state
+    told = [e for e in seen if isinstance(e, BlockIoError)]
+    assert [(e.operation, e.action, e.nospace) for e in told] == (
+        [("write", "stop", code == errno.ENOSPC)] if state == "io-error" else []
+    )
     assert bool(status(vm) & 1) == error
     if state == "io-error":
         assert "waits for cont" in ask(vm, "info block")

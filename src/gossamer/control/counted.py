@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from gossamer.devices.ide.media import BlockBackend
 
@@ -23,6 +25,8 @@ class Traffic:
     failed_writes: int = 0
     failed_flushes: int = 0
     highest: int = 0
+    #: What the last failure was of, "read" or "write", and why.
+    failure: tuple[str, Exception] | None = field(default=None, compare=False)
 
 
 class Counted:
@@ -39,9 +43,18 @@ class Counted:
     def read_only(self) -> bool:
         return self.image.read_only
 
+    @contextmanager
+    def _noting(self, operation: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as fault:
+            self.traffic.failure = operation, fault
+            raise
+
     def read(self, offset: int, length: int) -> bytes:
         self.traffic.failed_reads += 1
-        data = self.image.read(offset, length)
+        with self._noting("read"):
+            data = self.image.read(offset, length)
         self.traffic.failed_reads -= 1
         self.traffic.reads += 1
         self.traffic.read_bytes += length
@@ -49,7 +62,8 @@ class Counted:
 
     def write(self, offset: int, data: bytes) -> None:
         self.traffic.failed_writes += 1
-        self.image.write(offset, data)
+        with self._noting("write"):
+            self.image.write(offset, data)
         self.traffic.failed_writes -= 1
         self.traffic.writes += 1
         self.traffic.written_bytes += len(data)
@@ -57,6 +71,7 @@ class Counted:
 
     def flush(self) -> None:
         self.traffic.failed_flushes += 1
-        self.image.flush()
+        with self._noting("write"):
+            self.image.flush()
         self.traffic.failed_flushes -= 1
         self.traffic.flushes += 1

@@ -177,13 +177,13 @@ class Disks:
 
     # --- in the machine -----------------------------------------------------------------------
 
-    def plug(self, m: Machine, stop: Callable[[], None]) -> None:
-        """Put the images into the drives of a machine; `stop` pauses it (werror, rerror)."""
+    def plug(self, m: Machine, stop: Callable[[int], None]) -> None:
+        """Put the images into the drives of a machine; `stop` pauses it for a drive (werror)."""
         for index in drives_attach.drive_kinds(m):
             disk = self.at.get(index)
             traffic = self.traffic.setdefault(index, Traffic())
             media = None if disk is None else Counted(disk.image, traffic)
-            drives_attach.insert(m, index, media, stop)
+            drives_attach.insert(m, index, media, partial(stop, index))
             if disk is not None:
                 drives_attach.drive_at(m, index).ahead = partial(self._flush_ahead, disk.image)
 

@@ -106,6 +106,18 @@ class DeviceDeleted(Event):
     device: str | None = None
 
 
+@event("BLOCK_IO_ERROR")
+class BlockIoError(Event):
+    """A drive met an error of the host in a "read" or "write", and the machine stops for it."""
+
+    device: str
+    operation: str
+    action: str
+    reason: str
+    node_name: str
+    nospace: bool
+
+
 @event("DUMP_COMPLETED")
 class DumpCompleted(Event):
     """dump-guest-memory is over."""

@@ -6,6 +6,7 @@ stand on it; it knows none of them.
 
 from __future__ import annotations
 
+import errno
 import heapq
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from gossamer.base.errors import ConfigError
 from gossamer.control import keys
 from gossamer.control.disks import Disks
 from gossamer.control.events import (
+    BlockIoError,
     Observers,
     PoweredDown,
     Resumed,
@@ -190,8 +192,19 @@ class Runner:
             self.disks.take_back()
             self.plug_disks()
 
-    def _disk_error(self) -> None:
+    def _disk_error(self, index: int) -> None:
         """A drive met an error of the host that stops the machine; `cont` tries again."""
+        disk, options = self.disks.at.get(index), self.config.drive(index)
+        failure = self.disks.traffic[index].failure
+        if disk is not None and failure is not None:
+            operation, fault = failure
+            number = getattr(fault, "errno", 0)
+            named = options.device if options else ""
+            device = "" if named else disk.name
+            nospace = number in (errno.ENOSPC, errno.EDQUOT)
+            self.events.report(
+                BlockIoError(device, operation, "stop", str(fault), disk.name, nospace)
+            )
         self.run_state = "io-error"
         self.machine.processor.request_stop()
 

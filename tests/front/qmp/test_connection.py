@@ -206,6 +206,24 @@ def test_case_18_a_client_that_never_reads_is_bounded_and_the_guest_goes_on(host
     assert host.client.do("query-status")["instructions"] > before
 
 
+@pytest.mark.parametrize("option", ["-qmp-pretty", "-mon"])
+def test_pretty_answers_are_laid_out(
+    start: Callable[..., Host], tmp_path_factory: pytest.TempPathFactory, option: str
+) -> None:
+    path = str(tmp_path_factory.mktemp("o") / "second")
+    words = ["-qmp-pretty", f"unix:{path},server=on,wait=off"]
+    if option == "-mon":
+        chardev = f"socket,id=c,path={path},server=on,wait=off"
+        words = ["-chardev", chardev, "-mon", "c,mode=control,pretty=on"]
+    start("-M", "none", *words)
+    with connected(path) as peer:
+        peer.sendall(b'{"execute":"qmp_capabilities"}')
+        text = b""
+        while not text.endswith(b'    "return": {}\r\n}\r\n'):
+            text += peer.recv(4096)
+        assert text.startswith(b'{\r\n    "QMP": {\r\n        "version": {')
+
+
 def test_1000_connections_at_once(host: Host) -> None:
     """The queue of the socket is short: who does not fit in is turned away by the host."""
     waiting = []
