@@ -102,6 +102,34 @@ def test_no_path_of_one_machine_and_no_registry_host() -> None:
     assert found == []
 
 
+VAGUE: Final = re.compile(
+    r"(?<![a-z])(?:some|no(?!body cared)|any|every)body(?![a-z])|"  # that one is Linux's message
+    r"(?<![a-z])(?:someone|anyone|everyone|whoever|told)(?![a-z])",
+    re.IGNORECASE,
+)
+
+
+def vague(text: str) -> list[str]:
+    """Words for which the field has a precise one: peer, client, reader, reported."""
+    return VAGUE.findall(text)
+
+
+def test_words_of_source_and_documents_are_the_fields() -> None:
+    found = {
+        str(path): words
+        for path, text in texts()
+        if path.parts[0] in ("src", "docs") and (words := vague(text))
+    }
+    assert found == {}
+
+
+def test_vague_words_are_found_in_names_too() -> None:
+    assert vague("def _told(nobody: int): # Whoever, someone") == [
+        "told", "nobody", "Whoever", "someone",
+    ]  # fmt: skip
+    assert vague('"irq 47: nobody cared", untold, retold') == []
+
+
 def test_links_between_documents_lead_somewhere() -> None:
     broken = []
     for path, text in texts():

@@ -1,4 +1,4 @@
-"""gdb goes backwards: steps, breakpoints, watchpoints; at the begin it is told so."""
+"""gdb goes backwards: steps, breakpoints, watchpoints; at the beginning it is notified."""
 
 from __future__ import annotations
 
