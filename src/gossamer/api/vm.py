@@ -14,13 +14,14 @@ from gossamer.api.console import Console
 from gossamer.api.hands import Keys, Pointer
 from gossamer.api.inside import Memory, Registers
 from gossamer.api.options import Value
+from gossamer.api.past import Past
 from gossamer.api.running import Hook, Running
 from gossamer.api.screen import Screen
 from gossamer.api.stopped import Stopped
 from gossamer.api.symbols import Symbols, address_of
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import NS_PER_S
-from gossamer.control.events import Event
+from gossamer.control.events import KINDS, Event
 from gossamer.control.receiving import Received
 from gossamer.control.sending import Sent
 from gossamer.control.snapshots import SnapshotEntry
@@ -36,7 +37,7 @@ ASKED_EVERY: Final = 100_000
 _PREFIX: Final = 0xFFF0_0000
 
 
-class Vm:
+class Vm(Past):
     """A machine: ``with Vm("g3beige", ram="256M", icount=5, kernel="vmlinux") as vm:``.
 
     Keywords are the options of the command line (docs/options.md), checked alike: ConfigError.
@@ -207,9 +208,9 @@ class Vm:
         return lambda: console.listeners.remove(look)
 
     def _until_event(self, name: str) -> Callable[[Event], None]:
-        known = sorted({kind.name for kind in Event.__subclasses__()})
-        if name not in known:
-            raise ConfigError(f"run_until: no event {name!r}; there are {', '.join(known)}")
+        if name not in KINDS:
+            known = ", ".join(sorted(KINDS))
+            raise ConfigError(f"run_until: no event {name!r}; there are {known}")
 
         def seen(event: Event) -> None:
             if event.name == name:

@@ -60,6 +60,9 @@ _SLACK: Final = PAGE_SIZE // 4
 _ACCESSES: Final = 256
 _CODE, _BUSY = EFFECT_CODES["code"], EFFECT_CODES["busy"]
 
+#: A fork of the process has a machine of its own.
+PRIVATE: Final = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+
 _LOAD = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint32)
 _STORE = ctypes.CFUNCTYPE(None, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_uint32)
 _EFFECT = ctypes.CFUNCTYPE(None, ctypes.c_uint32, ctypes.c_uint32)
@@ -93,8 +96,7 @@ class Decoded:
     """
 
     def __init__(self, pages: int) -> None:
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | host.MAP_NORESERVE
-        self.memory = mmap.mmap(-1, (pages + 4) * ENTRY_STRIDE, flags)
+        self.memory = mmap.mmap(-1, (pages + 4) * ENTRY_STRIDE, PRIVATE | host.MAP_NORESERVE)
         start = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
         self.entries = -(-start // ENTRY_STRIDE) * ENTRY_STRIDE
         self.ready = np.zeros(pages, np.uint8)
@@ -133,7 +135,7 @@ class Tier0(InstructionTime):
         #: Called with True when breakpoints are set, which regions would run past, False when not.
         self.hold_regions: Callable[[bool], None] = lambda held: None
         self.native = build.native(architecture)
-        self._context = mmap.mmap(-1, CONTEXT_SIZE)
+        self._context = mmap.mmap(-1, CONTEXT_SIZE, PRIVATE)
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._context))
         self.block = RegisterBlock(memoryview(self._context))
         super().__init__()
@@ -161,7 +163,7 @@ class Tier0(InstructionTime):
         entries = self.entries
         # A tag of zero could only be matched in a table's first line, and in its last one by an
         # access that runs over the end of the address space: their chunks count as used.
-        self._tlbs = mmap.mmap(-1, BANKS * BANK_SIZE + DTLB_SIZE + ITLB_SIZE + PAGE_SIZE)
+        self._tlbs = mmap.mmap(-1, BANKS * BANK_SIZE + DTLB_SIZE + ITLB_SIZE + PAGE_SIZE, PRIVATE)
         tlbs = ctypes.addressof(ctypes.c_char.from_buffer(self._tlbs))
         self._null = np.full((DTLB_SIZE + ITLB_SIZE) // 4, NO_TAG, np.uint32)
         null = self._null.ctypes.data

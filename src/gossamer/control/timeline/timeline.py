@@ -237,6 +237,16 @@ class Timeline:
             raise DivergedError(f"timeline: came to {self.now}, expected {to}")
         return self.now
 
+    def go_back(self, to: Moment) -> None:
+        """Be at `to` and forget what came after it: no checkpoint is taken of that."""
+        start = self.ring.before(to)
+        if start is None or start.key != to.key:
+            self.go(to)
+        else:
+            with self._again(start, to.inputs):
+                pass
+        self._diverge()
+
     def go_to_count(self, count: int) -> Moment:
         """Be where `count` instructions had been executed for the first time."""
         self._check()
@@ -337,6 +347,16 @@ class Timeline:
     def forget_future(self) -> None:
         """From here on it is another future."""
         self._diverge()
+
+    def __repr__(self) -> str:
+        if self.fault:
+            return f"<Timeline: {self.fault}>"
+        lines = [
+            f"{m.instructions:>16,} {m.ns / 1e9:14.6f} s  {m.label}".rstrip()
+            + ("  <- here" if m.key == self.now.key else "")
+            for m in self.moments()
+        ]
+        return "\n".join([*lines, f"{len(self.ring.all)} checkpoints, {self.size:,} bytes"])
 
     @contextmanager
     def speculate(self) -> Iterator[Moment]:

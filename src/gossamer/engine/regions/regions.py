@@ -8,6 +8,7 @@ words changes.
 from __future__ import annotations
 
 import struct
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -145,6 +146,14 @@ class Regions:
             self._worker.close()
         if self.store is not None:
             self.store.flush()
+
+    def standing(self) -> AbstractContextManager[None]:
+        """Nothing is compiled meanwhile: the process may fork."""
+        return nullcontext() if self._worker is None else self._worker.standing()
+
+    def forked(self) -> None:
+        """In a fork, whose code is its parent's: what there is stays in force, nothing is added."""
+        self.engine.hot_found, self.engine.before_run = lambda samples: None, lambda: None
 
     def leave(self) -> None:
         """Leave the engine to tier 0, and give back the memory of the code."""

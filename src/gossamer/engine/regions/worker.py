@@ -7,8 +7,10 @@ between two native runs whether something is done; only it loads code and change
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event
 from typing import Final
 
 from gossamer.engine.regions.compiling import Compiled, compile_text
@@ -48,6 +50,28 @@ class Worker:
     def run(self, action: Callable[[], None]) -> None:
         """Do something else in the thread."""
         self._pool.submit(action)
+
+    @contextmanager
+    def standing(self) -> Iterator[None]:
+        """The thread stands still meanwhile, and holds no lock of LLVM's: the process may fork.
+
+        A fork has no such thread: what is added there waits for ever, as much as the queue holds.
+        """
+        if self._closed:
+            yield
+            return
+        stands, goes_on = Event(), Event()
+
+        def stand() -> None:
+            stands.set()
+            goes_on.wait()
+
+        self._pool.submit(stand)
+        stands.wait()
+        try:
+            yield
+        finally:
+            goes_on.set()
 
     def done(self) -> list[tuple[Region, Compiled | Exception]]:
         """What was compiled since the last call, or why it was not."""

@@ -1,0 +1,132 @@
+"""A Python program goes back, asks who wrote, tries what is undone, and forks."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gossamer import ForkError, GossamerError, Vm
+from gossamer.machines.guests.watcher import DATA
+
+BUILTIN = {"ram": "8M", "icount": 5, "bios": "builtin", "nographic": True}
+
+
+@pytest.fixture
+def vm() -> Iterator[Vm]:
+    with Vm("g3beige", **BUILTIN) as made:
+        made.keep_past(every=200_000)
+        made.run(instructions=700_000)
+        yield made
+
+
+def test_run_back_and_rewind_lead_where_forward_runs_were(vm: Vm) -> None:
+    value = vm.state_hash
+    stop = vm.run_back(pc=0x900)
+    assert stop is not None
+    assert (stop.why, stop.pc) == ("pc", 0x900)
+    written = vm.run_back(write=DATA)
+    assert written is not None
+    assert (written.why, written.pc) == ("write", 0x944)
+    assert vm.run_until(write=DATA).instructions == written.instructions + 1
+    assert vm.run_back(pc=0x2) is None
+    assert vm.instructions == 0
+    vm.rewind(vm.timeline.end)
+    assert vm.state_hash == value
+    vm.rewind(seconds=0.001)
+    assert vm.timeline.end.ns - vm.ns == 1_000_000
+    with pytest.raises(GossamerError, match="give pc, write or read"):
+        vm.run_back()
+    with pytest.raises(GossamerError, match="give one of to"):
+        vm.rewind(seconds=1, ns=1)
+
+
+def test_who_wrote_and_what_if(vm: Vm) -> None:
+    found = vm.last_write(DATA)
+    assert found is not None
+    assert int.from_bytes(found.after, "big") == vm.memory.u32(DATA)
+    value = vm.state_hash
+    with vm.speculate():
+        vm.memory[DATA : DATA + 4] = 0
+        vm.run(instructions=100)
+    assert vm.state_hash == value
+    mark = vm.mark("now")
+    for n in range(3):
+        vm.regs.r3 = n
+        vm.run(instructions=1000)
+        vm.reset_to(mark)
+        assert vm.state_hash == value
+    assert "now" in repr(vm.timeline)
+
+
+def test_record_is_replayed_in_a_new_machine(vm: Vm, tmp_path: Path) -> None:
+    vm.serial.send("x")
+    vm.run(instructions=200_000)
+    vm.record(tmp_path / "run", points=20)
+    again = Vm.replay(tmp_path / "run")
+    assert (again.instructions, again.state_hash) == (vm.instructions, vm.state_hash)
+    again.rewind(instructions=150_000)
+    vm.rewind(instructions=150_000)
+    assert again.state_hash == vm.state_hash
+    again.close()
+
+
+def test_forks_share_the_present_and_not_the_future(vm: Vm) -> None:
+    value = vm.state_hash
+
+    def work(vm: Vm, n: int) -> tuple[int, int]:
+        vm.memory[0x6000] = n
+        vm.run(instructions=50_000)
+        return vm.memory.u8(0x6000), vm.state_hash
+
+    results = vm.fork(4, work)
+    assert [n for n, _ in results] == [0, 1, 2, 3]
+    assert len({value for _, value in results}) == 4
+    assert vm.state_hash == value
+    vm.memory[0x6000] = 2
+    vm.run(instructions=50_000)
+    assert vm.state_hash == results[2][1]
+
+
+def test_fork_that_fails_is_named_and_the_machine_goes_on(vm: Vm) -> None:
+    def fails(vm: Vm, n: int) -> int:
+        if n == 1:
+            raise ValueError("no")
+        if n == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return n
+
+    with pytest.raises(ForkError, match="fork 1: ValueError: no; fork 2: its process ended with"):
+        vm.fork(3, fails)
+    with pytest.raises(GossamerError, match="expected 1 to 256 processes, got 0"):
+        vm.fork(0, fails)
+    assert vm.run(instructions=10).why == "instructions"
+
+
+def test_past_needs_icount() -> None:
+    with (
+        Vm("g3beige", ram="8M", bios="builtin", nographic=True) as vm,
+        pytest.raises(GossamerError, match="needs -icount"),
+    ):
+        vm.mark()
+
+
+def test_example_takes_a_stream_and_hands_it_on(tmp_path: Path) -> None:
+    import importlib.util
+
+    place = Path(__file__).resolve().parents[2] / "examples" / "from_qemu_and_back.py"
+    spec = importlib.util.spec_from_file_location("example", place)
+    assert spec is not None
+    assert spec.loader is not None
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    with Vm("g3beige", **BUILTIN) as vm:
+        vm.run(instructions=500_000)
+        vm.send(f"file:{tmp_path / 'a'}", profile="qemu-7.2")
+    example.main(str(tmp_path / "a"), str(tmp_path / "b"), "0x6000", "0xcafe", "8M")
+    with Vm("g3beige", ram="8M", nographic=True) as vm:
+        vm.receive(f"file:{tmp_path / 'b'}")
+        assert vm.physical.u32(0x6000) == 0xCAFE
