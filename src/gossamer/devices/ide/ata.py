@@ -261,20 +261,37 @@ def _dma_out(drive: IdeDrive, channel: DmaChannel) -> int:
             taken = channel.gather(room)
         elif (n := min(room, channel.wanted(FROM_MEMORY))) > 0:
             taken = channel.pull(n)
-        drive.io_buffer[drive.staged : drive.staged + len(taken)] = taken
-        drive.staged += len(taken)
+        if drive.staged or len(taken) % SECTOR:
+            _stage(drive, taken)
+        elif taken:
+            if not _put(drive, taken):
+                _stage(drive, taken)  # for another try
+                return -1
+            return len(taken)
     whole = drive.staged - drive.staged % SECTOR
     if whole:
-        if drive.media is None or drive.media.read_only:
-            return -1
-        if not drive.write_media(drive.position, bytes(drive.io_buffer[:whole])):
+        if not _put(drive, bytes(drive.io_buffer[:whole])):
             return -1
         rest = drive.staged - whole
         drive.io_buffer[:rest] = drive.io_buffer[whole : drive.staged]
-        drive.position += whole
-        drive.left -= whole
         drive.staged = rest
     return len(taken) or whole
+
+
+def _stage(drive: IdeDrive, data: bytes) -> None:
+    drive.io_buffer[drive.staged : drive.staged + len(data)] = data
+    drive.staged += len(data)
+
+
+def _put(drive: IdeDrive, data: bytes) -> bool:
+    """Whole sectors to the medium, where the transfer stands."""
+    if drive.media is None or drive.media.read_only:
+        return False
+    if not drive.write_media(drive.position, data):
+        return False
+    drive.position += len(data)
+    drive.left -= len(data)
+    return True
 
 
 def _dma_done(drive: IdeDrive) -> None:

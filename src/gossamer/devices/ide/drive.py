@@ -83,6 +83,7 @@ THEN_NOTHING: Final = 5
 TO_DRIVE: Final = (THEN_WRITE, THEN_PACKET)
 
 BUFFER_SIZE: Final = 256 * SECTOR + 4
+_ZEROS: Final = bytes(BUFFER_SIZE)
 MAX_MULTIPLE: Final = 16
 
 NOWHERE: Final = 1 << 48
@@ -398,7 +399,8 @@ class IdeDrive(Stateful):
         self.req_nb_sectors = self.elementary_transfer_size = self.packet_transfer_size = 0
         self.cur_io_buffer_offset = self.cur_io_buffer_len = 0
         self.end_transfer_fn_idx = THEN_NOTHING
-        self.io_buffer[:] = bytes(BUFFER_SIZE)
+        if self.io_buffer != _ZEROS:  # looking takes less than clearing
+            self.io_buffer[:] = _ZEROS
 
     def ready(self) -> None:
         """The last byte of a block was the command's last: no interrupt."""
