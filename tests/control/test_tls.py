@@ -79,6 +79,13 @@ def test_a_machine_goes_through_tls(pki: Path, tmp_path: Path) -> None:
     assert move(sender, machine(pki, "server"), tmp_path) == ("", "")
 
 
+def test_every_connection_of_several_is_inside_tls(pki: Path, tmp_path: Path) -> None:
+    sender, taker = machine(pki, "client", hostname="mac.example"), machine(pki, "server")
+    for vm in (sender, taker):
+        vm.transfers.capabilities.add("multifd")
+    assert move(sender, taker, tmp_path) == ("", "")
+
+
 def test_the_bytes_on_the_way_are_not_the_machine(pki: Path, tmp_path: Path) -> None:
     plain = Vm(parse(LINE))
     said, there = move(machine(pki, "client", hostname="mac.example"), plain, tmp_path)
@@ -162,8 +169,12 @@ def test_init_writes_over_nothing_and_keys_are_private(pki: Path) -> None:
 
 
 @pytest.mark.interop
+@pytest.mark.parametrize("further", [False, True])
 @pytest.mark.parametrize("way", ["from QEMU", "to QEMU"])
-def test_with_qemu_7_2(way: str, pki: Path, tmp_path: Path, qemu: Path, openbios: Path) -> None:
+def test_with_qemu_7_2(
+    way: str, further: bool, pki: Path, tmp_path: Path, qemu: Path, openbios: Path
+) -> None:
+    """`further`: with the capability multifd, each connection inside TLS."""
     common = ("-M", "g3beige", "-m", "16", "-nic", "none", "-vga", "none", "-nographic")
     mine = Vm(parse([*common, "-serial", "null", "-icount", "5,sleep=off"]))
     ours = "server" if way == "from QEMU" else "client"
@@ -176,6 +187,10 @@ def test_with_qemu_7_2(way: str, pki: Path, tmp_path: Path, qemu: Path, openbios
         station.command(
             "migrate-set-parameters", **{"tls-creds": "t", "tls-hostname": "mac.example"}
         )
+        if further:
+            on = [{"capability": "multifd", "state": True}]
+            station.command("migrate-set-capabilities", capabilities=on)
+            mine.transfers.capabilities.add("multifd")
         uri = f"unix:{tmp_path}/m"
         if way == "to QEMU":
             mine.run(instructions=200_000)

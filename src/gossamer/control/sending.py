@@ -26,7 +26,7 @@ from gossamer.control.tls_objects import TlsObjects
 from gossamer.control.transfer import Transfer
 from gossamer.core import host
 from gossamer.machines.machine import Machine
-from gossamer.migrate import mapped_out
+from gossamer.migrate import mapped_out, multifd_out
 from gossamer.migrate.channels import Channel, Limits, connect, parse
 from gossamer.migrate.dirty import DirtyPages, Pages
 from gossamer.migrate.framing import Cmd
@@ -156,11 +156,12 @@ def sending(
         transfer.begin(channel)
         sender = _Sender(vm, transfer, Outgoing(channel, answers=answers), to)
         others: list[Channel] = []
-        for _ in range(further):
-            others.append(open_ones.enter_context((yield InThread(connected))))
+        for n in range(further):
+            one = InThread(partial(lambda n: multifd_out.hello(connected(), n), n))
+            others.append(open_ones.enter_context((yield one)))
             transfer.also(others[-1])
         if others:
-            yield from sender.spread(others, parameters)
+            sender.spread(others, parameters)
         if mapped:
             sender.map(channel)
         try:
@@ -192,12 +193,11 @@ class _Sender:
         #: The receiver may have the machine, and has not said so.
         self.doubtful = False
 
-    def spread(self, channels: list[Channel], parameters: Parameters) -> Steps[None]:
+    def spread(self, channels: list[Channel], parameters: Parameters) -> None:
         """Let pages go over further connections."""
         level, method = parameters.multifd_level, parameters.multifd_compression
         multifd = self.multifd = self.stream.ram.elsewhere = MultifdOut(channels, method, level)
         multifd.flushes = self.to.switchover
-        yield InThread(multifd.hello)
 
     def map(self, channel: Channel) -> None:
         """Let pages go to fixed places of the file."""

@@ -54,6 +54,12 @@ def _packer(method: str, level: int) -> _Packer | None:
     return _Zstd(level) if method == "zstd" else None
 
 
+def hello(channel: Channel, number: int) -> Channel:
+    """Say what a connection is for: QEMU takes no other one before it has read this."""
+    channel.write(_HELLO.pack(MAGIC, VERSION, bytes(16), number))
+    return channel
+
+
 class MultifdOut:
     """The further connections of one transfer.  `method`: none, zlib or zstd, with its level."""
 
@@ -88,11 +94,6 @@ class MultifdOut:
     def sent(self) -> int:
         """Bytes on all of them."""
         return sum(channel.sent for channel in self.channels)
-
-    def hello(self) -> None:
-        """What each begins with."""
-        for number, channel in enumerate(self.channels):
-            channel.write(_HELLO.pack(MAGIC, VERSION, bytes(16), number))
 
     def pages(self, name: str, addresses: U64, pages: U8) -> None:
         """Send up to `MOST_PAGES` pages of a block on the connection whose turn it is."""
