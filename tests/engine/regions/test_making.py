@@ -84,6 +84,7 @@ def test_big_region_waits_longer_and_what_a_region_contains_longer_still() -> No
     assert (regions.counts.made, len(regions._sizes)) == (0, 1)
     made.run(40 * 1024)
     assert regions.counts.made == 1
+    assert not regions.installed.made[0].region.blocks, "the graph takes memory"
     made.write(CODE + 0x100, assemble(f"b {CODE + 8:#x}", CODE + 0x100))
     sample = Sample(regions.view.entry(CODE // 4096, 8), 0, 16, CODE)
     regions.found([sample])

@@ -198,7 +198,7 @@ def _replace(e: Expr, index: Expr, k: int, memo: dict[Expr, Expr]) -> Expr:
 class Codes:
     """The codes of words for one CPU model, each made once; bounded."""
 
-    _MOST: Final = 1 << 16
+    _MOST: Final = 1 << 13
 
     def __init__(self, architecture: Architecture) -> None:
         self._decoder = Decoder(architecture)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 import llvmlite.binding as llvm
+import xxhash
 
 from gossamer.core import host
 from gossamer.engine import build
@@ -39,9 +41,24 @@ def _target() -> llvm.TargetMachine:
     return build.target_machine(1)
 
 
-@lru_cache(maxsize=256)
+#: Object files of the latest texts, by digest: what was dropped is often made again.
+_KEPT: Final = 256
+_objects: dict[bytes, bytes] = {}
+
+
 def compile_region(text: str) -> bytes:
     """The object file; LLVM works without the GIL."""
+    digest = xxhash.xxh3_128_digest(text.encode())
+    obj = _objects.get(digest)
+    if obj is None:
+        obj = _emit(text)
+        while len(_objects) >= _KEPT:
+            _objects.pop(next(iter(_objects)), None)
+        _objects[digest] = obj
+    return obj
+
+
+def _emit(text: str) -> bytes:
     target = _target()
     module = llvm.parse_assembly(text)
     options = llvm.create_pipeline_tuning_options(speed_level=2)

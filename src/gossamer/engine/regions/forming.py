@@ -83,6 +83,10 @@ class Region:
         #: Blocks in some loop.
         self.loops: set[Place] = set()
 
+    def settle(self) -> None:
+        """The code is made: forget the graph, which takes far more memory than the words."""
+        self.blocks, self.back, self.loops = {}, set(), set()
+
     @property
     def start(self) -> Place:
         return self.head, ()

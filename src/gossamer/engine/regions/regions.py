@@ -276,6 +276,7 @@ class Regions:
         self.counts.made += 1
         self.counts.instructions += region.count
         name = self._name(region.pages[0], region.head)
+        region.settle()
         if not self._install(region, compiled.obj):
             return False
         if self.store is not None:
