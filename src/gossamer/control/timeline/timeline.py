@@ -21,7 +21,7 @@ from gossamer.control.timeline.ring import Checkpoint, Ring
 
 #: Bytes that checkpoints may take, and instructions between two of them, unless said otherwise.
 LIMIT: Final = 256 * MiB
-EVERY: Final = 32_000_000
+EVERY: Final = 100_000_000
 MOST_INPUTS: Final = 1 << 20
 MOST_MARKS: Final = 1024
 _ENDLESS: Final = 1 << 62
