@@ -225,6 +225,7 @@ class Tier0(InstructionTime):
         self._current_left = ctypes.c_int64.from_address(self._address + CONTEXT["current_left"])
         self._end_count = ctypes.c_int64.from_address(self._address + CONTEXT["end_count"])
         self._exit = ctypes.c_uint32.from_address(self._address + CONTEXT["exit_request"])
+        self._takes_irqs = ctypes.c_uint32.from_address(self._address + CONTEXT["takes_irqs"])
         self._news = ctypes.c_uint32.from_address(self._address + CONTEXT["news"])
         self._run_limit = ctypes.c_int64.from_address(self._address + CONTEXT["run_limit"])
         self._dec_count = ctypes.c_int64.from_address(self._address + CONTEXT["dec_count"])
@@ -408,7 +409,7 @@ class Tier0(InstructionTime):
 
     def take_interrupts(self, on: bool) -> None:
         """Whether external and decrementer interrupts may be taken without coming back."""
-        self.set_word("takes_irqs", int(on))
+        self._takes_irqs.value = int(on)
 
     def close(self) -> None:
         """Give back what decoded code takes; nothing can run afterwards."""
