@@ -63,6 +63,10 @@ class Running:
             return
 
 
+def _nothing() -> None:
+    """What a call that has been made is replaced by."""
+
+
 class InThread:
     """A call in a thread of its own; gives its result, or raises what it raised.
 
@@ -96,6 +100,7 @@ class InThread:
             self._result = self._call()
         except BaseException as fault:
             self._fault = fault
+        self._call = _nothing  # what it holds must not wait for the garbage collector
         with self._lock:
             self._over, done = True, self._done
         if done is not None:

@@ -84,7 +84,8 @@ class _Bodies:
     ) -> None:
         self.machine, self.source, self.progress = m, source, progress
         self.loaded = Loaded()
-        self.profile = replace(profile, saw=self._saw)
+        seen = self.loaded.subsections  # not self: it would wait for the garbage collector
+        self.profile = replace(profile, saw=lambda owner, name: seen.add(name))
         self.owners: dict[tuple[str, int], Stateful] = {
             (p.idstr, p.instance): p.device for p in m.sections
         }
@@ -95,10 +96,6 @@ class _Bodies:
         self.coverage = Coverage()
         self.cpu_clock: int | None = None
         self.multifd: MultifdIn | None = None
-
-    def _saw(self, owner: Stateful, name: str) -> None:
-        del owner
-        self.loaded.subsections.add(name)
 
     def __call__(self, section: Section, source: Source) -> None:
         if section.idstr == "ram":
