@@ -106,6 +106,15 @@ def test_fork_that_fails_is_named_and_the_machine_goes_on(vm: Vm) -> None:
     assert vm.run(instructions=10).why == "instructions"
 
 
+def test_what_the_running_machine_calls_neither_runs_it_nor_types(vm: Vm) -> None:
+    for call in (lambda byte: vm.run(instructions=1), lambda byte: vm.serial.send("x")):
+        end = vm.on_serial(call)
+        with pytest.raises(GossamerError, match=r"cannot run it|not inside one"):
+            vm.run(seconds=0.2)
+        end()
+    vm.run(seconds=0.01)
+
+
 def test_past_needs_icount() -> None:
     with (
         Vm("g3beige", ram="8M", bios="builtin", nographic=True) as vm,

@@ -85,6 +85,8 @@ class Running:
         A hook's call may run, save or load nothing; `vm.stop()` ends the run where it is.
         """
         control = self.control
+        if control.machine.engine.is_running:
+            raise ConfigError("run: what is called by the running machine cannot run it")
         last = None if instructions is None else control.instructions + instructions
         until = until_ns if until_ns is not None else None
         if ns is not None:

@@ -407,6 +407,11 @@ class Tier0(InstructionTime):
     #: Nothing outside has touched a chip since `run` came back: what is known of them still holds.
     calm = False
 
+    @property
+    def is_running(self) -> bool:
+        """Whether native code is under way: what asks was called by a chip."""
+        return self._running
+
     def take_interrupts(self, on: bool) -> None:
         """Whether external and decrementer interrupts may be taken without coming back."""
         self._takes_irqs.value = int(on)

@@ -88,6 +88,8 @@ class Timeline:
         if self.fault:
             return
         vm = self.vm
+        if vm.machine.engine.is_running:
+            raise ConfigError("timeline: an input comes between two instructions, not inside one")
         vm.machine.processor.run(vm.instructions)  # what is due here comes before the input
         self._diverge()
         if len(self.inputs) >= MOST_INPUTS:
