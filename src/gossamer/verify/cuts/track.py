@@ -68,6 +68,7 @@ class Track:
             self.tiers.choose(vm.machine)
         vm.serial_sinks = [self._written]
         vm.inputs.lets_go = False  # keys are part of the plan, which lets them go
+        vm.inputs.keep_down()  # those of a machine that was just loaded too
         self.closes = weakref.finalize(self, vm.disks.abandon)
 
     def _written(self, byte: int) -> None:
