@@ -180,6 +180,7 @@ def test_c_c_leaves_a_clean_terminal_no_child_and_no_file(
     run = subprocess.Popen(
         command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
         env=os.environ | {"TERM": "xterm", "TMPDIR": str(tmp_path)},
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # under nohup they are ignored
     )  # fmt: skip
     os.close(slave)
     seen = bytearray()
