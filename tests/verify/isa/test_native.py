@@ -28,7 +28,7 @@ def test_wrong_field_of_cr_is_noticed(
         return real(self, values.Difference(d.value, d.so, d.equal, d.less))
 
     monkeypatch.setattr(values.Values, "_make", wrong)
-    compiling.compile_region.cache_clear()
+    monkeypatch.setattr(compiling, "_objects", {})
     assert verify("qemu", 8, 1, only=["cmp"], engine="regions") == 1
     assert "mismatches=0" not in capsys.readouterr().out
 
