@@ -123,7 +123,7 @@ def test_past_needs_icount() -> None:
         vm.mark()
 
 
-def test_example_takes_a_stream_and_hands_it_on(tmp_path: Path) -> None:
+def test_example_takes_a_stream_and_hands_it_on(openbios: Path, tmp_path: Path) -> None:
     import importlib.util
 
     place = Path(__file__).resolve().parents[2] / "examples" / "from_qemu_and_back.py"

@@ -44,7 +44,11 @@ def test_wrong_keyword_is_refused_in_one_line(given: dict[str, object], text: st
 
 def test_keywords_are_the_options_of_the_command_line() -> None:
     with Vm(
-        "mac99", ram="16M", devices=["usb-kbd", {"": "usb-mouse", "id": "m"}], cpu="7400"
+        "mac99",
+        ram="16M",
+        devices=["usb-kbd", {"": "usb-mouse", "id": "m"}],
+        cpu="7400",
+        bios="builtin",
     ) as vm:
         assert [d.driver for d in vm.control.config.devices] == ["usb-kbd", "usb-mouse"]
         assert vm.control.config.ram_size == 16 << 20

@@ -9,18 +9,20 @@ import pytest
 from gossamer.engine.regions import compiling, values
 from gossamer.verify.isa.command import verify
 
-pytestmark = pytest.mark.interop
-
 ONLY = ["add", "cmp", "rlwinm", "lwzu", "fadd", "bc"]
 
 
-def test_regions_give_what_the_peer_gives(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.interop
+def test_regions_give_what_the_peer_gives(
+    qemu_user: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert verify("qemu", 4, 1, only=ONLY, engine="regions") == 0
     assert "mismatches=0" in capsys.readouterr().out
 
 
+@pytest.mark.interop
 def test_wrong_field_of_cr_is_noticed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    qemu_user: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     real = values.Values._make
 
@@ -37,4 +39,4 @@ def test_engine_that_does_not_exist(capsys: Any) -> None:
     from gossamer.base.errors import ConfigError
 
     with pytest.raises(ConfigError, match="--engine 'tier9': expected reference or regions"):
-        verify("qemu", 1, 1, only=["add"], engine="tier9")
+        verify("unicorn", 1, 1, only=["add"], engine="tier9")

@@ -21,12 +21,6 @@ from gossamer.verify.isa.record import Record
 DOCS = Path(__file__).parents[3] / "docs"
 
 
-@pytest.fixture
-def qemu_user():
-    if shutil.which("qemu-ppc") is None:
-        pytest.skip("qemu-ppc is not installed")
-
-
 def test_record_packs_and_unpacks():
     scalars = range(1, 15)
     r = Record(*scalars, gpr=list(range(32)), fpr=list(range(100, 132)), memory=bytes(512))
