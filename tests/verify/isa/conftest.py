@@ -8,6 +8,6 @@ from tests.conftest import program
 
 
 @pytest.fixture
-def qemu_user() -> None:
-    """qemu-ppc, without which such a test is skipped, or fails where interop is required."""
-    program("qemu-ppc", "qemu-user")
+def qemu_user() -> str:
+    """Path of qemu-ppc; without it a test is skipped, or fails where interop is required."""
+    return str(program("qemu-ppc", "qemu-user"))

@@ -14,7 +14,7 @@ ONLY = ["add", "cmp", "rlwinm", "lwzu", "fadd", "bc"]
 
 @pytest.mark.interop
 def test_regions_give_what_the_peer_gives(
-    qemu_user: None, capsys: pytest.CaptureFixture[str]
+    qemu_user: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert verify("qemu", 4, 1, only=ONLY, engine="regions") == 0
     assert "mismatches=0" in capsys.readouterr().out
@@ -22,7 +22,7 @@ def test_regions_give_what_the_peer_gives(
 
 @pytest.mark.interop
 def test_wrong_field_of_cr_is_noticed(
-    qemu_user: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    qemu_user: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     real = values.Values._make
 

@@ -19,13 +19,6 @@ DECODER = Decoder(("7400",))
 NAMES = {row.name for row in DECODER.rows}
 
 
-@pytest.fixture
-def qemu_user() -> str:
-    if (found := shutil.which("qemu-ppc")) is None:
-        pytest.skip("qemu-ppc is not installed")
-    return found
-
-
 def test_record_packs_and_unpacks() -> None:
     r = VectorRecord(1, 2, 3, 4, 5, list(range(32)), list(range(100, 132)), bytes(512))
     assert VectorRecord.unpack(r.pack()) == r
