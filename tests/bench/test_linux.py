@@ -13,8 +13,9 @@ from gossamer import cli
 from gossamer.base.errors import ConfigError
 from gossamer.bench.linux import command
 from gossamer.bench.linux.guest import Guest
-from gossamer.bench.linux.report import Figure, geometric_mean, line
+from gossamer.bench.linux.report import Figure, line
 from gossamer.bench.linux.rows import BOOT, FIGURES, ROWS
+from gossamer.bench.peer import geometric_mean
 
 FAKE = """
 import re, socket, sys, time

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-import shutil
 import statistics
 import sys
 import tempfile
@@ -21,6 +19,7 @@ from typing import Any, Final
 from gossamer.base.errors import ConfigError
 from gossamer.bench.engine.peers import GossamerPeer, QemuPeer, Run
 from gossamer.bench.engine.programs import KERNELS, Kernel
+from gossamer.bench.peer import find_qemu, geometric_mean
 
 QEMU: Final = "qemu-system-ppc"
 QUICK: Final = 8  # a quick run does so much less
@@ -103,18 +102,17 @@ def measure(
     )
 
 
-def geometric_mean(rows: Iterable[Row], kind: str) -> float | None:
-    """Of the ratios of one kind; None when there is none."""
-    found = [r.ratio for r in rows if r.kind == kind and r.ratio]
-    return math.exp(statistics.fmean(map(math.log, found))) if found else None
+def mean_ratio(rows: Iterable[Row], kind: str) -> float | None:
+    """The geometric mean of the ratios of one kind; None when there is none."""
+    return geometric_mean(r.ratio for r in rows if r.kind == kind)
 
 
 def report(rows: list[Row], version: str) -> dict[str, Any]:
     return {
-        "int_ratio": geometric_mean(rows, "int"),
-        "memory_ratio": geometric_mean(rows, "memory"),
-        "fp_ratio": geometric_mean(rows, "fp"),
-        "vector_ratio": geometric_mean(rows, "vector"),
+        "int_ratio": mean_ratio(rows, "int"),
+        "memory_ratio": mean_ratio(rows, "memory"),
+        "fp_ratio": mean_ratio(rows, "fp"),
+        "vector_ratio": mean_ratio(rows, "vector"),
         "qemu": version,
         "rows": [asdict(r) for r in rows],
     }
@@ -126,16 +124,6 @@ def row_text(r: Row) -> str:
     if r.qemu_seconds and r.qemu_mips and r.ratio:
         line += f" {r.qemu_seconds:9.3f} {r.qemu_mips:9.0f} {r.ratio:7.2f}"
     return line
-
-
-def find_qemu(args: argparse.Namespace) -> str:
-    """The path of QEMU, empty when it is not to be measured."""
-    if args.no_qemu:
-        return ""
-    found: str | None = shutil.which(args.qemu)
-    if found is None:
-        raise ConfigError(f"{args.qemu}: not installed (--no-qemu measures gossamer alone)")
-    return found
 
 
 def run(args: argparse.Namespace) -> int:

@@ -23,6 +23,7 @@ from gossamer.base.errors import ConfigError
 from gossamer.bench.linux.guest import Guest, Taken
 from gossamer.bench.linux.report import HEAD, Figure, line, summary
 from gossamer.bench.linux.rows import BOOT, CD_MEGABYTES, FIGURES, MEGABYTES, ROWS, Row
+from gossamer.bench.peer import find_qemu
 from gossamer.block import create, open_image
 
 OURS: Final = ("gossamer", [sys.executable, "-m", "gossamer", "run"])
@@ -75,14 +76,6 @@ def run(args: argparse.Namespace) -> int:
             text += f"; {result['total_cpu']:.2f} times by CPU time, where that is known"
         print(f"total: {text}")
     return 0
-
-
-def find_qemu(args: argparse.Namespace) -> str:
-    """The path of QEMU, empty when it is not to be measured."""
-    found = None if args.no_qemu else shutil.which(args.qemu)
-    if found is None and not args.no_qemu:
-        raise ConfigError(f"{args.qemu}: not installed (--no-qemu measures gossamer alone)")
-    return found or ""
 
 
 def given_file(args: argparse.Namespace, name: str) -> Path | None:

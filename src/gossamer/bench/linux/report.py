@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 import statistics
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gossamer.base.version import VERSION
+from gossamer.bench.peer import geometric_mean
 
 
 @dataclass
@@ -54,12 +53,6 @@ def _ratio(ours: float | None, theirs: float | None, less: bool) -> float | None
     if not ours or not theirs:
         return None
     return theirs / ours if less else ours / theirs
-
-
-def geometric_mean(ratios: Iterable[float | None]) -> float | None:
-    """Of those that there are; None where there is none."""
-    found = [r for r in ratios if r]
-    return math.exp(statistics.fmean(map(math.log, found))) if found else None
 
 
 def host() -> dict[str, Any]:
