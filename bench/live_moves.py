@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import statistics
 import sys
 import time
 from pathlib import Path
@@ -20,8 +19,8 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench.emulator import Emulator
+from bench.subjects import in_turn, parser_for, print_figure
 
-OURS = f"{sys.executable} -m gossamer run"
 FIGURES = ("downtime", "total time", "setup", "transferred ram")
 
 
@@ -76,31 +75,15 @@ class Subject:
 
 def main() -> None:
     """Boot, move in turn, print."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--kernel", required=True)
-    parser.add_argument("--initrd", required=True)
-    parser.add_argument("--machine", default="g3beige")
-    parser.add_argument("--memory", default="256")
+    parser = parser_for(__doc__, memory="256")
     parser.add_argument("--moves", type=int, default=10)
-    parser.add_argument("--load", default="", help="a command of the guest's that goes on beside")
     parser.add_argument("--limit", type=int, default=300, help="downtime-limit, ms")
     parser.add_argument("--bandwidth", default="4G", help="max-bandwidth, as 128M")
     parser.add_argument("--converge", action="store_true", help="auto-converge")
-    parser.add_argument("--peer", default="", help="the command of another emulator")
-    parser.add_argument("--folder", type=Path, default=Path("/tmp"))
     options = parser.parse_args()
-    subjects = [Subject("gossamer", OURS, options)]
-    if options.peer:
-        subjects.append(Subject("peer", options.peer, options))
-    for number in range(options.moves):
-        for subject in subjects:
-            subject.move(number)
-    for subject in subjects:
-        subject.emulator.end(kill=True)
+    subjects = in_turn(Subject, options, options.moves, Subject.move)
     for figure in FIGURES:
-        found = [subject.figures[figure] or [0.0] for subject in subjects]
-        texts = [f"{statistics.median(f):8.0f} ({min(f):.0f} to {max(f):.0f})" for f in found]
-        print(f"{figure:16} {' | '.join(texts)}")
+        print_figure(figure, 16, 0, [subject.figures[figure] or [0.0] for subject in subjects])
 
 
 if __name__ == "__main__":

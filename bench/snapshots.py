@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import statistics
 import subprocess
 import sys
 import time
@@ -22,8 +21,8 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench.emulator import Emulator
+from bench.subjects import in_turn, parser_for, print_figure
 
-OURS = f"{sys.executable} -m gossamer run"
 UNITS = {"KiB": 1 / 1024, "MiB": 1.0, "GiB": 1024.0}
 
 
@@ -77,28 +76,12 @@ class Subject:
 
 def main() -> None:
     """Boot, measure in turn, print."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--kernel", required=True)
-    parser.add_argument("--initrd", required=True)
-    parser.add_argument("--machine", default="g3beige")
-    parser.add_argument("--memory", default="512")
+    parser = parser_for(__doc__, memory="512")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--load", default="", help="a command of the guest's that goes on beside")
-    parser.add_argument("--peer", default="", help="the command of another emulator")
-    parser.add_argument("--folder", type=Path, default=Path("/tmp"))
     options = parser.parse_args()
-    subjects = [Subject("gossamer", OURS, options)]
-    if options.peer:
-        subjects.append(Subject("peer", options.peer, options))
-    for number in range(options.rounds):
-        for subject in subjects:
-            subject.round(number)
-    for subject in subjects:
-        subject.emulator.end(kill=True)
+    subjects = in_turn(Subject, options, options.rounds, Subject.round)
     for figure in subjects[0].figures:
-        found = [subject.figures[figure] for subject in subjects]
-        texts = [f"{statistics.median(f):8.3f} ({min(f):.3f} to {max(f):.3f})" for f in found]
-        print(f"{figure:12} {' | '.join(texts)}")
+        print_figure(figure, 12, 3, [subject.figures[figure] for subject in subjects])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,65 @@
+"""What the benches share that boot a Linux guest on gossamer and on a peer and measure in turn."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from bench.emulator import Emulator
+
+OURS = f"{sys.executable} -m gossamer run"
+
+
+class HasEmulator(Protocol):
+    """One kind of emulator with its guest."""
+
+    emulator: Emulator
+
+
+S = TypeVar("S", bound=HasEmulator)
+
+
+def parser_for(doc: str, memory: str) -> argparse.ArgumentParser:
+    """The options that all of them take; `memory` is the default of --memory."""
+    parser = argparse.ArgumentParser(description=doc.partition("\n")[0])
+    parser.add_argument("--kernel", required=True)
+    parser.add_argument("--initrd", required=True)
+    parser.add_argument("--machine", default="g3beige")
+    parser.add_argument("--memory", default=memory)
+    parser.add_argument("--load", default="", help="a command of the guest's that goes on beside")
+    parser.add_argument("--peer", default="", help="the command of another emulator")
+    parser.add_argument("--folder", type=Path, default=Path("/tmp"))
+    return parser
+
+
+def in_turn(
+    make: Callable[[str, str, argparse.Namespace], S],
+    options: argparse.Namespace,
+    rounds: int,
+    measure: Callable[[S, int], None],
+) -> list[S]:
+    """Boot each, `measure` each once a round, end all."""
+    subjects = [make("gossamer", OURS, options)]
+    if options.peer:
+        subjects.append(make("peer", options.peer, options))
+    for number in range(rounds):
+        for subject in subjects:
+            measure(subject, number)
+    for subject in subjects:
+        subject.emulator.end(kill=True)
+    return subjects
+
+
+def print_figure(name: str, width: int, digits: int, found: Sequence[Sequence[float]]) -> None:
+    """Median, least and most of each subject's values."""
+    texts = [
+        f"{statistics.median(f):8.{digits}f} ({min(f):.{digits}f} to {max(f):.{digits}f})"
+        for f in found
+    ]
+    print(f"{name:{width}} {' | '.join(texts)}")
