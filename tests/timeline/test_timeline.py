@@ -193,18 +193,9 @@ def test_inputs_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert vm.state_hash() == value
 
 
-@pytest.mark.parametrize(
-    ("options", "text"),
-    [
-        (("-M", "bare", "-m", "4", "-serial", "null"), "timeline: needs -icount"),
-        (("-M", "g3beige", *BASE, "-icount", "5", "-hda", "{disk}"), "can be written"),
-    ],
-)
-def test_machine_without_a_past_is_refused(tmp_path, options: tuple[str, ...], text: str) -> None:
-    disk = tmp_path / "disk"
-    disk.write_bytes(bytes(1 << 20))
-    vm = Vm(parse([one.format(disk=disk) for one in options]))
-    with pytest.raises(ConfigError, match=text):
+def test_machine_without_a_past_is_refused() -> None:
+    vm = Vm(parse(["-M", "bare", "-m", "4", "-serial", "null"]))
+    with pytest.raises(ConfigError, match="timeline: needs -icount"):
         Timeline(vm)
     vm.disks.abandon()
 

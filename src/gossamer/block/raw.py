@@ -6,7 +6,7 @@ What saves of the machine need of its older content is kept in an undo log (`blo
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from gossamer.block.capture import ZERO_SLOT, Capture, Unpacked, check_covered, go_back, unpack
@@ -147,6 +147,21 @@ class RawDisk(RawFile):
             unpacked.scratch.close()
             raise
         return going
+
+    def replace(self, clusters: Sequence[int], content: Callable[[int], bytes]) -> None:
+        """Give clusters of 64 KiB other content, by index, in one step.
+
+        On an error, and after a kill, the image is as it was; what saves need of it is kept.
+        """
+        if not clusters:
+            return
+        self._check_write(0, 0)
+        try:
+            self.undo.go_back(clusters, content)
+            self.undo.confirm()
+        finally:
+            for index in clusters:
+                self.changed_at(index)
 
     def changed_at(self, index: int) -> None:
         """Chunk `index` was written behind the image's back."""

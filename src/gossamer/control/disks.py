@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import xxhash
 
@@ -32,6 +32,7 @@ from gossamer.block import (
 from gossamer.control import flushes
 from gossamer.control.counted import Counted, Traffic
 from gossamer.devices.ide.drive import CDROM, IdeDrive
+from gossamer.devices.ide.media import BlockBackend
 from gossamer.machines import drives_attach
 from gossamer.machines.config import Config, Drive, unknown
 from gossamer.machines.machine import Machine
@@ -54,6 +55,20 @@ class Disk:
         return f"drive{self.index}"
 
 
+class View(BlockBackend, Protocol):
+    """What a guest that goes back in time sees of a disk (`control.timeline.blocks`)."""
+
+    backend: BlockBackend
+
+    def content_hash(self) -> str:
+        """As an image's."""
+        ...
+
+    def commit(self) -> None:
+        """Make the image what the guest sees."""
+        ...
+
+
 class Disks:
     """The images of one virtual machine, by place; an empty CD drive has none."""
 
@@ -73,6 +88,8 @@ class Disks:
         self.traffic: dict[int, Traffic] = {}
         #: Whether flushes may take time of the host that the guest's clock follows.
         self.in_background = False
+        #: What stands between drives and images while a machine has a past, by place.
+        self.views: dict[int, View] = {}
 
     # --- open and close -----------------------------------------------------------------------
 
@@ -142,6 +159,7 @@ class Disks:
         What they hold is in their files by then: ConfigError or HostError where that cannot be,
         and nothing has been given away.
         """
+        self.write_back()
         for disk in self.writable:
             if isinstance(disk.image, OverlayImage) and disk.image.changed_bytes:
                 raise ConfigError(
@@ -182,10 +200,22 @@ class Disks:
         for index in drives_attach.drive_kinds(m):
             disk = self.at.get(index)
             traffic = self.traffic.setdefault(index, Traffic())
-            media = None if disk is None else Counted(disk.image, traffic)
+            media: BlockBackend | None = None
+            if disk is not None:
+                media = Counted(disk.image, traffic)
+                if index in self.views:
+                    self.views[index].backend, media = media, self.views[index]
             drives_attach.insert(m, index, media, partial(stop, index))
             if disk is not None:
                 drives_attach.drive_at(m, index).ahead = partial(self._flush_ahead, disk.image)
+
+    def write_back(self) -> None:
+        """Make each image what the guest sees: a machine that has gone back may see older content.
+
+        HostError where that fails.
+        """
+        for view in self.views.values():
+            view.commit()
 
     def settle(self, now_ns: int) -> None:
         """Let images write out what only this process knows, once a second of the host."""
@@ -255,7 +285,8 @@ class Disks:
             return b""
         h = xxhash.xxh3_64()
         for disk in self.writable:
-            h.update(f"{disk.key} {disk.image.content_hash()}".encode())
+            seen = self.views.get(disk.index, disk.image)
+            h.update(f"{disk.key} {seen.content_hash()}".encode())
         return h.digest()
 
 

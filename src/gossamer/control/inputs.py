@@ -14,6 +14,7 @@ from typing import Final
 from gossamer.base.errors import ConfigError
 from gossamer.control import keys
 from gossamer.control.runner import Runner
+from gossamer.machines.machine import Tablet
 
 MOST_WAITING: Final = 1024
 """Presses that may wait; more are refused."""
@@ -128,9 +129,9 @@ class Inputs:
 
     def point(self, x: int, y: int) -> bool:
         """The pointer is at (x, y), each 0 to 0x7fff; whether there is a pointer that can."""
-        point = getattr(self.vm.machine.mouse, "point", None)
-        if point is None:
+        tablet = self.vm.machine.mouse
+        if not isinstance(tablet, Tablet):
             return False
         self.vm.noted("point", x, y, self._buttons)
-        point(x, y, self._buttons)
+        tablet.point(x, y, self._buttons)
         return True

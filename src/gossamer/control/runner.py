@@ -89,8 +89,11 @@ class Runner:
         self._wakes: list[tuple[int, int, Callable[[], None]]] = []
         self._wake_serial = counting()
         self._machine: Machine | None = None
-        #: The timeline, where there is one.
+        #: The timeline, where there is one; whether it runs again what has been before.
         self.history: History | None = None
+        self._replays = False
+        #: Asked now and then by `run_to`: what it raises ends the run between two instructions.
+        self.patience: Callable[[], None] | None = None
         self.disks = Disks(config)
         self.disks.open(stand_by=config.incoming is not None or not config.start)
         try:
@@ -151,10 +154,11 @@ class Runner:
         """What is run inside has been before: no console, observer or call of `at` hears of it."""
         kept = self.serial_sinks, self.events, self._wakes, self._run_state, self.ended
         self.serial_sinks, self.events, self._wakes = [], Observers(), []
-        self._run_state, self.ended = RUNNING, False
+        self._run_state, self.ended, self._replays = RUNNING, False, True
         try:
             yield
         finally:
+            self._replays = False
             self.serial_sinks, self.events, self._wakes, self._run_state, self.ended = kept
 
     def went_back(self) -> None:
@@ -191,9 +195,13 @@ class Runner:
         if self.disks.lent:
             self.disks.take_back()
             self.plug_disks()
+            if self.instructions:
+                self.broken("the disks had been handed over")
 
     def _disk_error(self, index: int) -> None:
         """A drive met an error of the host that stops the machine; `cont` tries again."""
+        if self._replays:
+            return
         disk, options = self.disks.at.get(index), self.config.drive(index)
         failure = self.disks.traffic[index].failure
         if disk is not None and failure is not None:
@@ -260,6 +268,8 @@ class Runner:
         if self.run_state == SHUTDOWN:
             raise ConfigError("the guest has switched itself off: system_reset comes first")
         self.take_back_disks()
+        if drives_attach.stalled(self.machine):
+            self.noted("retry")
         drives_attach.retry(self.machine)
         self.run_state = RUNNING
         self.pace.restart(host.monotonic_ns())
@@ -365,7 +375,9 @@ class Runner:
             self.run_state = RUNNING
         try:
             while True:
-                stop = processor.run(self._next_cut(count), min(until_ns, self._next_wake))
+                stop = processor.run(
+                    self._next_cut(count), min(until_ns, self._next_wake), self._impatient
+                )
                 if stop is Stop.LIMIT and self._cut() and self.instructions != count:
                     continue
                 reset = self._after_stop()
@@ -387,6 +399,11 @@ class Runner:
         if due and self.history is not None:
             self.history.cut()
         return due
+
+    def _impatient(self) -> bool:
+        if self.patience is not None:
+            self.patience()
+        return False
 
     def step(self, count: int = 1) -> None:
         """Execute exactly `count` instructions."""
@@ -457,6 +474,7 @@ class Runner:
             # What is due by now fires now: a save holds no alarm that is due and has not fired.
             self.machine.processor.run(self.instructions)
             self._after_stop()
+        self.disks.write_back()
         try:
             with self.progress.operation(operation):
                 yield

@@ -99,6 +99,14 @@ def insert(m: Machine, index: int, media: BlockBackend | None, stop: Callable[[]
         drive.policy = error_policy(options.rerror, options.werror, stop)
 
 
+def stalled(m: Machine) -> bool:
+    """Whether a failure of the host has stopped a request, here or in QEMU."""
+    return any(
+        bus.error_status or any(drive.stalled for drive in bus.drives)
+        for bus in (cell(m, n).bus for n in range(len(m.kind.ide)))
+    )
+
+
 def retry(m: Machine) -> None:
     """Repeat the requests that a failure of the host stopped."""
     for n in range(len(m.kind.ide)):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import MiB
@@ -61,6 +61,13 @@ class Mouse(Protocol):
     @property
     def pressed(self) -> bool:
         """Whether a button is down."""
+
+
+@runtime_checkable
+class Tablet(Protocol):
+    """A pointer that has a place: (x, y), each 0 to 0x7fff, buttons as a mouse's."""
+
+    def point(self, x: int, y: int, buttons: int) -> None: ...
 
 
 class Display(Protocol):

@@ -14,7 +14,8 @@ from typing import Final
 from gossamer.base.errors import ConfigError
 from gossamer.control.registers import registers
 from gossamer.isa.body import Irq
-from gossamer.machines.machine import Machine
+from gossamer.machines import drives_attach
+from gossamer.machines.machine import Machine, Tablet
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +57,16 @@ def _mouse(m: Machine, dx: int, dy: int, buttons: int, wheel: int) -> None:
 
 
 def _point(m: Machine, x: int, y: int, buttons: int) -> None:
-    point: Callable[[int, int, int], None] = getattr(m.mouse, "point")  # noqa: B009
-    point(x, y, buttons)
+    assert isinstance(m.mouse, Tablet)
+    m.mouse.point(x, y, buttons)
 
 
 def _reset(m: Machine) -> None:
     m.reset()
+
+
+def _retry(m: Machine) -> None:
+    drives_attach.retry(m)
 
 
 def _irq(m: Machine, source: int) -> None:
@@ -89,6 +94,7 @@ KINDS: Final[Mapping[str, tuple[Callable[..., None], tuple[type, ...]]]] = {
     "mouse": (_mouse, (int, int, int, int)),
     "point": (_point, (int, int, int)),
     "reset": (_reset, ()),
+    "retry": (_retry, ()),
     "irq": (_irq, (int,)),
     "register": (_register, (str, int)),
     "memory": (_memory, (int, str)),

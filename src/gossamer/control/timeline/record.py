@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from gossamer.base.errors import ConfigError, GossamerError, HostError
+from gossamer.block import OverlayImage
 from gossamer.control.timeline.journal import Moment, checked
 from gossamer.control.timeline.timeline import MOST_INPUTS, Timeline
 from gossamer.control.vm import Vm
@@ -32,6 +33,14 @@ def write_record(vm: Vm, timeline: Timeline, path: Path | str, points: int = 100
     """
     if not 1 <= points <= 10_000:
         raise ConfigError(f"record: expected 1 to 10000 points, got {points}")
+    kept = [disk.name for disk in vm.disks.writable if not isinstance(disk.image, OverlayImage)]
+    if kept:
+        raise ConfigError(
+            f"record: {', '.join(kept)} would go into no file: snapshot=on keeps what is written "
+            "where a record can take it from, or readonly=on"
+        )
+    if any(disk.failures for disk in timeline.ring.disks):
+        raise ConfigError("record: the host has refused something to a disk, which no file says")
     here, begin, end = timeline.now, timeline.begin, timeline.end
     place = Path(path)
     part = place.with_name(f".{place.name}.part")

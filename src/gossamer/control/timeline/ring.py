@@ -1,26 +1,27 @@
 """Checkpoints of one machine: devices whole, pages as far as they changed, within a limit of bytes.
 
-Between two neighbours `changed` of the later one holds every page that was written, and perhaps
-more.  That is all that going from one to the other needs, in either direction.  When the limit is
-reached the one that is missed least goes: with the smallest distance between its neighbours for its
-age; so the distances double towards the past.
+Pages are those of memory, and blocks of disks.  Between two neighbours `parts` of the later one
+hold every page that was written, and perhaps more.  That is all that going from one to the other
+needs, in either direction.  When the limit is reached the one that is missed least goes: with the
+smallest distance between its neighbours for its age; so the distances double towards the past.
 """
 
 from __future__ import annotations
 
 import zlib
 from bisect import bisect_right, insort
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import MiB
+from gossamer.control.timeline.blocks import Blocks
 from gossamer.control.timeline.frozen import freeze, thaw
 from gossamer.control.timeline.journal import Moment
-from gossamer.control.timeline.pages import Pages
+from gossamer.control.timeline.pages import Numbers, Pages, Versions
 from gossamer.machines.machine import Machine
 
 MOST: Final = 512
@@ -30,13 +31,22 @@ _OVERHEAD: Final = 1024
 
 @dataclass(eq=False, slots=True)
 class Checkpoint:
-    """The machine at a moment; `pinned`: a mark, which thinning leaves alone."""
+    """The machine at a moment; `pinned`: a mark, which thinning leaves alone.
+
+    `parts`: what had changed of memory and of each disk; `requests`: how many each disk had had.
+    """
 
     moment: Moment
     bodies: bytes
     lengths: tuple[int, ...]
-    changed: NDArray[np.int64]
+    parts: tuple[Numbers, ...]
+    requests: tuple[int, ...] = ()
     pinned: bool = False
+
+    @property
+    def changed(self) -> Numbers:
+        """Pages of memory."""
+        return self.parts[0]
 
     @property
     def key(self) -> tuple[int, int]:
@@ -44,44 +54,52 @@ class Checkpoint:
 
     @property
     def size(self) -> int:
-        return len(self.bodies) + self.changed.nbytes + 8 * len(self.lengths) + _OVERHEAD
+        arrays = sum(part.nbytes for part in self.parts)
+        return len(self.bodies) + arrays + 8 * len(self.lengths) + _OVERHEAD
 
 
 class Ring:
     """The checkpoints, oldest first.  `limit` bytes."""
 
-    def __init__(self, machine: Machine, limit: int) -> None:
-        self.machine, self.limit = machine, limit
-        self.pages = Pages(machine.arena)
+    def __init__(self, machine: Machine, limit: int, disks: Sequence[Blocks] = ()) -> None:
+        self.machine, self.limit, self.disks = machine, limit, tuple(disks)
+        pages = Pages(machine.arena, machine.memory.write_arena)
+        self.stores: tuple[Versions, ...] = (pages, *self.disks)
         self.all: list[Checkpoint] = []
-        #: The checkpoint whose memory ours was when `Pages.clean` was last called.
+        #: The checkpoint whose content ours was when the stores were last clean.
         self.head: Checkpoint | None = None
 
     @property
     def size(self) -> int:
         """Bytes that the checkpoints take."""
-        return self.pages.size + sum(c.size for c in self.all)
+        return sum(store.kept for store in self.stores) + sum(c.size for c in self.all)
 
     def take(self, moment: Moment, *, pinned: bool = False) -> Checkpoint:
         """A checkpoint of the machine as it is, or the one that is there already."""
-        pages = self.pages
-        written = pages.written() if self.all else pages.everything()
         if self.all and (same := self.before(moment)) is not None and same.key == moment.key:
             same.pinned |= pinned
             return same
+        first = not self.all
+        written = tuple(s.everything() if first else s.written() for s in self.stores)
         made = self._made(moment, written, pinned=pinned)
-        pages.keep(moment.key, written)
+        for store, numbers in zip(self.stores, written, strict=True):
+            store.keep(moment.key, numbers)
         insort(self.all, made, key=lambda c: c.key)
-        pages.clean()
-        self.machine.engine.flush()
-        self.head = made
+        self._clean(made)
         self._shrink()
         return made
 
-    def _made(self, moment: Moment, written: NDArray[np.int64], *, pinned: bool) -> Checkpoint:
+    def _clean(self, head: Checkpoint) -> None:
+        for store in self.stores:
+            store.clean()
+        self.machine.engine.flush()
+        self.head = head
+
+    def _made(self, moment: Moment, written: tuple[Numbers, ...], *, pinned: bool) -> Checkpoint:
         bodies = freeze(self.machine)
         packed = zlib.compress(b"".join(bodies), 1)
-        return Checkpoint(moment, packed, tuple(map(len, bodies)), written, pinned)
+        requests = tuple(disk.requests for disk in self.disks)
+        return Checkpoint(moment, packed, tuple(map(len, bodies)), written, requests, pinned)
 
     def before(self, moment: Moment) -> Checkpoint | None:
         """The last checkpoint at `moment` or before it."""
@@ -96,18 +114,19 @@ class Ring:
     def restore(self, to: Checkpoint) -> None:
         """Make the machine what it was."""
         assert self.head is not None
+        for disk, requests in zip(self.disks, to.requests, strict=True):
+            disk.held, disk.requests = True, requests
         ends = sorted((self.all.index(self.head), self.all.index(to)))
-        parts = [c.changed for c in self.all[ends[0] + 1 : ends[1] + 1]]
-        pages = np.unique(np.concatenate([self.pages.written(), *parts]))
-        self.pages.put_back(to.key, pages, self.machine.memory.write_arena)
+        between = self.all[ends[0] + 1 : ends[1] + 1]
+        for n, store in enumerate(self.stores):
+            parts = [store.written(), *(c.parts[n] for c in between)]
+            store.put_back(to.key, np.unique(np.concatenate(parts)))
         data, bodies, at = zlib.decompress(to.bodies), [], 0
         for length in to.lengths:
             bodies.append(data[at : at + length])
             at += length
         thaw(self.machine, tuple(bodies))
-        self.pages.clean()
-        self.machine.engine.flush()
-        self.head = to
+        self._clean(to)
 
     def forget_after(self, moment: Moment) -> None:
         """Forget what comes later; the machine is at `moment`."""
@@ -117,11 +136,13 @@ class Ring:
         if not gone:
             return
         if self.head in gone:  # memory changed since an earlier one: what those had, and ours
-            parts = [c.changed for c in gone[: gone.index(self.head) + 1]]
-            self.machine.arena.dirty[np.concatenate(parts)] |= 0xFF
+            before = gone[: gone.index(self.head) + 1]
+            for n, store in enumerate(self.stores):
+                store.touch(np.concatenate([c.parts[n] for c in before]))
             self.head = self.all[-1]
         for one in gone:
-            self.pages.forget(one.changed, moment.key, None)
+            for store, part in zip(self.stores, one.parts, strict=True):
+                store.forget(part, moment.key, None)
 
     def forget_before(self, n: int) -> None:
         """Forget the first `n` checkpoints."""
@@ -157,10 +178,14 @@ class Ring:
     def _drop(self, n: int) -> None:
         gone, later = self.all[n], self.all[n + 1]
         before = self.all[n - 1].key if n else None
-        self.pages.forget(later.changed, before, gone.key)
-        # Pages that `later` lacks keep the version of `gone`, the last one before it.
         del self.all[n]
-        if gone is self.head:  # what it and `later` differ in counts as written
-            self.machine.arena.dirty[later.changed] |= 0xFF
+        for store, part in zip(self.stores, later.parts, strict=True):
+            # Pages that `later` lacks keep the version of `gone`, the last one before it.
+            store.forget(part, before, gone.key)
+            if gone is self.head:  # what it and `later` differ in counts as written
+                store.touch(part)
+        if gone is self.head:
             self.head = later
-        later.changed = np.union1d(gone.changed, later.changed)
+        later.parts = tuple(
+            np.union1d(mine, its) for mine, its in zip(gone.parts, later.parts, strict=True)
+        )

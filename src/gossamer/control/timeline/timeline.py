@@ -9,13 +9,15 @@ until a new one comes: from there on it is another future.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
-from gossamer.base.errors import ConfigError, GossamerError
+from gossamer.base.errors import ConfigError, GossamerError, HostError
 from gossamer.base.units import MiB
+from gossamer.control.disks import View
 from gossamer.control.runner import Runner
+from gossamer.control.timeline.blocks import Blocks
 from gossamer.control.timeline.journal import Input, Moment, give
 from gossamer.control.timeline.ring import Checkpoint, Ring
 
@@ -36,20 +38,13 @@ class DivergedError(GossamerError):
 class Timeline:
     """The past of `vm`, from now on.
 
-    `limit` bytes of checkpoints, one at least each `every` instructions.  ConfigError where the
-    past could not be run again: without ``-icount``, and with disks that the guest can write.
+    `limit` bytes of checkpoints, one at least each `every` instructions.  ConfigError without
+    ``-icount``: the past could not be run again.  Disks go back too (`control.timeline.blocks`).
     """
 
     def __init__(self, vm: Runner, *, limit: int = LIMIT, every: int = EVERY) -> None:
         if vm.config.icount is None:
             raise ConfigError("timeline: needs -icount: without it the host's clock is an input")
-        writable = [d.name or f"drive{d.index}" for d in vm.config.drives
-                    if d.media != "cdrom" and not d.readonly]  # fmt: skip
-        if writable:
-            raise ConfigError(
-                f"timeline: {', '.join(writable)} can be written, and what is on disks does not "
-                "go back: readonly=on, or no disk"
-            )
         if vm.history is not None:
             raise ConfigError("timeline: there is one already")
         if limit < MiB or every < _NEAR:
@@ -58,6 +53,7 @@ class Timeline:
         self.next_cut = _ENDLESS
         self.why = "it begins here"
         self.fault = ""
+        self._speculates = 0
         self._start()
         if self.fault:
             raise ConfigError(self.fault)
@@ -73,19 +69,29 @@ class Timeline:
         self._latest: Moment | None = None
         self._most: int | None = None
         self._turn = 0
-        self.ring = Ring(self.vm.machine, self.limit)
+        disks = [Blocks(disk, self.limit) for disk in self.vm.disks]
+        self._show_disks({disk.disk.index: disk for disk in disks})
+        self.ring = Ring(self.vm.machine, self.limit, disks)
         self._take()
 
+    def _show_disks(self, views: Mapping[int, View]) -> None:
+        if views or self.vm.disks.views:
+            self.vm.disks.views = dict(views)
+            self.vm.plug_disks()
+
     def close(self) -> None:
-        """Have no past any more."""
+        """Have no past any more; HostError where a disk cannot be made what the guest sees."""
+        self._settle_disks()
+        self._turn += 1
         if self.vm.history is self:
             self.vm.history = None
-        self._turn += 1
+            self._show_disks({})
 
     # --- what the machine reports -------------------------------------------------------------
 
     def note(self, kind: str, values: tuple[int | str, ...]) -> None:
         if self.fault:
+            self._settle_disks()
             return
         vm = self.vm
         if vm.machine.engine.is_running:
@@ -109,6 +115,8 @@ class Timeline:
             self.why = f"more than {MOST_INPUTS} inputs had come"
 
     def broken(self, why: str) -> None:
+        if self.ring.machine is self.vm.machine:  # else its disks are those of a load
+            self._settle_disks()
         self.fault = ""
         self._start()
         self.why = why
@@ -124,7 +132,7 @@ class Timeline:
         try:
             return self.ring.take(self.now, pinned=pinned)
         except GossamerError as fault:
-            self.fault = str(fault)
+            self.fault = f"timeline: {str(fault).removeprefix('timeline: ')}"
             self.next_cut = _ENDLESS
             return None
 
@@ -162,8 +170,35 @@ class Timeline:
         return self.ring.size + 200 * len(self.inputs)
 
     def _check(self) -> None:
+        for disk in self.ring.disks:
+            self.fault = self.fault or (disk.fault and f"timeline: {disk.fault}")
         if self.fault:
             raise ConfigError(self.fault)
+
+    # --- disks --------------------------------------------------------------------------------
+
+    def _settle_disks(self) -> None:
+        """From here on what the guest writes is in the images; not where all will be undone."""
+        if not self._speculates:
+            for disk in self.ring.disks:
+                if disk.held:
+                    disk.settle()
+
+    def _check_disks(self) -> None:
+        """What was done again is what has been, unless the host refused something."""
+        for disk in self.ring.disks:
+            missed, disk.missed = disk.missed, None
+            if missed is not None:
+                raise HostError(f"timeline: {disk.disk.name}: {missed}") from None
+
+    def _arrived(self, turn: int) -> None:
+        """The machine may be at the latest moment again; this is called as it runs."""
+        if turn == self._turn and self.now.key >= self.end.key:
+            try:
+                self._settle_disks()
+            except GossamerError:
+                for disk in self.ring.disks:  # the guest's next write or flush hears of it
+                    disk.late = disk.held
 
     def mark(self, label: str = "") -> Moment:
         """Remember where the machine is; going back there needs no running."""
@@ -261,6 +296,7 @@ class Timeline:
         with self._again(start):
             if count - vm.instructions > 4 * _NEAR:
                 vm.run_to(count - _NEAR)
+                self._check_disks()
                 self._take()
             vm.run_to(count)
         return self.now
@@ -283,6 +319,7 @@ class Timeline:
             self.vm.run_to(until_ns=ns)
         self._schedule()
         self.vm.went_back()
+        self._arrived(self._turn)
 
     def expect(self, inputs: list[Input], end: Moment) -> None:
         """From here on these inputs come, up to `end`: a run that was recorded."""
@@ -304,6 +341,12 @@ class Timeline:
                 self.next_cut = _ENDLESS
                 self._restore(start)
                 yield
+                self._check_disks()
+        except BaseException:
+            latest = self.ring.before(self.end)  # where no running is needed
+            assert latest is not None
+            self._restore(latest)
+            raise
         finally:
             if stops is not None and kept is not None:
                 stops.set(*kept)
@@ -311,6 +354,7 @@ class Timeline:
             self.next_cut = vm.instructions + self.every
             self._schedule()
             vm.went_back()
+            self._arrived(self._turn)
 
     def _restore(self, to: Checkpoint) -> None:
         self.ring.restore(to)
@@ -321,8 +365,11 @@ class Timeline:
         """Let the next input that was given then come again at its time."""
         self._turn += 1
         turn, n = self._turn, self.cursor - self.forgotten
-        if n < len(self.inputs) and (self._most is None or self.cursor < self._most):
-            self.vm.at(self.inputs[n].ns, lambda: self._due(turn))
+        if n < len(self.inputs):
+            if self._most is None or self.cursor < self._most:
+                self.vm.at(self.inputs[n].ns, lambda: self._due(turn))
+        elif self._latest is not None and self.ring.disks:
+            self.vm.at(self._latest.ns, lambda: self._arrived(turn))
 
     def _due(self, turn: int) -> None:
         if turn != self._turn:
@@ -339,12 +386,18 @@ class Timeline:
         """What comes now has not been before: forget the future that was."""
         now = self.now
         if self.end.key <= now.key and self.cursor - self.forgotten == len(self.inputs):
+            self._settle_disks()
             return
+        for disk in () if self._speculates else self.ring.disks:
+            disk.commit()  # before anything is forgotten: it may fail
         del self.inputs[self.cursor - self.forgotten :]
         self.ring.forget_after(now)
         self.marks = {k: m for k, m in self.marks.items() if m.key <= now.key}
         self._latest = None
         self._turn += 1
+        for disk in self.ring.disks:
+            disk.forget_failures()
+        self._settle_disks()
 
     def forget_future(self) -> None:
         """From here on it is another future."""
@@ -369,11 +422,18 @@ class Timeline:
         self._take(pinned=True)
         self._check()
         here = self.now
+        self._speculates += 1
+        for disk in self.ring.disks:
+            disk.held = True
         try:
             yield here
         finally:
-            self.go(here)
-            self._diverge()
+            try:
+                self.go(here)
+                self._diverge()
+            finally:
+                self._speculates -= 1
+            self._arrived(self._turn)
 
     # --- checkpoints for searches -------------------------------------------------------------
 
