@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import re
 import signal
 import subprocess
@@ -21,6 +20,7 @@ from gossamer import cli
 from gossamer.base.errors import ConfigError
 from gossamer.demo import story, view
 from gossamer.demo.acts import Act, Hop
+from tests import ptys
 
 
 def counted(capsys: pytest.CaptureFixture[str]) -> tuple[str, dict[str, int]]:
@@ -175,7 +175,7 @@ def children_of(pid: int) -> list[str]:
 def test_c_c_leaves_a_clean_terminal_no_child_and_no_file(
     number: signal.Signals, tmp_path: Path
 ) -> None:
-    master, slave = pty.openpty()
+    master, slave = ptys.opened()
     command = [sys.executable, "-m", "gossamer", "demo", "-M", "bare"]
     run = subprocess.Popen(
         command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pty
 import select
 import signal
 import socket
@@ -31,6 +30,7 @@ from gossamer.front.sockets import SocketServer
 from gossamer.front.terminal import Terminal
 from gossamer.machines.config import Config
 from gossamer.migrate.channels import Listener
+from tests import ptys
 from tests.front.fakes import FakeVm, session_of
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -313,6 +313,7 @@ def test_machine_waits_for_the_first_client(
 # --- pseudo-terminals ---------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(not ptys.there(), reason="this host has no pseudo-terminals")
 def test_pty_can_be_opened_left_and_opened_again(capfd: pytest.CaptureFixture[str]) -> None:
     vm = FakeVm()
     with console("pty") as c:
@@ -389,7 +390,7 @@ def test_mux_keeps_a_bounded_number_of_bytes_for_a_guest_that_takes_none() -> No
 @pytest.fixture
 def terminal() -> Iterator[tuple[int, int]]:
     """A pseudo-terminal: our end, and the end a program has."""
-    master, slave = pty.openpty()
+    master, slave = ptys.opened()
     yield master, slave
     os.close(master)
     os.close(slave)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import re
 import termios
 import time
@@ -26,6 +25,7 @@ from gossamer.front.hmp.monitor import Monitor
 from gossamer.front.progress_bar import ProgressBar
 from gossamer.machines.options import parse
 from gossamer.migrate.container_writer import ContainerWriter
+from tests import ptys
 
 
 class Clock:
@@ -61,7 +61,7 @@ class Screen:
     """A terminal, and what has been drawn on it."""
 
     def __init__(self, clock: Clock) -> None:
-        self.master, self.slave = pty.openpty()
+        self.master, self.slave = ptys.opened()
         self.file: TextIO = os.fdopen(self.slave, "w")
         self.bar = ProgressBar(self.file, timer=clock.timer)
         os.set_blocking(self.master, False)

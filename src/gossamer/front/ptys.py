@@ -21,7 +21,7 @@ class PtyChardev(FdChardev):
         try:
             master, slave = pty.openpty()
         except OSError as fault:
-            raise HostError(f"pty: cannot be opened: {fault.strerror}") from None
+            raise HostError(f"pty: cannot be opened: {fault.strerror or fault}") from None
         tty.setraw(slave)
         self.path = os.ttyname(slave)
         os.close(slave)

@@ -16,6 +16,7 @@ import pytest
 
 from gossamer.base.units import MiB
 from gossamer.block import create
+from tests import ptys
 from tests.front.qmp.client import Client, Host
 
 RECORD: Final = Path(__file__).parent / "qemu-7.2.jsonl"
@@ -136,6 +137,7 @@ def test_negotiation_and_errors(start: Callable[..., Host], tmp_path: Path) -> N
     assert found == {name: ERRORS.get(name, set()) for name in found}
 
 
+@pytest.mark.skipif(not ptys.there(), reason="this host has no pseudo-terminals")
 def test_a_machine_with_disk_cd_and_tablet(start: Callable[..., Host], tmp_path: Path) -> None:
     create(tmp_path / "hd.qcow2", "qcow2", 4 * MiB)
     (tmp_path / "a.iso").write_bytes(b"CD001" + bytes(40955))
