@@ -45,6 +45,25 @@ def test_a_loop_is_found_at_its_head_as_often_as_slices_end() -> None:
     assert expected / 4 < counts[-1] <= expected * 1.5
 
 
+def test_runs_shorter_than_a_slice_are_sampled_as_often() -> None:
+    rig = rig_with(LOOP)
+    rig.engine.sample(1 << 14)
+    for _ in range(100):
+        rig.run(5_000)
+    counted = rig.engine.samples_in(CODE // 4096)
+    assert 0.6 < counted * (1 << 14) / 500_000 < 1.4
+
+
+def test_a_machine_whose_count_goes_back_is_sampled_on() -> None:
+    rig = rig_with(LOOP)
+    rig.engine.sample(1 << 12)
+    rig.run(100_000)
+    rig.engine.count = 0
+    before = rig.engine.samples_in(CODE // 4096)
+    rig.run(50_000)
+    assert rig.engine.samples_in(CODE // 4096) > before
+
+
 def test_ways_through_the_fetch_tlb_are_distinguished_by_their_sources() -> None:
     rig = rig_with(CALLS, r6=CODE + 16)
     rig.engine.sample(1 << 7)

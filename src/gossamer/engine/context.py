@@ -128,6 +128,7 @@ _FIELDS: Final = (
     ("more", 8),  # 16 x instructions of the budget that follow after `end_count`
     ("slice", 8),  # 16 x instructions of a slice on average, a power of two
     ("slice_seed", 8),
+    ("next_look", 8),  # instruction count at which the present slice ends, whatever runs it spans
     ("samples", 8),  # table of `SAMPLES` slots, null: nothing is counted
     ("hot", 8),  # list of numbers of slots, 4 bytes each
     ("chunk", 8),  # first entry, bytes and copy of the entries that `step` is executing

@@ -1,11 +1,12 @@
 """What happens at the end of a slice of the budget: count where the guest is, and go on.
 
-A run's budget is cut into slices (`context`: `more`, `slice`).  At a slice's end, which is always
-the target of a taken branch, the entry gone to is counted in a table of `SAMPLES` slots, and, for
-a branch through the fetch TLB, the pair of it and the entry it came from too.  A slot whose count
-reaches a power of two (2, 4, 8 ...) is put on the list of hot slots and ends the run, so that
-Python looks at it.  All that depends on instruction counts only, and changes nothing that a guest
-sees.
+Instructions are cut into slices (`context`: `more`, `slice`, `next_look`); one that a run ends in
+goes on in the next, so that code is found, too, that chips interrupt all the time.  At a slice's
+end, which is always the target of a taken branch, the entry gone to is counted in a table of
+`SAMPLES` slots, and, for a branch through the fetch TLB, the pair of it and the entry it came from
+too.  A slot whose count reaches a power of two (2, 4, 8 ...) is put on the list of hot slots and
+ends the run, so that Python looks at it.  All that depends on instruction counts only, and changes
+nothing that a guest sees.
 """
 
 from __future__ import annotations
@@ -85,6 +86,9 @@ take:
   %count = lshr i64 %next, 4
   %then = add i64 %end, %count
 {store("end_count", "i64", "%then")}
+  %all = lshr i64 %whole, 4
+  %look = add i64 %end, %all
+{store("next_look", "i64", "%look")}
   ret i64 %next
 }}
 

@@ -111,9 +111,11 @@ define internal void @ask_if_due(ptr %cpu) nounwind {{
 }}
 """
 
-#: `drive(cpu, start, slice)`: executes from instruction count `start` (`run_limit` - that many), in
-#: stretches of `slice` at the most, until the limit or until something is asked for that Python has
-#: to see to.  At the end `end_count` is the count that was reached.
+#: `drive(cpu, start, slice)`: executes from instruction count `start` (`run_limit` - that many) to
+#: the limit, or until something is asked for that Python has to see to, in stretches of `slice` at
+#: the most.  The first goes to `next_look`; a look that is overdue comes up to 1,024 instructions
+#: later, so that it is not always where interrupts are taken.  At the end `end_count` is the count
+#: that was reached.
 DRIVE: Final = f"""
 define void @drive(ptr %cpu, i64 %start, i64 %slice) nounwind {{
 entry:
@@ -154,7 +156,15 @@ go:
   br i1 %far, label %stretch, label %exact
 stretch:
   %most = sub i64 %rest, %slack
-  %first = call i64 @llvm.smin.i64(i64 %most, i64 %slice)
+{field("next_look", "look_at", "i64")}
+  %due = sub i64 %look_at, %count
+  %passed = icmp sle i64 %due, 0
+  %over = sub i64 0, %due
+  %part = and i64 %over, 1023
+  %soon = add i64 %part, 1
+  %want = select i1 %passed, i64 %soon, i64 %due
+  %piece = call i64 @llvm.smin.i64(i64 %want, i64 %slice)
+  %first = call i64 @llvm.smin.i64(i64 %most, i64 %piece)
   %then = add i64 %count, %first
 {store("end_count", "i64", "%then")}
   %after = sub i64 %most, %first

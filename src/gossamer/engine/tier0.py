@@ -196,6 +196,7 @@ class Tier0(InstructionTime):
         for name, value in pointers.items():
             self._set64(name, value)
         self._set64("slack", _SLACK)
+        self._set64("next_look", self._slice)
 
     def _bind(self) -> None:
         """Native functions and the callbacks that they call."""
@@ -440,6 +441,7 @@ class Tier0(InstructionTime):
         self._samples[:] = 0
         self._hot_count.value = 0
         self._set64("slice", interval * 16)
+        self._set64("next_look", self.count + interval)
         self._set64("samples", self._samples.ctypes.data)
         self._set64("hot", self._hot.ctypes.data)
 
