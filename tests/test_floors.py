@@ -76,6 +76,7 @@ THIRD_PARTY: Final = {
     "rich": {"front", "verify", "streams", "bench", "demo", "cli"},
     "websockets": {"front"},
     "capstone": set(),
+    "dataclasses": {"base"},  # base.data.Data costs a start less
     "hypothesis": set(),
     "pytest": set(),
     "unicorn": {"verify"},

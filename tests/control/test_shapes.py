@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Literal
 
 import pytest
 
+from gossamer.base.data import Data
 from gossamer.control.commands.rows import TABLE
 from gossamer.control.shapes import (
     ArgumentError,
@@ -26,21 +26,18 @@ class Colour(StrEnum):
     DARK_BLUE = "dark-blue"
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
+class Point(Data):
     x_place: int
     kept: Annotated[int, Name("as_is")] = 3
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ByName:
+class ByName(Data):
     type: Literal["name"]
     data: str
 
 
-@dataclass(frozen=True, slots=True)
-class ByNumber:
+class ByNumber(Data):
     type: Literal["number"]
     data: int
 

@@ -7,10 +7,10 @@ executes the same instructions with it and without.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
 from gossamer.api.stopped import Stopped
+from gossamer.base.data import Data, field
 from gossamer.base.errors import ConfigError
 from gossamer.control.debugger import MOST
 from gossamer.control.runner import SHUTDOWN
@@ -22,8 +22,7 @@ from gossamer.engine.stops import Met, Watch
 _WORDS: Final = {Stop.IDLE: "idle", Stop.CHECKSTOP: "checkstop", Stop.REQUEST: "stopped"}
 
 
-@dataclass(eq=False)
-class Hook:
+class Hook(Data, frozen=False, eq=False):
     """A call at an address (before its instruction) or behind accesses to what is watched."""
 
     call: Callable[[Met], object]

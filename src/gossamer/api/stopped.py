@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from gossamer.base.data import Data
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
+class Stopped(Data):
     """`why`: instructions, seconds, pc, read, write, text, event, predicate, hook, idle, ended.
 
     `instructions` since power-on and `ns` of virtual time say where; `pc` is the next instruction.

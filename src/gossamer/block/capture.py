@@ -7,10 +7,10 @@ import os
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+from gossamer.base.data import Data
 from gossamer.block.errors import ImageError
 from gossamer.block.hashing import CHUNK, saved_digests
 from gossamer.block.hostfile import Buffer
@@ -18,8 +18,7 @@ from gossamer.block.hostfile import Buffer
 ZERO_SLOT: Final = -1
 
 
-@dataclass(slots=True)
-class Capture:
+class Capture(Data, frozen=False):
     """What a disk held, for a container to carry.
 
     `size` is the disk's length in bytes; `base` the digests of its chunks in the image, by which
@@ -94,8 +93,7 @@ class Scratch:
         self._file.close()
 
 
-@dataclass(slots=True)
-class Unpacked:
+class Unpacked(Data, frozen=False):
     """The clusters of a capture in a scratch file, by index, and the digests of the rest."""
 
     scratch: Scratch

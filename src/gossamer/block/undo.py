@@ -20,12 +20,12 @@ import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import xxhash
 
+from gossamer.base.data import Data
 from gossamer.block.errors import ImageError
 from gossamer.block.hashing import CHUNK
 from gossamer.block.hostfile import HostFile
@@ -49,8 +49,7 @@ _MAX_TORN, _SEEN = 2, 4
 its beginning or end show that a sector is one of them."""
 
 
-@dataclass(slots=True)
-class _Part:
+class _Part(Data, frozen=False):
     """One file: its number in the order of time, what it is for, and of which save."""
 
     number: int
@@ -63,8 +62,7 @@ class _Part:
         return f"{self.number:08}-{self.kind}-{self.id}"
 
 
-@dataclass(frozen=True, slots=True)
-class UndoEntry:
+class UndoEntry(Data):
     """A save that the log serves: its owner, and the bytes that were copied since."""
 
     id: str

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
+from gossamer.base.data import Data, field
 from gossamer.devices.ide.media import BlockBackend
 
 
-@dataclass
-class Traffic:
+class Traffic(Data, frozen=False):
     """Bytes and requests since the machine was started.
 
     `highest`: the end of what was written furthest behind.

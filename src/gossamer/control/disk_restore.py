@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
+from gossamer.base.data import replace
 from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.block import Going, ImageError, Qcow2Image, Snapshot
 from gossamer.control import disk_capture

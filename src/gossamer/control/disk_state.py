@@ -11,10 +11,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
+from gossamer.base.data import replace
 from gossamer.base.errors import ConfigError, GossamerError, there_is
 from gossamer.base.version import VERSION
 from gossamer.block import Capture, OverlayImage, Qcow2Image, Snapshot

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
 import xxhash
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError, GossamerError, HostError
 from gossamer.base.units import NS_PER_S
 from gossamer.block import (
@@ -40,8 +40,7 @@ from gossamer.machines.machine import Machine
 PLACES: Final = 4
 
 
-@dataclass(slots=True)
-class Disk:
+class Disk(Data, frozen=False):
     """An image in its place; `reopen` opens it once more, as it was."""
 
     index: int

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from gossamer.base.data import Data
 from gossamer.block import OverlayImage, RawDisk, StandbyImage
 from gossamer.control.disks import Disk
 from gossamer.control.runner import Runner
@@ -13,8 +12,7 @@ from gossamer.machines import drives_attach
 from gossamer.machines.config import Drive
 
 
-@dataclass(frozen=True, slots=True)
-class Medium:
+class Medium(Data):
     """An image in a drive; `handed_over`: it is not open, `standing_by`: it has not been yet.
 
     `changed`: bytes that are kept here alone (snapshot=on).  `saves`: how many saves of a raw disk
@@ -32,8 +30,7 @@ class Medium:
     kept: Size | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DriveState:
+class DriveState(Data):
     """A drive; `stalled`: it waits for cont after an error of the host."""
 
     device: str
@@ -48,8 +45,7 @@ class DriveState:
     stalled: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class DrivePlace:
+class DrivePlace(Data):
     """A drive of the machine: its place, what it was made from, its image if it has one."""
 
     index: int

@@ -7,14 +7,14 @@ them down; those that QMP lacks are ours.  Source: QEMU 7.2's QAPI schema.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar, Final, TypeVar, dataclass_transform
+from typing import ClassVar, Final, TypeVar
+
+from gossamer.base.data import Data
 
 
-class Event:
+class Event(Data):
     """Something that happened; the fields are its data."""
 
-    __slots__ = ()
     name: ClassVar[str]
 
 
@@ -23,15 +23,13 @@ KINDS: Final[dict[str, type[Event]]] = {}
 E = TypeVar("E", bound=Event)
 
 
-@dataclass_transform(frozen_default=True)
 def event(name: str) -> Callable[[type[E]], type[E]]:
-    """Make the class that follows the event called `name`: frozen data with its fields."""
+    """Make the class that follows the event called `name`."""
 
     def make(kind: type[E]) -> type[E]:
-        made = dataclass(frozen=True, slots=True)(kind)
-        made.name = name
-        KINDS[name] = made
-        return made
+        kind.name = name
+        KINDS[name] = kind
+        return kind
 
     return make
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 
 MOST_FDS: Final = 256
 _PATH: Final = re.compile(r"/dev/fdset/([0-9]{1,9})", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class PassedFd:
+class PassedFd(Data):
     """A descriptor of a set; `opaque` is whatever its owner wrote there."""
 
     fd: int

@@ -6,9 +6,9 @@ The guest's time base goes on at the receiver's; what that does not carry is nam
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from gossamer.base.data import Data, replace
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import NS_PER_S, tick_time
 from gossamer.control.losses import losses
@@ -27,8 +27,7 @@ _MAX_CLOCK: Final = 1 << 62
 _POWER_ON_DEC: Final = 0xFFFF_FFFF
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(Data):
     """How a machine is to be written for a receiver, and what that loses."""
 
     profile: Profile

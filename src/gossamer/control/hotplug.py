@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Final
 
+from gossamer.base.data import replace
 from gossamer.base.errors import ConfigError
 from gossamer.control.events import DeviceDeleted
 from gossamer.control.runner import Runner

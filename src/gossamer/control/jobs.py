@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from typing import Final
 
+from gossamer.base.data import Data, field
 from gossamer.base.errors import ConfigError
 from gossamer.control.events import JobStatusChanged, Observers
 from gossamer.control.steps import Steps, Wait
@@ -27,14 +27,11 @@ class Job:
         self._events.report(JobStatusChanged(status, self.id))
 
 
-@dataclass
-class Jobs:
+class Jobs(Data, frozen=False):
     """The jobs that no client has dismissed yet."""
 
     events: Observers
-
-    def __post_init__(self) -> None:
-        self.all: dict[str, Job] = {}
+    all: dict[str, Job] = field(default_factory=dict)
 
     def begin(self, name: str, kind: str, work: Callable[[], object]) -> Steps[None]:
         """A new job: the steps that do `work` (or its steps); how it ends is the job's `error`."""

@@ -7,9 +7,9 @@ puts that machine in the place of the one that runs, and is the last that can fa
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import BinaryIO
 
+from gossamer.base.data import Data
 from gossamer.control import repair
 from gossamer.control.globalstate import GlobalState
 from gossamer.control.profiles import READING
@@ -38,8 +38,7 @@ def adopt_rate(fresh: Machine, loaded: Loaded) -> list[str]:
     return [f"time base: {hz:,} Hz, as the sender's machine has it ({sender.title} and its like)"]
 
 
-@dataclass(frozen=True)
-class Arrived:
+class Arrived(Data):
     """A machine that has been read whole, and has not taken its place yet."""
 
     machine: Machine

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.control.shapes import Size
 from gossamer.core.memory import RamBlock
@@ -43,8 +43,7 @@ def register(m: Machine, name: str) -> int:
     raise KeyError(name)
 
 
-@dataclass(frozen=True, slots=True)
-class Registers:
+class Registers(Data):
     """The CPU's registers; `reserved` is the address that lwarx has reserved."""
 
     nip: int
@@ -91,8 +90,7 @@ def registers(m: Machine) -> Registers:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class ChipState:
+class ChipState(Data):
     """A chip's declared state: names as ``pics[0].levels``, values as numbers or text."""
 
     path: str
@@ -120,8 +118,7 @@ def _fields(owner: Stateful, where: str) -> Iterator[tuple[str, object]]:
             yield where + d.name, value if isinstance(value, int) else repr(value)
 
 
-@dataclass(frozen=True, slots=True)
-class IrqLevel:
+class IrqLevel(Data):
     """An interrupt input or pending exception of the CPU."""
 
     name: str
@@ -133,8 +130,7 @@ def irqs(m: Machine) -> tuple[IrqLevel, ...]:
     return tuple(IrqLevel(i.name.lower(), levels[i]) for i in Irq)
 
 
-@dataclass(frozen=True, slots=True)
-class Chip:
+class Chip(Data):
     """A chip in its place; `section` of the stream with its version, `device` QEMU's name."""
 
     path: str
@@ -145,8 +141,7 @@ class Chip:
     drives: tuple[ChipDrive, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Tree:
+class Tree(Data):
     """The chips in the order of the composition; `loaders`: what -device loader put in memory."""
 
     chips: tuple[Chip, ...]
@@ -168,8 +163,7 @@ def tree(m: Machine) -> Tree:
     return Tree(chips, tuple(d.title for d in m.hardware.devices if d.driver == "loader"))
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryRange:
+class MemoryRange(Data):
     """Real addresses `start` to `end` (the last): ram, rom or i/o."""
 
     start: int

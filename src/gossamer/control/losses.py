@@ -7,8 +7,8 @@ is declared where the state is (`lost=`); here it is only collected.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
+from gossamer.base.data import replace
 from gossamer.base.wire import WireWriter
 from gossamer.isa.body import Irq
 from gossamer.machines.machine import Machine

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+from gossamer.base.data import Data, replace
 from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.block import Image, OverlayImage, Qcow2Image, create_over, open_image
 from gossamer.control.disks import Disk
@@ -20,8 +20,7 @@ from gossamer.control.runner import Runner
 FORMAT: Final = "qcow2"
 
 
-@dataclass(frozen=True, slots=True)
-class Above:
+class Above(Data):
     """Disk `disk` goes on in `path`; `made`: the file is made for that.  `name`: its node."""
 
     disk: Disk

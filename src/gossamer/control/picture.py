@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import struct
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError, HostError
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
+class Picture(Data):
     """Rows from the top, three bytes (red, green, blue) a pixel."""
 
     width: int

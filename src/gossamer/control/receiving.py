@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO, cast
 
+from gossamer.base.data import Data
 from gossamer.base.errors import GossamerError, HostError, StreamError
 from gossamer.base.units import NS_PER_S
 from gossamer.control.loading import Arrived, read_machine, take_place
@@ -24,8 +24,7 @@ from gossamer.migrate.incoming import Incoming
 from gossamer.migrate.multifd_in import MultifdIn, first_of
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(Data):
     """A transfer from another emulator; `repaired` as of `control.repair`."""
 
     uri: str

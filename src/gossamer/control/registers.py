@@ -8,11 +8,11 @@ decrementer's alarm, breakpoints) follows at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 from gossamer.base.bits import ones
+from gossamer.base.data import Data
 from gossamer.cpu.model import CpuModel
 from gossamer.isa.spec.parts import ALTIVEC, has
 from gossamer.isa.spec.spr import SPRS
@@ -24,8 +24,7 @@ Put = Callable[[Machine, int], None]
 _SHOWN_ELSEWHERE: Final = frozenset({"XER", "LR", "CTR", "TBL", "TBU", "DEC", "PVR", "VRSAVE"})
 
 
-@dataclass(frozen=True, slots=True)
-class Register:
+class Register(Data):
     """A register of `bits` bits; `group` is general, float, vector or system.
 
     `put` takes a value that fits; None: it cannot be written.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
+from gossamer.base.data import replace
 from gossamer.machines.config import Config
 from gossamer.machines.options import parse
 from gossamer.machines.stored import Files, restored, stored

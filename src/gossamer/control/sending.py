@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection
-from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
 from typing import Final
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError, HostError
 from gossamer.control.events import MigrationPass
 from gossamer.control.globalstate import GlobalState
@@ -60,8 +60,7 @@ def wanted(text: str) -> tuple[str, str, bool]:
     return form.removesuffix(_KEEP_TB), uri, form.endswith(_KEEP_TB)
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(Data):
     """A transfer to another emulator.  Times in ns of the host, `settled_ns` of the guest."""
 
     uri: str

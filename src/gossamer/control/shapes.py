@@ -7,9 +7,9 @@
 | ``object`` | any JSON value |
 | a ``StrEnum`` | one of its values |
 | ``tuple[X, ...]`` | array |
-| a frozen dataclass | object; a field with a default may be left out, None is not sent |
+| a data class | object; a field with a default may be left out, None is not sent |
 | ``X | None`` with a default | may be left out |
-| ``A | B`` of dataclasses | object with variants; the first field of each is a ``Literal`` |
+| ``A | B`` of data classes | object with variants; the first field of each is a ``Literal`` |
 | ``str | A``, ``str | int`` and so on | an alternate, distinguished by the kind of JSON value |
 
 Names: an underscore becomes a dash; ``Annotated[X, Name("as_is")]`` says otherwise.  Errors have
@@ -19,15 +19,14 @@ the words of QEMU 7.2.
 from __future__ import annotations
 
 import base64
-import dataclasses
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, NewType, TypeAlias
 
+from gossamer.base.data import Data, fields, is_data
 from gossamer.base.errors import GossamerError
 
 Size = NewType("Size", int)
@@ -41,15 +40,13 @@ class ArgumentError(GossamerError):
     """An argument that does not fit its type; the text is QEMU's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(Data):
     """The name on the wire, where it is not the attribute's with dashes."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Builtin:
+class Builtin(Data):
     """A type without parts; `word` is what QEMU's errors call it."""
 
     name: str
@@ -57,8 +54,7 @@ class Builtin:
     python: tuple[type, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Enumeration:
+class Enumeration(Data):
     """Strings; `python` is None for a one-valued literal."""
 
     name: str
@@ -66,15 +62,13 @@ class Enumeration:
     python: type[StrEnum] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Array:
+class Array(Data):
     """Any number of values of one type."""
 
     of: Type
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(Data):
     """A named value of an object, or an argument of a command."""
 
     name: str
@@ -84,8 +78,7 @@ class Member:
     bytes: bool = False
 
 
-@dataclass(frozen=True)
-class Struct:
+class Struct(Data):
     """An object with named members."""
 
     name: str
@@ -93,8 +86,7 @@ class Struct:
     python: type
 
 
-@dataclass(frozen=True)
-class Variants:
+class Variants(Data):
     """An object whose `tag` says which of the structures it is."""
 
     name: str
@@ -102,8 +94,7 @@ class Variants:
     cases: Mapping[str, Struct]
 
 
-@dataclass(frozen=True)
-class Alternate:
+class Alternate(Data):
     """A value of one of several types, distinguished by its JSON kind."""
 
     name: str
@@ -142,7 +133,7 @@ def type_of(annotation: Any) -> Type:  # noqa: ANN401 - whatever stands in a sig
         return _union([one for one in inside if one is not NoneType])
     if isinstance(annotation, type) and issubclass(annotation, StrEnum):
         return Enumeration(annotation.__name__, tuple(annotation), annotation)
-    if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
+    if is_data(annotation):
         return Struct(annotation.__name__, fields_of(annotation), annotation)
     raise TypeError(f"{annotation} means nothing in the table of commands")
 
@@ -165,17 +156,10 @@ def _union(inside: list[Any]) -> Type:
     return Variants(name, tag, cases)
 
 
-def fields_of(made: type) -> tuple[Member, ...]:
-    """The members of a frozen dataclass."""
+def fields_of(made: type[Data]) -> tuple[Member, ...]:
+    """The members of a data class."""
     hints = typing.get_type_hints(made, include_extras=True)
-    return tuple(
-        member(f.name, hints[f.name], optional=_has_default(f)) for f in dataclasses.fields(made)
-    )
-
-
-def _has_default(field: dataclasses.Field[Any]) -> bool:
-    missing = dataclasses.MISSING
-    return field.default is not missing or field.default_factory is not missing
+    return tuple(member(f.name, hints[f.name], optional=not f.is_required) for f in fields(made))
 
 
 def member(attribute: str, annotation: Any, *, optional: bool) -> Member:  # noqa: ANN401
@@ -301,7 +285,7 @@ def _kind_of(value: Json) -> str:
 
 def dumped(value: Any) -> Json:  # noqa: ANN401
     """A result as a JSON value: structures become objects without the members that are None."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    if isinstance(value, Data):
         shape = type_of(type(value))
         assert isinstance(shape, Struct)
         found = ((one, getattr(value, one.attribute)) for one in shape.members)

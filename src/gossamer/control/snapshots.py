@@ -10,12 +10,12 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from xxhash import xxh3_64_intdigest
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError, GossamerError, HostError, there_is
 from gossamer.core import host
 from gossamer.machines.config import Config
@@ -26,8 +26,7 @@ SUFFIX: Final = ".gossamer"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotEntry:
+class SnapshotEntry(Data):
     """A snapshot: `size` bytes of state, `date_ns` since 1970 UTC, `vm_clock_ns` virtual ns."""
 
     id: str

@@ -17,17 +17,16 @@ import _thread
 import select
 import threading
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
+from gossamer.base.data import Data
 from gossamer.base.units import NS_PER_S
 from gossamer.core import host
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Data):
     """Until a file descriptor is ready, or the host's monotonic clock shows `until_ns`.
 
     Gives True when a descriptor is ready.

@@ -7,12 +7,12 @@ read and every section has agreed (`control.vm`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from io import SEEK_CUR
 from typing import BinaryIO, Final
 
 import numpy as np
 
+from gossamer.base.data import Data, field, replace
 from gossamer.base.errors import StreamError
 from gossamer.base.units import PAGE_SIZE, ticks_at
 from gossamer.control.progress import SILENT, Progress
@@ -45,8 +45,7 @@ _END_WAIT: Final = 1.0
 """Seconds that a description is waited for behind the end of a stream."""
 
 
-@dataclass
-class Loaded:
+class Loaded(Data, frozen=False):
     """What a stream brought.
 
     `sections` and `subsections` by name; `missing` are sections of the machine that were not in

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gossamer.base.data import Data
 from gossamer.base.units import PAGE_SIZE
 from gossamer.base.wire import WireWriter
 from gossamer.control.progress import SILENT, Progress
@@ -35,16 +35,14 @@ class Out(Protocol):
     def write(self, data: bytes | memoryview, /) -> object: ...
 
 
-@dataclass(frozen=True)
-class Extra:
+class Extra(Data):
     """A section that the control floor adds (globalstate)."""
 
     idstr: str
     owner: Stateful
 
 
-@dataclass(frozen=True)
-class Carried:
+class Carried(Data):
     """A section of a chip that is not here: kept as it came, and sent on."""
 
     idstr: str

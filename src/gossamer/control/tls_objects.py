@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from gossamer.base.data import Data, field
 from gossamer.base.errors import ConfigError
 from gossamer.migrate.channels import Channel, parse
 from gossamer.migrate.tls import ENDPOINTS, Credentials, TlsChannel
@@ -15,8 +15,7 @@ AUTHZ: Final = "authz-simple"
 _KNOWN: Final = {X509: ("dir", "endpoint", "verify-peer", "priority"), AUTHZ: ("identity",)}
 
 
-@dataclass(slots=True)
-class TlsObjects:
+class TlsObjects(Data, frozen=False):
     """Credentials and authorizations; `creds`, `hostname` and `authz` are the parameters."""
 
     objects: dict[str, Credentials | str] = field(default_factory=dict)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
+from gossamer.base.data import replace
 from gossamer.base.errors import ConfigError
 from gossamer.control import disk_restore, disk_state, look
 from gossamer.control.globalstate import GlobalState

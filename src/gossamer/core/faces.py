@@ -20,9 +20,9 @@ outside may change chips in other ways: their face is worked out anew then (`for
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from gossamer.base.data import Data
 from gossamer.core.clock import Clock
 from gossamer.core.irq import IrqLine
 from gossamer.core.region import Region
@@ -50,8 +50,7 @@ class Faced(Protocol):
         """Be as when `face` gave this.  Lines are not driven: their levels are in faces."""
 
 
-@dataclass(frozen=True, slots=True)
-class Learned:
+class Learned(Data):
     """What one access does.
 
     `key` is its place (real address | size << 32), `value` what is written (0 for loads and data);

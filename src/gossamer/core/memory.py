@@ -11,7 +11,6 @@ from __future__ import annotations
 import mmap
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.base.bits import align_down, align_up
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import PAGE_SIZE
 from gossamer.core import host
@@ -36,8 +36,7 @@ MOST_LEAVES: Final = 4096
 """Pages of registers (or of nothing) whose region is remembered."""
 
 
-@dataclass(eq=False)
-class RamBlock:
+class RamBlock(Data, frozen=False, eq=False):
     """A piece of memory with a name on the wire.  `offset` is its place in the arena, bytes."""
 
     name: str
@@ -113,8 +112,7 @@ def _never_there(address: int, pages: int) -> NDArray[np.bool_] | None:
     return asked if known.tolist() == [False, True] else None
 
 
-@dataclass(frozen=True)
-class Mapping:
+class Mapping(Data):
     """A RAM block or region at a real address; higher `priority` covers lower."""
 
     base: int

@@ -12,9 +12,9 @@ import errno
 import platform
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from gossamer.base.data import Data
 from gossamer.base.errors import HostError
 
 OBSOLETE: Final = "obsolete"
@@ -25,8 +25,7 @@ RESOURCES: Final = "resourcecontrol"
 ALWAYS: Final = "always"
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
+class Host(Data):
     """One kind of host: its audit number, its `seccomp` call, and the calls of each group."""
 
     audit: int

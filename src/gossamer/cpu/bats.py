@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from gossamer.base.bits import bit
+from gossamer.base.data import Data
 from gossamer.cpu.translation import (
     MSR_PR,
     NO_EXECUTE,
@@ -22,8 +22,7 @@ from gossamer.isa.spec.parts import EIGHT_BATS
 HIGH_BAT_EN: Final = bit(8)
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(Data):
     """The block that an address lies in; `hit` 1 bit: there is one."""
 
     hit: Expr

@@ -6,17 +6,16 @@ integers.  The block is canonical whenever native code is not running.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
 
 from gossamer.base.bits import align_up, ones
+from gossamer.base.data import Data
 from gossamer.isa.architecture import USUAL
 from gossamer.isa.registers import registers
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(Data):
     """Where the registers of a model lie: width and count, and byte offset in the block, of each.
 
     `places` gives a register's width, and the index of its first element among elements of it.

@@ -8,9 +8,9 @@ base, decrementer and pending exceptions exactly.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import tick_time, ticks_at
 from gossamer.base.wire import WireReader, WireWriter
@@ -77,8 +77,7 @@ def _reserve_put(cpu: Cpu, value: int) -> None:
     cpu.block.set("reserve_ea", 0 if value == 0xFFFF_FFFF else value)
 
 
-@dataclass(frozen=True)
-class Avr:
+class Avr(Data):
     """A vector register as a little-endian host's QEMU sends it: low doubleword first."""
 
     kind: str = "avr"

@@ -5,10 +5,10 @@ Source: MPC750UM chapter 5; Book III (32-bit).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from gossamer.base.bits import bit
+from gossamer.base.data import Data
 from gossamer.cpu import bats
 from gossamer.cpu.translation import (
     DIRECT_STORE,
@@ -32,8 +32,7 @@ PTE_R: Final = bit(23)
 PTE_C: Final = bit(24)
 
 
-@dataclass(frozen=True)
-class Hashed:
+class Hashed(Data):
     """Segments and a page table that hardware searches.
 
     Referenced and changed bits are written back as the walk finds them.

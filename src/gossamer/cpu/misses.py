@@ -5,10 +5,10 @@ Source: MPC603eUM 1.1.5.1 and chapters 4 and 5.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from gossamer.base.bits import bit
+from gossamer.base.data import Data
 from gossamer.cpu import bats, exceptions
 from gossamer.cpu.hashed import (
     PTE_C,
@@ -33,8 +33,7 @@ SRR1_STORE: Final = bit(15)
 SRR1_FROM_MSR: Final = 0xFFFF
 
 
-@dataclass(frozen=True)
-class Loaded:
+class Loaded(Data):
     """BATs, segments, and pages that are looked up in the TLBs which software fills."""
 
     architecture: Architecture

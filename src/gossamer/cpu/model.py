@@ -6,9 +6,9 @@ else distinguishes one from another.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.isa.architecture import Architecture, architecture
 
@@ -18,8 +18,7 @@ DOZE_750: Final = 0x00E0_0000
 DOZE_7450: Final = 0x0060_0000
 
 
-@dataclass(frozen=True)
-class CpuModel:
+class CpuModel(Data):
     """A part: its PVR, what its instructions are read for, the reset value of HID1 (PLL settings).
 
     `doze` gives the HID0 bits of which one must be set for MSR[POW] to save power; none: MSR[POW]

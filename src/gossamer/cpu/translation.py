@@ -6,10 +6,10 @@ III.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from gossamer.base.bits import bit
+from gossamer.base.data import Data
 from gossamer.isa.body import Access, Body
 from gossamer.isa.expr import Expr, eq, select
 
@@ -28,8 +28,7 @@ WIMG_REAL: Final = 0b0011  # real mode: memory coherent, guarded (MPC750UM 5.2)
 WIMG_W, WIMG_I, WIMG_M, WIMG_G = 8, 4, 2, 1
 
 
-@dataclass(frozen=True, slots=True)
-class Translation:
+class Translation(Data):
     """The outcome of a translation.
 
     `ra` 32 bits; `fault` DSISR or SRR1 bits, zero when the access may go on; `wimg` 4 bits;

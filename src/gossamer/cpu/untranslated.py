@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from gossamer.base.data import Data
 from gossamer.core.memory import REAL_BITS
 from gossamer.cpu.translation import NOT_FOUND, WIMG_REAL, Translation
 from gossamer.isa.architecture import Architecture
@@ -11,8 +10,7 @@ from gossamer.isa.body import Access, Body
 from gossamer.isa.expr import Expr, const, low, ltu, select
 
 
-@dataclass(frozen=True)
-class Untranslated:
+class Untranslated(Data):
     """Real addresses are effective ones; beyond 4 GiB there is nothing."""
 
     architecture: Architecture

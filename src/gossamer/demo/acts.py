@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final
 
+from gossamer.base.data import Data, field
 from gossamer.machines.guests.watcher import TICK_HZ
 
 NS_A_TICK: Final = 1_000_000_000 // TICK_HZ
@@ -12,8 +12,7 @@ COMPLAINTS: Final = ("no tick for ", "time ran back by ", "old code was executed
 """How the guest's own words begin when it has noticed something (`machines.guests.watcher`)."""
 
 
-@dataclass
-class Hop:
+class Hop(Data, frozen=False):
     """One stay in one process."""
 
     number: int
@@ -30,8 +29,7 @@ class Hop:
         return gone if gone > 1 else 0
 
 
-@dataclass
-class Act:
+class Act(Data, frozen=False):
     """A machine and its hops so far; `lossy` saves forget what QEMU 7.2's forget."""
 
     machine: str

@@ -15,13 +15,13 @@ import sys
 import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from rich.console import Console
 
+from gossamer.base.data import Data, field
 from gossamer.base.errors import ConfigError, HostError
 from gossamer.demo import view
 from gossamer.demo.acts import Act, Hop
@@ -34,8 +34,7 @@ Events: TypeAlias = Generator[None, None, None]
 """Yields whenever something is new."""
 
 
-@dataclass
-class Plan:
+class Plan(Data, frozen=False):
     """What is asked for: hops of each act (0: the act is left out), options of gossamer run."""
 
     hops: int = HOPS

@@ -8,9 +8,9 @@ docs/chips/fwcfg.md.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.core.clock import Clock
 from gossamer.core.device import Device
@@ -133,8 +133,7 @@ class FwCfg(Device):
         self.note("write to the data port")
 
 
-@dataclass(frozen=True)
-class Kernel:
+class Kernel(Data):
     """Where a kernel given on the command line has been put; addresses are real."""
 
     address: int

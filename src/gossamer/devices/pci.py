@@ -9,9 +9,9 @@ space.  Source: PCI Local Bus Specification 2.1, chapter 6; what QEMU 7.2 shows:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import ClassVar, Final
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.base.wire import WireReader, WireWriter
 from gossamer.core.clock import Clock
@@ -58,8 +58,7 @@ BAR_PRIORITY: Final = -0x1000
 """BARs lie below everything that the machine maps itself; among each other by function and BAR."""
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(Data):
     """What a host bridge shows of a bus's memory or I/O space.
 
     Bus addresses `base` .. `base + size` appear at real address `ra` onward.
@@ -77,8 +76,7 @@ class Window:
         return self.ra + address - self.base
 
 
-@dataclass(frozen=True)
-class Bar:
+class Bar(Data):
     """A base address register and what it brings into the address map."""
 
     number: int
@@ -96,8 +94,7 @@ class Bar:
         return 0x1_0000_0000 - self.target.size
 
 
-@dataclass(frozen=True)
-class IrqState:
+class IrqState(Data):
     """The levels of a function's four pins on the wire: QEMU's "pci irq state"."""
 
     kind: str = "pci irq state"

@@ -10,9 +10,9 @@ include/uapi/linux/pmu.h; OpenBIOS drivers/pmu.c; docs page pmu.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
+from gossamer.base.data import Data
 from gossamer.base.units import NS_PER_S
 from gossamer.base.wire import WireReader, WireWriter
 from gossamer.core.clock import Alarm, Clock
@@ -54,8 +54,7 @@ UNKNOWN: Final = 0xFFFF_FFFF
 """`cmdlen`, `rsplen`: the length byte is still to travel."""
 
 
-@dataclass(frozen=True)
-class Milliseconds:
+class Milliseconds(Data):
     """A point on the virtual clock: ns here, ms on the wire."""
 
     kind: str = "int64"

@@ -8,10 +8,10 @@ of addresses, the layout of registers, fields and lines of the TLBs; it can be w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Final
 
+from gossamer.base.data import Data
 from gossamer.base.units import PAGE_SIZE
 from gossamer.core.memory import REAL_BITS
 from gossamer.cpu.block import Layout, layout
@@ -21,9 +21,10 @@ from gossamer.isa.architecture import USUAL
 _PAGE_SHIFT: Final = PAGE_SIZE.bit_length() - 1
 
 
-@dataclass(frozen=True)
-class Addresses:
+class Addresses(Data):
     """Native code's view of words of `width` bits."""
+
+    __slots__ = ("__dict__",)
 
     width: int
 

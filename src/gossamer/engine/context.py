@@ -5,18 +5,17 @@ What follows the block is never state: pointers, translation caches, the budget 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 from gossamer.base.bits import align_up
+from gossamer.base.data import Data
 from gossamer.cpu.block import layout
 from gossamer.isa.architecture import USUAL
 from gossamer.isa.registers import WORD
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(Data):
     """A line of a translation table, bytes: the tag for reads at 0, for writes, the addend."""
 
     size: int

@@ -6,8 +6,7 @@ where it is used: in a handler (`handlers`) or in a function of the runtime (`se
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from gossamer.base.data import Data
 from gossamer.engine.emit import TB_CPU, TB_MEM, Function
 from gossamer.isa.body import (
     Branch,
@@ -25,8 +24,7 @@ from gossamer.isa.body import (
 from gossamer.isa.expr import Expr
 
 
-@dataclass(frozen=True)
-class PendingWrite:
+class PendingWrite(Data):
     """A write whose operands are computed: pointer, type, value, condition (none: always)."""
 
     where: str

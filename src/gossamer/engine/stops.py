@@ -5,11 +5,11 @@ None of it is state, and none changes what the guest sees or how many instructio
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
+from gossamer.base.data import Data
 from gossamer.base.units import PAGE_SIZE
 from gossamer.engine.runtime_stops import BREAK, READ
 from gossamer.engine.tier0 import Tier0
@@ -17,8 +17,7 @@ from gossamer.engine.tier0 import Tier0
 _OFFSETS: Final = PAGE_SIZE // 4
 
 
-@dataclass(frozen=True, slots=True)
-class Watch:
+class Watch(Data):
     """`length` bytes from the effective address `ea`, whose loads or stores end the run."""
 
     ea: int
@@ -27,8 +26,7 @@ class Watch:
     writes: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Met:
+class Met(Data):
     """Why a run ended.
 
     ``break``: before the instruction at `ea`; ``read``, ``write``: behind an access to what is

@@ -9,11 +9,11 @@ from __future__ import annotations
 import ctypes
 import mmap
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
+from gossamer.base.data import Data
 from gossamer.base.units import PAGE_SIZE
 from gossamer.core import host
 from gossamer.core.clock import NEVER
@@ -74,8 +74,7 @@ _SLOT: Final = np.dtype(
 assert _SLOT.itemsize == SAMPLE_SLOT
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(Data):
     """A place where slices of the budget have ended `count` times.
 
     `entry` is its predecoded entry's address, `page` its effective page; `source` is the entry of

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import product
 
+from gossamer.base.data import Data
 from gossamer.isa.body import Do, Loop, Probe, Statement, Store, When, Write
 from gossamer.isa.expr import Expr
 from gossamer.isa.insn import SPLIT, Decoder, Insn
 
 
-@dataclass(frozen=True)
-class Variant:
+class Variant(Data):
     """An instruction with some fields known; `kind` 1 or 2 when it branches relative (B, I form).
 
     `names` are the handlers' names: target in the same page, target elsewhere.

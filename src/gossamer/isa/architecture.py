@@ -9,9 +9,9 @@ mean 32 bits on every part, bodies take `low`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
+from gossamer.base.data import Data
 from gossamer.base.errors import GossamerError
 
 #: Versions of the Power ISA after the 32-bit parts here, in order; each contains those before it.
@@ -25,8 +25,7 @@ class NotDescribedError(GossamerError):
     """A model needs something of which there is no description yet."""
 
 
-@dataclass(frozen=True)
-class Architecture:
+class Architecture(Data):
     """What distinguishes one instruction set from another.
 
     `features` are names of parts and families, and of the levels that it has (`LEVELS`); rows name

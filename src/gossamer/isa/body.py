@@ -18,11 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, overload
 
 from gossamer.base.bits import bit
+from gossamer.base.data import Data, field
 from gossamer.isa.expr import Expr, const, eq, lift, lts, select, sext, trunc, zext
 from gossamer.isa.registers import NUMBER, REGISTERS, registers
 
@@ -79,8 +79,7 @@ class Access(IntEnum):
     FETCH = 2
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Write:
+class Write(Data, eq=False):
     """Set a register (element `index` of `reg`) when `when` holds."""
 
     reg: str
@@ -89,15 +88,13 @@ class Write:
     when: Expr
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Do:
+class Do(Data, eq=False):
     """Carry out the access of a `load` expression here."""
 
     expr: Expr
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Store:
+class Store(Data, eq=False):
     """Store the low `size` bytes of `value`, big-endian, at `ea` when `when` holds."""
 
     ea: Expr
@@ -106,8 +103,7 @@ class Store:
     when: Expr
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Probe:
+class Probe(Data, eq=False):
     """Translate every byte of [ea, ea + length) for `access`; fault as that access would."""
 
     ea: Expr
@@ -116,8 +112,7 @@ class Probe:
     when: Expr
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class RamStore:
+class RamStore(Data, eq=False):
     """Store at a real address that is RAM (elsewhere: nothing happens) when `when` holds."""
 
     ra: Expr
@@ -126,8 +121,7 @@ class RamStore:
     when: Expr
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Raise:
+class Raise(Data, eq=False):
     """Take an interrupt when `when` holds; `srr1` holds the bits to set in SRR1.
 
     `dar` and `dsisr`, where given, are set too.  With `commit` the writes are made first and SRR0
@@ -144,8 +138,7 @@ class Raise:
     after: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Branch:
+class Branch(Data, eq=False):
     """Go on at `target` when `when` holds; `offset` is set when target is cia + offset."""
 
     target: Expr
@@ -153,16 +146,14 @@ class Branch:
     offset: Expr | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Effect:
+class Effect(Data, eq=False):
     """Something outside the register block follows from this instruction; see `EFFECTS`."""
 
     name: str
     args: tuple[Expr, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class When:
+class When(Data, eq=False):
     """Carry out `body` when `cond` holds, else `other`."""
 
     cond: Expr
@@ -170,8 +161,7 @@ class When:
     other: list[Statement] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Loop:
+class Loop(Data, eq=False):
     """Carry out `body` `count` times; the `index` expression counts from zero."""
 
     count: Expr

@@ -7,14 +7,12 @@ a Python ``if`` on a guest value cannot pass unnoticed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from gossamer.base.bits import ones
+from gossamer.base.data import Data
 from gossamer.isa.ops import OPS
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Expr:
+class Expr(Data, eq=False):
     """A value of `width` bits, unsigned unless an operation says otherwise.
 
     `op` is a row of `OPS` or one of the leaves: ``const`` (arg: value), ``word`` (the instruction),

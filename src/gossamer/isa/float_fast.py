@@ -11,9 +11,9 @@ functions computable with a fused-mac", 2005 (error of an fma); Figueroa 1995 (d
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from gossamer.base.data import Data
 from gossamer.isa.expr import Expr, const, eq, ltu, ne, node, select, trunc, zext
 from gossamer.isa.fpscr import (
     FI,
@@ -39,8 +39,7 @@ _SINGLE_LOW: Final = 1023 - 125
 _SINGLE_TOP: Final = 1023 + 127
 
 
-@dataclass(frozen=True)
-class Fast:
+class Fast(Data):
     """A result, its error (a double whose sign and being zero count) and whether they hold."""
 
     value: Expr

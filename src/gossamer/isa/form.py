@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import overload
 
+from gossamer.base.data import Data
 from gossamer.isa.expr import Expr, const, sext, trunc
 
 
-@dataclass(frozen=True)
-class Field:
+class Field(Data):
     """Instruction bits `first`..`last`; the value is shifted left by `shift` when read."""
 
     first: int

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
+from gossamer.base.data import Data, field
 from gossamer.isa.architecture import USUAL, Architecture, NotDescribedError
 from gossamer.isa.body import Body, Interrupt, Statement
 from gossamer.isa.expr import Expr, const, trunc
@@ -18,8 +18,7 @@ MSR_VEC_SHIFT: Final = 25
 SPLIT: Final = ("Rc", "OE", "LK", "AA")
 
 
-@dataclass(frozen=True)
-class Insn:
+class Insn(Data):
     """One instruction.
 
     `fixed` gives the fields that identify it.  `special` lists further partial words (field to

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from gossamer.base.data import Data, field
 from gossamer.base.errors import ConfigError, there_is
 from gossamer.base.units import MiB
 
@@ -19,8 +19,7 @@ CLOCK_POLICIES: Final = ("freeze", "continue", "step")
 DEFAULT_MACHINE: Final = "g3beige"
 
 
-@dataclass(frozen=True, slots=True)
-class Added:
+class Added(Data):
     """A device with its properties, each with its value: given, by -global, or the default.
 
     `where` names it in errors; `id` and `bus` are empty where the user gave none; `hot`: plugged in
@@ -54,8 +53,7 @@ class Added:
         return f'{self.driver}, id "{self.id}"'
 
 
-@dataclass(frozen=True, slots=True)
-class Drive:
+class Drive(Data):
     """A disk or CD-ROM.  `index` is its place: 0, 1 first IDE channel, 2, 3 second.
 
     `rerror`, `werror`: what an error of the host does, in QEMU's words.  `serial`, `model` and
@@ -81,8 +79,7 @@ class Drive:
     device: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Hardware:
+class Hardware(Data):
     """What a machine is built from: what a save identifies, and what is put into it at power on.
 
     `ram_size` bytes; an empty `cpu` is the machine's own; `graphic` False for ``-nographic``;
@@ -138,8 +135,7 @@ class Hardware:
         return next((d for d in self.drives if d.index == index), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Accel:
+class Accel(Data):
     """How guest code is executed; nothing that a guest can see depends on it.
 
     `tier` 0: interpreted; 1 or 2: hot code is translated.  `thread` "multi": translated beside the
@@ -153,15 +149,13 @@ class Accel:
     stands: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Logging:
+class Logging(Data):
     """What is recorded of the chips' trace events: `patterns` of paths; no file: stderr."""
 
     file: Path | None = None
     patterns: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
 class Config(Hardware):
     """A machine, and what one run of it chose.
 

@@ -7,9 +7,9 @@ that of `devices_attach` and, for drives, of `drives`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.machines.config import Added, Hardware, unknown
 from gossamer.machines.device_table import COMMON, DRIVERS, Driver, Property
@@ -28,8 +28,7 @@ _HOST_NETWORKS: Final = (
 NO_NETWORK: Final = "there is no host network; give none, or model= for a card without a cable"
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Data):
     """A device as it was asked for, before -global and the defaults fill it up."""
 
     option: str

@@ -7,9 +7,9 @@ and the values of properties are QEMU 7.2's (``-device NAME,help``).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
+from gossamer.base.data import Data, field
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import MiB
 from gossamer.machines.drives import RERROR, WERROR
@@ -19,8 +19,7 @@ Value = str | int | bool | bytes | None
 Read = Callable[[str, str], Value]
 
 
-@dataclass(frozen=True, slots=True)
-class Property:
+class Property(Data):
     """A property: how its value is spelled (`kind`), read and checked, and its default."""
 
     kind: str
@@ -38,8 +37,7 @@ class Property:
         return str(self.default)
 
 
-@dataclass(frozen=True, slots=True)
-class Driver:
+class Driver(Data):
     """A device that can be added: the kind of bus it stands on, and its properties.
 
     `refused`: properties that QEMU has and gossamer has not, and why.  One that is not

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from gossamer.base.data import Data, replace
 from gossamer.base.errors import ConfigError
 from gossamer.machines.config import ON_OFF, Added, Drive, unknown
 from gossamer.machines.values import choice, identifier, number, on_off, pairs
@@ -61,8 +61,7 @@ def host_path(option: str, text: str) -> Path:
     return Path(text)
 
 
-@dataclass(frozen=True, slots=True)
-class DriveOptions:
+class DriveOptions(Data):
     """A drive as it was asked for; `index` None: the first free place.
 
     `interface` "none": it waits for a -device that names it.

@@ -8,8 +8,8 @@ stands at index 2 unless the user left it out or wants something else there.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
+from gossamer.base.data import Data
 from gossamer.devices.ide.cell import MacioIde
 from gossamer.devices.ide.drive import CDROM, DISK, NONE, IdeDrive
 from gossamer.devices.ide.media import BlockBackend, error_policy
@@ -55,8 +55,7 @@ def place_drives(m: Machine) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ChipDrive:
+class ChipDrive(Data):
     """A drive on an IDE cell, in QEMU's words."""
 
     bus: str

@@ -10,7 +10,6 @@ import gzip
 import os
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
 from itertools import pairwise
@@ -21,6 +20,7 @@ from elftools.common.exceptions import ELFError
 from elftools.construct.lib.container import Container as ElfRecord
 from elftools.elf.elffile import ELFFile
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import GiB, MiB
 from gossamer.machines import forms, uimage
@@ -51,16 +51,14 @@ EM_PPC: Final = 20
 _GZIP: Final = b"\x1f\x8b\x08"
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(Data):
     """Bytes that go to real address `ra`."""
 
     ra: int
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(Data):
     """A loaded file: where it starts (an effective address) and what goes where.
 
     `entry_ra` is the real address of its entry.

@@ -8,9 +8,9 @@ its drives stand, the numbers of its sections, what its interrupt inputs are cal
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
+from gossamer.base.data import Data, field
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import KiB
 from gossamer.machines.config import ON_OFF, Hardware, mebibytes, unknown
@@ -41,8 +41,7 @@ PROPERTIES: Final = {"suppress-vmdesc": ON_OFF, "accel": ("tcg",)}
 MAC_PROPERTIES: Final = {"graphics": ON_OFF, "usb": ON_OFF, **PROPERTIES}
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(Data):
     """A version of a machine, as what it has not that the newest one has.
 
     `switches`: compat switches, (description of the chip, name), and their values there.
@@ -55,8 +54,7 @@ class Version:
     released: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class SectionNumbers:
+class SectionNumbers(Data):
     """The numbers of the sections in a stream, as QEMU 7.2 gives them on a machine.
 
     They count up from `first`, except those in `fixed`.  Where the machine has a network card, the
@@ -69,8 +67,7 @@ class SectionNumbers:
     network: str = "slirp"
 
 
-@dataclass(frozen=True, slots=True)
-class MachineKind(Generic[M_co]):
+class MachineKind(Data, Generic[M_co]):
     """A machine that can be chosen.
 
     `compose` makes it; `versions`: newest last; `cpus`: its own first.  `ram_block`: what a stream

@@ -6,9 +6,9 @@ their offsets in mac-io.  Sources: docs/chips/ of each part; numbers as QEMU 7.2
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from gossamer.base.data import Data
 from gossamer.core.irq import IrqLine, IrqSink
 from gossamer.devices.adb.bus import AdbBus
 from gossamer.devices.adb.keyboard import AdbKeyboard
@@ -34,8 +34,7 @@ DBDMA_AT, ESCC_LEGACY_AT, ESCC_AT, VIA_AT = 0x08000, 0x12000, 0x13000, 0x16000
 IDE_AT: Final = (0x20000, 0x21000)
 
 
-@dataclass(frozen=True)
-class IdePair:
+class IdePair(Data):
     """Both IDE channels and the DMA controller that serves them."""
 
     ide: tuple[MacioIde, MacioIde]

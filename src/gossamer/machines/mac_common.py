@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from gossamer.base.data import replace
 from gossamer.devices.fwcfg import BASE, BOOT_DEVICE, PPC_TBFREQ, FwCfg, mac_entries, mac_files
 from gossamer.machines import boot, firmware
 from gossamer.machines.machine import Machine

@@ -7,9 +7,9 @@ sections in a stream.  `check` refuses what is not whole.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import MiB
 from gossamer.core.clock import Clock
@@ -76,8 +76,7 @@ class Display(Protocol):
     def render(self) -> tuple[int, int, bytes]: ...
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(Data):
     """A chip in its place; `idstr` empty: no section of its own.
 
     `known_as`: QEMU's name and the user's id, where QEMU's options can name it.
@@ -94,8 +93,7 @@ class Part:
         return f"{self.idstr}/{self.instance}" if self.instance else self.idstr
 
 
-@dataclass(frozen=True, slots=True)
-class Plugged:
+class Plugged(Data):
     """A device that can be taken out again.
 
     `added` names the port that it got; `origin` is the record of `Hardware.devices` that it comes

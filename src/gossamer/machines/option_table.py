@@ -6,10 +6,10 @@ says why that is right), or is refused (`refused` says why).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gossamer.base.data import Data
 from gossamer.machines import device_options
 from gossamer.machines import option_actions as act
 from gossamer.machines import option_objects as obj
@@ -17,8 +17,7 @@ from gossamer.machines.chardev_options import CONTROL, PRETTY, parse_mon
 from gossamer.machines.draft import Draft
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(Data):
     """An option: its names, how its value is written (empty: it has none), and what it is for."""
 
     names: tuple[str, ...]

@@ -6,13 +6,13 @@ is ignored except what the table says is without effect (`option_table`).
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from gossamer.base.data import replace
 from gossamer.base.errors import ConfigError
 from gossamer.machines import config_file, device_options, machine_options, registry
 from gossamer.machines.config import Accel, Config, unknown
@@ -127,7 +127,7 @@ def _finish(draft: Draft) -> Config:
         chardev_ids=draft.chardevs.labels(serials, monitors),
         inherited_fds=_inherited(draft, serials, monitors),
     )
-    config = dataclasses.replace(plain, **chosen)  # type: ignore[arg-type]
+    config = replace(plain, **chosen)
     model.check(config)
     check_run(config, model)
     return config

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from gossamer.base.data import replace
 from gossamer.base.errors import ConfigError
 from gossamer.machines import registry
 from gossamer.machines.config import Added, Config, Drive, unknown

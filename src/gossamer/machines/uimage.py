@@ -9,11 +9,11 @@ from __future__ import annotations
 import gzip
 import struct
 import zlib
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Final
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import MiB
 
@@ -34,8 +34,7 @@ _TYPES: Final = {
 _COMPRESSED: Final = {2: "bzip2", 3: "lzma", 4: "lzo", 5: "lz4", 6: "zstd"}
 
 
-@dataclass(frozen=True, slots=True)
-class Payload:
+class Payload(Data):
     """What is inside, unpacked; where it goes and begins (real addresses)."""
 
     data: bytes

@@ -6,10 +6,10 @@ Places are QEMU 7.2's: the first free port of the controller, the last of them b
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from gossamer.base.data import replace
 from gossamer.base.errors import ConfigError
 from gossamer.core.device import Device
 from gossamer.devices.adb.keyboard import AdbKeyboard

@@ -15,10 +15,10 @@ import socket
 import stat
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError, HostError
 from gossamer.base.units import NS_PER_S
 from gossamer.core import host
@@ -33,8 +33,7 @@ _LOOK_S: Final = 0.1
 """How soon a wait notices that the transfer was cancelled."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Data):
     """How long is waited, in seconds: for a peer to come, for it to move, for everything."""
 
     meet: float = 60.0
@@ -42,8 +41,7 @@ class Limits:
     total: float = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Data):
     """A URI taken apart; `offset` bytes into a file."""
 
     kind: str

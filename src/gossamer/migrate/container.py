@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import xxhash
 import zstandard
 
+from gossamer.base.data import Data
 from gossamer.base.errors import HostError, StreamError, there_is
 from gossamer.migrate.container_frame import (
     CHUNK,
@@ -48,8 +48,7 @@ __all__ = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class FrameRun:
+class FrameRun(Data):
     """Frames of one kind one after the other: the stream's, or those of one disk."""
 
     offset: int

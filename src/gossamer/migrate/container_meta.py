@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
+from gossamer.base.data import Data, asdict, field, fields
 from gossamer.base.errors import StreamError
 
 MAX_META: Final = 1 << 20
@@ -13,8 +13,7 @@ MAX_META: Final = 1 << 20
 FORMAT: Final = "gossamer-state"
 
 
-@dataclass(frozen=True, slots=True)
-class DiskMeta:
+class DiskMeta(Data):
     """A disk of the machine: `name` as in the DISK frames, `size` of the guest's disk in bytes.
 
     `backing` and `identity` name the image below the overlay (path, and whatever its owner keeps
@@ -28,8 +27,7 @@ class DiskMeta:
     identity: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Meta:
+class Meta(Data):
     """What is saved.
 
     `ram_size` in bytes, `created_ns` in ns since 1970 UTC, `clock_ns` virtual ns, `icount`
@@ -88,7 +86,7 @@ _TYPES: Final = {"str": str, "int": int, "dict[str, Any]": dict}
 
 
 def _typed(made: type[Any], tree: object) -> Any:  # noqa: ANN401 - an instance of `made`
-    """An instance of a dataclass of texts and whole numbers; keys and types are checked."""
+    """An instance of a data class of texts and whole numbers; keys and types are checked."""
     if not isinstance(tree, dict):
         raise ValueError(f"expected an object, got {tree!r:.40}")
     known = {one.name: one for one in fields(made)}

@@ -7,12 +7,12 @@ import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import xxhash
 import zstandard
 
+from gossamer.base.data import Data, replace
 from gossamer.base.errors import HostError
 from gossamer.core import host
 from gossamer.migrate.container_frame import (
@@ -36,8 +36,7 @@ Buffer = bytes | bytearray | memoryview
 SUFFIX = ".part"
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(Data):
     """What a save cost: bytes in and out, ns of it spent waiting for the medium, ns in all."""
 
     stream_bytes: int

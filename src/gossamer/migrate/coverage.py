@@ -7,12 +7,12 @@ the host (x-ignore-shared); or the stream is a forgery.  Such a stream is no who
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from gossamer.base.data import Data, field
 from gossamer.base.units import PAGE_SIZE
 from gossamer.migrate import ram
 from gossamer.migrate.ram import BlockList, Record, Run
@@ -22,8 +22,7 @@ MOST: Final = 1 << 40
 of which only those of pages that came are ever touched)."""
 
 
-@dataclass(slots=True)
-class Coverage:
+class Coverage(Data, frozen=False):
     """Pages of each block that have come; what `on_ram` of a walk may call."""
 
     page_size: int = PAGE_SIZE

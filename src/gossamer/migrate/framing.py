@@ -8,10 +8,10 @@ the body.  Source of the format: facts on QEMU 7.2, checked on its streams.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Final, TypeAlias
 
+from gossamer.base.data import Data, field, replace
 from gossamer.base.errors import StreamError
 from gossamer.migrate.source import Source
 
@@ -61,16 +61,14 @@ _COMMAND_LENGTHS: Final = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(Data):
     """Magic (checked) and version."""
 
     version: int
     offset: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Configuration:
+class Configuration(Data):
     """Machine type and what both sides must agree on.
 
     `order` names the subsections present in wire order.
@@ -85,8 +83,7 @@ class Configuration:
     length: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(Data):
     """One section; `length` is the body's.  In a header event the length is not known yet: -1.
 
     PART and END carry the name, instance and version of their START.  `package`: inside a
@@ -114,8 +111,7 @@ class Section:
         return self.idstr, self.instance_id
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Data):
     """A command and its data; for PACKAGED the elements of the package follow as events."""
 
     number: int
@@ -128,15 +124,13 @@ class Command:
         return Cmd(self.number).name
 
 
-@dataclass(frozen=True, slots=True)
-class Eof:
+class Eof(Data):
     """The end element; only the description may follow."""
 
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
+class Description(Data):
     """The trailing JSON, as text."""
 
     text: str
@@ -144,8 +138,7 @@ class Description:
     length: int
 
 
-@dataclass(frozen=True, slots=True)
-class Trailing:
+class Trailing(Data):
     """Bytes after the stream: padding of a snapshot, or something that is not ours."""
 
     offset: int
@@ -156,8 +149,7 @@ Event: TypeAlias = Header | Configuration | Section | Command | Eof | Descriptio
 Bodies: TypeAlias = Callable[[Section, Source], None]
 
 
-@dataclass(slots=True)
-class Walker:
+class Walker(Data, frozen=False):
     """Walks one stream.  `footers` None: found out at the first section.
 
     `configuration` is there once it has been read; `page_size_hint` is what a postcopy advice says.

@@ -7,9 +7,9 @@ schema given by the caller; without that by looking for the footer.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import BinaryIO, Final, Protocol
 
+from gossamer.base.data import Data, field
 from gossamer.base.errors import StreamError
 from gossamer.base.units import PAGE_SIZE
 from gossamer.base.wire import WireReader
@@ -45,8 +45,7 @@ class Schema(Protocol):
         """The layout of the body that comes next (looked at, not read), None when unknown."""
 
 
-@dataclass(slots=True)
-class BodyReader:
+class BodyReader(Data, frozen=False):
     """Measures every body of a stream; RAM records go to `on_ram`."""
 
     desc: StreamDesc | None = None
@@ -127,8 +126,7 @@ def _plausible(after: bytes, source: Source, at: int) -> bool:
     return after[0] in (Kind.EOF, Kind.PART, Kind.END, Kind.COMMAND)
 
 
-@dataclass(slots=True)
-class StreamFile:
+class StreamFile(Data, frozen=False):
     """One stream: its elements in order, its description, and values on demand.
 
     Constant memory: RAM pages are passed to `on_ram` at `open` time, never kept.

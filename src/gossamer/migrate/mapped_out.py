@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from gossamer.base.bits import align_up
+from gossamer.base.data import Data
 from gossamer.base.units import PAGE_SIZE, MiB
 from gossamer.base.wire import WireWriter
 from gossamer.migrate import ram
@@ -29,8 +29,7 @@ _HEADER: Final = struct.Struct(">IQQQ")
 _VERSION: Final = 1
 
 
-@dataclass(slots=True)
-class _Room:
+class _Room(Data, frozen=False):
     """Where a block is in the file, and which of its pages are there."""
 
     bitmap: int

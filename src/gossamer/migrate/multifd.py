@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 import numpy as np
 import zstandard
 
+from gossamer.base.data import Data
 from gossamer.base.errors import StreamError
 from gossamer.base.units import PAGE_SIZE
 from gossamer.migrate.framing import MULTIFD_MAGIC
@@ -27,16 +27,14 @@ DEVICE_STATE: Final = 0x80
 MAX_PAGES: Final = 1 << 16
 
 
-@dataclass(frozen=True, slots=True)
-class Hello:
+class Hello(Data):
     """What opens a channel; `uuid` is the machine's, `channel` its number from 0."""
 
     uuid: bytes
     channel: int
 
 
-@dataclass(frozen=True, slots=True)
-class Packet:
+class Packet(Data):
     """One packet: addresses of the pages sent with data and of pages that are zero (9.0 on).
 
     `data` holds the pages unpacked, in order of `addresses`.

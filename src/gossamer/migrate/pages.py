@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from gossamer.base.data import Data, field
 from gossamer.base.errors import StreamError
 from gossamer.base.units import PAGE_SIZE
 from gossamer.migrate import ram
@@ -134,8 +134,7 @@ STORED: Final = 2
 PACKED: Final = 3
 
 
-@dataclass(slots=True)
-class PageTable:
+class PageTable(Data, frozen=False):
     """Where each page of a block has its last content: kind and fill byte or file offset.
 
     Arrays over the pages that the stream has, ascending by page number.  PACKED pages have their
@@ -172,8 +171,7 @@ class PageTable:
         return bytes(page)
 
 
-@dataclass(slots=True)
-class _Log:
+class _Log(Data, frozen=False):
     numbers: list[I64] = field(default_factory=list)
     kinds: list[U8] = field(default_factory=list)
     places: list[I64] = field(default_factory=list)

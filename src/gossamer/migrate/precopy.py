@@ -7,9 +7,9 @@ what is left, after a fresh look at the dirty pages, fits into the downtime limi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from gossamer.base.data import Data
 from gossamer.base.units import NS_PER_S, PAGE_SIZE, MiB
 from gossamer.migrate.dirty import DirtyPages, Pages
 
@@ -30,8 +30,7 @@ MOST_EXTRA: Final = 8
 """When what is left fits, so many rounds more are made while each leaves that part at the most."""
 
 
-@dataclass(slots=True)
-class Parameters:
+class Parameters(Data, frozen=False):
     """What the user may choose; names and defaults are QEMU's.
 
     `max_bandwidth` in bytes a second (0: none), `downtime_limit` in ms, throttles in percent;
@@ -59,30 +58,26 @@ class Parameters:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(Data):
     """Pages to send now."""
 
     pages: Pages
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(Data):
     """The bandwidth of this slice is used up: go on at `until_ns`."""
 
     until_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Switch:
+class Switch(Data):
     """Little enough is left: stop the machine and send the rest."""
 
 
 Step = Chunk | Pause | Switch
 
 
-@dataclass(slots=True)
-class Figures:
+class Figures(Data, frozen=False):
     """Of a transfer, as `query-migrate` shows them: bytes, pages, ms."""
 
     total: int = 0

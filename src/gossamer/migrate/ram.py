@@ -7,12 +7,12 @@ too.  Runs of like records are handled as one numpy array, never a record at a t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from gossamer.base.data import Data, field
 from gossamer.base.errors import StreamError
 from gossamer.base.units import PAGE_SIZE
 from gossamer.migrate.source import Source
@@ -54,8 +54,7 @@ def flag_names(flags: int) -> str:
     return "|".join(names + ([f"{rest:#x}"] if rest else [])) or "none"
 
 
-@dataclass(frozen=True, slots=True)
-class Mapped:
+class Mapped(Data):
     """Where a block's pages lie in a mapped-ram file (absolute file offsets, lengths in bytes)."""
 
     page_size: int
@@ -63,8 +62,7 @@ class Mapped:
     pages_offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(Data):
     """A RAM block as the MEM_SIZE record lists it; sizes in bytes.
 
     `page_size` only where the record carries it (huge pages under postcopy), `address` is the
@@ -78,8 +76,7 @@ class Block:
     mapped: Mapped | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BlockList:
+class BlockList(Data):
     """The MEM_SIZE record."""
 
     total: int
@@ -87,8 +84,7 @@ class BlockList:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Data):
     """Records of one kind in one block.
 
     `kind` is ZERO, PAGE, XBZRLE or COMPRESS_PAGE.  `addresses` are byte offsets in the block.
@@ -109,8 +105,7 @@ class Run:
     payload: memoryview | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(Data):
     """A record without a page: EOS (`kind` 0x10) or MULTIFD_FLUSH (0x200)."""
 
     kind: int
@@ -120,8 +115,7 @@ class Mark:
 Record: TypeAlias = BlockList | Run | Mark
 
 
-@dataclass(slots=True)
-class RamReader:
+class RamReader(Data, frozen=False):
     """Reads bodies of the `ram` section; keeps the block list and the current block between them.
 
     `shared_addresses`: capability x-ignore-shared is on.  `mapped`: capability mapped-ram is on.
@@ -301,7 +295,7 @@ class RamReader:
         return Block(name, length, page_size, address, mapped)
 
 
-class OpenRamReader(RamReader):
+class OpenRamReader(RamReader, frozen=False):
     """Reads records where no block list came before: a postcopy preempt channel.
 
     Any block name is taken, of any length.

@@ -7,9 +7,9 @@ says for every column where it is known from.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
+from gossamer.base.data import Data, field
 from gossamer.base.errors import ConfigError
 
 OURS: Final = "gossamer-1"
@@ -17,8 +17,7 @@ OURS: Final = "gossamer-1"
 SUSPENDED: Final = "suspended"
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(Data):
     """A program that reads and writes streams.
 
     `ours`: it knows gossamer's subsections, so nothing is lost.  The columns behind it are true of

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
+from gossamer.base.data import Data
 from gossamer.base.errors import StreamError
 from gossamer.base.wire import WireReader
 from gossamer.migrate.source import Source
@@ -28,8 +28,7 @@ class Reply(IntEnum):
     SWITCHOVER_ACK = 7
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Data):
     """One message; `value` is the cookie, the error or the start of a request (bytes)."""
 
     kind: Reply

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
+from gossamer.base.data import Data, replace
 from gossamer.base.errors import StreamError
 from gossamer.migrate import ram_writer, value_tree, writer
 from gossamer.migrate.framing import (
@@ -30,8 +30,7 @@ from gossamer.migrate.source import Source
 from gossamer.migrate.value_tree import Struct
 
 
-@dataclass(slots=True)
-class Edit:
+class Edit(Data, frozen=False):
     """What to change.  Each function gets the parsed thing and gives what to write instead.
 
     `section`: None drops the section; the returned tree is encoded and described.  `records`:

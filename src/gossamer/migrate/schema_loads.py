@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from enum import IntEnum
 from typing import Final
 
+from gossamer.base.data import Data, replace
 from gossamer.migrate.vmstate_dump import Device, Machine, State
 
 
@@ -27,8 +27,7 @@ class Severity(IntEnum):
     """Never loads, or loads nonsense."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Data):
     """One difference: where, what, and why it does or does not matter."""
 
     severity: Severity
@@ -37,8 +36,7 @@ class Finding:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(Data):
     """A stretch of wire: a field that is not a struct, or the place of a subsection.
 
     `size` 0 and `count` None mean that the schema does not say.  `around` are the enclosing

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Final
 
+from gossamer.base.data import Data, replace
 from gossamer.migrate.schema_loads import UNUSED, Finding, Item, Severity, length_text, wire
 from gossamer.migrate.vmdesc import FieldDesc, StreamDesc, StructDesc
 from gossamer.migrate.vmstate_dump import Device, Machine, State
@@ -15,8 +15,7 @@ HOST_SIZED: Final = {"timer", "bitmap", "pci irq state", "struct"}
 """Types whose size in a dump is that of a host's object, not of the wire."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Sent:
+class _Sent(Data):
     """A stretch of the stream; arrays of structs stand by their first element."""
 
     path: str

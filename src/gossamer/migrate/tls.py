@@ -11,10 +11,10 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError, HostError
 from gossamer.migrate.channels import PIECE, Channel
 
@@ -26,8 +26,7 @@ _SHORT: Final = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(Data):
     """A `tls-creds-x509` object; `verify_peer` off takes any peer (a server only)."""
 
     folder: Path

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 
+from gossamer.base.data import Data, field
 from gossamer.base.wire import WireReader, WireWriter
 from gossamer.migrate import writer
 from gossamer.migrate.framing import Kind
@@ -19,8 +19,7 @@ NOT_ARMED: Final = (1 << 64) - 1
 Scalar: TypeAlias = int | bytes
 
 
-@dataclass(slots=True)
-class Leaf:
+class Leaf(Data, frozen=False):
     """A field without members: an integer, bytes, or a tuple of either for an array.
 
     `size` is of one element, in bytes; `offset` is in the stream.
@@ -39,8 +38,7 @@ class Leaf:
         return self.size * (1 if self.count is None else self.count)
 
 
-@dataclass(slots=True)
-class Struct:
+class Struct(Data, frozen=False):
     """A struct, a section's body or a subsection."""
 
     name: str
@@ -53,8 +51,7 @@ class Struct:
     index: int | None = None
 
 
-@dataclass(slots=True)
-class StructArray:
+class StructArray(Data, frozen=False):
     """An array of structs that are all laid out alike."""
 
     name: str

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
+from gossamer.base.data import Data
 from gossamer.base.errors import StreamError
 from gossamer.migrate.framing import MAX_DESCRIPTION, Description, Kind
 
@@ -33,8 +33,7 @@ _TAIL_WINDOW: Final = 1 << 20
 _TAIL_LIMIT: Final = 24 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class FieldDesc:
+class FieldDesc(Data):
     """One field: `size` is of one element, `count` the elements (None: not an array).
 
     `index` is the element's number in an array whose elements differ.
@@ -57,8 +56,7 @@ class FieldDesc:
         return self.name if self.index is None else f"{self.name}[{self.index}]"
 
 
-@dataclass(frozen=True, slots=True)
-class StructDesc:
+class StructDesc(Data):
     """A description's fields and the subsections that are present in the stream."""
 
     name: str
@@ -74,8 +72,7 @@ class StructDesc:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceDesc:
+class DeviceDesc(Data):
     """One section; `state.name` is empty for a section of the old style."""
 
     idstr: str
@@ -83,8 +80,7 @@ class DeviceDesc:
     state: StructDesc
 
 
-@dataclass(frozen=True, slots=True)
-class StreamDesc:
+class StreamDesc(Data):
     """The whole description; `tree` is the JSON as it was."""
 
     page_size: int

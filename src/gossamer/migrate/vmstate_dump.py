@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Final
 
+from gossamer.base.data import Data, replace
 from gossamer.base.errors import StreamError
 from gossamer.migrate.vmdesc import StreamDesc, StructDesc
 
@@ -20,8 +20,7 @@ MAX_DEPTH: Final = 48
 _NUMBER: Final = re.compile(r"\[\d+\]$")
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(Data):
     """One field.  `size` is of one element in bytes, of the host's struct where `struct` is there.
 
     `count` None: not an array of a fixed length.  `conditional`: a predicate decides whether it is
@@ -40,8 +39,7 @@ class Field:
         return self.size * (1 if self.count is None else self.count)
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(Data):
     """A description: a section's, a struct's or a subsection's."""
 
     name: str
@@ -51,8 +49,7 @@ class State:
     subsections: tuple[State, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(Data):
     """A device class and its description; versions as the class registers them."""
 
     name: str
@@ -61,8 +58,7 @@ class Device:
     state: State
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
+class Machine(Data):
     """Everything one build knows for one machine type."""
 
     name: str

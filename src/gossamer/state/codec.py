@@ -5,11 +5,11 @@ A codec knows its JSON type name, its size in bytes, and how to put and get one 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from struct import Struct
 from typing import Any, Final, Protocol
 
+from gossamer.base.data import Data
 from gossamer.base.wire import WireReader, WireWriter
 
 NOT_ARMED: Final = (1 << 64) - 1
@@ -33,8 +33,7 @@ class Codec(Protocol):
     def zero(self) -> Any: ...  # noqa: ANN401
 
 
-@dataclass(frozen=True)
-class Int:
+class Int(Data):
     """A big-endian integer of 1, 2, 4 or 8 bytes."""
 
     kind: str
@@ -54,8 +53,7 @@ class Int:
         return 0
 
 
-@dataclass(frozen=True)
-class Equal:
+class Equal(Data):
     """An integer that must have the value this build has."""
 
     of: Int
@@ -82,8 +80,7 @@ class Equal:
         return self.value
 
 
-@dataclass(frozen=True)
-class AtMost:
+class AtMost(Data):
     """QEMU's "int32 le": big-endian, not negative and at most the local value."""
 
     limit: int
@@ -103,8 +100,7 @@ class AtMost:
         return self.limit
 
 
-@dataclass(frozen=True)
-class Bool:
+class Bool(Data):
     """One byte, 0 or 1."""
 
     kind: str = "bool"
@@ -123,8 +119,7 @@ class Bool:
         return False
 
 
-@dataclass(frozen=True)
-class Buffer:
+class Buffer(Data):
     """`size` raw bytes; the value is a bytearray of that size."""
 
     size: int
@@ -141,8 +136,7 @@ class Buffer:
         return bytearray(self.size)
 
 
-@dataclass(frozen=True)
-class Unused:
+class Unused(Data):
     """`size` bytes that mean nothing: zero when written, ignored when read."""
 
     size: int
@@ -158,9 +152,10 @@ class Unused:
         return None
 
 
-@dataclass(frozen=True)
-class Array:
+class Array(Data):
     """`count` elements back to back; the value is a list."""
+
+    __slots__ = ("__dict__",)
 
     of: Codec
     count: int
@@ -200,8 +195,7 @@ class Array:
         return [self.of.zero() for _ in range(self.count)]
 
 
-@dataclass(frozen=True)
-class Bitmap:
+class Bitmap(Data):
     """Bits in big-endian 64-bit words, bit n with weight 1 << n % 64 of word n // 64.
 
     The value is an int whose bit n (weight 1 << n) is bit n of the map.

@@ -7,14 +7,13 @@ items instead: a state attribute by its name (str), or one of the items below.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from gossamer.base.data import Data
 from gossamer.state.codec import Codec
 
 
-@dataclass(frozen=True)
-class View:
+class View(Data):
     """A wire field that shows state in another form.
 
     `get` reads the owner and gives the value to write; `put` takes the value read and sets the
@@ -30,8 +29,7 @@ class View:
     clock: bool = False
 
 
-@dataclass(frozen=True)
-class Constant:
+class Constant(Data):
     """A wire field with nothing behind it: unused bytes, or a value that must agree."""
 
     name: str
@@ -39,8 +37,7 @@ class Constant:
     since: int = 0
 
 
-@dataclass(frozen=True)
-class Nested:
+class Nested(Data):
     """A struct on the wire: `target` gives the object, `layout` (none: its own) the items.
 
     `joined` elements of an array are described by one entry, as QEMU does for most.
@@ -62,8 +59,7 @@ Layout = Sequence[Item]
 N = TypeVar("N", bound=Callable[[Any], bool])
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
+class Loss(Data):
     """Something that a receiver will not know; `passes`: it is over after a short while."""
 
     text: str

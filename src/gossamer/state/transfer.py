@@ -11,10 +11,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any, Final
 
+from gossamer.base.data import Data, field
 from gossamer.base.wire import WireReader, WireWriter
 from gossamer.state.codec import NOT_ARMED
 from gossamer.state.declare import ChildState, State, Stateful
@@ -27,8 +27,7 @@ NO_EVENT: Final = (1 << 63) - 1
 Items = Sequence[Item | ChildState]
 
 
-@dataclass(frozen=True)
-class Profile:
+class Profile(Data):
     """Which receiver a stream is for, or which sender it is from.
 
     `versions` are those of descriptions that are not our own there; `known` are the names of

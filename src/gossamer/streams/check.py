@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from gossamer.base.data import Data
 from gossamer.base.errors import HostError, StreamError
 from gossamer.migrate import schema_loads, vmstate_dump
 from gossamer.migrate.inspect import StreamFile
@@ -25,8 +25,7 @@ _MODERN: Final = "sd-card/ext_csd_modes-state"
 MAX_DUMP: Final = 256 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Data):
     """Findings, and sections that nothing could be said about."""
 
     findings: list[Finding]

@@ -6,13 +6,12 @@ unless the user accepts them.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Final
 
 import numpy as np
 
+from gossamer.base.data import Data, field, replace
 from gossamer.base.errors import ConfigError, StreamError
 from gossamer.base.units import NS_PER_S
 from gossamer.migrate import live_state, ram, writer
@@ -38,8 +37,7 @@ VIA_INPUTS: Final = 0x1F
 """Flags of a 6522 that come from its pins and shift register, which last_irq_levels mirrors."""
 
 
-@dataclass(slots=True)
-class Conversion:
+class Conversion(Data, frozen=False):
     """One stream on its way to `profile`."""
 
     patient: Patient
@@ -129,7 +127,7 @@ class Conversion:
             c for c in config.capabilities or () if c not in ("mapped-ram", "x-ignore-shared")
         )
         order = tuple(o for o in config.order if left or not o.endswith("/capabilities"))
-        return dataclasses.replace(config, capabilities=left or None, order=order)
+        return replace(config, capabilities=left or None, order=order)
 
     def _description(self, tree: dict[str, Any]) -> dict[str, Any]:
         tree.pop("configuration", None)
@@ -197,10 +195,8 @@ class Conversion:
         for run in mapped_pages(self.patient.stream.file, block):
             assert run.pages is not None
             if first:
-                yield dataclasses.replace(
-                    run, named=True, addresses=run.addresses[:1], pages=run.pages[:1]
-                )
-                run = dataclasses.replace(run, addresses=run.addresses[1:], pages=run.pages[1:])
+                yield replace(run, named=True, addresses=run.addresses[:1], pages=run.pages[:1])
+                run = replace(run, addresses=run.addresses[1:], pages=run.pages[1:])
                 first = False
             if len(run.addresses):
                 yield run
@@ -210,19 +206,17 @@ class Conversion:
         size = self.patient.stream.page_size
         page = inflate_page(run.payload, size, f"ram/{run.block.name}")
         pages = np.frombuffer(page, np.uint8).reshape(1, size)
-        return dataclasses.replace(run, kind=ram.PAGE, payload=None, pages=pages)
+        return replace(run, kind=ram.PAGE, payload=None, pages=pages)
 
     def _filled(self, run: Run) -> Iterator[Run]:
         """Pages of one byte that is not 0, as plain pages."""
         assert run.fills is not None
         size = self.patient.stream.page_size
         for i, fill in enumerate(run.fills.tolist()):
-            one = dataclasses.replace(
-                run, addresses=run.addresses[i : i + 1], fills=run.fills[i : i + 1]
-            )
+            one = replace(run, addresses=run.addresses[i : i + 1], fills=run.fills[i : i + 1])
             if fill:
                 pages = np.full((1, size), fill, np.uint8)
-                one = dataclasses.replace(one, kind=ram.PAGE, fills=None, pages=pages)
+                one = replace(one, kind=ram.PAGE, fills=None, pages=pages)
             yield one
 
     # Sections.
@@ -231,9 +225,7 @@ class Conversion:
         if section.key not in self.patient.trees:
             return None
         version = self.versions.get(section.key, section.version_id)
-        return dataclasses.replace(section, version_id=version), self.patient.trees.get(
-            section.key, tree
-        )
+        return replace(section, version_id=version), self.patient.trees.get(section.key, tree)
 
     def _ours(self) -> None:
         """What only gossamer knows: said in QEMU's way where there is one, else a loss."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any, Final
 
+from gossamer.base.data import Data, field
 from gossamer.base.units import NS_PER_S
 from gossamer.migrate.framing import Section
 from gossamer.migrate.inspect import StreamFile
@@ -25,8 +25,7 @@ MANY: Final = 12
 """Differing elements of one array that are shown one by one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(Data):
     """One difference: where, both values as text, and in words.  `host`: not of the guest."""
 
     section: str
@@ -37,8 +36,7 @@ class Difference:
     host: bool = False
 
 
-@dataclass(slots=True)
-class Report:
+class Report(Data, frozen=False):
     """All differences of two streams."""
 
     frame: list[Difference] = field(default_factory=list)
@@ -229,8 +227,7 @@ def _bytes(title: str, path: str, vmsd: str, leaf: Leaf, p: bytes, q: bytes) -> 
     return Difference(title, path, p[first : first + 8].hex(), q[first : first + 8].hex(), text)
 
 
-@dataclass(frozen=True, slots=True)
-class _Times:
+class _Times(Data):
     """Puts differences of clock values into words."""
 
     a: Context

@@ -6,10 +6,10 @@ Mends are for the loader named by `receiver`; each was tried on QEMU 7.2 where t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import NS_PER_S
 from gossamer.migrate.releases import Release, release
@@ -38,8 +38,7 @@ class Grade(IntEnum):
     LOSS = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Data):
     """One finding: what the stream shows, what the guest will feel, and the mend if any."""
 
     grade: Grade

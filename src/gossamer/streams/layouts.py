@@ -9,9 +9,9 @@ on; `=layout` is a struct, `<name version` … `>` a possible subsection.  Sourc
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import Final
 
+from gossamer.base.data import Data, field
 from gossamer.base.errors import StreamError
 from gossamer.base.wire import WireReader
 from gossamer.migrate.framing import Configuration, Kind, Section
@@ -476,8 +476,7 @@ _FIELD: Final = re.compile(
 )
 
 
-@dataclass(slots=True)
-class _Line:
+class _Line(Data, frozen=False):
     name: str
     type: str
     size: int
@@ -486,8 +485,7 @@ class _Line:
     since: int
 
 
-@dataclass(slots=True)
-class _Layout:
+class _Layout(Data, frozen=False):
     vmsd: str
     version: int
     fields: list[_Line] = field(default_factory=list)

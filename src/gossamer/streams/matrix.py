@@ -10,10 +10,10 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
+from gossamer.base.data import Data
 from gossamer.control.stream_out import section_description
 from gossamer.machines import registry
 from gossamer.machines.build import build
@@ -32,8 +32,7 @@ _WORDS: Final = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(Data):
     """One end: a release, and of ours the version of the machine."""
 
     title: str
@@ -41,8 +40,7 @@ class Peer:
     version: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(Data):
     """Whether a stream of one loads in the other, and what there is to say."""
 
     word: str

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
+from gossamer.base.data import Data
 from gossamer.base.units import NS_PER_S
 from gossamer.migrate.inspect import StreamFile
 from gossamer.migrate.releases import release
@@ -18,8 +18,7 @@ HOST_ONLY: Final = {("timer", "cpu_ticks_offset")}
 """Fields that belong to the host that saved, not to the guest."""
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Data):
     """What times are measured against: the clock at the save (ns) and the machine's timebase."""
 
     machine: str

@@ -7,13 +7,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError, HostError, StreamError
 from gossamer.block import Qcow2Image, open_image
 from gossamer.migrate.container import Container, is_container, open_container
@@ -31,8 +31,7 @@ QCOW2: Final = b"QFI\xfb"
 OnRam = Callable[[Section, Record], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(Data):
     """A stream ready to be read from the front or anywhere."""
 
     file: BinaryIO

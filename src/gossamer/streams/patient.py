@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from gossamer.base.data import Data, field
 from gossamer.migrate.framing import Section
 from gossamer.migrate.inspect import StreamFile
 from gossamer.migrate.rewrite import Edit, rewrite
@@ -16,8 +16,7 @@ from gossamer.streams.meaning import Context, context_of
 Key = tuple[str, int]
 
 
-@dataclass(slots=True)
-class Patient:
+class Patient(Data, frozen=False):
     """Sections by (name, instance), each a tree that may be changed; `write` re-emits them."""
 
     stream: StreamFile

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import numpy as np
 
+from gossamer.base.data import Data, field
 from gossamer.migrate.inspect import StreamFile
 from gossamer.migrate.pages import FILLED, I64, STORED, PageIndex, PageTable, mapped_pages
 
 
-@dataclass(slots=True)
-class BlockDiff:
+class BlockDiff(Data, frozen=False):
     """One block: page numbers that differ, and those that only one stream has."""
 
     name: str
@@ -30,8 +29,7 @@ class BlockDiff:
         return not (self.differ or self.only_a or self.only_b or self.lengths)
 
 
-@dataclass(slots=True)
-class Memory:
+class Memory(Data, frozen=False):
     """A stream's pages: where they are, and the file to read them from."""
 
     file: BinaryIO

@@ -7,8 +7,8 @@ would help, or the command that makes a stream which loads.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from gossamer.base.data import Data
 from gossamer.migrate import live_state
 from gossamer.migrate.framing import Cmd, Command
 from gossamer.migrate.inspect import StreamFile
@@ -21,8 +21,7 @@ OURS = "/gossamer"
 CONVERT = "`stream convert` leaves it out"
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Data):
     """Something in the stream that `receiver` does not load; `where` and why."""
 
     where: str

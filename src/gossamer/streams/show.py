@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 
+from gossamer.base.data import Data, field
 from gossamer.base.errors import ConfigError
 from gossamer.migrate import ram
 from gossamer.migrate.coverage import Coverage
@@ -26,8 +26,7 @@ MANY: Final = 64
 HEAD: Final = 24
 
 
-@dataclass(slots=True)
-class BlockSum:
+class BlockSum(Data, frozen=False):
     """Records of one RAM block, counted.  `again`: pages sent after a page above them."""
 
     block: Block
@@ -39,8 +38,7 @@ class BlockSum:
     top: int = -1
 
 
-@dataclass(slots=True)
-class RamSum:
+class RamSum(Data, frozen=False):
     """Counts RAM records in constant memory: what `on_ram` of a walk is."""
 
     blocks: dict[str, BlockSum] = field(default_factory=dict)

@@ -12,10 +12,10 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from gossamer.base.data import Data, asdict
 from gossamer.base.errors import ConfigError
 from gossamer.bench.engine.peers import GossamerPeer, QemuPeer, Run
 from gossamer.bench.engine.programs import KERNELS, Kernel
@@ -25,8 +25,7 @@ QEMU: Final = "qemu-system-ppc"
 QUICK: Final = 8  # a quick run does so much less
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(Data):
     """One program: median seconds on both, instructions, ratio of the speeds."""
 
     name: str

@@ -8,10 +8,10 @@ import subprocess
 import tempfile
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from gossamer.base.data import Data
 from gossamer.base.errors import HostError
 from gossamer.bench.engine import programs
 from gossamer.engine.processor import Stop
@@ -26,8 +26,7 @@ RESET: Final = 0x30_0100  # 0xfff00100 in a ROM at 0xffc00000
 _EXIT: Final = CONSOLE_BASE + 8
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(Data):
     """One run: seconds, the guest's checksum, and instructions where they are known."""
 
     seconds: float

@@ -7,9 +7,9 @@ timebase again and says that it is done.  Parameters and results are at `BLOCK`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from gossamer.base.data import Data
 from gossamer.base.units import PAGE_SIZE, MiB
 from gossamer.bench.engine.float_programs import MATMUL, MIX, NBODY
 from gossamer.bench.engine.vector_programs import VBYTES, VSAXPY
@@ -26,8 +26,7 @@ SCRATCH: Final = 0x5000
 PROGRAM, ITERATIONS, DONE_AT, RESULT, BEGIN, END, DONE = range(7)
 
 
-@dataclass(frozen=True)
-class Kernel:
+class Kernel(Data):
     """A guest program; `iterations` for about a second on QEMU, and what `kind` it is."""
 
     name: str

@@ -12,10 +12,10 @@ import socket
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 
 PROMPT: Final = re.compile(rb"\nguest# $")
@@ -27,8 +27,7 @@ TICKS: Final = os.sysconf("SC_CLK_TCK")
 PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
-@dataclass(frozen=True)
-class Taken:
+class Taken(Data):
     """What something took, seconds, and what the guest printed."""
 
     wall: float

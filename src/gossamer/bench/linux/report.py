@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import platform
 import statistics
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gossamer.base.data import Data, asdict, field
 from gossamer.base.version import VERSION
 from gossamer.bench.peer import geometric_mean
 
 
-@dataclass
-class Figure:
+class Figure(Data, frozen=False):
     """One row's values on both, in the order they were measured.
 
     `less` says that a smaller value is the better one; `cpu` holds CPU seconds where the figure is

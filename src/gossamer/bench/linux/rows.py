@@ -6,8 +6,9 @@ A `Row` runs a command in the guest's shell and makes a figure of it; `FIGURES` 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from gossamer.base.data import Data
 
 MEGABYTES: Final = 100
 """What the sequential disk rows move."""
@@ -19,8 +20,7 @@ _DROP: Final = "sync; echo 3 >/proc/sys/vm/drop_caches"
 _LINE: Final = "0123456789" * 10
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(Data):
     """A figure: seconds of a command (less is better) unless `kind` says otherwise.
 
     `kind`: "time", "idle" (percent of a host CPU).  `first` is run before, untimed; `expects` must

@@ -9,9 +9,9 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from dataclasses import dataclass, field
 from typing import Final
 
+from gossamer.base.data import Data, field
 from gossamer.block.errors import ImageError
 from gossamer.block.hostfile import HostFile
 
@@ -46,8 +46,7 @@ MAX_SNAPSHOTS: Final = 65536
 COMPRESSION_ZLIB, COMPRESSION_ZSTD = 0, 1
 
 
-@dataclass(slots=True)
-class Header:
+class Header(Data, frozen=False):
     """The header's fields by the specification's names; offsets and sizes in bytes."""
 
     version: int

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import io
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import BinaryIO, Final
 
 import numpy as np
 
+from gossamer.base.data import replace
 from gossamer.block.errors import ImageError
 from gossamer.block.hostfile import HostFile
 from gossamer.block.image import Image

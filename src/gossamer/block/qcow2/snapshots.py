@@ -8,9 +8,9 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from gossamer.base.data import Data
 from gossamer.block.errors import ImageError
 from gossamer.block.hostfile import HostFile
 from gossamer.block.qcow2.header import MAX_L1_BYTES, Header, check_extent
@@ -24,8 +24,7 @@ _MAX_ID, _MAX_NAME = 127, 255
 _NS: Final = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Data):
     """One entry of the table; times in ns, sizes in bytes.
 
     `date_ns` counts from the Unix epoch; `vm_clock_ns` is the virtual clock when it was taken;

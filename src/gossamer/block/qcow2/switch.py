@@ -9,11 +9,11 @@ the image is the old one; after it, the new one.  There is no state in between.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gossamer.base.data import Data, field, replace
 from gossamer.block.qcow2.entries import (
     COMPRESSED,
     COPIED,
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from gossamer.block.qcow2.disk import Qcow2Disk
 
 
-@dataclass(slots=True)
-class Change:
+class Change(Data, frozen=False):
     """What the image becomes.
 
     `source` is the L1 table that the new active one copies, `size` the length of the disk;

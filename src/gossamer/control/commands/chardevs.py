@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import Literal
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.control.commands.table import command
 from gossamer.control.fd_sets import MOST_FDS, PassedFd
@@ -37,8 +37,7 @@ def closefd(session: Session, fdname: str) -> None:
     os.close(session.named_fds.pop(fdname))
 
 
-@dataclass(frozen=True, slots=True)
-class AddfdInfo:
+class AddfdInfo(Data):
     """Where a descriptor is now: its set, and its number in this process."""
 
     fdset_id: int
@@ -60,8 +59,7 @@ def remove_fd(session: Session, fdset_id: int, fd: int | None = None) -> None:
     session.fd_sets.remove(fdset_id, fd)
 
 
-@dataclass(frozen=True, slots=True)
-class FdsetInfo:
+class FdsetInfo(Data):
     """A set of descriptors."""
 
     fdset_id: int
@@ -77,8 +75,7 @@ def query_fdsets(session: Session) -> tuple[FdsetInfo, ...]:
 # --- character devices --------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class ChardevInfo:
+class ChardevInfo(Data):
     """A character device; `frontend_open`: something of the machine uses it."""
 
     label: str
@@ -92,8 +89,7 @@ def query_chardev(session: Session) -> tuple[ChardevInfo, ...]:
     return tuple(ChardevInfo(*one) for one in session.chardevs())
 
 
-@dataclass(frozen=True, slots=True)
-class ChardevBackendInfo:
+class ChardevBackendInfo(Data):
     """A kind of character device."""
 
     name: str
@@ -106,67 +102,58 @@ def query_chardev_backends(session: Session) -> tuple[ChardevBackendInfo, ...]:
     return tuple(ChardevBackendInfo(name) for name in KINDS)
 
 
-@dataclass(frozen=True, slots=True)
-class Nothing:
+class Nothing(Data):
     """No properties."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileData:
+class FileData(Data):
     """Output goes to the file `out`."""
 
     out: str
     append: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class UnixAddress:
+class UnixAddress(Data):
     """A Unix socket's path."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class InetAddress:
+class InetAddress(Data):
     """A TCP port."""
 
     host: str
     port: str
 
 
-@dataclass(frozen=True, slots=True)
-class FdAddress:
+class FdAddress(Data):
     """A socket that was passed: getfd's name or a number."""
 
     str_: str
 
 
-@dataclass(frozen=True, slots=True)
-class UnixSocket:
+class UnixSocket(Data):
     """At a path."""
 
     type: Literal["unix"]
     data: UnixAddress
 
 
-@dataclass(frozen=True, slots=True)
-class InetSocket:
+class InetSocket(Data):
     """At a TCP port."""
 
     type: Literal["inet"]
     data: InetAddress
 
 
-@dataclass(frozen=True, slots=True)
-class FdSocket:
+class FdSocket(Data):
     """One that is open."""
 
     type: Literal["fd"]
     data: FdAddress
 
 
-@dataclass(frozen=True, slots=True)
-class SocketData:
+class SocketData(Data):
     """A socket; nothing here waits for a client."""
 
     addr: UnixSocket | InetSocket | FdSocket
@@ -175,32 +162,28 @@ class SocketData:
     nodelay: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class NullBackend:
+class NullBackend(Data):
     """Nowhere."""
 
     type: Literal["null"]
     data: Nothing
 
 
-@dataclass(frozen=True, slots=True)
-class PtyBackend:
+class PtyBackend(Data):
     """A terminal of the host, made now."""
 
     type: Literal["pty"]
     data: Nothing
 
 
-@dataclass(frozen=True, slots=True)
-class FileBackend:
+class FileBackend(Data):
     """A file for output."""
 
     type: Literal["file"]
     data: FileData
 
 
-@dataclass(frozen=True, slots=True)
-class SocketBackend:
+class SocketBackend(Data):
     """A socket."""
 
     type: Literal["socket"]
@@ -210,8 +193,7 @@ class SocketBackend:
 Backend = NullBackend | PtyBackend | FileBackend | SocketBackend
 
 
-@dataclass(frozen=True, slots=True)
-class ChardevReturn:
+class ChardevReturn(Data):
     """`pty`: the terminal that was made."""
 
     pty: str | None = None

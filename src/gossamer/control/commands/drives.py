@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
+from gossamer.base.data import Data
 from gossamer.block import Image, Qcow2Image, StandbyImage
 from gossamer.control.commands.table import command
 from gossamer.control.counted import Traffic
@@ -28,8 +28,7 @@ def query_drives(session: Session) -> tuple[DriveState, ...]:
 # --- what QEMU's clients ask --------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotInfo:
+class SnapshotInfo(Data):
     """A snapshot inside an image."""
 
     id: str
@@ -42,8 +41,7 @@ class SnapshotInfo:
     icount: Size | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ImageInfo:
+class ImageInfo(Data):
     """An image's file."""
 
     filename: str
@@ -55,8 +53,7 @@ class ImageInfo:
     snapshots: tuple[SnapshotInfo, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BlockdevCacheInfo:
+class BlockdevCacheInfo(Data):
     """How the host caches an image: what is written is acknowledged, what is flushed is there."""
 
     writeback: bool = True
@@ -64,8 +61,7 @@ class BlockdevCacheInfo:
     no_flush: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class BlockDeviceInfo:
+class BlockDeviceInfo(Data):
     """An open image; nothing is throttled, so that those limits are 0."""
 
     file: str
@@ -86,8 +82,7 @@ class BlockDeviceInfo:
     write_threshold: Annotated[int, Name("write_threshold")] = 0
 
 
-@dataclass(frozen=True, slots=True)
-class BlockInfo:
+class BlockInfo(Data):
     """A drive; `qdev` is the id that -device gave it, or its place in the tree of objects."""
 
     device: str
@@ -127,8 +122,7 @@ def query_block(session: Session) -> tuple[BlockInfo, ...]:
     return tuple(info for info, _, _ in block_infos(session))
 
 
-@dataclass(frozen=True, slots=True)
-class BlockDeviceStats:
+class BlockDeviceStats(Data):
     """What a drive has done; times are not measured, nothing is merged, discarded or invalid."""
 
     rd_bytes: Annotated[int, Name("rd_bytes")]
@@ -159,8 +153,7 @@ class BlockDeviceStats:
     timed_stats: Annotated[tuple[object, ...], Name("timed_stats")] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class BlockStats:
+class BlockStats(Data):
     """A drive and its figures."""
 
     device: str

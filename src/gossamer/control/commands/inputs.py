@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.control.commands.table import command
 from gossamer.control.picture import Picture, write_picture
@@ -30,16 +30,14 @@ def screendump(session: Session, filename: str, format: ImageFormat = ImageForma
     write_picture(Path(session.fd_sets.path(filename)), Picture(*session.vm.screen()), format)
 
 
-@dataclass(frozen=True, slots=True)
-class KeyName:
+class KeyName(Data):
     """A key by QEMU's name."""
 
     type: Literal["qcode"]
     data: str
 
 
-@dataclass(frozen=True, slots=True)
-class KeyNumber:
+class KeyNumber(Data):
     """A key by its number on a PC."""
 
     type: Literal["number"]
@@ -80,8 +78,7 @@ def mouse_button(session: Session, mask: int) -> None:
 # --- events, as from a window -------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class KeyMove:
+class KeyMove(Data):
     """A key goes down or up."""
 
     key: KeyName | KeyNumber
@@ -105,48 +102,42 @@ class InputAxis(StrEnum):
     Y = "y"
 
 
-@dataclass(frozen=True, slots=True)
-class ButtonMove:
+class ButtonMove(Data):
     """A button goes down or up."""
 
     button: InputButton
     down: bool
 
 
-@dataclass(frozen=True, slots=True)
-class AxisMove:
+class AxisMove(Data):
     """A distance in counts, or a place from 0 to 0x7fff."""
 
     axis: InputAxis
     value: int
 
 
-@dataclass(frozen=True, slots=True)
-class KeyEvent:
+class KeyEvent(Data):
     """Of the keyboard."""
 
     type: Literal["key"]
     data: KeyMove
 
 
-@dataclass(frozen=True, slots=True)
-class ButtonEvent:
+class ButtonEvent(Data):
     """Of a pointer's buttons."""
 
     type: Literal["btn"]
     data: ButtonMove
 
 
-@dataclass(frozen=True, slots=True)
-class RelativeEvent:
+class RelativeEvent(Data):
     """Of a mouse."""
 
     type: Literal["rel"]
     data: AxisMove
 
 
-@dataclass(frozen=True, slots=True)
-class AbsoluteEvent:
+class AbsoluteEvent(Data):
     """Of a tablet."""
 
     type: Literal["abs"]

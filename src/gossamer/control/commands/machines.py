@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.control.commands.table import InactiveDeviceError, command
 from gossamer.control.session import Session
@@ -12,8 +11,7 @@ from gossamer.machines import registry
 from gossamer.machines.kind import CPU_ALIASES
 
 
-@dataclass(frozen=True, slots=True)
-class MachineInfo:
+class MachineInfo(Data):
     """A machine that -M takes."""
 
     name: str
@@ -46,8 +44,7 @@ def query_machines(session: Session) -> tuple[MachineInfo, ...]:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class CpuDefinitionInfo:
+class CpuDefinitionInfo(Data):
     """A CPU that -cpu takes; `typename` is shared by names of the same part."""
 
     name: str
@@ -67,8 +64,7 @@ def query_cpu_definitions(session: Session) -> tuple[CpuDefinitionInfo, ...]:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class CpuInfoFast:
+class CpuInfoFast(Data):
     """A CPU of this machine; `thread_id` is the host's thread that runs it."""
 
     cpu_index: int
@@ -93,8 +89,7 @@ def query_hotpluggable_cpus(session: Session) -> tuple[object, ...]:
     raise ConfigError("The feature 'query-hotpluggable-cpus' is not enabled")
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryInfo:
+class MemoryInfo(Data):
     """RAM in bytes."""
 
     base_memory: Size
@@ -107,8 +102,7 @@ def query_memory_size_summary(session: Session) -> MemoryInfo:
     return MemoryInfo(Size(session.vm.config.ram_size), Size(0))
 
 
-@dataclass(frozen=True, slots=True)
-class CurrentMachine:
+class CurrentMachine(Data):
     """What this machine can do."""
 
     wakeup_suspend_support: bool
@@ -156,8 +150,7 @@ _none("query-vnc-servers", "VNC servers: none.")
 _none("query-block-jobs", "Jobs on disks: none.")
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayInfo:
+class ReplayInfo(Data):
     """Recording and replaying."""
 
     mode: str
@@ -172,8 +165,7 @@ def query_replay(session: Session) -> ReplayInfo:
     return ReplayInfo("none" if history is None else history.mode, Size(counted))
 
 
-@dataclass(frozen=True, slots=True)
-class DisplayOptions:
+class DisplayOptions(Data):
     """The window."""
 
     type: str
@@ -186,8 +178,7 @@ def query_display_options(session: Session) -> DisplayOptions:
     return DisplayOptions("none")
 
 
-@dataclass(frozen=True, slots=True)
-class VncInfo:
+class VncInfo(Data):
     """The VNC server."""
 
     enabled: bool
@@ -200,8 +191,7 @@ def query_vnc(session: Session) -> VncInfo:
     return VncInfo(enabled=False)
 
 
-@dataclass(frozen=True, slots=True)
-class MouseInfo:
+class MouseInfo(Data):
     """A pointer; `current`: input goes to it."""
 
     name: str

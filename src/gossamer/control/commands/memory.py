@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError, HostError
 from gossamer.base.units import MiB
 from gossamer.control import elf_core
@@ -64,8 +64,7 @@ def _invalid(val: int, size: int) -> ConfigError:
 # --- dump-guest-memory --------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class DumpQueryResult:
+class DumpQueryResult(Data):
     """How far a dump is, in bytes."""
 
     status: str
@@ -73,8 +72,7 @@ class DumpQueryResult:
     total: Size
 
 
-@dataclass(frozen=True, slots=True)
-class DumpCapability:
+class DumpCapability(Data):
     """Forms of a dump."""
 
     formats: tuple[str, ...]

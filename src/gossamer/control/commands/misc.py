@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
 from typing import Any
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.control.commands.table import command
 from gossamer.control.session import Session
@@ -27,8 +27,7 @@ def human_monitor_command(
     return text.replace("\n", "\r\n")
 
 
-@dataclass(frozen=True, slots=True)
-class TargetInfo:
+class TargetInfo(Data):
     """The architecture of the guest."""
 
     arch: str
@@ -41,8 +40,7 @@ def query_target(session: Session) -> TargetInfo:
     return TargetInfo("ppc")
 
 
-@dataclass(frozen=True, slots=True)
-class KvmInfo:
+class KvmInfo(Data):
     """Whether the host's own virtual machines are used."""
 
     enabled: bool
@@ -56,16 +54,14 @@ def query_kvm(session: Session) -> KvmInfo:
     return KvmInfo(enabled=False, present=False)
 
 
-@dataclass(frozen=True, slots=True)
-class CommandLineParameter:
+class CommandLineParameter(Data):
     """A part of an option."""
 
     name: str
     type: str
 
 
-@dataclass(frozen=True, slots=True)
-class CommandLineOption:
+class CommandLineOption(Data):
     """An option; only callers of -sandbox look for its parts."""
 
     option: str

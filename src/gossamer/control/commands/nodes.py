@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.block import Qcow2Image, StandbyImage, create, create_over
 from gossamer.block.open import backing_path
@@ -22,16 +22,14 @@ from gossamer.control.shapes import Size
 from gossamer.core import host
 
 
-@dataclass(frozen=True, slots=True)
-class CacheOptions:
+class CacheOptions(Data):
     """About the host's cache: nothing that a guest can see."""
 
     direct: bool = False
     no_flush: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class FileNode:
+class FileNode(Data):
     """A file of the host."""
 
     driver: Literal["file"]
@@ -96,8 +94,7 @@ def blockdev_del(session: Session, node_name: str) -> None:
 # --- new images ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class CreateFile:
+class CreateFile(Data):
     """A file; one that is there must be empty."""
 
     driver: Literal["file"]
@@ -105,8 +102,7 @@ class CreateFile:
     size: Size
 
 
-@dataclass(frozen=True, slots=True)
-class CreateQcow2:
+class CreateQcow2(Data):
     """An empty image in a file that is empty, above the one called `backing_file`."""
 
     driver: Literal["qcow2"]
@@ -143,8 +139,7 @@ def blockdev_create(session: Session, job_id: str, options: CreateFile | CreateQ
 # --- external snapshots -------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotSync:
+class SnapshotSync(Data):
     """A disk by `device` or `node_name` goes on in the new image `snapshot_file`."""
 
     snapshot_file: str
@@ -155,8 +150,7 @@ class SnapshotSync:
     mode: Literal["existing", "absolute-paths"] = "absolute-paths"
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotNode:
+class SnapshotNode(Data):
     """Disk `node` goes on in the image that blockdev-add called `overlay`."""
 
     node: str
@@ -216,8 +210,7 @@ def blockdev_snapshot(session: Session, node: str, overlay: str) -> None:
 # --- snapshots inside an image, without the machine ---------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class InternalSnapshot:
+class InternalSnapshot(Data):
     """A snapshot `name` in the image of disk `device`."""
 
     device: str
@@ -275,37 +268,32 @@ def blockdev_snapshot_delete_internal_sync(
 # --- several at once ----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class SyncAction:
+class SyncAction(Data):
     """As blockdev-snapshot-sync."""
 
     type: Literal["blockdev-snapshot-sync"]
     data: SnapshotSync
 
 
-@dataclass(frozen=True, slots=True)
-class NodeAction:
+class NodeAction(Data):
     """As blockdev-snapshot."""
 
     type: Literal["blockdev-snapshot"]
     data: SnapshotNode
 
 
-@dataclass(frozen=True, slots=True)
-class InternalAction:
+class InternalAction(Data):
     """As blockdev-snapshot-internal-sync."""
 
     type: Literal["blockdev-snapshot-internal-sync"]
     data: InternalSnapshot
 
 
-@dataclass(frozen=True, slots=True)
-class NoData:
+class NoData(Data):
     """Nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class AbortAction:
+class AbortAction(Data):
     """The whole transaction fails."""
 
     type: Literal["abort"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Final
 
+from gossamer.base.data import Data
 from gossamer.control.commands.table import command
 from gossamer.control.session import Session
 from gossamer.control.shapes import Name, Size
@@ -22,8 +22,7 @@ _CLASSES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class PciRegion:
+class PciRegion(Data):
     """A base address register; `address` -1 while the function does not decode it."""
 
     bar: int
@@ -34,16 +33,14 @@ class PciRegion:
     mem_type_64: Annotated[bool | None, Name("mem_type_64")] = None
 
 
-@dataclass(frozen=True, slots=True)
-class PciClass:
+class PciClass(Data):
     """Class and subclass."""
 
     class_: int
     desc: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PciId:
+class PciId(Data):
     """Vendor and device."""
 
     vendor: int
@@ -52,8 +49,7 @@ class PciId:
     subsystem_vendor: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PciDeviceInfo:
+class PciDeviceInfo(Data):
     """A function."""
 
     bus: int
@@ -67,8 +63,7 @@ class PciDeviceInfo:
     irq: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PciInfo:
+class PciInfo(Data):
     """A bus."""
 
     bus: int

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
 
+from gossamer.base.data import Data
 from gossamer.base.version import VERSION
 from gossamer.control.commands.table import command
 from gossamer.control.session import Session
@@ -46,8 +46,7 @@ def system_powerdown(session: Session) -> None:
     session.vm.power_down()
 
 
-@dataclass(frozen=True, slots=True)
-class StatusInfo:
+class StatusInfo(Data):
     """How the machine does: `status` in QEMU's words, instructions since power-on, virtual ns."""
 
     running: bool
@@ -70,8 +69,7 @@ def query_status(session: Session) -> StatusInfo:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class NameInfo:
+class NameInfo(Data):
     """What -name gave; `machine` is the machine with its version."""
 
     machine: str
@@ -85,8 +83,7 @@ def query_name(session: Session) -> NameInfo:
     return NameInfo(config.full_name, config.name or None)
 
 
-@dataclass(frozen=True, slots=True)
-class UuidInfo:
+class UuidInfo(Data):
     """What -uuid gave, or zeroes."""
 
     uuid: Annotated[str, Name("UUID")]
@@ -98,8 +95,7 @@ def query_uuid(session: Session) -> UuidInfo:
     return UuidInfo(session.vm.config.uuid or "00000000-0000-0000-0000-000000000000")
 
 
-@dataclass(frozen=True, slots=True)
-class VersionTriple:
+class VersionTriple(Data):
     """A version in three numbers."""
 
     major: int
@@ -107,8 +103,7 @@ class VersionTriple:
     micro: int
 
 
-@dataclass(frozen=True, slots=True)
-class VersionInfo:
+class VersionInfo(Data):
     """`qemu` is the release whose behaviour is followed; `package` is gossamer's version."""
 
     qemu: VersionTriple

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.control import look
 from gossamer.control.commands.table import UnknownDeviceError, command
@@ -23,8 +23,7 @@ _OTHERS: Final = {"tcg-accel": "accel", "ide-hd": "ide-device", "ide-cd": "ide-d
 _DEVICE: Final = "device"
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectTypeInfo:
+class ObjectTypeInfo(Data):
     """A type of object."""
 
     name: str
@@ -51,8 +50,7 @@ def qom_list_types(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectPropertyInfo:
+class ObjectPropertyInfo(Data):
     """A property."""
 
     name: str
@@ -102,8 +100,7 @@ def device_list_properties_of(session: Session, typename: str) -> tuple[ObjectPr
 Properties = dict[str, tuple[str, object]]
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(Data):
     """An object: its type, and what gives its properties (name: type and value)."""
 
     type: str
@@ -205,8 +202,7 @@ def _find(session: Session, path: str) -> tuple[str, Properties]:
     return whole, {"type": ("string", node.type)} | children | node.properties()
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectProperty:
+class ObjectProperty(Data):
     """A property of an object, or a child."""
 
     name: str

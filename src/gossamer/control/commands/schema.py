@@ -6,10 +6,10 @@ docs/devel/qapi-code-gen, "Client JSON Protocol introspection".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.control import events
 from gossamer.control.commands.table import TABLE, command
@@ -145,8 +145,7 @@ def query_qmp_schema(session: Session) -> tuple[object, ...]:
     return tuple(Schema().made())
 
 
-@dataclass(frozen=True, slots=True)
-class CommandInfo:
+class CommandInfo(Data):
     """A command by its name."""
 
     name: str

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.block import Qcow2Image
 from gossamer.control.commands.table import command
@@ -28,8 +28,7 @@ def checked_tag(tag: str) -> str:
     return tag
 
 
-@dataclass(frozen=True, slots=True)
-class Saved:
+class Saved(Data):
     """A snapshot that was made; `chosen`: its tag was chosen here."""
 
     tag: str
@@ -74,8 +73,7 @@ def load(session: Session, file: str) -> Steps[None]:
     return session.vm.loading_file(Path(file))
 
 
-@dataclass(frozen=True, slots=True)
-class LastSave:
+class LastSave(Data):
     """What the last save cost, if there was one."""
 
     cost: Written | None = None
@@ -90,8 +88,7 @@ def query_save(session: Session) -> LastSave:
 # --- as jobs ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class JobInfo:
+class JobInfo(Data):
     """A job; `error`: why it failed."""
 
     id: str

@@ -10,11 +10,11 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from types import NoneType
 from typing import Any, Final
 
+from gossamer.base.data import Data, field
 from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.control.session import Session
 from gossamer.control.shapes import Json, Member, Type, arguments, member, type_of
@@ -71,12 +71,13 @@ def failure(fault: Exception) -> str:
     return " ".join(text.split())
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(Data):
     """One row.  `held`: it works also while a transfer or a save has the machine.
 
     `wire`: whether QMP offers it.  An argument `properties_` takes whatever has no name of its own.
     """
+
+    __slots__ = ("__dict__",)
 
     name: str
     action: Callable[..., object]
@@ -130,8 +131,7 @@ class Command:
         return self.action(session, **words)
 
 
-@dataclass
-class Table:
+class Table(Data, frozen=False):
     """All rows by name."""
 
     rows: dict[str, Command] = field(default_factory=dict)

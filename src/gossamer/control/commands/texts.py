@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from gossamer.base.data import Data
 from gossamer.control import look
 from gossamer.control.commands.table import command
 from gossamer.control.session import Session
@@ -13,8 +12,7 @@ from gossamer.devices.usb.device import UsbFunction
 from gossamer.machines.usb_attach import port_of
 
 
-@dataclass(frozen=True, slots=True)
-class HumanReadableText:
+class HumanReadableText(Data):
     """Text for a person."""
 
     human_readable_text: str
@@ -71,8 +69,7 @@ def query_ramblock(session: Session) -> HumanReadableText:
     return HumanReadableText("\n".join(lines))
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkCard:
+class NetworkCard(Data):
     """A card; `link`: whether its cable is in."""
 
     name: str

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import MiB
 from gossamer.control.commands.table import command
@@ -16,8 +16,7 @@ from gossamer.control.timeline.record import write_record
 from gossamer.control.timeline.timeline import LIMIT, Timeline, timeline_of
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Data):
     """Instructions since power-on, and virtual time in ns."""
 
     icount: int
@@ -25,8 +24,7 @@ class Place:
     label: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TimelineInfo:
+class TimelineInfo(Data):
     """Begin, marks and end of the timeline, where the machine is, and bytes of checkpoints."""
 
     moments: tuple[Place, ...]
@@ -78,8 +76,7 @@ def rewind(
     return _place(timeline_of(session.vm).rewind(to, ns=ns, instructions=icount))
 
 
-@dataclass(frozen=True, slots=True)
-class LastWrite:
+class LastWrite(Data):
     """The store that wrote last: its address, where on the line of time, bytes in hexadecimal."""
 
     pc: Size

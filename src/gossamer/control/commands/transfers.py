@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.base.units import PAGE_SIZE
 from gossamer.control.commands.table import command
@@ -103,8 +103,7 @@ CAPABILITIES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class CapabilityStatus:
+class CapabilityStatus(Data):
     """A capability and whether it is on."""
 
     capability: str
@@ -168,8 +167,7 @@ class Compression(StrEnum):
     ZSTD = "zstd"
 
 
-@dataclass(frozen=True, slots=True)
-class MigrateParameters:
+class MigrateParameters(Data):
     """Bandwidth in bytes a second (0: no limit), downtime in ms, the rest in percent.
 
     `tls_creds` names the credentials (empty: no TLS), `tls_hostname` the receiver, `tls_authz` the
@@ -270,8 +268,7 @@ def query_migrate_parameters(session: Session) -> MigrateParameters:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class MigrationStats:
+class MigrationStats(Data):
     """Bytes and pages of a transfer's memory, as QEMU counts them."""
 
     transferred: int
@@ -290,8 +287,7 @@ class MigrationStats:
     pages_per_second: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class MigrationInfo:
+class MigrationInfo(Data):
     """The transfer under way, or the last ones: what was lost or repaired in lines of text.
 
     Times in ms.  `expected_losses`: what the receiver will not know, said before the machine stops.

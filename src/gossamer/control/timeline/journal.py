@@ -8,9 +8,9 @@ where it belongs.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.control.registers import registers
 from gossamer.isa.body import Irq
@@ -18,8 +18,7 @@ from gossamer.machines import drives_attach
 from gossamer.machines.machine import Machine, Tablet
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(Data):
     """One input: `values` are what its kind needs (`KINDS`)."""
 
     ns: int
@@ -27,8 +26,7 @@ class Input:
     values: tuple[int | str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(Data):
     """A place: instructions since power-on, virtual ns, and how many inputs had come by then."""
 
     instructions: int

@@ -11,11 +11,11 @@ from __future__ import annotations
 import zlib
 from bisect import bisect_right, insort
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import MiB
 from gossamer.control.timeline.blocks import Blocks
@@ -29,8 +29,7 @@ MOST: Final = 512
 _OVERHEAD: Final = 1024
 
 
-@dataclass(eq=False, slots=True)
-class Checkpoint:
+class Checkpoint(Data, frozen=False, eq=False):
     """The machine at a moment; `pinned`: a mark, which thinning leaves alone.
 
     `parts`: what had changed of memory and of each disk; `requests`: how many each disk had had.

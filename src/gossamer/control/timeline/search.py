@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Final
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.control.timeline.journal import Moment
 from gossamer.control.timeline.ring import Checkpoint
@@ -21,16 +21,14 @@ _FIRST: Final = 4096
 _FACTOR: Final = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(Data):
     """`instructions` had been executed before the instruction that met it."""
 
     met: Met
     instructions: int
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(Data):
     """Who wrote: the store at `pc`, at `moment` (before it), and the bytes before and after."""
 
     moment: Moment

@@ -7,12 +7,12 @@ as a choice: ``-global macio-ide.true-rate=on``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from gossamer.base.data import Data
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+
+class Timing(Data):
     """Delays in ns; `burst` is what one step of a DMA transfer moves at the most, bytes.
 
     `command`, `packet`: to a command's first effect.  `seek`, `cd_seek`: to a sector that does not

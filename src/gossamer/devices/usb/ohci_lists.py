@@ -7,9 +7,9 @@ Source: OpenHCI 1.0a, chapters 4 and 6; docs page ohci.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from gossamer.base.data import Data
 from gossamer.devices.usb.device import NAK, STALL, Answer, UsbFunction
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ TOGGLE_OWN: Final = 1 << 25
 NO_ERROR, STALLED, NO_RESPONSE, DATA_OVERRUN, DATA_UNDERRUN = 0, 4, 5, 8, 9
 
 
-@dataclass(slots=True)
-class Endpoint:
+class Endpoint(Data, frozen=False):
     """An endpoint descriptor as read from memory at real address `at`."""
 
     at: int
@@ -74,8 +73,7 @@ class Endpoint:
         return not idle and self.transfer != self.tail & ADDRESS_MASK
 
 
-@dataclass(slots=True)
-class Transfer:
+class Transfer(Data, frozen=False):
     """A general transfer descriptor as read from memory at real address `at`."""
 
     at: int

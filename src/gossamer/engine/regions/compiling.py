@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 import llvmlite.binding as llvm
 import xxhash
 
+from gossamer.base.data import Data
 from gossamer.core import host
 from gossamer.engine import build
 from gossamer.engine.regions.forming import Region
@@ -20,8 +20,7 @@ from gossamer.engine.regions.writer import Writer
 llvm.set_option("regions", "-disable-lsr")
 
 
-@dataclass(frozen=True)
-class Compiled:
+class Compiled(Data):
     """An object file, and the CPU time that it took, ns."""
 
     obj: bytes

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import llvmlite.binding as llvm
 
+from gossamer.base.data import Data
 from gossamer.base.errors import GossamerError
 from gossamer.engine.regions.arena import CodeArena
 
@@ -30,8 +30,7 @@ class LoadError(GossamerError):
     """An object file that this loader does not understand."""
 
 
-@dataclass(frozen=True)
-class _Section:
+class _Section(Data):
     name: int
     type: int
     flags: int
@@ -44,8 +43,7 @@ class _Section:
     entry_size: int
 
 
-@dataclass(frozen=True)
-class _Symbol:
+class _Symbol(Data):
     name: str
     kind: int
     section: int

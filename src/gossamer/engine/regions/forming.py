@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from gossamer.base.data import Data, field
 from gossamer.base.units import PAGE_SIZE
 from gossamer.engine.regions.code import Code, Codes, Key
 from gossamer.engine.statements import is_true
@@ -21,8 +21,7 @@ from gossamer.engine.statements import is_true
 APART: Final = 64
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(Data):
     """How big a region may grow."""
 
     #: Instructions; a straight line that has begun may go on to `in_line`.
@@ -51,8 +50,7 @@ class Source(Protocol):
         """Where the indirect branch at `delta` was seen to go, most often first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
+class Edge(Data):
     """Where control goes: ``next``, ``taken``, or ``guess`` (when the target is equal)."""
 
     kind: str
@@ -60,8 +58,7 @@ class Edge:
     delta: int
 
 
-@dataclass(slots=True)
-class Block:
+class Block(Data, frozen=False):
     """Instructions without a branch but the last, and the edges that follow."""
 
     instructions: list[tuple[int, Code]] = field(default_factory=list)

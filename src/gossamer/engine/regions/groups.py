@@ -8,9 +8,9 @@ nothing inside a region changes the TLB.  Loads and stores are apart: a page may
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from gossamer.base.data import Data
 from gossamer.engine.regions.code import Code
 from gossamer.engine.statements import is_true
 from gossamer.isa.body import Do, Store, Write
@@ -20,8 +20,7 @@ from gossamer.isa.expr import Expr
 _SPAN: Final = 256
 
 
-@dataclass(slots=True)
-class Group:
+class Group(Data, frozen=False):
     """Accesses from `low` up to `high` bytes from one value.
 
     `pointer` is the host's to the byte at `low`, once it is known.
@@ -42,8 +41,7 @@ class Group:
         return True
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(Data):
     """One access of a group, `offset` bytes from the group's value."""
 
     group: Group

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from gossamer.base.data import Data
 from gossamer.base.units import PAGE_SIZE
 from gossamer.engine.regions.forming import Region
 from gossamer.engine.regions.view import View
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(Data):
     """A region whose code is loaded at `address`."""
 
     region: Region

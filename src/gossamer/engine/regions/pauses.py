@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from gossamer.base.data import Data
 
 #: Doublings of a pause, at the most.
 _LONGEST: Final = 10
@@ -11,8 +12,7 @@ _LONGEST: Final = 10
 _MOST: Final = 1 << 12
 
 
-@dataclass(slots=True)
-class _Pause:
+class _Pause(Data, frozen=False):
     times: int
     until: int
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import struct
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+from gossamer.base.data import Data
 from gossamer.base.errors import HostError
 from gossamer.base.units import PAGE_SIZE, MiB
 from gossamer.engine import build
@@ -60,8 +60,7 @@ _LOOK: Final = 1_000_000
 _MOST_BUSY: Final = 1 << 12
 
 
-@dataclass
-class Counts:
+class Counts(Data, frozen=False):
     """What was done so far, for `info jit`."""
 
     made: int = 0

@@ -17,13 +17,13 @@ import os
 import struct
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 import xxhash
 
+from gossamer.base.data import Data
 from gossamer.base.units import MiB
 from gossamer.engine.build import is_private
 
@@ -38,8 +38,7 @@ MOST: Final = 32 * MiB
 _SAME_NAME: Final = 4
 
 
-@dataclass(frozen=True)
-class Stored:
+class Stored(Data):
     """A compiled region: where its head is, its words by delta, its pages, its object file."""
 
     head: int

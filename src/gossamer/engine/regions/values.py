@@ -8,9 +8,9 @@ difference (`Difference`) and made only where they are read, and by exits.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from gossamer.base.data import Data
 from gossamer.cpu.block import OFFSET
 from gossamer.engine.emit import TB_CPU
 from gossamer.engine.emit_vector import PAIR, enter, leave
@@ -26,8 +26,7 @@ _RANGES: Final = {"crf": ", !range !20", "so": ", !range !21", "ov": ", !range !
 RANGE_METADATA: Final = "!20 = !{i8 0, i8 16}\n!21 = !{i8 0, i8 2}\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(Data):
     """A CR field not made yet: the difference of what was compared (i64), SO, the conditions."""
 
     value: str
@@ -36,14 +35,12 @@ class Difference:
     equal: str
 
 
-@dataclass(frozen=True)
 class _KeptWrite(PendingWrite):
     key: Key
     new: str | Difference
 
 
-@dataclass(frozen=True, slots=True)
-class Compare:
+class Compare(Data):
     """What a compare's CR code is made from."""
 
     less: Expr

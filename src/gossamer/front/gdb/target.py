@@ -6,11 +6,11 @@ Format).  The numbers of the standard features are those that QEMU 7.2 gives the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 from xml.sax.saxutils import quoteattr
 
+from gossamer.base.data import Data
 from gossamer.control.registers import Register, registers
 from gossamer.core.memory import RamBlock
 from gossamer.cpu.model import CpuModel
@@ -38,8 +38,7 @@ _MSR_BITS: Final = (
 _XER_BITS: Final = (("CA", 2), ("OV", 1), ("SO", 0))
 
 
-@dataclass(frozen=True, slots=True)
-class Numbered:
+class Numbered(Data):
     """A register with gdb's number of it; they stand in the packet ``g`` in order of numbers."""
 
     number: int

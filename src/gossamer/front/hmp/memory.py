@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.control.commands.rows import TABLE
 from gossamer.control.session import Session
@@ -16,8 +16,7 @@ _FORMAT: Final = re.compile(r"/(\d{0,6})([xduocis]?)([bhwg]?)", re.ASCII)
 _TERM: Final = re.compile(r"\s*([+-]?)\s*(\$[a-z0-9]+|0x[0-9a-f]+|\d+)", re.ASCII | re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Format:
+class Format(Data):
     """How to show: `count` items of `size` bytes, each as `kind`."""
 
     count: int

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 
+from gossamer.base.data import fields
 from gossamer.base.errors import ConfigError
 from gossamer.control.commands.chardevs import ChardevInfo, FdsetInfo
 from gossamer.control.commands.drives import BlockDeviceInfo, BlockStats

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from gossamer.base.data import fields
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import MiB
 from gossamer.control.commands import transfers

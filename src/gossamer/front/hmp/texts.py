@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from datetime import UTC, datetime
 
+from gossamer.base.data import fields
 from gossamer.base.units import NS_PER_S, KiB, MiB
 from gossamer.control.commands.power import NameInfo, StatusInfo, VersionInfo
 from gossamer.control.commands.snapshots import LastSave

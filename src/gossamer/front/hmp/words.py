@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.control.commands.table import TABLE
 from gossamer.control.session import Session
@@ -25,8 +25,7 @@ class UsageError(GossamerError):
     """A command with the wrong number of words; the message is its usage."""
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(Data):
     """One word of a pattern."""
 
     shown: str
@@ -52,8 +51,7 @@ def pattern(text: str) -> tuple[Word, ...]:
     )
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(Data):
     """A command of the monitor: `name` typed, `command` of the table done, `text` shown.
 
     `arguments` turns words into arguments where the pattern alone does not say it all.  A row with

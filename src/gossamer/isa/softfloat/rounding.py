@@ -8,9 +8,9 @@ or single, with the FPSCR's mode, as PEM 3.3.6 says for overflow, underflow and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from gossamer.base.data import Data
 from gossamer.isa.expr import Expr, clz, const, eq, gts, gtu, lts, ltu, ne, select, trunc, zext
 from gossamer.isa.fpscr import (
     FI,
@@ -38,8 +38,7 @@ LARGEST: Final = INFINITY - 1
 LARGEST_SINGLE: Final = 0x47EF_FFFF_E000_0000
 
 
-@dataclass(frozen=True)
-class Parts:
+class Parts(Data):
     """A double taken apart; `exponent` and `significand` (leading one on top) if finite, not 0."""
 
     negative: Expr
@@ -101,8 +100,7 @@ def signed_value(negative: Expr, magnitude: Expr | int) -> Expr:
     return zext(negative, 64) << 63 | magnitude
 
 
-@dataclass(frozen=True)
-class Rounded:
+class Rounded(Data):
     """A rounded result with its events (OX, UX, XX), rounding bits (FR, FI) and class (FPRF).
 
     A result with an adjusted exponent counts as a normal number.

@@ -9,10 +9,10 @@ otherwise illegal.  In supervisor mode the books allow anything; as in QEMU it d
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from gossamer.base.bits import bit
+from gossamer.base.data import Data
 from gossamer.isa.body import Body, number
 from gossamer.isa.expr import Expr, eq, gtu, low, ltu, select, trunc, zext
 from gossamer.isa.insn import insn
@@ -31,8 +31,7 @@ Read = Callable[[Body], Expr]
 WriteTo = Callable[[Body, Expr], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Spr:
+class Spr(Data):
     """A special-purpose register; a number with bit 0x10 set is supervisor's.
 
     `read` gives at most a word; `write` takes one and keeps what its register holds.  `state` is

@@ -9,11 +9,11 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from typing import Final
 
 from gossamer.base.bits import signed
+from gossamer.base.data import Data, field
 from gossamer.base.errors import AsmError
 from gossamer.isa.insn import Insn
 from gossamer.isa.spec.table import TABLE
@@ -28,8 +28,7 @@ KINDS: Final = {"r": "a general register", "f": "a floating-point register", "cr
 OPERAND: Final = re.compile(r"\w+")
 
 
-@dataclass(frozen=True)
-class Template:
+class Template(Data):
     """A mnemonic with its flags spelled out, its operands, and the row or alias it comes from."""
 
     row: Insn
@@ -97,8 +96,7 @@ def kind_of(row: Insn, name: str) -> str:
     return row.form.field(name).shown.partition("{")[0]
 
 
-@dataclass
-class Statement:
+class Statement(Data, frozen=False):
     """A line's instruction or directive at its address."""
 
     line: int
@@ -110,8 +108,7 @@ class Statement:
     size: int = 0
 
 
-@dataclass
-class Assembly:
+class Assembly(Data, frozen=False):
     """One source text under way."""
 
     origin: int
@@ -423,8 +420,7 @@ IGNORED: Final = (".text", ".data", ".globl", ".global", ".section", ".machine",
 DIRECTIVES: Final[Iterable[str]] = (*DATA, *PLACES, *STRINGS, *IGNORED, ".equ", ".set")
 
 
-@dataclass(frozen=True)
-class Program:
+class Program(Data):
     """Bytes at `origin` and the value of every symbol."""
 
     origin: int

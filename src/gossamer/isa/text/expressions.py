@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
+from gossamer.base.data import Data
 from gossamer.base.errors import AsmError
 
 TOKEN: Final = re.compile(
@@ -23,8 +23,7 @@ LEVELS: Final = (("|",), ("^",), ("&",), ("<<", ">>"), ("+", "-"), ("*", "/", "%
 Lookup = Callable[[str, int], int]  # name and column
 
 
-@dataclass(frozen=True)
-class Token:
+class Token(Data):
     """A number, name or operator and where it stands in its line."""
 
     kind: str

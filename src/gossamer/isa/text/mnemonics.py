@@ -8,17 +8,16 @@ over names (worked out modulo 32).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
+from gossamer.base.data import Data
 from gossamer.isa.spec.spr import SPRS
 
 #: Flags spelled after a mnemonic, in the order they are written.
 FLAGS: Final = {"OE": "o", "LK": "l", "AA": "a", "Rc": "."}
 
 
-@dataclass(frozen=True)
-class Alias:
+class Alias(Data):
     """`asm` stands for `base`; a hint (``+`` or ``-``) is allowed after `hinted` ones."""
 
     asm: str

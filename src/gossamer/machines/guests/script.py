@@ -6,8 +6,9 @@ behind it.  Sources: docs/chips/openpic.md, heathrow.md, dbdma.md, via.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from gossamer.base.data import Data
 
 BASE: Final = 0x1000
 """Where the program begins, at its label `start`."""
@@ -179,8 +180,7 @@ USB_AT: Final = 0x8008_0000
 # --- the scripts ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Script:
+class Script(Data):
     """Steps that are done once, steps that are repeated, vectors that are reported."""
 
     once: tuple[Step, ...]

@@ -18,11 +18,11 @@ import re
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.base.units import NS_PER_S
 from gossamer.control.vm import Vm
@@ -52,8 +52,7 @@ EXCUSES: Final = "schemas/excused.toml"
 OF_THE_MODEL: Final = ("pvr", "tb_hz")
 
 
-@dataclass(frozen=True)
-class Field:
+class Field(Data):
     """A piece of state: how to read it from a machine and how to set it."""
 
     name: str

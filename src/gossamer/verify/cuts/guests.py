@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from gossamer.base.data import Data, field, replace
 from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.machines import firmware
 from gossamer.machines.config import Accel, Config
@@ -42,8 +42,7 @@ COMMON: Final = ("-nographic", "-serial", "null", "-monitor", "none", "-rtc", "b
 TRUE_RATES: Final = ("-global", "escc.true-rate=on", "-global", "macio-ide.true-rate=on")
 
 
-@dataclass(frozen=True)
-class Guest:
+class Guest(Data):
     """A scenario.  `lines`: (text to wait for, text to type then); the last waits only.
 
     `boots` True: the guest is brought to its first expected text once, and cut from there on.
@@ -67,8 +66,7 @@ class Guest:
     """By line: what comes from outside behind the last byte typed, `at` counted from there."""
 
 
-@dataclass
-class Plan:
+class Plan(Data, frozen=False):
     """A scenario made exact: what is typed when, where it ends, and in what state."""
 
     guest: str

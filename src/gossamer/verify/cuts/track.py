@@ -5,12 +5,12 @@ from __future__ import annotations
 import tempfile
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import xxhash
 
+from gossamer.base.data import Data, field
 from gossamer.base.errors import GossamerError
 from gossamer.control.vm import Vm
 from gossamer.core.clock import NEVER
@@ -44,8 +44,7 @@ CD, CD_DRIVE = "drive2", "ide1-cd0"
 """The disc that is changed: what a save and what a monitor calls its place."""
 
 
-@dataclass
-class Track:
+class Track(Data, frozen=False):
     """A running machine of a scenario."""
 
     config: Config
@@ -56,9 +55,10 @@ class Track:
     vm: Vm = field(init=False)
     closes: Callable[[], object] = field(init=False)
     """Lets go of the images of the machine; called when the track has no owner any more."""
-    given: InitVar[Vm | None] = None
+    given: Vm | None = None
 
-    def __post_init__(self, given: Vm | None) -> None:
+    def __post_init__(self) -> None:
+        given, self.given = self.given, None
         self.take(Vm(self.config) if given is None else given)
 
     def take(self, vm: Vm) -> None:

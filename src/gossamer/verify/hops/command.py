@@ -11,10 +11,10 @@ import argparse
 import json
 import tempfile
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
+from gossamer.base.data import Data, asdict
 from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.base.units import tick_time
 from gossamer.control.sending import Sent
@@ -38,8 +38,7 @@ COMMON: Final = ("-nographic", "-serial", "null", "-monitor", "none")
 LIMITS: Final = Limits(meet=20.0, stall=20.0, total=120.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Leg:
+class Leg(Data):
     """One hop."""
 
     number: int

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError, GossamerError
 
 #: What selfcheck prints on every PowerPC (its README).
@@ -119,8 +119,7 @@ class OpenBios:
         )
 
 
-@dataclass
-class Linux:
+class Linux(Data, frozen=False):
     """Linux with two programs that check the machine, at a console that stays quiet."""
 
     kernel: Path

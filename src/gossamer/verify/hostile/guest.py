@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from gossamer.base.data import Data, field
 from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.base.units import MiB
 from gossamer.machines.build import build
@@ -32,8 +32,7 @@ SHOWN: Final = 8
 KEYS: Final = (0x00, 0x24, 0x38, 0x7A, 0x7F)
 
 
-@dataclass
-class Hostile:
+class Hostile(Data, frozen=False):
     """What a run consists of: configuration, records, seed."""
 
     config: Config

@@ -10,11 +10,11 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from gossamer.base.data import Data, field
 from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.cpu.model import find
 from gossamer.isa.insn import Decoder, Insn
@@ -70,8 +70,7 @@ class Excused(IntEnum):
     WHOLLY = 2
 
 
-@dataclass
-class Tally:
+class Tally(Data, frozen=False):
     """What was compared."""
 
     vectors: int = 0

@@ -7,9 +7,9 @@ one condition.  Everything else of the vector is compared.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
+from gossamer.base.data import Data
 from gossamer.isa import fpscr
 from gossamer.isa.body import Interrupt
 from gossamer.verify.isa.record import FLOATING, ILLEGAL, MISALIGNED, STOPPED, Record
@@ -23,8 +23,7 @@ MET: Final = fpscr.OX | fpscr.UX | fpscr.ZX | fpscr.XX | fpscr.INVALID
 PEERS: Final = ("qemu", "unicorn")
 
 
-@dataclass(frozen=True)
-class Excuse:
+class Excuse(Data):
     """`bits` says what is masked: by register of the record, or RT or FRT of the word."""
 
     family: tuple[str, ...]

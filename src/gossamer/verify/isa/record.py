@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+from gossamer.base.data import Data, field
 
 SIZE: Final = 1024
 REC: Final = 0x7C00
@@ -40,8 +41,7 @@ _GPRS: Final = struct.Struct(">32I")  # at 64
 _FPRS: Final = struct.Struct(">32Q")  # at 192
 
 
-@dataclass
-class Record:
+class Record(Data, frozen=False):
     """CPU state and memory window around one instruction."""
 
     word: int

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from gossamer.base.bits import bit
+from gossamer.base.data import Data, field
 from gossamer.isa.body import Access, Interrupt
 from gossamer.isa.evaluate import Fault, execute
 from gossamer.isa.insn import Decoder, trace_word
@@ -36,8 +36,7 @@ _VRS: Final = 256
 _VSCR_AFTER: Final = 768
 
 
-@dataclass
-class VectorRecord:
+class VectorRecord(Data, frozen=False):
     """CPU state and memory window around one vector instruction."""
 
     word: int

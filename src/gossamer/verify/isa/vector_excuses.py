@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
+from gossamer.base.data import Data
 from gossamer.isa import hostfloat
 from gossamer.isa.vector.lanes import join, split
 from gossamer.isa.vector.single import INFINITY, LEAST_NORMAL, NJ_SHIFT, SIGN
@@ -25,8 +25,7 @@ LEAST_DENORMAL: Final = 2.0**-149
 Masks = dict[str, int]
 
 
-@dataclass(frozen=True)
-class VectorExcuse:
+class VectorExcuse(Data):
     """`masks` gives the bits of each field of the record that are not compared."""
 
     family: tuple[str, ...]
