@@ -178,6 +178,7 @@ def start(config: Config) -> int:
         from gossamer.front.session import run_machine
 
         with written_pid(config), Console(config) as console:
+            console.end_with_process()
             return run_machine(config, console, ready)
     finally:
         gc.enable()  # it may have come to nothing, and the process may go on

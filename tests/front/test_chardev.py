@@ -585,6 +585,26 @@ def test_case_9_signals_in_a_row_end_the_run_between_two_slices(
     assert ended == ["whole"]
 
 
+def test_a_signal_behind_the_end_does_not_change_the_status() -> None:
+    """QEMU's tests send SIGTERM behind quit, and expect 0."""
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.getsignal(number) for number in numbers]
+    vm = FakeVm()
+    vm.on_slice = lambda ns: vm.quit()
+    try:
+        with console("null") as c:
+            c.end_with_process()
+            assert c.run(session_of(vm)) == 0
+            with held():
+                pass
+        assert [signal.getsignal(number) for number in numbers] == [signal.SIG_IGN] * 2
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+        for number in (signal.SIGHUP, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_DFL)
+
+
 def test_case_9_signals_while_the_disks_are_written_out_are_held(
     capfd: pytest.CaptureFixture[str],
 ) -> None:

@@ -7,7 +7,8 @@ it.
 from __future__ import annotations
 
 import struct
-from typing import BinaryIO, Final
+from collections.abc import Iterator
+from typing import Final
 
 from gossamer.core.memory import RamBlock
 from gossamer.machines.machine import Machine
@@ -25,28 +26,36 @@ _STATUS_REGS: Final = 72
 _PIECE: Final = 1 << 20
 
 
-def write(m: Machine, file: BinaryIO, span: tuple[int, int] | None = None) -> int:
-    """Write the core; `span`: only real addresses from, to.  Gives the bytes of RAM."""
-    areas = list(_areas(m, span))
-    notes = _notes(m)
-    count = 1 + len(areas)
-    place = _EHDR.size + count * _PHDR.size
-    file.write(
-        _EHDR.pack(_IDENT, _CORE, _PPC, 1, 0, _EHDR.size, 0, 0, _EHDR.size, _PHDR.size, count,
-                   0, 0, 0)
-    )  # fmt: skip
-    file.write(_PHDR.pack(_NOTES, place, 0, 0, len(notes), 0, 0, 0))
-    place += len(notes)
-    for start, end in areas:
-        file.write(_PHDR.pack(_LOAD, place, start, start, end - start, end - start, 7, 0))
-        place += end - start
-    file.write(notes)
-    total = 0
-    for start, end in areas:
-        for at in range(start, end, _PIECE):
-            file.write(m.memory.read(at, min(_PIECE, end - at)))
-        total += end - start
-    return total
+class Core:
+    """The core of a machine that stands still; `span`: only real addresses from, to."""
+
+    def __init__(self, m: Machine, span: tuple[int, int] | None = None) -> None:
+        self._machine = m
+        self._areas = list(_areas(m, span))
+        #: Bytes of RAM.
+        self.size = sum(end - start for start, end in self._areas)
+
+    def head(self) -> bytes:
+        """What comes before the RAM."""
+        notes = _notes(self._machine)
+        count = 1 + len(self._areas)
+        place = _EHDR.size + count * _PHDR.size
+        parts = [
+            _EHDR.pack(_IDENT, _CORE, _PPC, 1, 0, _EHDR.size, 0, 0, _EHDR.size, _PHDR.size,
+                       count, 0, 0, 0),
+            _PHDR.pack(_NOTES, place, 0, 0, len(notes), 0, 0, 0),
+        ]  # fmt: skip
+        place += len(notes)
+        for start, end in self._areas:
+            parts.append(_PHDR.pack(_LOAD, place, start, start, end - start, end - start, 7, 0))
+            place += end - start
+        return b"".join((*parts, notes))
+
+    def memory(self) -> Iterator[bytes]:
+        """The RAM, in pieces."""
+        for start, end in self._areas:
+            for at in range(start, end, _PIECE):
+                yield self._machine.memory.read(at, min(_PIECE, end - at))
 
 
 def _areas(m: Machine, span: tuple[int, int] | None) -> list[tuple[int, int]]:

@@ -40,6 +40,7 @@ def add(vm: Runner, driver: str, given: Mapping[str, str]) -> None:
     if len(vm.config.devices) >= MOST_DEVICES:
         raise ConfigError(f"{driver}: {MOST_DEVICES} devices were added already")
     machine = vm.machine
+    vm.outside.pointer = None  # the last one that came is the one in hand
     made = add_usb_device(machine, controller(machine, asked.where), added, hot=True)
     set_compat(machine)
     for one in made:
@@ -51,6 +52,7 @@ def add(vm: Runner, driver: str, given: Mapping[str, str]) -> None:
 def remove(vm: Runner, name: str) -> None:
     """Take out the device that has the id `name`."""
     machine = vm.machine
+    vm.outside.pointer = None
     found = next((one for one in machine.plugged if one.added.id == name), None)
     if found is None:
         raise ConfigError(f"Device '{name}' is part of the machine: it cannot be taken out")

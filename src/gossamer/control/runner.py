@@ -29,6 +29,7 @@ from gossamer.control.events import (
 )
 from gossamer.control.hashing import StateHash
 from gossamer.control.history import History
+from gossamer.control.outside import Outside
 from gossamer.control.pace import Pace
 from gossamer.control.progress import SILENT
 from gossamer.control.snapshots import Snapshots
@@ -70,8 +71,8 @@ class Runner:
         self._sinks_wait = False
         self._run_state = "prelaunch"
         self.ended = False
-        #: A thread has the machine, which is being "saved" or "loaded": it stands still, nothing
-        #: may change it, and the end waits for the thread.
+        #: The machine is being "saved", "loaded" or "dumped": it stands still, nothing may change
+        #: it, and the end waits for that.
         self.busy = ""
         self.idle_until_ns: int | None = None
         #: Is notified how far saves, loads and transfers have come.
@@ -94,6 +95,7 @@ class Runner:
         self._replays = False
         #: Asked now and then by `run_to`: what it raises ends the run between two instructions.
         self.patience: Callable[[], None] | None = None
+        self.outside = Outside()
         self.disks = Disks(config)
         self.disks.open(stand_by=config.incoming is not None or not config.start)
         try:
@@ -122,6 +124,7 @@ class Runner:
             translate(machine, self.config.accel)
         if before is not None:
             machine.trace.listener = before.trace.listener
+        self.outside.attach(machine)
         self.plug_disks()
         machine.power_off = self._guest_power_off
         machine.system_reset = self._guest_reset
@@ -480,6 +483,16 @@ class Runner:
                 yield
         finally:
             self.pace.restart(host.monotonic_ns())
+
+    @contextmanager
+    def taken(self, word: str, operation: str) -> Iterator[None]:
+        """A thread, or steps, have the machine: it stands still and is being `word`."""
+        with self.standing(operation):
+            self.busy = word
+            try:
+                yield
+            finally:
+                self.busy = ""
 
     # --- consoles, keyboard, mouse, screen ----------------------------------------------------
 

@@ -39,12 +39,17 @@ class Session:
         self.jobs = Jobs(vm.events)
         #: Where the pointer was put last, each 0 to 0x7fff.
         self.pointer = {"x": 0, "y": 0}
-        #: Status of the last dump, and its bytes.
-        self.last_dump = ("none", 0)
+        #: Status of the last dump, its bytes so far, and all of them.
+        self.last_dump = ("none", 0, 0)
+        #: How often a client has said stop.
+        self.stops = 0
         #: The host's thread that runs the machine.
         self.thread_id = threading.get_native_id()
         #: What character devices there are; the front's.
         self.chardevs: Callable[[], list[tuple[str, str, bool]]] = list
+        #: Records what chips note from now on, by items of -d, or into another file; the front's.
+        self.log: Callable[[str], None] = _no_log
+        self.log_file: Callable[[str], None] = _no_log
         #: What a human monitor answers to a line; the front's.
         self.human: Callable[[str], Steps[str]] | None = None
         self.objects = Objects(vm.transfers.tls)
@@ -132,6 +137,10 @@ class Session:
 def _no_chardev(name: str, text: str = "") -> Any:  # noqa: ANN401 - never returns
     del text
     raise ConfigError(f"{name}: no character device can be served here")
+
+
+def _no_log(text: str) -> None:
+    raise ConfigError(f"{text}: nothing is recorded here")
 
 
 def _no_debugger(device: str) -> None:

@@ -54,6 +54,7 @@ class Transfers:
         """
         if self.under_way is not None:
             raise ConfigError("There's a migration process in progress")
+        self._check_free()
         named, place, keeps = wanted(uri)
         keep = (self.vm.keep_tb or keeps) if keep_tb is None else keep_tb
         transfer = self.outgoing = Transfer(self.vm.events)
@@ -88,6 +89,7 @@ class Transfers:
         """The steps that wait at `uri` for a machine and become it."""
         if self.under_way is not None:
             raise ConfigError("The incoming migration has already been started")
+        self._check_free()
         transfer = self.arriving = Transfer(self.vm.events)
         mends = self.vm.mends if mend is None else mend
         listener = Listener(uri, limits) if isinstance(uri, str) else uri
@@ -102,6 +104,10 @@ class Transfers:
             further=self._further,
         )
         return self._watched(transfer, steps, self._received)
+
+    def _check_free(self) -> None:
+        if self.vm.busy:
+            raise ConfigError(f"not while the machine is being {self.vm.busy}")
 
     def _further(self) -> int:
         """How many connections more a sender makes."""

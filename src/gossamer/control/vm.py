@@ -77,6 +77,7 @@ class Vm(Runner):
 
     def _saved(self, save: Callable[[], Written]) -> Written:
         """Save while the machine stands still, and note what that cost."""
+        self._check_here()
         self.take_back_disks()
         start = host.monotonic_ns()
         with self.standing("saving"):
@@ -86,14 +87,16 @@ class Vm(Runner):
 
     @contextmanager
     def _taken(self, word: str) -> Iterator[None]:
-        """A thread has the machine, which stands still and is being `word`."""
+        """A thread has the machine and its disks; it stands still and is being `word`."""
+        self._check_here()
         self.take_back_disks()
-        with self.standing("saving" if word == SAVED else "loading"):
-            self.busy = word
-            try:
-                yield
-            finally:
-                self.busy = ""
+        with self.taken(word, "saving" if word == SAVED else "loading"):
+            yield
+
+    def _check_here(self) -> None:
+        """ConfigError while the machine is on its way elsewhere: what it is must not change."""
+        if self.transfers.under_way is not None:
+            raise ConfigError("There's a migration process in progress")
 
     def saving(self, save: Callable[[], Written]) -> Steps[Written]:
         """The steps of a save: a thread does `save` while the machine stands still."""

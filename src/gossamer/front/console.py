@@ -233,6 +233,10 @@ class Console:
             while channel is not None and channel.typed and vm.serial_room(channel.number) > 0:
                 vm.serial_receive(channel.number, channel.typed.popleft())
 
+    def end_with_process(self) -> None:
+        """The process ends when `run` is back; signals that come from then on are ignored."""
+        self._signals.last = True
+
     def run(self, session: Session) -> int:
         """Run its machine until it is over; the exit status: 0, or 130 after C-c."""
         with self._signals.caught(self.loop.wake_fd):

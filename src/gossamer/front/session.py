@@ -39,6 +39,12 @@ def _run(config: Config, console: Console, ready: Callable[[], None], log: Trace
         print(f"gossamer: warning: {warning}", file=sys.stderr, flush=True)
     if config.log.patterns:
         vm.machine.trace.listener = log.event
+
+    def record(items: str) -> None:
+        log.choose(items)
+        vm.machine.trace.listener = None if items == "none" else log.event
+
+    session.log, session.log_file = record, lambda name: log.write_to("logfile", name)
     vm.progress = ProgressBar(sys.stderr, console.settle)
     try:
         if config.dump_vmstate is not None:

@@ -34,6 +34,8 @@ class Signals:
 
     def __init__(self, suspend: Callable[[], None]) -> None:
         self.status: int | None = None
+        #: The process ends after the run: a signal that comes then is too late to change how.
+        self.last = False
         self._suspend = suspend
         self._came = 0
         self._since = 0.0
@@ -49,7 +51,8 @@ class Signals:
         finally:
             signal.set_wakeup_fd(fd)
             for number, handler in before.items():
-                signal.signal(number, handler)
+                late = self.last and number != signal.SIGTSTP
+                signal.signal(number, signal.SIG_IGN if late else handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame

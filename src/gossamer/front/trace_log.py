@@ -11,6 +11,7 @@ from typing import Final, TextIO
 
 from gossamer.base.errors import HostError
 from gossamer.machines.config import Logging
+from gossamer.machines.option_objects import check_log_items
 
 ALIKE: Final = 10
 """Lines of the same chip and text; behind them only each doubling is written."""
@@ -27,13 +28,25 @@ class TraceLog:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._lines = 0
         self._file: TextIO | None = None
-        if wanted.file is None:
-            return
-        path = str(wanted.file).replace("%d", str(os.getpid()))
+        if wanted.file is not None:
+            self.write_to("-D", str(wanted.file))
+
+    def write_to(self, where: str, name: str) -> None:
+        """Write into the file `name` from now on; where that cannot be, into the one before."""
+        path = name.replace("%d", str(os.getpid()))
         try:
-            self._file = open(path, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - kept open
+            file = open(path, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - kept open
         except OSError as fault:
-            raise HostError(f"-D: {path}: cannot be written: {fault.strerror}") from None
+            raise HostError(f"{where}: {path}: cannot be written: {fault.strerror}") from None
+        if self._file is not None:
+            self._file.close()
+        self._file = file
+
+    def choose(self, items: str) -> None:
+        """Record the items of -d, all of them, or none."""
+        if items not in ("all", "none"):
+            check_log_items("log", items)
+        self._patterns = () if items == "none" else ("*",)
 
     def event(self, chip: str, text: str) -> None:
         """One event, as `Trace` reports it."""

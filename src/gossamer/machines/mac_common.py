@@ -57,8 +57,9 @@ def add_fw_cfg(
     ).items():
         fw_cfg.add(key, value)
     fw_cfg.add_live(PPC_TBFREQ, lambda: m.cpu.tb_hz)
+    m.boot_from = lambda device: fw_cfg.add(BOOT_DEVICE, ord(device[0]).to_bytes(2, "little"))
     if hardware.boot_once and kernel is None:
-        m.booted = lambda: _boot_again(m, fw_cfg)
+        m.booted = lambda: _boot_again(m)
         m.at_reset.append(m.booted)
     for name, text, path in hardware.fw_cfg:
         content = (
@@ -71,8 +72,8 @@ def add_fw_cfg(
     return fw_cfg
 
 
-def _boot_again(m: Machine, fw_cfg: FwCfg) -> None:
+def _boot_again(m: Machine) -> None:
     """What -boot once= says is over."""
     m.hardware = replace(m.hardware, boot_once="")
-    device = m.hardware.boot or boot.default_device(m.hardware)
-    fw_cfg.add(BOOT_DEVICE, ord(device[0]).to_bytes(2, "little"))
+    assert m.boot_from is not None
+    m.boot_from(m.hardware.boot or boot.default_device(m.hardware))

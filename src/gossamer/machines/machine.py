@@ -139,6 +139,8 @@ class Machine:
         self.at_reset: list[Callable[[], object]] = []
         #: Says that what -boot once= asks for is over.
         self.booted: Callable[[], None] = lambda: None
+        #: Lets the firmware find another boot device, by its letters of -boot; None: it has none.
+        self.boot_from: Callable[[str], None] | None = None
         #: Where files of -device loader lie: start, end, name.
         self.loaded: list[tuple[int, int, str]] = []
         #: Called when the guest switches the power off, or asks for a system reset.

@@ -142,11 +142,16 @@ def rtc(draft: Draft, value: str) -> None:
             raise unknown("part of -rtc", key, ("base", "clock", "restore", "driftfix"))
 
 
+def boot_letters(where: str, given: str) -> None:
+    """ConfigError for what is no order of boot devices."""
+    if set(given) - set(LETTERS) or len(set(given)) != len(given):
+        raise ConfigError(f"{where} must be letters of a, c, d, n, got {given!r}")
+
+
 def boot(draft: Draft, value: str) -> None:
     for key, given in pairs("-boot", value, first="order").items():
         if key in ("order", "once"):
-            if set(given) - set(LETTERS) or len(set(given)) != len(given):
-                raise ConfigError(f"-boot: {key} must be letters of a, c, d, n, got {given!r}")
+            boot_letters(f"-boot: {key}", given)
             draft.set["boot" if key == "order" else "boot_once"] = given
         elif key in ("menu", "strict"):
             if on_off(f"-boot: {key}", given) and key == "menu":

@@ -197,11 +197,16 @@ def compat(draft: Draft, value: str) -> None:
 
 def log_items(draft: Draft, value: str) -> None:
     """-d: what is recorded."""
+    check_log_items("-d", value)
+    draft.log = Logging(draft.log.file, ("*", *draft.log.patterns))
+
+
+def check_log_items(where: str, value: str) -> None:
+    """ConfigError for an item that nothing here records."""
     for item in value.split(","):
         if item in _TRANSLATOR:
-            raise ConfigError(f"-d: {item}: `gossamer verify` and the monitor look into a CPU")
-        choice("-d", item, LOG_ITEMS)
-    draft.log = Logging(draft.log.file, ("*", *draft.log.patterns))
+            raise ConfigError(f"{where}: {item}: `gossamer verify` and the monitor look into a CPU")
+        choice(where, item, LOG_ITEMS)
 
 
 def log_file(draft: Draft, value: str) -> None:

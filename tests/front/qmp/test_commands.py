@@ -170,8 +170,9 @@ def test_devices_come_and_go(mac: Checked) -> None:
     mac.event("DEVICE_DELETED", device="k1", path="/machine/peripheral/k1")
     assert mac.no("device_del", id="k1") == "DeviceNotFound: Device 'k1' not found"
     assert "part of the machine" in mac.no("device_del", id="disk0")
-    assert mac("set_link", name="net0", up=False) == {}
-    assert "no cable" in mac.no("set_link", name="net0", up=True)
+    for up in (True, False, True):
+        assert mac("set_link", name="net0", up=up) == {}
+        assert [one["link"] for one in mac("x-query-network")] == [up]
     assert mac.no("set_link", name="x", up=True) == "DeviceNotFound: Device 'x' not found"
 
 

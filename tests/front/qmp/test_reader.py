@@ -34,7 +34,14 @@ STREAMS = [
     (b'{"a": ]{"a": 1}', ["JSON parse error, Expecting value at byte 6", {"a": 1}]),
     (b'{"a": 1, "a": 2}', ["JSON parse error, duplicate key"]),
     (b'{"a": NaN}', ["JSON parse error, invalid keyword 'NaN'"]),
-    (b'{"a": "\xff"}{}', ["JSON parse error, invalid UTF-8", {}]),
+    (b'{"a": "\xff"}{}', ["JSON parse error, stray byte 0xff", {}]),
+    (b'{"a": "\xc3("}{}', ["JSON parse error, invalid UTF-8", {}]),
+    (b'{\xff{"a": 1}', ["JSON parse error, stray byte 0xff", {"a": 1}]),
+    (b'{\x01{"a": 1}', ["JSON parse error, stray byte 0x01", {"a": 1}]),
+    (b'{\'bad \xff{"a": 1}', ["JSON parse error, stray byte 0xff", {"a": 1}]),
+    (b"{'execute': 'x', 'id':'\n{\"a\": 1}", ["JSON parse error, stray byte 0x0a", {"a": 1}]),
+    (b"{'a': '\\\n, 5 6\n7 ", ["JSON parse error, stray byte 0x0a", 7]),
+    (b'%%p{"a": 1}', ["JSON parse error, stray byte 0x25", {"a": 1}]),
     (b'{"a": ' + b"9" * 5000 + b"}{}", None),
 ]
 
@@ -84,7 +91,7 @@ def feed_all(reader: Reader, piece: bytes, size: int) -> None:
 def test_random_bytes_never_raise_anything_else() -> None:
     rng = random.Random(7)
     for _ in range(3000):
-        data = bytes(rng.choice(b"{}[]\"'\\ :,a1\xff\n") for _ in range(rng.randrange(40)))
+        data = bytes(rng.choice(b"{}[]\"'\\ :,a1\xff\xc3\n\0%") for _ in range(rng.randrange(40)))
         with contextlib.suppress(BombError):
             read(data, step=rng.randrange(1, 5))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
+from gossamer.control import outside
 from gossamer.control.commands.table import InactiveDeviceError, command
 from gossamer.control.session import Session
 from gossamer.control.shapes import Size
@@ -211,10 +212,8 @@ _POINTERS = {
 def query_mice(session: Session) -> tuple[MouseInfo, ...]:
     """The pointers."""
     m = session.vm.machine
-    current: object = m.mouse
-    found: list[object] = [p.device for p in m.parts if type(p.device).__name__ in _POINTERS]
     infos = []
-    for n, device in enumerate(found):
+    for n, device in enumerate(outside.pointers(m)):
         name, absolute = _POINTERS[type(device).__name__]
-        infos.append(MouseInfo(name, n, device is current, absolute))
+        infos.append(MouseInfo(name, n, device is m.mouse, absolute))
     return tuple(infos)

@@ -1,55 +1,61 @@
-"""Commands that write the machine's memory into files."""
+"""Commands that write the machine's memory into files, in steps."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 from gossamer.base.data import Data
-from gossamer.base.errors import ConfigError, HostError
-from gossamer.base.units import MiB
+from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.control import elf_core
 from gossamer.control.commands.table import command
 from gossamer.control.events import DumpCompleted
+from gossamer.control.file_out import PIECE, FileOut
 from gossamer.control.session import Session
 from gossamer.control.shapes import Size
+from gossamer.control.steps import Steps
 
-_PIECE = MiB
+DUMPED = "dumped"
 
 
-def _written(path: Path, pieces: object, size: int) -> None:
-    """Write `size` bytes that `pieces(offset, length)` gives."""
-    assert callable(pieces)
-    try:
-        with path.open("wb") as file:
-            for at in range(0, size, _PIECE):
-                file.write(pieces(at, min(_PIECE, size - at)))
-    except OSError as fault:
-        raise HostError(f"{path}: cannot be written: {fault.strerror}") from None
+def _pieces(read: Callable[[int, int], bytes], start: int, size: int) -> Iterator[bytes]:
+    """`size` bytes from `start` on."""
+    for at in range(start, start + size, PIECE):
+        yield read(at, min(PIECE, start + size - at))
+
+
+def _opened(session: Session, filename: str) -> FileOut:
+    return FileOut(session.fd_sets.path(filename), lambda: not session.vm.ended)
+
+
+def _standing(session: Session, out: FileOut, pieces: Iterator[bytes]) -> Steps[None]:
+    with session.vm.taken(DUMPED, "dumping"):
+        yield from out.write(pieces)
 
 
 @command("memsave")
-def memsave(session: Session, val: Size, size: Size, filename: str, cpu_index: int = 0) -> None:
+def memsave(
+    session: Session, val: Size, size: Size, filename: str, cpu_index: int = 0
+) -> Steps[None]:
     """Write memory into a file, as the CPU's data accesses find it."""
     if cpu_index:
         raise ConfigError("Parameter 'cpu-index' expects a CPU number")
     _check(val, size)
+    session.check_idle()
     vm = session.vm
     try:
         vm.read_virtual(val, min(size, 1))
     except ConfigError:
         raise _invalid(val, size) from None
-    path = Path(session.fd_sets.path(filename))
-    _written(path, lambda at, n: vm.read_virtual(val + at, n), size)
+    return _standing(session, _opened(session, filename), _pieces(vm.read_virtual, val, size))
 
 
 @command("pmemsave")
-def pmemsave(session: Session, val: Size, size: Size, filename: str) -> None:
+def pmemsave(session: Session, val: Size, size: Size, filename: str) -> Steps[None]:
     """Write real memory into a file."""
     _check(val, size)
-    vm = session.vm
-    path = Path(session.fd_sets.path(filename))
-    _written(path, lambda at, n: vm.read_physical(val + at, n), size)
+    session.check_idle()
+    pieces = _pieces(session.vm.read_physical, val, size)
+    return _standing(session, _opened(session, filename), pieces)
 
 
 def _check(val: int, size: int) -> None:
@@ -88,8 +94,8 @@ def query_dump_guest_memory_capability(session: Session) -> DumpCapability:
 @command("query-dump", held=True)
 def query_dump(session: Session) -> DumpQueryResult:
     """How far the last dump has come."""
-    status, total = session.last_dump
-    return DumpQueryResult(status, Size(total if status == "completed" else 0), Size(total))
+    status, completed, total = session.last_dump
+    return DumpQueryResult(status, Size(completed), Size(total))
 
 
 @command("dump-guest-memory")
@@ -101,10 +107,8 @@ def dump_guest_memory(
     begin: Size | None = None,
     length: Size | None = None,
     format: str = "elf",
-) -> None:
+) -> Steps[None]:
     """Write registers and RAM as an ELF core, which gdb reads; file:PATH or fd:NAME."""
-    del detach
-    vm = session.vm
     if paging:
         raise ConfigError("paging: the core has real addresses only")
     if format != "elf":
@@ -115,23 +119,61 @@ def dump_guest_memory(
     kind, colon, rest = protocol.partition(":")
     if not colon or kind not in ("file", "fd"):
         raise ConfigError("Parameter 'protocol' expects file:PATH or fd:NAME")
-    running = vm.run_state == "running"
+    session.check_idle()
+    span = None if begin is None or length is None else (begin, begin + length)
+    if kind == "fd":
+        out = FileOut(protocol, lambda: not session.vm.ended, session.take_fd(rest))
+    else:
+        out = _opened(session, rest)
+    steps = _dumping(session, out, span)
+    if not detach:
+        return steps
+    session.spawn(_quietly(steps))
+    return _nothing()
+
+
+def _nothing() -> Steps[None]:
+    """No steps: it goes on beside."""
+    return
+    yield
+
+
+def _quietly(steps: Steps[None]) -> Steps[None]:
+    """The same; how they end is found in query-dump and DUMP_COMPLETED."""
+    try:
+        yield from steps
+    except GossamerError:
+        return
+
+
+def _dumping(session: Session, out: FileOut, span: tuple[int, int] | None) -> Steps[None]:
+    """Stop the guest, write it, and let it go on if it ran."""
+    vm = session.vm
+    core = elf_core.Core(vm.machine, span)
+    running, stops = vm.run_state == "running", session.stops
     if running:
         vm.run_state = "paused"
-    span = None if begin is None or length is None else (begin, begin + length)
-    session.last_dump = "failed", 0
+    error: str | None = None
+    session.last_dump = "active", 0, core.size
     try:
-        with vm.standing("dumping"):
-            if kind == "fd":
-                with os.fdopen(session.take_fd(rest), "wb") as file:
-                    total = elf_core.write(vm.machine, file, span)
-            else:
-                with Path(session.fd_sets.path(rest)).open("wb") as file:
-                    total = elf_core.write(vm.machine, file, span)
-        session.last_dump = "completed", total
-        vm.events.report(DumpCompleted(DumpQueryResult("completed", Size(total), Size(total))))
-    except OSError as fault:
-        raise HostError(f"{rest}: cannot be written: {fault.strerror}") from None
+        with vm.taken(DUMPED, "dumping"):
+            yield from out.write(_counted(session, core))
+        session.last_dump = "completed", core.size, core.size
+    except BaseException as fault:
+        session.last_dump = "failed", *session.last_dump[1:]
+        error = str(fault) or type(fault).__name__
+        raise
     finally:
-        if running:
+        vm.events.report(DumpCompleted(query_dump(session), error))
+        if running and stops == session.stops:
             vm.cont()
+
+
+def _counted(session: Session, core: elf_core.Core) -> Iterator[bytes]:
+    """The pieces of a core; query-dump says how far they have gone."""
+    yield core.head()
+    done = 0
+    for piece in core.memory():
+        yield piece
+        done += len(piece)
+        session.last_dump = "active", done, core.size

@@ -180,6 +180,7 @@ def _above(session: Session, one: SnapshotSync | SnapshotNode) -> overlays.Above
 
 
 def _go_on(session: Session, all_: list[SnapshotSync | SnapshotNode]) -> None:
+    session.check_idle()
     overlays.go_on(session.vm, [_above(session, one) for one in all_])
     for one in all_:
         if isinstance(one, SnapshotNode):  # it is the disk's now

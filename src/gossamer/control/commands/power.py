@@ -25,6 +25,7 @@ def cont(session: Session) -> None:
 def stop(session: Session) -> None:
     """Stop the machine between two instructions."""
     session.autostart = False
+    session.stops += 1
     session.vm.stop()
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from gossamer.base.data import Data
-from gossamer.control import look
+from gossamer.base.errors import ConfigError
+from gossamer.control import look, outside
 from gossamer.control.commands.table import command
 from gossamer.control.session import Session
-from gossamer.devices.ne2000 import Ne2000
 from gossamer.devices.sungem import SunGem
 from gossamer.devices.usb.device import UsbFunction
+from gossamer.devices.usb.ohci import Ohci
 from gossamer.machines.usb_attach import port_of
 
 
@@ -21,6 +22,8 @@ class HumanReadableText(Data):
 @command("x-query-jit", held=True)
 def query_jit(session: Session) -> HumanReadableText:
     """Translated code: how much there is, what it cost, how often it had to go."""
+    if session.vm.config.accel.stands:
+        raise ConfigError("JIT information is only available with accel=tcg")
     regions = session.vm.machine.regions
     text = "tier 0 alone: no code is translated" if regions is None else regions.report()
     return HumanReadableText(text)
@@ -30,6 +33,8 @@ def query_jit(session: Session) -> HumanReadableText:
 def query_usb(session: Session) -> HumanReadableText:
     """USB devices by their ports; Device is the bus and the address that the guest gave."""
     lines = []
+    if not any(isinstance(part.device, Ohci) for part in session.vm.machine.parts):
+        raise ConfigError("USB support not enabled")
     for part in session.vm.machine.parts:
         device = part.device
         if isinstance(device, UsbFunction):
@@ -81,16 +86,11 @@ class NetworkCard(Data):
 @command("x-query-network", held=True)
 def query_network(session: Session) -> tuple[NetworkCard, ...]:
     """The network cards."""
-    found: list[NetworkCard] = []
-    counts: dict[str, int] = {}
-    for part in session.vm.machine.parts:
-        device = part.device
-        if isinstance(device, SunGem | Ne2000):
-            mac = device.mac if isinstance(device, SunGem) else device.ne2000.mac
-            model, _, name = part.known_as.partition(", id ")
-            n = counts[model] = counts.get(model, -1) + 1
-            shown = name.strip('"') or f"{model}.{n}"
-            found.append(NetworkCard(shown, model, bytes(mac).hex(":")))
+    links = session.vm.outside.links
+    found = []
+    for name, model, chip in outside.cards(session.vm.machine):
+        mac = chip.mac if isinstance(chip, SunGem) else chip.ne2000.mac
+        found.append(NetworkCard(name, model, bytes(mac).hex(":"), links.get(name, False)))
     return tuple(found)
 
 

@@ -10,6 +10,7 @@ from gossamer.control import look
 from gossamer.control.commands.rows import TABLE
 from gossamer.control.session import Session
 from gossamer.control.shapes import dumped
+from gossamer.control.steps import Steps
 from gossamer.front.hmp import memory
 from gossamer.front.hmp.row_table import composed, row
 from gossamer.front.hmp.words import Arguments, number
@@ -57,6 +58,8 @@ row("chardev-remove", "ID:id", "chardev-remove")
 row("getfd", "NAME:fdname", "getfd")
 row("closefd", "NAME:fdname", "closefd")
 row("system_wakeup", "", "system_wakeup")
+row("boot_set", "LETTERS:bootdevice", "x-boot-set", str)
+row("mouse_set", "INDEX:index", "x-mouse-set")
 row("snapshot_blkdev", "DRIVE:device FILE:snapshot-file [FORMAT:format]", "blockdev-snapshot-sync")
 row("snapshot_blkdev_internal", "DRIVE:device NAME:name", "blockdev-snapshot-internal-sync")
 row(
@@ -68,11 +71,12 @@ row(
 
 
 def _saved(command: str) -> Any:  # noqa: ANN401 - an action of a row
-    def save(session: Session, given: Arguments) -> str:
+    def save(session: Session, given: Arguments) -> Steps[str]:
         start = memory.value_of(session, given["address"])
         size = number(given["size"], "SIZE")
         values = {"val": start, "size": size, "filename": given["file"]}
-        TABLE.find(command)(session, values)
+        steps: Any = TABLE.find(command)(session, values)
+        yield from steps
         return ""
 
     return save

@@ -103,7 +103,8 @@ class Monitor:
         row, rest = find(words)
         given = row.matched(rest)
         if row.do is not None:
-            return row.do(self.session, given)
+            said = row.do(self.session, given)
+            return said if isinstance(said, str) else (yield from said)
         result: Any = TABLE.find(row.command)(self.session, row.arguments(given))
         if isinstance(result, Generator):
             result = yield from result

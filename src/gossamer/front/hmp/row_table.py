@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from gossamer.control.commands.rows import TABLE
 from gossamer.control.session import Session
+from gossamer.control.steps import Steps
 from gossamer.front.hmp import texts
 from gossamer.front.hmp.words import Arguments, Row, pattern
 
@@ -25,6 +26,8 @@ def row(
         ROWS[one] = Row(one, pattern(words), TABLE.find(command).name, text, arguments)
 
 
-def composed(name: str, words: str, help: str, do: Callable[[Session, Arguments], str]) -> None:
-    """A row that composes several commands, or none of the table."""
+def composed(
+    name: str, words: str, help: str, do: Callable[[Session, Arguments], str | Steps[str]]
+) -> None:
+    """A row that composes several commands, or none of the table; `do` may take steps."""
     ROWS[name] = Row(name, pattern(words), do=do, help=help)

@@ -149,6 +149,20 @@ def _serve_gdb(session: Session, given: Arguments) -> str:
 
 composed("gdbserver", "[DEVICE:device]", "serve gdb, on tcp::1234 or another device", _serve_gdb)
 
+
+def _log(session: Session, given: Arguments) -> str:
+    session.log(given["items"])
+    return ""
+
+
+def _log_file(session: Session, given: Arguments) -> str:
+    session.log_file(given["file"])
+    return ""
+
+
+composed("log", "ITEMS:items", "record what chips note, by items of -d; none ends it", _log)
+composed("logfile", "FILE:file", "where that is recorded", _log_file)
+
 # --- help -------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.control.commands.table import TABLE
 from gossamer.control.session import Session
 from gossamer.control.shapes import INT, SIZE, Member
+from gossamer.control.steps import Steps
 
 Arguments: TypeAlias = Mapping[str, Any]
 _WORD: Final = re.compile(r"(\[)?([^:\]\s]+):([a-z-]+)(\.\.\.)?\]?")
@@ -63,7 +64,7 @@ class Row(Data):
     command: str = ""
     text: Callable[[Any], str] = str
     arguments: Callable[[Arguments], Arguments] = dict
-    do: Callable[[Session, Arguments], str] | None = None
+    do: Callable[[Session, Arguments], str | Steps[str]] | None = None
     help: str = ""
 
     @property

@@ -1,0 +1,51 @@
+"""What stands outside of the machine and was chosen while it is there: cables, the pointer in hand.
+
+It is the host's, as -netdev is: no save or stream carries it, and what a load puts in the place of
+the machine gets it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gossamer.base.data import Data, field
+from gossamer.devices.adb.mouse import AdbMouse
+from gossamer.devices.ne2000 import Ne2000
+from gossamer.devices.sungem import SunGem
+from gossamer.devices.usb.hid import UsbMouse
+from gossamer.devices.usb.tablet import UsbTablet
+from gossamer.machines.machine import Machine
+
+Card = SunGem | Ne2000
+Pointer = AdbMouse | UsbMouse | UsbTablet
+
+
+def cards(m: Machine) -> Iterator[tuple[str, str, Card]]:
+    """Network cards: the id or MODEL.N, the model, the chip."""
+    counts: dict[str, int] = {}
+    for part in m.parts:
+        if isinstance(part.device, Card):
+            model, _, name = part.known_as.partition(", id ")
+            n = counts[model] = counts.get(model, -1) + 1
+            yield name.strip('"') or f"{model}.{n}", model, part.device
+
+
+def pointers(m: Machine) -> list[Pointer]:
+    """Mice and tablets, in the order of query-mice."""
+    return [part.device for part in m.parts if isinstance(part.device, Pointer)]
+
+
+class Outside(Data, frozen=False):
+    """`links`: by card, whether its cable is in; `pointer`: the place in query-mice, None: last."""
+
+    links: dict[str, bool] = field(default_factory=dict)
+    pointer: int | None = None
+
+    def attach(self, m: Machine) -> None:
+        """Let `m` have it."""
+        for name, _, chip in cards(m):
+            if isinstance(chip, SunGem) and name in self.links:
+                chip.phy.link = self.links[name]
+        found = pointers(m)
+        if self.pointer is not None and self.pointer < len(found):
+            m.mouse = found[self.pointer]
