@@ -179,6 +179,8 @@ def start(config: Config) -> int:
 
         with written_pid(config), Console(config) as console:
             console.end_with_process()
+            if console.controlled:
+                return console.beside(lambda: run_machine(config, console, ready))
             return run_machine(config, console, ready)
     finally:
         gc.enable()  # it may have come to nothing, and the process may go on

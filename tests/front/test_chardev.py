@@ -605,6 +605,29 @@ def test_a_signal_behind_the_end_does_not_change_the_status() -> None:
             signal.signal(number, signal.SIG_DFL)
 
 
+def test_machine_in_a_thread_of_its_own_ends_by_signals_of_the_main_thread() -> None:
+    vm = FakeVm()
+    before = signal.getsignal(signal.SIGTERM)
+    seen: list[int] = []
+
+    def slice_(ns: int) -> None:
+        seen.append(threading.get_native_id())
+        os.kill(os.getpid(), signal.SIGTERM)
+        vm.idle_until_ns = time.monotonic_ns() + 60_000_000_000
+
+    vm.on_slice = slice_
+    with console("null") as c:
+        assert c.beside(lambda: c.run(session_of(vm))) == 0
+    assert seen[0] != os.getpid()
+    assert signal.getsignal(signal.SIGTERM) is before
+    with console("null") as c, pytest.raises(ConfigError, match="a fault"):
+        c.beside(lambda: refuse("a fault"))
+
+
+def refuse(text: str) -> int:
+    raise ConfigError(text)
+
+
 def test_case_9_signals_while_the_disks_are_written_out_are_held(
     capfd: pytest.CaptureFixture[str],
 ) -> None:

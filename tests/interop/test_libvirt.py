@@ -194,6 +194,8 @@ def test_life_of_a_domain(daemon: Daemon, folder: Path) -> None:
     v("attach-device", "mac", str(folder / "keys.xml"), "--live")
     assert "QEMU USB Keyboard" in v("qemu-monitor-command", "mac", "--hmp", "info usb")
     v("detach-device", "mac", str(folder / "keys.xml"), "--live")
+    v("vcpupin", "mac", "0", "0")
+    assert re.search(r"CPU Affinity: +y-*$", v("vcpuinfo", "mac"), re.MULTILINE)
     v("change-media", "mac", "hdc", str(folder / "b.iso"), "--update")
     assert "b.iso" in v("domblklist", "mac")
     v("change-media", "mac", "hdc", "--eject")
@@ -215,6 +217,7 @@ def test_domain_moves_between_two_daemons(daemon: Daemon, folder: Path) -> None:
     other = Daemon(folder, "b", like=daemon)
     try:
         goes_on(folder)
+        daemon.virsh("attach-device", "mac", str(folder / "keys.xml"), "--live")
         there = ("--live", "--unsafe", "mac", other.uri)
         daemon.virsh("migrate", *there, "--migrateuri", "tcp://127.0.0.1:49261")
         assert other.state() == "running"
@@ -223,6 +226,7 @@ def test_domain_moves_between_two_daemons(daemon: Daemon, folder: Path) -> None:
         other.virsh("migrate", *back, "--migrateuri", f"unix://{folder}/move")
         assert daemon.state() == "running"
         goes_on(folder)
+        daemon.virsh("detach-device", "mac", str(folder / "keys.xml"), "--live")
         over = f"hda,file={folder}/over.qcow2"
         daemon.virsh("snapshot-create-as", "mac", "out", "--disk-only", "--diskspec", over)
         assert "over.qcow2" in daemon.virsh("domblklist", "mac")

@@ -237,6 +237,18 @@ class Console:
         """The process ends when `run` is back; signals that come from then on are ignored."""
         self._signals.last = True
 
+    def beside(self, call: Callable[[], int]) -> int:
+        """Do `call`, which runs the machine, in a thread that clients can tell from the process.
+
+        libvirt asks for the thread of a CPU, and moves it to another of the host's.
+        """
+        return self._signals.beside(call, self.loop.wake_fd)
+
+    @property
+    def controlled(self) -> bool:
+        """Whether there is a QMP monitor."""
+        return bool(self._control_devices)
+
     def run(self, session: Session) -> int:
         """Run its machine until it is over; the exit status: 0, or 130 after C-c."""
         with self._signals.caught(self.loop.wake_fd):

@@ -96,7 +96,7 @@ class Task:
 
 
 class Loop:
-    """All of the above; made, used and closed in one thread."""
+    """All of the above; used in one thread at a time."""
 
     def __init__(self) -> None:
         self.sources: list[Source] = []

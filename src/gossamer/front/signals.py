@@ -39,29 +39,68 @@ class Signals:
         self._suspend = suspend
         self._came = 0
         self._since = 0.0
+        self._catches = self._closing = self._said = False
+        self._wake_fd = -1
 
     @contextlib.contextmanager
     def caught(self, wake_fd: int) -> Iterator[None]:
-        """Catch them; each writes a byte to `wake_fd`."""
+        """Catch them, unless that is done already; each writes a byte to `wake_fd`."""
+        if self._catches:
+            yield
+            self._closing = True
+            return
         numbers = (*ENDING, signal.SIGINT, signal.SIGTSTP)
         before = {number: signal.signal(number, self._note) for number in numbers}
         fd = signal.set_wakeup_fd(wake_fd, warn_on_full_buffer=False)
+        self._catches, self._wake_fd = True, wake_fd
         try:
             yield
         finally:
+            self._catches = False
             signal.set_wakeup_fd(fd)
             for number, handler in before.items():
                 late = self.last and number != signal.SIGTSTP
                 signal.signal(number, signal.SIG_IGN if late else handler)
 
+    def beside(self, call: Callable[[], int], wake_fd: int) -> int:
+        """Do `call` in a thread of its own, while this one, the main thread, takes the signals."""
+        ended: list[int | BaseException] = []
+
+        def work() -> None:
+            try:
+                ended.append(call())
+            except BaseException as fault:
+                ended.append(fault)
+
+        with self.caught(wake_fd):
+            thread = threading.Thread(target=work, name="machine", daemon=True)
+            thread.start()
+            try:
+                thread.join()
+            except KeyboardInterrupt:  # the machine's thread hangs: nothing else could end it
+                os._exit(INTERRUPTED)
+        (how,) = ended
+        if isinstance(how, BaseException):
+            raise how
+        return how
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
+        if self._closing:
+            if number != signal.SIGTSTP and not self._said:
+                self._said = True
+                with contextlib.suppress(OSError):
+                    os.write(2, _HELD)
+            return
         now = time.monotonic()
         if self._came == signal.SIGINT == number and self.status is None:
             if now - self._since > PATIENCE_S:
                 raise KeyboardInterrupt
             return
         self._came, self._since = number, now
+        if self._wake_fd >= 0:  # the loop may have looked before this thread came to note it
+            with contextlib.suppress(OSError):
+                os.write(self._wake_fd, b"s")
 
     def look(self) -> None:
         """Act on what came since the last look."""
@@ -86,7 +125,7 @@ def stop_process() -> None:
 def held() -> Iterator[None]:
     """Let no signal interrupt the body; the first one is answered with a request to wait."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals do not reach this thread
+        yield  # signals do not reach this thread: `Signals.beside` answers them
         return
     said = False
 
