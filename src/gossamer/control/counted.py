@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from gossamer.base.data import Data, field
 from gossamer.devices.ide.media import BlockBackend
 
@@ -42,35 +39,39 @@ class Counted:
     def read_only(self) -> bool:
         return self.image.read_only
 
-    @contextmanager
-    def _noting(self, operation: str) -> Iterator[None]:
-        try:
-            yield
-        except Exception as fault:
-            self.traffic.failure = operation, fault
-            raise
-
     def read(self, offset: int, length: int) -> bytes:
-        self.traffic.failed_reads += 1
-        with self._noting("read"):
+        traffic = self.traffic
+        try:
             data = self.image.read(offset, length)
-        self.traffic.failed_reads -= 1
-        self.traffic.reads += 1
-        self.traffic.read_bytes += length
+        except BaseException as fault:
+            traffic.failed_reads += 1
+            self._note("read", fault)
+            raise
+        traffic.reads += 1
+        traffic.read_bytes += length
         return data
 
     def write(self, offset: int, data: bytes) -> None:
-        self.traffic.failed_writes += 1
-        with self._noting("write"):
+        traffic = self.traffic
+        try:
             self.image.write(offset, data)
-        self.traffic.failed_writes -= 1
-        self.traffic.writes += 1
-        self.traffic.written_bytes += len(data)
-        self.traffic.highest = max(self.traffic.highest, offset + len(data))
+        except BaseException as fault:
+            traffic.failed_writes += 1
+            self._note("write", fault)
+            raise
+        traffic.writes += 1
+        traffic.written_bytes += len(data)
+        traffic.highest = max(traffic.highest, offset + len(data))
 
     def flush(self) -> None:
-        self.traffic.failed_flushes += 1
-        with self._noting("write"):
+        try:
             self.image.flush()
-        self.traffic.failed_flushes -= 1
+        except BaseException as fault:
+            self.traffic.failed_flushes += 1
+            self._note("write", fault)
+            raise
         self.traffic.flushes += 1
+
+    def _note(self, operation: str, fault: BaseException) -> None:
+        if isinstance(fault, Exception):
+            self.traffic.failure = operation, fault

@@ -61,6 +61,8 @@ class Arena:
         self.dirty: NDArray[np.uint8] = np.zeros(pages, dtype=np.uint8)
         #: One when decoded code of the page may exist in the engine.
         self.code: NDArray[np.uint8] = np.zeros(pages, dtype=np.uint8)
+        # Quicker than the arrays where a single page is concerned.
+        self.dirty_view, self.code_view = self.dirty.data, self.code.data
 
     @property
     def address(self) -> int:
@@ -135,6 +137,9 @@ class AddressMap:
         self._bases: list[int] = []
         self._flat: list[tuple[int, int, Mapping]] = []
         self._leaves: dict[int, tuple[Region, int, bool] | None] = {}
+        #: Accesses (real address | size << 32) that are one call, as their chip offers it.
+        self._readers: dict[int, Callable[[], int]] = {}
+        self._writers: dict[int, Callable[[int], None]] = {}
         self.faces = Faces(trace)
         #: Called when a mapping changed, so that the engine forgets translations.
         self.changed: Callable[[], None] = lambda: None
@@ -184,6 +189,8 @@ class AddressMap:
         self._flat = flat
         self._bases = [f[0] for f in flat]
         self._leaves.clear()
+        self._readers.clear()
+        self._writers.clear()
         self.faces.clear()
         lowest, highest = align_down(changed.base, PAGE_SIZE), align_up(changed.end, PAGE_SIZE)
         self.pages[lowest // PAGE_SIZE : highest // PAGE_SIZE] = MMIO
@@ -236,11 +243,18 @@ class AddressMap:
 
     def load(self, ra: int, size: int) -> int:
         """One access of `size` bytes (1, 2, 4, 8): the big-endian value; ones where nothing is."""
+        short = self._readers.get(ra | size << 32)
+        if short is not None:
+            return short()
         page = ra >> 12
         leaf = self._leaves[page] if page in self._leaves else self._leaf(page)
         if leaf is not None and (ra & 0xFFF) + size <= PAGE_SIZE:
             region, base, plain = leaf
             if plain:
+                if region.reader is not None:
+                    short = region.reader(ra - base, size)
+                    if short is not None:
+                        self._readers[ra | size << 32] = short
                 return region.load(ra - base, size)
             offset = ra - base
             if region.learns is not None and size in region.widths and self.faces.active:
@@ -266,11 +280,19 @@ class AddressMap:
 
     def store(self, ra: int, value: int, size: int) -> None:
         """One access of `size` bytes (1, 2, 4, 8)."""
+        short = self._writers.get(ra | size << 32)
+        if short is not None:
+            short(value)
+            return
         page = ra >> 12
         leaf = self._leaves[page] if page in self._leaves else self._leaf(page)
         if leaf is not None and (ra & 0xFFF) + size <= PAGE_SIZE:
             region, base, plain = leaf
             if plain:
+                if region.writer is not None:
+                    short = region.writer(ra - base, size)
+                    if short is not None:
+                        self._writers[ra | size << 32] = short
                 region.store(ra - base, value, size)
                 return
             offset = ra - base
@@ -308,6 +330,9 @@ class AddressMap:
 
     def read(self, ra: int, length: int) -> bytes:
         """Bytes of RAM (DMA, debugger); ones where no RAM is."""
+        at = self._in_ram(ra, length)
+        if at >= 0:
+            return bytes(self.arena.view[at : at + length])
         out = bytearray()
         while length:
             found = self.find(ra)
@@ -324,6 +349,10 @@ class AddressMap:
 
     def write(self, ra: int, data: bytes | bytearray | memoryview) -> None:
         """Write bytes to RAM (DMA, debugger); what is not writable RAM stays as it is."""
+        at = self._in_ram(ra, len(data), write=True)
+        if at >= 0:
+            self.write_arena(at, data)
+            return
         data = memoryview(data)
         while data:
             found = self.find(ra)
@@ -336,13 +365,28 @@ class AddressMap:
             ra = (ra + step) & REAL_MASK
             data = data[step:]
 
+    def _in_ram(self, ra: int, length: int, *, write: bool = False) -> int:
+        """Arena offset of a range that lies in one RAM block (that can be written); else -1."""
+        found = self.find(ra)
+        if found is None or ra + length > found[1] or not length:
+            return -1
+        block = found[2].target
+        if not isinstance(block, RamBlock) or (write and block.read_only):
+            return -1
+        return block.offset + ra - found[2].base
+
     def write_arena(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         """Write at an arena offset, marking pages dirty and code changed."""
-        end = offset + len(data)
-        self.arena.view[offset:end] = data
-        first, last = offset // PAGE_SIZE, (end - 1) // PAGE_SIZE + 1
-        self.arena.dirty[first:last] = 0xFF
-        if self.arena.code[first:last].any():
+        arena, end = self.arena, offset + len(data)
+        arena.view[offset:end] = data
+        first, last = offset // PAGE_SIZE, (end - 1) // PAGE_SIZE
+        if first == last:
+            arena.dirty_view[first] = 0xFF
+            if arena.code_view[first]:
+                self.code_written(offset, len(data))
+            return
+        arena.dirty[first : last + 1] = 0xFF
+        if arena.code[first : last + 1].any():
             self.code_written(offset, len(data))
 
 

@@ -15,6 +15,10 @@ itself.  A register whose value follows the time is never still.
 Accesses that are a function of the chips' faces are learned (`core.faces`): `learns(offset,
 value)` says whether one is (`value` None: a load), `take(offset, value)` gets the values of data
 stores that an engine has carried out.  What is still must not depend on a face.
+
+A chip whose registers a guest's drivers use for each request may offer `reader(offset, size)` and
+`writer(offset, size)`: one call without detours that does what that access does, or None.  Their
+values are those on the bus (`swap`).
 """
 
 from __future__ import annotations
@@ -25,6 +29,8 @@ from typing import Final
 _ONES: Final = tuple((1 << 8 * size) - 1 for size in range(9))
 Read = Callable[[int, int], int]
 Write = Callable[[int, int, int], None]
+Reader = Callable[[int, int], Callable[[], int] | None]
+Writer = Callable[[int, int], Callable[[int], None] | None]
 
 
 class Region:
@@ -32,7 +38,7 @@ class Region:
 
     __slots__ = (
         *("_read", "_write", "cell", "idle", "learns", "little", "name", "size", "still", "take"),
-        *("plain", "widths"),
+        *("plain", "reader", "widths", "writer"),
     )
 
     def __init__(
@@ -48,12 +54,15 @@ class Region:
         idle: Callable[[int, int], bool] | None = None,
         learns: Callable[[int, int | None], int] | None = None,
         take: Callable[[int, int], None] | None = None,
+        reader: Reader | None = None,
+        writer: Writer | None = None,
     ) -> None:
         self.name, self.size = name, size
         self._read, self._write = read, write
         self.widths, self.little = widths, little
         self.still, self.idle = still, idle
         self.learns, self.take = learns, take
+        self.reader, self.writer = reader, writer
         #: All there is to its accesses is to carry them out.
         self.plain = still is None and idle is None and learns is None
         #: For a region made of others: the (start, end, region) that holds an offset.
@@ -63,7 +72,7 @@ class Region:
         """One access by the CPU: the big-endian value of `size` bytes."""
         if size in self.widths:
             value = self._read(offset, size) & _ONES[size]
-            return _swap(value, size) if self.little and size > 1 else value
+            return swap(value, size) if self.little and size > 1 else value
         step = max((w for w in self.widths if w < size), default=0)
         if not step:
             step = min(self.widths)
@@ -80,7 +89,7 @@ class Region:
     def store(self, offset: int, value: int, size: int) -> None:
         """One access by the CPU of `size` bytes."""
         if size in self.widths:
-            self._write(offset, size, _swap(value, size) if self.little and size > 1 else value)
+            self._write(offset, size, swap(value, size) if self.little and size > 1 else value)
             return
         step = max((w for w in self.widths if w < size), default=0)
         if not step:
@@ -97,5 +106,6 @@ class Region:
             self.store(offset + n, part, step)
 
 
-def _swap(value: int, size: int) -> int:
+def swap(value: int, size: int) -> int:
+    """The bytes of a value in the other order."""
     return int.from_bytes(value.to_bytes(size, "big"), "little")

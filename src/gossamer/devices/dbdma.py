@@ -25,14 +25,14 @@ Linux arch/powerpc/include/asm/dbdma.h; dbdma.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
 from gossamer.core.clock import Alarm, Clock
 from gossamer.core.device import Device
 from gossamer.core.irq import IrqLine
 from gossamer.core.memory import AddressMap
-from gossamer.core.region import Region
+from gossamer.core.region import Region, swap
 from gossamer.state.codec import U32
 from gossamer.state.declare import (
     Stateful,
@@ -340,13 +340,16 @@ class DbdmaChannel(Stateful):
         self.current.cmd_dep = int.from_bytes(raw, "little")
         memory.write((self.regs[COMMAND_POINTER] + 8) & 0xFFFF_FFFF, raw)
 
-    def _complete_data(self, now: int) -> None:
+    def _complete_data(self, now: int, *, hurry: bool = False) -> None:
         self.io.processing = False
         self.current.res_count = self.io.len & 0xFFFF
-        self._complete(now)
+        self._complete(now, hurry=hurry)
 
-    def _complete(self, now: int) -> None:
-        """Wait, branch, status, interrupt, in this order; then the next command."""
+    def _complete(self, now: int, *, hurry: bool = False) -> None:
+        """Wait, branch, status, interrupt, in this order; then the next command.
+
+        `hurry`: the caller begins that one itself.
+        """
         command = self.current.command
         if self._condition(WAIT_SELECT, command & 3):
             self.stage = WAIT
@@ -357,7 +360,7 @@ class DbdmaChannel(Stateful):
         interrupts = self._condition(INTERRUPT_SELECT, command >> 4 & 3)
         after = self.current.cmd_dep if taken else self.regs[COMMAND_POINTER] + 16
         self.regs[COMMAND_POINTER] = after & 0xFFFF_FFF0
-        if self.is_running:
+        if self.is_running and not hurry:
             self._fetch_at(now + (COMMAND_NS if self.current.moved else EMPTY_NS))
         else:
             self.stage = FETCH  # paused: goes on when it is no longer
@@ -403,23 +406,32 @@ class DbdmaChannel(Stateful):
         self._moved(count)
         return data
 
-    def scatter(self, data: bytes) -> int:
+    def scatter(self, data: bytes | memoryview) -> int:
         """As `push`, but on into the descriptors that follow, which take no time."""
-        view, done = memoryview(data), 0
+        view, done, total = memoryview(data), 0, len(data)
         for _ in range(CHAIN):
-            done += self.push(view[done:])
-            if done == len(data) or not self._hasten():
+            count = min(total - done, self.wanted(TO_MEMORY))
+            if count:
+                self.owner.memory.write(self.io.addr & 0xFFFF_FFFF, view[done : done + count])
+                done += count
+                self._moved(count, hurry=True)
+            if done == total or not self._hasten():
                 break
+        self._hurry_on()
         return done
 
     def gather(self, count: int) -> bytes:
         """As `pull`, but on into the descriptors that follow, which take no time."""
-        parts, left = [], count
+        parts: list[bytes] = []
         for _ in range(CHAIN):
-            parts.append(self.pull(left))
-            left -= len(parts[-1])
-            if not left or not self._hasten():
+            n = min(count, self.wanted(FROM_MEMORY))
+            if n > 0:
+                parts.append(self.owner.memory.read(self.io.addr & 0xFFFF_FFFF, n))
+                count -= n
+                self._moved(n, hurry=True)
+            if not count or not self._hasten():
                 break
+        self._hurry_on()
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _hasten(self) -> bool:
@@ -429,11 +441,17 @@ class DbdmaChannel(Stateful):
         self.step.cancel()
         return self._begin(self.clock.now)
 
-    def _moved(self, count: int) -> None:
-        self.io.addr = (self.io.addr + count) & 0xFFFF_FFFF
-        self.io.len -= count
-        if not self.io.len:
-            self._complete_data(self.clock.now)
+    def _hurry_on(self) -> None:
+        """Begin what follows the last command, which was completed without a time for its fetch."""
+        if self.stage == FETCH and not self.step.armed and self._hasten():
+            self.peer.dma_ready(self)
+
+    def _moved(self, count: int, *, hurry: bool = False) -> None:
+        io = self.io
+        io.addr = (io.addr + count) & 0xFFFF_FFFF
+        io.len -= count
+        if not io.len:
+            self._complete_data(self.clock.now, hurry=hurry)
 
     def finish(self) -> None:
         """The device has ended its transfer."""
@@ -469,8 +487,28 @@ class Dbdma(Device):
 
     def region(self) -> Region:
         """All channels' registers, little-endian words (mac-io 0x8000)."""
-        size = CHANNELS * STRIDE
-        return Region("dbdma", size, self.read_word, self.write_word, widths=(4,), little=True)
+        return Region(
+            "dbdma",
+            CHANNELS * STRIDE,
+            self.read_word,
+            self.write_word,
+            widths=(4,),
+            little=True,
+            reader=self._reader,
+            writer=self._writer,
+        )
+
+    def _reader(self, offset: int, size: int) -> Callable[[], int] | None:
+        word, channel = offset % STRIDE // 4, self.channels[offset // STRIDE]
+        if size != 4 or offset % 4 or word > LAST_WORD:
+            return None
+        return lambda: swap(channel.read(word), 4)
+
+    def _writer(self, offset: int, size: int) -> Callable[[int], None] | None:
+        word, channel = offset % STRIDE // 4, self.channels[offset // STRIDE]
+        if size != 4 or offset % 4 or word > LAST_WORD:
+            return None
+        return lambda value: channel.write(word, swap(value, 4))
 
     def read_word(self, offset: int, _size: int) -> int:
         word = offset % STRIDE // 4

@@ -38,6 +38,8 @@ READY: Final = DRDY | SEEK
 DEVICE_RESET: Final = 0x08
 PACKET_OP: Final = 0xA0
 DIAGNOSE: Final = 0x90
+MOST_STAGED: Final = 256 * SECTOR
+"""Bytes that wait in the drive's buffer at the most for a medium that failed."""
 FLUSH_LOOK_NS: Final = 1_000_000
 """Between two looks at a flush that goes on in the background."""
 
@@ -47,8 +49,9 @@ WRITES: Final = frozenset({0x30, 0x31, 0x34, 0x3C, 0xC5, 0x39, 0xCE})
 MULTIPLE: Final = frozenset({0xC4, 0x29, 0xC5, 0x39, 0xCE})
 DMA_READS: Final = frozenset({0xC8, 0xC9, 0x25})
 DMA_WRITES: Final = frozenset({0xCA, 0xCB, 0x35, 0x3D})
+DMAS: Final = DMA_READS | DMA_WRITES
 VERIFIES: Final = frozenset({0x40, 0x41, 0x42})
-TRANSFERS: Final = READS | WRITES | DMA_READS | DMA_WRITES | VERIFIES
+TRANSFERS: Final = READS | WRITES | DMAS | VERIFIES
 REST: Final = (0x94, 0x95, 0x96, 0x97, 0x99, 0xE0, 0xE1, 0xE2, 0xE3, 0xE6)
 """STANDBY (IMMEDIATE), IDLE (IMMEDIATE), SLEEP, in their old and new numbers."""
 SMART_SIGNATURE: Final = 0xC24F
@@ -66,6 +69,12 @@ def start(drive: IdeDrive) -> None:
             delay += min(_block(drive), drive.nsector) * drive.timing.sector
         elif drive.op in VERIFIES:
             delay += drive.nsector * drive.timing.sector
+        elif drive.timing.chains and drive.op in DMAS:
+            _dma_soon(drive, delay)
+            return
+    elif drive.op == PACKET_OP and drive.kind == CDROM and drive.timing.chains:
+        _packet(drive)
+        return
     elif drive.op == DIAGNOSE:
         delay = RESET_NS
     drive.busy(EXECUTE, delay)
@@ -211,13 +220,31 @@ def _verify(drive: IdeDrive) -> None:
 
 
 def _dma(drive: IdeDrive) -> None:
+    if _dma_begin(drive):
+        _dma_step(drive)
+    else:
+        drive.abort(IDNF)
+
+
+def _dma_begin(drive: IdeDrive) -> bool:
+    """Note what is to be moved; false: there are not so many sectors."""
     at, n = drive.sector_number(), drive.nsector
     if _in_reach(drive, n) < n:
-        drive.abort(IDNF)
-        return
+        return False
     drive.position, drive.left, drive.staged = at * SECTOR, n * SECTOR, 0
     drive.stage = DMA
-    _dma_step(drive)
+    return True
+
+
+def _dma_soon(drive: IdeDrive, delay: int) -> None:
+    """Be busy with a transfer that begins as soon as the channel has room, or after `delay`."""
+    if not _dma_begin(drive):
+        drive.busy(EXECUTE, delay)
+        return
+    drive.busy(DMA, delay)
+    direction = FROM_MEMORY if drive.op in DMA_WRITES else TO_MEMORY
+    if drive.bus.channel is None or not drive.bus.channel.wanted(direction):
+        drive.timer.cancel()
 
 
 def _dma_step(drive: IdeDrive) -> None:
@@ -253,7 +280,7 @@ def _dma_in(drive: IdeDrive, channel: DmaChannel) -> int:
 
 def _dma_out(drive: IdeDrive, channel: DmaChannel) -> int:
     """Bytes moved from memory; -1 when the host failed.  They are written sector by sector."""
-    goal = min(drive.timing.burst, drive.left)
+    goal = min(drive.timing.burst, drive.left, MOST_STAGED)
     taken = b""
     if drive.staged < goal:
         room = goal - drive.staged

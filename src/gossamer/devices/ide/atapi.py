@@ -171,8 +171,10 @@ def _offer_block(drive: IdeDrive) -> None:
     offset = drive.staged
     if drive.left:
         offset = drive.staged % drive.unit_bytes
-        if not _load(drive, n):
+        data = _load(drive, n)
+        if data is None:
             return
+        drive.io_buffer[: len(data)] = data
     drive.staged += n
     drive.packet_transfer_size -= n
     drive.byte_count, drive.nsector = n, CD_TO_HOST
@@ -180,26 +182,25 @@ def _offer_block(drive: IdeDrive) -> None:
     drive.bus.raise_interrupt(drive)
 
 
-def _load(drive: IdeDrive, n: int) -> bool:
-    """Bring the sectors that hold the next `n` bytes into the buffer; false: the host failed."""
+def _load(drive: IdeDrive, n: int) -> bytes | None:
+    """The sectors that hold the next `n` bytes; None: the host failed."""
     first = drive.position + drive.staged // drive.unit_bytes
     count = -(-(drive.staged % drive.unit_bytes + n) // drive.unit_bytes)
     if drive.media is None or first + count > drive.total:
         fail(drive, NOT_READY, MEDIUM_NOT_PRESENT)
-        return False
+        return None
     data = drive.read_media(first * CD_SECTOR, count * CD_SECTOR)
     if data is None:
         if not drive.stalled:
             fail(drive, MEDIUM_ERROR, UNRECOVERED_READ)
-        return False
+        return None
     if drive.unit_bytes == RAW_SECTOR:
         data = b"".join(
             replies.raw_sector(first + k, data[k * CD_SECTOR : (k + 1) * CD_SECTOR])
             for k in range(count)
         )
-    drive.io_buffer[: len(data)] = data
     drive.head = first + count
-    return True
+    return data
 
 
 def _dma_step(drive: IdeDrive) -> None:
@@ -211,12 +212,14 @@ def _dma_step(drive: IdeDrive) -> None:
     n = min(drive.timing.burst, drive.packet_transfer_size)
     if not drive.timing.chains:
         n = min(n, ready)
-    offset = drive.staged
     if drive.left:
-        offset = drive.staged % drive.unit_bytes
-        if not _load(drive, n):
+        loaded = _load(drive, n)
+        if loaded is None:
             return
-    data = bytes(drive.io_buffer[offset : offset + n])
+        offset = drive.staged % drive.unit_bytes
+    else:
+        loaded, offset = bytes(drive.io_buffer[: drive.staged + n]), drive.staged
+    data = memoryview(loaded)[offset : offset + n]
     n = channel.scatter(data) if drive.timing.chains else channel.push(data)
     drive.staged += n
     drive.packet_transfer_size -= n

@@ -7,12 +7,13 @@ behaviour as QEMU 7.2 shows it: docs/chips/ide.md.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from gossamer.core.clock import Clock
 from gossamer.core.device import Device
 from gossamer.core.irq import IrqLine
-from gossamer.core.region import Region
+from gossamer.core.region import Region, swap
 from gossamer.devices.ide import ata, atapi
 from gossamer.devices.ide.drive import (
     BSY,
@@ -141,18 +142,25 @@ class IdeBus(Stateful):
 
     def read_status(self) -> int:
         """The status of the selected drive; zero where none is."""
-        if self.active.kind == NONE:
+        drive = self.drives[self.unit]
+        if drive.kind == NONE:
             return 0
-        if self.in_reset:
-            return BSY
-        return self.active.status
+        return BSY if self.cmd & SOFT_RESET else drive.status
+
+    def read_and_acknowledge(self) -> int:
+        """The same, and the interrupt is acknowledged."""
+        self.acknowledge()
+        return self.read_status()
+
+    def acknowledge(self) -> None:
+        if self.interrupt:
+            self.interrupt = False
+            self.changed()
 
     def read(self, n: int) -> int:
         """Task file register 1 to 7."""
         if n == COMMAND:
-            self.interrupt = False
-            self.changed()
-            return self.read_status()
+            return self.read_and_acknowledge()
         if self.empty or (n == 1 and self.active.kind == NONE):
             return 0
         return self.active.read_register(n)
@@ -163,15 +171,16 @@ class IdeBus(Stateful):
             self.command(value)
             return
         self.cmd &= ~HOB
-        if self.active.status & (BSY | DRQ):
+        first, second = self.drives
+        if (second if self.unit else first).status & (BSY | DRQ):
             return
         if n == DEVICE:
-            self.drives[0].select = value & ~SLAVE & 0xFF | FIXED
-            self.drives[1].select = value | SLAVE | FIXED
+            first.select = value & ~SLAVE & 0xFF | FIXED
+            second.select = value | SLAVE | FIXED
             self.unit = value >> 4 & 1
         else:
-            for drive in self.drives:
-                drive.write_register(n, value)
+            first.write_register(n, value)
+            second.write_register(n, value)
 
     def control(self, value: int) -> None:
         """The device control register."""
@@ -194,8 +203,7 @@ class IdeBus(Stateful):
 
     def command(self, value: int) -> None:
         drive = self.active
-        self.interrupt = False
-        self.changed()
+        self.acknowledge()
         if drive.kind == NONE:
             return
         if value == ata.DEVICE_RESET and drive.kind == CDROM:
@@ -269,7 +277,15 @@ class MacioIde(Device):
         self.irq, self.dma_irq = irq, dma_irq or IrqLine()
         self.idstr, self.instance = "ide", instance
         self.bus = IdeBus(clock, self.note, self.update_irq)
-        self.region = Region("pmac-ide", SIZE, self.read, self.write, little=True)
+        self.region = Region(
+            "pmac-ide",
+            SIZE,
+            self.read,
+            self.write,
+            little=True,
+            reader=self._reader,
+            writer=self._writer,
+        )
         self.reset()
 
     def attach(
@@ -394,6 +410,18 @@ class MacioIde(Device):
             self.timing_reg = value
         elif not (size == 4 and n == INTERRUPT):
             self.note(f"write of {size} bytes at {offset:#x}")
+
+    def _reader(self, offset: int, size: int) -> Callable[[], int] | None:
+        n = offset >> 4
+        if size == 1 and n == COMMAND:
+            return self.bus.read_and_acknowledge
+        return self.bus.read_status if size == 1 and n in CONTROL else None
+
+    def _writer(self, offset: int, size: int) -> Callable[[int], None] | None:
+        n = offset >> 4
+        if n == DATA and size in self.region.widths:
+            return lambda value: self.bus.active.write_data(size, swap(value, size))
+        return partial(self.bus.write, n) if size == 1 and n <= COMMAND else None
 
 
 def _drive(unit: int) -> Nested:

@@ -86,6 +86,15 @@ BUFFER_SIZE: Final = 256 * SECTOR + 4
 _ZEROS: Final = bytes(BUFFER_SIZE)
 MAX_MULTIPLE: Final = 16
 
+WRITTEN: Final = {
+    1: ("hob_feature", "feature"),
+    2: ("hob_nsector", "nsector"),
+    3: ("hob_sector", "sector"),
+    4: ("hob_lcyl", "lcyl"),
+    5: ("hob_hcyl", "hcyl"),
+}
+"""Where registers 1 to 5 are written to, and where what they held goes."""
+
 NOWHERE: Final = 1 << 48
 """Sector 0 of a track, which there is none of: beyond every disk."""
 
@@ -323,17 +332,9 @@ class IdeDrive(Stateful):
 
     def write_register(self, n: int, value: int) -> None:
         """Registers 1 to 5; both drives of a bus hear each write."""
-        match n:
-            case 1:
-                self.hob_feature, self.feature = self.feature, value
-            case 2:
-                self.hob_nsector, self.nsector = self.nsector & 0xFF, value
-            case 3:
-                self.hob_sector, self.sector = self.sector, value
-            case 4:
-                self.hob_lcyl, self.lcyl = self.lcyl, value
-            case 5:
-                self.hob_hcyl, self.hcyl = self.hcyl, value
+        before, now = WRITTEN[n]
+        setattr(self, before, getattr(self, now) & 0xFF)
+        setattr(self, now, value)
 
     @property
     def byte_count(self) -> int:

@@ -37,13 +37,13 @@ class DmaChannel(Protocol):
     def wanted(self, direction: int) -> int:
         """Bytes that can move now in `direction`: TO_MEMORY or FROM_MEMORY."""
 
-    def push(self, data: bytes) -> int:
+    def push(self, data: bytes | memoryview) -> int:
         """Put bytes into memory; how many were taken."""
 
     def pull(self, count: int) -> bytes:
         """Take up to `count` bytes from memory."""
 
-    def scatter(self, data: bytes) -> int:
+    def scatter(self, data: bytes | memoryview) -> int:
         """As `push`, but on into the descriptors that follow, which take no time."""
 
     def gather(self, count: int) -> bytes:

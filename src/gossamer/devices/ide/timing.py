@@ -48,6 +48,6 @@ FAST: Final = Timing(
     seek=0,
     cd_seek=0,
     sector=0,
-    burst=1 << 16,
+    burst=1 << 18,
     chains=True,
 )
