@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -37,6 +38,7 @@ DOMAIN = """\
       <source file='{folder}/a.iso'/><target dev='hdc' bus='ide'/><readonly/></disk>
     <controller type='usb' index='0' model='pci-ohci'/>
     <input type='tablet' bus='usb'/>
+    <graphics type='vnc' autoport='yes' listen='127.0.0.1'/>
     <video><model type='vga' vram='16384'/></video>
     <serial type='file'><source path='{folder}/serial.log'/><target port='0'/></serial>
     <memballoon model='none'/>
@@ -189,6 +191,11 @@ def test_life_of_a_domain(daemon: Daemon, folder: Path) -> None:
     v("start", "mac")
     goes_on(folder)
     v("send-key", "mac", "KEY_A")
+    display = v("domdisplay", "mac")
+    assert display.startswith("vnc://127.0.0.1:")
+    with socket.create_connection(("127.0.0.1", 5900 + int(display.rpartition(":")[2]))) as viewer:
+        viewer.settimeout(60)
+        assert viewer.recv(12) == b"RFB 003.008\n"
     v("screenshot", "mac", str(folder / "screen"))
     assert (folder / "screen").read_bytes()[:2] in (b"P6", b"\x89P")
     v("attach-device", "mac", str(folder / "keys.xml"), "--live")

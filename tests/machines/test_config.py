@@ -165,7 +165,7 @@ WRONG = {
     "-boot z": "-boot: order must be letters of a, c, d, n, got 'z'",
     "-boot a": "-boot: g3beige starts from c, d, got 'a'",
     "-boot menu=on": "-boot: menu=on: these firmwares have no menu",
-    "-display gtk": "-display: gtk: there is no window; screendump makes pictures",
+    "-display gtk": "-display: gtk: there is no window; -vnc shows the screen",
     "-display frob": "unknown value for -display 'frob' (there is: none)",
     "-vga cirrus": "unknown display adapter for g3beige 'cirrus' (there is: none, std)",
     "-g big": "-g: expected WIDTHxHEIGHT[xDEPTH], got 'big'",

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import ClassVar, Final, TypeVar
 
 from gossamer.base.data import Data
+from gossamer.control.viewers import VncBasicInfo, VncClientInfo, VncServerInfo
 
 
 class Event(Data):
@@ -122,6 +123,30 @@ class DumpCompleted(Event):
 
     result: object
     error: str | None = None
+
+
+@event("VNC_CONNECTED")
+class VncConnected(Event):
+    """A viewer has connected; it has not said who it is."""
+
+    server: VncServerInfo
+    client: VncBasicInfo
+
+
+@event("VNC_INITIALIZED")
+class VncInitialized(Event):
+    """A viewer was let in, and looks."""
+
+    server: VncServerInfo
+    client: VncClientInfo
+
+
+@event("VNC_DISCONNECTED")
+class VncDisconnected(Event):
+    """A viewer has gone."""
+
+    server: VncServerInfo
+    client: VncClientInfo
 
 
 Observer = Callable[[Event], None]

@@ -13,6 +13,7 @@ from typing import Final
 
 from gossamer.base.errors import ConfigError
 from gossamer.control import keys
+from gossamer.control.pointer import pointer
 from gossamer.control.runner import Runner
 from gossamer.machines.machine import Tablet
 
@@ -42,7 +43,8 @@ class Inputs:
         """See to what is down in a machine that has been loaded: released after the load."""
         machine = self.vm.machine
         codes = machine.keyboard.down if machine.keyboard is not None else ()
-        pressed = machine.mouse is not None and machine.mouse.pressed
+        mouse = pointer(machine)
+        pressed = mouse is not None and mouse.pressed
         self.keep_down()
         if self.lets_go and (codes or pressed):
             load, when = self._loads, self.vm.clock_ns + _LET_GO_NS
@@ -56,7 +58,7 @@ class Inputs:
         if load != self._loads:
             return
         self._move_keys(codes[::-1], down=False)
-        if pressed and self.vm.machine.mouse is not None:
+        if pressed and pointer(self.vm.machine) is not None:
             self._move_mouse(0, 0, 0)
 
     # --- keys ---------------------------------------------------------------------------------
@@ -117,7 +119,7 @@ class Inputs:
         self._move_mouse(0, 0, 0)
 
     def _move_mouse(self, dx: int, dy: int, wheel: int) -> None:
-        mouse = self.vm.machine.mouse
+        mouse = pointer(self.vm.machine)
         if mouse is None:
             raise ConfigError(f"{self.vm.name} has no mouse")
         self.vm.noted("mouse", dx, dy, self._buttons, wheel)

@@ -23,6 +23,7 @@ class Objects:
     def __init__(self, tls: TlsObjects) -> None:
         self.tls = tls
         self._others: dict[str, str] = {}
+        self._secrets: dict[str, bytes | None] = {}
 
     def add(self, kind: str, name: str, values: Mapping[str, Any]) -> None:
         """ConfigError for a kind, an id or a value that cannot be."""
@@ -36,15 +37,25 @@ class Objects:
             self.tls.add(kind, name, dict(values))
             return
         if kind == SECRET:
-            _check_secret(name, values)
+            self._secrets[name] = _secret(name, values)
         else:
             size_of(f"object {name}: size", str(values.get("size", "")), 1)
         self._others[name] = kind
 
     def remove(self, name: str) -> None:
         """Forget the object with that id."""
+        self._secrets.pop(name, None)
         if self._others.pop(name, None) is None:
             self.tls.remove(name)
+
+    def secret(self, name: str) -> str:
+        """The text of a secret; ConfigError where there is none, or it is encrypted."""
+        if name not in self._secrets:
+            raise ConfigError(f"No secret with id '{name}'")
+        data = self._secrets[name]
+        if data is None:
+            raise ConfigError(f"secret {name}: it is encrypted (keyid=), which is not supported")
+        return data.decode("utf-8", "replace")
 
     def kinds(self) -> dict[str, str]:
         """The kind of each object, by id."""
@@ -55,8 +66,8 @@ class Objects:
         return self._others | mine
 
 
-def _check_secret(name: str, values: Mapping[str, Any]) -> None:
-    """A secret is text or a file of it; nothing here keeps one, as no image here is encrypted."""
+def _secret(name: str, values: Mapping[str, Any]) -> bytes | None:
+    """A secret is text or a file of it; None for one that is encrypted by another."""
     if ("data" in values) == ("file" in values):
         raise ConfigError(f"secret {name}: needs data= or file=")
     form = values.get("format", "raw")
@@ -73,8 +84,11 @@ def _check_secret(name: str, values: Mapping[str, Any]) -> None:
         data = str(values["data"]).encode()
     if len(data) > _LONGEST_SECRET:
         raise ConfigError(f"secret {name}: more than {_LONGEST_SECRET} bytes")
-    if form == "base64" and "keyid" not in values:
-        try:
-            base64.b64decode(data, validate=False)
-        except binascii.Error:
-            raise ConfigError(f"secret {name}: not base64") from None
+    if "keyid" in values:
+        return None
+    if form == "raw":
+        return data
+    try:
+        return base64.b64decode(data, validate=False)
+    except binascii.Error:
+        raise ConfigError(f"secret {name}: not base64") from None

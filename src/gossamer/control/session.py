@@ -13,6 +13,7 @@ from gossamer.control.fd_sets import FdSets
 from gossamer.control.jobs import Jobs
 from gossamer.control.objects import Objects
 from gossamer.control.steps import Steps, finish
+from gossamer.control.viewers import VncServer
 from gossamer.control.vm import Vm
 from gossamer.migrate.channels import is_loopback, parse
 
@@ -52,6 +53,8 @@ class Session:
         self.log_file: Callable[[str], None] = _no_log
         #: What a human monitor answers to a line; the front's.
         self.human: Callable[[str], Steps[str]] | None = None
+        #: The VNC servers; the front's.
+        self.vnc_servers: list[VncServer] = []
         self.objects = Objects(vm.transfers.tls)
         for kind, name, values in vm.config.objects:
             self.objects.add(kind, name, values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,6 +61,22 @@ class TlsObjects(Data, frozen=False):
         if found.endpoint != endpoint:
             text = f"tls-creds: {self.creds} is for a {found.endpoint}, a {endpoint} is needed here"
             raise ConfigError(text)
+        return found
+
+    def server_context(self, name: str) -> ssl.SSLContext:
+        """What another server needs; ConfigError when they are not a server's."""
+        found = self.objects.get(name)
+        if not isinstance(found, Credentials):
+            raise ConfigError(f"tls-creds: no TLS credentials with id {name!r}")
+        if found.endpoint != "server":
+            raise ConfigError(f"tls-creds: {name} is for a {found.endpoint}, a server is needed")
+        return found.context()
+
+    def identity(self, name: str) -> str:
+        """Whom an authorization lets in; ConfigError where there is none of that id."""
+        found = self.objects.get(name)
+        if not isinstance(found, str):
+            raise ConfigError(f"tls-authz: no authorization with id {name!r}")
         return found
 
     def host_of(self, uri: str) -> str:

@@ -64,7 +64,7 @@ class Console:
         self._escape, self._ids = config.escape, config.chardev_ids
         self._added: dict[str, Chardev] = {}
         self._gdb, self._qtest = config.gdb, config.qtest
-        self._closing: Callable[[], None] = lambda: None
+        self._closings: list[Callable[[], None]] = []
         self._steps_clock, self._qtest_log = config.accel.stands, config.qtest_log
         try:
             for number, spec in enumerate(config.serials):
@@ -144,16 +144,20 @@ class Console:
             device.start()
 
     def _attach_servers(self, session: Session) -> None:
-        """Let a debugger and a device test reach the machine, where options ask for it."""
+        """Let viewers, a debugger and a device test reach it, where options ask for them."""
+        if session.vm.config.vncs:
+            from gossamer.front.vnc.server import open_servers  # noqa: PLC0415 - most runs need none
+
+            for server in open_servers(session, self.loop):
+                self._closings.append(server.close)
         if self._gdb is not None:
             self.debug_at(self._gdb)
         if self._qtest is not None and (device := self._open(self._qtest)) is not None:
             from gossamer.front.qtest import QtestServer, RequestLog  # noqa: PLC0415 - most runs need none
 
             log = RequestLog(self._qtest_log) if self._qtest_log else None
-            self._closing = QtestServer(
-                session.vm, device, steps_clock=self._steps_clock, log=log
-            ).close
+            served = QtestServer(session.vm, device, steps_clock=self._steps_clock, log=log)
+            self._closings.append(served.close)
             self._hold_while_saving(device)
 
     def add_chardev(self, name: str, spec: str) -> str:
@@ -322,7 +326,8 @@ class Console:
     def close(self) -> None:
         """Restore the terminal and give back every descriptor."""
         self.loop.close()
-        self._closing()
+        for closing in self._closings:
+            closing()
         for device in self.devices:
             device.close()
 

@@ -94,7 +94,7 @@ class SocketServer(SocketChardev):
         self._path = address if isinstance(address, str) else None
         try:
             if isinstance(address, str):
-                _remove_stale(address)
+                remove_stale(address)
             self.listener = _listen(address)
         except OSError as fault:
             raise HostError(f"{label}: cannot listen: {fault.strerror or fault}") from None
@@ -205,7 +205,7 @@ def _listen(address: Address) -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=1)
 
 
-def _remove_stale(path: str) -> None:
+def remove_stale(path: str) -> None:
     """Remove a socket without a listener; anything else there is left alone."""
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):

@@ -156,6 +156,35 @@ class Logging(Data):
     patterns: tuple[str, ...] = ()
 
 
+class VncPlace(Data):
+    """Where viewers connect: a Unix socket (`path`), or the first free TCP port of a range."""
+
+    host: str = ""
+    port: int = 0
+    last: int = 0
+    path: str = ""
+
+
+class Vnc(Data):
+    """A VNC server.  `web`: where browsers connect; `secret`, `tls` and `authz` ids of objects.
+
+    `password`: viewers must give the one that is set; `connections` that may be under way before
+    they are let in; `power`: viewers may reset the machine and press its power key.
+    """
+
+    id: str
+    place: VncPlace
+    web: VncPlace | None = None
+    password: bool = False
+    secret: str = ""
+    tls: str = ""
+    authz: str = ""
+    share: str = "allow-exclusive"
+    connections: int = 32
+    view_only: bool = False
+    power: bool = False
+
+
 class Config(Hardware):
     """A machine, and what one run of it chose.
 
@@ -165,8 +194,8 @@ class Config(Hardware):
     `sandbox` the groups of system calls that -sandbox denies, None without it;
     `inherited_fds` the descriptors that options name; `fd_sets` set, descriptor and word of each
     -add-fd; `objects` kind, id and properties of each -object; `chardev_ids` the ids of -chardev by
-    ``serial0``, ``monitor0`` and so on; `gdb` and `qtest` the devices of those
-    servers.
+    ``serial0``, ``monitor0`` and so on; `vncs` the VNC servers; `gdb` and `qtest` the devices of
+    those servers.
     """
 
     snapshot: bool = False
@@ -193,6 +222,7 @@ class Config(Hardware):
     fd_sets: tuple[tuple[int, int, str | None], ...] = ()
     objects: tuple[tuple[str, str, Mapping[str, str]], ...] = ()
     chardev_ids: Mapping[str, str] = field(default_factory=dict)
+    vncs: tuple[Vnc, ...] = ()
     gdb: str | None = None
     qtest: str | None = None
     qtest_log: Path | None = None

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, TypeVar, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import MiB
@@ -20,6 +23,7 @@ from gossamer.core.trace import Trace
 from gossamer.cpu.common import CpuCommon
 from gossamer.cpu.cpu import Cpu
 from gossamer.cpu.model import find as find_cpu
+from gossamer.devices.vga.shown import Shown
 from gossamer.engine.processor import Processor
 from gossamer.engine.regions.regions import Regions
 from gossamer.engine.tier0 import Tier0
@@ -71,9 +75,18 @@ class Tablet(Protocol):
 
 
 class Display(Protocol):
-    """A screen: width, height and RGB rows."""
+    """A screen: its picture, or what the picture is made of (`devices.vga.render`)."""
 
-    def render(self) -> tuple[int, int, bytes]: ...
+    vram: RamBlock
+
+    def render(self) -> tuple[int, int, bytes]:
+        """Width, height and RGB rows."""
+
+    def shown(self) -> Shown:
+        """The registers that decide about the picture."""
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """The video memory."""
 
 
 class Part(Data):

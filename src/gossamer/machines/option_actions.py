@@ -163,11 +163,29 @@ def boot(draft: Draft, value: str) -> None:
 
 
 def display(draft: Draft, value: str) -> None:
+    if value.startswith("vnc="):
+        vnc(draft, value.removeprefix("vnc="))
+        return
     kind = keyval("-display", value, first="type").get("type", "")
-    if kind in ("gtk", "sdl", "curses", "cocoa", "spice-app", "egl-headless", "dbus", "vnc"):
-        raise ConfigError(f"-display: {kind}: there is no window; screendump makes pictures")
+    if kind in ("gtk", "sdl", "curses", "cocoa", "spice-app", "egl-headless", "dbus"):
+        raise ConfigError(f"-display: {kind}: there is no window; -vnc shows the screen")
+    if kind == "vnc":
+        raise ConfigError("-display: vnc: expected vnc=HOST:DISPLAY")
     choice("-display", kind, ("none",))
     draft.display_given = True
+
+
+def vnc(draft: Draft, value: str) -> None:
+    """-vnc: one more server; ``none`` takes those before it away."""
+    from gossamer.machines.vnc_options import parse_vnc  # noqa: PLC0415 - most runs need none
+
+    made = parse_vnc(value, len(draft.vncs))
+    if made is None:
+        draft.vncs.clear()
+        return
+    if any(made.id == other.id for other in draft.vncs):
+        raise ConfigError(f"-vnc: id={made.id} is given twice")
+    draft.vncs.append(made)
 
 
 def resolution(draft: Draft, value: str) -> None:

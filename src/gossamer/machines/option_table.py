@@ -53,7 +53,7 @@ def _global(draft: Draft, value: str) -> None:
 
 
 _NO_NETWORK: Final = "there is no host network; -nic none, or a card without a cable"
-_NO_WINDOW: Final = "there is no window; the monitor's screendump makes pictures"
+_NO_WINDOW: Final = "there is no window; -vnc shows the screen"
 _NO_FLOPPY: Final = "the floppy drive is not built"
 _NO_9P: Final = "there is no file system shared with a guest of these machines"
 _NO_SOUND: Final = "there is no sound"
@@ -130,7 +130,7 @@ GROUPS: Final[dict[str, tuple[Option, ...]]] = {
         _o("-usbdevice", "keyboard|mouse|tablet", "a device on it", act.usb_device),
     ),
     "Display options": (
-        _o("-display", "none", "no display is shown", act.display),
+        _o("-display", "none|vnc=…", "no display is shown; vnc=: as -vnc", act.display),
         _o(
             "-nographic",
             "",
@@ -143,7 +143,12 @@ GROUPS: Final[dict[str, tuple[Option, ...]]] = {
         _o("-vga", "std|none", "the display adapter", act.text_of("vga")),
         _no("-full-screen", "", _NO_WINDOW),
         _o("-g", "WxH[xDEPTH]", "resolution that the firmware sets", act.resolution),
-        _no("-vnc", "DISPLAY", "there is no VNC server"),
+        _o(
+            "-vnc",
+            "HOST:DISPLAY[,PROP=VALUE…]",
+            "shows the screen to VNC viewers; also unix:PATH",
+            act.vnc,
+        ),
     ),
     "Network options": (
         _no("-netdev", "…", _NO_NETWORK),

@@ -124,6 +124,7 @@ def _finish(draft: Draft) -> Config:
         log=draft.log,
         fd_sets=tuple(draft.passed),
         objects=tuple(draft.objects),
+        vncs=tuple(draft.vncs),
         chardev_ids=draft.chardevs.labels(serials, monitors),
         inherited_fds=_inherited(draft, serials, monitors),
     )

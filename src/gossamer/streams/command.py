@@ -1,4 +1,4 @@
-"""`gossamer stream`: show, diff, check, doctor, convert.
+"""`gossamer stream`: show, diff, check, doctor, convert, screenshot.
 
 Exit status 0: fine; 1: they differ, it would not load, there are findings; 2: bad input.
 """
@@ -9,16 +9,28 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gossamer.base.errors import ConfigError, GossamerError
+from gossamer.control.picture import write_picture
 from gossamer.migrate import releases
 from gossamer.migrate.framing import Configuration, Section
 from gossamer.migrate.inspect import Schema
 from gossamer.migrate.pages import PageIndex
 from gossamer.migrate.ram import Record
 from gossamer.migrate.schema_loads import Severity
-from gossamer.streams import channels, check, diff, doctor, layouts, matrix, ram_diff, save
+from gossamer.streams import (
+    channels,
+    check,
+    diff,
+    doctor,
+    layouts,
+    matrix,
+    ram_diff,
+    save,
+    screenshot,
+)
 from gossamer.streams.convert import Conversion
 from gossamer.streams.open import new_file, open_input, read_stream
 from gossamer.streams.page import Page, plural
@@ -52,6 +64,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     _check_parser(commands)
     _doctor_parser(commands)
     _convert_parser(commands)
+    _screenshot_parser(commands)
 
 
 def _command(
@@ -271,6 +284,31 @@ def _print_outcome(args: argparse.Namespace, work: Conversion, refused: bool) ->
         page.line(f"{args.to} cannot say all of it: not written (--lossy writes it all the same)")
     else:
         page.line(f"wrote {args.out} in the form of {args.to}", "green")
+
+
+def _screenshot_parser(commands: Subparsers) -> None:
+    parser = _command(
+        commands, "screenshot", run_screenshot,
+        "Write the picture that a saved machine shows, without starting it.",
+    )  # fmt: skip
+    parser.add_argument("stream", metavar="STREAM", help=INPUT_HELP)
+    parser.add_argument("picture", metavar="FILE", help="the file to write, .png or .ppm")
+    parser.add_argument("--machine", help="the machine, where the stream does not name it")
+
+
+def run_screenshot(args: argparse.Namespace) -> int:
+    target = Path(args.picture)
+    kind = target.suffix.lower()[1:]
+    if kind not in ("png", "ppm"):
+        raise ConfigError(f"{target}: a picture's name ends in .png or .ppm")
+    with open_input(args.stream) as given:
+        found = screenshot.picture(given, args.machine)
+    write_picture(target, found, kind)
+    if args.json:
+        print_json({"width": found.width, "height": found.height})
+    else:
+        Page().line(f"wrote {target}: {found.width} x {found.height}")
+    return FINE
 
 
 def print_json(tree: Any) -> None:  # noqa: ANN401 - JSON

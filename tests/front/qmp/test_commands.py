@@ -56,6 +56,11 @@ class Checked:
 
 
 #: Commands of a machine that keeps its past; `test_past` does them.
+VNC = {
+    "set_password": {"protocol": "vnc", "password": "x"},
+    "expire_password": {"protocol": "vnc", "time": "now"},
+    "change-vnc-password": {"password": "x"},
+}
 PAST: dict[str, dict[str, Any]] = {
     "x-query-timeline": {}, "x-mark": {}, "x-rewind": {"ns": 1},
     "x-record": {"filename": "/dev/null"},
@@ -100,6 +105,8 @@ def test_queries_that_change_nothing(mac: Checked) -> None:
     assert mac("query-replay") == {"mode": "none", "icount": 0}
     assert mac("query-display-options") == {"type": "none"}
     assert mac("query-vnc") == {"enabled": False}
+    for name, given in VNC.items():  # tests/front/vnc has a server
+        assert "VNC is not active" in mac.no(name, **given)
     assert mac("query-dump") == {"status": "none", "completed": 0, "total": 0}
     assert mac("query-dump-guest-memory-capability") == {"formats": ["elf"]}
     for name in (
@@ -535,7 +542,7 @@ def test_every_command_of_the_schema_was_tried(mac: Checked) -> None:
     tried = mac.worked | mac.refused_
     assert mac.schema.names("command") == tried | {"quit", "migrate-incoming"}
     never = mac.schema.names("command") - mac.worked
-    assert never == {"x-timeline", *PAST} | {
+    assert never == {"x-timeline", *PAST, *VNC} | {
         "migrate-incoming", "query-balloon", "query-hotpluggable-cpus", "quit", "system_wakeup",
     }  # fmt: skip
     used = {mac.schema.by_name[n]["arg-type"] for n in mac.schema.names("event")}

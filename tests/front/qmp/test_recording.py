@@ -38,7 +38,6 @@ DISKS: Final[dict[str, set[str]]] = {
         "decompress-threads", "max-postcopy-bandwidth", "x-checkpoint-delay", "xbzrle-cache-size",
     },
     "query-acpi-ospm-status": {"GenericError there, CommandNotFound here"},
-    "set_password": {"GenericError there, CommandNotFound here"},
     "memsave": {"GenericError there, return here"},
     "object-add": {"an error: Parameter 'qom-type' does not accept value 'iothread'"},
     "object-del": {"an error: object 'io1' not found"},

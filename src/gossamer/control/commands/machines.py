@@ -6,6 +6,7 @@ from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.control import outside
 from gossamer.control.commands.table import InactiveDeviceError, command
+from gossamer.control.pointer import pointer
 from gossamer.control.session import Session
 from gossamer.control.shapes import Size
 from gossamer.machines import registry
@@ -147,7 +148,6 @@ _none("query-tpm-models", "Trusted platform modules: none.")
 _none("query-tpm-types", "What a trusted platform module could use: nothing.")
 _none("query-rx-filter", "Filters of network cards: none is offered.")
 _none("query-stats-schemas", "Statistics: none.")
-_none("query-vnc-servers", "VNC servers: none.")
 _none("query-block-jobs", "Jobs on disks: none.")
 
 
@@ -174,22 +174,8 @@ class DisplayOptions(Data):
 
 @command("query-display-options", held=True)
 def query_display_options(session: Session) -> DisplayOptions:
-    """The window: there is none."""
-    del session
-    return DisplayOptions("none")
-
-
-class VncInfo(Data):
-    """The VNC server."""
-
-    enabled: bool
-
-
-@command("query-vnc", held=True)
-def query_vnc(session: Session) -> VncInfo:
-    """The VNC server: there is none."""
-    del session
-    return VncInfo(enabled=False)
+    """Where the screen is shown."""
+    return DisplayOptions("vnc" if session.vnc_servers else "none")
 
 
 class MouseInfo(Data):
@@ -212,8 +198,9 @@ _POINTERS = {
 def query_mice(session: Session) -> tuple[MouseInfo, ...]:
     """The pointers."""
     m = session.vm.machine
+    current: object = pointer(m)
     infos = []
     for n, device in enumerate(outside.pointers(m)):
         name, absolute = _POINTERS[type(device).__name__]
-        infos.append(MouseInfo(name, n, device is m.mouse, absolute))
+        infos.append(MouseInfo(name, n, device is current, absolute))
     return tuple(infos)

@@ -20,6 +20,7 @@ from gossamer.control.commands import (  # noqa: F401 - each adds its rows
     texts,
     timeline,
     transfers,
+    vnc,
 )
 from gossamer.control.commands.table import TABLE
 

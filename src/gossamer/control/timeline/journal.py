@@ -12,6 +12,7 @@ from typing import Final
 
 from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
+from gossamer.control.pointer import pointer
 from gossamer.control.registers import registers
 from gossamer.isa.body import Irq
 from gossamer.machines import drives_attach
@@ -50,8 +51,9 @@ def _key(m: Machine, code: int, down: int) -> None:
 
 
 def _mouse(m: Machine, dx: int, dy: int, buttons: int, wheel: int) -> None:
-    assert m.mouse is not None
-    m.mouse.move(dx, dy, buttons, wheel)
+    mouse = pointer(m)
+    assert mouse is not None
+    mouse.move(dx, dy, buttons, wheel)
 
 
 def _point(m: Machine, x: int, y: int, buttons: int) -> None:

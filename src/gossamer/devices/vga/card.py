@@ -16,7 +16,8 @@ from gossamer.devices.vga.core import VgaCore
 from gossamer.devices.vga.edid import edid
 from gossamer.devices.vga.memory import SIZE as WINDOW_SIZE
 from gossamer.devices.vga.memory import Window
-from gossamer.devices.vga.render import render
+from gossamer.devices.vga.render import Bytes, render
+from gossamer.devices.vga.shown import Shown
 from gossamer.state.declare import child, wiring
 from gossamer.state.layout import Layout, Nested
 
@@ -99,7 +100,16 @@ class Vga(PciDevice):
         """(width, height, RGB bytes) of what the screen shows."""
         if self.bus.memory is None:
             return 8, 1, bytes(24)
-        return render(self.vga, self.bus.memory.map.arena.bytes_of(self.vram))
+        return render(self.shown(), self.pixels())
+
+    def shown(self) -> Shown:
+        """The registers that decide about the picture."""
+        return Shown.of(self.vga)
+
+    def pixels(self) -> Bytes:
+        """The video memory itself, which the guest writes to."""
+        assert self.bus.memory is not None
+        return self.bus.memory.map.arena.bytes_of(self.vram)
 
     def window(self) -> Region:
         """The legacy window at 0xa0000 of memory space, for a bridge that shows it."""

@@ -12,7 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.devices.vga.core import BPP, DAC_8BIT, ENABLE, XRES, YRES, VgaCore
+from gossamer.devices.vga.core import BPP, DAC_8BIT, ENABLE, MAX_WIDTH, XRES, YRES
+from gossamer.devices.vga.shown import SHOWN, Shown
 
 Bytes = NDArray[np.uint8]
 Indices = NDArray[np.int64]
@@ -20,25 +21,25 @@ Indices = NDArray[np.int64]
 FONT_PLACES: Final = (0x0000, 0x4000, 0x8000, 0xC000, 0x2000, 0x6000, 0xA000, 0xE000)
 """Offsets in plane 2 of the eight character maps."""
 GLYPH: Final = 32
-SHOWN: Final = 0x20
-"""Attribute index: the palette address source bit; without it the screen is blank."""
 HALF_CLOCK: Final = 0x08
 """Sequencer register 1: half the dot clock."""
 LINE_GRAPHICS: Final = range(0xC0, 0xE0)
 """Characters whose ninth column repeats the eighth."""
 
 
-def render(vga: VgaCore, memory: Bytes) -> tuple[int, int, bytes]:
+def render(vga: Shown, memory: Bytes) -> tuple[int, int, bytes]:
     """(width, height, RGB bytes) of the screen."""
-    if not vga.ar_index & SHOWN:
-        picture = _widen(vga, np.zeros((_scan_lines(vga), (vga.cr[1] + 1) * 8, 3), np.uint8))
-    elif vga.vbe_on:
-        picture = _dispi(vga, memory)
-    elif vga.gr[6] & 1:
-        picture = _graphics(vga, memory)
-    else:
-        picture = _text(vga, memory)
+    picture = render_array(vga, memory)
     return picture.shape[1], picture.shape[0], picture.tobytes()
+
+
+def render_array(vga: Shown, memory: Bytes) -> Bytes:
+    """The screen: rows, columns, and red, green, blue."""
+    if not vga.ar_index & SHOWN:
+        return _widen(vga, np.zeros((_scan_lines(vga), (vga.cr[1] + 1) * 8, 3), np.uint8))
+    if vga.vbe_on:
+        return _dispi(vga, memory)
+    return _graphics(vga, memory) if vga.gr[6] & 1 else _text(vga, memory)
 
 
 def _rows(memory: Bytes, start: int, stride: int, length: int, count: int) -> Bytes:
@@ -52,7 +53,7 @@ def _rows(memory: Bytes, start: int, stride: int, length: int, count: int) -> By
     return wrapped
 
 
-def _colours(vga: VgaCore) -> Bytes:
+def _colours(vga: Shown) -> Bytes:
     """The 256 colours of the DAC, 8 bits each."""
     palette = np.frombuffer(bytes(vga.palette), np.uint8).reshape(256, 3)
     if vga.vbe_on and vga.vbe_regs[ENABLE] & DAC_8BIT:
@@ -65,8 +66,10 @@ def _colours(vga: VgaCore) -> Bytes:
 # --- DISPI --------------------------------------------------------------------------------------
 
 
-def _dispi(vga: VgaCore, memory: Bytes) -> Bytes:
-    width, height = max(vga.vbe_regs[XRES], 8), max(vga.vbe_regs[YRES], 1)
+def _dispi(vga: Shown, memory: Bytes) -> Bytes:
+    # A stream may hold what no guest can set: no more pixels than the memory has.
+    width = min(max(vga.vbe_regs[XRES], 8), MAX_WIDTH)
+    height = max(min(vga.vbe_regs[YRES], 2 * len(memory) // width), 1)
     start, stride = vga.vbe_start_addr * 4, vga.vbe_line_offset
     bpp = vga.vbe_regs[BPP]
     if bpp == 4:
@@ -98,13 +101,13 @@ def _high_colour(pixels: NDArray[np.uint16], green_bits: int) -> Bytes:
 # --- legacy -------------------------------------------------------------------------------------
 
 
-def _scan_lines(vga: VgaCore) -> int:
+def _scan_lines(vga: Shown) -> int:
     """Vertical display end."""
     high = (vga.cr[7] & 0x02) << 7 | (vga.cr[7] & 0x40) << 3
     return (vga.cr[0x12] | high) + 1
 
 
-def _attributes(vga: VgaCore) -> Indices:
+def _attributes(vga: Shown) -> Indices:
     """DAC index of each of the 16 attribute colours."""
     page = vga.ar[0x14]
     if vga.ar[0x10] & 0x80:
@@ -114,7 +117,7 @@ def _attributes(vga: VgaCore) -> Indices:
     return np.array(found, dtype=np.int64)
 
 
-def _planar(vga: VgaCore, rows: Bytes) -> Indices:
+def _planar(vga: Shown, rows: Bytes) -> Indices:
     """Attribute indices of rows of interleaved planes, eight pixels for each four bytes."""
     height = rows.shape[0]
     bits = np.unpackbits(rows.reshape(height, -1, 4, 1), axis=3)
@@ -123,7 +126,7 @@ def _planar(vga: VgaCore, rows: Bytes) -> Indices:
     return (bits.transpose(0, 1, 3, 2) @ weights).reshape(height, -1)
 
 
-def _graphics(vga: VgaCore, memory: Bytes) -> Bytes:
+def _graphics(vga: Shown, memory: Bytes) -> Bytes:
     """16 colours in planes, 4 colours (CGA), or 256 colours; as many scan lines as the CRT has."""
     lines, wide = _scan_lines(vga), (vga.cr[1] + 1) * 8
     repeat = ((vga.cr[9] & 0x1F) + 1) << (vga.cr[9] >> 7)
@@ -144,14 +147,14 @@ def _graphics(vga: VgaCore, memory: Bytes) -> Bytes:
     return _widen(vga, np.repeat(picture, repeat, axis=0)[:lines])
 
 
-def _widen(vga: VgaCore, picture: Bytes) -> Bytes:
+def _widen(vga: Shown, picture: Bytes) -> Bytes:
     """Each dot twice where the dot clock is halved."""
     if vga.sr[1] & HALF_CLOCK and not vga.gr[5] & 0x40:
         return np.repeat(picture, 2, axis=1)
     return picture
 
 
-def _cga(vga: VgaCore, memory: Bytes, lines: int, wide: int) -> Bytes:
+def _cga(vga: Shown, memory: Bytes, lines: int, wide: int) -> Bytes:
     """Two bits a pixel (two more in planes 2 and 3); by row scan, odd lines lie 8 KiB behind."""
     start = (vga.cr[0x0C] << 8 | vga.cr[0x0D]) * 2
     stride, n = vga.cr[0x13] * 4, np.arange(lines, dtype=np.int64)
@@ -172,7 +175,7 @@ def _font(memory: Bytes, place: int, height: int) -> Bytes:
     return np.unpackbits(memory[at % len(memory)][..., None], axis=2)
 
 
-def _text(vga: VgaCore, memory: Bytes) -> Bytes:
+def _text(vga: Shown, memory: Bytes) -> Bytes:
     high = (vga.cr[9] & 0x1F) + 1
     columns, rows = vga.cr[1] + 1, max(_scan_lines(vga) // high, 1)
     start, pitch = vga.cr[0x0C] << 8 | vga.cr[0x0D], vga.cr[0x13] * 2
@@ -191,7 +194,7 @@ def _text(vga: VgaCore, memory: Bytes) -> Bytes:
     return _widen(vga, np.ascontiguousarray(lines).reshape(rows * high, columns * wide, 3))
 
 
-def _glyphs(vga: VgaCore, memory: Bytes, chars: Bytes, looks: Bytes, high: int) -> Bytes:
+def _glyphs(vga: Shown, memory: Bytes, chars: Bytes, looks: Bytes, high: int) -> Bytes:
     """(row, column, line, dot) bits of the characters, 8 or 9 dots wide."""
     choice = vga.sr[3]
     map_a = choice >> 2 & 3 | choice >> 3 & 4
@@ -209,7 +212,7 @@ def _glyphs(vga: VgaCore, memory: Bytes, chars: Bytes, looks: Bytes, high: int) 
     return np.concatenate((glyphs, ninth), axis=3)
 
 
-def _draw_cursor(vga: VgaCore, glyphs: Bytes, cells: Indices, high: int) -> None:
+def _draw_cursor(vga: Shown, glyphs: Bytes, cells: Indices, high: int) -> None:
     """The cursor, in the phase of its blinking in which it is seen."""
     first, last = vga.cr[0x0A] & 0x1F, min(vga.cr[0x0B] & 0x1F, high - 1)
     if vga.cr[0x0A] & 0x20 or first > last:

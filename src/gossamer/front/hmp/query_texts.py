@@ -15,7 +15,6 @@ from gossamer.control.commands.machines import (
     MemoryInfo,
     MouseInfo,
     ReplayInfo,
-    VncInfo,
 )
 from gossamer.control.commands.memory import DumpQueryResult
 from gossamer.control.commands.misc import KvmInfo, TargetInfo
@@ -24,6 +23,7 @@ from gossamer.control.commands.power import UuidInfo
 from gossamer.control.commands.qom import objects
 from gossamer.control.commands.snapshots import JobInfo
 from gossamer.control.commands.texts import NetworkCard
+from gossamer.control.commands.vnc import VncServersInfo
 from gossamer.control.session import Session
 
 
@@ -110,8 +110,28 @@ def _region(one: PciRegion) -> str:
     return f"      BAR{one.bar}: 32 bit{prefetch} memory at 0x{at:08x} [0x{last:08x}]."
 
 
-def vnc(info: VncInfo) -> str:
-    return "None" if not info.enabled else "enabled"
+def vnc(found: Sequence[VncServersInfo]) -> str:
+    return "\n".join(line for one in found for line in _vnc_server(one)) or "None"
+
+
+def _vnc_server(one: VncServersInfo) -> list[str]:
+    sub = one.vencrypt or "none"
+    lines = [f"{one.id}:"]
+    for place in one.server:
+        web = " (Websocket)" if place.websocket else ""
+        lines += [
+            f"  Server: {place.host}:{place.service} ({place.family}){web}",
+            f"    Auth: {place.auth} (Sub: {place.vencrypt or 'none'})",
+        ]
+    for client in one.clients:
+        web = " (Websocket)" if client.websocket else ""
+        lines += [
+            f"  Client: {client.host}:{client.service} ({client.family}){web}",
+            f"    x509_dname: {client.x509_dname or 'none'}",
+        ]
+    if not one.clients:
+        lines.append("  Client: none")
+    return [*lines, f"  Auth: {one.auth} (Sub: {sub})"]
 
 
 def memory_size(info: MemoryInfo) -> str:

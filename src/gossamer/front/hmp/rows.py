@@ -9,7 +9,7 @@ from typing import Any
 from gossamer.base.data import fields
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import MiB
-from gossamer.control.commands import transfers
+from gossamer.control.commands import drives, transfers, vnc
 from gossamer.control.session import Session
 from gossamer.front.hmp import devices, info, memory, past, texts
 from gossamer.front.hmp.row_table import ROWS, composed, row
@@ -95,7 +95,28 @@ composed(
 # --- drives, keyboard, mouse, display -----------------------------------------------------------
 
 row("eject", "[-f:force] DRIVE:device", "eject")
-row("change", "DRIVE:device FILE:filename [FORMAT:format]", "x-change")
+
+
+def _change(session: Session, given: Arguments) -> str:
+    if given["device"] != "vnc":
+        drives.change(session, given["device"], given["filename"], given.get("format"))
+    elif given["filename"] not in ("password", "passwd"):
+        raise ConfigError("change vnc: expected password and the password")
+    elif "format" not in given:
+        raise ConfigError("change vnc password: the password is missing; what is typed is shown")
+    else:
+        vnc.change_vnc_password(session, given["format"])
+    return ""
+
+
+composed(
+    "change",
+    "DEVICE:device FILE:filename [FORMAT:format]",
+    "another disc for a CD drive; vnc password PASSWORD: of the VNC server",
+    _change,
+)
+row("set_password", "PROTOCOL:protocol PASSWORD:password [ACTION:connected]", "set_password")
+row("expire_password", "PROTOCOL:protocol TIME:time", "expire_password")
 
 
 def _picture(given: Arguments) -> Arguments:
