@@ -135,6 +135,37 @@ def test_t1_interrupt_comes_at_the_first_ns_of_its_tick_and_rearms(bench):
     assert bench.clock.deadline == bench.at(199)
 
 
+@pytest.mark.parametrize(
+    ("latch", "until"),
+    [(0, 3), (1, 77_777), (98, 1), (98, 1_000_000), (0xFFFF, 5_000_000), (0xFFFF, 1_234_567_890)],
+)
+def test_rounds_of_t1_that_change_nothing_are_passed_over_in_phase(latch, until):
+    fired, skipped = Bench(), Bench()
+    for bench in (fired, skipped):
+        bench.write(ACR, FREE_RUN)
+        bench.write(T1CL, latch & 0xFF)
+        bench.write(T1CH, latch >> 8)
+        bench.clock.advance(bench.at(latch + 1))
+        assert bench.read(IFR) == T1
+    end = fired.clock.now + until
+    skipped.clock.skip_quiet(end)
+    assert skipped.clock.deadline >= end
+    while fired.clock.deadline < end:
+        fired.clock.advance(fired.clock.deadline)
+    for bench in (fired, skipped):
+        bench.clock.advance(end)
+    assert fired.clock.deadline == skipped.clock.deadline
+    assert save_body(fired.via, OURS) == save_body(skipped.via, OURS)
+
+
+def test_a_round_of_t1_that_sets_its_flag_is_never_passed_over(bench):
+    bench.write(ACR, FREE_RUN)
+    bench.write(T1CL, 98)
+    bench.write(T1CH, 0)
+    bench.clock.skip_quiet(bench.at(5000))
+    assert bench.clock.deadline == bench.at(99)
+
+
 def test_mode_changes_keep_the_count(bench):
     bench.write(T1CL, 98)
     bench.write(T1CH, 0)

@@ -115,21 +115,26 @@ class Clock:
     def _quiet(self) -> list[Alarm]:
         return [a for a in self._skippable if a.when >= 0 and a.quiet is not None and a.quiet()]
 
+    def _next_beside(self, quiet: list[Alarm]) -> int:
+        """When the first alarm is due that is none of `quiet`."""
+        beside = (
+            when
+            for when, _, serial, alarm in self._heap
+            if when == alarm.when and serial == alarm.serial and alarm not in quiet
+        )
+        return min(beside, default=NEVER)
+
     @property
     def idle_deadline(self) -> int:
         """When an idle CPU has to be looked at; quiet alarms do not count."""
         quiet = self._quiet()
-        if not quiet:
-            return self.deadline
-        others = (a.when for a in self.alarms if a.when >= 0 and a not in quiet)
-        return min(others, default=NEVER)
+        return self._next_beside(quiet) if quiet else self.deadline
 
     def skip_quiet(self, until: int) -> None:
         """Pass over quiet alarms, up to `until` and before anything else is due."""
         quiet = self._quiet()
         if quiet:
-            others = (a.when for a in self.alarms if a.when >= 0 and a not in quiet)
-            before = min((until, *others))
+            before = min(until, self._next_beside(quiet))
             for alarm in quiet:
                 if alarm.when < before:
                     alarm.skip(before)

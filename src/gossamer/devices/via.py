@@ -193,6 +193,7 @@ class Via(Device):
             ViaTimer(clock, self._timer_2_due, lambda: bool(self.ier & ~self.ifr & T2)),
         ]
         self.reset()
+        clock.may_skip(self.timers[0].timer, self._timer_1_quiet, self._skip_timer_1)
 
     def reset(self) -> None:
         """Every register to its reset value; the timers start from now.
@@ -266,7 +267,10 @@ class Via(Device):
 
     def ticks(self, n: int) -> int:
         """Whole ticks of timer `n` since it was loaded."""
-        elapsed = (self.clock.now - self.timers[n].load_time) * TICKS_NUMERATOR + self.phases[n]
+        return self._ticks_at(n, self.clock.now)
+
+    def _ticks_at(self, n: int, ns: int) -> int:
+        elapsed = (ns - self.timers[n].load_time) * TICKS_NUMERATOR + self.phases[n]
         return max(elapsed, 0) // TICKS_DENOMINATOR
 
     def _tick_time(self, n: int, tick: int) -> int:
@@ -318,6 +322,18 @@ class Via(Device):
             period = t.latch + 2
             return self._tick_time(0, passed + period - (passed - first) % period)
         return NO_EVENT
+
+    def _timer_1_quiet(self) -> bool:
+        """Whether timer 1 sets a flag that is set already."""
+        return bool(self.ifr & self.last_irq_levels & T1 and self.acr & T1_FREE_RUN)
+
+    def _skip_timer_1(self, before: int) -> None:
+        """Pass over the times before `before` at which it would."""
+        t = self.timers[0]
+        due, period = self._ticks_at(0, t.next_irq_time), t.latch + 2
+        rounds = (self._ticks_at(0, before - 1) - due) // period + 1
+        t.next_irq_time = self._tick_time(0, due + rounds * period)
+        t.arm()
 
     def _timer_1_due(self) -> None:
         self._timer_due(0)
