@@ -57,7 +57,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["rnu"], "unknown command 'rnu'; did you mean run? (there is: bench, demo, run, stream"),
+        (["rnu"], "unknown command 'rnu'; did you mean run? (there is: bench, demo, fleet, run,"),
         (["run", "-M", "g3"], "unknown machine 'g3'"),
         (["run", "-serial", "frob"], "unknown character device 'frob'"),
         (["demo", "windows"], "unknown demo 'windows' (there is: builtin, linux, openbios)"),

@@ -35,6 +35,7 @@ FLOORS: Final = {
     "streams": 7,
     "bench": 7,
     "demo": 7,
+    "fleet": 7,
     "cli": 8,
     "__main__": 9,
 }
@@ -64,6 +65,7 @@ HOST_DOORS: Final = {
     "streams/": HOST,
     "bench/": HOST,
     "demo/": HOST,
+    "fleet/": HOST,
     "cli.py": HOST,
     "__main__.py": HOST,
 }
@@ -73,7 +75,8 @@ HOST_BUILTINS: Final = frozenset({"input", "open", "print"})
 # Which packages may import a library; a library that is not named here is free.
 THIRD_PARTY: Final = {
     "llvmlite": {"engine"},
-    "rich": {"front", "verify", "streams", "bench", "demo", "cli"},
+    "rich": {"front", "verify", "streams", "bench", "demo", "fleet", "cli"},
+    "ray": {"fleet"},
     "websockets": {"front"},
     "capstone": set(),
     "dataclasses": {"base"},  # base.data.Data costs a start less

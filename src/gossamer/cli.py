@@ -312,6 +312,12 @@ COMMANDS: Final = {
             },
         ),
     ),
+    "fleet": Command(
+        "many machines on several nodes: move, drain, upgrade, bring back",
+        lambda words: tool(
+            "gossamer", "fleet", lambda: import_module("gossamer.fleet.command"), words
+        ),
+    ),
     "tls": Command("make certificates for transfers between hosts", tls),
     "bench": Command(
         "measure speed",

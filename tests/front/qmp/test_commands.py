@@ -201,6 +201,9 @@ def test_a_look_inside(mac: Checked) -> None:
     assert "no register" in mac.no("x-query-register", name="zz")
     assert mac("x-query-pic")[0]["names"]
     assert mac("x-query-cpu-irq")
+    hashed = mac("x-query-hash")
+    assert hashed["hash"] == mac("x-query-hash")["hash"]
+    assert len(hashed["hash"]) == 18
     assert mac("x-query-mtree")
     tree = mac("x-query-qtree")
     assert any(chip.get("drives") for chip in tree["chips"])

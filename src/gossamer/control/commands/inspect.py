@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.control import look
 from gossamer.control.commands.table import command
@@ -25,6 +26,23 @@ def query_register(session: Session, name: str) -> Size:
         return Size(session.vm.register(name))
     except KeyError:
         raise ConfigError(f"no register ${name}") from None
+
+
+class HashInfo(Data):
+    """A 64-bit hash of the whole state, as 0x and 16 digits, and when it was taken."""
+
+    hash: str
+    instructions: Size
+    clock_ns: Size
+
+
+@command("x-query-hash", held=True)
+def query_hash(session: Session) -> HashInfo:
+    """A hash of the machine's whole state."""
+    vm = session.vm
+    if vm.run_state == "inmigrate":
+        raise ConfigError("the machine has not arrived yet")
+    return HashInfo(f"{vm.state_hash():#018x}", Size(vm.instructions), Size(vm.clock_ns))
 
 
 @command("x-query-pic", held=True)
