@@ -11,9 +11,10 @@ import pytest
 
 from gossamer.core.memory import AddressMap, Arena
 from gossamer.cpu import mmu
+from gossamer.cpu.embedded import Embedded
 from gossamer.cpu.hashed import Hashed
 from gossamer.cpu.misses import Loaded
-from gossamer.cpu.model import MODELS
+from gossamer.cpu.model import MODELS, PVRS_405
 from gossamer.cpu.translation import NOT_FOUND, WIMG_REAL, Translation
 from gossamer.engine.emit import METADATA
 from gossamer.engine.reference import Reference
@@ -58,7 +59,8 @@ def mirrored(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_models_have_the_mmus_of_their_parts() -> None:
     found = {name: type(mmu.of(model.architecture)) for name, model in MODELS.items()}
-    assert found == {name: Loaded if name == "603e" else Hashed for name in MODELS}
+    others = {"603e": Loaded, **dict.fromkeys(PVRS_405, Embedded)}
+    assert found == {name: others.get(name, Hashed) for name in MODELS}
 
 
 @pytest.mark.parametrize("made", [Reference, pytest.param(Tier0, marks=pytest.mark.slow)])

@@ -30,7 +30,7 @@ def test_pvrs_are_qemus(qemu: str) -> None:
 def test_what_runs_is_listed() -> None:
     with pytest.raises(
         ConfigError,
-        match=r"unknown CPU '601' \(there is: 603e, 604e, 7400, 7447a, 7455, 750, 750fx\)",
+        match=r"unknown CPU '601' \(there is: 405cra, .*405lp, 603e, .*, 750, 750fx\)",
     ):
         find("601")
     assert find("7400").features == {"7400"}

@@ -46,10 +46,10 @@ def cut_for(m: Machine, to: Release, *, keep_tb: bool = False) -> Cut:
     values: dict[tuple[str, str], Callable[[Any], Any]] = {}
     if seconds:
         values["cuda", "tick_offset"] = lambda offset: (offset - seconds) & 0xFFFF_FFFF
-    if to.reads_decrementer and m.cpu.block.get("irq", Irq.DECREMENTER):
+    if m.cpu.HAS_DECREMENTER and to.reads_decrementer and m.cpu.block.get("irq", Irq.DECREMENTER):
         # A counter about to pass zero: the pending interrupt comes there at once.
         values["cpu", "env.spr"] = lambda sprs: [*sprs[:22], 1, *sprs[23:]]
-    if not to.reads_decrementer:
+    if m.cpu.HAS_DECREMENTER and not to.reads_decrementer:
         dec = m.cpu.decrementer
         if dec != (_POWER_ON_DEC - target * hz // NS_PER_S) & 0xFFFF_FFFF:
             lost.append(
@@ -86,7 +86,12 @@ def _target_clock(m: Machine, to: Release, keep_tb: bool) -> tuple[int, list[str
         return here, [f"{text}; it reads {here * hz // NS_PER_S:#x} there"]
     as_at_power_on = cpu.decrementer == (_POWER_ON_DEC - tb) & 0xFFFF_FFFF
     waiting = cpu.block.get("irq", Irq.DECREMENTER)
-    if to.stale_decrementer and tb < _TICK_32 and (waiting or not as_at_power_on):
+    if (
+        m.cpu.HAS_DECREMENTER
+        and to.stale_decrementer
+        and tb < _TICK_32
+        and (waiting or not as_at_power_on)
+    ):
         seconds = (_TICK_32 - tb) / hz
         if keep_tb:
             raise ConfigError(

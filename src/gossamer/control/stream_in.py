@@ -267,10 +267,11 @@ class _Bodies:
             raise StreamError(text, "ram")
         if fault := self.coverage.fault:
             raise StreamError(fault, "ram")
-        if loaded.foreign and self.cpu_clock is not None and self.cpu_clock != m.clock.now:
+        clock = self.cpu_clock if m.cpu.HAS_DECREMENTER else None
+        if loaded.foreign and clock is not None and clock != m.clock.now:
             # The clock came after the CPU: what DEC was measured by moves along.
             hz = m.cpu.tb_hz
-            moved = ticks_at(m.clock.now, hz) - ticks_at(self.cpu_clock, hz)
+            moved = ticks_at(m.clock.now, hz) - ticks_at(clock, hz)
             m.cpu.block.set("dec_zero", m.cpu.block.get("dec_zero") + moved)
             m.cpu.rearm()
         m.arena.dirty[:] = 0xFF

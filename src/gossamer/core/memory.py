@@ -141,6 +141,8 @@ class AddressMap:
         self._readers: dict[int, Callable[[], int]] = {}
         self._writers: dict[int, Callable[[int], None]] = {}
         self.faces = Faces(trace)
+        #: What each byte reads as where nothing is.
+        self.open_bus = 0xFF
         #: Called when a mapping changed, so that the engine forgets translations.
         self.changed: Callable[[], None] = lambda: None
         #: Called with (real address, size, value, whether it is a store) of an access to a still
@@ -270,7 +272,7 @@ class AddressMap:
         if found is None or ra + size > found[1]:
             if found is None:
                 self.trace.event("bus", f"read of nothing at {ra & ~0xFFF:#010x}")
-                return (1 << 8 * size) - 1
+                return int.from_bytes(bytes([self.open_bus]) * size, "big")
             return int.from_bytes(bytes(self.load(ra + n, 1) for n in range(size)), "big")
         m = found[2]
         if isinstance(m.target, RamBlock):

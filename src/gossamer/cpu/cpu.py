@@ -8,7 +8,7 @@ base, decrementer and pending exceptions exactly.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
@@ -17,10 +17,10 @@ from gossamer.base.wire import WireReader, WireWriter
 from gossamer.core.clock import Alarm, Clock
 from gossamer.core.device import Device
 from gossamer.cpu.block import RegisterBlock
-from gossamer.cpu.exceptions import ASYNCHRONOUS, MSR_EE, MSR_IP, MSR_POW
+from gossamer.cpu.exceptions import ASYNCHRONOUS, MSR_BE, MSR_EE, MSR_IP, MSR_POW, MSR_SE
 from gossamer.cpu.model import CpuModel
 from gossamer.cpu.sprs import get_sprs, put_sprs
-from gossamer.isa.body import Irq
+from gossamer.isa.body import Irq, Irq405
 from gossamer.isa.registers import REGISTERS
 from gossamer.isa.spec.parts import ALTIVEC, SOFTWARE_SEARCH, has
 from gossamer.isa.spec.software_search import ENTRIES, VALID
@@ -157,6 +157,13 @@ class Cpu(Device):
     engine stops at the next boundary.
     """
 
+    HAS_DECREMENTER: ClassVar[bool] = True
+    #: Bits of MSR that have instructions traced; one of those that let an interrupt end a sleep.
+    TRACING_MSR: ClassVar[int] = MSR_SE | MSR_BE
+    WAKING_MSR: ClassVar[int] = MSR_EE
+    #: Whether the engine may take external interrupts and the decrementer's by itself.
+    ENGINE_INTERRUPTS: ClassVar[bool] = True
+
     vmsd = "cpu"
     version = 5
     minimum = 5
@@ -247,19 +254,27 @@ class Cpu(Device):
         super().__init__(clock)
         self.idstr = "cpu"
         self.block, self.model, self.tb_hz, self.own_hz = block, model, tb_hz, tb_hz
-        self.changed = _nothing
-        self.decrement = clock.alarm(self._expired)
-        self.decrement.private = True
+        self.connect()
         self.reset()
 
-    def reset(self) -> None:
-        """Hard reset: MPC750UM table 4-8 (MSR[IP] set, execution at 0xfff00100)."""
+    def connect(self) -> None:
+        """What is made once."""
+        self.changed = _nothing
+        self.decrement = self.clock.alarm(self._expired)
+        self.decrement.private = True
+
+    def clear(self) -> None:
+        """Every register is zero, but for what the model and the machine say."""
         for name, (_, count) in REGISTERS.items():
             for n in range(count):
                 self.block.set(name, 0, n)
         self.block.set("pvr", self.model.pvr)
         self.block.set("hid1", self.model.hid1)
         self.block.set("tb_hz", self.tb_hz)
+
+    def reset(self) -> None:
+        """Hard reset: MPC750UM table 4-8 (MSR[IP] set, execution at 0xfff00100)."""
+        self.clear()
         self.block.set("msr", MSR_IP)
         if self.has_vectors:
             self.block.set("vscr", VSCR_NJ)
@@ -357,7 +372,7 @@ class Cpu(Device):
         """After a load: the level of an input as its driver computes it."""
         self.block.set("irq", int(level), pin)
 
-    def pending(self) -> tuple[Irq, int, bool] | None:
+    def pending(self) -> tuple[Irq | Irq405, int, bool] | None:
         """The interrupt to take now: (source, vector, whether it is an edge), or None."""
         if not self.block.any("irq"):
             return None
@@ -367,7 +382,10 @@ class Cpu(Device):
                 return source, int(vector), edge
         return None
 
-    def acknowledge(self, source: Irq) -> None:
+    def access_dcr(self, argument: int) -> None:
+        raise AssertionError("the part has no device control registers")
+
+    def acknowledge(self, source: Irq | Irq405) -> None:
         """An edge source has been taken."""
         self.block.set("irq", 0, source)
 

@@ -18,6 +18,24 @@ DOZE_750: Final = 0x00E0_0000
 DOZE_7450: Final = 0x0060_0000
 
 
+#: Parts with the 405 core, which differ in nothing else here, in QEMU's names.
+PVRS_405: Final = {
+    "405ep": 0x5121_0950,
+    "405d2": 0x2001_0000,
+    "405d4": 0x4181_0000,
+    "405cra": 0x4011_0041,
+    "405crb": 0x4011_00C5,
+    "405crc": 0x4011_0145,
+    "405gpa": 0x4011_0000,
+    "405gpb": 0x4011_0040,
+    "405gpc": 0x4011_0082,
+    "405gpd": 0x4011_00C4,
+    "405gpr": 0x5091_0951,
+    "405ez": 0x4151_1460,
+    "405lp": 0x41F1_0000,
+}
+
+
 class CpuModel(Data):
     """A part: its PVR, what its instructions are read for, the reset value of HID1 (PLL settings).
 
@@ -48,6 +66,10 @@ MODELS: Final = {
         CpuModel("603e", "PowerPC 603e v4.1", 0x0006_0401, architecture("603e", mmu="loaded")),
         CpuModel("604e", "PowerPC 604e v2.4", 0x0009_0204, architecture("604e"), doze=0),
         CpuModel("750fx", "PowerPC 750FX v2.3", 0x7000_0203, architecture("750fx")),
+        *(
+            CpuModel(name, f"PowerPC {name.upper()}", pvr, architecture("405", mmu="embedded"))
+            for name, pvr in PVRS_405.items()
+        ),
         CpuModel(
             "7447a", "PowerPC 7447A v1.2 (G4)", 0x8003_0102, architecture("7450"), doze=DOZE_7450
         ),

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from gossamer.isa.registers import REGISTERS
-from gossamer.isa.spec.parts import ALTIVEC, SOFTWARE_SEARCH, has
+from gossamer.isa.spec.parts import ALTIVEC, EMBEDDED, SOFTWARE_SEARCH, has
 from gossamer.isa.spec.spr import SPRS
 
 if TYPE_CHECKING:
@@ -20,6 +20,11 @@ DEC: Final = 22
 PVR: Final = 287
 #: QEMU 7.2 keeps nothing of L2CR; ours travels in `cpu/gossamer`.
 NOT_SENT: Final = (1017,)
+#: Registers beyond SPRs that only the 405 has, and that it alone has not.
+OF_405: Final = (
+    *("utlb_tag", "utlb_data", "utlb_pid", "pit_reload", "pit_zero", "reset_cause", "dcr_there"),
+)
+NOT_OF_405: Final = ("fpr", "fpscr", "sr", "dec_zero", "dar", "dsisr")
 #: Registers beyond SPRs of a part with table search by software.
 OF_TLBS: Final = ("tgpr", "tlb_upper", "tlb_lower", "tlb_page", "tlb_way")
 
@@ -30,19 +35,21 @@ def plain(features: frozenset[str]) -> dict[int, tuple[str, int]]:
 
     XER, DEC and PVR are seen to below.
     """
-    rows = (s for s in SPRS if has(features, s.features) and s.number not in NOT_SENT)
+    rows = (s for s in SPRS if s.belongs(features) and s.number not in NOT_SENT)
     return {s.number: s.state for s in rows if s.state}
 
 
 def elements(features: frozenset[str]) -> dict[str, list[int]]:
     """The registers of the block that a model has, each with the elements that it has."""
     some = {s.state for s in SPRS if s.state}
-    mine = {s.state for s in SPRS if s.state and has(features, s.features)}
+    mine = {s.state for s in SPRS if s.state and s.belongs(features)}
     absent = some - mine
     if not has(features, ALTIVEC):
         absent |= {("vscr", 0), *(("vr", n) for n in range(32))}
     if not has(features, SOFTWARE_SEARCH):
         absent |= {(name, n) for name in OF_TLBS for n in range(REGISTERS[name][1])}
+    lacking = NOT_OF_405 if has(features, EMBEDDED) else OF_405
+    absent |= {(name, n) for name in lacking for n in range(REGISTERS[name][1])}
     out = {
         name: [n for n in range(count) if (name, n) not in absent]
         for name, (_, count) in REGISTERS.items()
@@ -55,7 +62,8 @@ def get_sprs(cpu: Cpu) -> list[int]:
     for number, (register, element) in plain(cpu.model.features).items():
         out[number] = cpu.block.get(register, element)
     out[XER], out[PVR] = cpu.block.xer, cpu.model.pvr
-    out[DEC] = cpu.decrementer
+    if not has(cpu.model.features, EMBEDDED):
+        out[DEC] = cpu.decrementer
     return out
 
 

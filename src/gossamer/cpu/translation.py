@@ -23,6 +23,14 @@ NO_EXECUTE: Final = bit(3)  # fetch: no-execute segment, guarded page or direct-
 PROTECTED: Final = bit(4)
 DIRECT_STORE: Final = bit(5)  # data, MPC750UM table 4-9 (DSISR)
 STORE: Final = bit(6)
+ZONE: Final = bit(7)  # of a 405: the page's zone bars user programs
+#: Bits of a fault; below are WIMG, `writable` and `special` as native code packs them.
+FAULT_BITS: Final = -128
+
+#: `Translation.special`: no line of a TLB may keep it; bytes lie in little-endian order.
+NO_LINE, SWAPPED = 1, 2
+#: The same where WIMG is below, as `engine.translate.translate` and native code give it.
+NO_LINE_FLAG, SWAPPED_FLAG = 32, 64
 
 WIMG_REAL: Final = 0b0011  # real mode: memory coherent, guarded (MPC750UM 5.2)
 WIMG_W, WIMG_I, WIMG_M, WIMG_G = 8, 4, 2, 1
@@ -32,13 +40,15 @@ class Translation(Data):
     """The outcome of a translation.
 
     `ra` 32 bits; `fault` DSISR or SRR1 bits, zero when the access may go on; `wimg` 4 bits;
-    `writable` 1 bit: a store to the page needs nothing more (C is set).
+    `writable` 1 bit: a store to the page needs nothing more (C is set); `special` 2 bits, none:
+    zero.
     """
 
     ra: Expr
     fault: Expr
     wimg: Expr
     writable: Expr
+    special: Expr | None = None
 
 
 class Mmu(Protocol):

@@ -62,7 +62,7 @@ PATIENCE: Final = 1 << 12
 MANY_LINES: Final = 0xFFFF
 
 #: What native code calls Python for, beside memory.
-EFFECT_CODES: Final = {"timer": 1, "breakpoint": 2, "stop": 3, "code": 4, "busy": 5}
+EFFECT_CODES: Final = {"timer": 1, "breakpoint": 2, "stop": 3, "code": 4, "busy": 5, "dcr": 6}
 #: The sampler's table: slots, bytes of one (entry 8, source 8, count 4, effective page 4, 8 free),
 #: and how many hot ones are listed at the most.
 SAMPLES: Final = 4096
@@ -96,6 +96,8 @@ CHUNK: Final = 16
 #: Predecoded entries: 16 bytes an instruction, 1024 a page and a sentinel, pages at this stride.
 ENTRY: Final = 16
 ENTRY_STRIDE: Final = 0x8000
+#: From `entries_end` on: entries of all pages that a 405 may not keep (`runtime_parts`).
+EMBEDDED_ENTRIES: Final = 2 * ENTRY_STRIDE
 
 #: What `ready` says of a page: 0 no entries yet, this: entries; regions contain words of it.
 FILLED: Final = 1

@@ -44,7 +44,10 @@ OPERANDS: Final = {21: 12, 16: 13, 11: 14, 6: 15}
 #: Bytes that dcbz clears.
 LINE: Final = 32
 #: Effects that native code sees to; the others call out to Python (EFFECT_CODES).
-NATIVE_EFFECTS: Final = {"msr", "translation", "segment", "tlbie", "tlb", "timer"}
+NATIVE_EFFECTS: Final = {
+    *("msr", "translation", "segment", "tlbie", "tlb", "timer"),
+    *("pid", "page", "attributes"),
+}
 
 
 def handler_text(v: Variant, intrinsics: set[str], addresses: Addresses) -> list[str]:

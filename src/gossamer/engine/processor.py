@@ -13,7 +13,7 @@ from typing import Final
 from gossamer.core.clock import NEVER, Clock
 from gossamer.cpu.breakpoints import IABR_BE, is_branch, is_return, stops_at, watches_data
 from gossamer.cpu.cpu import Cpu
-from gossamer.cpu.exceptions import MSR_BE, MSR_EE, MSR_ME, MSR_SE
+from gossamer.cpu.exceptions import MSR_BE, MSR_ME, MSR_SE
 from gossamer.engine.context import EFFECT_CODES
 from gossamer.engine.protocol import Engine
 from gossamer.engine.stops import Met, Stops
@@ -24,7 +24,7 @@ from gossamer.isa.body import Access, Interrupt, Irq
 #: Instructions in one native run at the most, so that the host is never kept out for long.
 CHUNK: Final = 1 << 22
 _ENDLESS: Final = 1 << 62
-_TIMER, _BREAKPOINT, _STOP = (EFFECT_CODES[n] for n in ("timer", "breakpoint", "stop"))
+_TIMER, _BREAKPOINT, _DCR = (EFFECT_CODES[n] for n in ("timer", "breakpoint", "dcr"))
 
 
 class Stop(Enum):
@@ -85,6 +85,8 @@ class Processor:
                 self.engine.request_exit()
         elif code == _BREAKPOINT:
             self.breakpoints_changed()
+        elif code == _DCR:
+            self.cpu.access_dcr(argument)
         else:
             self.request_stop()
 
@@ -125,7 +127,7 @@ class Processor:
         clock = self.clock
         start = self.engine.count
         fired = -1
-        self.engine.take_interrupts(not self.holds_interrupts)
+        self.engine.take_interrupts(self.cpu.ENGINE_INTERRUPTS and not self.holds_interrupts)
         last = _ENDLESS if count is None else count
         self.breakpoints_changed()  # a load or a debugger may have set them
         while True:
@@ -186,7 +188,7 @@ class Processor:
 
     def _can_wake(self) -> bool:
         """Whether an interrupt can end the waiting."""
-        return bool(self.cpu.block.get("msr") & MSR_EE)
+        return bool(self.cpu.block.get("msr") & self.cpu.WAKING_MSR)
 
     def _execute(self, end: int) -> None:
         """Execute up to instruction count `end`, tracing where MSR[SE] or MSR[BE] asks for it."""
@@ -194,7 +196,7 @@ class Processor:
         if limit <= 0:
             return
         msr = self.cpu.block.get("msr")
-        if msr & (MSR_SE | MSR_BE) == 0 and not self._watching:
+        if msr & self.cpu.TRACING_MSR == 0 and not self._watching:
             self.engine.run(limit)
             return
         self._trace_one(msr)

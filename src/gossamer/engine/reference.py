@@ -12,9 +12,9 @@ from typing import Final
 from gossamer.base.bits import ones
 from gossamer.base.units import PAGE_SIZE
 from gossamer.core.memory import MMIO, AddressMap
-from gossamer.cpu import exceptions, misses, mmu
+from gossamer.cpu import exceptions, exceptions_405, misses, mmu
 from gossamer.cpu.block import RegisterBlock, layout
-from gossamer.cpu.translation import NOT_FOUND, WIMG_I, WIMG_W
+from gossamer.cpu.translation import NOT_FOUND, SWAPPED_FLAG, WIMG_I, WIMG_W
 from gossamer.engine.context import EFFECT_CODES
 from gossamer.engine.protocol import InstructionTime
 from gossamer.engine.translate import Surroundings, translate, watched
@@ -25,6 +25,7 @@ from gossamer.isa.expr import Expr, const
 from gossamer.isa.form import Form
 from gossamer.isa.insn import trace_word
 from gossamer.isa.spec.alignment import dsisr
+from gossamer.isa.spec.parts import EMBEDDED
 from gossamer.isa.spec.table import Decoder
 
 _LINE: Final = 32
@@ -36,7 +37,7 @@ MSR_SF: Final = 1 << 63
 def _entry(architecture: Architecture) -> list[Statement]:
     s = Body(architecture.word)
     vector, srr0, srr1 = (Expr("arg", s.width, (), n) for n in range(3))
-    exceptions.enter(s, vector, srr0, srr1, mmu.of(architecture))
+    mmu.enter(s, vector, srr0, srr1, architecture)
     return s.trace
 
 
@@ -55,6 +56,7 @@ class _Env(Surroundings):
         super().__init__(engine.block, engine.memory)
         self.engine = engine
         self.last = ones(engine.architecture.word)  # the last address
+        self._swapped = False
 
     def now(self) -> int:
         return self.engine.time_at(self.engine.count)
@@ -69,6 +71,7 @@ class _Env(Surroundings):
                 raise Fault(Interrupt.DSI, dar=at, dsisr=fault)
             if at == ea:
                 self._watch(ea, length, access)
+                self._swapped = bool(wimg & SWAPPED_FLAG)
             if length == _LINE and wimg & (WIMG_W | WIMG_I):
                 bits = evaluate(dsisr(Form(const(self.word, 32))), self, {})
                 raise Fault(Interrupt.ALIGNMENT, dar=ea, dsisr=bits)
@@ -83,8 +86,17 @@ class _Env(Surroundings):
         if bits := watched(self.block, self.memory, self.engine.architecture, ea, length, access):
             raise Fault(Interrupt.DSI, dar=ea, dsisr=bits)
 
+    def _in_order(self, value: int, size: int) -> int:
+        """A value as the byte order of the page looked at last has it."""
+        if not self._swapped:
+            return value
+        return int.from_bytes(value.to_bytes(size, "big"), "little")
+
     def load(self, ea: int, size: int) -> int:
         real = self._real(ea, size, Access.READ)
+        return self._in_order(self._load(real, ea, size), size)
+
+    def _load(self, real: list[int], ea: int, size: int) -> int:
         if len(real) == 1:
             if size == 16:
                 high = self.memory.load(real[0], 8)
@@ -100,6 +112,7 @@ class _Env(Surroundings):
 
     def store(self, ea: int, size: int, value: int) -> None:
         real = self._real(ea, size, Access.WRITE)
+        value = self._in_order(value, size)
         if len(real) == 1:
             step = min(size, 8)
             for n in range(0, size, step):
@@ -186,6 +199,8 @@ class Reference(InstructionTime):
         """Whether the run loop has something to do at this boundary."""
         msr = self.block.get("msr")
         irq = self.block.all("irq")
+        if self.architecture.is_one(EMBEDDED):
+            return exceptions_405.is_due(irq, msr) or bool(msr & exceptions.MSR_POW)
         due = any(irq) if msr & exceptions.MSR_EE else any(irq[:2])
         return due or bool(msr & (exceptions.MSR_POW | exceptions.MSR_SE | exceptions.MSR_BE))
 
@@ -195,13 +210,15 @@ class Reference(InstructionTime):
         env.cia = cia
         if self.architecture.word == 64 and not block.get("msr") & MSR_SF:
             raise NotDescribedError("32-bit mode (MSR[SF] = 0) of a model with 64-bit words")
-        ra, fault, _ = translate(block, self.memory, self.architecture, cia, Access.FETCH)
+        ra, fault, wimg = translate(block, self.memory, self.architecture, cia, Access.FETCH)
         if fault:
             nia = env.take_interrupt(Interrupt.ISI, fault, None, None, cia)
         else:
             page = int(self.memory.pages[ra // PAGE_SIZE])
             # Where no RAM is, every word is illegal (opcode 0 is).
             word = 0 if page == MMIO else env.ram_load(ra & ~3, 4)
+            if wimg & SWAPPED_FLAG:
+                word = int.from_bytes(word.to_bytes(4, "big"), "little")
             env.word = word
             trace = self._trace(word)
             if trace is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.cpu import breakpoints, exceptions, mmu
+from gossamer.cpu import breakpoints, mmu
 from gossamer.engine.addresses import NARROW, RA, Addresses, addresses
 from gossamer.engine.emit import TB_CPU
 from gossamer.engine.runtime_banks import CHOOSING
@@ -21,6 +21,7 @@ from gossamer.engine.runtime_faces import IRQS, LEARNED
 from gossamer.engine.runtime_float import FLOAT
 from gossamer.engine.runtime_host import fresh_code
 from gossamer.engine.runtime_memory import MEMORY
+from gossamer.engine.runtime_parts import parts as parts_of
 from gossamer.engine.runtime_real import BUS, LEAVES
 from gossamer.engine.runtime_sampler import SAMPLER
 from gossamer.engine.runtime_slow import SLOW
@@ -71,7 +72,7 @@ def service_functions(intrinsics: set[str]) -> str:
 
 
 def translation_functions(intrinsics: set[str], architecture: Architecture) -> str:
-    """``i64 xlate_<kind>(cpu, ea)``: real address, and above it fault bits | writable | WIMG."""
+    """``i64 xlate_<kind>(cpu, ea)``: real address; above, fault | special | writable | WIMG."""
     out = []
     words = addresses(architecture.word)
     for access in Access:
@@ -80,10 +81,13 @@ def translation_functions(intrinsics: set[str], architecture: Architecture) -> s
         t = mmu.of(architecture).translate(s, Expr("arg", s.width, (), 0), access)
         ra, fault, wimg, writable = (f.expr(e) for e in (t.ra, t.fault, t.wimg, t.writable))
         f.carry_out(s.trace)
+        special = None if t.special is None else f.value(f"zext i2 {f.expr(t.special)} to i32")
         low = f.value(f"zext {RA} {ra} to i64")
         attributes = f.value(f"zext i4 {wimg} to i32")
         flag = f.value(f"select i1 {writable}, i32 16, i32 0")
         joined = f.value(f"or i32 {f.value(f'or i32 {attributes}, {flag}')}, {fault}")
+        if special is not None:
+            joined = f.value(f"or i32 {joined}, {f.value(f'shl i32 {special}, 5')}")
         high = f.value(f"shl i64 {f.value(f'zext i32 {joined} to i64')}, 32")
         f.line(f"ret i64 {f.value(f'or i64 {high}, {low}')}")
         name = f"xlate_{access.name.lower()}"
@@ -117,7 +121,7 @@ def entry_functions(intrinsics: set[str], architecture: Architecture) -> str:
     args = [Expr("arg", architecture.word, (), n) for n in range(3)]
     strategy = mmu.of(architecture)
     s = Body(architecture.word)
-    exceptions.enter(s, args[0], args[1], args[2], strategy)
+    mmu.enter(s, args[0], args[1], args[2], architecture)
     words = addresses(architecture.word)
     out = [_entry_text("enter", s, intrinsics, words)]
     if strategy.searches_by_software:
@@ -143,7 +147,19 @@ def fixed_functions(architecture: Architecture) -> str:
     faults = MISSES if mmu.of(architecture).searches_by_software else FAULTS
     memory, tables = BUS + MEMORY, TABLES + CHOOSING + EFFECTS
     parts = (LEAVES, EXITS, faults, JUMP, SAMPLER, DECODE, CODE, IRQS, LEARNED, DEVICES, memory)
-    rest = (SLOW, tables, TIMER, FLOAT, STOPS, ENTRIES, RUN, STEP, DRIVE, fresh_code())
+    rest = (
+        parts_of(architecture),
+        SLOW,
+        tables,
+        TIMER,
+        FLOAT,
+        STOPS,
+        ENTRIES,
+        RUN,
+        STEP,
+        DRIVE,
+        fresh_code(),
+    )
     return "\n".join((*parts, *rest))
 
 
@@ -151,6 +167,7 @@ DECLARATIONS: Final = (
     "declare i16 @llvm.bswap.i16(i16)",
     "declare i32 @llvm.bswap.i32(i32)",
     "declare i64 @llvm.bswap.i64(i64)",
+    "declare i32 @llvm.umax.i32(i32, i32)",
     "declare i64 @llvm.umin.i64(i64, i64)",
     "declare i64 @llvm.smin.i64(i64, i64)",
     "declare i64 @llvm.umax.i64(i64, i64)",

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.cpu.block import OFFSET
 from gossamer.cpu.translation import MSR_DR, MSR_IR, MSR_PR
 from gossamer.engine.context import (
     BANK_SETS,
@@ -99,8 +98,7 @@ out:
 ; The bank of the present segment registers: one that has their translations, or a cleared one.
 define internal void @choose_bank(ptr %cpu) nounwind noinline {{
 entry:
-  %srp = getelementptr i8, ptr %cpu, i64 {OFFSET["sr"]}
-  %sr = load <16 x i32>, ptr %srp, align 4{TB_CPU}
+  %sr = call <16 x i32> @context_key(ptr %cpu)
   %spread = mul <16 x i32> %sr, <{", ".join(f"i32 {n}" for n in _SPREAD)}>
   %sum = call i32 @llvm.vector.reduce.add.v16i32(<16 x i32> %spread)
   %mixed = mul i32 %sum, {0x85EB_CA6B - (1 << 32)}

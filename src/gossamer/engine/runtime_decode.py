@@ -25,7 +25,6 @@ define internal void @decode_into(ptr %cpu, ptr %e, ptr %to) nounwind noinline {
 entry:
 {field("entries", "entries", "ptr")}
 {field("arena", "arena", "ptr")}
-{field("decode_table", "table", "ptr")}
   %x = ptrtoint ptr %e to i64
   %y = ptrtoint ptr %entries to i64
   %off = sub i64 %x, %y
@@ -38,6 +37,13 @@ entry:
   call void @note_code(ptr %cpu, i64 %at)
   %raw = load i32, ptr %wp, align 4{TB_MEM}
   %word = call i32 @llvm.bswap.i32(i32 %raw)
+  call void @decode_word(ptr %cpu, i32 %word, i64 %o, ptr %to)
+  ret void
+}}
+; Decodes %word, which lies %o bytes into its page, into entry %to.
+define internal void @decode_word(ptr %cpu, i32 %word, i64 %o, ptr %to) nounwind {{
+entry:
+{field("decode_table", "table", "ptr")}
   %op = lshr i32 %word, 26
   %opw = zext i32 %op to i64
   %tp = getelementptr ptr, ptr %table, i64 %opw

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.cpu.translation import NOT_FOUND, STORE
+from gossamer.cpu.translation import FAULT_BITS, NOT_FOUND, STORE
 from gossamer.engine.context import ENTRY_STRIDE, FILLED, ITLB_ENTRIES
 from gossamer.engine.emit import TB_TLB
 from gossamer.engine.runtime_fields import dispatch, field, handler, store, tail
@@ -204,7 +204,7 @@ walk:
   %x = call i64 @xlate_fetch(ptr %cpu, i32 %nia)
   %hi = lshr i64 %x, 32
   %h = trunc i64 %hi to i32
-  %fault = and i32 %h, -32
+  %fault = and i32 %h, {FAULT_BITS}
   %bad = icmp ne i32 %fault, 0
   br i1 %bad, label %fail, label %ok
 fail:
@@ -221,7 +221,8 @@ ok:
   %j = zext i32 %i to i64
   %o = mul i64 %j, {ENTRY_STRIDE}
   %mine = getelementptr i8, ptr %entries, i64 %o
-  %base = select i1 %none, ptr %end, ptr %mine
+  %base0 = select i1 %none, ptr %end, ptr %mine
+  %base = call ptr @fetch_entries(ptr %cpu, i64 %x, ptr %base0)
   br i1 %none, label %put, label %check
 check:
   %rp = getelementptr i8, ptr %ready, i64 %j
@@ -230,7 +231,7 @@ check:
   br i1 %fresh, label %init, label %put
 init:
   store i8 {FILLED}, ptr %rp{TB_TLB}
-  call void @fill_page(ptr %base, ptr @h_decode)
+  call void @fill_page(ptr %mine, ptr @h_decode)
   br label %put
 put:
 {field("itlb", "itlb", "ptr")}

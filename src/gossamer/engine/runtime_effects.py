@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.cpu import exceptions
 from gossamer.engine.context import BANKS, CONTEXT, IRQ_EXIT, NO_BANK
 from gossamer.engine.runtime_fields import field, store
 from gossamer.engine.runtime_tables import each_table, for_banks
@@ -16,12 +15,10 @@ define void @effect_msr(ptr %cpu) nounwind {{
   call void @set_tables(ptr %cpu)
 {field("msr", "msr", "i32")}
 {field("irq", "irq", "i64")}
-  %eeb = and i32 %msr, {exceptions.MSR_EE}
-  %ee = icmp ne i32 %eeb, 0
-  %mask = select i1 %ee, i64 -1, i64 65535
+  %mask = call i64 @enabled_sources(i32 %msr)
   %pend = and i64 %irq, %mask
   %p = icmp ne i64 %pend, 0
-  %special = and i32 %msr, {exceptions.MSR_POW | exceptions.MSR_SE | exceptions.MSR_BE}
+  %special = call i32 @watched_msr(i32 %msr)
   %s = icmp ne i32 %special, 0
   %stop = or i1 %p, %s
   br i1 %stop, label %ask, label %out

@@ -42,7 +42,9 @@ define internal void @fill(ptr %cpu, i32 %ea, i64 %x) nounwind {{
   %by = icmp ne i32 %bypass, 0
   %seen = call i1 @watches_page(ptr %cpu, i32 %ea)
   %slow = or i1 %by, %seen
-  %skip = or i1 %none, %slow
+  %skip0 = or i1 %none, %slow
+  %keeps = call i1 @keeps_line(i64 %x)
+  %skip = select i1 %keeps, i1 %skip0, i1 true
   br i1 %skip, label %out, label %do
 do:
 {field("dtlb", "dtlb", "ptr")}

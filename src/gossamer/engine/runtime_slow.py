@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.cpu.translation import WIMG_I, WIMG_W
+from gossamer.cpu.translation import FAULT_BITS, WIMG_I, WIMG_W
 from gossamer.engine.context import DTLB_ENTRIES, DTLB_FLAGS
 from gossamer.engine.emit import TB_MEM, TB_TLB
 from gossamer.engine.runtime_fields import field, store
@@ -49,7 +49,7 @@ found:
   %x = call i64 @xlate_{kind}(ptr %cpu, i32 %ea)
   %h0 = lshr i64 %x, 32
   %h1 = trunc i64 %h0 to i32
-  %f = and i32 %h1, -32
+  %f = and i32 %h1, {FAULT_BITS}
   %bad = icmp ne i32 %f, 0
   br i1 %bad, label %fault1, label %ok1
 fault1:
@@ -75,7 +75,7 @@ second:
   %x2 = call i64 @xlate_{kind}(ptr %cpu, i32 %ea2)
   %g0 = lshr i64 %x2, 32
   %g1 = trunc i64 %g0 to i32
-  %g = and i32 %g1, -32
+  %g = and i32 %g1, {FAULT_BITS}
   %bad2 = icmp ne i32 %g, 0
   br i1 %bad2, label %fault2, label %two
 fault2:
@@ -115,11 +115,13 @@ define internal i64 @slow_load(ptr %cpu, i32 %ea, i32 %size) nounwind noinline {
   br i1 %again, label %loop, label %done
 done:
   call void @note_access(ptr %cpu, i32 %ea, i32 %size, i32 1)
-  ret i64 %v2
+  %v3 = call i64 @in_order(i64 %x, i64 %v2, i32 %size)
+  ret i64 %v3
 one:
   call void @fill(ptr %cpu, i32 %ea, i64 %x)
-  %w = call i64 @bus_load(ptr %cpu, i32 %ra, i32 %size)
+  %w0 = call i64 @bus_load(ptr %cpu, i32 %ra, i32 %size)
   call void @note_access(ptr %cpu, i32 %ea, i32 %size, i32 1)
+  %w = call i64 @in_order(i64 %x, i64 %w0, i32 %size)
   ret i64 %w
 }}
 ; The same for a store; nothing is written when any of it faults.
@@ -136,7 +138,8 @@ define internal void @slow_store(ptr %cpu, i32 %ea, i64 %value, i32 %size)
   %up1 = sub i32 %up, 1
   %sh = shl i32 %up1, 3
   %shw = zext i32 %sh to i64
-  %byte = lshr i64 %value, %shw
+  %ordered = call i64 @in_order(i64 %x, i64 %value, i32 %size)
+  %byte = lshr i64 %ordered, %shw
   %b = and i64 %byte, 255
   call void @bus_store(ptr %cpu, i32 %r, i64 %b, i32 1)
   %n1 = add i32 %n, 1
@@ -146,7 +149,8 @@ done:
   call void @note_access(ptr %cpu, i32 %ea, i32 %size, i32 2)
   ret void
 one:
-  call void @bus_store(ptr %cpu, i32 %ra, i64 %value, i32 %size)
+  %whole = call i64 @in_order(i64 %x, i64 %value, i32 %size)
+  call void @bus_store(ptr %cpu, i32 %ra, i64 %whole, i32 %size)
   call void @fill(ptr %cpu, i32 %ea, i64 %x)
   call void @note_access(ptr %cpu, i32 %ea, i32 %size, i32 2)
   ret void
@@ -185,7 +189,7 @@ join:
   %x = phi i64 [ %xw, %w ], [ %xr, %r ]
   %h0 = lshr i64 %x, 32
   %h1 = trunc i64 %h0 to i32
-  %f = and i32 %h1, -32
+  %f = and i32 %h1, {FAULT_BITS}
   %bad = icmp ne i32 %f, 0
   br i1 %bad, label %fault, label %ok
 fault:
@@ -237,7 +241,7 @@ walk:
   %x = call i64 @xlate_write(ptr %cpu, i32 %ea)
   %h0 = lshr i64 %x, 32
   %h1 = trunc i64 %h0 to i32
-  %f = and i32 %h1, -32
+  %f = and i32 %h1, {FAULT_BITS}
   %bad = icmp ne i32 %f, 0
   br i1 %bad, label %fault, label %ok
 fault:

@@ -15,6 +15,7 @@ define void @prepare(ptr %cpu) nounwind {
   %q = getelementptr i8, ptr %cpu, i64 END
   %base = load ptr, ptr %q
   call void @fill_page(ptr %base, ptr @h_illegal)
+  call void @prepare_part(ptr %cpu)
   ret void
 }
 define void @interrupt(ptr %cpu, i32 %vector, i32 %srr0, i32 %srr1) nounwind {

@@ -27,7 +27,7 @@ from gossamer.engine.runtime_fields import field
 _CHUNK_SIZE: Final = TLB_CHUNK * TLB_ENTRY
 _CHUNK_SHIFT: Final = _CHUNK_SIZE.bit_length() - 1
 #: Both tags of a line that matches nothing.
-_NO_TAGS: Final = NO_TAG << 32 | NO_TAG
+NO_TAGS: Final = NO_TAG << 32 | NO_TAG
 #: (byte offset of a bank's table, byte offset of its mask of used chunks), data tables first.
 BANK_TABLES: Final = (
     (0, 0),
@@ -121,7 +121,7 @@ _CLEARING: Final = (
     _for_used_chunks(
         "clear_table",
         "",
-        _for_lines(f"""  store i64 {_NO_TAGS}, ptr %line{TB_TLB}
+        _for_lines(f"""  store i64 {NO_TAGS}, ptr %line{TB_TLB}
   br label %on"""),
     )
     + f"""
@@ -137,7 +137,7 @@ _CLEARING: Final = (
   %cw = zext i32 %class to i64
   %lo = shl i64 %cw, 4
   %line = getelementptr i8, ptr %chunk, i64 %lo
-  store i64 {_NO_TAGS}, ptr %line{TB_TLB}
+  store i64 {NO_TAGS}, ptr %line{TB_TLB}
   br label %next
 next:
   br label %loop""",

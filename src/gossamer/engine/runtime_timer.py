@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Final
 
 from gossamer.base.units import NS_PER_S
-from gossamer.cpu.exceptions import MSR_EE
 from gossamer.engine.context import EFFECT_CODES, IRQ_EXIT, TIMER_EXIT
 from gossamer.engine.emit import TB_CPU
 from gossamer.engine.runtime_fields import field, offset_of, store
@@ -98,9 +97,7 @@ plan:
 define internal void @ask_if_due(ptr %cpu) nounwind {{
 {field("msr", "msr", "i32")}
 {field("irq", "irq", "i64")}
-  %eeb = and i32 %msr, {MSR_EE}
-  %ee = icmp ne i32 %eeb, 0
-  %mask = select i1 %ee, i64 -1, i64 65535
+  %mask = call i64 @enabled_sources(i32 %msr)
   %pending = and i64 %irq, %mask
   %some = icmp ne i64 %pending, 0
 {field("exit_request", "asked", "i32")}

@@ -85,8 +85,9 @@ def translate(
     *,
     update: bool = True,
 ) -> tuple[int, int, int]:
-    """(real address, fault bits, WIMG) on such a part; `update` writes R and C back.
+    """(real address, fault bits, WIMG with the flags of `cpu.translation`) on such a part.
 
+    `update` writes R and C back.
     NotDescribedError where MSR asks for a translation that the part's MMU does not have yet.
     """
     lacking = mmu.of(architecture).lacking
@@ -97,6 +98,8 @@ def translate(
     memo: dict[Expr, int] = {}
     args = (ea,)
     ra, fault, wimg = (evaluate(e, env, memo, args) for e in (t.ra, t.fault, t.wimg))
+    if t.special is not None:
+        wimg |= evaluate(t.special, env, memo, args) << 5
     if update:
         due = [s for s in stores if evaluate(s.when, env, memo, args)]
         for s in due:

@@ -43,6 +43,10 @@ class Architecture(Data):
         """Whether one of `parts` is among the features (none: every architecture)."""
         return not parts or not self.features.isdisjoint(parts)
 
+    def is_one(self, parts: frozenset[str] | tuple[str, ...]) -> bool:
+        """Whether one of `parts` is among the features (none: it is not)."""
+        return not self.features.isdisjoint(parts)
+
     @property
     def key(self) -> str:
         """What distinguishes it from every other, as text (names of files in caches)."""

@@ -64,6 +64,18 @@ class Irq(IntEnum):
     THERMAL = 6
 
 
+class Irq405(IntEnum):
+    """The same of a 405: levels of inputs, and of what its timers' status and enable bits give."""
+
+    RESET = 0
+    MACHINE_CHECK = 1
+    CRITICAL = 2
+    EXTERNAL = 3
+    PIT = 4
+    FIT = 5
+    WATCHDOG = 6
+
+
 SRR1_FP_ENABLED: Final = bit(11)
 SRR1_ILLEGAL: Final = bit(12)
 SRR1_PRIVILEGED: Final = bit(13)
@@ -177,7 +189,11 @@ EFFECTS: Final[dict[str, str]] = {
     "segment": "one argument, its number: a segment register changed",
     "tlbie": "one argument, ea: forget the translations of its page, in every segment",
     "tlb": "forget all translations",
-    "timer": "DEC or the timebase was written: alarms follow",
+    "timer": "DEC, the timebase or a 405's timer was written: alarms follow",
+    "pid": "PID or ZPR of a 405 changed: translations of other processes count",
+    "page": "one argument, its tag: forget the translations of a page of the 405's TLB",
+    "attributes": "a register of real mode's attributes changed: forget all translations",
+    "dcr": "one argument, number | GPR << 10 | 1 << 15 for a write: a device control register",
     "breakpoint": "IABR or DABR changed",
     "stop": "end this run after the instruction (checkstop, sleep, unsupported request)",
 }
@@ -248,6 +264,10 @@ class Body:
     l3cr, l3pm, l3itcr0 = Register(), Register(), Register()
     dmiss, dcmp, imiss, icmp = Register(), Register(), Register(), Register()
     hash1, hash2, rpa = Register(), Register(), Register()
+    srr2, srr3, esr, dear, evpr = Register(), Register(), Register(), Register(), Register()
+    usprg0, pid, zpr, ccr0 = Register(), Register(), Register(), Register()
+    dbsr, icdbdr, tcr, tsr = Register(), Register(), Register(), Register()
+    pit_reload, pit_zero = Register(), Register()
 
     def __init__(self, width: int) -> None:
         self.width = width
@@ -274,6 +294,11 @@ class Body:
     tlb_lower: Registers
     tlb_page: Registers
     tlb_way: Registers
+    real_mode: Registers
+    utlb_tag: Registers
+    utlb_data: Registers
+    utlb_pid: Registers
+    dcr_there: Registers
 
     @property
     def cia(self) -> Expr:

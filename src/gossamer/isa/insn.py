@@ -14,6 +14,8 @@ from gossamer.isa.form import Form
 MSR_FP_SHIFT: Final = 13
 MSR_VEC_SHIFT: Final = 25
 
+#: Parts without floating point and vectors: their instructions are illegal there.
+NO_UNITS: Final = ("405",)
 #: Fields of which every value gets a handler of its own (the body folds on them).
 SPLIT: Final = ("Rc", "OE", "LK", "AA")
 
@@ -23,8 +25,9 @@ class Insn(Data):
 
     `fixed` gives the fields that identify it.  `special` lists further partial words (field to
     value) worth a handler of their own; they change nothing but speed.  `features` names parts and
-    levels: a CPU model must have one of them (empty: every model has it).  `width`: words of so
-    many bits only (0: any), where a body says no more than that or the other has no such row.
+    levels: a CPU model must have one of them (empty: every model has it) and none of `absent`.
+    `width`: words of so many bits only (0: any), where a body says no more than that or the other
+    has no such row.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Insn(Data):
     features: frozenset[str] = frozenset()
     special: tuple[dict[str, int], ...] = ()
     width: int = 0
+    absent: frozenset[str] = frozenset()
     mask: int = field(init=False)
     match: int = field(init=False)
 
@@ -86,6 +90,7 @@ def insn(
     features: Iterable[str] = (),
     special: Iterable[dict[str, int]] = (),
     width: int = 0,
+    absent: Iterable[str] = (),
     **fixed: int,
 ) -> Callable[[BodyFunction[F]], BodyFunction[F]]:
     """Register the decorated body as an instruction of `form` with the `fixed` field values.
@@ -106,6 +111,7 @@ def insn(
             frozenset(features),
             tuple(special),
             width,
+            frozenset(NO_UNITS if needs else absent),
         )
         TABLE.append(row)
         return body
@@ -127,7 +133,10 @@ class Decoder:
         if not isinstance(architecture, Architecture):
             architecture = Architecture(frozenset(architecture))
         self.architecture = architecture
-        have = [i for i in (TABLE if table is None else table) if architecture.has(i.features)]
+        listed = TABLE if table is None else table
+        have = [
+            i for i in listed if architecture.has(i.features) and not architecture.is_one(i.absent)
+        ]
         rows = [i for i in have if i.width in (0, architecture.word)]
         self.rows = sorted(rows, key=lambda i: (-i.mask.bit_count(), not i.features))
         self._by_opcode: dict[int, list[Insn]] = {}

@@ -86,6 +86,32 @@ _LIST: Final[dict[str, tuple[int, int]]] = {
     "tlb_lower": (32, 128),
     "tlb_page": (32, 128),
     "tlb_way": (8, 64),  # the way loaded last
+    # of the 405: `isa.spec.sprs_405` says what is where
+    "srr2": (32, 1),
+    "srr3": (32, 1),
+    "esr": (32, 1),
+    "dear": (32, 1),
+    "evpr": (32, 1),
+    "usprg0": (32, 1),
+    "pid": (32, 1),
+    "zpr": (32, 1),
+    "real_mode": (32, 6),  # a bit for each 128 MiB, by `isa.spec.sprs_405.RealMode`
+    "ccr0": (32, 1),
+    "dbsr": (32, 1),
+    "dbcr": (32, 2),
+    "iac": (32, 4),
+    "dac": (32, 2),
+    "dvc": (32, 2),
+    "icdbdr": (32, 1),
+    "utlb_tag": (32, 64),  # the two words of an entry, and its process
+    "utlb_data": (32, 64),
+    "utlb_pid": (8, 64),
+    "tcr": (32, 1),
+    "tsr": (32, 1),
+    "pit_reload": (32, 1),  # what was written to PIT last
+    "pit_zero": (64, 1),  # tick at which PIT was or will be zero (reloaded: a period ago or ahead)
+    "reset_cause": (8, 1),  # 1: the watchdog has asked for the system reset that is to come
+    "dcr_there": (32, 32),  # wiring: a bit for each of 1024 DCRs, whether anything answers
 }
 
 

@@ -19,6 +19,10 @@ M_co = TypeVar("M_co", covariant=True)
 
 #: QEMU's other names of the same parts.
 CPU_ALIASES: Final = {
+    "405": "405d4",
+    "405cr": "405crc",
+    "405gp": "405gpd",
+    "405gpe": "405crc",
     "603e_v4.1": "603e",
     "stretch": "603e",
     "604e_v2.4": "604e",

@@ -20,6 +20,7 @@ from gossamer.core.device import Device
 from gossamer.core.memory import AddressMap, Arena, RamBlock
 from gossamer.core.region import Region
 from gossamer.core.trace import Trace
+from gossamer.cpu import families
 from gossamer.cpu.common import CpuCommon
 from gossamer.cpu.cpu import Cpu
 from gossamer.cpu.model import find as find_cpu
@@ -171,7 +172,7 @@ class Machine:
         self.cpus: list[Cpu] = []
         self._turns: Turns | None = None
         for n, one in enumerate(engines):
-            cpu = Cpu(self.clock, one.block, model, tb_hz or kind.tb_hz)
+            cpu = families.make(self.clock, one.block, model, tb_hz or kind.tb_hz)
             self.cpus.append(cpu)
             last = str(n) if n else ""
             self.add(f"cpu_common{last}", CpuCommon(cpu), idstr="cpu_common", instance=n)

@@ -19,6 +19,7 @@ Kind = MachineKind[Machine]
 MACHINES: Final[dict[str, Callable[[], ModuleType]]] = {
     "g3beige": lambda: import_module("gossamer.machines.g3beige"),
     "mac99": lambda: import_module("gossamer.machines.mac99"),
+    "ref405ep": lambda: import_module("gossamer.machines.ref405ep"),
     "bare": lambda: import_module("gossamer.machines.bare"),
     "none": lambda: import_module("gossamer.machines.none"),
 }

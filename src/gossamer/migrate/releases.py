@@ -87,7 +87,9 @@ KNOWN: Final = frozenset({
     "fw_cfg/dma", "ide_bus/error", "ide_drive/atapi/gesn_state", "ide_drive/pio_state",
     "ide_drive/tray_state", "ohci-core/eof-timer", "pmu/adb", "timer/icount",
     "timer/icount/shift", "timer/icount/timers", "timer/icount/warp_timer", "usb-hub/port-timer",
-    "vga.endian",
+    "vga.endian", "i2c_bus", "m48t59", "ppc-uic", "serial", "serial/fifo_timeout_timer",
+    "serial/poll", "serial/recv_fifo", "serial/thr_ipending", "serial/timeout_ipending",
+    "serial/tsr", "serial/xmit_fifo",
 })  # fmt: skip
 RTAS, RESERVATION, SHIFT = "cpu/rtas_stopped", "cpu/reservation", "timer/icount/shift"
 

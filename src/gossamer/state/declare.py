@@ -263,14 +263,15 @@ class StateMeta(type):
         cls.own_declared = declared  # type: ignore[attr-defined]
         cls.own_subsections = subsections  # type: ignore[attr-defined]
         cls.declared = inherited | declared  # type: ignore[attr-defined]
-        cls.subsections = known + subsections  # type: ignore[attr-defined]
+        left = body.get("without", ())
+        cls.subsections = [s for s in known if s.name not in left] + subsections  # type: ignore[attr-defined]
         return cls
 
 
 def _is_class_level(key: str, value: object) -> bool:
     if key.startswith("__") or key.isupper() or key.lstrip("_").isupper():
         return True
-    if key in {"vmsd", "version", "minimum", "layouts", "section", "lost"}:
+    if key in {"vmsd", "version", "minimum", "layouts", "section", "lost", "without"}:
         return True
     return callable(value) or isinstance(value, property | staticmethod | classmethod)
 
@@ -280,7 +281,8 @@ class Stateful(metaclass=StateMeta):
 
     `vmsd` is the description's name on the wire, `version` and `minimum` its versions, `layouts`
     maps a wire profile's name to a `Layout` that differs from the declaration order (key "" for
-    every profile).  `lost`: what a receiver that has no such section will not know.
+    every profile).  `lost`: what a receiver that has no such section will not know.  `without`:
+    subsections of a base class that its objects do not have.
     """
 
     vmsd: ClassVar[str] = ""
@@ -288,6 +290,7 @@ class Stateful(metaclass=StateMeta):
     minimum: ClassVar[int] = 0
     lost: ClassVar[str] = ""
     layouts: ClassVar[dict[str, Layout]] = {}
+    without: ClassVar[tuple[str, ...]] = ()
     declared: ClassVar[dict[str, Declared]]
     subsections: ClassVar[list[Subsection]]
 

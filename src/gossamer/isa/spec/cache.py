@@ -13,7 +13,7 @@ from gossamer.isa.expr import const
 from gossamer.isa.insn import insn
 from gossamer.isa.spec.forms import X
 from gossamer.isa.spec.load_store import ea_x
-from gossamer.isa.spec.parts import ALTIVEC
+from gossamer.isa.spec.parts import ALTIVEC, EMBEDDED
 
 #: Bytes that dcbz clears.
 LINE: Final = 32
@@ -55,6 +55,6 @@ def dcbz(s: Body, i: X) -> None:
     s.store(ea_x(s, i) & -LINE, const(0, 8 * LINE), LINE)
 
 
-@insn(X, "dcba RA,RB", OPCD=31, XO=758, features=ALTIVEC)
+@insn(X, "dcba RA,RB", OPCD=31, XO=758, features=(*ALTIVEC, *EMBEDDED))
 def dcba(s: Body, i: X) -> None:
     """Allocating a block changes nothing that a program may rely on.  Not on the 750: illegal."""

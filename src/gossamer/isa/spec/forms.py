@@ -65,6 +65,7 @@ class X(Form):
     SR = Field(12, 15)
     SH, NB = Field(16, 20), Field(16, 20)
     U = Field(16, 19)
+    WS, E = Field(16, 20), Field(16, 16)
     XO = Field(21, 30)
 
 

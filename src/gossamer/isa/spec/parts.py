@@ -16,6 +16,8 @@ SINCE_750: Final = (*THERMAL, "7450")
 MONITOR: Final = ("604e", *SINCE_750)
 #: TLBs that software fills, from a table that it searches itself.
 SOFTWARE_SEARCH: Final = ("603e",)
+#: The embedded environment: no FPU, segments or BATs; PID, PIT, critical interrupts, DCRs.
+EMBEDDED: Final = ("405",)
 #: BATs 4 to 7 of each kind.
 EIGHT_BATS: Final = ("750fx", "7450")
 

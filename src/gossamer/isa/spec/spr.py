@@ -8,82 +8,25 @@ otherwise illegal.  In supervisor mode the books allow anything; as in QEMU it d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from gossamer.base.bits import bit
-from gossamer.base.data import Data
 from gossamer.isa.body import Body, number
 from gossamer.isa.expr import Expr, eq, gtu, low, ltu, select, trunc, zext
 from gossamer.isa.insn import insn
-from gossamer.isa.spec import timebase
+from gossamer.isa.spec import sprs_405, timebase
 from gossamer.isa.spec.forms import XFX
 from gossamer.isa.spec.parts import (
     ALTIVEC,
     EIGHT_BATS,
+    EMBEDDED,
     MONITOR,
     SINCE_750,
     SOFTWARE_SEARCH,
     THERMAL,
 )
-
-Read = Callable[[Body], Expr]
-WriteTo = Callable[[Body, Expr], None]
-
-
-class Spr(Data):
-    """A special-purpose register; a number with bit 0x10 set is supervisor's.
-
-    `read` gives at most a word; `write` takes one and keeps what its register holds.  `state` is
-    the register and element that this number stands for, where it is a whole one; `features` names
-    the parts that have it (empty: every one), `width` their word's where it matters.
-    """
-
-    name: str
-    number: int
-    read: Read | None
-    write: WriteTo | None
-    features: tuple[str, ...] = ()
-    state: tuple[str, int] | None = None
-    width: int = 0
-
-    @property
-    def supervisor(self) -> bool:
-        return bool(self.number & 0x10)
-
-
-def plain(
-    name: str,
-    number: int,
-    register: str,
-    element: int = 0,
-    *,
-    mask: int = -1,
-    effect: str = "",
-    features: tuple[str, ...] = (),
-    width: int = 0,
-) -> Spr:
-    """A register that keeps what is written to it, or the bits of `mask`."""
-    read, write = reader(register, element), writer(register, element, mask, effect)
-    return Spr(name, number, read, write, features, (register, element), width)
-
-
-def reader(register: str, element: int = 0) -> Read:
-    def read(s: Body) -> Expr:
-        return Expr("reg", s.registers[register][0], (number(element),), register)
-
-    return read
-
-
-def writer(register: str, element: int = 0, mask: int = -1, effect: str = "") -> WriteTo:
-    def write(s: Body, value: Expr) -> None:
-        kept = trunc(value, s.registers[register][0])
-        s.write(register, element, kept if mask == -1 else kept & mask)
-        if effect:
-            s.effect(effect)
-
-    return write
-
+from gossamer.isa.spec.spr_row import Read, Spr, WriteTo, plain, reader
 
 # --- registers that are more than storage ---------------------------------------------------------
 
@@ -96,9 +39,14 @@ def read_xer(s: Body) -> Expr:
 
 
 def write_xer(s: Body, value: Expr) -> None:
+    write_xer_rest(s, value, XER_REST)
+
+
+def write_xer_rest(s: Body, value: Expr, rest: int) -> None:
+    """XER with the bits of `rest` beside SO, OV and CA."""
     for n, register in enumerate(("so", "ov", "ca")):
         s.write(register, 0, zext(trunc(value >> (31 - n), 1), 8))
-    s.xer = low(value) & XER_REST
+    s.xer = low(value) & rest
 
 
 HID0_INVALIDATE: Final = bit(20) | bit(21)  # ICFI and DCFI read as zero
@@ -188,6 +136,7 @@ def bats(
             effect="translation",
             features=features,
             width=32,  # no 64-bit part has any
+            absent=EMBEDDED,
         )
 
 
@@ -208,25 +157,25 @@ def timebase_half(upper: bool) -> Read:
 
 SPRS: Final[tuple[Spr, ...]] = (
     # Book I and II
-    Spr("XER", 1, read_xer, write_xer),
+    Spr("XER", 1, read_xer, write_xer, absent=EMBEDDED),
     plain("LR", 8, "lr"),
     plain("CTR", 9, "ctr"),
     Spr("TBL", 268, timebase_half(False), None),
     Spr("TBU", 269, timebase_half(True), None),
     # Book III
-    plain("DSISR", 18, "dsisr"),
-    plain("DAR", 19, "dar"),
-    Spr("DEC", 22, timebase.decrementer, timebase.write_decrementer),
-    plain("SDR1", 25, "sdr1", effect="translation"),
+    plain("DSISR", 18, "dsisr", absent=EMBEDDED),
+    plain("DAR", 19, "dar", absent=EMBEDDED),
+    Spr("DEC", 22, timebase.decrementer, timebase.write_decrementer, absent=EMBEDDED),
+    plain("SDR1", 25, "sdr1", effect="translation", absent=EMBEDDED),
     plain("SRR0", 26, "srr0"),
     plain("SRR1", 27, "srr1"),
     plain("SPRG0", 272, "sprg", 0),
     plain("SPRG1", 273, "sprg", 1),
     plain("SPRG2", 274, "sprg", 2),
     plain("SPRG3", 275, "sprg", 3),
-    plain("EAR", 282, "ear", mask=bit(0) | 0x3F),
-    Spr("TBL", 284, None, timebase.write_tbl),
-    Spr("TBU", 285, None, timebase.write_tbu),
+    plain("EAR", 282, "ear", mask=bit(0) | 0x3F, absent=EMBEDDED),
+    Spr("TBL", 284, None, timebase.write_tbl, absent=EMBEDDED),
+    Spr("TBU", 285, None, timebase.write_tbu, absent=EMBEDDED),
     Spr("PVR", 287, reader("pvr"), None),
     *bats("IBAT", 528, "ibat"),
     *bats("DBAT", 536, "dbat"),
@@ -254,7 +203,7 @@ SPRS: Final[tuple[Spr, ...]] = (
     hid1(0, ("603e", "604e", "750", "7400")),
     hid1(HID1_7450, ("7450",)),
     Spr("HID1", 1009, reader("hid1"), write_hid1_750fx, ("750fx",), ("hid1", 0)),
-    plain("IABR", 1010, "iabr", effect="breakpoint"),
+    plain("IABR", 1010, "iabr", effect="breakpoint", absent=EMBEDDED),
     plain("DABR", 1013, "dabr", effect="breakpoint", features=MONITOR),
     plain("L2CR", 1017, "l2cr", mask=~(L2CR_L2I | L2CR_L2IP), features=THERMAL),
     plain("ICTC", 1019, "ictc", features=SINCE_750),
@@ -292,6 +241,7 @@ SPRS: Final[tuple[Spr, ...]] = (
     plain("L3PM", 983, "l3pm", features=("7455",)),
     plain("L3ITCR0", 984, "l3itcr0", features=("7455",)),
     plain("L3CR", 1018, "l3cr", mask=~(L3CR_L3HWF | L3CR_L3I), features=("7455",)),
+    *sprs_405.sprs(read_xer, write_xer_rest),
 )
 
 
@@ -318,6 +268,7 @@ def define_read(spr: Spr, read: Read) -> None:
         supervisor=spr.supervisor,
         features=spr.features,
         width=spr.width,
+        absent=spr.absent,
         OPCD=31,
         XO=MFSPR,
         SPRL=spr.number & 31,
@@ -335,6 +286,7 @@ def define_write(spr: Spr, write: WriteTo) -> None:
         supervisor=spr.supervisor,
         features=spr.features,
         width=spr.width,
+        absent=spr.absent,
         OPCD=31,
         XO=MTSPR,
         SPRL=spr.number & 31,

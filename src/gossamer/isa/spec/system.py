@@ -15,7 +15,7 @@ from gossamer.isa.insn import insn
 from gossamer.isa.spec.alignment import check_aligned
 from gossamer.isa.spec.forms import SC, XL, X
 from gossamer.isa.spec.load_store import ea_x
-from gossamer.isa.spec.parts import ALTIVEC
+from gossamer.isa.spec.parts import ALTIVEC, EMBEDDED
 
 #: MSR bits that a 750 implements, except LE: little-endian mode is not supported and reads 0.
 #: POW, ILE, EE, PR, FP, ME, FE0, SE, BE, FE1, IP, IR, DR, PM, RI.
@@ -84,30 +84,30 @@ def mtmsr_7400(s: Body, i: X) -> None:
 # --- segment registers and translation ------------------------------------------------------------
 
 
-@insn(X, "mtsr SR,RS", OPCD=31, XO=210, supervisor=True, width=32)
+@insn(X, "mtsr SR,RS", OPCD=31, XO=210, supervisor=True, width=32, absent=EMBEDDED)
 def mtsr(s: Body, i: X) -> None:
     s.sr[i.SR] = s.gpr[i.RS]
     s.effect("segment", number(i.SR))
 
 
-@insn(X, "mtsrin RS,RB", OPCD=31, XO=242, supervisor=True, width=32)
+@insn(X, "mtsrin RS,RB", OPCD=31, XO=242, supervisor=True, width=32, absent=EMBEDDED)
 def mtsrin(s: Body, i: X) -> None:
     n = s.gpr[i.RB] >> 28
     s.sr[n] = s.gpr[i.RS]
     s.effect("segment", n)
 
 
-@insn(X, "mfsr RT,SR", OPCD=31, XO=595, supervisor=True, width=32)
+@insn(X, "mfsr RT,SR", OPCD=31, XO=595, supervisor=True, width=32, absent=EMBEDDED)
 def mfsr(s: Body, i: X) -> None:
     s.gpr[i.RT] = s.sr[i.SR]
 
 
-@insn(X, "mfsrin RT,RB", OPCD=31, XO=659, supervisor=True, width=32)
+@insn(X, "mfsrin RT,RB", OPCD=31, XO=659, supervisor=True, width=32, absent=EMBEDDED)
 def mfsrin(s: Body, i: X) -> None:
     s.gpr[i.RT] = s.sr[s.gpr[i.RB] >> 28]
 
 
-@insn(X, "tlbie RB", OPCD=31, XO=306, supervisor=True, width=32)
+@insn(X, "tlbie RB", OPCD=31, XO=306, supervisor=True, width=32, absent=EMBEDDED)
 def tlbie(s: Body, i: X) -> None:
     s.effect("tlbie", s.gpr[i.RB])
 
@@ -152,11 +152,11 @@ def bit_of(value: Expr, n: int) -> Expr:
     return trunc(value >> (value.width - 1 - n), 1)
 
 
-@insn(X, "eciwx RT,RA,RB", OPCD=31, XO=310)
+@insn(X, "eciwx RT,RA,RB", OPCD=31, XO=310, absent=EMBEDDED)
 def eciwx(s: Body, i: X) -> None:
     s.gpr[i.RT] = s.word(s.load(check_external(s, i), 4))
 
 
-@insn(X, "ecowx RS,RA,RB", OPCD=31, XO=438)
+@insn(X, "ecowx RS,RA,RB", OPCD=31, XO=438, absent=EMBEDDED)
 def ecowx(s: Body, i: X) -> None:
     s.store(check_external(s, i), s.gpr[i.RS], 4)

@@ -1,0 +1,231 @@
+"""Small native functions in which families of parts differ.  Both have the same; LLVM inlines them.
+
+`keeps_line`: whether a table may hold a translation; `in_order`: a value as a page's byte order has
+it; `fetch_entries`: what executes a page; `enabled_sources`: the elements of `irq`, as a mask of
+bytes, that MSR lets through; `watched_msr`: bits of MSR that the run loop has to see;
+`context_key`: what distinguishes the translations of one context from those of another.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gossamer.cpu import exceptions, exceptions_405
+from gossamer.cpu.block import OFFSET
+from gossamer.cpu.translation import FAULT_BITS, NO_LINE_FLAG, SWAPPED_FLAG
+from gossamer.engine.context import DTLB_ENTRIES, EMBEDDED_ENTRIES, ITLB_ENTRIES, TLB_ENTRY
+from gossamer.engine.emit import CHAIN, TB_CPU, TB_ENTRY, TB_MEM, TB_TLB
+from gossamer.engine.runtime_fields import field, handler, store, tail
+from gossamer.engine.runtime_tables import BANK_TABLES, NO_TAGS, for_banks
+from gossamer.isa.architecture import Architecture
+from gossamer.isa.body import Irq405
+from gossamer.isa.spec.parts import EMBEDDED
+
+#: MSR[EE] lets all through, but for a reset and a machine check, which are always looked at.
+_CLASSIC: Final = f"""
+define internal i1 @keeps_line(i64 %x) nounwind alwaysinline {{
+  ret i1 true
+}}
+define internal i64 @in_order(i64 %x, i64 %value, i32 %size) nounwind alwaysinline {{
+  ret i64 %value
+}}
+define internal ptr @fetch_entries(ptr %cpu, i64 %x, ptr %entries) nounwind alwaysinline {{
+  ret ptr %entries
+}}
+define internal i64 @enabled_sources(i32 %msr) nounwind alwaysinline {{
+  %eeb = and i32 %msr, {exceptions.MSR_EE}
+  %ee = icmp ne i32 %eeb, 0
+  %mask = select i1 %ee, i64 -1, i64 65535
+  ret i64 %mask
+}}
+define internal i32 @watched_msr(i32 %msr) nounwind alwaysinline {{
+  %bits = and i32 %msr, {exceptions.MSR_POW | exceptions.MSR_SE | exceptions.MSR_BE}
+  ret i32 %bits
+}}
+define internal <16 x i32> @context_key(ptr %cpu) nounwind alwaysinline {{
+  %p = getelementptr i8, ptr %cpu, i64 {OFFSET["sr"]}
+  %key = load <16 x i32>, ptr %p, align 4{TB_CPU}
+  ret <16 x i32> %key
+}}
+define internal void @prepare_part(ptr %cpu) nounwind {{
+  ret void
+}}
+"""
+
+
+def _sources(*of: Irq405) -> int:
+    """A mask of their bytes in `irq`, as a signed number of 64 bits."""
+    return sum(0xFF << 8 * n for n in of)
+
+
+#: A page of 1 KiB, or one whose bytes lie the other way round, has no entries of its own: a page of
+#: entries that all lead to `h_small` stands for it.  It looks its instruction up each time.
+_405: Final = f"""
+define internal i1 @keeps_line(i64 %x) nounwind alwaysinline {{
+  %bit = and i64 %x, {NO_LINE_FLAG << 32}
+  %r = icmp eq i64 %bit, 0
+  ret i1 %r
+}}
+define internal i64 @in_order(i64 %x, i64 %value, i32 %size) nounwind alwaysinline {{
+  %bit = and i64 %x, {SWAPPED_FLAG << 32}
+  %other = icmp ne i64 %bit, 0
+  %all = call i64 @llvm.bswap.i64(i64 %value)
+  %n = shl i32 %size, 3
+  %unused = sub i32 64, %n
+  %w = zext i32 %unused to i64
+  %turned = lshr i64 %all, %w
+  %r = select i1 %other, i64 %turned, i64 %value
+  ret i64 %r
+}}
+define internal ptr @fetch_entries(ptr %cpu, i64 %x, ptr %entries) nounwind alwaysinline {{
+{field("entries_end", "end", "ptr")}
+  %small = getelementptr i8, ptr %end, i64 {EMBEDDED_ENTRIES}
+  %keeps = call i1 @keeps_line(i64 %x)
+  %r = select i1 %keeps, ptr %entries, ptr %small
+  ret ptr %r
+}}
+define internal i64 @enabled_sources(i32 %msr) nounwind alwaysinline {{
+  %eeb = and i32 %msr, {exceptions.MSR_EE}
+  %ee = icmp ne i32 %eeb, 0
+  %ceb = and i32 %msr, {exceptions_405.MSR_CE}
+  %ce = icmp ne i32 %ceb, 0
+  %m1 = select i1 %ee, i64 {_sources(Irq405.EXTERNAL, Irq405.PIT, Irq405.FIT)}, i64 0
+  %m2 = select i1 %ce, i64 {_sources(Irq405.CRITICAL, Irq405.WATCHDOG)}, i64 0
+  %m3 = or i64 %m1, %m2
+  %mask = or i64 %m3, {_sources(Irq405.RESET, Irq405.MACHINE_CHECK)}
+  ret i64 %mask
+}}
+define internal i32 @watched_msr(i32 %msr) nounwind alwaysinline {{
+  %bits = and i32 %msr, {exceptions.MSR_POW}
+  ret i32 %bits
+}}
+define internal <16 x i32> @context_key(ptr %cpu) nounwind alwaysinline {{
+{field("pid", "pid", "i32")}
+{field("zpr", "zpr", "i32")}
+  %a = insertelement <16 x i32> zeroinitializer, i32 %pid, i32 0
+  %key = insertelement <16 x i32> %a, i32 %zpr, i32 1
+  ret <16 x i32> %key
+}}
+define internal void @prepare_part(ptr %cpu) nounwind {{
+{field("entries_end", "end", "ptr")}
+  %small = getelementptr i8, ptr %end, i64 {EMBEDDED_ENTRIES}
+  call void @fill_page(ptr %small, ptr @h_small)
+  ret void
+}}
+{handler("h_small")}
+  %cia = call i32 @cia_of(ptr %cpu, ptr %e)
+  %x = call i64 @xlate_fetch(ptr %cpu, i32 %cia)
+  %high = lshr i64 %x, 32
+  %h = trunc i64 %high to i32
+  %fault = and i32 %h, {FAULT_BITS}
+  %bad = icmp ne i32 %fault, 0
+  br i1 %bad, label %fail, label %look
+fail:
+  call void @fetch_fault(ptr %cpu, i32 %cia, i32 %fault)
+  %here = ptrtoint ptr %e to i64
+  %l = sub i64 %K, %here
+  %left = sub i64 %l, 16
+{tail("h_sync", "null", "%left")}
+look:
+  %ra = trunc i64 %x to i32
+  %page = call i32 @page_of(ptr %cpu, i32 %ra)
+  %none = icmp eq i32 %page, -1
+  br i1 %none, label %illegal, label %ram
+illegal:
+{tail("h_illegal")}
+ram:
+  %host = call ptr @host_of(ptr %cpu, i32 %page, i32 %ra)
+  %raw = load i32, ptr %host, align 4{TB_MEM}
+  %big = call i32 @llvm.bswap.i32(i32 %raw)
+  %wide = zext i32 %big to i64
+  %ordered = call i64 @in_order(i64 %x, i64 %wide, i32 4)
+  %word = trunc i64 %ordered to i32
+  %low = and i32 %cia, 4092
+  %o = zext i32 %low to i64
+  %own = load ptr, ptr %e{TB_ENTRY}
+  call void @decode_word(ptr %cpu, i32 %word, i64 %o, ptr %e)
+  %found = load ptr, ptr %e{TB_ENTRY}
+  store ptr %own, ptr %e{TB_ENTRY}
+  musttail call {CHAIN} void %found(ptr %cpu, ptr %e, i64 %K)
+  ret void
+}}
+
+; PID or ZPR changed: the tables of another context count.
+define internal void @effect_pid(ptr %cpu) nounwind {{
+{store("segments_dirty", "i32", str(0x1_FFFF))}
+  call void @set_tables(ptr %cpu)
+  ret void
+}}
+
+; A register of real mode's attributes changed.
+define internal void @effect_attributes(ptr %cpu) nounwind {{
+  call void @flush(ptr %cpu)
+  call void @effect_msr(ptr %cpu)
+  ret void
+}}
+
+; The entry of the TLB whose tag was %tag changed.
+define internal void @effect_page(ptr %cpu, i32 %tag) nounwind noinline {{
+entry:
+  %vb = and i32 %tag, 64
+  %valid = icmp ne i32 %vb, 0
+  br i1 %valid, label %size, label %out
+size:
+  %s0 = lshr i32 %tag, 7
+  %s = and i32 %s0, 7
+  %many = icmp ugt i32 %s, 3
+  br i1 %many, label %all, label %few
+all:
+  call void @effect_tlb(ptr %cpu)
+  ret void
+few:
+  ; 1 K and 4 K lie in one page of an engine, 16 K in four, 64 K in sixteen.
+  %larger = call i32 @llvm.umax.i32(i32 %s, i32 1)
+  %up = sub i32 %larger, 1
+  %shift = shl i32 %up, 1
+  %count = shl i32 1, %shift
+  br label %loop
+loop:
+  %n = phi i32 [ 0, %few ], [ %n1, %loop ]
+  %o = shl i32 %n, 12
+  %ea = add i32 %tag, %o
+  call void @forget_page(ptr %cpu, i32 %ea)
+  %n1 = add i32 %n, 1
+  %more = icmp ult i32 %n1, %count
+  br i1 %more, label %loop, label %out
+out:
+  ret void
+}}
+"""
+
+
+#: The one line of each table that can hold the page.
+FORGET_PAGE: Final = (
+    for_banks(
+        "forget_page",
+        ", i32 %ea",
+        f"""  %dl = call i64 @line_offset(i32 %ea, i32 {DTLB_ENTRIES - 1})
+  %il = call i64 @line_offset(i32 %ea, i32 {ITLB_ENTRIES - 1})
+"""
+        + "\n".join(
+            f"""  %t{n} = getelementptr i8, ptr %bank, i64 {at}
+  %l{n} = getelementptr i8, ptr %t{n}, i64 {"%dl" if n < 2 else "%il"}
+  store i64 {NO_TAGS}, ptr %l{n}{TB_TLB}"""
+            for n, (at, _) in enumerate(BANK_TABLES)
+        ),
+    )
+    + f"""
+define internal i64 @line_offset(i32 %ea, i32 %mask) nounwind alwaysinline {{
+  %page = lshr i32 %ea, 12
+  %n = and i32 %page, %mask
+  %w = zext i32 %n to i64
+  %o = mul i64 %w, {TLB_ENTRY}
+  ret i64 %o
+}}
+"""
+)
+
+
+def parts(architecture: Architecture) -> str:
+    """The functions of an architecture."""
+    return _405 + FORGET_PAGE if architecture.is_one(EMBEDDED) else _CLASSIC
