@@ -50,6 +50,7 @@ FILES: Final = frozenset({"os", "shutil", "tempfile"})
 # A path, or the start of one with a final slash, and what it may import of HOST.
 HOST_DOORS: Final = {
     "core/host.py": HOST,
+    "core/ahead.py": frozenset({"threading"}),
     "migrate/channels.py": HOST,
     "migrate/multifd_in.py": frozenset({"threading"}),
     "migrate/tls.py": HOST,

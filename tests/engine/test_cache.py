@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gossamer.engine import build, module
+from gossamer.engine import build, llvm, module
 from gossamer.isa.architecture import architecture
 
 OBJECT = b"\x7fELF" + bytes(range(256)) * 40
@@ -17,7 +17,7 @@ OBJECT = b"\x7fELF" + bytes(range(256)) * 40
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(build, "compile_object", lambda text: OBJECT)
+    monkeypatch.setattr(llvm, "compile_object", lambda text: OBJECT)
     monkeypatch.setattr(module, "module_text", lambda architecture: "")
     return tmp_path / "gossamer"
 
@@ -40,7 +40,7 @@ def test_object_is_kept_for_the_owner_alone_and_found_again(
     def never(text: str) -> bytes:
         raise AssertionError("compiled again")
 
-    monkeypatch.setattr(build, "compile_object", never)
+    monkeypatch.setattr(llvm, "compile_object", never)
     assert build.object_for(PART) == OBJECT
 
 

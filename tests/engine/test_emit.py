@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gossamer.base.bits import ones
-from gossamer.engine.build import Native, compile_object
+from gossamer.engine.build import Native
 from gossamer.engine.emit import EMIT, Function, literal
+from gossamer.engine.llvm import compile_object
 from gossamer.engine.statements import text_of
 from gossamer.isa.expr import Expr, const
 from gossamer.isa.ops import OPS

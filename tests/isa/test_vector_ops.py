@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from gossamer.base.bits import ones
-from gossamer.engine.build import Native, compile_object
+from gossamer.engine.build import Native
 from gossamer.engine.emit import EMIT, Function
+from gossamer.engine.llvm import compile_object
 from gossamer.engine.statements import text_of
 from gossamer.isa.expr import Expr, const
 from gossamer.isa.insn import Insn

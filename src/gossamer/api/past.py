@@ -18,6 +18,7 @@ from gossamer.control.timeline import record, search
 from gossamer.control.timeline.journal import Moment
 from gossamer.control.timeline.timeline import EVERY, LIMIT, Timeline
 from gossamer.control.vm import Vm as Control
+from gossamer.core import ahead
 from gossamer.engine.stops import Watch
 
 if TYPE_CHECKING:
@@ -160,6 +161,7 @@ class Past:
         if any(d.media != "cdrom" and not d.readonly for d in config.drives):
             raise ConfigError("fork: a disk can be written, and only one process may do that")
         regions = self.control.machine.regions
+        ahead.settle()
         with nullcontext() if regions is None else regions.standing():
             pipes = [self._forked(n, work) for n in range(count)]
         return _results(pipes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import mmap
 import os
@@ -86,6 +87,32 @@ def nameless_file(name: str) -> int:
     fd, path = tempfile.mkstemp(prefix=name)
     os.unlink(path)  # noqa: PTH108 - a name of mkstemp's
     return fd
+
+
+#: What /proc/cpuinfo says of a processor that does not change from start to start.
+_OF_PROCESSOR: Final = frozenset(
+    {"vendor_id", "cpu family", "model", "model name", "stepping", "flags"}
+    | {"CPU implementer", "CPU variant", "CPU part", "CPU revision", "Features"}
+)
+
+
+def processor() -> str | None:
+    """What the processor can do, as text: where it is the same, the same native code runs.
+
+    None where the host does not say.  Source: Linux, /proc/cpuinfo and getauxval(3).
+    """
+    try:
+        with open("/proc/cpuinfo") as f:  # noqa: PTH123 - pathlib would do no more
+            first = f.read(1 << 14).partition("\n\n")[0]
+        auxiliary = ctypes.CDLL(None).getauxval
+    except (OSError, AttributeError):
+        return None
+    auxiliary.restype, auxiliary.argtypes = ctypes.c_ulong, [ctypes.c_ulong]
+    said = [line for line in first.split("\n") if line.partition(":")[0].strip() in _OF_PROCESSOR]
+    if not said:
+        return None
+    # AT_HWCAP and AT_HWCAP2: an emulator's, where one runs this.
+    return "\n".join([os.uname().machine, f"{auxiliary(16):x} {auxiliary(26):x}", *said])
 
 
 def prefer_big_pages(memory: mmap.mmap) -> None:

@@ -1,4 +1,4 @@
-"""Compiling the module, and the cache of its object file on disk.
+"""Tier 0 as native code: the cache of its object file on disk, compiling where it is not there.
 
 The cache lies in ``$XDG_CACHE_HOME/gossamer`` (``~/.cache/gossamer``).  A file is used only when
 it is ours (owner, mode 0600), its checksum agrees and its name carries the hash of everything that
@@ -7,6 +7,7 @@ the object depends on; anything else is ignored and made anew.
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
 import tempfile
@@ -15,36 +16,18 @@ from pathlib import Path
 from typing import Final
 
 import llvmlite
-import llvmlite.binding as llvm
 import xxhash
 
+from gossamer.base.bits import align_up
 from gossamer.core import host
+from gossamer.engine.arena import CodeArena
+from gossamer.engine.elf import Loader
 from gossamer.isa.architecture import Architecture
 
 _MAGIC: Final = b"gossamer object 1\n"
 #: A folder of libvirt's for one run of a domain.
 _OF_ONE_RUN: Final = re.compile(r"domain-[0-9]+-.*", re.ASCII)
 _SOURCES: Final = ("base", "isa", "cpu", "engine")
-
-
-def target_machine(level: int) -> llvm.TargetMachine:
-    """This host, for code generation at a level from 0 to 3."""
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    llvm.initialize_native_asmparser()  # for inline assembly: AArch64 has some, x86-64 empty ones
-    return llvm.Target.from_default_triple().create_target_machine(
-        opt=level,
-        cpu=llvm.get_host_cpu_name(),
-        features=llvm.get_host_cpu_features().flatten(),
-        codemodel="small",
-        reloc="pic",
-        jit=True,
-    )
-
-
-@lru_cache(maxsize=1)
-def _target() -> llvm.TargetMachine:
-    return target_machine(2)
 
 
 @lru_cache(maxsize=1)
@@ -60,7 +43,11 @@ def _source_hash() -> str:
 
 
 def cache_key(architecture: Architecture) -> str:
-    here = llvm.get_host_cpu_name() + llvm.get_host_cpu_features().flatten()
+    here = host.processor()
+    if here is None:
+        from gossamer.engine.llvm import host_processor
+
+        here = host_processor()
     parts = (_source_hash(), llvmlite.__version__, here, architecture.key)
     return xxhash.xxh3_128_hexdigest("|".join(parts).encode())
 
@@ -113,24 +100,12 @@ def _write(path: Path, obj: bytes) -> None:
         Path(temporary).unlink(missing_ok=True)
 
 
-def compile_object(text: str) -> bytes:
-    """Optimise LLVM text and emit an object file."""
-    target = _target()
-    module = llvm.parse_assembly(text)
-    module.verify()
-    options = llvm.create_pipeline_tuning_options(speed_level=2)
-    builder = llvm.create_pass_builder(target, options)
-    builder.getModulePassManager().run(module, builder)
-    obj: bytes = target.emit_object(module)
-    return obj
-
-
 def object_for(architecture: Architecture) -> bytes:
     """The object file of tier 0 for a CPU model, from the cache when it is there."""
-    _target()
     path = cache_folder() / f"tier0-{cache_key(architecture)}.o"
     obj = _read(path)
     if obj is None:
+        from gossamer.engine.llvm import compile_object
         from gossamer.engine.module import module_text
 
         obj = compile_object(module_text(architecture))
@@ -139,25 +114,23 @@ def object_for(architecture: Architecture) -> bytes:
 
 
 class Native:
-    """Linked native code; `address(name)` of an exported function.  Keep it alive."""
+    """Native code, loaded from an object file.  Keep it alive.
+
+    `symbols` are the addresses of its functions, the internal ones too.
+    """
 
     def __init__(self, obj: bytes) -> None:
-        self.obj = obj
-        empty = llvm.parse_assembly(f'target triple = "{llvm.get_process_triple()}"\n')
-        # MCJIT takes the target machine over: it must have one of its own.
-        _target.cache_clear()
-        self._engine = llvm.create_mcjit_compiler(empty, _target())
-        _target.cache_clear()
-        self._engine.add_object_file(llvm.ObjectFileRef.from_data(obj))
-        self._engine.finalize_object()
+        arena = CodeArena(align_up(len(obj), mmap.PAGESIZE))
+        symbols = Loader(arena, {}).load(obj)
+        assert symbols is not None, "an object file has room for its own sections"
+        self._arena, self.symbols = arena, symbols
 
     def address(self, name: str) -> int:
-        found: int = self._engine.get_function_address(name)
-        assert found, f"native code has no {name}"
-        return found
+        assert name in self.symbols, f"native code has no {name}"
+        return self.symbols[name]
 
 
 @lru_cache(maxsize=4)
 def native(architecture: Architecture) -> Native:
-    """Tier 0 for such a model, linked once a process."""
+    """Tier 0 for such a model, loaded once a process."""
     return Native(object_for(architecture))

@@ -88,6 +88,10 @@ MOVE_FACE: Final = 38
 DATA_SLOTS: Final = 1024
 #: `exit_request` of an interrupt alone: native code takes it where it may (`runtime_faces`).
 IRQ_EXIT: Final = 4
+#: Flag of a learned access: it changes the level of a line.
+MOVE_LEVEL: Final = 1
+#: Kinds of what a debugger's stop was (`met`).
+BREAK, READ, WRITE = 1, 2, 3
 #: `exit_request` of an end that has come nearer: DEC or an alarm (`runtime_timer`).
 TIMER_EXIT: Final = 8
 #: Entries that an exact step executes at once.

@@ -15,6 +15,7 @@ from gossamer.engine.context import (
     IRQ_EXIT,
     MOVE_DATA,
     MOVE_FACE,
+    MOVE_LEVEL,
     MOVE_PROBES,
     MOVE_SLOT,
     MOVE_STORE,
@@ -30,8 +31,6 @@ _EXTERNAL: Final = offset_of("irq") + Irq.EXTERNAL
 _DECREMENTER: Final = offset_of("irq") + Irq.DECREMENTER
 #: The bits of `irq`, read as one number, of what native code takes itself.
 _OWN: Final = 0xFF << 8 * Irq.EXTERNAL | 0xFF << 8 * Irq.DECREMENTER
-#: `flags` of a slot.
-LEVEL: Final = 1
 
 LEARNED: Final = f"""
 ; The slot of what was learned of %key and %value; else null, or with %free the one to fill.
@@ -160,7 +159,7 @@ define internal void @go_on_to(ptr %cpu, ptr %slot) nounwind {{
 {store("news", "i32", "1")}
   %high = lshr i64 %then, 32
   %flags = trunc i64 %high to i8
-  %level = and i8 %flags, {LEVEL}
+  %level = and i8 %flags, {MOVE_LEVEL}
   %lp = getelementptr i8, ptr %cpu, i64 {_EXTERNAL}
   %was = load i8, ptr %lp{TB_CPU}
   %same = icmp eq i8 %was, %level

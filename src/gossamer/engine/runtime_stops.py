@@ -9,14 +9,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.engine.context import ENTRY_STRIDE
+from gossamer.engine.context import BREAK, ENTRY_STRIDE
 from gossamer.engine.emit import CHAIN, TB_ENTRY, TB_MEM
 from gossamer.engine.runtime_fields import field, handler, store, tail
-
-#: Kinds of what was met (`met`).
-BREAK: Final = 1
-READ: Final = 2
-WRITE: Final = 3
 
 STOPS: Final = f"""
 ; Whether a debugger stops before the instruction at %ea; says so if it does.

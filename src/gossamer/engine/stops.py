@@ -11,7 +11,7 @@ import numpy as np
 
 from gossamer.base.data import Data
 from gossamer.base.units import PAGE_SIZE
-from gossamer.engine.runtime_stops import BREAK, READ
+from gossamer.engine.context import BREAK, READ
 from gossamer.engine.tier0 import Tier0
 
 _OFFSETS: Final = PAGE_SIZE // 4

@@ -39,6 +39,7 @@ from gossamer.engine.context import (
     LINE,
     MOVE_DATA,
     MOVE_FACE,
+    MOVE_LEVEL,
     MOVE_SLOT,
     MOVE_STORE,
     MOVES,
@@ -50,7 +51,6 @@ from gossamer.engine.context import (
     TLB_CHUNK,
 )
 from gossamer.engine.protocol import InstructionTime
-from gossamer.engine.runtime_faces import LEVEL
 from gossamer.isa.architecture import Architecture
 
 #: A straight line of code can overrun the budget by a page of instructions at the most.
@@ -320,7 +320,7 @@ class Tier0(InstructionTime):
     def _learn(self, access: Learned) -> None:
         kind = (MOVE_STORE if access.store else 0) | (MOVE_DATA if access.data else 0)
         key = access.key | kind | access.face << MOVE_FACE
-        then = access.then | (LEVEL << 32 if access.level else 0)
+        then = access.then | (MOVE_LEVEL << 32 if access.level else 0)
         self._learn_move(self._address, key, access.value, access.result, then)
 
     def _unlearn(self) -> None:

@@ -7,7 +7,7 @@ sections in a stream.  `check` refuses what is not whole.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,13 +26,16 @@ from gossamer.cpu.cpu import Cpu
 from gossamer.cpu.model import find as find_cpu
 from gossamer.devices.vga.shown import Shown
 from gossamer.engine.processor import Processor
-from gossamer.engine.regions.regions import Regions
+from gossamer.engine.regions.soon import Soon
 from gossamer.engine.tier0 import Tier0
 from gossamer.engine.turns import Turns
 from gossamer.machines.config import Added, Hardware
 from gossamer.machines.kind import MachineKind
 from gossamer.machines.timer import Timer
 from gossamer.machines.turn import Turn
+
+if TYPE_CHECKING:
+    from gossamer.engine.regions.regions import Regions
 
 D = TypeVar("D", bound=Device)
 
@@ -167,7 +170,7 @@ class Machine:
             engines.append(Tier0(self.memory, model.architecture, beside=engines[0]))
         self._engines = engines
         #: What translates hot code, where that was asked for (`translate`).
-        self.regions: Regions | None = None
+        self.translator: Soon | None = None
         self.timer = self.add("timer", Timer(self.clock), idstr="timer")
         self.cpus: list[Cpu] = []
         self._turns: Turns | None = None
@@ -197,6 +200,11 @@ class Machine:
     def engine(self) -> Tier0:
         """The engine; where there are several CPUs, that of the one whose turn it is."""
         return self._engines[self._turns.turn if self._turns else 0]
+
+    @property
+    def regions(self) -> Regions | None:
+        """What translates hot code, loaded if it was not yet; None: tier 0 is alone."""
+        return None if self.translator is None else self.translator.regions()
 
     # --- composition --------------------------------------------------------------------------
 
@@ -303,5 +311,6 @@ class Machine:
 
     def stop_translating(self) -> None:
         """Leave all to tier 0 from here on, and give back what translated code takes."""
-        if self.regions is not None:
-            self.regions.leave()
+        if self.translator is not None:
+            self.translator.leave()
+            self.translator = None

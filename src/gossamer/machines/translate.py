@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from gossamer.base.errors import ConfigError
-from gossamer.engine.regions.regions import Regions, store_path
-from gossamer.engine.regions.store import shared_store
+from gossamer.engine.regions.soon import Soon
 from gossamer.machines.config import Accel
 from gossamer.machines.machine import Machine
+
+if TYPE_CHECKING:
+    from gossamer.engine.regions.regions import Regions
 
 
 def translate(machine: Machine, accel: Accel) -> None:
@@ -16,12 +20,21 @@ def translate(machine: Machine, accel: Accel) -> None:
     """
     if len(machine.cpus) > 1:
         raise ConfigError("-accel tcg,tier=: regions are for machines with one CPU so far")
-    if machine.regions is None:
-        architecture = machine.cpu.model.architecture
-        machine.regions = Regions(
-            machine.engine,
-            architecture,
-            size=accel.tb_size,
-            threaded=accel.thread == "multi",
-            store=shared_store(store_path(architecture)),
-        )
+    if machine.translator is None:
+        soon = machine.translator = Soon(machine.engine, lambda: _regions(machine, accel))
+        if accel.thread != "multi":
+            soon.regions()
+
+
+def _regions(machine: Machine, accel: Accel) -> Regions:
+    from gossamer.engine.regions.regions import Regions, store_path
+    from gossamer.engine.regions.store import shared_store
+
+    architecture = machine.cpu.model.architecture
+    return Regions(
+        machine.engine,
+        architecture,
+        size=accel.tb_size,
+        threaded=accel.thread == "multi",
+        store=shared_store(store_path(architecture)),
+    )

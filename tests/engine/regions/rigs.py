@@ -11,7 +11,6 @@ from gossamer.core.memory import AddressMap
 from gossamer.engine.context import ENTRY_STRIDE
 from gossamer.engine.processor import Stop
 from gossamer.engine.regions.forming import Limits
-from gossamer.engine.regions.functions import functions_of
 from gossamer.engine.regions.regions import Regions
 from gossamer.engine.regions.view import View
 from gossamer.engine.tier0 import Tier0
@@ -124,7 +123,7 @@ def prepare_all(rig: Rig, places: list[tuple[int, int]]) -> None:
     """Let entries of the program be decoded from the start: (arena page, offset) each."""
     engine = rig.engine
     assert isinstance(engine, Tier0)
-    handlers = functions_of(engine.native)
+    handlers = engine.native.symbols
     for page in {page for page, _ in places}:
         if not engine.ready[page]:
             first = engine.entries + page * ENTRY_STRIDE
@@ -141,7 +140,7 @@ def prepare_all(rig: Rig, places: list[tuple[int, int]]) -> None:
 def decoded_places(rig: Rig) -> list[tuple[int, int]]:
     """What a run decoded of the program's pages and the vectors: (arena page, offset) each."""
     assert isinstance(rig.engine, Tier0)
-    view = View(rig.engine, functions_of(rig.engine.native)["h_decode"])
+    view = View(rig.engine, rig.engine.native.symbols["h_decode"])
     pages = [0, *range(CODE // PAGE_SIZE, CODE // PAGE_SIZE + CODE_PAGES)]
     return [
         (page, offset)

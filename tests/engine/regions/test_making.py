@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from gossamer.base.errors import HostError
+from gossamer.engine.regions import compiling
 from gossamer.engine.regions import regions as making
-from gossamer.engine.regions import worker
 from gossamer.engine.regions.regions import Regions
 from gossamer.engine.regions.store import RegionStore
 from gossamer.engine.tier0 import Sample, Tier0
@@ -126,7 +126,7 @@ def test_compiler_that_fails_leaves_the_code_to_tier_0(monkeypatch: pytest.Monke
     def fail(*args: object) -> None:
         raise RuntimeError("LLVM says no")
 
-    monkeypatch.setattr(worker, "compile_text", fail)
+    monkeypatch.setattr(compiling, "compile_text", fail)
     made, regions = rig(threaded=True)
     run_until(made, lambda: regions.counts.failed)
     assert "LLVM says no" in regions.report()

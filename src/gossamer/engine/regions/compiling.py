@@ -10,7 +10,7 @@ import xxhash
 
 from gossamer.base.data import Data
 from gossamer.core import host
-from gossamer.engine import build
+from gossamer.engine.llvm import target_machine
 from gossamer.engine.regions.forming import Region
 from gossamer.engine.regions.names import Names
 from gossamer.engine.regions.writer import Writer
@@ -37,7 +37,7 @@ def compile_text(region: Region, names: Names) -> Compiled:
 @lru_cache(maxsize=1)
 def _target() -> llvm.TargetMachine:
     """For this host, with quick instruction selection: optimising more gained nothing measured."""
-    return build.target_machine(1)
+    return target_machine(1)
 
 
 #: Object files of the latest texts, by digest: what was dropped is often made again.

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from functools import lru_cache
+from typing import Final
 
 from gossamer.base.units import PAGE_SIZE
 from gossamer.engine.variants import variants
 from gossamer.isa.architecture import Architecture
 from gossamer.isa.spec.table import Decoder
+
+#: Symbols of a region's object: its function, and how far its pages are apart.
+NAME: Final = "region"
+PLACES: Final = "places"
 
 
 class Names:

@@ -11,28 +11,28 @@ import struct
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gossamer.base.data import Data
 from gossamer.base.errors import HostError
 from gossamer.base.units import PAGE_SIZE, MiB
 from gossamer.engine import build
+from gossamer.engine.arena import CodeArena
 from gossamer.engine.context import ENTRY_STRIDE, LINE
-from gossamer.engine.regions.arena import CodeArena
+from gossamer.engine.elf import Loader, LoadError
 from gossamer.engine.regions.code import codes_of
-from gossamer.engine.regions.compiling import Compiled, compile_text
-from gossamer.engine.regions.elf import Loader, LoadError
 from gossamer.engine.regions.forming import Limits, Region, form
-from gossamer.engine.regions.functions import functions_of
 from gossamer.engine.regions.installed import Installed, Made
-from gossamer.engine.regions.names import names_of
+from gossamer.engine.regions.names import NAME, PLACES, names_of
 from gossamer.engine.regions.pauses import Pauses
 from gossamer.engine.regions.store import RegionStore, Stored, name_of
 from gossamer.engine.regions.view import Here, Targets, View
 from gossamer.engine.regions.worker import Worker
-from gossamer.engine.regions.writer import NAME, PLACES
 from gossamer.engine.tier0 import Sample, Tier0
 from gossamer.isa.architecture import Architecture
+
+if TYPE_CHECKING:
+    from gossamer.engine.regions.compiling import Compiled
 
 #: Instructions between two looks at where the guest is.
 INTERVAL: Final = 1 << 14
@@ -127,7 +127,7 @@ class Regions:
 
     @cached_property
     def view(self) -> View:
-        return View(self.engine, functions_of(self.engine.native)["h_decode"])
+        return View(self.engine, self.engine.native.symbols["h_decode"])
 
     @cached_property
     def installed(self) -> Installed:
@@ -137,7 +137,7 @@ class Regions:
     def _loader(self) -> Loader:
         arena = CodeArena(self.size)
         self.engine.set_regions(arena.base, arena.size)
-        return Loader(arena, functions_of(self.engine.native))
+        return Loader(arena, self.engine.native.symbols)
 
     def close(self) -> None:
         """Make no more regions."""
@@ -248,6 +248,8 @@ class Regions:
             self._asked.add(entry)
             self._worker.add(region)
             return True
+        from gossamer.engine.regions.compiling import compile_text
+
         compiled = compile_text(region, names_of(self.architecture))
         return self._finish(region, compiled)
 

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from gossamer.engine.regions.compiling import Compiled, compile_text
 from gossamer.engine.regions.forming import Region
 from gossamer.engine.regions.names import names_of
 from gossamer.isa.architecture import Architecture
+
+if TYPE_CHECKING:
+    from gossamer.engine.regions.compiling import Compiled
 
 #: Regions that wait to be compiled, at the most; a place that is still hot asks again.
 QUEUE: Final = 32
@@ -43,6 +45,8 @@ class Worker:
         if self._closed:
             return None
         try:
+            from gossamer.engine.regions.compiling import compile_text
+
             return compile_text(region, names_of(self._architecture))
         except Exception as fault:
             return fault

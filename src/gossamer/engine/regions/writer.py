@@ -18,7 +18,7 @@ from gossamer.engine.emit import CHAIN, LIKELY, METADATA, TB_CPU
 from gossamer.engine.regions.code import Code, Key
 from gossamer.engine.regions.forming import Block, Edge, Place, Region
 from gossamer.engine.regions.memory import USUAL_METADATA
-from gossamer.engine.regions.names import Names
+from gossamer.engine.regions.names import NAME, PLACES, Names
 from gossamer.engine.regions.singles import Singles
 from gossamer.engine.regions.values import RANGE_METADATA
 from gossamer.engine.runtime_fields import SIGNATURE
@@ -26,9 +26,6 @@ from gossamer.engine.statements import is_true
 from gossamer.engine.variants import is_deferred
 from gossamer.isa.body import Branch, Effect, Raise
 from gossamer.isa.expr import Expr
-
-NAME: Final = "region"
-PLACES: Final = "places"
 
 
 class Writer(Singles):

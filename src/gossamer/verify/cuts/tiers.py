@@ -12,6 +12,7 @@ from typing import Final
 
 from gossamer.engine.regions.forming import Limits
 from gossamer.engine.regions.regions import LIMITS, Regions
+from gossamer.engine.regions.soon import Soon
 from gossamer.machines.machine import Machine
 
 _SIZES: Final = (LIMITS, LIMITS, Limits(12, 20), Limits(50, 80, 1, 2))
@@ -29,12 +30,10 @@ class Tiers:
         """Let a machine that has not run yet be executed in some way."""
         self._count()
         rng = self._rng
-        if machine.regions is not None:
-            machine.regions.leave()
-            machine.regions = None
+        machine.stop_translating()
         if rng.random() < 0.15:
             return
-        machine.regions = self._regions = Regions(
+        regions = self._regions = Regions(
             machine.engine,
             machine.cpu.model.architecture,
             threshold=rng.choice((2, 2, 4, 16)),
@@ -43,6 +42,8 @@ class Tiers:
             threaded=rng.random() < 0.3,
             pause=rng.choice((0, 1000, 1_000_000)),
         )
+        machine.translator = Soon(machine.engine, lambda: regions)
+        machine.translator.regions()
 
     def disturb(self) -> None:
         """Drop some regions of the machine, as a change of its code could."""

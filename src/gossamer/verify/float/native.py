@@ -13,8 +13,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.engine.build import Native, compile_object
+from gossamer.engine.build import Native
 from gossamer.engine.emit import METADATA, Function
+from gossamer.engine.llvm import compile_object
 from gossamer.engine.runtime import service_functions
 from gossamer.isa.body import Raise, Write
 from gossamer.isa.expr import Expr, const

@@ -6,19 +6,17 @@ Sources: System V ABI, AMD64 supplement, 4.4 (R_X86_64); ELF for the Arm 64-bit 
 
 from __future__ import annotations
 
+import ctypes
 import struct
 from collections.abc import Callable, Mapping
 from typing import Final
 
-import llvmlite.binding as llvm
-
 from gossamer.base.data import Data
 from gossamer.base.errors import GossamerError
-from gossamer.engine.regions.arena import CodeArena
+from gossamer.engine.arena import CodeArena
 
 _PROGBITS, _SYMTAB, _RELA, _NOBITS = 1, 2, 4, 8
 _ALLOC: Final = 2
-_FUNCTION: Final = 2
 _X86_64, _AARCH64 = 62, 183
 _HEADER: Final = 64
 _SECTION: Final = struct.Struct("<IIQQQQIIQQ")
@@ -70,9 +68,7 @@ class Loader:
         """Offset of a jump to a function that may be far away; None when the arena is full."""
         found = self._stubs.get(name)
         if found is None:
-            address = self.functions.get(name) or llvm.address_of_symbol(name)
-            if not address:
-                raise LoadError(f"region: calls {name}, which the runtime does not have")
+            address = self.functions.get(name) or _of_process(name)
             target = struct.pack("<Q", address)
             # jmp [rip + 0] | ldr x16, 8; br x16 (x16: for linkers)
             jump = b"\xff\x25\0\0\0\0" if machine == _X86_64 else b"\x50\0\0\x58\0\x02\x1f\xd6"
@@ -84,16 +80,25 @@ class Loader:
         return found
 
 
+def _of_process(name: str) -> int:
+    """Address of a function of the C library, of those that LLVM calls by itself."""
+    try:
+        function = getattr(ctypes.CDLL(None), name)
+    except AttributeError:
+        raise LoadError(f"object: calls {name}, which nothing here has") from None
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
 class _Object:
     """One object file."""
 
     def __init__(self, obj: bytes) -> None:
         self.obj = obj
         if obj[:6] != b"\x7fELF\x02\x01" or len(obj) < _HEADER:
-            raise LoadError("region: expected a little-endian 64-bit ELF object")
+            raise LoadError("object: expected a little-endian 64-bit ELF object")
         (self.machine,) = struct.unpack_from("<H", obj, 18)
         if self.machine not in (_X86_64, _AARCH64):
-            raise LoadError(f"region: expected x86-64 or AArch64, got ELF machine {self.machine}")
+            raise LoadError(f"object: expected x86-64 or AArch64, got ELF machine {self.machine}")
         (start,) = struct.unpack_from("<Q", obj, 40)
         (count,) = struct.unpack_from("<H", obj, 60)
         self.sections = [
@@ -157,22 +162,13 @@ class _Loading(_Object):
             return False
         apply = (_X86_64_KINDS if self.machine == _X86_64 else _AARCH64_KINDS).get(kind)
         if apply is None:
-            raise LoadError(f"region: relocation of kind {kind} is not known")
+            raise LoadError(f"object: relocation of kind {kind} is not known")
         size = 8 if apply is _absolute64 else 4
         old = int.from_bytes(self.arena.get(where, size), "little")
         base = self.arena.base
         new = apply(old, base + target + addend, base + where)
         self.arena.put(where, new.to_bytes(size, "little"))
         return True
-
-
-def function_offsets(obj: bytes) -> dict[str, int]:
-    """Where the functions of an object's one section of code lie in it, by name."""
-    found = [s for s in _Object(obj).symbols if s.kind == _FUNCTION]
-    sections = {s.section for s in found}
-    if len(sections) != 1:
-        raise LoadError(f"tier 0: expected one section of code, got {len(sections)}")
-    return {s.name: s.value for s in found}
 
 
 # Each makes the new content of a place from the old: (old, target + addend, address of the place).
@@ -205,7 +201,7 @@ def _low12(shift: int) -> _Apply:
 
 def _fits(value: int, width: int) -> int:
     if not -(1 << width - 1) <= value < 1 << width - 1:
-        raise LoadError(f"region: a distance of {value} does not fit in {width} bits")
+        raise LoadError(f"object: a distance of {value} does not fit in {width} bits")
     return value
 
 

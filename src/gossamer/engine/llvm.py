@@ -1,0 +1,49 @@
+"""Compiling with LLVM: imported where code is compiled only, for it takes a while to load."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import llvmlite.binding as llvm
+
+
+def target_machine(level: int) -> llvm.TargetMachine:
+    """This host, for code generation at a level from 0 to 3."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    llvm.initialize_native_asmparser()  # for inline assembly: AArch64 has some, x86-64 empty ones
+    return llvm.Target.from_default_triple().create_target_machine(
+        opt=level,
+        cpu=llvm.get_host_cpu_name(),
+        features=host_features(),
+        codemodel="small",
+        reloc="pic",
+        jit=True,
+    )
+
+
+def host_features() -> str:
+    features: str = llvm.get_host_cpu_features().flatten()
+    return features
+
+
+def host_processor() -> str:
+    """What code is compiled for here, as text."""
+    return f"{llvm.get_host_cpu_name()} {host_features()}"
+
+
+@lru_cache(maxsize=1)
+def _target() -> llvm.TargetMachine:
+    return target_machine(2)
+
+
+def compile_object(text: str) -> bytes:
+    """Optimise LLVM text and emit an object file."""
+    target = _target()
+    module = llvm.parse_assembly(text)
+    module.verify()
+    options = llvm.create_pipeline_tuning_options(speed_level=2)
+    builder = llvm.create_pass_builder(target, options)
+    builder.getModulePassManager().run(module, builder)
+    obj: bytes = target.emit_object(module)
+    return obj

@@ -1,0 +1,46 @@
+"""Regions for an engine as soon as what makes them is loaded, which happens beside the guest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from gossamer.core import ahead
+from gossamer.engine.tier0 import Tier0
+
+if TYPE_CHECKING:
+    from gossamer.engine.regions.regions import Regions
+
+
+class Soon:
+    """`make` makes the regions; it is called between two native runs."""
+
+    def __init__(self, engine: Tier0, make: Callable[[], Regions]) -> None:
+        self._engine, self._make = engine, make
+        self._loading: ahead.Loading | None = None
+        self._made: Regions | None = None
+        engine.before_run = self._look
+
+    def _look(self) -> None:
+        if self._loading is None:
+            self._loading = ahead.load(_modules)
+        elif self._loading.is_done:
+            self.regions()
+
+    def regions(self) -> Regions:
+        """The regions, now."""
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+    def leave(self) -> None:
+        """Leave the engine to tier 0."""
+        if self._made is not None:
+            self._made.leave()
+        else:
+            self._engine.before_run = lambda: None
+
+
+def _modules() -> None:
+    import_module("gossamer.engine.regions.regions")
