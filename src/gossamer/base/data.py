@@ -12,7 +12,8 @@ Gossamer has some 300 of them and makes all that it imports at every start.  A d
 compiles the source of up to eight methods for each (0.5 ms a class); here what can be the same for
 all is inherited, and the one method that pays to be written for its class, `__init__`, is compiled
 when the first instance is made.  Fields are slots.  A class that keeps more (`cached_property`)
-says ``__slots__ = ("__dict__",)``.  `dataclasses.fields`, `asdict` and the like take them too.
+says ``__slots__ = ("__dict__",)``, one that is referred to weakly ``("__weakref__",)``.
+`dataclasses.fields`, `asdict` and the like take them too.
 """
 
 from __future__ import annotations

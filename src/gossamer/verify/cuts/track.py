@@ -47,6 +47,8 @@ CD, CD_DRIVE = "drive2", "ide1-cd0"
 class Track(Data, frozen=False):
     """A running machine of a scenario."""
 
+    __slots__ = ("__weakref__",)
+
     config: Config
     inputs: Sequence[Input]
     done: int = 0
