@@ -240,5 +240,10 @@ def test_domain_moves_between_two_daemons(daemon: Daemon, folder: Path) -> None:
         goes_on(folder)
         daemon.virsh("destroy", "mac")
         assert daemon.state() == "shut off"
+        # It starts again with both images, and goes back into the first.
+        daemon.virsh("start", "mac")
+        daemon.virsh("blockcommit", "mac", "hda", "--active", "--pivot", "--wait")
+        assert "hd.qcow2" in daemon.virsh("domblklist", "mac")
+        daemon.virsh("destroy", "mac")
     finally:
         other.close()

@@ -51,7 +51,30 @@ def open_image(
     return OverlayImage(image) if snapshot else image
 
 
-def _open(file: HostFile, found: str, above: tuple[Identity, ...], *, probed: bool) -> Image:
+def open_above(path: Path | str, base: Image, *, read_only: bool = False) -> Qcow2Image:
+    """Open the qcow2 image at `path`, whose chain of backing files comes to `base`, which is open.
+
+    Closing it closes `base`, unless it was taken out of the chain.
+    """
+    file = HostFile(path, read_only=read_only)
+    try:
+        check_format(file.path, "qcow2")
+        image = _open(file, "qcow2", (), probed=False, base=base)
+    except BaseException:
+        file.close()
+        raise
+    assert isinstance(image, Qcow2Image)
+    return image
+
+
+def _open(
+    file: HostFile,
+    found: str,
+    above: tuple[Identity, ...],
+    *,
+    probed: bool,
+    base: Image | None = None,
+) -> Image:
     if found == "raw":
         journal.recover(file)
         if not file.read_only:
@@ -64,13 +87,13 @@ def _open(file: HostFile, found: str, above: tuple[Identity, ...], *, probed: bo
     check_bounds(file, header)
     backing = None
     if header.backing_name:
-        backing = _open_backing(file, header, (*above, file.identity))
+        backing = _open_backing(file, header, (*above, file.identity), base)
     try:
         image = Qcow2Image(file, header, backing)
         image.audit()
         return image
     except BaseException:
-        if backing is not None:
+        if backing is not None and backing is not base:
             backing.close()
         raise
 
@@ -87,11 +110,15 @@ def _check_writable(file: HostFile, header: headers.Header) -> None:
         raise ImageError(file.path, message, errno.ENOTSUP)
 
 
-def _open_backing(file: HostFile, header: headers.Header, above: tuple[Identity, ...]) -> Image:
+def _open_backing(
+    file: HostFile, header: headers.Header, above: tuple[Identity, ...], base: Image | None
+) -> Image:
     path = backing_path(file.path, header.backing_name)
     if _identity(path) in above or len(above) > _MAX_CHAIN:
         message = f"its chain of backing files comes back to {path}"
         raise ImageError(file.path, message, errno.ELOOP)
+    if base is not None and path.exists() and path.samefile(base.path):
+        return base
     try:
         below = HostFile(path, read_only=True)
     except ImageError as error:
@@ -99,7 +126,7 @@ def _open_backing(file: HostFile, header: headers.Header, above: tuple[Identity,
     try:
         found = header.backing_format or probe(below)
         check_format(path, found)
-        return _open(below, found, above, probed=not header.backing_format)
+        return _open(below, found, above, probed=not header.backing_format, base=base)
     except BaseException:
         below.close()
         raise
@@ -112,6 +139,16 @@ def _identity(path: Path) -> Identity | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def backing_of(path: Path) -> Path | None:
+    """The backing file that the qcow2 image at `path` names; None where it names none."""
+    file = HostFile(path, read_only=True, lock=False)
+    try:
+        header = headers.parse(file)
+    finally:
+        file.close()
+    return backing_path(path, header.backing_name) if header.backing_name else None
 
 
 def backing_path(path: Path, name: str) -> Path:

@@ -21,6 +21,8 @@ class Traffic(Data, frozen=False):
     failed_writes: int = 0
     failed_flushes: int = 0
     highest: int = 0
+    #: The granules of 1 MiB that were written, while a copy goes on; None: they are not noted.
+    noted: set[int] | None = field(default=None, compare=False)
     #: What the last failure was of, "read" or "write", and why.
     failure: tuple[str, Exception] | None = field(default=None, compare=False)
 
@@ -53,6 +55,8 @@ class Counted:
 
     def write(self, offset: int, data: bytes) -> None:
         traffic = self.traffic
+        if traffic.noted is not None and data:
+            traffic.noted.update(range(offset >> 20, (offset + len(data) - 1 >> 20) + 1))
         try:
             self.image.write(offset, data)
         except BaseException as fault:

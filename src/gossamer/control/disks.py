@@ -83,6 +83,10 @@ class Disks:
         self.warnings: list[str] = []
         self._away: list[Disk] = []
         self._settled_ns = 0
+        #: Nodes of -blockdev or of external snapshots that are below a disk's, by name.
+        self.below: dict[str, Path] = dict(config.nodes_below)
+        #: The disks that a job has: name by place.  They can neither be saved nor sent.
+        self.taken: dict[int, str] = {}
         #: What each drive has read and written, by place.
         self.traffic: dict[int, Traffic] = {}
         #: Whether flushes may take time of the host that the guest's clock follows.
@@ -191,6 +195,11 @@ class Disks:
         for disk, image in zip(self._away, opened, strict=True):
             disk.image = image
         self.lent, self._away = False, []
+
+    def check_free(self) -> None:
+        """ConfigError while a job has one of them."""
+        for name in self.taken.values():
+            raise ConfigError(f"Node '{name}' is busy: block device is in use by block job: commit")
 
     # --- in the machine -----------------------------------------------------------------------
 

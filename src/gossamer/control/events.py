@@ -88,6 +88,40 @@ class JobStatusChanged(Event):
     id: str
 
 
+@event("BLOCK_JOB_READY")
+class BlockJobReady(Event):
+    """A job on a disk waits for job-complete."""
+
+    type: str
+    device: str
+    len: int
+    offset: int
+    speed: int
+
+
+@event("BLOCK_JOB_COMPLETED")
+class BlockJobCompleted(Event):
+    """A job on a disk is over; `error`: why it failed."""
+
+    type: str
+    device: str
+    len: int
+    offset: int
+    speed: int
+    error: str | None = None
+
+
+@event("BLOCK_JOB_CANCELLED")
+class BlockJobCancelled(Event):
+    """A job on a disk was given up."""
+
+    type: str
+    device: str
+    len: int
+    offset: int
+    speed: int
+
+
 @event("DEVICE_TRAY_MOVED")
 class TrayMoved(Event):
     """A CD drive's tray was opened or closed; `id` is that of -device."""

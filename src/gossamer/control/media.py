@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from gossamer.base.errors import ConfigError, HostError
-from gossamer.block import Image, StandbyImage, open_image, stand_by
+from gossamer.block import Image, Qcow2Image, StandbyImage, open_image, stand_by
 from gossamer.control.disks import Disk
 from gossamer.control.events import TrayMoved
 from gossamer.control.runner import Runner
@@ -24,7 +25,7 @@ class Media:
     def __init__(self, vm: Runner) -> None:
         self.vm = vm
         self.nodes: dict[str, tuple[Path, str | None, Image]] = {}
-        self.files: dict[str, Path] = {}
+        self.files: dict[str, Path] = dict(vm.config.file_nodes)
         self._placed: dict[str, tuple[Path, str | None]] = {}
 
     # --- named images -------------------------------------------------------------------------
@@ -55,11 +56,26 @@ class Media:
 
     def remove(self, name: str) -> None:
         """Close an image that add has opened."""
-        if self.files.pop(name, None) is not None:
+        if name in self.files:
+            if any(self.files[name] == one for one in self._used()):
+                raise ConfigError(f"Node {name} is in use")
+            del self.files[name]
             return
+        if name in self.vm.disks.below or any(name == disk.name for disk in self.vm.disks):
+            raise ConfigError(f"Node {name} is in use")
         if name not in self.nodes:
             raise ConfigError(f"Failed to find node with node-name='{name}'")
         self.nodes.pop(name)[2].close()
+
+    def _used(self) -> Iterator[Path]:
+        """The files of disks, with those below them, and of named images."""
+        for disk in self.vm.disks:
+            image: Image | None = disk.image
+            while image is not None:
+                yield image.path
+                image = image.backing if isinstance(image, Qcow2Image) else None
+        for path, _, _ in self.nodes.values():
+            yield path
 
     # --- trays --------------------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ def check(vm: Runner, above: Above) -> None:
     if image.read_only or isinstance(image, OverlayImage):
         what = "read-only" if image.read_only else "opened with snapshot=on"
         raise ConfigError(f"{disk.name}: is {what}: it needs no image above it")
+    vm.disks.check_free()
     if vm.disks.lent:
         raise ConfigError(f"{disk.name}: is not open: the machine has not run yet")
     if above.made and above.path.exists():
@@ -69,8 +70,10 @@ def go_on(vm: Runner, all_: Sequence[Above]) -> None:
         vm.plug_disks()
         raise
     vm.plug_disks()
-    for one in all_:
-        _note(vm, one)
+    for (disk, before), one in zip(done, all_, strict=True):
+        if disk.name != before.name:
+            vm.disks.below[before.name] = before.image.path
+        go_on_in(vm, one.disk, one.path, FORMAT)
 
 
 def _switch(one: Above) -> None:
@@ -103,10 +106,10 @@ def _switch_back(disk: Disk, before: Disk) -> None:
     disk.image, disk.reopen, disk.name = before.reopen(), before.reopen, before.name
 
 
-def _note(vm: Runner, one: Above) -> None:
+def go_on_in(vm: Runner, disk: Disk, path: Path, format: str) -> None:
     """The configuration names the image that the disk has now."""
     drives = tuple(
-        replace(d, file=one.path, format=FORMAT) if d.index == one.disk.index else d
+        replace(d, file=path, format=format) if d.index == disk.index else d
         for d in vm.config.drives
     )
     vm.config = replace(vm.config, drives=drives)

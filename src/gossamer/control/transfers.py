@@ -108,6 +108,7 @@ class Transfers:
     def _check_free(self) -> None:
         if self.vm.busy:
             raise ConfigError(f"not while the machine is being {self.vm.busy}")
+        self.vm.disks.check_free()
 
     def _further(self) -> int:
         """How many connections more a sender makes."""

@@ -97,6 +97,7 @@ class Vm(Runner):
         """ConfigError while the machine is on its way elsewhere: what it is must not change."""
         if self.transfers.under_way is not None:
             raise ConfigError("There's a migration process in progress")
+        self.disks.check_free()
 
     def saving(self, save: Callable[[], Written]) -> Steps[Written]:
         """The steps of a save: a thread does `save` while the machine stands still."""

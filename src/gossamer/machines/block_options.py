@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from gossamer.base.errors import ConfigError
+from gossamer.base.errors import ConfigError, HostError
+from gossamer.block.open import backing_of
 from gossamer.machines.config import unknown
 from gossamer.machines.drives import FORMATS, DriveOptions, host_path
 from gossamer.machines.values import choice, identifier, keyval, on_off
@@ -27,6 +28,8 @@ class Nodes:
     def __init__(self) -> None:
         self._files: dict[str, tuple[str, bool]] = {}
         self._formats: dict[str, DriveOptions] = {}
+        #: Nodes that are backing files, by name.
+        self.below: dict[str, Path] = {}
 
     def add(self, text: str) -> None:
         """The value of -blockdev, JSON or key=value."""
@@ -46,9 +49,9 @@ class Nodes:
         if driver in _FILE:
             self._files[name] = _filename(given), readonly
             return
-        if given.get("backing"):
-            raise ConfigError(f"{_OPTION}: backing: it is the one that the image names, or null")
         file, below = self._below(name, given, nested)
+        if given.get("backing"):
+            self._check_backing(name, host_path(_OPTION, file), given["backing"])
         self._formats[name] = DriveOptions(
             option=f"{_OPTION} {name}",
             file=host_path(_OPTION, file),
@@ -57,6 +60,28 @@ class Nodes:
             name=name,
             interface="none",
         )
+
+    def file_nodes(self) -> tuple[tuple[str, Path], ...]:
+        """The nodes of files."""
+        return tuple((name, host_path(_OPTION, path)) for name, (path, _) in self._files.items())
+
+    def _check_backing(self, name: str, path: Path, backing: str) -> None:
+        """The node below is of the file that the image names."""
+        if backing not in self._formats:
+            raise unknown(f"node for {_OPTION} {name}: backing", backing, self._formats)
+        there = self._formats[backing].file
+        assert there is not None
+        try:
+            found = backing_of(path)
+            same = found is not None and found.samefile(there)
+        except OSError as fault:
+            raise HostError(f"{_OPTION} {name}: {fault.filename}: {fault.strerror}") from None
+        if not same:
+            raise ConfigError(
+                f"{_OPTION} {name}: backing: expected the file that the image names "
+                f"({found or 'none'}), got {there}"
+            )
+        self.below[backing] = there
 
     def _below(
         self, name: str, given: Mapping[str, str], nested: Mapping[str, str]

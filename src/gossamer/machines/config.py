@@ -192,6 +192,8 @@ class Config(Hardware):
     and `monitors` are character devices in QEMU's spelling, "none" for no device; `start` False
     for ``-S``, `repair` False for ``-no-repair``; `escape` the code of the key that -echr chose;
     `sandbox` the groups of system calls that -sandbox denies, None without it;
+    `nodes_below` are nodes of -blockdev that are the backing files of others, `file_nodes` those
+    of files;
     `inherited_fds` the descriptors that options name; `fd_sets` set, descriptor and word of each
     -add-fd; `objects` kind, id and properties of each -object; `chardev_ids` the ids of -chardev by
     ``serial0``, ``monitor0`` and so on; `vncs` the VNC servers; `gdb` and `qtest` the devices of
@@ -221,6 +223,8 @@ class Config(Hardware):
     sandbox: tuple[str, ...] | None = None
     fd_sets: tuple[tuple[int, int, str | None], ...] = ()
     objects: tuple[tuple[str, str, Mapping[str, str]], ...] = ()
+    nodes_below: tuple[tuple[str, Path], ...] = ()
+    file_nodes: tuple[tuple[str, Path], ...] = ()
     chardev_ids: Mapping[str, str] = field(default_factory=dict)
     vncs: tuple[Vnc, ...] = ()
     gdb: str | None = None

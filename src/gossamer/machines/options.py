@@ -125,6 +125,8 @@ def _finish(draft: Draft) -> Config:
         fd_sets=tuple(draft.passed),
         objects=tuple(draft.objects),
         vncs=tuple(draft.vncs),
+        nodes_below=tuple(draft.nodes.below.items()),
+        file_nodes=draft.nodes.file_nodes(),
         chardev_ids=draft.chardevs.labels(serials, monitors),
         inherited_fds=_inherited(draft, serials, monitors),
     )

@@ -468,6 +468,54 @@ def test_external_snapshots(mac: Checked, folder: Path) -> None:
     mac.events()
 
 
+def test_images_go_into_the_one_below(mac: Checked, folder: Path) -> None:
+    """As libvirt does it; the disk of the test before, with three images above its first."""
+    assert mac("query-block-jobs") == []
+    names = {"top_node": "top", "base_node": "hd0"}
+    assert "Cannot find" in mac.no("block-commit", device="disk0", base_node="nope")
+    refused = mac.no("block-job-complete", device="disk0")
+    assert refused == "DeviceNotActive: Block job 'disk0' not found"
+    kept = {"auto_dismiss": False, "job_id": "c"}
+    assert mac("block-commit", device="top", speed=1, **kept, **names) == {}
+    assert "already in use" in mac.no("block-commit", device="top", **kept)
+    mac.event("JOB_STATUS_CHANGE", id="c", status="ready")
+    (one,) = mac("query-block-jobs")
+    assert (one["type"], one["device"], one["ready"]) == ("commit", "c", True)
+    assert "cannot accept command verb 'dismiss'" in mac.no("job-dismiss", id="c")
+    assert "in use by block job" in mac.no("x-savevm", tag="x")
+    assert mac("block-job-set-speed", device="c", speed=0) == {}
+    assert mac("job-cancel", id="c") == {}
+    mac.event("BLOCK_JOB_CANCELLED", device="top")
+    mac.event("JOB_STATUS_CHANGE", id="c", status="concluded")
+    assert mac("job-dismiss", id="c") == {}
+    assert mac("block-commit", device="top", **names) == {}
+    mac.event("BLOCK_JOB_READY", device="top")
+    assert mac("block-job-cancel", device="top") == {}
+    mac.event("JOB_STATUS_CHANGE", id="top", status="null")
+    assert mac("block-commit", device="top", **kept, **names) == {}
+    mac.event("JOB_STATUS_CHANGE", id="c", status="ready")
+    assert mac.no("blockdev-del", node_name="hd0") == "Node hd0 is in use"
+    assert mac("job-complete", id="c") == {}
+    mac.event("BLOCK_JOB_COMPLETED", device="top")
+    mac.event("JOB_STATUS_CHANGE", id="c", status="concluded")
+    assert mac("job-dismiss", id="c") == {}
+    inserted = {one.get("qdev"): one for one in mac("query-block")}["disk0"]["inserted"]
+    assert (inserted["node-name"], inserted["file"]) == ("hd0", f"{folder}/hd.qcow2")
+    assert mac.no("blockdev-del", node_name="hdf") == "Node hdf is in use"
+    assert mac("blockdev-del", node_name="top") == {}
+    assert mac("blockdev-del", node_name="tf") == {}
+    sync = {"device": "disk0", "snapshot_file": f"{folder}/once", "snapshot_node_name": "once"}
+    assert mac("blockdev-snapshot-sync", **sync) == {}
+    assert mac("block-commit", device="disk0") == {}
+    mac.event("BLOCK_JOB_READY", device="once")
+    assert mac("block-job-complete", device="disk0") == {}
+    mac.event("BLOCK_JOB_COMPLETED", device="once")
+    mac.event("JOB_STATUS_CHANGE", id="disk0", status="null")
+    assert mac("x-savevm", tag="below")["tag"] == "below"
+    assert mac("x-delvm", tag="below") == {}
+    mac.events()
+
+
 def test_human_monitor(mac: Checked) -> None:
     said = mac("human-monitor-command", command_line="info block")
     assert "cd" in said.lower()

@@ -147,6 +147,21 @@ class Mapping(BaseImage):
             return Run("data", offset, length, host + (offset & (self._cluster - 1)))
         return Run("backing" if offset < self.backing_size else "zero", offset, length, 0)
 
+    def held(self, offset: int, length: int) -> Iterator[tuple[int, int, bool]]:
+        """What of a range does not come from the backing file: start, length, whether zeros."""
+        at, end = offset, offset + length
+        while at < end:
+            index = at >> self._span_bits
+            mapped = self.tables.next_mapped(index)
+            if mapped > index and self.backing is not None:
+                at = mapped << self._span_bits
+                continue
+            stop = min(end, (index + 1) << self._span_bits)
+            for run in self._runs(self.tables.l1, at, stop - at):
+                if run.kind != "backing":
+                    yield run.offset, run.length, run.kind == "zero"
+            at = stop
+
     def zero_run(self, offset: int) -> int:
         """Unmapped L1 entries in one step, single clusters otherwise."""
         l1 = self.tables.l1

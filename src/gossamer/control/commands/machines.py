@@ -148,7 +148,6 @@ _none("query-tpm-models", "Trusted platform modules: none.")
 _none("query-tpm-types", "What a trusted platform module could use: nothing.")
 _none("query-rx-filter", "Filters of network cards: none is offered.")
 _none("query-stats-schemas", "Statistics: none.")
-_none("query-block-jobs", "Jobs on disks: none.")
 
 
 class ReplayInfo(Data):

@@ -157,7 +157,7 @@ class SnapshotNode(Data):
     overlay: str
 
 
-def _disk(session: Session, device: str | None, node: str | None) -> Disk:
+def disk_of(session: Session, device: str | None, node: str | None) -> Disk:
     vm, name = session.vm, node or device or ""
     for disk in vm.disks:
         options = vm.machine.hardware.drive(disk.index)
@@ -168,11 +168,11 @@ def _disk(session: Session, device: str | None, node: str | None) -> Disk:
 
 def _above(session: Session, one: SnapshotSync | SnapshotNode) -> overlays.Above:
     if isinstance(one, SnapshotSync):
-        disk = _disk(session, one.device, one.node_name)
+        disk = disk_of(session, one.device, one.node_name)
         path = Path(session.fd_sets.path(one.snapshot_file))
         made = one.mode != "existing"
         return overlays.Above(disk, path, made, one.snapshot_node_name or "")
-    disk = _disk(session, None, one.node)
+    disk = disk_of(session, None, one.node)
     found = session.vm.media.nodes.get(one.overlay)
     if found is None or not isinstance(found[2], StandbyImage):
         raise ConfigError(f"Cannot find device='' nor node-name='{one.overlay}'")
@@ -219,7 +219,7 @@ class InternalSnapshot(Data):
 
 
 def _keeps_snapshots(session: Session, device: str) -> Qcow2Image:
-    disk = _disk(session, device, None)
+    disk = disk_of(session, device, None)
     session.vm.take_back_disks()
     if not isinstance(disk.image, Qcow2Image) or disk.image.read_only:
         raise ConfigError(f"Block format '{disk.image.format}' used by device '{device}' does not "

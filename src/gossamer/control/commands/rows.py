@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gossamer.control.commands import (  # noqa: F401 - each adds its rows
+    block_jobs,
     chardevs,
     devices,
     drives,

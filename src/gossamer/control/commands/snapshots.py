@@ -88,17 +88,6 @@ def query_save(session: Session) -> LastSave:
 # --- as jobs ------------------------------------------------------------------------------------
 
 
-class JobInfo(Data):
-    """A job; `error`: why it failed."""
-
-    id: str
-    type: str
-    status: str
-    current_progress: int
-    total_progress: int
-    error: str | None = None
-
-
 def _on(vm: Vm, devices: tuple[str, ...]) -> list[Qcow2Image]:
     """The images that are named; ConfigError for one that cannot keep a snapshot."""
     vm.take_back_disks()  # before the machine runs they are only looked at
@@ -165,18 +154,3 @@ def snapshot_delete(session: Session, job_id: str, tag: str, devices: tuple[str,
             yield from vm.deleting_vm(tag)
 
     session.spawn(session.jobs.begin(job_id, "snapshot-delete", work))
-
-
-@command("query-jobs", held=True)
-def query_jobs(session: Session) -> tuple[JobInfo, ...]:
-    """The jobs that have not been dismissed."""
-    return tuple(
-        JobInfo(job.id, job.type, job.status, int(job.status == "concluded"), 1, job.error or None)
-        for job in session.jobs.all.values()
-    )
-
-
-@command("job-dismiss", held=True)
-def job_dismiss(session: Session, id_: str) -> None:
-    """Forget a job that is over."""
-    session.jobs.dismiss(id_)

@@ -67,6 +67,10 @@ row(
     "blockdev-snapshot-delete-internal-sync",
 )  # fmt: skip
 
+row("block_job_complete", "DEVICE:device", "block-job-complete")
+row("block_job_cancel", "[-f:force] DEVICE:device", "block-job-cancel")
+row("block_job_set_speed", "DEVICE:device BYTES:speed", "block-job-set-speed")
+
 # --- memory and ports ---------------------------------------------------------------------------
 
 

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from gossamer.base.data import fields
 from gossamer.base.errors import ConfigError
+from gossamer.control.commands.block_jobs import BlockJobInfo, JobInfo
 from gossamer.control.commands.chardevs import ChardevInfo, FdsetInfo
 from gossamer.control.commands.drives import BlockDeviceInfo, BlockStats
+from gossamer.control.commands.inspect import HashInfo
 from gossamer.control.commands.machines import (
     CpuInfoFast,
     DisplayOptions,
@@ -21,7 +23,6 @@ from gossamer.control.commands.misc import KvmInfo, TargetInfo
 from gossamer.control.commands.pci import PciDeviceInfo, PciInfo, PciRegion
 from gossamer.control.commands.power import UuidInfo
 from gossamer.control.commands.qom import objects
-from gossamer.control.commands.snapshots import JobInfo
 from gossamer.control.commands.texts import NetworkCard
 from gossamer.control.commands.vnc import VncServersInfo
 from gossamer.control.session import Session
@@ -64,8 +65,19 @@ def block_stats(found: Sequence[BlockStats]) -> str:
     return "\n".join(lines)
 
 
-def block_jobs(found: Sequence[object]) -> str:
-    return "\n".join(map(str, found)) or "No active jobs"
+def block_jobs(found: Sequence[BlockJobInfo]) -> str:
+    return (
+        "\n".join(
+            f"Type {one.type}, device {one.device}: Completed {one.offset} of {one.len} bytes, "
+            f"speed limit {one.speed} bytes/s"
+            for one in found
+        )
+        or "No active jobs"
+    )
+
+
+def state_hash(found: HashInfo) -> str:
+    return f"{found.hash} after {found.instructions} instructions, {found.clock_ns} ns"
 
 
 def jobs(found: Sequence[JobInfo]) -> str:
