@@ -93,7 +93,7 @@ def test_reads_that_change_a_chip_are_repeated_without_it() -> None:
     rig, chip = rig_with(Tier0, "1: lbz 5,0(4); add 6,6,5; bdnz 1b; nop", ctr=7000)
     rig.run(21_000)
     assert (rig.get("r6"), chip.counter) == (1000 * 21, 0)
-    assert chip.calls == 7
+    assert chip.calls == 1 + 7  # the first may be the only one and teaches nothing
 
 
 def test_data_arrives_in_order_and_all_of_it() -> None:
@@ -130,7 +130,7 @@ def test_registers_that_move_are_learned_anew() -> None:
     rig.memory.unmap(mapping)
     rig.run(2)
     assert rig.get("r5") == 0xFF
-    assert chip.calls == 7
+    assert chip.calls == 1 + 7
 
 
 def test_faces_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:

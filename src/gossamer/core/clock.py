@@ -105,9 +105,9 @@ class Clock:
     ) -> None:
         """An alarm that comes again and again, and often for nothing, wakes no idle host.
 
-        `quiet`: whether it would do nothing but count now, so that nothing can see when it fires
-        while the CPU is idle; `skip(before)`: do at once what firing before then would have done,
-        or some of it.
+        `quiet`: whether it would do nothing but count now: it moves no line, and nothing can see
+        when it fires while the CPU is idle; `skip(before)`: do at once what firing before then
+        would have done, or some of it.
         """
         alarm.quiet, alarm.skip = quiet, skip
         self._skippable.append(alarm)
@@ -159,7 +159,7 @@ class Clock:
                 when, _, _, due = heapq.heappop(self._heap)
                 due.cancel()
                 due.due = when
-                self.fired += not due.private
+                self.fired += not (due.private or (due.quiet is not None and due.quiet()))
                 due.fire()
         finally:
             self.read_now = read

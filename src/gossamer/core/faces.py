@@ -81,6 +81,9 @@ class Faces:
         self.current = UNKNOWN
         #: Set when an access was carried out here: what came of it is known.
         self.carried = False
+        #: Whether the last access was of the kind that is learned, with the face not known: the
+        #: first of such is just carried out, for it may be the only one before chips change again.
+        self.warm = False
         #: Whether stores of data may reach their chip later than at their instruction.
         self.at_leisure = False
         #: What the engine does with an access, and when numbers begin again; None: it learns none.
@@ -90,6 +93,7 @@ class Faces:
         self._same: dict[Face, Face] = {}
         self._faces: list[Face] = []
         self._first = 1
+        self._warming = False
 
     def join(self, clock: Clock, chips: Iterable[Faced], line: IrqLine) -> None:
         """Take on the machine's chips; `line` is the one that their accesses move at the CPU."""
@@ -102,6 +106,17 @@ class Faces:
     def forget(self) -> None:
         """The chips may have changed in other ways."""
         self.current = UNKNOWN
+        self.warm = False
+
+    def accessed(self) -> None:
+        """An access has been carried out elsewhere."""
+        self.current = UNKNOWN
+        self.warm, self._warming = self._warming, False
+
+    def _is_worth_it(self) -> bool:
+        """Whether an access is to be learned; else it is like any other."""
+        self._warming = self.current == UNKNOWN and not self.warm
+        return not self._warming
 
     def clear(self) -> None:
         """Forget all that was learned (registers moved, or there are too many faces)."""
@@ -118,6 +133,8 @@ class Faces:
 
     def load(self, region: Region, key: int, offset: int, size: int) -> int:
         """A load that may be learned, carried out."""
+        if not self._is_worth_it():
+            return region.load(offset, size)
         before, mark = self._number(), self._mark()
         self.current = UNKNOWN
         result = region.load(offset, size)
@@ -128,6 +145,9 @@ class Faces:
         self, region: Region, key: int, offset: int, value: int, size: int, kind: int
     ) -> None:
         """A store that may be learned (`kind`: as `Region.learns` says), carried out."""
+        if not self._is_worth_it():
+            region.store(offset, value, size)
+            return
         before, mark = self._number(), self._mark()
         self.current = UNKNOWN
         region.store(offset, value, size)

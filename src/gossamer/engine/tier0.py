@@ -17,7 +17,7 @@ from gossamer.base.data import Data
 from gossamer.base.units import PAGE_SIZE
 from gossamer.core import host
 from gossamer.core.clock import NEVER
-from gossamer.core.faces import UNKNOWN, Learned
+from gossamer.core.faces import Learned
 from gossamer.core.memory import AddressMap
 from gossamer.cpu.block import RegisterBlock
 from gossamer.engine import build
@@ -288,7 +288,7 @@ class Tier0(InstructionTime):
         if not (self._still or faces.carried):
             if self._holding:
                 self._forget_held()
-            faces.current = UNKNOWN
+            faces.accessed()
         self._face.value = faces.current
 
     def _held(self, ra: int, size: int, value: int, store: bool) -> None:

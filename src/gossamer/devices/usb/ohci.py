@@ -245,6 +245,8 @@ class OhciCore(Stateful):
         """Whether the end of a frame only counts now: no list to serve, nothing to report."""
         if self.intr & FRAME_STARTED or self.done_count != NO_DELAY_SET:
             return False
+        if self.frame_number & 0x7FFF == 0x7FFF:
+            return False  # the number's top bit changes, and is reported
         if self.ctl & CONTROL and (self.status & CONTROL_FILLED or self.ctrl_cur):
             return False
         if self.ctl & BULK and (self.status & BULK_FILLED or self.bulk_cur):

@@ -42,19 +42,28 @@ KNOWN: Final = {
     ("AddressMap", "_mappings"): "compared as derived",
     ("AddressMap", "_bases"): "made from the map",
     ("AddressMap", "_flat"): "made from the map",
-    ("AddressMap", "_leaves"): "remembers what the map says",
+    **{
+        ("AddressMap", name): "remembers what the map says"
+        for name in ("_leaves", "_readers", "_writers")
+    },
     ("Arena", "bytes"): "RAM",
     ("Arena", "view"): "RAM",
     ("Arena", "map"): "RAM",
-    ("Arena", "dirty"): "which pages a hash or a transfer still has to look at",
-    ("Arena", "code"): "which pages have decoded code",
+    **{
+        ("Arena", name): "which pages a hash or a transfer still has to look at"
+        for name in ("dirty", "dirty_view")
+    },
+    **{("Arena", name): "which pages have decoded code" for name in ("code", "code_view")},
     ("Clock", "horizon"): "how far the run under way may go: set anew by each",
     ("Clock", "moves"): "whether an access moved an alarm",
     ("Clock", "fired"): "whether an alarm fired between two runs",
     ("Trace", "total"): "whether an access noted an event",
     **{
         ("Faces", name): "what accesses do, learned from the chips"
-        for name in ("current", "carried", "_numbers", "_same", "_faces", "_first")
+        for name in (
+            *("current", "carried", "warm", "_warming"),
+            *("_numbers", "_same", "_faces", "_first"),
+        )
     },
 }
 
