@@ -197,7 +197,7 @@ def test_case_9_save_that_fails_leaves_no_log_behind(machine, tmp_path, monkeypa
     def refuse(*_args, **_kw):
         raise full
 
-    monkeypatch.setattr(disk_state, "_write_stream", refuse)
+    monkeypatch.setattr(disk_state, "_write_machine", refuse)
     with pytest.raises(HostError, match="full"):
         vm.savevm("one")
     assert not (tmp_path / "a.img.undo").exists()

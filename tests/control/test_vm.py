@@ -282,10 +282,10 @@ def test_time_of_the_host_that_a_save_or_load_takes_is_not_the_guests(
     clock = vm.clock_ns
     save_file, savevm = disk_state.save_file, disk_state.savevm
 
-    def slow(*given):
+    def slow(*given, **named):
         nonlocal now
         now += 150_000_000
-        return (save_file if len(given) == 3 else savevm)(*given)
+        return (save_file if len(given) == 3 else savevm)(*given, **named)
 
     monkeypatch.setattr(disk_state, "save_file", slow)
     monkeypatch.setattr(disk_state, "savevm", slow)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from gossamer.block.errors import ImageError
 from gossamer.block.hostfile import Buffer, HostFile
 from gossamer.block.image import SECTOR, BaseImage
 from gossamer.block.probe import check_format, probe
-from gossamer.block.qcow2 import Snapshot
+from gossamer.block.qcow2 import Qcow2Image, Snapshot
 from gossamer.block.qcow2 import header as headers
 from gossamer.block.qcow2.snapshots import read_table
 
@@ -28,6 +29,17 @@ class StandbyImage(BaseImage):
         #: Of a qcow2 image, bytes.
         self.cluster_size: int | None = None
         self.snapshots = snapshots
+        self._state_bytes: dict[str, int] = {}
+
+    def vmstate_bytes(self, snapshot: Snapshot) -> int:
+        """What a snapshot's machine state takes."""
+        return self._state_bytes.get(snapshot.id, snapshot.vmstate_size)
+
+    def look_at_states(self, image: Qcow2Image) -> None:
+        """Note what the machine states take in an image that is open for reading."""
+        for snapshot in self.snapshots:
+            if snapshot.vmstate_size:
+                self._state_bytes[snapshot.id] = image.vmstate_bytes(snapshot)
 
     def read(self, offset: int, length: int) -> bytes:
         raise self._not_open()
@@ -74,6 +86,9 @@ def stand_by(path: Path | str, format: str | None = None) -> StandbyImage:
             snapshots = []
         image = StandbyImage(file.path, found, header.size, snapshots)
         image.cluster_size = header.cluster_size
+        if any(snapshot.vmstate_size for snapshot in snapshots):
+            with suppress(ImageError):  # as above
+                image.look_at_states(Qcow2Image(file, header, None))
         return image
     finally:
         file.close()

@@ -15,6 +15,7 @@ from gossamer.control.disk_state import SNAPSHOT, UNDO, counted, existing, forge
 from gossamer.control.fitted import check_fitted
 from gossamer.control.hotplug import as_saved
 from gossamer.control.loading import Arrived, fit, read_machine
+from gossamer.control.placed import Standing, mark_saved, settle_memory
 from gossamer.control.restore_clock import FREEZE, check_policy, pass_downtime
 from gossamer.control.runner import Runner
 from gossamer.control.steps import InThread, Steps
@@ -22,10 +23,12 @@ from gossamer.core import host
 from gossamer.machines.build import build
 from gossamer.machines.config import Config
 from gossamer.machines.machine import Machine
+from gossamer.migrate.area import Area
 from gossamer.migrate.container import Container, open_container
-from gossamer.migrate.container_frame import MAGIC
+from gossamer.migrate.container_frame import MAGIC, MAGICS
 from gossamer.migrate.container_meta import DiskMeta
 
+Source = tuple[Qcow2Image, Snapshot]
 _BEFORE: Final = "gossamer: before loadvm"
 _KEPT_RUNNING: Final = ("running", "prelaunch")
 
@@ -41,20 +44,19 @@ def loading_vm(vm: Runner, name: str, clock: str = FREEZE) -> Steps[None]:
         # By the id: a name that looks like a number could be another's id.
         with image.open_vmstate(snapshot.id) as file:
             where = f"{image.path}@{snapshot.name}"
-            state = yield from _load_vmstate(vm, file, where, snapshot, clock)
+            state = yield from _load_vmstate(vm, file, where, (image, snapshot), clock)
     vm.run_state = state if state in _KEPT_RUNNING else "paused"
     if vm.run_state == "running":
         vm.cont()  # requests that an error of the host had stopped are tried again
 
 
-def _load_vmstate(
-    vm: Runner, file: BinaryIO, label: str, snapshot: Snapshot, clock: str
-) -> Steps[str]:
-    is_ours = file.read(len(MAGIC)) == MAGIC
+def _load_vmstate(vm: Runner, file: BinaryIO, label: str, source: Source, clock: str) -> Steps[str]:
+    is_ours = file.read(len(MAGIC)) in MAGICS
     file.seek(0)
     if is_ours:
         container = Container(file, label, verify=False)
-        return (yield from _restore(vm, container, clock, snapshot))
+        return (yield from _restore(vm, container, clock, source))
+    snapshot = source[1]
     if vm.disks.captured:
         keys = ", ".join(disk.name for disk, _ in vm.disks.captured)
         raise ConfigError(
@@ -77,7 +79,7 @@ def loading_file(vm: Runner, path: Path | str, clock: str = FREEZE) -> Steps[str
 
 
 def _restore(
-    vm: Runner, container: Container, clock: str, snapshot: Snapshot | None = None
+    vm: Runner, container: Container, clock: str, source: Source | None = None
 ) -> Steps[str]:
     meta = container.meta
     for what, got, mine in (
@@ -101,10 +103,22 @@ def _restore(
     state = yield from _take_on(
         vm, container.read_stream(), going, lambda: _prepared(vm, container), config, into
     )
+    if container.area is not None:
+        _keep_in_mind(vm, container.area, source)
     if meta.hardware and not meta.hardware.get("boot_once"):
         vm.machine.booted()
     pass_downtime(vm.machine, clock, host.utc_ns() - meta.created_ns)
     return state
+
+
+def _keep_in_mind(vm: Runner, area: Area, source: Source | None) -> None:
+    """Let memory become the machine's own; the next snapshot writes what changes from here on."""
+    if source is None:
+        settle_memory(vm.machine.arena, None)
+        return
+    image, snapshot = source
+    settle_memory(vm.machine.arena, image.pin)
+    vm.standing_save = Standing(vm.machine, image, snapshot.id, snapshot.date_ns, area)
 
 
 def _index(meta: DiskMeta) -> int:
@@ -187,7 +201,9 @@ def _take_on(
 
     def read() -> Arrived:
         prepared.extend(prepare())
-        return read_machine(fresh, cast(BinaryIO, file), vm.progress)
+        arrived = read_machine(fresh, cast(BinaryIO, file), vm.progress)
+        mark_saved(fresh)
+        return arrived
 
     try:
         arrived: Arrived = yield InThread(read)

@@ -12,22 +12,31 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import Final
 
 from gossamer.base.data import replace
 from gossamer.base.errors import ConfigError, GossamerError, there_is
 from gossamer.base.version import VERSION
-from gossamer.block import Capture, OverlayImage, Qcow2Image, Snapshot
+from gossamer.block import Capture, OverlayImage, Qcow2Image, Snapshot, VmstateWriter
 from gossamer.control import disk_capture
 from gossamer.control.disks import Disk
 from gossamer.control.fitted import fitted
 from gossamer.control.globalstate import GlobalState
 from gossamer.control.handover import cut_for, settle
+from gossamer.control.placed import (
+    FileTarget,
+    Standing,
+    Target,
+    VmstateTarget,
+    mark_saved,
+    write_machine,
+)
 from gossamer.control.runner import Runner
 from gossamer.control.snapshots import SnapshotEntry
 from gossamer.control.stream_out import Extra, Out, save_stream
 from gossamer.core import host
 from gossamer.machines.stored import stored
+from gossamer.migrate.area import Area
 from gossamer.migrate.container import open_container
 from gossamer.migrate.container_meta import DiskMeta, Meta
 from gossamer.migrate.container_writer import ContainerWriter, FrameWriter, Written
@@ -113,6 +122,25 @@ def _write_stream(vm: Runner, out: Out, profile: Profile = OURS_PROFILE) -> None
 
 def _write_all(vm: Runner, out: FrameWriter, captures: Captures) -> None:
     _write_stream(vm, out)
+    _write_disks(vm, out, captures)
+
+
+def _write_machine(
+    vm: Runner, meta: Meta, target: Target, before: Area | None = None
+) -> tuple[FrameWriter, Area]:
+    extra = Extra("globalstate", GlobalState(vm.run_state))
+    return write_machine(
+        vm.machine,
+        meta,
+        target,
+        extra,
+        carried=vm.carried,
+        before=before,
+        progress=vm.progress,
+    )
+
+
+def _write_disks(vm: Runner, out: FrameWriter, captures: Captures) -> None:
     overlays = [one.image for one in vm.disks.writable if isinstance(one.image, OverlayImage)]
     if overlays:
         vm.progress.phase("disks", sum(image.changed_bytes for image in overlays))
@@ -127,8 +155,11 @@ def counted(vm: Runner, chunks: Iterable[bytes]) -> Iterator[bytes]:
         vm.progress.advance(len(chunk))
 
 
-def save_file(vm: Runner, path: Path | str, name: str = "") -> Written:
+def save_file(vm: Runner, path: Path | str, name: str = "", *, placed: bool = False) -> Written:
     """Write a save file; qcow2 disks keep their part in an internal snapshot of their own.
+
+    `placed`: memory lies at fixed places of it, so that a load need not read it first; else it is
+    compressed.
 
     The snapshots of a save file that this one replaces are deleted afterwards.
     """
@@ -138,8 +169,12 @@ def save_file(vm: Runner, path: Path | str, name: str = "") -> Written:
     owner = str(Path(path).absolute())
     with _new_snapshots(vm, vm.disks.qcow2, label, date), _captured(vm, owner) as captures:
         meta = _meta(vm, name, date, _disk_metas(vm, label, captures))
-        with ContainerWriter(path, meta) as out:
-            _write_all(vm, out, captures)
+        with ContainerWriter(path, meta, packs=not placed, placed=placed) as out:
+            if placed:
+                _write_machine(vm, meta, FileTarget(out))
+                _write_disks(vm, out, captures)
+            else:
+                _write_all(vm, out, captures)
             vm.progress.phase("writing out")
             written = out.commit()
     for _, image in vm.disks.qcow2:
@@ -205,7 +240,7 @@ def savevm(vm: Runner, name: str, *, settled: bool = False) -> Written:
     if not disks:
         path = vm.snapshot_store.path(name, make=True)
         _check_whose(vm, path)
-        return save_file(vm, path, name)
+        return save_file(vm, path, name, placed=True)
     (_, first), *others = disks
     date, before = host.utc_ns(), _synced_ns(vm)
     fresh = [one for one in others if not named(one[1], name)]
@@ -217,11 +252,15 @@ def savevm(vm: Runner, name: str, *, settled: bool = False) -> Written:
         _captured(vm, _owner(first, name)) as captures,
         first.vmstate_writer() as state,
     ):
-        written = _write_vmstate(vm, state, name, date, captures, settled=settled)
+        meta = _meta(vm, name, date, _disk_metas(vm, name, captures))
+        written, area = _write_vmstate(vm, first, state, meta, captures, settled=settled)
         vm.progress.phase("writing out")
-        first.create_snapshot(
+        made = first.create_snapshot(
             name, state, vm_clock_ns=vm.clock_ns, date_ns=date, icount=_icount(vm), replaces=True
         )
+    if area is not None:
+        vm.standing_save = Standing(vm.machine, first, made.id, date, area)
+        mark_saved(vm.machine)
     for _, image in standing:
         _take(vm, image, name, date, replaces=True)
         forget(image, interim)
@@ -240,29 +279,30 @@ def _synced_ns(vm: Runner) -> int:
 
 def _write_vmstate(
     vm: Runner,
-    out: BinaryIO | object,
-    name: str,
-    date_ns: int,
+    image: Qcow2Image,
+    out: VmstateWriter,
+    meta: Meta,
     captures: Captures,
     *,
     settled: bool,
-) -> Written:
-    """The machine, in our frames; for another receiver the bare stream that it expects."""
-    target = cast(BinaryIO, out)
+) -> tuple[Written, Area | None]:
+    """The machine at fixed places; for another receiver the bare stream that it expects."""
     to = release(vm.wire_profile)
     if to.ours:
-        meta = _meta(vm, name, date_ns, _disk_metas(vm, name, captures))
-        frames = FrameWriter(target.write, meta, packs=False)
-        _write_all(vm, frames, captures)
-        return frames.end()
+        target = VmstateTarget(image, out, vm.standing_save)
+        frames, area = _write_machine(vm, meta, target, target.before)
+        _write_disks(vm, frames, captures)
+        written = frames.end()
+        target.finish()
+        return written, area
     if captures:
         keys = ", ".join(disk.name for disk, _ in vm.disks.captured)
         raise ConfigError(f"{keys}: {to.title} keeps no snapshots of raw disks; use qcow2")
     if not settled:
         settle_here(vm, to)
-    counted = _Counted(target)
+    counted = _Counted(out)
     _write_stream(vm, counted, cut_for(vm.machine, to, keep_tb=vm.keep_tb).profile)
-    return Written(counted.size, 0, counted.size, 0)
+    return Written(counted.size, 0, counted.size, 0), None
 
 
 def settle_here(vm: Runner, to: Release) -> None:
@@ -275,7 +315,7 @@ def settle_here(vm: Runner, to: Release) -> None:
 class _Counted:
     """Counts what it passes on."""
 
-    def __init__(self, out: BinaryIO) -> None:
+    def __init__(self, out: VmstateWriter) -> None:
         self._out, self.size = out, 0
 
     def write(self, data: bytes | memoryview, /) -> None:
@@ -312,8 +352,8 @@ def with_state(vm: Runner, name: str) -> tuple[Qcow2Image, Snapshot] | None:
 def entries(vm: Runner) -> list[SnapshotEntry]:
     """Everything that `loadvm` can go back to."""
     found = [
-        SnapshotEntry(s.id, s.name, s.vmstate_size, s.date_ns, s.vm_clock_ns, s.icount)
-        for s in vm.disks.snapshots
+        SnapshotEntry(s.id, s.name, image.vmstate_bytes(s), s.date_ns, s.vm_clock_ns, s.icount)
+        for image, s in vm.disks.snapshots
         if s.vmstate_size
     ]
     return found + list(vm.snapshot_store.entries())

@@ -261,11 +261,11 @@ class Disks:
         return [disk for disk in self if not disk.image.read_only]
 
     @property
-    def snapshots(self) -> list[Snapshot]:
+    def snapshots(self) -> list[tuple[Qcow2Image | StandbyImage, Snapshot]]:
         """The internal snapshots of all writable images, also before they are opened."""
         kinds = (Qcow2Image, StandbyImage)
         return [
-            snapshot
+            (disk.image, snapshot)
             for disk in self.writable
             if isinstance(disk.image, kinds)
             for snapshot in disk.image.snapshots

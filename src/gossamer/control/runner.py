@@ -31,6 +31,7 @@ from gossamer.control.hashing import StateHash
 from gossamer.control.history import History
 from gossamer.control.outside import Outside
 from gossamer.control.pace import Pace
+from gossamer.control.placed import Standing
 from gossamer.control.progress import SILENT
 from gossamer.control.snapshots import Snapshots
 from gossamer.control.stream_out import Carried
@@ -96,6 +97,8 @@ class Runner:
         #: Asked now and then by `run_to`: what it raises ends the run between two instructions.
         self.patience: Callable[[], None] | None = None
         self.outside = Outside()
+        #: What is known of the last save, so that the next need not write all of it.
+        self.standing_save: Standing | None = None
         self.disks = Disks(config)
         self.disks.open(stand_by=config.incoming is not None or not config.start)
         try:
@@ -136,6 +139,7 @@ class Runner:
             not self.config.icount_sleep
         )
         self._hash: StateHash | None = None
+        self.standing_save = None
         self._idle_from, self.idle_until_ns = None, None
         self._wakes.clear()
         if before is not None and before is not machine:

@@ -20,6 +20,7 @@ from gossamer.control.stream_out import Carried, Extra
 from gossamer.core.memory import RamBlock
 from gossamer.machines.machine import Machine
 from gossamer.migrate import live_state, mapped_out, ram
+from gossamer.migrate.area import AreaReader
 from gossamer.migrate.coverage import Coverage
 from gossamer.migrate.framing import (
     Cmd,
@@ -160,6 +161,16 @@ class _Bodies:
         if block.mapped.page_size != PAGE_SIZE:
             raise source.error(f"pages of {block.mapped.page_size} bytes, expected {PAGE_SIZE}")
         self.filled.add(block.name)
+        arena, mine = self.machine.arena, self.blocks[block.name]
+        pages = slice(mine.offset // PAGE_SIZE, (mine.offset + mine.size) // PAGE_SIZE)
+        if isinstance(source.file, AreaReader):
+            # What a fresh machine has written (its ROMs) comes anew, or is clear there.
+            written = np.flatnonzero(arena.dirty[pages])
+            arena.bytes_of(mine).reshape(-1, PAGE_SIZE)[written] = 0
+            where = block.mapped.pages_offset
+            source.file.bring(arena, mine.offset, where, block.length, self.progress.advance)
+            arena.dirty[pages] = 0xFF
+            return
         for run in mapped_pages(source.file, block):
             self._pages(run)
         self.progress.advance(block.length)

@@ -10,8 +10,9 @@ import secrets
 import socket
 import sys
 import tempfile
+import threading
 import time
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +36,11 @@ def utc_ns() -> int:
 
 def sleep_ns(ns: int) -> None:
     time.sleep(ns / 1e9)
+
+
+def lock() -> AbstractContextManager[object]:
+    """What one thread at a time has."""
+    return threading.Lock()
 
 
 def random_bytes(n: int) -> bytes:
@@ -78,6 +84,14 @@ def set_aside(fd: int, offset: int, length: int) -> None:
         os.posix_fallocate(fd, offset, length)
     elif os.fstat(fd).st_size < offset + length:
         os.ftruncate(fd, offset + length)
+
+
+def open_anew(fd: int) -> int | None:
+    """The file of a descriptor, opened once more for reading: with none of its locks."""
+    try:
+        return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
 
 
 def nameless_file(name: str) -> int:

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from gossamer.base.bits import align_down, align_up
 from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
-from gossamer.base.units import PAGE_SIZE
-from gossamer.core import host
+from gossamer.base.units import PAGE_SIZE, MiB
+from gossamer.core import host, mappings
 from gossamer.core.faces import Faces
 from gossamer.core.region import Region
 from gossamer.core.trace import QUIET, Trace
@@ -34,6 +34,9 @@ REAL_MASK: Final = (1 << REAL_BITS) - 1
 PAGE_COUNT: Final = (1 << REAL_BITS) // PAGE_SIZE
 MOST_LEAVES: Final = 4096
 """Pages of registers (or of nothing) whose region is remembered."""
+
+_OWN_STEP: Final = 4 * MiB
+"""Bytes that are copied in one step when memory becomes the machine's own."""
 
 
 class RamBlock(Data, frozen=False, eq=False):
@@ -63,6 +66,10 @@ class Arena:
         self.code: NDArray[np.uint8] = np.zeros(pages, dtype=np.uint8)
         # Quicker than the arrays where a single page is concerned.
         self.dirty_view, self.code_view = self.dirty.data, self.code.data
+        #: Where a file shows: offset and length in bytes.
+        self._shows: list[tuple[int, int]] = []
+        self.closed = False
+        self._turn = host.lock()
 
     @property
     def address(self) -> int:
@@ -79,8 +86,41 @@ class Arena:
         self.blocks.append(block)
         return block
 
+    def show_file(self, offset: int, length: int, fd: int, place: int) -> bool:
+        """Let a range have the content of a file at `place`, read as it is touched.
+
+        Whether the host can.  What is written stays here; until `take_own` has returned, pages not
+        written to follow the file, which must not become shorter or another.
+        """
+        if not mappings.can_map():
+            return False
+        if not mappings.map_file(self.address + offset, length, fd, place):
+            return False
+        self._shows.append((offset, length))
+        return True
+
+    def take_own(self) -> bool:
+        """Copy what still follows a file; whether the host could.  For a thread, once.
+
+        The machine may run meanwhile, or be closed.
+        """
+        for offset, length in tuple(self._shows):
+            for at in range(offset, offset + length, _OWN_STEP):
+                with self._turn:
+                    if self.closed:
+                        return True
+                    step = min(_OWN_STEP, offset + length - at)
+                    if not mappings.make_own(self.address + at, step):
+                        return False
+        return True
+
     def close(self) -> None:
         """Give the memory back to the host at once; what is read from it afterwards is zero."""
+        with self._turn:
+            self.closed = True
+            for offset, length in self._shows:
+                mappings.map_nothing(self.address + offset, length)
+            self._shows.clear()
         host.forget(self.map)
 
     def untouched(self) -> NDArray[np.bool_]:
@@ -90,7 +130,11 @@ class Arena:
         """
         pages = self.used // PAGE_SIZE
         never = _never_there(self.address, pages)
-        return np.zeros(pages, np.bool_) if never is None else never
+        if never is None:
+            return np.zeros(pages, np.bool_)
+        for offset, length in self._shows:  # the host makes those when they are read
+            never[offset // PAGE_SIZE : (offset + length) // PAGE_SIZE] = False
+        return never
 
     def bytes_of(self, block: RamBlock) -> NDArray[np.uint8]:
         return self.bytes[block.offset : block.offset + block.size]

@@ -16,13 +16,18 @@ import zstandard
 
 from gossamer.base.data import Data
 from gossamer.base.errors import HostError, StreamError, there_is
+from gossamer.migrate.area import Area, AreaReader
 from gossamer.migrate.container_frame import (
+    AREA,
     CHUNK,
     DISK,
     END,
     FOLLOWERS,
+    FOLLOWERS_PLACED,
     HEADER,
     MAGIC,
+    MAGIC_PLACED,
+    MAGICS,
     MAX_DISKS,
     MAX_NAME,
     META,
@@ -64,7 +69,7 @@ def is_container(path: Path | str) -> bool:
     """Whether a file begins as ours do; False too for what cannot be read."""
     try:
         with Path(path).open("rb") as file:
-            return file.read(len(MAGIC)) == MAGIC
+            return file.read(len(MAGIC)) in MAGICS
     except OSError:
         return False
 
@@ -89,8 +94,12 @@ class Container:
         self.file, self.path = file, path
         self._unpack = zstandard.ZstdDecompressor(max_window_size=8 << 20)
         self._hash = xxhash.xxh3_128()
-        if self._bytes(0, len(MAGIC)) != MAGIC:
+        magic = self._bytes(0, len(MAGIC))
+        if magic not in MAGICS:
             raise self._error("not a save file of gossamer", 0)
+        self._followers = FOLLOWERS_PLACED if magic == MAGIC_PLACED else FOLLOWERS
+        #: Where the stream is when it is not in frames.
+        self.area: Area | None = None
         first = self._header(len(MAGIC), 0)
         if first.kind != META or first.raw > MAX_META:
             raise self._error("the first frame must be META", first.offset)
@@ -105,10 +114,12 @@ class Container:
     @property
     def stream_size(self) -> int:
         """Bytes of the stream."""
-        return self._stream.size
+        return self._stream.size if self.area is None else self.area.length
 
     def verify(self) -> None:
         """Read, check and unpack every frame; StreamError at the first that is wrong."""
+        if self.area is not None:
+            AreaReader(self.file, self.area, self.path).verify()
         for _ in self._chunks(self._stream):
             pass
         for name in self._disks:
@@ -116,8 +127,10 @@ class Container:
                 pass
         self._walk(self._header(len(MAGIC), 0), payloads=True)
 
-    def read_stream(self) -> StreamReader:
-        """The stream's bytes as a file that cannot seek, verified as they are read."""
+    def read_stream(self) -> StreamReader | AreaReader:
+        """The stream's bytes as a file, verified as they are read."""
+        if self.area is not None:
+            return AreaReader(self.file, self.area, self.path)
         return StreamReader(self._chunks(self._stream))
 
     def read_disk(self, name: str) -> Iterator[bytes]:
@@ -162,7 +175,7 @@ class Container:
         frame = Frame(offset, *fields)
         if xxhash.xxh3_64_intdigest(packed[:-8]) != check:
             raise self._error(f"frame {number}: damaged header (checksum)", offset)
-        if frame.kind not in (META, STRM, NAME, DISK, END):
+        if frame.kind not in (META, STRM, AREA, NAME, DISK, END):
             raise self._error(f"frame {number}: unknown kind {frame.kind!r}", offset)
         if frame.number != number:
             raise self._error(f"frame {number} expected, got frame {frame.number}", offset)
@@ -205,12 +218,16 @@ class Container:
     def _walk(self, frame: Frame, *, payloads: bool) -> None:
         """Check order, counts and END, and learn where stream and disks are."""
         self._hash.reset()
-        stream, disks = EMPTY, dict[str, FrameRun]()
+        stream, disks, area = EMPTY, dict[str, FrameRun](), None
         name = ""
         while frame.kind != END:
             self._hash.update(self._bytes(frame.offset, HEADER.size))
             if frame.kind == STRM:
                 stream = _longer(stream, frame)
+            elif frame.kind == AREA:
+                area = Area.parse(self._payload(frame), self.path, frame.offset)
+                if area.start < frame.end:
+                    raise self._error("AREA begins inside the frame", frame.offset)
             elif frame.kind == NAME:
                 name = self._disk_name(frame, disks)
                 disks[name] = EMPTY
@@ -218,12 +235,16 @@ class Container:
                 disks[name] = _longer(disks[name], frame)
             if payloads:
                 self._stored(frame)
-            after = self._header(frame.end, frame.number + 1)
-            if after.kind not in FOLLOWERS[frame.kind]:
+            end = area.end if frame.kind == AREA and area else frame.end
+            after = self._header(end, frame.number + 1)
+            if after.kind not in self._followers[frame.kind]:
                 raise self._error(f"{_name(after.kind)} after {_name(frame.kind)}", after.offset)
             frame = after
-        self._check_end(frame, stream.size, sum(run.size for run in disks.values()))
-        self._stream, self._disks = stream, disks
+        size = stream.size if area is None else area.length
+        self._check_end(frame, size, sum(run.size for run in disks.values()))
+        self._stream, self._disks, self.area = stream, disks, area
+        if payloads and area is not None:
+            AreaReader(self.file, area, self.path).verify()
 
     def _disk_name(self, frame: Frame, disks: dict[str, FrameRun]) -> str:
         raw = self._payload(frame) if frame.raw <= MAX_NAME else b""

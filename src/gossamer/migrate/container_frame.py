@@ -3,8 +3,9 @@
 File: 8 bytes magic, then META (JSON), STRM (the stream in chunks), for each disk NAME and DISK (its
 content in chunks), END.  A frame is a 48-byte header (big-endian: kind 4cc, codec u32, number u64,
 raw length u64, stored length u64, XXH3-64 of the stored payload, XXH3-64 of these 40 bytes) and the
-stored payload.  END carries the counts and XXH3-128 of all headers before it, so that neither a
-flipped bit nor a missing, repeated or foreign frame passes.
+stored payload.  Form 2 has AREA in the place of STRM: its stream is not in frames but in one piece,
+behind which the frames go on (`migrate.area`).  END carries the counts and XXH3-128 of all headers
+before it, so that neither a flipped bit nor a missing, repeated or foreign frame passes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Final, NamedTuple
 import xxhash
 
 MAGIC: Final = b"\x89GSMR\r\n\x01"
+MAGIC_PLACED: Final = b"\x89GSMR\r\n\x02"
+MAGICS: Final = (MAGIC, MAGIC_PLACED)
 CHUNK: Final = 4 << 20
 """Bytes of stream or disk in a frame; no frame is longer, packed or not."""
 MAX_DISKS: Final = 64
@@ -25,12 +28,14 @@ TAIL: Final = struct.Struct(">QQQ16s")
 RAW: Final = 0
 ZSTD: Final = 1
 META, STRM, NAME, DISK, END = b"META", b"STRM", b"NAME", b"DISK", b"END "
+AREA: Final = b"AREA"
 FOLLOWERS: Final = {
     META: (STRM, NAME, END),
     STRM: (STRM, NAME, END),
     NAME: (DISK, NAME, END),
     DISK: (DISK, NAME, END),
 }
+FOLLOWERS_PLACED: Final = {**FOLLOWERS, META: (AREA,), AREA: (NAME, END), STRM: ()}
 
 
 class Frame(NamedTuple):

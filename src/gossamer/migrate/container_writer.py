@@ -15,11 +15,15 @@ import zstandard
 from gossamer.base.data import Data, replace
 from gossamer.base.errors import HostError
 from gossamer.core import host
+from gossamer.migrate.area import Area
 from gossamer.migrate.container_frame import (
+    AREA,
     CHUNK,
     DISK,
     END,
+    HEADER,
     MAGIC,
+    MAGIC_PLACED,
     MAX_DISKS,
     MAX_NAME,
     META,
@@ -49,11 +53,18 @@ class Written(Data):
 class FrameWriter:
     """Frames one after the other, given to `sink`; `end` makes them a whole save.
 
-    `packs`: they are compressed, which takes several times longer than all the rest.  What `sink`
-    gets is its own during the call only.
+    `packs`: they are compressed, which takes several times longer than all the rest.  `placed`:
+    the stream is in an `area`.  What `sink` gets is its own during the call only.
     """
 
-    def __init__(self, sink: Callable[[Buffer], object], meta: Meta, *, packs: bool = True) -> None:
+    def __init__(
+        self,
+        sink: Callable[[Buffer], object],
+        meta: Meta,
+        *,
+        packs: bool = True,
+        placed: bool = False,
+    ) -> None:
         self._sink = sink
         self._pack = zstandard.ZstdCompressor(level=1) if packs else None
         self._hash = xxhash.xxh3_128()
@@ -61,7 +72,7 @@ class FrameWriter:
         self._filled = 0
         self._frames = self._stream = self._disk = self._size = 0
         self._disks: set[str] = set()
-        self._out(MAGIC)
+        self._out(MAGIC_PLACED if placed else MAGIC)
         self._frame(META, meta.encode())
 
     def write(self, data: Buffer) -> int:
@@ -83,6 +94,17 @@ class FrameWriter:
                 self._flush()
         self._stream += size
         return size
+
+    @staticmethod
+    def room(meta: Meta, length: int) -> int:
+        """Bytes before an area of `length` bytes."""
+        frames = HEADER.size * 2 + len(meta.encode()) + Area.frame_size(length)
+        return len(MAGIC_PLACED) + frames
+
+    def area(self, area: Area) -> None:
+        """Say where the stream is; the caller lets `sink` go on at `area.end` then."""
+        self._frame(AREA, area.pack(), packs=False)
+        self._stream = area.length
 
     def disk(self, name: str, chunks: Iterable[Buffer]) -> None:
         """Store the content of a disk; `name` is ASCII, once a file."""
@@ -112,9 +134,9 @@ class FrameWriter:
             filled, self._filled = self._filled, 0
             self._frame(STRM, self._buffer[:filled])
 
-    def _frame(self, kind: bytes, raw: Buffer) -> None:
+    def _frame(self, kind: bytes, raw: Buffer, *, packs: bool = True) -> None:
         stored, codec = raw, RAW
-        if self._pack is not None:
+        if self._pack is not None and packs:
             packed = self._pack.compress(raw)
             if len(packed) < len(raw):
                 stored, codec = packed, ZSTD
@@ -140,7 +162,9 @@ class ContainerWriter(FrameWriter):
     its owner only, a replaced one keeps its mode.
     """
 
-    def __init__(self, path: Path | str, meta: Meta) -> None:
+    def __init__(
+        self, path: Path | str, meta: Meta, *, packs: bool = True, placed: bool = False
+    ) -> None:
         try:
             self.path = Path(path).resolve()
             mode = mode_of(self.path)
@@ -154,7 +178,20 @@ class ContainerWriter(FrameWriter):
         fcntl.flock(fd, fcntl.LOCK_EX)
         os.fchmod(fd, mode)
         self.result: Written | None = None
-        super().__init__(self._store, meta)
+        super().__init__(self._store, meta, packs=packs, placed=placed)
+
+    def put(self, place: int, *parts: Buffer) -> None:
+        """Write at a place of the file."""
+        for part in parts:
+            view = memoryview(part)
+            while view:
+                at = place
+                done = self._host(lambda at=at, v=view: os.pwrite(self._file.fileno(), v, at))  # type: ignore[misc]
+                place, view = place + done, view[done:]
+
+    def go_on(self, place: int) -> None:
+        """Let the next frame be at `place`."""
+        self._host(lambda: self._file.seek(place))
 
     def commit(self) -> Written:
         """Finish the file and put it in its place; only now is there anything under `path`."""

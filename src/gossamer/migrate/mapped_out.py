@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,6 @@ from gossamer.base.data import Data
 from gossamer.base.units import PAGE_SIZE, MiB
 from gossamer.base.wire import WireWriter
 from gossamer.migrate import ram
-from gossamer.migrate.channels import Channel
 from gossamer.migrate.ram import U8, U64, Block
 
 CAPABILITY: Final = "mapped-ram"
@@ -29,12 +28,22 @@ _HEADER: Final = struct.Struct(">IQQQ")
 _VERSION: Final = 1
 
 
-class _Room(Data, frozen=False):
+class Room(Data, frozen=False):
     """Where a block is in the file, and which of its pages are there."""
 
     bitmap: int
     pages: int
     present: npt.NDArray[np.bool_]
+
+
+class Places(Protocol):
+    """A file that is written anywhere, as a `Channel`."""
+
+    def place(self) -> int: ...
+
+    def write_at(self, place: int, data: bytes | memoryview, /) -> object: ...
+
+    def go_to(self, place: int) -> None: ...
 
 
 class MappedOut:
@@ -43,9 +52,9 @@ class MappedOut:
     most = 256
     flushes = False
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Places) -> None:
         self._channel = channel
-        self._rooms: dict[str, _Room] = {}
+        self.rooms: dict[str, Room] = {}
         self.sent = 0
 
     def block_list(self, blocks: Iterable[Block]) -> None:
@@ -62,13 +71,13 @@ class MappedOut:
             pages = align_up(bitmap + _bitmap_size(count), ALIGNMENT)
             out.raw(_HEADER.pack(_VERSION, PAGE_SIZE, bitmap, pages))
             self._channel.write_at(at, bytes(out.data))
-            self._rooms[block.name] = _Room(bitmap, pages, np.zeros(count, np.bool_))
+            self.rooms[block.name] = Room(bitmap, pages, np.zeros(count, np.bool_))
             at, out = pages + block.length, WireWriter()
         self._channel.go_to(at)
 
     def pages(self, name: str, addresses: U64, pages: U8) -> None:
         """Put pages (ascending) where they belong, those in a row at once."""
-        room = self._rooms[name]
+        room = self.rooms[name]
         numbers = (addresses // np.uint64(PAGE_SIZE)).astype(np.int64)
         edges = np.flatnonzero(np.diff(numbers) != 1) + 1
         for part, some in zip(np.split(numbers, edges), np.split(pages, edges), strict=True):
@@ -79,7 +88,7 @@ class MappedOut:
 
     def zeros(self, name: str, addresses: U64) -> bool:
         """Pages that are zero (again) are not in the file."""
-        self._rooms[name].present[(addresses // np.uint64(PAGE_SIZE)).astype(np.int64)] = False
+        self.rooms[name].present[(addresses // np.uint64(PAGE_SIZE)).astype(np.int64)] = False
         return True
 
     def sync(self) -> None:
@@ -90,7 +99,7 @@ class MappedOut:
 
     def release(self) -> None:
         """Write the bitmaps as they are now."""
-        for room in self._rooms.values():
+        for room in self.rooms.values():
             bits = np.packbits(room.present, bitorder="little").tobytes()
             self._channel.write_at(room.bitmap, bits.ljust(_bitmap_size(len(room.present)), b"\0"))
 

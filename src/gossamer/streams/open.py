@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import tempfile
@@ -16,8 +17,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError, HostError, StreamError
 from gossamer.block import Qcow2Image, open_image
+from gossamer.migrate.area import AreaReader
 from gossamer.migrate.container import Container, is_container, open_container
-from gossamer.migrate.container_frame import MAGIC
+from gossamer.migrate.container_frame import MAGIC, MAGICS
 from gossamer.migrate.container_writer import mode_of
 from gossamer.migrate.framing import Configuration, Section
 from gossamer.migrate.inspect import Schema, StreamFile, open_stream
@@ -51,9 +53,8 @@ def open_input(spec: str) -> Iterator[Input]:
     if path and not Path(spec).exists() and Path(path).exists():
         yield from _snapshot(path, snapshot, spec)
     elif is_container(spec):
-        with open_container(spec) as container, tempfile.TemporaryFile() as spool:
-            _spool(container.read_stream(), spool)
-            yield _input(spool, spec)
+        with open_container(spec) as container:
+            yield from _contained(container, spec)
     else:
         try:
             file = Path(spec).open("rb")  # noqa: SIM115 - closed by the `with` below
@@ -79,14 +80,23 @@ def _snapshot(path: str, snapshot: str, spec: str) -> Iterator[Input]:
     assert isinstance(image, Qcow2Image)
     try:
         with image.open_vmstate(snapshot) as file:
-            if file.read(len(MAGIC)) != MAGIC:
+            if file.read(len(MAGIC)) not in MAGICS:
                 yield _input(file, spec)
                 return
-            with tempfile.TemporaryFile() as spool:
-                _spool(Container(file, spec).read_stream(), spool)
-                yield _input(spool, spec)
+            yield from _contained(Container(file, spec), spec)
     finally:
         image.close()
+
+
+def _contained(container: Container, spec: str) -> Iterator[Input]:
+    """The stream in a save of ours; one at fixed places is read where it is."""
+    stream = container.read_stream()
+    if isinstance(stream, AreaReader):
+        yield _input(io.BufferedReader(stream, _CHUNK), spec)
+        return
+    with tempfile.TemporaryFile() as spool:
+        _spool(stream, spool)
+        yield _input(spool, spec)
 
 
 def _names(path: str) -> str:

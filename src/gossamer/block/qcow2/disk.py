@@ -44,6 +44,7 @@ class Mapping(BaseImage):
         self.file, self.backing = file, backing
         self.backing_size = backing.size if backing is not None else 0
         self.generation = 0
+        self._pins: list[Callable[[], bool]] = []
         self.attach(header)
 
     def attach(self, header: headers.Header) -> None:
@@ -124,6 +125,31 @@ class Mapping(BaseImage):
         if left.kind != right.kind or left.kind == "packed":
             return False
         return left.kind != "data" or left.where + left.length == right.where
+
+    def entries(self, l1: Table, first: int, count: int) -> Table:
+        """The L2 entries of `count` guest clusters from number `first` on."""
+        found = np.zeros(count, np.uint64)
+        at, per_table = 0, self._l2_mask + 1
+        while at < count:
+            index, inside = divmod(first + at, per_table)
+            step = min(per_table - inside, count - at)
+            l2_offset = int(l1[index]) & OFFSET if index < len(l1) else 0
+            if l2_offset:
+                found[at : at + step] = self.tables.l2(l2_offset)[inside : inside + step]
+            at += step
+        return found
+
+    def pin(self, settled: Callable[[], bool]) -> None:
+        """Clusters of a snapshot are in use until `settled`, which waits, gives True."""
+        self._pins.append(settled)
+
+    def unpin(self) -> None:
+        """Wait until no snapshot's clusters are in use; ImageError when they stay so."""
+        while self._pins:
+            if not self._pins[-1]():
+                message = "the machine's memory still lies in a snapshot here: restart it first"
+                raise ImageError(self.path, message)
+            self._pins.pop()
 
     def _entry(self, l1: Table, offset: int) -> int:
         """The L2 entry of a guest offset."""
@@ -404,6 +430,8 @@ class Qcow2Disk(Mapping):
         if self.closed:
             return
         try:
+            for settled in self._pins:
+                settled()
             if not self.read_only:
                 self.flush()
         finally:

@@ -115,6 +115,19 @@ class Qcow2Image(Qcow2Disk):
         raw = VmstateReader(self, l1, start, snapshot.vmstate_size)
         return io.BufferedReader(raw, _CHUNK)
 
+    def vmstate_bytes(self, snapshot: Snapshot) -> int:
+        """What a snapshot's machine state takes, holes left out, shared clusters counted."""
+        clusters = int(np.count_nonzero(self.vmstate_entries(snapshot)))
+        return min(clusters * self.header.cluster_size, snapshot.vmstate_size)
+
+    def vmstate_entries(self, snapshot: Snapshot) -> Table:
+        """The L2 entries of a snapshot's machine state, cluster by cluster."""
+        l1 = self._l1_of(snapshot)
+        first = self.header.l1_needed(snapshot.disk_size) * self.header.l2_entries
+        count = -(-snapshot.vmstate_size // self.header.cluster_size)
+        room = max(len(l1) * self.header.l2_entries - first, 0)
+        return self.entries(l1, first, min(count, room))
+
     def create_snapshot(
         self,
         name: str,
@@ -136,6 +149,8 @@ class Qcow2Image(Qcow2Disk):
         same = [s for s in self._snapshots if s.name == name]
         if same and not replaces:
             raise ImageError(self.path, f"there is a snapshot {name!r} already", errno.EEXIST)
+        if same:
+            self.unpin()
         self.write_metadata()
         spare.make(self, self._spare_wanted())
         writer = self._write_vmstate(vmstate)
@@ -203,7 +218,7 @@ class Qcow2Image(Qcow2Disk):
             *change.snapshots,
             replace(snapshot, l1_offset=l1_offset, l1_size=len(l1)),
         ]
-        change.gained += data_mentions(self, active, 0, needed)
+        change.gained += [*data_mentions(self, active, 0, needed), writer.shared]
         change.lost += self._behind_the_disk()
         return change
 
@@ -231,6 +246,7 @@ class Qcow2Image(Qcow2Disk):
         """Forget a snapshot and free what only it used."""
         self._check_write(0, 0)
         snapshot = self.find_snapshot(name_or_id)
+        self.unpin()
         self.write_metadata()
 
         def build() -> Change:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import errno
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from gossamer.block.errors import ImageError
 from gossamer.block.hostfile import Buffer
-from gossamer.block.qcow2.entries import COPIED, Clusters, Table
+from gossamer.block.qcow2.entries import COMPRESSED, COPIED, OFFSET, ZERO, Clusters, Table
 
 if TYPE_CHECKING:
     from gossamer.block.qcow2.disk import Qcow2Disk
@@ -32,6 +32,8 @@ class VmstateWriter(io.RawIOBase):
         self._batch = bytearray()
         self._size_unit = max(_BATCH, disk.header.cluster_size)
         self.entries: list[int] = []
+        #: Clusters of other snapshots that this state has in common with them.
+        self._shared: list[int] = []
         self.length = 0
 
     def writable(self) -> bool:
@@ -51,9 +53,45 @@ class VmstateWriter(io.RawIOBase):
         self._batch[:] = view[whole - waiting :]
         return size
 
+    def put(self, offset: int, *parts: Buffer) -> None:
+        """Put bytes at a place that begins a cluster; the last cluster is filled up with zeros.
+
+        What no `put` or `share` has given reads as zeros.  Not to be mixed with `write`.
+        """
+        self.check()
+        header = self._disk.header
+        length = sum(len(part) for part in parts)
+        assert offset % header.cluster_size == 0, offset
+        self.length = max(self.length, offset + length)
+        padding = bytes(-length % header.cluster_size)
+        self._grow(offset + length)
+        self._store(*parts, padding, at=offset >> header.cluster_bits)
+
+    def share(self, offset: int, entries: Table) -> None:
+        """Let clusters from `offset` on be those of another snapshot (L2 entries; 0: none)."""
+        self.check()
+        header = self._disk.header
+        first = offset >> header.cluster_bits
+        self.length = max(self.length, offset + len(entries) * header.cluster_size)
+        self._grow(self.length)
+        places = (entries & np.uint64(OFFSET)).tolist()
+        self.entries[first : first + len(places)] = places
+        self._shared += [place >> header.cluster_bits for place in places if place]
+
+    def _grow(self, length: int) -> None:
+        needed = -(-length // self._disk.header.cluster_size)
+        self.entries += [0] * (needed - len(self.entries))
+
+    @property
+    def shared(self) -> Clusters:
+        """Clusters that are mentioned once more when a snapshot owns this state."""
+        return np.array(self._shared, np.int64)
+
     def finish(self) -> None:
         """Write the last, partial cluster, padded with zeros."""
         self.check()
+        if not self._batch:
+            return
         cluster = self._disk.header.cluster_size
         self._batch += bytes(-len(self._batch) % cluster)
         self._store(bytes(self._batch))
@@ -64,14 +102,20 @@ class VmstateWriter(io.RawIOBase):
             message = "this machine state was given up before it was complete"
             raise ImageError(self._disk.path, message, errno.EBADF)
 
-    def _store(self, *parts: Buffer) -> None:
-        """Put whole clusters, the parts one after the other, where there is room."""
+    def _store(self, *parts: Buffer, at: int | None = None) -> None:
+        """Put whole clusters, the parts one after the other, where there is room.
+
+        They are the state's clusters from `at` on; without it the next ones.
+        """
         bits = self._disk.header.cluster_bits
         left = sum(len(part) for part in parts)
         try:
             while left:
                 start, got = self._disk.refcounts.allocate_run(left >> bits)
-                self.entries += [(start + n) << bits | COPIED for n in range(got)]
+                found = [(start + n) << bits | COPIED for n in range(got)]
+                at = len(self.entries) if at is None else at
+                self.entries[at : at + got] = found
+                at += got
                 now, parts = _split(parts, got << bits)
                 self._disk.file.write_at(start << bits, *now)
                 left -= got << bits
@@ -91,8 +135,10 @@ class VmstateWriter(io.RawIOBase):
         return found
 
     def clusters(self) -> Clusters:
+        """The clusters that were taken for this state."""
         bits = self._disk.header.cluster_bits
-        return np.array([(entry & ~COPIED) >> bits for entry in self.entries], np.int64)
+        own = [(entry & ~COPIED) >> bits for entry in self.entries if entry & COPIED]
+        return np.array(own, np.int64)
 
     def abort(self) -> None:
         """Give the clusters back."""
@@ -146,6 +192,36 @@ class VmstateReader(io.RawIOBase):
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence]
         self._at = max(base + offset, 0)
         return self._at
+
+    def extents(self, offset: int, length: int) -> list[tuple[int, int, int]] | None:
+        """Where a part lies in the file: (offset, place, length), ascending; the rest is zero.
+
+        None where some of it is neither in the file as it is, nor zero.
+        """
+        bits, disk = self._disk.header.cluster_bits, self._disk
+        first = offset >> bits
+        count = max(-(-min(offset + length, self.size) // (1 << bits)) - first, 0)
+        entries = disk.entries(self._l1, (self._start >> bits) + first, count)
+        if bool((entries & np.uint64(COMPRESSED)).any()):
+            return None
+        places = np.where(entries & np.uint64(ZERO), 0, entries & np.uint64(OFFSET))
+        data = np.flatnonzero(places)
+        if len(data) and int(places[data].max()) + (1 << bits) > disk.file.size:
+            return None
+        breaks = (np.diff(data) != 1) | (np.diff(places[data].astype(np.int64)) != 1 << bits)
+        return [
+            ((first + int(run[0])) << bits, int(places[run[0]]), len(run) << bits)
+            for run in np.split(data, np.flatnonzero(breaks) + 1)
+            if len(run)
+        ]
+
+    def fileno(self) -> int:
+        """The descriptor of the file that `extents` speaks of."""
+        return self._disk.file.fd
+
+    def pin(self, settled: Callable[[], bool]) -> None:
+        """Something shows this state's clusters until `settled`, which waits, gives True."""
+        self._disk.pin(settled)
 
     def readinto(self, buffer: Buffer) -> int:  # type: ignore[override]
         """Fill as much of the buffer as the state has bytes left."""

@@ -1,0 +1,75 @@
+"""Memory that comes from a file as it is touched: private mappings put over a part of another.
+
+What the standard library cannot do: it chooses the address of a mapping itself.  Linux only;
+elsewhere nothing is mapped, and the caller reads the file instead.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import mmap
+import sys
+from collections.abc import Callable
+from typing import Final
+
+from gossamer.core.host import MAP_NORESERVE
+
+_MAP_FIXED: Final = 0x10
+_MADV_POPULATE_WRITE: Final = 23
+"""Linux 5.14: pages of a private mapping become the process's own, as writing would make them."""
+_FAILED: Final = ctypes.c_void_p(-1).value
+_READ_WRITE: Final = mmap.PROT_READ | mmap.PROT_WRITE
+
+
+@functools.cache
+def _calls() -> tuple[Callable[..., int | None], Callable[..., int]] | None:
+    """The host's mmap and madvise, which let other threads go on."""
+    if not sys.platform.startswith("linux"):
+        return None
+    library = ctypes.CDLL(None, use_errno=True)
+    place, advise = library.mmap, library.madvise
+    place.restype = ctypes.c_void_p
+    place.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_int64]
+    advise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    return place, advise
+
+
+@functools.cache
+def can_map() -> bool:
+    """Whether this host can put a file under memory and make that memory its own afterwards."""
+    if _calls() is None:
+        return False
+    probe = mmap.mmap(-1, mmap.PAGESIZE, mmap.MAP_PRIVATE)
+    pinned = ctypes.c_char.from_buffer(probe)
+    return make_own(ctypes.addressof(pinned), mmap.PAGESIZE)
+
+
+def map_file(address: int, length: int, fd: int, offset: int) -> bool:
+    """Let [address, address + length) show a file from `offset` on, privately; whether it does.
+
+    The range must be the caller's, all of it pages of the host; what was there is gone.
+    """
+    calls = _calls()
+    if calls is None or (address | length | offset) % mmap.PAGESIZE:
+        return False
+    flags = mmap.MAP_PRIVATE | _MAP_FIXED | MAP_NORESERVE
+    return calls[0](address, length, _READ_WRITE, flags, fd, offset) != _FAILED
+
+
+def map_nothing(address: int, length: int) -> None:
+    """Let a range that `map_file` was given be new memory again, all zero."""
+    calls = _calls()
+    assert calls is not None
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED | MAP_NORESERVE
+    if calls[0](address, length, _READ_WRITE, flags, -1, 0) == _FAILED:
+        raise MemoryError("the host takes no memory back")
+
+
+def make_own(address: int, length: int) -> bool:
+    """Copy what a private mapping still shares with its file; whether the host can.
+
+    What was written to it stays, and may be written to meanwhile.
+    """
+    calls = _calls()
+    return calls is not None and calls[1](address, length, _MADV_POPULATE_WRITE) == 0
