@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -55,10 +56,21 @@ class Emulator:
                 return link
 
     def _answer(self, seconds: float = 120) -> str:
-        """What the monitor says up to its next prompt."""
-        self.monitor.settimeout(seconds)
-        text = b""
+        """What the monitor says up to its next prompt.
+
+        What the guest sends is taken meanwhile: QEMU, all of it, waits for a reader of its serial
+        port who does not read.
+        """
+        text, end = b"", time.monotonic() + seconds
         while not re.search(rb"\((?:qemu|gossamer)\) $", text):
+            left = max(end - time.monotonic(), 0)
+            ready = select.select([self.monitor, self.serial], [], [], left)[0]
+            if not ready:
+                raise SystemExit(f"no answer of the monitor in {seconds} s: {text!r}")
+            if self.serial in ready:
+                self._take()
+            if self.monitor not in ready:
+                continue
             part = self.monitor.recv(65536)
             if not part:
                 raise SystemExit(f"the monitor has gone: {text!r}")
@@ -80,16 +92,16 @@ class Emulator:
         while (left := end - time.monotonic()) > 0:
             if until and re.search(until, self.text):
                 return True
-            self.serial.settimeout(left)
-            try:
-                part = self.serial.recv(65536)
-            except TimeoutError:
+            if not select.select([self.serial], [], [], left)[0] or not self._take():
                 break
-            if not part:
-                break
-            self.log.write(part)
-            self.text += part.decode("latin-1")
         return bool(until and re.search(until, self.text))
+
+    def _take(self) -> bool:
+        """What the guest has sent; whether there was something."""
+        part = self.serial.recv(65536)
+        self.log.write(part)
+        self.text += part.decode("latin-1")
+        return bool(part)
 
     def start_guest(self) -> None:
         """Let Linux run until its shell is ready."""

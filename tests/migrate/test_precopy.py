@@ -7,7 +7,7 @@ import pytest
 from gossamer.base.units import NS_PER_S, PAGE_SIZE, MiB
 from gossamer.core.memory import Arena
 from gossamer.migrate.dirty import DIRTY_BIT, DirtyPages, Pages
-from gossamer.migrate.precopy import Chunk, Parameters, Pause, Precopy, Switch
+from gossamer.migrate.precopy import Chunk, Parameters, Pause, Precopy, Switch, Sync
 
 MS = NS_PER_S // 1000
 
@@ -77,6 +77,9 @@ class Guest:
             step = self.precopy.step(self.now)
             if isinstance(step, Switch):
                 return True
+            if isinstance(step, Sync):
+                self.precopy.sync(self.now)
+                continue
             if isinstance(step, Pause):
                 self.pauses += 1
                 self.pass_time(step.until_ns - self.now)

@@ -33,7 +33,16 @@ from gossamer.migrate.framing import Cmd
 from gossamer.migrate.mapped_out import MappedOut
 from gossamer.migrate.multifd_out import MultifdOut
 from gossamer.migrate.outgoing import ARRIVED, Outgoing, RefusedError
-from gossamer.migrate.precopy import SLICE_NS, Parameters, Pause, Precopy, Switch
+from gossamer.migrate.precopy import (
+    SLICE_NS,
+    Chunk,
+    Parameters,
+    Pause,
+    Precopy,
+    Step,
+    Switch,
+    Sync,
+)
 from gossamer.migrate.releases import OURS, Release, release
 
 _KEEP_TB: Final = ",keep-tb"
@@ -238,6 +247,9 @@ class _Sender:
         with progress.operation("sending while the guest runs"):
             progress.phase("RAM", figures.total)
             while not isinstance(step := precopy.step(host.monotonic_ns()), Switch):
+                if isinstance(step, Sync):
+                    precopy.sync(host.monotonic_ns())
+                    continue
                 if isinstance(step, Pause):
                     yield Wait(until_ns=min(step.until_ns, host.monotonic_ns() + SLICE_NS))
                     self._check()
@@ -245,17 +257,25 @@ class _Sender:
                 if figures.dirty_sync_count != rounds:
                     rounds = figures.dirty_sync_count
                     self.vm.events.report(MigrationPass(rounds))
-                count = yield InThread(partial(self._part, step.pages, first=rounds == 1))
+                yield InThread(partial(self._send_on, precopy, step, first=rounds == 1))
                 self._check()
-                now = host.monotonic_ns()
-                precopy.wrote(count)
                 self.out.channel.extend()
                 self.vm.throttle = figures.throttle
-                self._update_figures(now)
+                self._update_figures(host.monotonic_ns())
                 done = figures.total - figures.remaining
                 if done > shown:
                     progress.advance(done - shown)
                     shown = done
+
+    def _send_on(self, precopy: Precopy, step: Step, *, first: bool) -> None:
+        """Send chunk after chunk, while there is nothing to do for anyone else."""
+        end = host.monotonic_ns() + SLICE_NS
+        while isinstance(step, Chunk):
+            precopy.wrote(self._part(step.pages, first=first))
+            now = host.monotonic_ns()
+            if now >= end or self.transfer.cancelled:
+                return
+            step = precopy.step(now)
 
     def _update_figures(self, now: int) -> None:
         figures = self.transfer.figures

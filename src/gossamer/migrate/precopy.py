@@ -70,11 +70,15 @@ class Pause(Data):
     until_ns: int
 
 
+class Sync(Data):
+    """What the guest has written must be looked at: call `sync` while it stands still."""
+
+
 class Switch(Data):
     """Little enough is left: stop the machine and send the rest."""
 
 
-Step = Chunk | Pause | Switch
+Step = Chunk | Pause | Sync | Switch
 
 
 class Figures(Data, frozen=False):
@@ -96,7 +100,7 @@ class Figures(Data, frozen=False):
 
 
 class Precopy:
-    """The rounds of one transfer."""
+    """The rounds of one transfer.  A thread may have it while the guest runs, but for `sync`."""
 
     def __init__(
         self, dirty: DirtyPages, parameters: Parameters, now: int, *, auto_converge: bool = False
@@ -111,6 +115,8 @@ class Precopy:
         #: Bytes a second over the last slice: shorter, a buffer on the way would be measured.
         self.bandwidth = 0.0
         self._synced, self._period_sent, self._high = now, 0, 0
+        #: The dirty pages are as of now.
+        self._looked = False
 
     def wrote(self, count: int) -> None:
         """A step's bytes are with the host's network."""
@@ -135,9 +141,11 @@ class Precopy:
             self._paused_until = self._slice + SLICE_NS * self._slice_sent // limit
             return Pause(self._paused_until)
         if self._fits():
-            self._sync(now)
-            if self._fits() and self._good_enough():
+            if not self._looked:
+                return Sync()
+            if self._good_enough():
                 return Switch()
+        self._looked = False
         most = MOST_PAGES if not limit else (limit - self._slice_sent) // PAGE_SIZE
         return Chunk(self.dirty.take(max(LEAST_PAGES, min(most, MOST_PAGES))))
 
@@ -159,8 +167,9 @@ class Precopy:
             return True
         return left > SHRINKS * before or self._extra > MOST_EXTRA
 
-    def _sync(self, now: int) -> None:
+    def sync(self, now: int) -> None:
         """Look at the dirty pages anew, and judge whether the guest is too fast."""
+        self._looked = True
         written = self.dirty.sync()
         figures, took = self.figures, max(now - self._synced, 1)
         figures.dirty_sync_count += 1
