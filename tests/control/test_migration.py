@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 import threading
@@ -13,10 +14,14 @@ import pytest
 
 from gossamer.base.errors import ConfigError, GossamerError, HostError, StreamError
 from gossamer.base.units import MiB
+from gossamer.control import stream_in
+from gossamer.control.globalstate import GlobalState
 from gossamer.control.receiving import Received
+from gossamer.control.stream_out import Extra, save_stream
 from gossamer.control.vm import Vm
 from gossamer.machines.config import Config
 from gossamer.migrate.channels import Limits, Listener, connect, parse
+from gossamer.migrate.framing import Cmd
 from gossamer.migrate.returnpath import Message, Reply, encode
 from tests.front.fakes import ask
 
@@ -383,3 +388,33 @@ def test_case_25_in_a_pipe_no_one_waits_for_answers(stream: bytes) -> None:
     vm = started(500)
     vm.incoming(f"fd:{read}", limits=QUICK)
     assert vm.state_hash() == started().state_hash()
+
+
+def test_the_last_word_reaches_a_sender_that_is_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that is closed with bytes unread is reset, and what it said last is lost."""
+    monkeypatch.setattr(stream_in, "_END_WAIT", 0.05)
+    out = io.BytesIO()
+    sender = started()
+    commands = [(Cmd.OPEN_RETURN_PATH, b""), (Cmd.PING, b"\0\0\0\1")]
+    save_stream(
+        sender.machine, out, Extra("globalstate", GlobalState("running")), commands=commands
+    )
+    data = out.getvalue()
+    text = data.rindex(b'{"page_size"') - 5
+    taker, listener = Vm(config()), Listener("tcp:127.0.0.1:0", QUICK)
+    thread = Taker(taker, listener)
+    with socket.create_connection(("127.0.0.1", int(listener.uri.rpartition(":")[2]))) as end:
+        end.sendall(data[:text])
+        while taker.run_state != "running":  # it has given its word, which is not read yet
+            assert thread.is_alive()
+            time.sleep(0.01)
+        for part in (data[text:-100], data[-100:]):
+            end.sendall(part)
+            time.sleep(0.05)
+        answer = b""
+        while not answer.endswith(encode(Message(Reply.SHUT, 0, 0))):
+            got = end.recv(100)
+            assert got
+            answer += got
+    assert thread.done().stream_bytes == len(data)
+    assert taker.state_hash() == sender.state_hash()

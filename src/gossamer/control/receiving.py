@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from functools import partial
-from typing import BinaryIO, cast
+from typing import BinaryIO, Final, cast
 
 from gossamer.base.data import Data
 from gossamer.base.errors import GossamerError, HostError, StreamError
@@ -22,6 +22,9 @@ from gossamer.machines.machine import Machine
 from gossamer.migrate.channels import Channel, Limits, Listener
 from gossamer.migrate.incoming import Incoming
 from gossamer.migrate.multifd_in import MultifdIn, first_of
+
+#: So long is a sender given to close its end; the machine runs meanwhile.
+_PART_NS: Final = 2 * NS_PER_S
 
 
 class Received(Data):
@@ -94,8 +97,20 @@ def receiving(
             talk.refused()
             raise
         took = host.monotonic_ns() - began
+        yield from _part(channel)
         size = sum(channel.received for channel in channels)
         return Received(listener.place.text, arrived.loaded.foreign, size, took, tuple(lines))
+
+
+def _part(channel: Channel) -> Steps[None]:
+    """Read what the sender still has to say before its end is closed.
+
+    A TCP connection that is closed with bytes unread is reset, and our last word may be lost.
+    """
+    end = host.monotonic_ns() + _PART_NS
+    while channel.two_way and not channel.drain():
+        if not (yield Wait(read=(channel.fileno(),), until_ns=end)):
+            return
 
 
 def _come(listener: Listener, seconds: float | None) -> Steps[None]:

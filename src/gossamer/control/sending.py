@@ -268,7 +268,7 @@ class _Sender:
                     shown = done
 
     def _send_on(self, precopy: Precopy, step: Step, *, first: bool) -> None:
-        """Send chunk after chunk, while there is nothing to do for anyone else."""
+        """Send chunk after chunk, while nothing else has to be done."""
         end = host.monotonic_ns() + SLICE_NS
         while isinstance(step, Chunk):
             precopy.wrote(self._part(step.pages, first=first))
