@@ -28,7 +28,7 @@ from gossamer.migrate.container_writer import ContainerWriter, FrameWriter
 from gossamer.migrate.mapped_out import MappedOut
 
 #: The bit of the dirty bytes that says what has changed since the last save.
-DIRTY_BIT: Final = 0x08
+DIRTY_BIT: Final = 0x10
 Buffer = bytes | bytearray | memoryview
 
 

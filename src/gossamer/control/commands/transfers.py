@@ -9,6 +9,7 @@ from typing import Any, Final
 from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.base.units import PAGE_SIZE
+from gossamer.control.commands.migration_channels import MigrationChannel, uri_of
 from gossamer.control.commands.table import command
 from gossamer.control.sending import Sent
 from gossamer.control.session import Session
@@ -23,7 +24,8 @@ from gossamer.migrate.precopy import Figures
 @command("migrate", held=True)
 def migrate(
     session: Session,
-    uri: str,
+    uri: str | None = None,
+    channels: tuple[MigrationChannel, ...] | None = None,
     detach: bool = True,
     resume: bool = False,
     blk: bool = False,
@@ -35,7 +37,7 @@ def migrate(
         raise ConfigError("resume: there is no postcopy migration to go on with")
     if blk or inc:
         raise ConfigError("blk, inc: disks do not travel with a migration")
-    session.spawn(_quietly(_sending(session, uri)))
+    session.spawn(_quietly(_sending(session, uri_of(uri, channels))))
 
 
 @command("x-migrate", held=True, wire=False)
@@ -71,11 +73,17 @@ def migrate_cancel(session: Session) -> None:
 
 
 @command("migrate-incoming", held=True)
-def migrate_incoming(session: Session, uri: str, exit_on_error: bool = True) -> None:
+def migrate_incoming(
+    session: Session,
+    uri: str | None = None,
+    channels: tuple[MigrationChannel, ...] | None = None,
+    exit_on_error: bool = True,
+) -> None:
     """Wait at URI for a machine; after -incoming defer."""
     if session.vm.run_state != "inmigrate":
         raise ConfigError("'-incoming' was not specified on the command line")
-    session.take_in(session.place(uri), exit_on_error=exit_on_error)
+    place = session.place(uri_of(uri, channels))
+    session.take_in(place, exit_on_error=exit_on_error)
 
 
 @command("migrate-continue", held=True)
