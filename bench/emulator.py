@@ -20,9 +20,12 @@ class DeadGuestError(Exception):
 
 
 class Emulator:
-    """One process: its serial port and its monitor, over sockets.  It waits for `cont`."""
+    """One process: its serial port and its monitor, over sockets.
 
-    def __init__(self, command: list[str], log: Path) -> None:
+    It waits for `cont`, or `goes` at once; then its monitor has not answered yet.
+    """
+
+    def __init__(self, command: list[str], log: Path, *, goes: bool = False) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="emulator-"))
         ports = [self.folder / name for name in ("serial", "monitor")]
         options = []
@@ -33,14 +36,15 @@ class Emulator:
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
         self.started = time.monotonic()
         self.process = subprocess.Popen(
-            [*command, *options, "-display", "none", "-S"],
+            [*command, *options, "-display", "none", *([] if goes else ["-S"])],
             stdin=subprocess.DEVNULL,
             env=environment,
         )
         atexit.register(self.process.kill)  # does nothing to a process that has ended
         self.serial, self.monitor = (self._connect(port) for port in ports)
         self.text = ""
-        self._answer()
+        if not goes:
+            self._answer()
 
     def _connect(self, path: Path) -> socket.socket:
         while True:

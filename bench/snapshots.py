@@ -5,7 +5,8 @@
 
 The state goes into a qcow2 image.  `savevm`, `loadvm`: seconds until the monitor answers; `start`:
 from the start of a new process with -loadvm to its first answer; CPU of the emulator beside each,
-its guest's included.  `size`: MiB of machine state.  Medians and extremes.
+its guest's included.  `size`: MiB of machine state; `image`: what the file takes.  Medians and
+extremes.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Subject:
         self.name = name
         self.log = options.folder / f"{name}.log"
         self.log.unlink(missing_ok=True)
-        disk = options.folder / f"{name}.qcow2"
+        self.disk = disk = options.folder / f"{name}.qcow2"
         disk.unlink(missing_ok=True)
         create = ["qemu-img", "create", "-q", "-f", "qcow2", str(disk), "64M"]
         subprocess.run(create, check=True)
@@ -73,13 +74,25 @@ class Subject:
         self.emulator.read(0.5)
         self.emulator.command(f"delvm {tag}")
 
+    def each_second(self, number: int) -> None:
+        """Let the guest run for a second, and save it over the save before the last."""
+        self.emulator.read(1)
+        before = self.cpu()
+        self.figures["savevm"].append(self.emulator.command(f"savevm e{number % 2}")[0])
+        self.figures["savevm cpu"].append(self.cpu() - before)
+        self.figures["image"].append(self.disk.stat().st_blocks / 2048)
+
 
 def main() -> None:
     """Boot, measure in turn, print."""
     parser = parser_for(__doc__, memory="512")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--each-second", type=int, metavar="N", help="only N saves, one a second")
     options = parser.parse_args()
-    subjects = in_turn(Subject, options, options.rounds, Subject.round)
+    if options.each_second:
+        subjects = in_turn(Subject, options, options.each_second, Subject.each_second)
+    else:
+        subjects = in_turn(Subject, options, options.rounds, Subject.round)
     for figure in subjects[0].figures:
         print_figure(figure, 12, 3, [subject.figures[figure] for subject in subjects])
 

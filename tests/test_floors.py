@@ -51,6 +51,7 @@ FILES: Final = frozenset({"os", "shutil", "tempfile"})
 HOST_DOORS: Final = {
     "core/host.py": HOST,
     "core/ahead.py": frozenset({"threading"}),
+    "core/mappings.py": frozenset({"os"}),
     "migrate/channels.py": HOST,
     "migrate/multifd_in.py": frozenset({"threading"}),
     "migrate/tls.py": HOST,

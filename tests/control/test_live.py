@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gossamer.base.errors import ConfigError, GossamerError, HostError
-from gossamer.control.sending import Sent
+from gossamer.control.sending import Sent, _Sender
 from gossamer.control.steps import InThread, Steps, wait_for
 from gossamer.control.vm import Vm
 from gossamer.core import host
@@ -118,13 +118,21 @@ def test_a_page_that_is_forgotten_is_noticed(
 ) -> None:
     """The planted fault: the last look at the dirty pages finds nothing."""
     vm, right, calls = running(), dirty.DirtyPages.sync, [0]
+    send_part = _Sender._part
+
+    def part(self: _Sender, *given: Any, **named: Any) -> int:
+        sent = send_part(self, *given, **named)
+        scribble(vm, 1)
+        return sent
+
+    monkeypatch.setattr(_Sender, "_part", part)
 
     def sync(self: dirty.DirtyPages) -> int:
         calls[0] += 1
         return right(self) if calls[0] == 1 else 0
 
     monkeypatch.setattr(dirty.DirtyPages, "sync", sync)
-    _, taker = send(vm, tmp_path, at=lambda n: scribble(vm, n))
+    _, taker = send(vm, tmp_path)
     assert taker.vm.state_hash() != vm.state_hash()
 
 

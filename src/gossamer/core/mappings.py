@@ -9,10 +9,12 @@ from __future__ import annotations
 import ctypes
 import functools
 import mmap
+import os
 import sys
 from collections.abc import Callable
 from typing import Final
 
+from gossamer.core import host
 from gossamer.core.host import MAP_NORESERVE
 
 _MAP_FIXED: Final = 0x10
@@ -37,12 +39,27 @@ def _calls() -> tuple[Callable[..., int | None], Callable[..., int]] | None:
 
 @functools.cache
 def can_map() -> bool:
-    """Whether this host can put a file under memory and make that memory its own afterwards."""
+    """Whether this host can put a file under memory and make that memory its own afterwards.
+
+    It is tried: an emulator of another CPU takes an advice that it does not know for carried out.
+    """
+    size = mmap.PAGESIZE
     if _calls() is None:
         return False
-    probe = mmap.mmap(-1, mmap.PAGESIZE, mmap.MAP_PRIVATE)
-    pinned = ctypes.c_char.from_buffer(probe)
-    return make_own(ctypes.addressof(pinned), mmap.PAGESIZE)
+    with mmap.mmap(-1, size, mmap.MAP_PRIVATE) as probe:
+        address = ctypes.addressof(pinned := ctypes.c_char.from_buffer(probe))
+        fd = host.nameless_file("probe")
+        try:
+            os.pwrite(fd, b"a" * size, 0)
+            works = map_file(address, size, fd, 0) and make_own(address, size)
+            os.pwrite(fd, b"b" * size, 0)
+            works = works and probe[:1] == b"a"
+        except OSError:
+            works = False
+        finally:
+            os.close(fd)
+        del pinned
+    return works
 
 
 def map_file(address: int, length: int, fd: int, offset: int) -> bool:
