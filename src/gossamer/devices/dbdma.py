@@ -26,6 +26,7 @@ Linux arch/powerpc/include/asm/dbdma.h; dbdma.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from struct import Struct
 from typing import Final, Protocol
 
 from gossamer.core.clock import Alarm, Clock
@@ -74,6 +75,10 @@ WRITABLE: Final = RUN | PAUSE | FLUSH | WAKE | DEVICE_BITS
 
 OUTPUT_MORE, OUTPUT_LAST, INPUT_MORE, INPUT_LAST, STORE_QUAD, LOAD_QUAD, NOP, STOP = range(8)
 KEY_SYSTEM: Final = 6
+_COMMAND: Final = Struct("<HHIIHH")
+"""A descriptor: count, command, address, command-dependent word, residual count, status."""
+_STATUS: Final = Struct("<HH")
+"""Its last two."""
 
 IDLE, FETCH, DATA, WAIT = range(4)
 """`stage` of a channel: nothing to do, a fetch is due, moving data, waiting for a condition."""
@@ -130,10 +135,8 @@ class DbdmaCommand(Stateful):
     xfer_status: int = u16()
 
     def decode(self, raw: bytes) -> None:
-        little = [int.from_bytes(raw[n : n + 2], "little") for n in (0, 2, 12, 14)]
-        self.req_count, self.command, self.res_count, self.xfer_status = little
-        self.phy_addr = int.from_bytes(raw[4:8], "little")
-        self.cmd_dep = int.from_bytes(raw[8:12], "little")
+        self.req_count, self.command, self.phy_addr, self.cmd_dep, *status = _COMMAND.unpack(raw)
+        self.res_count, self.xfer_status = status
 
     @property
     def operation(self) -> int:
@@ -373,7 +376,7 @@ class DbdmaChannel(Stateful):
         if self.stage == DATA:
             current.res_count = self.io.len & 0xFFFF
         current.xfer_status = self.status & 0xFFFF
-        raw = current.res_count.to_bytes(2, "little") + current.xfer_status.to_bytes(2, "little")
+        raw = _STATUS.pack(current.res_count, current.xfer_status)
         self.owner.memory.write((self.regs[COMMAND_POINTER] + 12) & 0xFFFF_FFFF, raw)
 
     def _recheck(self) -> None:

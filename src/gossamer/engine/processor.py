@@ -138,7 +138,7 @@ class Processor:
             if self._checkstop:
                 return Stop.CHECKSTOP
             done = engine.count
-            if done >= last or (until_ns < NEVER and clock.now >= until_ns):
+            if done >= last or (until_ns < NEVER and engine.time_at(done) >= until_ns):
                 return Stop.LIMIT
             if done > start and enough():
                 return Stop.LIMIT
