@@ -3,17 +3,20 @@
     python bench/qmp_load.py                        # the busy built-in guest, 10 questions a second
     python bench/qmp_load.py --rate 100 -- -M g3beige -kernel vmlinux -initrd initramfs.cpio.gz
 
-One emulator runs throughout, with one QMP connection.  Windows without questions and windows with
-`query-status` at the given rate take turns; each is measured in instructions of the guest for each
-second of CPU time of the thread that runs it, so that a busy host does not count.  Printed: the
-median of each kind, and by how much the second is below the first.
+Two emulators take turns: one without QMP, one with a QMP connection, which is asked nothing or
+`query-status` at the given rate.  Each window is measured in instructions of the guest for each
+second of CPU time of all the emulator's threads, so that a busy host does not count; the emulator
+whose turn it is not is stopped.  Printed: the median of each kind, and by how much the others are
+below the first.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -27,14 +30,15 @@ GUEST = ("-M", "bare", "-bios", "builtin", "-m", "4", "-accel", "tcg")
 
 
 class Emulator:
-    """A running emulator and a QMP connection to it."""
+    """A running emulator; `asked`: with a QMP connection, else with a human monitor."""
 
-    def __init__(self, words: list[str]) -> None:
-        self.folder = Path(tempfile.mkdtemp())
-        path = self.folder / "qmp"
+    def __init__(self, words: list[str], *, asked: bool) -> None:
+        self.folder, self.asked = Path(tempfile.mkdtemp()), asked
+        path = self.folder / "monitor"
         self.process = subprocess.Popen(
             [sys.executable, "-m", "gossamer", "run", "-nodefaults", "-display", "none",
-             "-serial", "null", *words, "-qmp", f"unix:{path},server=on,wait=off"]
+             "-serial", "null", *words, "-qmp" if asked else "-monitor",
+             f"unix:{path},server=on,wait=off"]
         )  # fmt: skip
         while not path.exists() and self.process.poll() is None:
             time.sleep(0.05)
@@ -42,7 +46,8 @@ class Emulator:
         self.socket.connect(str(path))
         self.lines = self.socket.makefile("rb")
         self.lines.readline()
-        self.ask("qmp_capabilities")
+        if asked:
+            self.ask("qmp_capabilities")
 
     def ask(self, command: str) -> dict[str, Any]:
         self.socket.sendall(json.dumps({"execute": command}).encode())
@@ -51,27 +56,43 @@ class Emulator:
             if "return" in reply:
                 return dict(reply["return"])
 
+    def instructions(self) -> int:
+        """What the guest has executed."""
+        if self.asked:
+            return int(self.ask("query-status")["instructions"])
+        self.socket.sendall(b"info hash\n")
+        while (found := re.search(rb"after (\d+) instructions", self.lines.readline())) is None:
+            pass
+        return int(found[1])
+
     def spent_ns(self) -> int:
-        """CPU time of the thread that runs the guest."""
-        pid = self.process.pid
-        return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[0])
+        """CPU time of its threads."""
+        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
+        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks)
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
 
     def end(self) -> None:
-        self.ask("quit")
+        self.signal(signal.SIGCONT)
+        self.signal(signal.SIGTERM)
         self.process.wait()
         shutil.rmtree(self.folder)
 
 
 def window(emulator: Emulator, seconds: float, rate: float) -> float:
     """Instructions for each second of CPU time, while `rate` questions a second are asked."""
-    count, spent = emulator.ask("query-status")["instructions"], emulator.spent_ns()
+    emulator.signal(signal.SIGCONT)
+    count, spent = emulator.instructions(), emulator.spent_ns()
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         time.sleep(min(left, 1 / rate if rate else left))
         if rate:
             emulator.ask("query-status")
     spent = emulator.spent_ns() - spent
-    return (emulator.ask("query-status")["instructions"] - count) * 1e9 / spent
+    done = emulator.instructions() - count
+    emulator.signal(signal.SIGSTOP)
+    return done * 1e9 / spent
 
 
 def main() -> int:
@@ -81,17 +102,24 @@ def main() -> int:
     parser.add_argument("--windows", type=int, default=10, help="of each kind")
     parser.add_argument("guest", nargs="*", help="options of the emulator, after --")
     options = parser.parse_args()
-    emulator = Emulator(options.guest or list(GUEST))
-    window(emulator, options.seconds, 0)  # code is compiled
-    quiet, asked = [], []
+    words = options.guest or list(GUEST)
+    without, asked = Emulator(words, asked=False), Emulator(words, asked=True)
+    kinds = {"without QMP": (without, 0.0), "open": (asked, 0.0), "asked": (asked, options.rate)}
+    found: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for emulator in (without, asked):
+        window(emulator, options.seconds, 0)  # code is compiled
     for _ in range(options.windows):
-        quiet.append(window(emulator, options.seconds, 0))
-        asked.append(window(emulator, options.seconds, options.rate))
-    emulator.end()
-    before, after = statistics.median(quiet), statistics.median(asked)
-    print(f"quiet   {before / 1e6:9.2f} million instructions in a second of CPU time")
-    print(f"asked   {after / 1e6:9.2f} ({options.rate:g} questions a second)")
-    print(f"slower  {100 * (1 - after / before):9.2f} %")
+        for kind, (emulator, rate) in kinds.items():
+            found[kind].append(window(emulator, options.seconds, rate))
+    for emulator in (without, asked):
+        emulator.end()
+    first = statistics.median(found["without QMP"])
+    for kind, figures in found.items():
+        middle = statistics.median(figures)
+        slower = 100 * (1 - middle / first)
+        print(
+            f"{kind:12} {middle / 1e6:9.2f} million instructions a CPU second, {slower:5.2f} % less"
+        )
     return 0
 
 

@@ -13,6 +13,20 @@ from tests.front.qmp.test_commands import PAST, Checked
 BASE = ("-M", "g3beige", "-bios", "builtin", "-m", "8", "-nographic", "-icount", "5,sleep=off")
 
 
+#: What must not change, or be kept, while the machine is on its way elsewhere.
+AWAY: dict[str, dict[str, object]] = {
+    "x-rewind": {"to": "here"}, "replay-seek": {"icount": 5000}, "x-last-write": {"address": 0},
+    "x-savevm": {"tag": "x"}, "x-loadvm": {"tag": "x"}, "x-save": {"file": "/no/x"},
+    "x-load": {"file": "/no/x"}, "device_add": {"driver": "usb-kbd"}, "device_del": {"id": "x"},
+    "pmemsave": {"val": 0, "size": 1, "filename": "/dev/null"},
+    "memsave": {"val": 0, "size": 1, "filename": "/dev/null"},
+    "dump-guest-memory": {"paging": False, "protocol": "file:/dev/null"},
+    "block-commit": {"device": "x"}, "transaction": {"actions": []},
+    "blockdev-snapshot": {"node": "x", "overlay": "x"}, "x-timeline": {}, "x-record": {
+        "filename": "/no/x"}, "migrate": {"uri": "exec:true"},
+}  # fmt: skip
+
+
 @pytest.fixture
 def counted(tmp_path: Path) -> Iterator[Checked]:
     host = Host(tmp_path, *BASE, "-S")
@@ -41,6 +55,13 @@ def test_every_command_of_the_past(counted: Checked, tmp_path: Path) -> None:
     assert "is outside of it" in counted.no("x-rewind", ns=10**15)
     assert "give one of" in counted.no("x-rewind")
     counted("x-record", filename=str(tmp_path / "run"), points=5)
+    counted("migrate-set-parameters", max_bandwidth=1000)
+    counted("migrate", uri="exec:cat > /dev/null")
+    counted.event("MIGRATION", status="active")
+    for name, given in AWAY.items():
+        assert counted.no(name, **given) == "There's a migration process in progress", name
+    counted("migrate_cancel")
+    counted.event("MIGRATION", status="cancelled")
     counted("x-timeline", enable=False)
     assert "there is no timeline" in counted.no("x-rewind", ns=1)
     assert set(PAST) <= counted.worked

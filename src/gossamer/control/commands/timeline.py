@@ -45,6 +45,8 @@ def timeline(session: Session, enable: bool = True, limit: int = LIMIT // MiB) -
     if not enable:
         timeline_of(session.vm).close()
         return
+    session.check_idle()
+    session.vm.disks.check_free()
     Timeline(session.vm, limit=limit * MiB)
 
 
@@ -73,6 +75,7 @@ def rewind(
     session: Session, to: str | None = None, ns: int | None = None, icount: int | None = None
 ) -> Place:
     """Go back to a mark, by virtual ns, or by instructions."""
+    session.check_idle()
     return _place(timeline_of(session.vm).rewind(to, ns=ns, instructions=icount))
 
 
@@ -88,6 +91,7 @@ class LastWrite(Data):
 @command("x-last-write")
 def last_write(session: Session, address: int, size: int = 4) -> LastWrite:
     """Which instruction wrote last to memory at an effective address."""
+    session.check_idle()
     found = search.last_write(timeline_of(session.vm), address, size)
     if found is None:
         raise ConfigError(f"nothing has written to {address:#x} since the timeline's begin")
@@ -107,4 +111,5 @@ def record(session: Session, filename: str, points: int = 100) -> None:
 @command("replay-seek")
 def replay_seek(session: Session, icount: int) -> None:
     """Go to where so many instructions had been executed."""
+    session.check_idle()
     timeline_of(session.vm).go_to_count(icount)
