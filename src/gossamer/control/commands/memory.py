@@ -17,10 +17,16 @@ from gossamer.control.steps import Steps
 DUMPED = "dumped"
 
 
-def _pieces(read: Callable[[int, int], bytes], start: int, size: int) -> Iterator[bytes]:
+#: Bytes of effective addresses at a time: each page is translated.
+_TRANSLATED = 256 << 10
+
+
+def _pieces(
+    read: Callable[[int, int], bytes], start: int, size: int, step: int = PIECE
+) -> Iterator[bytes]:
     """`size` bytes from `start` on."""
-    for at in range(start, start + size, PIECE):
-        yield read(at, min(PIECE, start + size - at))
+    for at in range(start, start + size, step):
+        yield read(at, min(step, start + size - at))
 
 
 def _opened(session: Session, filename: str) -> FileOut:
@@ -46,7 +52,8 @@ def memsave(
         vm.read_virtual(val, min(size, 1))
     except ConfigError:
         raise _invalid(val, size) from None
-    return _standing(session, _opened(session, filename), _pieces(vm.read_virtual, val, size))
+    pieces = _pieces(vm.read_virtual, val, size, _TRANSLATED)
+    return _standing(session, _opened(session, filename), pieces)
 
 
 @command("pmemsave")
