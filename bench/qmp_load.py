@@ -7,7 +7,8 @@ Two emulators take turns: one without QMP, one with a QMP connection, which is a
 `query-status` at the given rate.  Each window is measured in instructions of the guest for each
 second of CPU time of all the emulator's threads, so that a busy host does not count; the emulator
 whose turn it is not is stopped.  Printed: the median of each kind, and by how much the others are
-below the first.
+below the first; then what a question costs, and how much slower the guest is for it on a CPU of its
+own: where others have most of the CPU, a second of its time takes many seconds' questions.
 """
 
 from __future__ import annotations
@@ -80,19 +81,20 @@ class Emulator:
         shutil.rmtree(self.folder)
 
 
-def window(emulator: Emulator, seconds: float, rate: float) -> float:
-    """Instructions for each second of CPU time, while `rate` questions a second are asked."""
+def window(emulator: Emulator, seconds: float, rate: float) -> tuple[float, float]:
+    """Instructions and questions for each second of CPU time; `rate` a second are asked."""
     emulator.signal(signal.SIGCONT)
     count, spent = emulator.instructions(), emulator.spent_ns()
-    end = time.monotonic() + seconds
+    end, asked = time.monotonic() + seconds, 0
     while (left := end - time.monotonic()) > 0:
         time.sleep(min(left, 1 / rate if rate else left))
         if rate:
             emulator.ask("query-status")
+            asked += 1
     spent = emulator.spent_ns() - spent
     done = emulator.instructions() - count
     emulator.signal(signal.SIGSTOP)
-    return done * 1e9 / spent
+    return done * 1e9 / spent, asked * 1e9 / spent
 
 
 def main() -> int:
@@ -105,7 +107,7 @@ def main() -> int:
     words = options.guest or list(GUEST)
     without, asked = Emulator(words, asked=False), Emulator(words, asked=True)
     kinds = {"without QMP": (without, 0.0), "open": (asked, 0.0), "asked": (asked, options.rate)}
-    found: dict[str, list[float]] = {kind: [] for kind in kinds}
+    found: dict[str, list[tuple[float, float]]] = {kind: [] for kind in kinds}
     for emulator in (without, asked):
         window(emulator, options.seconds, 0)  # code is compiled
     for _ in range(options.windows):
@@ -113,13 +115,16 @@ def main() -> int:
             found[kind].append(window(emulator, options.seconds, rate))
     for emulator in (without, asked):
         emulator.end()
-    first = statistics.median(found["without QMP"])
-    for kind, figures in found.items():
-        middle = statistics.median(figures)
+    middles = {kind: statistics.median(done for done, _ in found[kind]) for kind in kinds}
+    first = middles["without QMP"]
+    for kind, middle in middles.items():
         slower = 100 * (1 - middle / first)
         print(
             f"{kind:12} {middle / 1e6:9.2f} million instructions a CPU second, {slower:5.2f} % less"
         )
+    questions = statistics.median(asked for _, asked in found["asked"])
+    cost = (1 - middles["asked"] / middles["open"]) / questions
+    print(f"a question costs {cost * 1e6:.0f} us: {cost * options.rate * 100:.2f} % of a CPU")
     return 0
 
 

@@ -52,7 +52,12 @@ def _chardev_add(session: Session, given: Arguments) -> str:
 
 composed("device_add", "DEVICE:device", "plug in a USB device; device_add ? lists", _device_add)
 row("device_del", "ID:id", "device_del")
-composed("set_link", "NAME:name STATE:up", "pull a network card's cable", _set_link)
+composed(
+    "set_link",
+    "NAME:name STATE:up",
+    "pull a network card's cable, or put it back: off, on",
+    _set_link,
+)
 composed("chardev-add", "CHARDEV:chardev", "make a character device", _chardev_add)
 row("chardev-remove", "ID:id", "chardev-remove")
 row("getfd", "NAME:fdname", "getfd")
@@ -90,7 +95,8 @@ _WORDS = "ADDRESS:address SIZE:size FILE:file"
 composed("memsave", _WORDS, "memory into a file, as data accesses find it", _saved("memsave"))
 composed("pmemsave", _WORDS, "real memory into a file", _saved("pmemsave"))
 row(
-    "dump-guest-memory", "FILE:protocol [BEGIN:begin] [LENGTH:length]", "dump-guest-memory",
+    "dump-guest-memory", "[-d:detach] FILE:protocol [BEGIN:begin] [LENGTH:length]",
+    "dump-guest-memory",
     arguments=lambda given: {**given, "paging": False, "protocol": f"file:{given['protocol']}"},
 )  # fmt: skip
 
