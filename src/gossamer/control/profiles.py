@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from gossamer.migrate.releases import Release
-from gossamer.state.codec import BOOL, U32, Codec, Int
+from gossamer.state.codec import BOOL, U8, U32, Buffer, Codec, Int
 from gossamer.state.layout import Subsection, View, subsection
 from gossamer.state.transfer import Profile
 
@@ -52,7 +52,20 @@ _TIMER: Final = Int("timer", 8)
 _I64: Final = Int("int64", 8, signed=True)
 _SHIFT: Final = Int("int16", 2, signed=True)
 
+#: A serial port that could not send, or that looks at a real line now and then.
+_SERIAL: Final = (
+    _read_only(
+        "serial/tsr", 1, _ignored("tsr_retry", U32), _ignored("thr", U8), _ignored("tsr", U8),
+    ),
+    _read_only(
+        "serial/xmit_fifo", 1,
+        _ignored("data", Buffer(16)), _ignored("head", U32), _ignored("num", U32),
+    ),
+    _read_only("serial/poll", 1, _ignored("poll_msl", U32), _ignored("modem_status_poll", _TIMER)),
+)  # fmt: skip
+
 FROM_QEMU: Final = {
+    "serial": _SERIAL,
     "cpu": (
         _read_only("cpu/rtas_stopped", 1, View("env.quiesced", BOOL, _nothing, _refuse_stopped)),
         # Record and replay only; a stwcx. under way fails once and is repeated.

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from gossamer.base.units import NS_PER_S
+from gossamer.control import repair_405
 from gossamer.control.stream_in import Loaded
+from gossamer.cpu.cpu_405 import Cpu405
 from gossamer.devices.escc import MASTER_ENABLE, Escc
 from gossamer.devices.heathrow import Heathrow
 from gossamer.devices.ide.cell import MacioIde
@@ -35,7 +37,10 @@ def complete(m: Machine, loaded: Loaded, *, mend: bool = True) -> list[str]:
         m.resume()
         return []
     lines = [f"section {name} is not in the stream: as at power on" for name in loaded.missing]
-    lines += _decrementer(m, loaded)
+    if isinstance(m.cpu, Cpu405):
+        lines += repair_405.complete(m, m.cpu)
+    else:
+        lines += _decrementer(m, loaded)
     lines += _timebase(m)
     lines += _timers(m)
     lines += _drives(m)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from gossamer.base.data import Data
-from gossamer.base.units import GiB, MiB
+from gossamer.base.units import PAGE_SIZE, GiB, MiB
 from gossamer.core.clock import Clock
 from gossamer.core.dcr import DcrBus
 from gossamer.core.device import Device
@@ -101,14 +101,18 @@ class Dcrs405ep(Device):
     ebc_address: int = u32()
     ocm_address: int = u32()
     ocm_control: int = u32()
+    #: Bytes of the ROM that are there, at the end of the address space.
+    rom_size: int = u32()
 
     memory: AddressMap = wiring()
     ram: RamBlock = wiring()
     ocm: RamBlock = wiring()
+    rom: RamBlock | None = wiring()
     sizes: tuple[int, ...] = wiring()
     enabled_at_reset: bool = wiring()
     ram_mapped: list[tuple[int, int, Mapping]] = derived()
     ocm_mapped: Mapping | None = derived()
+    rom_mapped: Mapping | None = derived()
 
     def __init__(
         self,
@@ -126,6 +130,7 @@ class Dcrs405ep(Device):
         self.memory, self.ram, self.ocm, self.sizes = memory, ram, ocm, sizes
         self.enabled_at_reset = enabled
         self.ram_mapped, self.ocm_mapped = [], None
+        self.rom, self.rom_mapped, self.rom_size = None, None, 0
         for numbers, read, write in (
             (PLACES, self._read_held, self._write_held),
             (range(SDRAM_ADDRESS, SDRAM_DATA + 1), self._read_sdram, self._write_sdram),
@@ -135,15 +140,28 @@ class Dcrs405ep(Device):
             bus.add(numbers, read, write)
         self.reset()
 
+    def set_rom(self, rom: RamBlock, size: int) -> None:
+        """The last `size` bytes of a block are the ROM."""
+        self.rom, self.rom_size = rom, size
+        self._map()
+
     def reset(self) -> None:
+        size = self.rom_size
         super().reset()
+        self.rom_size = size
         self.held = [register.start for register in HELD]
         if self.enabled_at_reset:
-            self.sdram_options = DC_ENABLE
-            at = 0
-            for n, size in enumerate(self.sizes):
-                self.sdram_banks[n] = at | (size // (4 * MiB)).bit_length() - 1 << 17 | BANK_ENABLE
-                at += size
+            self.enable()
+        self._map()
+
+    def enable(self) -> None:
+        """SDRAM from 0 on, as -kernel finds it."""
+        self.sdram_options = DC_ENABLE
+        at = 0
+        for n, size in enumerate(self.sizes):
+            code = (size // (4 * MiB)).bit_length() - 1
+            self.sdram_banks[n] = at | code << BANK_SIZE_SHIFT | BANK_ENABLE
+            at += size
         self._map()
 
     # --- registers --------------------------------------------------------------------------------
@@ -222,12 +240,24 @@ class Dcrs405ep(Device):
                 window = RamBlock(self.ram.name, size, offset)
                 self.ram_mapped.append((base, size, self.memory.map(window, base, priority=-2 - n)))
                 offset += self.sizes[n]
+        self._map_rom()
         on = bool(self.ocm_control & OCM_ENABLE)
         if self.ocm_mapped is not None and (not on or self.ocm_mapped.base != self.ocm_address):
             self.memory.unmap(self.ocm_mapped)
             self.ocm_mapped = None
         if on and self.ocm_mapped is None:
             self.ocm_mapped = self.memory.map(self.ocm, self.ocm_address, priority=-1)
+
+    def _map_rom(self) -> None:
+        size, rom = self.rom_size, self.rom
+        if rom is None or not 0 < size <= rom.size or size % PAGE_SIZE:
+            return
+        if self.rom_mapped is not None:
+            if self.rom_mapped.size == size:
+                return
+            self.memory.unmap(self.rom_mapped)
+        window = RamBlock(rom.name, size, rom.offset + rom.size - size, read_only=True)
+        self.rom_mapped = self.memory.map(window, 4 * GiB - size, priority=1)
 
     def post_load(self, version: int) -> None:
         self._map()

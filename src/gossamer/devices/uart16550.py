@@ -13,8 +13,8 @@ from gossamer.core.clock import Alarm, Clock
 from gossamer.core.device import Device
 from gossamer.core.irq import IrqLine
 from gossamer.core.region import Region
-from gossamer.state.codec import U8, U32, Buffer
-from gossamer.state.declare import alarm, buffer, i32, u8, u16, u32, wiring
+from gossamer.state.codec import U8, U32
+from gossamer.state.declare import alarm, buffer, u8, u16, u32, wiring
 from gossamer.state.layout import Nested, View, subsection
 
 FIFO: Final = 16
@@ -36,21 +36,18 @@ BASE_BAUD: Final = 115_200
 NS: Final = 10**9
 
 
-def _fifo(name: str, data: str, count: str) -> Nested:
-    """A FIFO of QEMU's: its bytes, where the first one lies (0 of ours), how many there are."""
-    return Nested(
-        name,
-        lambda uart: uart,
-        vmsd="Fifo8",
-        version=1,
-        layout=[
-            View(
-                "data", Buffer(FIFO), lambda u: getattr(u, data), lambda u, v: setattr(u, data, v)
-            ),
-            View("head", U32, lambda u: 0, lambda u, v: u.turn(data, v)),
-            View("num", U32, lambda u: getattr(u, count), lambda u, v: u.set_count(count, v)),
-        ],
-    )
+#: A FIFO as QEMU has it: its bytes, where the first one lies (0 of ours), how many there are.
+_RECEIVED: Final = Nested(
+    "recv_fifo",
+    lambda uart: uart,
+    vmsd="Fifo8",
+    version=1,
+    layout=[
+        "fifo",
+        View("head", U32, lambda uart: 0, lambda uart, head: uart.turn(head)),
+        View("num", U32, lambda uart: uart.count, lambda uart, count: uart.set_count(count)),
+    ],
+)
 
 
 class Uart16550(Device):
@@ -86,25 +83,15 @@ class Uart16550(Device):
     }
 
     waiting = subsection("serial/thr_ipending")
-    #: THR became empty, which has not been reported; -1: IIR says whether.
-    thr_ipending: int = i32(-1, within=waiting)
-    shifting = subsection("serial/tsr")
-    tsr_retry: int = u32(within=shifting)
-    thr: int = u8(within=shifting)
-    tsr: int = u8(within=shifting)
-    received = subsection("serial/recv_fifo", layout=[_fifo("recv_fifo", "fifo", "count")])
-    fifo: bytearray = buffer(FIFO, within=received)
+    #: THR became empty, which has not been reported.
+    thr_ipending: int = u32(within=waiting)
+    received = subsection("serial/recv_fifo", layout=[_RECEIVED])
+    fifo: bytearray = buffer(FIFO, within=received, wire="data")
     count: int = u32(within=received)
-    sending = subsection("serial/xmit_fifo", layout=[_fifo("xmit_fifo", "sent", "sent_count")])
-    sent: bytearray = buffer(FIFO, within=sending)
-    sent_count: int = u32(within=sending)
     late = subsection("serial/fifo_timeout_timer")
     timeout: Alarm = alarm("_timed_out", within=late, wire="fifo_timeout_timer")
     pending = subsection("serial/timeout_ipending")
     timeout_ipending: int = u32(within=pending)
-    poll = subsection("serial/poll")
-    poll_msl: int = u32(within=poll)
-    modem_status_poll: Alarm = alarm("_polled", within=poll)
 
     irq: IrqLine = wiring()
     transmit: Callable[[int], None] = wiring()
@@ -123,20 +110,11 @@ class Uart16550(Device):
 
     @waiting.needed
     def waiting_needed(self) -> bool:
-        return self.thr_ipending >= 0 and self.thr_ipending != (self.iir & 0xF == IIR_SENT)
-
-    @shifting.needed
-    def shifting_needed(self) -> bool:
-        """Read only: nothing is ever half sent here."""
-        return False
+        return self.thr_ipending != (self.iir & 0xF == IIR_SENT)
 
     @received.needed
     def received_needed(self) -> bool:
         return self.count > 0
-
-    @sending.needed
-    def sending_needed(self) -> bool:
-        return False
 
     @late.needed
     def late_needed(self) -> bool:
@@ -146,21 +124,15 @@ class Uart16550(Device):
     def pending_needed(self) -> bool:
         return bool(self.timeout_ipending)
 
-    @poll.needed
-    def poll_needed(self) -> bool:
-        """Read only: no modem is looked at now and then."""
-        return False
-
-    def turn(self, data: str, head: int) -> None:
+    def turn(self, head: int) -> None:
         """A FIFO of QEMU's begins at byte `head`; ours at the first."""
-        held = getattr(self, data)
         head %= FIFO
-        setattr(self, data, held[head:] + held[:head])
+        self.fifo = self.fifo[head:] + self.fifo[:head]
 
-    def set_count(self, name: str, count: int) -> None:
+    def set_count(self, count: int) -> None:
         if count > FIFO:
             raise ValueError(f"a FIFO of {FIFO} bytes holds {count}")
-        setattr(self, name, count)
+        self.count = count
 
     # --- the outside ------------------------------------------------------------------------------
 
@@ -203,9 +175,6 @@ class Uart16550(Device):
         if self.count:
             self.timeout_ipending = 1
             self.update_irq()
-
-    def _polled(self) -> None:
-        """QEMU looks at a real line's modem signals so; there is none here."""
 
     # --- registers --------------------------------------------------------------------------------
 
@@ -309,7 +278,7 @@ class Uart16550(Device):
         enough = not self.fcr & FCR_ON or self.count >= TRIGGERS[self.fcr >> 6]
         if self.ier & RECEIVED and self.lsr & DR and enough:
             return IIR_RECEIVED
-        if self.ier & SENT and self.thr_ipending > 0:
+        if self.ier & SENT and self.thr_ipending:
             return IIR_SENT
         if self.ier & MODEM and self.msr & 0xF:
             return IIR_MODEM
@@ -322,8 +291,8 @@ class Uart16550(Device):
 
     def post_load(self, version: int) -> None:
         """A sender says what was not reported only where IIR does not."""
-        if self.thr_ipending < 0:
-            self.thr_ipending = int(self.iir & 0xF == IIR_SENT)
+        if self.iir & 0xF == IIR_SENT:
+            self.thr_ipending = 1
 
     def resume(self) -> None:
         self.irq.assign(self.iir & 1 == 0)

@@ -24,6 +24,7 @@ from gossamer.devices.uic import Uic
 from gossamer.isa.body import Irq405
 from gossamer.machines import firmware
 from gossamer.machines.config import Hardware, mebibytes
+from gossamer.machines.guests import timers
 from gossamer.machines.kind import MachineKind, Version
 from gossamer.machines.machine import Machine
 
@@ -82,8 +83,8 @@ def ref405ep(hardware: Hardware) -> Machine:
     for base, region in opb.regions().items():
         m.map(region, at=base)
     started = hardware.kernel is not None and hardware.bios is None
-    m.add("dcr", Dcrs405ep(m.clock, cpu.dcr, m.memory, ram, ocm, sizes, enabled=started))
-    _add_firmware(m)
+    dcrs = m.add("dcr", Dcrs405ep(m.clock, cpu.dcr, m.memory, ram, ocm, sizes, enabled=started))
+    _add_firmware(m, dcrs)
     if hardware.kernel is not None:
         _start(m)
         m.at_reset.append(lambda: _start(m))
@@ -111,18 +112,23 @@ def seconds(hardware: Hardware) -> int:
     return now + host.utc_offset() if base == "localtime" else now
 
 
-def _add_firmware(m: Machine) -> None:
+def _add_firmware(m: Machine, dcrs: Dcrs405ep) -> None:
     """-bios: a ROM that ends with the address space."""
     bios = m.hardware.bios
     if bios is None:
         return
     if bios == firmware.SAVED:
         content = b""
+    elif bios.startswith(firmware.BUILT_IN):
+        if bios != timers.NAME:
+            raise ConfigError(f"-bios: ref405ep has {timers.NAME}, got {bios}")
+        content = timers.rom()
     else:
         path = firmware.find_firmware(bios, m.hardware.firmware_folders)
         content = firmware.read_file(path, BIOS_MOST, "firmware")
-    size = align_up(len(content), 4 * KiB) or BIOS_MOST
-    m.rom("ef405ep.bios", size, content, at=(1 << 32) - size)
+    size = align_up(len(content), 4 * KiB)
+    whole = content.ljust(size, b"\0").rjust(BIOS_MOST, b"\0")
+    dcrs.set_rom(m.rom("ef405ep.bios", BIOS_MOST, whole), size)
 
 
 def _start(m: Machine) -> None:

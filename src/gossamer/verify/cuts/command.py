@@ -47,6 +47,7 @@ DEFAULT_MEMORY: Final = {
     "dma": "8M",
     "search": "8M",
     "usb": "8M",
+    "timers": "8M",
 }
 
 TIERS_HELP: Final = "how the cut run is executed: random, or by tier 0 as the uncut one (random)"
@@ -143,7 +144,7 @@ def prepare(arguments: argparse.Namespace, name: str, folder: Path) -> Plan:
         return scout_hostile(hostile_of(arguments, folder), say)
     rates = arguments.true_rates
     files = arguments.kernel, arguments.initrd, arguments.cdrom
-    guest = guest_named(name, *files, folder, true_rates=rates)
+    guest = guest_named(name, *files, folder, true_rates=rates, machine=arguments.machine)
     memory = arguments.memory or DEFAULT_MEMORY[guest.name]
     cpu, shift = arguments.cpu, arguments.shift
     config = config_for(guest, arguments.machine, memory, shift, cpu, true_rates=rates)

@@ -49,7 +49,7 @@ AT_EVENTS: Final = (
 )
 EXCUSES: Final = "schemas/excused.toml"
 #: Registers that are the model's, not state: the CPU puts them right after a load.
-OF_THE_MODEL: Final = ("pvr", "tb_hz")
+OF_THE_MODEL: Final = ("pvr", "tb_hz", "dcr_there")
 
 
 class Field(Data):

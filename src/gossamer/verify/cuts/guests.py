@@ -16,7 +16,7 @@ from gossamer.base.data import Data, field, replace
 from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.machines import firmware
 from gossamer.machines.config import Accel, Config
-from gossamer.machines.guests import pic, search, usb
+from gossamer.machines.guests import pic, search, timers, usb
 from gossamer.machines.options import parse
 from gossamer.verify.cuts import linux
 from gossamer.verify.cuts.tiers import Tiers
@@ -35,7 +35,12 @@ SEARCH: Final = ("search", "603e")
 """The guest that searches the page table itself, and the CPU that lets it."""
 USB: Final = ("usb", "mac99", "pmu")
 """The guest that drives USB devices, and the machine and `via` that have them from the start."""
-GUESTS: Final = ("openbios", "builtin", *PIC_GUESTS, SEARCH[0], USB[0], hostile.NAME, *linux.NAMES)
+TIMERS: Final = ("timers", linux.BOARD)
+"""The guest that counts a 405's timers, and its machine."""
+GUESTS: Final = (
+    *("openbios", "builtin", *PIC_GUESTS, SEARCH[0], USB[0], TIMERS[0], hostile.NAME),
+    *linux.NAMES,
+)
 _LONG: Final = 4_000_000_000
 COMMON: Final = ("-nographic", "-serial", "null", "-monitor", "none", "-rtc", "base=2001-09-09")
 
@@ -100,10 +105,12 @@ def guest_named(
     folder: Path | None = None,
     *,
     true_rates: bool = False,
+    machine: str = "",
 ) -> Guest:
     """The guest called `name`; Linux needs its files, and a folder for images made here.
 
-    `true_rates`: serial lines and disks take the time that the parts take.
+    `true_rates`: serial lines and disks take the time that the parts take.  `machine`: what it is
+    to run on.
     """
     far = "" if true_rates else "0"  # a line that is sent at once is ten times as quick
     if name == "openbios":
@@ -122,12 +129,22 @@ def guest_named(
         lines = ((f"line 2{far} ", "?"), (f"line 5{far} ", ""))
         arguments = ("-bios", usb.NAME)
         return Guest(name, arguments, lines, machine=USB[1], via=USB[2], step=SHORT_STEP)
+    if name == TIMERS[0]:
+        lines = (("tick 0068 ", "?"), (f"tick 0{'1' if true_rates else '4'}a0 ", ""))
+        return Guest(name, ("-bios", timers.NAME), lines, machine=TIMERS[1], step=SHORT_STEP)
     if name in linux.NAMES:
         assert folder is not None
         kernel = kernel or _from_environment("GOSSAMER_LINUX_KERNEL")
         initrd = initrd or _from_environment("GOSSAMER_LINUX_INITRD")
         if kernel is None:
             raise ConfigError(f"guest {name}: give --kernel FILE (and --initrd FILE)")
+        if machine.startswith(linux.BOARD):
+            if name != linux.NAMES[0]:
+                raise ConfigError(
+                    f"--guest {name}: the board {linux.BOARD} cannot reboot by itself"
+                )
+            board = linux.board_files(kernel, initrd)
+            return Guest(name, board, linux.WORK_ON_BOARD, boots=True, limit=_LONG)
         files = linux.files(folder, kernel, initrd, cdrom)
         if name == linux.BOOT:
             return Guest(name, files, linux.BOOTS, limit=_LONG, events=linux.BOOT_EVENTS)
@@ -141,6 +158,8 @@ def guests_of(machine: str, cpu: str = "") -> list[str]:
     model = machine.partition(",")[0]
     if model.startswith("bare"):
         return ["builtin"]
+    if model.startswith(TIMERS[1]):
+        return [TIMERS[0]]
     own = [name for name, wanted in PIC_GUESTS.items() if model.startswith(wanted)]
     if model.startswith(USB[1]) and _via(parse(["-M", machine])) == USB[2]:
         own.append(USB[0])
@@ -181,7 +200,7 @@ def config_for(
         cpu = guest.cpu
     icount = f"shift={shift},sleep=off"
     model = ["-cpu", cpu] if cpu else []
-    model += TRUE_RATES if true_rates else []
+    model += TRUE_RATES if true_rates and not machine.startswith(linux.BOARD) else []
     config = parse(["-M", machine, *model, "-m", memory, *COMMON, "-icount", icount, *arguments])
     if guest.via and _via(config) != guest.via:
         wanted = f"{guest.machine},via={guest.via}"

@@ -21,6 +21,13 @@ PROMPT: Final = "guest# "
 IMAGES: Final = {"disk": 4 * MiB, "disc": 1 * MiB, "other": 1 * MiB}
 _READ: Final = "dd if=/dev/sr0 bs=2048 count=100 2>&1 | md5sum"
 _DISK: Final = "/dev/sda bs=4k count"
+#: On the board without disks, keys and pictures.
+BOARD: Final = "ref405ep"
+_DO_ON_BOARD: Final = (
+    "ticks -n 2 -g 60 -r; selfcheck -n 1 -m 1",
+    "dd if=/dev/urandom bs=4k count=20 2>&1 | md5sum | wc -c; dmesg | wc -l",
+    "trap 'echo usr' USR1; for i in 1 2 3; do sleep 5 & kill $!; kill -USR1 $$; done; wait $!",
+)
 _DO: Final = (
     "(cat /dev/input/event* | md5sum) & ticks -n 2 -g 60 -r; selfcheck -n 1 -m 1",
     f"dd if=/dev/urandom of={_DISK}=30 conv=fsync 2>&1; dd if={_DISK}=40 2>&1 | md5sum",
@@ -28,14 +35,21 @@ _DO: Final = (
     f"for i in 1 2 3; do {_READ}; done",
     "trap 'echo usr' USR1; for i in 1 2 3; do sleep 5 & kill $!; kill -USR1 $$; done; wait $!",
 )
-#: (what is waited for, what is typed then): each command says when it has ended.
-WORK: Final = (
-    *(
-        (f"step{n}\r\n" if n else PROMPT, f"{command}; echo ste''p{n + 1}\r")
-        for n, command in enumerate(_DO)
-    ),
-    (f"step{len(_DO)}\r\n", ""),
-)
+
+
+def _work(commands: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """What is waited for, and what is typed then: each command says when it has ended."""
+    return (
+        *(
+            (f"step{n}\r\n" if n else PROMPT, f"{command}; echo ste''p{n + 1}\r")
+            for n, command in enumerate(commands)
+        ),
+        (f"step{len(commands)}\r\n", ""),
+    )
+
+
+WORK: Final = _work(_DO)
+WORK_ON_BOARD: Final = _work(_DO_ON_BOARD)
 BOOTS: Final = ((PROMPT, "reboot -f\r"), (PROMPT, ""))
 BOOT_EVENTS: Final = {0: (Input(300_000_000, 0, "reset"),)}
 _A, _RETURN = 0x00, 0x24
@@ -52,6 +66,12 @@ def files(folder: Path, kernel: Path, initrd: Path | None, cdrom: Path | None) -
         *(() if initrd is None else ("-initrd", str(initrd))),
         *("-drive", disk, "-cdrom", str(cdrom or folder / "disc")),
     )
+
+
+def board_files(kernel: Path, initrd: Path | None) -> tuple[str, ...]:
+    """The same for the board."""
+    disk = () if initrd is None else ("-initrd", str(initrd))
+    return ("-kernel", str(kernel), "-append", "console=ttyS0", *disk)
 
 
 def work_events(folder: Path) -> Mapping[int, tuple[Input, ...]]:
