@@ -41,6 +41,19 @@ def test_monitor_marks_goes_back_and_finds_who_wrote(tmp_path: Path) -> None:
     assert "expected a whole number" in monitor("rewind 1.5i")
     assert monitor("replay_seek 500000") == ""
     assert vm.instructions == 500_000
+    assert monitor("replay_break 510000") == ""
+    vm.run(instructions=20_000)
+    assert (vm.instructions, vm.run_state) == (510_000, "debug")
+    vm.run(instructions=20_000)
+    assert vm.instructions == 530_000
+    assert monitor("replay_break 550000") == ""
+    vm.run(instructions=15_000)
+    assert monitor("rewind 20000i") + monitor("replay_seek 600000") != ""
+    assert vm.instructions == 600_000, "what is run again on the way stops nowhere"
+    assert "has been" in monitor("replay_break 600000")
+    assert monitor("replay_delete_break") == ""
+    assert "none is set" in monitor("replay_delete_break")
+    assert monitor("replay_seek 500000") == ""
     assert monitor(f"record {tmp_path / 'run'}") == ""
     assert "cannot be written" in monitor("record /nowhere/run")
     assert vm.instructions == 500_000

@@ -20,5 +20,5 @@ class History(Protocol):
     def broken(self, why: str) -> None:
         """Something has changed that no input says: the past ends here."""
 
-    def cut(self) -> None:
-        """Take a checkpoint; the machine is at `next_cut`."""
+    def cut(self) -> bool:
+        """Take a checkpoint; the machine is at `next_cut`.  Whether it is to stop here."""

@@ -91,9 +91,10 @@ class Runner:
         self._wakes: list[tuple[int, int, Callable[[], None]]] = []
         self._wake_serial = counting()
         self._machine: Machine | None = None
-        #: The timeline, where there is one; whether it runs again what has been before.
+        #: The timeline, where there is one.
         self.history: History | None = None
-        self._replays = False
+        #: Whether what is run now has been before (`unheard`).
+        self.replays = False
         #: Asked now and then by `run_to`: what it raises ends the run between two instructions.
         self.patience: Callable[[], None] | None = None
         self.outside = Outside()
@@ -161,11 +162,11 @@ class Runner:
         """What is run inside has been before: no console, observer or call of `at` hears of it."""
         kept = self.serial_sinks, self.events, self._wakes, self._run_state, self.ended
         self.serial_sinks, self.events, self._wakes = [], Observers(), []
-        self._run_state, self.ended, self._replays = RUNNING, False, True
+        self._run_state, self.ended, self.replays = RUNNING, False, True
         try:
             yield
         finally:
-            self._replays = False
+            self.replays = False
             self.serial_sinks, self.events, self._wakes, self._run_state, self.ended = kept
 
     def went_back(self) -> None:
@@ -207,7 +208,7 @@ class Runner:
 
     def _disk_error(self, index: int) -> None:
         """A drive met an error of the host that stops the machine; `cont` tries again."""
-        if self._replays:
+        if self.replays:
             return
         disk, options = self.disks.at.get(index), self.config.drive(index)
         failure = self.disks.traffic[index].failure
@@ -385,8 +386,11 @@ class Runner:
                 stop = processor.run(
                     self._next_cut(count), min(until_ns, self._next_wake), self._impatient
                 )
-                if stop is Stop.LIMIT and self._cut() and self.instructions != count:
-                    continue
+                if stop is Stop.LIMIT and self._cut_is_due():
+                    if self._cut():
+                        return Stop.REQUEST
+                    if self.instructions != count:
+                        continue
                 reset = self._after_stop()
                 again = stop is Stop.REQUEST and reset
                 if not again and not (stop is Stop.LIMIT and self._wake()):
@@ -400,12 +404,16 @@ class Runner:
             return count
         return self.history.next_cut if count is None else min(count, self.history.next_cut)
 
+    def _cut_is_due(self) -> bool:
+        return self.history is not None and self.instructions >= self.history.next_cut
+
     def _cut(self) -> bool:
-        """Take the timeline's checkpoint if it is due; whether it was."""
-        due = self.history is not None and self.instructions >= self.history.next_cut
-        if due and self.history is not None:
-            self.history.cut()
-        return due
+        """Take the timeline's checkpoint; whether the machine stops here (replay_break)."""
+        assert self.history is not None
+        stops = self.history.cut()
+        if stops:
+            self.run_state = DEBUG
+        return stops
 
     def _impatient(self) -> bool:
         if self.patience is not None:
@@ -436,7 +444,8 @@ class Runner:
             lambda: host.monotonic_ns() - start >= 2 * max_host_ns,  # the estimate was far off
         )
         machine.processor.idle_until = 0
-        self._cut()
+        if self._cut_is_due():
+            self._cut()
         self.disks.in_background = False
         pace.measured(machine.engine.count - before, host.monotonic_ns() - start)
         if stop is Stop.IDLE:

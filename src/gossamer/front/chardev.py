@@ -108,6 +108,14 @@ class Chardev:
     def handle(self, fd: int, mask: int) -> None:
         """File descriptor `fd` of `events` is ready."""
 
+    def handle_ready(self) -> None:
+        """Handle what is ready now, without waiting: for whoever keeps the loop busy."""
+        poller = select.poll()
+        for fd, mask in self.events().items():
+            poller.register(fd, mask)
+        for fd, mask in poller.poll(0):
+            self.handle(fd, mask)
+
     def flush(self) -> None:
         """Write what can be written at once."""
 

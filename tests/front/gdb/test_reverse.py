@@ -81,6 +81,62 @@ def test_client_that_goes_leaves_the_guest_whole() -> None:
     assert client.vm.state_hash() == plain.vm.state_hash()
 
 
+class Busy(Client):
+    """A client that sends something, or goes, while the machine goes back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks, self.sends = 0, b""
+        self.goes = False
+
+    def handle_ready(self) -> None:
+        self.looks += 1
+        if self.goes:
+            self.closed()
+        elif self.sends:
+            data, self.sends = self.sends, b""
+            self.receive(data)
+
+
+def busy() -> Busy:
+    client = Busy()
+    client.vm.run(instructions=30_000_000)
+    client.ask(b"Z1,2,4")  # nothing comes there: the whole past is looked through
+    return client
+
+
+@pytest.mark.parametrize("sent", [b"\x03", b"$g#67", b"\x03$g#67$p40#d4"])
+def test_interrupt_ends_the_way_back_at_once_with_the_guest_where_it_was(sent: bytes) -> None:
+    client = busy()
+    place, value = client.vm.instructions, client.vm.state_hash()
+    everything = client.ask(b"g")
+    client.sends = sent
+    client.out.clear()
+    client.receive(b"$bc#c5")
+    assert client.looks == 1
+    answers = bytes(client.out).replace(b"+", b"")
+    assert answers.startswith(b"$T02thread:p1.1;#")
+    assert (everything in answers) == (b"g" in sent)
+    assert (client.vm.instructions, client.vm.state_hash()) == (place, value)
+    assert client.ask(b"bs") == b"T05thread:p1.1;"
+    assert client.ask(b"s").startswith(b"T05")
+    assert client.vm.state_hash() == value
+
+
+@pytest.mark.parametrize("packet", [b"bc", b"bs"])
+def test_debugger_that_vanishes_on_the_way_back_leaves_the_guest_whole(packet: bytes) -> None:
+    client = busy()
+    place, value = client.vm.instructions, client.vm.state_hash()
+    client.goes = True
+    client.out.clear()
+    client.receive(b"$" + packet + b"#" + b"%02x" % sum(packet))
+    assert (client.vm.instructions, client.vm.state_hash()) == (place, value)
+    assert client.vm.history is None
+    assert not client.server.debugger.breakpoints
+    assert bytes(client.out) == b"+", "no answer for a client that is gone"
+    client.vm.run(instructions=1000)
+
+
 @pytest.mark.interop
 def test_gdb_finds_the_last_write_of_a_variable(tmp_path: Path) -> None:
     gdb = shutil.which("gdb-multiarch")

@@ -65,6 +65,7 @@ PAST: dict[str, dict[str, Any]] = {
     "x-query-timeline": {}, "x-mark": {}, "x-rewind": {"ns": 1},
     "x-record": {"filename": "/dev/null"},
     "x-last-write": {"address": 0}, "replay-seek": {"icount": 0},
+    "replay-break": {"icount": 1 << 40}, "replay-delete-break": {},
 }  # fmt: skip
 
 

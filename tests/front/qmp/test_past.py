@@ -49,6 +49,15 @@ def test_every_command_of_the_past(counted: Checked, tmp_path: Path) -> None:
     counted("x-rewind", icount=1000)
     assert counted("query-replay") == {"mode": "play", "icount": here["icount"] - 1000}
     counted("replay-seek", icount=5000)
+    counted("replay-break", icount=9000)
+    counted("cont")
+    while counted("query-status")["status"] != "debug":
+        pass
+    assert counted("query-replay") == {"mode": "play", "icount": 9000}
+    counted("replay-break", icount=10_000)
+    counted("replay-delete-break")
+    assert "none is set" in counted.no("replay-delete-break")
+    assert "instruction 9,000 has been" in counted.no("replay-break", icount=9000)
     counted("x-rewind", to="here")
     past = counted("x-query-timeline")
     assert (past["now"]["icount"], past["moments"][1]) == (here["icount"], here)

@@ -113,3 +113,15 @@ def replay_seek(session: Session, icount: int) -> None:
     """Go to where so many instructions had been executed."""
     session.check_idle()
     timeline_of(session.vm).go_to_count(icount)
+
+
+@command("replay-break")
+def replay_break(session: Session, icount: int) -> None:
+    """Stop, once, where so many instructions have been executed."""
+    timeline_of(session.vm).break_at(icount)
+
+
+@command("replay-delete-break")
+def replay_delete_break(session: Session) -> None:
+    """Do not stop where replay-break said."""
+    timeline_of(session.vm).delete_break()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 from gossamer.base.data import Data
@@ -111,7 +109,7 @@ def _last_in(
 
 def run_back(timeline: Timeline, breaks: frozenset[int], watches: tuple[Watch, ...]) -> Hit | None:
     """Go back to before the last instruction that met one of these; to the begin if none did."""
-    with _come_back(timeline):
+    with timeline.come_back():
         hit = last_hit(timeline, breaks, watches)
         if hit is None:
             timeline.go(timeline.begin)
@@ -128,7 +126,7 @@ def last_write(timeline: Timeline, ea: int, length: int = 4) -> Write | None:
     if not 1 <= length <= 4096 or not 0 <= ea <= (1 << 32) - length:
         raise ConfigError(f"last-write: expected 1 to 4096 bytes below 4 GiB, got {length}")
     here = timeline.now
-    with _come_back(timeline):
+    with timeline.come_back():
         hit = last_hit(timeline, frozenset(), (Watch(ea, length, False, True),))
         found = None
         if hit is not None:
@@ -148,14 +146,3 @@ def _bytes(timeline: Timeline, ea: int, length: int) -> bytes:
         ra = probe(machine.cpu.block, machine.memory, machine.cpu.model.architecture, at)
         out += b"\xff" if ra is None else machine.memory.read(ra, 1)
     return bytes(out)
-
-
-@contextmanager
-def _come_back(timeline: Timeline) -> Iterator[None]:
-    """Where something fails on the way the machine is where it was."""
-    here = timeline.now
-    try:
-        yield
-    except BaseException:
-        timeline.go(here)
-        raise

@@ -69,6 +69,7 @@ class Timeline:
         self._latest: Moment | None = None
         self._most: int | None = None
         self._turn = 0
+        self._break: int | None = None
         disks = [Blocks(disk, self.limit) for disk in self.vm.disks]
         self._show_disks({disk.disk.index: disk for disk in disks})
         self.ring = Ring(self.vm.machine, self.limit, disks)
@@ -121,19 +122,46 @@ class Timeline:
         self._start()
         self.why = why
 
-    def cut(self) -> None:
+    def cut(self) -> bool:
+        stops = self._break is not None and self.vm.instructions >= self._break
+        if stops:
+            self._break = None
         self._take()
+        return stops
+
+    def break_at(self, count: int) -> None:
+        """Stop the machine, once, where so many instructions have been executed."""
+        self._check()
+        if count <= self.vm.instructions:
+            raise ConfigError(
+                f"replay_break: instruction {count:,} has been; here is {self.vm.instructions:,}"
+            )
+        self._break = count
+        self._plan()
+
+    def delete_break(self) -> None:
+        """Do not stop there; ConfigError where no place was given."""
+        if self._break is None:
+            raise ConfigError("replay_delete_break: none is set")
+        self._break = None
+        self._plan()
+
+    def _plan(self) -> None:
+        """The machine runs at most to the next checkpoint, or to where it is to stop."""
+        self.next_cut = _ENDLESS if self.fault else self.vm.instructions + self.every
+        if self._break is not None and not self.vm.replays:
+            self.next_cut = min(self.next_cut, self._break)
 
     def _take(self, *, pinned: bool = False) -> Checkpoint | None:
         """A checkpoint, now; a ring that cannot hold one ends the timeline, not the guest."""
-        self.next_cut = self.vm.instructions + self.every
+        self._plan()
         if self.fault:
             return None
         try:
             return self.ring.take(self.now, pinned=pinned)
         except GossamerError as fault:
             self.fault = f"timeline: {str(fault).removeprefix('timeline: ')}"
-            self.next_cut = _ENDLESS
+            self._plan()
             return None
 
     # --- places -------------------------------------------------------------------------------
@@ -257,12 +285,16 @@ class Timeline:
         self._keep_end()
         start = self.ring.before(Moment(0, when, _ENDLESS))
         assert start is not None
-        with self._again(start):
+        with self.come_back(), self._again(start):
             self.vm.run_to(until_ns=when)
         return self.now
 
     def go(self, to: Moment) -> Moment:
         """Be at `to`."""
+        with self.come_back():
+            return self._go(to)
+
+    def _go(self, to: Moment) -> Moment:
         self._keep_end()
         start = self.ring.before(to)
         if start is None:
@@ -293,13 +325,24 @@ class Timeline:
         start = self.ring.before_count(count)
         assert start is not None
         vm = self.vm
-        with self._again(start):
+        with self.come_back(), self._again(start):
             if count - vm.instructions > 4 * _NEAR:
                 vm.run_to(count - _NEAR)
                 self._check_disks()
                 self._take()
             vm.run_to(count)
         return self.now
+
+    @contextmanager
+    def come_back(self) -> Iterator[None]:
+        """Where something fails on the way, or it is broken off, the machine is where it was."""
+        here = self.now
+        try:
+            yield
+        except BaseException:
+            if self.now.key != here.key:
+                self._go(here)
+            raise
 
     def _keep_end(self) -> None:
         """The machine leaves the latest moment: coming back there needs no running."""
@@ -315,8 +358,10 @@ class Timeline:
             raise self._outside(f"{ns / 1e9:.6f} s")
         self._keep_end()
         with self.vm.unheard():
+            self._plan()
             self._schedule()
             self.vm.run_to(until_ns=ns)
+        self._plan()
         self._schedule()
         self.vm.went_back()
         self._arrived(self._turn)
@@ -351,7 +396,7 @@ class Timeline:
             if stops is not None and kept is not None:
                 stops.set(*kept)
             self._most = None
-            self.next_cut = vm.instructions + self.every
+            self._plan()
             self._schedule()
             vm.went_back()
             self._arrived(self._turn)

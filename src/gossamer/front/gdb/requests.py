@@ -56,7 +56,7 @@ class Requests:
         end: Callable[[], None],
         monitor: Callable[[str], str],
         stop_reply: Callable[[], bytes],
-        back: Callable[[bool], bytes] | None = None,
+        back: Callable[[bool], bytes | None] | None = None,
     ) -> None:
         self.debugger = debugger
         self._resume, self._detach, self._end = resume, detach, end
@@ -106,7 +106,7 @@ class Requests:
             self._put("pc", address)
         return self._resume(step)
 
-    def _backwards(self, rest: bytes) -> bytes:
+    def _backwards(self, rest: bytes) -> bytes | None:
         if self._back is None:
             return b""
         return self._back(rest == b"s") if rest in (b"s", b"c") else MALFORMED

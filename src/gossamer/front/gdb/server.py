@@ -21,6 +21,10 @@ from gossamer.front.hmp.monitor import Monitor
 _TRAP, _INT = b"05", b"02"
 
 
+class _BrokenOffError(GossamerError):
+    """The client wants no more of a way back, or has gone."""
+
+
 class GdbServer:
     """Serves `session`'s machine on `device`.
 
@@ -37,6 +41,9 @@ class GdbServer:
         """Whether the client waits for the guest to stop."""
         self._ran = False
         self._signal = _TRAP
+        #: While the machine goes back: what the client has sent meanwhile, and whether it has gone.
+        self._meanwhile: list[bytes] | None = None
+        self._gone = self._broken_off = False
         device.receive = self.wire.feed
         device.opened = self._opened
         device.closed = self._closed
@@ -56,6 +63,9 @@ class GdbServer:
         return requests
 
     def _opened(self) -> None:
+        if self._meanwhile is not None:  # another is here while the machine goes back for the last
+            self.device.hang_up()
+            return
         vm = self.session.vm
         self._ran = vm.run_state == RUNNING
         vm.stop()
@@ -67,7 +77,10 @@ class GdbServer:
         print(text, file=sys.stderr, flush=True)
 
     def _closed(self) -> None:
-        self._let_go()
+        if self._meanwhile is None:
+            self._let_go()
+        else:
+            self._gone = self._broken_off = True
 
     def _begin_past(self) -> None:
         """Keep the machine's past from here on, where that is possible, unless it has one."""
@@ -84,6 +97,10 @@ class GdbServer:
     # --- what the client sends ----------------------------------------------------------------
 
     def _received(self, body: bytes) -> None:
+        if self._meanwhile is not None:  # only C-c is meant to come
+            self._broken_off = True
+            self._meanwhile.append(body)
+            return
         if self._waits:  # while the guest runs only C-c is meant to come
             self._interrupted()
         answer = self.requests.answer(body)
@@ -94,6 +111,9 @@ class GdbServer:
 
     def _interrupted(self) -> None:
         self._signal = _INT
+        if self._meanwhile is not None:
+            self._broken_off = True
+            return
         if self._waits:
             self.session.vm.stop()
         if self._waits:  # it stood already, for a reason of its own
@@ -113,14 +133,42 @@ class GdbServer:
         self.debugger.go()
         return None
 
-    def _back(self, step: bool) -> bytes:
-        """One instruction back, or to the last breakpoint or watchpoint: the stop reply."""
+    def _back(self, step: bool) -> bytes | None:
+        """One instruction back, or to the last breakpoint or watchpoint: the stop reply.
+
+        A client that sends C-c meanwhile, or goes, finds the guest where it was.
+        """
         vm = self.session.vm
         timeline = vm.history
         if vm.ended or not isinstance(timeline, Timeline):
             return REFUSED
-        debugger = self.debugger
         self._signal = _TRAP
+        meanwhile = self._meanwhile = []
+        self._gone = self._broken_off = False
+        vm.patience = self._look
+        try:
+            answer = self._went_back(timeline, step)
+        except _BrokenOffError:
+            answer = self._reply(None, _INT)
+        finally:
+            vm.patience, self._meanwhile = None, None
+        if self._gone:
+            self._let_go()
+            return None
+        self.wire.answer(answer)
+        for body in meanwhile:
+            self._received(body)
+        return None
+
+    def _look(self) -> None:
+        """Called now and then on the way back."""
+        self.device.handle_ready()
+        if self._broken_off:
+            self.session.vm.patience = None
+            raise _BrokenOffError("broken off")
+
+    def _went_back(self, timeline: Timeline, step: bool) -> bytes:
+        vm, debugger = self.session.vm, self.debugger
         if step:
             if vm.instructions <= timeline.begin.instructions:
                 return self._reply(None, _TRAP, b"replaylog:begin;")
@@ -171,7 +219,10 @@ class GdbServer:
         self._waits = False
         self.debugger.release()
         if self._past is not None:
-            self._past.close()
+            try:
+                self._past.close()
+            except GossamerError as fault:
+                print(f"gossamer: gdb: {fault}", file=sys.stderr, flush=True)
             self._past = None
         if self._ran and self.session.vm.run_state in ("paused", "debug"):
             self.session.vm.cont()

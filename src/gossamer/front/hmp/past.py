@@ -86,4 +86,6 @@ composed("rewind", "WHERE:where", "back by 2s, 500ms, 1000i (instructions), or t
 composed("last-write", "ADDRESS:address [SIZE:size]", "which store wrote there last", _last_write)
 row("record", "FILE:filename", "x-record")
 row("replay_seek", "ICOUNT:icount", "replay-seek")
+row("replay_break", "ICOUNT:icount", "replay-break")
+row("replay_delete_break", "", "replay-delete-break")
 row("info timeline", "", "x-query-timeline", _info)
