@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from gossamer.base import version
 
 if TYPE_CHECKING:
-    from gossamer.api import ExpectError, ForkError, GossamerError, Stopped, Vm
+    from gossamer.api import ExpectError, Fork, ForkError, GossamerError, Stopped, Vm
 
 __version__ = version.VERSION
-__all__ = ["ExpectError", "ForkError", "GossamerError", "Stopped", "Vm", "__version__"]
+__all__ = ["ExpectError", "Fork", "ForkError", "GossamerError", "Stopped", "Vm", "__version__"]
 
 
 def __getattr__(name: str) -> object:

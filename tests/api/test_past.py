@@ -106,6 +106,59 @@ def test_fork_that_fails_is_named_and_the_machine_goes_on(vm: Vm) -> None:
     assert vm.run(instructions=10).why == "instructions"
 
 
+def ticks(vm: Vm, more: int) -> int:
+    vm.run(instructions=more)
+    return vm.memory.u32(DATA)
+
+
+def test_handles_of_forks_are_used_as_the_machine_is(vm: Vm) -> None:
+    value = vm.state_hash
+    with vm.fork(1)[0] as one:
+        assert (one.number, one.state_hash, one.regs.pc) == (0, value, vm.regs.pc)
+        stop = one.run(instructions=50_000)
+        assert (stop.why, stop.instructions) == ("instructions", vm.instructions + 50_000)
+        one.regs.r5, one.memory[0x6000] = 7, 9
+        assert (one.regs["r5"], one.memory[0x6000:0x6001]) == (7, b"\x09")
+        one.serial.send("x")
+        assert len(one.serials) == len(vm.serials)
+        assert repr(one).startswith("<Fork 0: <Vm g3beige")
+        assert "r3" in list(one.regs)
+        one.rewind(instructions=10_000)
+        assert one.instructions == vm.instructions + 40_000
+        assert one.call(ticks, 100_000) > vm.memory.u32(DATA)
+        with pytest.raises(ForkError, match="fork 0: ConfigError: run: instructions must not be"):
+            one.run(instructions=-1)
+        with pytest.raises(GossamerError, match="fork 0: cannot be sent there"):
+            one.on_pc(0x900, lambda vm: None)
+        one.begin(ticks, 1000)
+        with pytest.raises(GossamerError, match="is at work"):
+            one.regs.r3  # noqa: B018
+        assert one.result() > 0
+        with pytest.raises(GossamerError, match="nothing was begun"):
+            one.result()
+    with pytest.raises(ForkError, match="is closed"):
+        one.state_hash  # noqa: B018
+    assert vm.state_hash == value
+    with pytest.raises(ProcessLookupError):
+        os.kill(one.pid, 0)
+
+
+def test_forks_that_run_at_once_and_one_that_dies(vm: Vm) -> None:
+    forks = vm.fork(3)
+    for fork in forks:
+        fork.memory[0x6000] = fork.number
+        fork.begin(ticks, 100_000 * (fork.number + 1))
+    seen = [fork.result() for fork in forks]
+    assert seen == sorted(set(seen))
+    assert [fork.memory.u8(0x6000) for fork in forks] == [0, 1, 2]
+    os.kill(forks[1].pid, signal.SIGKILL)
+    with pytest.raises(ForkError, match="fork 1: its process ended with signal 9"):
+        forks[1].run(instructions=1)
+    assert forks[2].run(instructions=1).why == "instructions"
+    for fork in forks:
+        fork.close()
+
+
 def test_what_the_running_machine_calls_neither_runs_it_nor_types(vm: Vm) -> None:
     for call in (lambda byte: vm.run(instructions=1), lambda byte: vm.serial.send("x")):
         end = vm.on_serial(call)

@@ -52,6 +52,9 @@ class Registers:
     def __iter__(self) -> Iterator[str]:
         return iter(registers(self._control.machine.cpu.model))
 
+    def __len__(self) -> int:
+        return len(registers(self._control.machine.cpu.model))
+
     def __repr__(self) -> str:
         names = [f"r{n}" for n in range(32)] + ["pc", "msr", "cr", "lr", "ctr", "xer"]
         words = [f"{name:>4} {self[name]:08x}" for name in names]

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import pickle
-import selectors
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast, overload
 
+from gossamer.api.forks import Fork, fork_all, make_forks
 from gossamer.api.stopped import Stopped
 from gossamer.api.symbols import Symbols, address_of
-from gossamer.base.errors import ConfigError, GossamerError, HostError
+from gossamer.base.errors import ConfigError
 from gossamer.base.units import NS_PER_S
 from gossamer.control.timeline import record, search
 from gossamer.control.timeline.journal import Moment
 from gossamer.control.timeline.timeline import EVERY, LIMIT, Timeline
 from gossamer.control.vm import Vm as Control
-from gossamer.core import ahead
 from gossamer.engine.stops import Watch
 
 if TYPE_CHECKING:
     from typing import Self
 
-#: Processes that one `fork` makes at the most.
-MOST_FORKS: Final = 256
+    from gossamer.api.vm import Vm
+
 T = TypeVar("T")
-
-
-class ForkError(GossamerError):
-    """What was done in a fork raised an error, or its process ended."""
 
 
 class Past:
@@ -42,7 +35,7 @@ class Past:
     def keep_past(self, *, limit: int = LIMIT, every: int = EVERY) -> Timeline:
         """Keep the past from now on: `limit` bytes, a checkpoint each `every` instructions.
 
-        ConfigError without ``icount``, and with a disk that the guest can write.
+        ConfigError without ``icount``.
         """
         return Timeline(self.control, limit=limit, every=every)
 
@@ -148,72 +141,20 @@ class Past:
 
     # --- forks --------------------------------------------------------------------------------
 
-    def fork(self, count: int, work: Callable[[Self, int], T]) -> list[T]:
-        """Call ``work(vm, n)`` in `count` processes, each with this machine as it is; the results.
+    @overload
+    def fork(self, count: int) -> list[Fork]: ...
+    @overload
+    def fork(self, count: int, work: Callable[[Self, int], T]) -> list[T]: ...
 
-        Memory is shared until it is written.  A result must be picklable.  ForkError when one of
+    def fork(
+        self, count: int, work: Callable[[Self, int], T] | None = None
+    ) -> list[Fork] | list[T]:
+        """Make `count` processes, each with this machine as it is, that share memory until written.
+
+        Without `work` their handles come, which are used as this machine is.  With it each calls
+        ``work(vm, n)``, and the results come back: they must be picklable.  ForkError when one of
         them raised or ended; ConfigError with a disk that the guest can write.  A fork translates
         no more code: what is translated by now stays in force.
         """
-        if not 1 <= count <= MOST_FORKS:
-            raise ConfigError(f"fork: expected 1 to {MOST_FORKS} processes, got {count}")
-        config = self.control.config
-        if any(d.media != "cdrom" and not d.readonly for d in config.drives):
-            raise ConfigError("fork: a disk can be written, and only one process may do that")
-        regions = self.control.machine.regions
-        ahead.settle()
-        with nullcontext() if regions is None else regions.standing():
-            pipes = [self._forked(n, work) for n in range(count)]
-        return _results(pipes)
-
-    def _forked(self, n: int, work: Callable[[Self, int], object]) -> tuple[int, int]:
-        """A process that does it: its number, and a descriptor that its result comes from."""
-        out, into = os.pipe()
-        try:
-            pid = os.fork()
-        except OSError as fault:
-            os.close(out)
-            os.close(into)
-            raise HostError(f"fork {n}: {fault.strerror}") from None
-        if pid:
-            os.close(into)
-            return pid, out
-        try:
-            try:
-                if self.control.machine.regions is not None:
-                    self.control.machine.regions.forked()
-                data = pickle.dumps((True, work(self, n)))
-            except BaseException as fault:  # whatever it is, the parent hears of it
-                data = pickle.dumps((False, f"{type(fault).__name__}: {fault}"))
-            while data:
-                data = data[os.write(into, data) :]
-        finally:
-            os._exit(0)
-
-
-def _results(pipes: list[tuple[int, int]]) -> list[Any]:
-    """What the processes send, in their order; ForkError names the first that failed."""
-    parts: dict[int, bytearray] = {out: bytearray() for _, out in pipes}
-    with selectors.DefaultSelector() as ready:
-        for _, out in pipes:
-            ready.register(out, selectors.EVENT_READ)
-        while ready.get_map():
-            for key, _ in ready.select():
-                assert isinstance(key.fileobj, int)
-                data = os.read(key.fileobj, 1 << 16)
-                parts[key.fileobj] += data
-                if not data:
-                    ready.unregister(key.fileobj)
-                    os.close(key.fileobj)
-    results: list[Any] = []
-    faults: list[str] = []
-    for n, (pid, out) in enumerate(pipes):
-        _, status = os.waitpid(pid, 0)
-        if not parts[out] or status:
-            faults.append(f"fork {n}: its process ended with status {status}")
-            continue
-        well, value = pickle.loads(bytes(parts[out]))  # noqa: S301 - from our own child
-        (results if well else faults).append(value if well else f"fork {n}: {value}")
-    if faults:
-        raise ForkError("; ".join(faults))
-    return results
+        vm: Vm = cast("Vm", self)
+        return make_forks(vm, count) if work is None else fork_all(vm, count, work)
