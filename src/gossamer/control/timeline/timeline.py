@@ -38,7 +38,8 @@ class DivergedError(GossamerError):
 class Timeline:
     """The past of `vm`, from now on.
 
-    `limit` bytes of checkpoints, one at least each `every` instructions.  ConfigError without
+    `limit` bytes of checkpoints, one at least each `every` instructions, and when as much virtual
+    time has passed as so many take (an idle guest executes few).  ConfigError without
     ``-icount``: the past could not be run again.  Disks go back too (`control.timeline.blocks`).
     """
 
@@ -50,6 +51,7 @@ class Timeline:
         if limit < MiB or every < _NEAR:
             raise ConfigError(f"timeline: expected 1 MiB and {_NEAR} instructions at the least")
         self.vm, self.limit, self.every = vm, limit, every
+        self._shift = vm.config.icount
         self.next_cut = _ENDLESS
         self.why = "it begins here"
         self.fault = ""
@@ -68,7 +70,8 @@ class Timeline:
         self.marks: dict[str, Moment] = {}
         self._latest: Moment | None = None
         self._most: int | None = None
-        self._turn = 0
+        self._asked: set[int] = set()
+        self._cut_ns = _ENDLESS
         self._break: int | None = None
         disks = [Blocks(disk, self.limit) for disk in self.vm.disks]
         self._show_disks({disk.disk.index: disk for disk in disks})
@@ -83,7 +86,6 @@ class Timeline:
     def close(self) -> None:
         """Have no past any more; HostError where a disk cannot be made what the guest sees."""
         self._settle_disks()
-        self._turn += 1
         if self.vm.history is self:
             self.vm.history = None
             self._show_disks({})
@@ -148,9 +150,14 @@ class Timeline:
 
     def _plan(self) -> None:
         """The machine runs at most to the next checkpoint, or to where it is to stop."""
-        self.next_cut = _ENDLESS if self.fault else self.vm.instructions + self.every
+        if self.fault:
+            self.next_cut = self._cut_ns = _ENDLESS
+        else:
+            self.next_cut = self.vm.instructions + self.every
+            self._cut_ns = self.vm.clock_ns + (self.every << self._shift)
         if self._break is not None and not self.vm.replays:
             self.next_cut = min(self.next_cut, self._break)
+        self._schedule()
 
     def _take(self, *, pinned: bool = False) -> Checkpoint | None:
         """A checkpoint, now; a ring that cannot hold one ends the timeline, not the guest."""
@@ -219,9 +226,9 @@ class Timeline:
             if missed is not None:
                 raise HostError(f"timeline: {disk.disk.name}: {missed}") from None
 
-    def _arrived(self, turn: int) -> None:
-        """The machine may be at the latest moment again; this is called as it runs."""
-        if turn == self._turn and self.now.key >= self.end.key:
+    def _arrived(self) -> None:
+        """The machine may be at the latest moment again."""
+        if self.now.key >= self.end.key:
             try:
                 self._settle_disks()
             except GossamerError:
@@ -357,19 +364,27 @@ class Timeline:
         if not self.vm.clock_ns <= ns <= self.end.ns:
             raise self._outside(f"{ns / 1e9:.6f} s")
         self._keep_end()
-        with self.vm.unheard():
+        with self._unheard():
             self._plan()
-            self._schedule()
             self.vm.run_to(until_ns=ns)
         self._plan()
-        self._schedule()
         self.vm.went_back()
-        self._arrived(self._turn)
+        self._arrived()
 
     def expect(self, inputs: list[Input], end: Moment) -> None:
         """From here on these inputs come, up to `end`: a run that was recorded."""
         self.inputs, self._latest = inputs, end
         self._schedule()
+
+    @contextmanager
+    def _unheard(self) -> Iterator[None]:
+        """What is run inside has been before; its calls are made in it alone."""
+        kept, self._asked = self._asked, set()
+        try:
+            with self.vm.unheard():
+                yield
+        finally:
+            self._asked = kept
 
     @contextmanager
     def _again(self, start: Checkpoint, inputs: int | None = None) -> Iterator[None]:
@@ -382,8 +397,8 @@ class Timeline:
             stops.set(frozenset())
         self._most = inputs
         try:
-            with vm.unheard():
-                self.next_cut = _ENDLESS
+            with self._unheard():
+                self.next_cut = self._cut_ns = _ENDLESS
                 self._restore(start)
                 yield
                 self._check_disks()
@@ -397,9 +412,8 @@ class Timeline:
                 stops.set(*kept)
             self._most = None
             self._plan()
-            self._schedule()
             vm.went_back()
-            self._arrived(self._turn)
+            self._arrived()
 
     def _restore(self, to: Checkpoint) -> None:
         self.ring.restore(to)
@@ -407,24 +421,35 @@ class Timeline:
         self._schedule()
 
     def _schedule(self) -> None:
-        """Let the next input that was given then come again at its time."""
-        self._turn += 1
-        turn, n = self._turn, self.cursor - self.forgotten
+        """Be called when the next input that was given then comes, at the end, and for a cut."""
+        n = self.cursor - self.forgotten
         if n < len(self.inputs):
             if self._most is None or self.cursor < self._most:
-                self.vm.at(self.inputs[n].ns, lambda: self._due(turn))
-        elif self._latest is not None and self.ring.disks:
-            self.vm.at(self._latest.ns, lambda: self._arrived(turn))
+                self._ask(self.inputs[n].ns)
+        elif self._latest is not None and self._latest.ns > self.vm.clock_ns:
+            self._ask(self._latest.ns)
+        if self._cut_ns < _ENDLESS:
+            self._ask(min(self._cut_ns, *self._asked) if self._asked else self._cut_ns)
 
-    def _due(self, turn: int) -> None:
-        if turn != self._turn:
+    def _ask(self, ns: int) -> None:
+        if ns not in self._asked:
+            self._asked.add(ns)
+            self.vm.at(ns, lambda: self._called(ns))
+
+    def _called(self, ns: int) -> None:
+        if self.vm.history is not self:
             return
+        self._asked.discard(ns)
         vm = self.vm
         while (n := self.cursor - self.forgotten) < len(self.inputs):
             if self.inputs[n].ns > vm.clock_ns or self.cursor == self._most:
                 break
             give(vm.machine, self.inputs[n])
             self.cursor += 1
+        if not vm.replays:
+            self._arrived()
+        if vm.clock_ns >= self._cut_ns:
+            self._take()
         self._schedule()
 
     def _diverge(self) -> None:
@@ -439,7 +464,6 @@ class Timeline:
         self.ring.forget_after(now)
         self.marks = {k: m for k, m in self.marks.items() if m.key <= now.key}
         self._latest = None
-        self._turn += 1
         for disk in self.ring.disks:
             disk.forget_failures()
         self._settle_disks()
@@ -478,7 +502,7 @@ class Timeline:
                 self._diverge()
             finally:
                 self._speculates -= 1
-            self._arrived(self._turn)
+            self._arrived()
 
     # --- checkpoints for searches -------------------------------------------------------------
 
