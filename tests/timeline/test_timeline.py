@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from gossamer.base.errors import ConfigError
+from gossamer.control.stream_out import body_of
 from gossamer.control.timeline import timeline as module
 from gossamer.control.timeline.timeline import Timeline
 from gossamer.control.vm import Vm
@@ -212,3 +213,21 @@ def test_what_no_input_says_begins_it_anew(tmp_path) -> None:
     vm.run(instructions=1000)
     timeline.rewind(instructions=500)
     assert vm.instructions == 1500
+
+
+def test_going_back_to_a_mark_again_gives_every_section_its_state(vm: Vm) -> None:
+    timeline = Timeline(vm, every=200_000)
+    play(vm, random.Random(4), 4)
+    mark = timeline.mark("here")
+    value, bodies = vm.state_hash(), [body_of(part.device) for part in vm.machine.sections]
+    for n in range(5):
+        play(vm, random.Random(n), n // 2)
+        vm.put_register("r3", n)
+        timeline.go_back(mark)
+        assert [body_of(part.device) for part in vm.machine.sections] == bodies
+        assert vm.state_hash() == value
+    vm.run(instructions=100_000)
+    later = vm.state_hash()
+    timeline.go_back(mark)
+    vm.run(instructions=100_000)
+    assert vm.state_hash() == later

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Callable
 from operator import itemgetter
 from typing import Final
 
@@ -13,7 +12,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from gossamer.base.units import PAGE_SIZE
-from gossamer.core.memory import Arena
+from gossamer.core.memory import AddressMap
 
 #: This consumer's bit of the dirty bytes.
 DIRTY_BIT: Final = 0x04
@@ -103,12 +102,13 @@ class Versions(ABC):
 
 
 class Pages(Versions):
-    """The pages of a machine's memory; `write` puts bytes into it at an offset."""
+    """The pages of a machine's memory."""
 
-    def __init__(self, arena: Arena, write: Callable[[int, bytes], None]) -> None:
+    def __init__(self, memory: AddressMap) -> None:
         super().__init__()
-        self.arena, self._write = arena, write
-        self.count = arena.used // PAGE_SIZE
+        self.memory, self.arena = memory, memory.arena
+        self._given: list[int] = []
+        self.count = memory.arena.used // PAGE_SIZE
 
     def written(self) -> Numbers:
         return np.flatnonzero(self.arena.dirty[: self.count] & DIRTY_BIT)
@@ -130,4 +130,13 @@ class Pages(Versions):
         return self.arena.view[page * PAGE_SIZE : (page + 1) * PAGE_SIZE]
 
     def give(self, page: int, content: bytes) -> None:
-        self._write(page * PAGE_SIZE, content)
+        self.arena.view[page * PAGE_SIZE : (page + 1) * PAGE_SIZE] = content
+        self._given.append(page)
+
+    def put_back(self, key: Key, pages: Numbers) -> None:
+        """As any store's; what follows from a change is done for all of them at once."""
+        super().put_back(key, pages)
+        changed, self._given = np.array(self._given, np.int64), []
+        self.arena.dirty[changed] = 0xFF
+        for n in changed[self.arena.code[changed] != 0].tolist():
+            self.memory.code_written(n * PAGE_SIZE, PAGE_SIZE)

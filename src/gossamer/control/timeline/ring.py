@@ -8,7 +8,6 @@ smallest distance between its neighbours for its age; so the distances double to
 
 from __future__ import annotations
 
-import zlib
 from bisect import bisect_right, insort
 from collections.abc import Sequence
 from typing import Final
@@ -19,14 +18,15 @@ from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import MiB
 from gossamer.control.timeline.blocks import Blocks
-from gossamer.control.timeline.frozen import freeze, thaw
+from gossamer.control.timeline.frozen import Bodies, Known, freeze, thaw
 from gossamer.control.timeline.journal import Moment
 from gossamer.control.timeline.pages import Numbers, Pages, Versions
 from gossamer.machines.machine import Machine
 
 MOST: Final = 512
 """Checkpoints at once."""
-_OVERHEAD: Final = 1024
+_OVERHEAD: Final = 4096
+_KNOWN: Final = 64 << 10
 
 
 class Checkpoint(Data, frozen=False, eq=False):
@@ -36,11 +36,12 @@ class Checkpoint(Data, frozen=False, eq=False):
     """
 
     moment: Moment
-    bodies: bytes
-    lengths: tuple[int, ...]
+    bodies: Bodies
     parts: tuple[Numbers, ...]
     requests: tuple[int, ...] = ()
     pinned: bool = False
+    known: Known | None = None
+    """Of a mark that one has gone back to: it will be gone back to again."""
 
     @property
     def changed(self) -> Numbers:
@@ -54,7 +55,8 @@ class Checkpoint(Data, frozen=False, eq=False):
     @property
     def size(self) -> int:
         arrays = sum(part.nbytes for part in self.parts)
-        return len(self.bodies) + arrays + 8 * len(self.lengths) + _OVERHEAD
+        known = 0 if self.known is None else _KNOWN
+        return sum(map(len, self.bodies)) + arrays + known + _OVERHEAD
 
 
 class Ring:
@@ -62,7 +64,7 @@ class Ring:
 
     def __init__(self, machine: Machine, limit: int, disks: Sequence[Blocks] = ()) -> None:
         self.machine, self.limit, self.disks = machine, limit, tuple(disks)
-        pages = Pages(machine.arena, machine.memory.write_arena)
+        pages = Pages(machine.memory)
         self.stores: tuple[Versions, ...] = (pages, *self.disks)
         self.all: list[Checkpoint] = []
         #: The checkpoint whose content ours was when the stores were last clean.
@@ -95,10 +97,8 @@ class Ring:
         self.head = head
 
     def _made(self, moment: Moment, written: tuple[Numbers, ...], *, pinned: bool) -> Checkpoint:
-        bodies = freeze(self.machine)
-        packed = zlib.compress(b"".join(bodies), 1)
         requests = tuple(disk.requests for disk in self.disks)
-        return Checkpoint(moment, packed, tuple(map(len, bodies)), written, requests, pinned)
+        return Checkpoint(moment, freeze(self.machine), written, requests, pinned)
 
     def before(self, moment: Moment) -> Checkpoint | None:
         """The last checkpoint at `moment` or before it."""
@@ -120,11 +120,9 @@ class Ring:
         for n, store in enumerate(self.stores):
             parts = [store.written(), *(c.parts[n] for c in between)]
             store.put_back(to.key, np.unique(np.concatenate(parts)))
-        data, bodies, at = zlib.decompress(to.bodies), [], 0
-        for length in to.lengths:
-            bodies.append(data[at : at + length])
-            at += length
-        thaw(self.machine, tuple(bodies))
+        thaw(self.machine, to.bodies, to.known)
+        if to.pinned and to.known is None:
+            to.known = Known(self.machine)
         self._clean(to)
 
     def forget_after(self, moment: Moment) -> None:
