@@ -109,7 +109,7 @@ class Chardev:
         """File descriptor `fd` of `events` is ready."""
 
     def handle_ready(self) -> None:
-        """Handle what is ready now, without waiting: for whoever keeps the loop busy."""
+        """Handle what is ready now, without waiting: for a caller that keeps the loop busy."""
         poller = select.poll()
         for fd, mask in self.events().items():
             poller.register(fd, mask)
