@@ -80,6 +80,17 @@ def guest_writes(image: Qcow2Image) -> None:
         image.flush()
 
 
+def share(image: Qcow2Image, name: str) -> None:
+    """The machine state of "other" once more: its first cluster anew, the rest in common."""
+    entries = image.vmstate_entries(image.find_snapshot("other"))
+    cluster = image.header.cluster_size
+    with image.vmstate_writer() as state:
+        state.share(cluster, entries[1:])
+        state.put(0, STATE[::-1][:cluster])
+        state.length = len(STATE)
+        image.create_snapshot(name, state, vm_clock_ns=3, date_ns=3, replaces=True)
+
+
 OPERATIONS: dict[str, Callable[[Qcow2Image], object]] = {
     "guest writes": guest_writes,
     "create": lambda image: image.create_snapshot(
@@ -88,6 +99,8 @@ OPERATIONS: dict[str, Callable[[Qcow2Image], object]] = {
     "replace": lambda image: image.create_snapshot(
         "other", [STATE], vm_clock_ns=3, date_ns=3, replaces=True
     ),
+    "share": lambda image: share(image, "new"),
+    "share and replace": lambda image: share(image, "other"),
     "apply": lambda image: image.apply_snapshot("old"),
     "delete": lambda image: image.delete_snapshot("other"),
 }

@@ -12,9 +12,12 @@ import pytest
 
 from gossamer.base.errors import GossamerError, StreamError
 from gossamer.block import create
+from gossamer.control import hashing, placed, screen
+from gossamer.control.timeline import pages
 from gossamer.control.vm import Vm
 from gossamer.core import mappings
 from gossamer.core.memory import Arena
+from gossamer.migrate import dirty
 from gossamer.migrate.area import PIECE, Area
 from gossamer.migrate.container import open_container
 from gossamer.streams.open import open_input
@@ -131,6 +134,11 @@ def test_a_host_that_cannot_map_reads(
     vm.write_physical(4 * MiB, b"else")
     vm.loadvm("one")
     assert vm.state_hash() == expected
+
+
+def test_each_reader_of_the_dirty_bytes_has_a_bit_of_its_own() -> None:
+    bits = [m.DIRTY_BIT for m in (hashing, placed, screen, dirty, pages)]
+    assert sum(bits) == np.bitwise_or.reduce(bits) <= 0xFF
 
 
 def snapshot_file(state_folder: Path) -> Path:

@@ -1,7 +1,8 @@
 """What both hosts do in test_arm64: a deterministic run, a save, a load, small proofs; as JSON.
 
 host_run.py FOLDER run: runs and saves.  host_run.py FOLDER load: goes on from the other host's
-saves.  host_run.py FOLDER prove: `verify float` and `verify cuts`, in small.
+saves.  host_run.py FOLDER hop: takes a running machine and hands it back, HOPS times.
+host_run.py FOLDER prove: `verify float` and `verify cuts`, in small.
 """
 
 from __future__ import annotations
@@ -9,17 +10,22 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import platform
 import sys
+import time
 from pathlib import Path
 
 from gossamer import cli
+from gossamer.control.steps import InThread, wait_for
 from gossamer.control.vm import Vm
 from gossamer.machines.options import parse
 
 #: Machine and tier of the engine.
 RUNS = (("g3beige", 0), ("g3beige", 2), ("mac99", 2))
 COUNTS = (1_000_000, 2_000_000, 4_000_000)
+#: There and back so often.
+HOPS = int(os.environ.get("GOSSAMER_HOPS", "2"))
 
 
 def options(machine: str, tier: int) -> list[str]:
@@ -54,6 +60,39 @@ def load(folder: Path) -> dict[str, object]:
     return found
 
 
+def hand_over(vm: Vm, place: str) -> None:
+    """Send it while it runs, a stretch of the guest between any two steps."""
+    steps = vm.transfers.send(place)
+    with contextlib.suppress(StopIteration):
+        waiting = next(steps)
+        while True:
+            if vm.run_state == "running":
+                vm.run(instructions=20_000)
+            if isinstance(waiting, InThread):
+                waiting.start(lambda: None)
+                assert waiting.thread is not None
+                waiting.thread.join()
+                waiting = waiting.send_to(steps)
+            else:
+                waiting = steps.send(wait_for(waiting))
+
+
+def hop(folder: Path) -> dict[str, object]:
+    counts = []
+    vm = Vm(parse(options(*RUNS[0])))
+    for n in range(HOPS):
+        vm.incoming(f"unix:{folder}/there{n}")
+        before = vm.instructions
+        vm.run(instructions=30_000)
+        vm.cont()
+        while not (folder / f"here{n}").exists():
+            time.sleep(0.05)
+        hand_over(vm, f"unix:{folder}/here{n}")
+        counts.append((before, vm.instructions))
+        vm = Vm(parse(options(*RUNS[0])))
+    return {"counts": counts}
+
+
 def prove(folder: Path) -> dict[str, object]:
     del folder
     found = {}
@@ -69,5 +108,5 @@ def prove(folder: Path) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    act = {"run": run, "load": load, "prove": prove}[sys.argv[2]]
+    act = {"run": run, "load": load, "prove": prove, "hop": hop}[sys.argv[2]]
     print(json.dumps({"host": platform.machine()} | act(Path(sys.argv[1]))))

@@ -10,10 +10,15 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+
+from gossamer.control.vm import Vm
+from gossamer.machines.options import parse
+from tests.interop.host_run import HOPS, RUNS, hand_over, options
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -48,6 +53,33 @@ def test_hosts_agree_and_saves_travel_both_ways(arm64: tuple[str, ...], tmp_path
         went_on = result_of(python, str(tmp_path), "load")
         del went_on["host"]
         assert went_on == {name: hashes[1] for name, hashes in here.items()}
+
+
+def test_a_running_machine_goes_there_and_back(arm64: tuple[str, ...], tmp_path: Path) -> None:
+    """Ten live moves, with no instruction, tick or byte of memory other than without them."""
+    vm, alone = (Vm(parse(options(*RUNS[0]))) for _ in range(2))
+    vm.run(instructions=200_000)
+    vm.cont()
+    with subprocess.Popen(
+        [*arm64, str(SCRIPT), str(tmp_path), "hop"], stdout=subprocess.PIPE, text=True
+    ) as peer:
+        counts = []
+        for n in range(HOPS):
+            there = tmp_path / f"there{n}"
+            while not there.exists():
+                assert peer.poll() is None
+                time.sleep(0.1)
+            hand_over(vm, f"unix:{there}")
+            counts.append(vm.instructions)
+            back = Vm(parse(options(*RUNS[0])))
+            back.incoming(f"unix:{tmp_path}/here{n}")
+            vm = back
+            alone.run_to(vm.instructions)
+            assert vm.state_hash() == alone.state_hash()
+        found = json.loads(peer.communicate()[0].splitlines()[-1])
+    assert peer.returncode == 0
+    assert [before for before, _ in found["counts"]] == counts
+    assert all(after - before > 30_000 for before, after in found["counts"]), "live: it ran on"
 
 
 def test_small_proofs_hold_there(arm64: tuple[str, ...], tmp_path: Path) -> None:

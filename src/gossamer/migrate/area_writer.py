@@ -49,6 +49,11 @@ class Sparse:
         """Leave room: the next bytes go to `place`."""
         self.length = place
 
+    def touch(self, flags: Flags) -> None:
+        """Flag the pieces in which something lies."""
+        for place, data in self._parts:
+            flags[place // PIECE : -(-(place + len(data)) // PIECE)] = True
+
     def into(self, piece: bytearray, offset: int) -> None:
         """Put in what lies in [offset, offset + len(piece))."""
         for place, data in self._parts:
@@ -174,7 +179,11 @@ class AreaWriter:
 
     def others(self) -> Sums:
         """Write what is not memory alone, and share what has not changed; the checksums."""
-        flags = self._loose
+        touched = np.zeros(len(self._loose), np.bool_)
+        self._rest.touch(touched)
+        for block in self._memory:
+            touched[block.offset // PIECE : -(-(block.offset + len(block.view)) // PIECE)] = True
+        flags = self._loose & touched
         if self._unit > 1:
             padded = np.zeros(align_up(len(flags), self._unit), np.bool_)
             padded[: len(flags)] = flags
@@ -193,7 +202,7 @@ class AreaWriter:
         """Write pieces that are put together, unless all of them are zero."""
         pieces = [memoryview(self._piece(n)) for n in range(first, stop)]
         for n, piece in enumerate(pieces, first):
-            self.sums[n] = digest(piece) if piece.tobytes().strip(b"\0") else 0
+            self.sums[n] = digest(piece) if np.frombuffer(piece, np.uint8).any() else 0
         if self.sums[first:stop].any():
             self._put(first, pieces)
 

@@ -64,9 +64,8 @@ class Refcounts:
                 raise self._corrupt(f"refcount block at {last:#x} is outside the file")
             if np.unique(used).size != used.size:
                 raise self._corrupt("two refcount table entries point to one block")
-        self.table = table.tolist()
-        while self.table and not self.table[-1]:
-            self.table.pop()
+        last_used = np.flatnonzero(table)[-1:]
+        self.table = table[: int(last_used[0]) + 1 if last_used.size else 0].tolist()
         first = self.table_offset >> self.cluster_bits
         self.reserved.update(range(first, first + self.table_clusters))
         self.reserved.update((used >> np.uint64(self.cluster_bits)).tolist())
