@@ -41,7 +41,8 @@ INTERVAL: Final = 1 << 14
 #: next power of two.  Among stored regions a place is looked up as soon as it is found.
 THRESHOLD: Final = 128
 UNIT: Final = 32
-#: A place inside a region is looked for this many times as often: slices end there, too.
+#: A place inside a region is looked for this many times as often: slices end there, too.  Not one
+#: that indirect branches go to: they enter a region at its head only.
 _COVERED: Final = 8
 ARENA: Final = 64 * MiB
 LIMITS: Final = Limits()
@@ -117,6 +118,8 @@ class Regions:
         #: Pages whose code has data beside it: (instruction count, samples) of the last look.
         self._busy: dict[int, tuple[int, int]] = {}
         self.targets = Targets()
+        #: Entries that indirect branches were seen to go to.
+        self._jumped_to: set[int] = set()
         self.last_fault = ""
         engine.hot_found, engine.regions_written = self.found, self.code_gone
         engine.regions_busy = self.page_busy
@@ -185,7 +188,7 @@ class Regions:
         """Places that the sampler met often enough to say so."""
         for s in samples if not self.held else ():
             if s.source:
-                self.targets.note(s.source, s.page + self.view.place(s.entry)[1])
+                self._note_jump(s)
                 continue
             if s.entry in self.installed or s.entry in self._asked:
                 continue
@@ -202,6 +205,13 @@ class Regions:
             if s.count >= self.threshold and not self._consider(s, page, offset):
                 self._refuse(s.entry)
 
+    def _note_jump(self, s: Sample) -> None:
+        """An indirect branch went to a place."""
+        self.targets.note(s.source, s.page + self.view.place(s.entry)[1])
+        if len(self._jumped_to) > _MOST_REFUSED:
+            self._jumped_to.clear()
+        self._jumped_to.add(s.entry)
+
     def _consider(self, s: Sample, page: int, offset: int) -> bool:
         """Make the region of a hot place once it is worth it; False: there is none."""
         size = self._sizes.get(s.entry)
@@ -214,7 +224,7 @@ class Regions:
                 self._sizes.clear()
             size = self._sizes[s.entry] = region.count
         need = self.threshold * max(size // self.unit, 1)
-        if self.installed.has_word(page, offset):
+        if s.entry not in self._jumped_to and self.installed.has_word(page, offset):
             need *= _COVERED
         return s.count < need or self.make(s.page + offset)
 
