@@ -208,7 +208,9 @@ class _Nodes:
                 yield Edge("taken", None, target)
         elif ("lr", 0) in code.reads and not code.links and stack:
             yield Edge("guess", (stack[-1][0], stack[:-1]), stack[-1][0])
-        elif not code.links:
+        elif not code.links and ("lr", 0) not in code.reads:
+            # A return out of the region ends it: the place behind the call is a head of its own,
+            # else each function's region would have its callers in it, too.
             for target in self.source.targets(delta):
                 yield Edge("guess", (target, stack), target)
 
