@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gossamer.engine import build, llvm, module
+from gossamer.engine import build, llvm, module, tidying
 from gossamer.isa.architecture import architecture
 
 OBJECT = b"\x7fELF" + bytes(range(256)) * 40
@@ -105,3 +105,34 @@ def test_a_run_of_libvirts_keeps_its_code_for_the_next(monkeypatch: pytest.Monke
     assert of_one_run == build.cache_folder()
     monkeypatch.setenv("XDG_CACHE_HOME", "/home/user/domain/.cache")
     assert build.cache_folder() == Path("/home/user/domain/.cache/gossamer")
+
+
+def test_files_of_other_keys_are_bounded_and_the_least_used_go(folder: Path) -> None:
+    folder.mkdir(mode=0o700)
+    keys = [f"{n:032x}" for n in range(8)]
+    for n, key in enumerate(keys):
+        for name in (f"tier0-{key}.o", f"regions-{key}.cache"):
+            (folder / name).write_bytes(bytes(500))
+            os.utime(folder / name, ns=(n, n))
+    (folder / "notes.o").write_bytes(bytes(9000))
+    (folder / f"tier0-{8:032x}.o").symlink_to(folder / "notes.o")
+    tidying.mark_used(folder / f"regions-{keys[1]}.cache")
+    tidying.tidy(folder, keys[0], 3000)
+    left = {p.name for p in folder.iterdir()}
+    kept = [keys[n] for n in (0, 1, 6, 7)]
+    ours = {name for key in kept for name in (f"tier0-{key}.o", f"regions-{key}.cache")}
+    assert left == ours | {"notes.o", f"tier0-{8:032x}.o"}
+
+
+def test_object_that_is_made_tidies_and_one_that_is_found_is_marked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.mkdir(mode=0o700)
+    old = folder / f"tier0-{0:032x}.o"
+    old.write_bytes(b"")
+    os.truncate(old, tidying.MOST + 1)
+    build.object_for(PART)
+    path = only(folder)
+    os.utime(path, ns=(1, 1))
+    build.object_for(PART)
+    assert path.stat().st_mtime_ns > 1

@@ -22,6 +22,7 @@ from gossamer.base.bits import align_up
 from gossamer.core import host
 from gossamer.engine.arena import CodeArena
 from gossamer.engine.elf import Loader
+from gossamer.engine.tidying import mark_used, tidy
 from gossamer.isa.architecture import Architecture
 
 _MAGIC: Final = b"gossamer object 1\n"
@@ -102,14 +103,18 @@ def _write(path: Path, obj: bytes) -> None:
 
 def object_for(architecture: Architecture) -> bytes:
     """The object file of tier 0 for a CPU model, from the cache when it is there."""
-    path = cache_folder() / f"tier0-{cache_key(architecture)}.o"
+    key = cache_key(architecture)
+    path = cache_folder() / f"tier0-{key}.o"
     obj = _read(path)
-    if obj is None:
-        from gossamer.engine.llvm import compile_object
-        from gossamer.engine.module import module_text
+    if obj is not None:
+        mark_used(path)
+        return obj
+    from gossamer.engine.llvm import compile_object
+    from gossamer.engine.module import module_text
 
-        obj = compile_object(module_text(architecture))
-        _write(path, obj)
+    obj = compile_object(module_text(architecture))
+    _write(path, obj)
+    tidy(path.parent, key)
     return obj
 
 

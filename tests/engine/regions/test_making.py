@@ -93,6 +93,45 @@ def test_big_region_waits_longer_and_what_a_region_contains_longer_still() -> No
     assert regions.counts.made == 2
 
 
+def test_what_an_indirect_branch_goes_to_is_no_part_of_another_region() -> None:
+    made, regions = rig()
+    made.write(CODE, assemble("1: addi 3,3,1; xor 4,4,3; xor 4,4,3; b 1b", CODE))
+    made.run(6 * 1024)
+    assert regions.counts.made == 1
+    sample = Sample(regions.view.entry(CODE // 4096, 8), 0, 4, CODE)
+    regions.found([sample])
+    assert regions.counts.made == 1
+    regions.found([replace(sample, source=regions.view.entry(CODE // 4096, 0x200)), sample])
+    assert regions.counts.made == 2
+
+
+def test_return_out_of_a_region_ends_it() -> None:
+    made, regions = rig()
+    made.write(CODE, assemble("1: bl 2f; addi 4,4,1; b 1b; 2: addi 3,3,1; blr", CODE))
+    made.run(6 * 1024)
+    behind, function = (regions.view.entry(CODE // 4096, n) for n in (4, 12))
+    regions.found([Sample(behind, regions.view.entry(CODE // 4096, 16), 2, CODE)])
+    regions.drop_all()
+    regions.make(CODE + 12)
+    regions.make(CODE + 4)
+    counts = {e: m.region.count for e, m in regions.installed._by_entry.items()}
+    # Behind the call: the loop with the function in it.
+    assert counts == {function: 2, behind: 5}
+
+
+def test_place_that_was_hot_in_an_earlier_process_is_compiled_sooner(tmp_path: Path) -> None:
+    for made_then in (0, 1):
+        made, regions = rig(store=RegionStore(tmp_path / "cache"))
+        made.run(10)
+        regions.threshold = 16
+        sample = Sample(regions.view.entry(CODE // 4096, 0), 0, 2, CODE)
+        regions.found([sample])
+        assert regions.counts.made == 0
+        regions.found([replace(sample, count=4)])
+        assert regions.counts.made == made_then
+        regions.close()
+
+
 def test_stored_region_of_other_words_is_not_used(tmp_path: Path) -> None:
     made, regions = rig(store=RegionStore(tmp_path / "cache"))
     made.run(200_000)

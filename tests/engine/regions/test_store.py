@@ -120,3 +120,22 @@ def test_several_processes_write_at_once(tmp_path: Path) -> None:
     assert [writer.exitcode for writer in writers] == [0] * 4
     assert found(path, 80) == 80
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_place_that_was_hot_is_known_to_later_processes_alone(tmp_path: Path) -> None:
+    path = tmp_path / "cache"
+    store = RegionStore(path)
+    store.note_hot(NAME)
+    store.note_hot(NAME)
+    assert not store.was_hot(NAME)
+    store.add(NAME, REGION)
+    assert store.pending == 1
+    store.flush()
+    size = path.stat().st_size
+    later = RegionStore(path)
+    assert later.was_hot(NAME)
+    assert not later.was_hot(name_of(0x44, b"code"))
+    assert list(later.find(NAME)) == [REGION]
+    later.note_hot(NAME)
+    later.flush()
+    assert path.stat().st_size == size

@@ -41,6 +41,9 @@ INTERVAL: Final = 1 << 14
 #: next power of two.  Among stored regions a place is looked up as soon as it is found.
 THRESHOLD: Final = 128
 UNIT: Final = 32
+#: A place that was hot in an earlier process is compiled so many times sooner: whoever runs a guest
+#: again waits less each time, and a first boot pays for its hottest places only.
+_AGAIN: Final = 4
 #: A place inside a region is looked for this many times as often: slices end there, too.  Not one
 #: that indirect branches go to: they enter a region at its head only.
 _COVERED: Final = 8
@@ -200,10 +203,22 @@ class Regions:
                 continue
             if self._refused.get(s.entry, 0) > self.engine.count:
                 continue
-            if self._from_store(s.page + offset):
+            name = b"" if self.store is None else self._name(page, offset)
+            if self._from_store(s.page + offset, name):
                 continue
-            if s.count >= self.threshold and not self._consider(s, page, offset):
+            threshold = self._threshold(name, s.count)
+            if s.count >= threshold and not self._consider(s, page, offset, threshold):
                 self._refuse(s.entry)
+
+    def _threshold(self, name: bytes, count: int) -> int:
+        """Looks after which a place is compiled; it is noted for later processes before that."""
+        if self.store is None:
+            return self.threshold
+        if self.store.was_hot(name):
+            return max(self.threshold // _AGAIN, 1)
+        if count >= self.threshold // _AGAIN:
+            self.store.note_hot(name)
+        return self.threshold
 
     def _note_jump(self, s: Sample) -> None:
         """An indirect branch went to a place."""
@@ -212,7 +227,7 @@ class Regions:
             self._jumped_to.clear()
         self._jumped_to.add(s.entry)
 
-    def _consider(self, s: Sample, page: int, offset: int) -> bool:
+    def _consider(self, s: Sample, page: int, offset: int, threshold: int) -> bool:
         """Make the region of a hot place once it is worth it; False: there is none."""
         size = self._sizes.get(s.entry)
         if size is None:
@@ -223,7 +238,7 @@ class Regions:
             if len(self._sizes) > _MOST_REFUSED:
                 self._sizes.clear()
             size = self._sizes[s.entry] = region.count
-        need = self.threshold * max(size // self.unit, 1)
+        need = threshold * max(size // self.unit, 1)
         if s.entry not in self._jumped_to and self.installed.has_word(page, offset):
             need *= _COVERED
         return s.count < need or self.make(s.page + offset)
@@ -343,15 +358,12 @@ class Regions:
         length = min(_NAMED, PAGE_SIZE - head)
         return name_of(head, self.view.code(page, head, length))
 
-    def _from_store(self, ea: int) -> bool:
+    def _from_store(self, ea: int, name: bytes) -> bool:
         """Install a stored region for the head at `ea` if its words are all there."""
         if self.store is None:
             return False
         here, head = Here(self.view, ea, self._is_barred, self.targets), ea % PAGE_SIZE
-        page = here.page(0)
-        if page is None:
-            return False
-        for stored in self.store.find(self._name(page, head)):
+        for stored in self.store.find(name):
             region = here.recognize(stored.head, stored.words, stored.pages)
             if region is not None and stored.head == head and self._install(region, stored.obj):
                 self.counts.found += 1

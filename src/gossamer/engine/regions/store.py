@@ -2,7 +2,9 @@
 
 One file for each key of tier 0's cache (sources, host CPU, features) holds records, each with its
 length and checksum, that are only ever appended, under a lock of the file.  A record has the words
-that a region was made of; it is used only where every one of them is in memory.
+that a region was made of; it is used only where every one of them is in memory.  An empty record
+says that a place of its name was hot, though not enough to be compiled: later processes compile it
+sooner.
 
 As with tier 0's file, one of another owner or that others may read is not used.  A file that has
 grown too big is begun anew.  A record cut short (a full disk, a killed process) ends what is read;
@@ -36,6 +38,8 @@ _WORD: Final = struct.Struct("<iI")
 MOST: Final = 32 * MiB
 #: Regions of one name (equal first words) that are tried.
 _SAME_NAME: Final = 4
+#: Places that one process notes as hot, at the most.
+_MOST_HOT: Final = 1 << 12
 
 
 class Stored(Data):
@@ -79,6 +83,9 @@ class RegionStore:
         self._known: dict[bytes, list[bytes]] | None = None
         self._size = 0
         self._new: list[tuple[bytes, bytes]] = []
+        #: Names of places that were hot: in processes before this one, and in this one.
+        self._hot_before: set[bytes] = set()
+        self._hot: set[bytes] = set()
 
     def find(self, name: bytes) -> Iterator[Stored]:
         """Regions stored under a name, newest first."""
@@ -97,10 +104,21 @@ class RegionStore:
         self._remember(index, name, body)
         self._new.append((name, body))
 
+    def note_hot(self, name: bytes) -> None:
+        """Remember for later processes that a place of this name was hot."""
+        if name not in self._hot and not self.was_hot(name) and len(self._hot) < _MOST_HOT:
+            self._hot.add(name)
+            self._new.append((name, b""))
+
+    def was_hot(self, name: bytes) -> bool:
+        """Whether a process before this one found a place of this name hot."""
+        self._index()
+        return name in self._hot_before
+
     @property
     def pending(self) -> int:
         """Regions that are not written yet."""
-        return len(self._new)
+        return sum(1 for _, body in self._new if body)
 
     def flush(self) -> None:
         """Append what is new; a cache that cannot be written is no error."""
@@ -131,7 +149,10 @@ class RegionStore:
         if self._known is None:
             self._known = defaultdict(list)
             for name, body, _ in _records(self._read()):
-                self._remember(self._known, name, body)
+                if body:
+                    self._remember(self._known, name, body)
+                else:
+                    self._hot_before.add(name)
         return self._known
 
     def _remember(self, index: dict[bytes, list[bytes]], name: bytes, body: bytes) -> None:
