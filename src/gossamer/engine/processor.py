@@ -183,6 +183,10 @@ class Processor:
             return False
         if not self._can_wake() and until_ns >= NEVER:
             return False  # the decrementer's alarm comes again and again and wakes no CPU
+        end = min(self.clock.idle_deadline, until_ns)
+        if self.idle_warps and deadline < end < NEVER:
+            self.clock.skip_quiet(end)
+            deadline = min(self.clock.deadline, until_ns)
         self.engine.set_time(deadline, self._rate)
         return True
 
