@@ -35,6 +35,8 @@ ENGINE = "src/gossamer/engine/"
 REGIONS = ENGINE + "regions/"
 CHANGES = ("tests/engine/test_code.py", "tests/engine/regions/test_changes.py")
 AGREEMENT = ("tests/engine/regions/test_exits.py", "tests/engine/regions/test_agreement.py")
+MAKING = ("tests/engine/regions/test_making.py",)
+GROUPS = ("tests/engine/regions/test_groups.py", *AGREEMENT)
 ESTIMATES = ("tests/isa/test_float_estimate.py", "tests/isa/test_float_native.py")
 
 
@@ -349,7 +351,7 @@ MUTANTS = (
         REGIONS + "memory.py",
         '"getelementptr i8, ptr {group.pointer}, i64 {apart}"',
         '"getelementptr i8, ptr {group.pointer}, i64 0"',
-        AGREEMENT,
+        GROUPS,
     ),
     one(
         "sums are not followed",
@@ -357,7 +359,7 @@ MUTANTS = (
         REGIONS + "groups.py",
         "sums[s.index.value] = value, offset + place[1]",
         "sums[s.index.value] = value, offset",
-        AGREEMENT,
+        GROUPS,
     ),
     one(
         "a way out counts one instruction less",
@@ -382,6 +384,22 @@ MUTANTS = (
         'self._guard(self.value(f"and i1 {hit}, {same}"), head)',
         'self._guard(self.value(f"or i1 {hit}, {same}"), head)',
         ("tests/engine/regions/test_changes.py", "tests/engine/regions/test_exits.py"),
+    ),
+    one(
+        "a return goes on in its caller",
+        "regions",
+        REGIONS + "forming.py",
+        'elif not code.links and ("lr", 0) not in code.reads:',
+        "elif not code.links:",
+        MAKING,
+    ),
+    one(
+        "what is jumped to counts as covered",
+        "regions",
+        REGIONS + "regions.py",
+        "if s.entry not in self._jumped_to and",
+        "if",
+        MAKING,
     ),
 )
 
