@@ -41,8 +41,8 @@ INTERVAL: Final = 1 << 14
 #: next power of two.  Among stored regions a place is looked up as soon as it is found.
 THRESHOLD: Final = 128
 UNIT: Final = 32
-#: A place that was hot in an earlier process is compiled so many times sooner: whoever runs a guest
-#: again waits less each time, and a first boot pays for its hottest places only.
+#: A place that was hot in an earlier process is compiled so many times sooner: a guest that runs
+#: again gets faster each time, and a first boot pays for its hottest places only.
 _AGAIN: Final = 4
 #: A place inside a region is looked for this many times as often: slices end there, too.  Not one
 #: that indirect branches go to: they enter a region at its head only.
