@@ -587,7 +587,7 @@ def test_case_9_signals_in_a_row_end_the_run_between_two_slices(
 
 def test_a_signal_behind_the_end_does_not_change_the_status() -> None:
     """QEMU's tests send SIGTERM behind quit, and expect 0."""
-    numbers = (signal.SIGTERM, signal.SIGINT)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
     before = [signal.getsignal(number) for number in numbers]
     vm = FakeVm()
     vm.on_slice = lambda ns: vm.quit()
@@ -597,12 +597,10 @@ def test_a_signal_behind_the_end_does_not_change_the_status() -> None:
             assert c.run(session_of(vm)) == 0
             with held():
                 pass
-        assert [signal.getsignal(number) for number in numbers] == [signal.SIG_IGN] * 2
+        assert [signal.getsignal(number) for number in numbers] == [signal.SIG_IGN] * 4
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
-        for number in (signal.SIGHUP, signal.SIGQUIT):
-            signal.signal(number, signal.SIG_DFL)
 
 
 def test_machine_in_a_thread_of_its_own_ends_by_signals_of_the_main_thread() -> None:
