@@ -140,9 +140,12 @@ def test_received_frame_is_stored_with_length_sum_and_fcs(rig):
     rig.start()
     rig.descriptor(RX_RING, 0, 1 << 31 | 1536 << 16, BUFFERS)
     frame = rig.gem.mac + OTHER + b"\x08\x00" + b"gossamer" * 8
+    rig.write(0x4100, 1)  # one stays unused, as with QEMU
+    assert rig.gem.room(len(frame)) is False
     assert rig.gem.receive(frame) is False
     assert rig.read(0xC) & 0x20
-    rig.write(0x4100, 4)
+    rig.write(0x4100, 0)  # behind the last that was given back: all are free
+    assert rig.gem.room(len(frame)) is True
     assert rig.gem.receive(frame) is True
     status = int.from_bytes(rig.memory.read(RX_RING, 8), "little")
     assert status >> 16 == len(frame) + 4

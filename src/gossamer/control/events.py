@@ -7,9 +7,10 @@ them down; those that QMP lacks are ours.  Source: QEMU 7.2's QAPI schema.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, Final, TypeVar
+from typing import Annotated, ClassVar, Final, TypeVar
 
 from gossamer.base.data import Data
+from gossamer.control.shapes import Name
 from gossamer.control.viewers import VncBasicInfo, VncClientInfo, VncServerInfo
 
 
@@ -181,6 +182,31 @@ class VncDisconnected(Event):
 
     server: VncServerInfo
     client: VncClientInfo
+
+
+class SocketAddress(Data):
+    """A place: `type` inet, unix or fd."""
+
+    type: str
+    host: str | None = None
+    port: str | None = None
+    path: str | None = None
+    text: Annotated[str | None, Name("str")] = None
+
+
+@event("NETDEV_STREAM_CONNECTED")
+class NetdevConnected(Event):
+    """A stream network has a peer."""
+
+    netdev_id: str
+    addr: SocketAddress
+
+
+@event("NETDEV_STREAM_DISCONNECTED")
+class NetdevDisconnected(Event):
+    """The peer of a stream network has gone."""
+
+    netdev_id: str
 
 
 Observer = Callable[[Event], None]

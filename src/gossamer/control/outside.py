@@ -6,7 +6,8 @@ the machine gets it again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from gossamer.base.data import Data, field
 from gossamer.devices.adb.mouse import AdbMouse
@@ -28,6 +29,13 @@ def cards(m: Machine) -> Iterator[tuple[str, str, Card]]:
             model, _, name = part.known_as.partition(", id ")
             n = counts[model] = counts.get(model, -1) + 1
             yield name.strip('"') or f"{model}.{n}", model, part.device
+
+
+def connect(m: Machine, send: Callable[[int, bytes], None]) -> None:
+    """Let all that cards send go to `send`, with the card's number."""
+    for n, (_, _, chip) in enumerate(cards(m)):
+        core = chip if isinstance(chip, SunGem) else chip.ne2000
+        core.send = partial(send, n)
 
 
 def pointers(m: Machine) -> list[Pointer]:

@@ -16,7 +16,7 @@ from typing import Final
 from xxhash import xxh3_64_intdigest
 
 from gossamer.base.errors import ConfigError
-from gossamer.control import keys
+from gossamer.control import keys, outside
 from gossamer.control.disks import Disks
 from gossamer.control.events import (
     BlockIoError,
@@ -55,6 +55,10 @@ RUNNING: Final = "running"
 PAUSED: Final = "paused"
 DEBUG: Final = "debug"
 SHUTDOWN: Final = "shutdown"
+
+
+def _nowhere(number: int, frame: bytes) -> None:
+    """No cable: what cards send is lost."""
 
 
 class Runner:
@@ -100,6 +104,8 @@ class Runner:
         self.outside = Outside()
         #: What is known of the last save, so that the next need not write all of it.
         self.standing_save: Standing | None = None
+        #: Takes the frames that cards send: number of the card, frame.
+        self.frames_out: Callable[[int, bytes], None] = _nowhere
         self.disks = Disks(config)
         self.disks.open(stand_by=config.incoming is not None or not config.start)
         try:
@@ -129,6 +135,7 @@ class Runner:
         if before is not None:
             machine.trace.listener = before.trace.listener
         self.outside.attach(machine)
+        outside.connect(machine, self._frame_out)
         self.plug_disks()
         machine.power_off = self._guest_power_off
         machine.system_reset = self._guest_reset
@@ -161,12 +168,14 @@ class Runner:
     def unheard(self) -> Iterator[None]:
         """What is run inside has been before: no console, observer or call of `at` hears of it."""
         kept = self.serial_sinks, self.events, self._wakes, self._run_state, self.ended
+        sent, self.frames_out = self.frames_out, _nowhere
         self.serial_sinks, self.events, self._wakes = [], Observers(), []
         self._run_state, self.ended, self.replays = RUNNING, False, True
         try:
             yield
         finally:
             self.replays = False
+            self.frames_out = sent
             self.serial_sinks, self.events, self._wakes, self._run_state, self.ended = kept
 
     def went_back(self) -> None:
@@ -230,6 +239,9 @@ class Runner:
                 self.serial_sinks[channel](byte)
 
         return send
+
+    def _frame_out(self, number: int, frame: bytes) -> None:
+        self.frames_out(number, frame)
 
     # --- what it is ---------------------------------------------------------------------------
 

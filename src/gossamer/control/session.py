@@ -6,7 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.control.fd_sets import FdSets
@@ -16,6 +16,9 @@ from gossamer.control.steps import Steps, finish
 from gossamer.control.viewers import VncServer
 from gossamer.control.vm import Vm
 from gossamer.migrate.channels import is_loopback, parse
+
+if TYPE_CHECKING:
+    from gossamer.control.network import Network
 
 #: Run states in which a machine goes on when it is ready, unless -S says otherwise.
 STARTED = ("prelaunch", "running", "inmigrate")
@@ -53,6 +56,8 @@ class Session:
         self.log_file: Callable[[str], None] = _no_log
         #: What a human monitor answers to a line; the front's.
         self.human: Callable[[str], Steps[str]] | None = None
+        #: What cables lead to; None: nowhere.
+        self.network: Network | None = None
         #: The VNC servers; the front's.
         self.vnc_servers: list[VncServer] = []
         self.objects = Objects(vm.transfers.tls)
@@ -123,6 +128,8 @@ class Session:
         """End what goes on, and give back what is open."""
         self.vm.transfers.cancel()
         self.vm.media.close()
+        if self.network is not None:
+            self.network.close()
         self.fd_sets.close()
         for fd in (*self.named_fds.values(), *self.passed_fds):
             os.close(fd)

@@ -51,6 +51,10 @@ class Ne2000(PciDevice):
         self.add_bar(ROM, rom, "rom")
         self.reset()
 
+    def room(self, length: int) -> bool:
+        """Whether a frame of that length could be taken now."""
+        return self.ne2000.room(length)
+
     def receive(self, frame: bytes) -> bool:
         """A frame from the network; false when there is no room for it now."""
         return self.ne2000.receive(frame)

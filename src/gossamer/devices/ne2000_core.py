@@ -296,16 +296,28 @@ class Ne2000Core(Stateful):
             return False
         self.rsr = 0x01 | (0x20 if frame[0] & 1 else 0)
         header = bytes((self.rsr, after >> 8 & 0xFF)) + total.to_bytes(2, "little")
-        for byte in header + frame:
-            if MEMORY_START <= at < MEMORY_SIZE:
-                self.mem[at] = byte
-            at += 1
-            if at == self.stop:
-                at = self.start
+        self._put(at, header + frame)
         self.curpag = after >> 8 & 0xFF
         self.isr |= RECEIVED
         self.update_irq()
         return True
+
+    def _put(self, at: int, data: bytes) -> None:
+        """Write into the ring; what is outside of the memory is dropped."""
+        while data:
+            end = self.stop if at < self.stop else MEMORY_SIZE + len(data)
+            part, data = data[: end - at], data[end - at :]
+            first, last = max(at, MEMORY_START), min(at + len(part), MEMORY_SIZE)
+            if first < last:
+                self.mem[first:last] = part[first - at : last - at]
+            at = self.start
+
+    def room(self, length: int) -> bool:
+        """Whether a frame of that length could be taken now, or is none that is taken at all."""
+        if length > MAX_FRAME:
+            return True
+        pages = (max(length, MIN_FRAME) + 4 + 4 + 0xFF) >> 8
+        return self.can_receive and self._has_room(self.curpag << 8, pages)
 
     def _has_room(self, at: int, pages: int) -> bool:
         """Whether `pages` fit between the page being written and the boundary page."""

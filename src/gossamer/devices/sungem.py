@@ -337,6 +337,10 @@ class SunGem(PciDevice):
     def _transmit(self) -> None:
         sungem_rings.transmit(self)
 
+    def room(self, length: int) -> bool:
+        """Whether a frame of that length could be taken now; one that passes by needs no room."""
+        return sungem_rings.has_room(self)
+
     def receive(self, frame: bytes) -> bool:
         """A frame from the network (no FCS); false when there is no room for it now."""
         return sungem_rings.receive(self, frame)

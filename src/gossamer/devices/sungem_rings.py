@@ -136,13 +136,30 @@ def _send(gem: SunGem) -> int:
 def ones_sum(data: bytes | bytearray) -> int:
     """The one's complement sum of big-endian half-words."""
     padded = bytes(data) + b"\0" * (len(data) % 2)
-    total = sum(int.from_bytes(padded[n : n + 2], "big") for n in range(0, len(padded), 2))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total
+    total = int.from_bytes(padded, "big")
+    # 65536 is 1 modulo 65535; a sum of which nothing is left was 0 only if all words were.
+    return total % 0xFFFF or (0xFFFF if total else 0)
 
 
 # --- receive --------------------------------------------------------------------------------------
+
+
+def has_room(gem: SunGem) -> bool:
+    """Whether the ring has a free buffer; a receiver that is off lets all frames pass by."""
+    regs = gem.rxdmaregs
+    if not (regs[RX_CONFIG] & ENABLE and gem.macregs[MAC_RX_CONFIG] & ENABLE):
+        return True
+    return not _is_full(gem)
+
+
+def _is_full(gem: SunGem) -> bool:
+    """One descriptor stays unused: where completion has caught up with the kick, all are free.
+
+    As QEMU 7.2 has it: Linux kicks behind the last descriptor that it has given back.
+    """
+    regs = gem.rxdmaregs
+    behind = regs[RX_COMPLETION] + 1 & gem.rx_mask
+    return behind == regs[RX_KICK] & gem.rx_mask
 
 
 def receive(gem: SunGem, frame: bytes) -> bool:
@@ -154,7 +171,7 @@ def receive(gem: SunGem, frame: bytes) -> bool:
     if passed is None or len(frame) > MOST_FRAME:
         return True
     position = regs[RX_COMPLETION] & gem.rx_mask
-    if position == regs[RX_KICK]:
+    if _is_full(gem):
         gem.raise_status(RX_NO_BUFFER)
         return False
     _store(gem, frame.ljust(LEAST_FRAME, b"\0"), position, passed)

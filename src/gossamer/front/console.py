@@ -145,6 +145,11 @@ class Console:
 
     def _attach_servers(self, session: Session) -> None:
         """Let viewers, a debugger and a device test reach it, where options ask for them."""
+        if session.vm.config.netdevs:
+            from gossamer.control.network import Network  # noqa: PLC0415 - most runs need none
+
+            session.network = Network(session.vm)
+            self.loop.add(session.network)
         if session.vm.config.vncs:
             from gossamer.front.vnc.server import open_servers  # noqa: PLC0415 - most runs need none
 
@@ -291,6 +296,8 @@ class Console:
             device.stuck = ""  # what the host refused is tried again
         typing = any(c is not None and c.typed for c in self.channels)
         vm.run_slice(TYPING_SLICE_NS if typing else SLICE_NS)
+        if session.network is not None and session.network.pump():
+            vm.idle_until_ns = None  # it has something to do
         for device in self.devices:
             device.flush()
             if device.stuck:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from gossamer.base.data import Data, field
 from gossamer.base.errors import ConfigError, there_is
@@ -185,6 +185,14 @@ class Vnc(Data):
     power: bool = False
 
 
+class Netdev(Data):
+    """What a card's cable leads to: `kind` and `values` as `machines.net_options` has them."""
+
+    id: str
+    kind: str
+    values: Mapping[str, Any]
+
+
 class Config(Hardware):
     """A machine, and what one run of it chose.
 
@@ -196,8 +204,8 @@ class Config(Hardware):
     of files;
     `inherited_fds` the descriptors that options name; `fd_sets` set, descriptor and word of each
     -add-fd; `objects` kind, id and properties of each -object; `chardev_ids` the ids of -chardev by
-    ``serial0``, ``monitor0`` and so on; `vncs` the VNC servers; `gdb` and `qtest` the devices of
-    those servers.
+    ``serial0``, ``monitor0`` and so on; `vncs` the VNC servers; `netdevs` what cables lead to;
+    `gdb` and `qtest` the devices of those servers.
     """
 
     snapshot: bool = False
@@ -227,6 +235,7 @@ class Config(Hardware):
     file_nodes: tuple[tuple[str, Path], ...] = ()
     chardev_ids: Mapping[str, str] = field(default_factory=dict)
     vncs: tuple[Vnc, ...] = ()
+    netdevs: tuple[Netdev, ...] = ()
     gdb: str | None = None
     qtest: str | None = None
     qtest_log: Path | None = None

@@ -23,9 +23,9 @@ NICS: Final = tuple(name for name, d in DRIVERS.items() if d.group == "Network d
 USB_NAMES: Final = {"keyboard": "usb-kbd", "mouse": "usb-mouse", "tablet": "usb-tablet"}
 _HOST_NETWORKS: Final = (
     "user", "tap", "bridge", "socket", "stream", "dgram", "l2tpv3", "vde", "netmap", "vhost-user",
-    "vhost-vdpa", "hubport",
+    "vhost-vdpa", "hubport", "passt",
 )  # fmt: skip
-NO_NETWORK: Final = "there is no host network; give none, or model= for a card without a cable"
+NO_NETWORK: Final = "give -nic or -netdev, or model= for a card without a cable"
 
 
 class Asked(Data):
@@ -110,11 +110,14 @@ def parse_nic(option: str, text: str, model: MachineKind[Any]) -> Asked | None:
     if card not in NICS:
         raise unknown("network card", card, NICS)
     spelled = {"macaddr": "mac", "mac": "mac", "addr": "addr"}
-    known = {"macaddr", "addr", "model"} if option == "-net" else {"mac", "addr", "model", "id"}
+    known = {"macaddr", "addr", "model", "netdev"}
+    if option != "-net":
+        known = {"mac", "addr", "model", "id", "netdev"}
     wanted = {}
     for name, value in given.items():
         if name == "netdev":
-            raise ConfigError(f"{option}: netdev: {NO_NETWORK}")
+            wanted["netdev"] = value
+            continue
         if name == "id" or (option == "-net" and name == "name"):
             continue  # names the network's end of the cable, which there is none of
         if name not in known:

@@ -145,11 +145,9 @@ def _nic(text: str) -> Driver:
             "mac": Property("str", mac_address, None, "address; default: 52:54:00:12:34:56 and on"),
             "addr": _SLOT,
             "bootindex": _BOOT_INDEX,
+            "netdev": _text(64, "id of a -netdev; without one it has no cable"),
         },
-        {
-            "netdev": "there is no host network; the card has no cable",
-            **_PCI_REFUSED,
-        },
+        _PCI_REFUSED,
     )
 
 

@@ -10,7 +10,7 @@ from gossamer.base.errors import ConfigError
 from gossamer.base.units import MiB
 from gossamer.machines import device_options, machine_options
 from gossamer.machines.chardev_options import GDB_HERE, listening
-from gossamer.machines.config import CLOCK_POLICIES, Accel, unknown
+from gossamer.machines.config import CLOCK_POLICIES, Accel, Netdev, unknown
 from gossamer.machines.draft import Draft
 from gossamer.machines.drives import DriveOptions, host_path, parse_drive
 from gossamer.machines.values import (
@@ -186,6 +186,32 @@ def vnc(draft: Draft, value: str) -> None:
     if any(made.id == other.id for other in draft.vncs):
         raise ConfigError(f"-vnc: id={made.id} is given twice")
     draft.vncs.append(made)
+
+
+def netdev(draft: Draft, value: str) -> None:
+    """-netdev: what a card's cable leads to."""
+    from gossamer.machines.net_options import parse_netdev  # noqa: PLC0415 - most runs need none
+
+    _add_netdev(draft, parse_netdev(value))
+
+
+def _add_netdev(draft: Draft, made: Netdev) -> None:
+    if any(made.id == other.id for other in draft.netdevs):
+        raise ConfigError(f"-netdev: id={made.id} is given twice")
+    draft.netdevs.append(made)
+
+
+def nic(draft: Draft, value: str) -> None:
+    """-nic: a card, and perhaps a network of its own."""
+    kind = value.partition(",")[0]
+    if "=" in kind or kind == "none":
+        draft.nics.append(("-nic", value))
+        return
+    from gossamer.machines.net_options import nic_parts  # noqa: PLC0415 - most runs need none
+
+    made, card = nic_parts(value, len(draft.netdevs))
+    _add_netdev(draft, made)
+    draft.nics.append(("-nic", card))
 
 
 def resolution(draft: Draft, value: str) -> None:

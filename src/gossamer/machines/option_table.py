@@ -52,7 +52,6 @@ def _global(draft: Draft, value: str) -> None:
     device_options.parse_global(value, draft.globals)
 
 
-_NO_NETWORK: Final = "there is no host network; -nic none, or a card without a cable"
 _NO_WINDOW: Final = "there is no window; -vnc shows the screen"
 _NO_FLOPPY: Final = "the floppy drive is not built"
 _NO_9P: Final = "there is no file system shared with a guest of these machines"
@@ -151,12 +150,17 @@ GROUPS: Final[dict[str, tuple[Option, ...]]] = {
         ),
     ),
     "Network options": (
-        _no("-netdev", "…", _NO_NETWORK),
+        _o(
+            "-netdev",
+            "user|stream|dgram|socket|tap,id=ID…",
+            "what a card's cable leads to",
+            act.netdev,
+        ),
         _o(
             "-nic",
-            "none|model=CARD[,mac=…]",
-            "the network card, without a cable",
-            lambda draft, value: draft.nics.append(("-nic", value)),
+            "none|[user,…][,model=CARD][,mac=…]",
+            "the network card and its network; without one it has no cable",
+            act.nic,
         ),
         _o(
             "-net",

@@ -127,13 +127,30 @@ def _finish(draft: Draft) -> Config:
         vncs=tuple(draft.vncs),
         nodes_below=tuple(draft.nodes.below.items()),
         file_nodes=draft.nodes.file_nodes(),
+        netdevs=tuple(draft.netdevs),
         chardev_ids=draft.chardevs.labels(serials, monitors),
         inherited_fds=_inherited(draft, serials, monitors),
     )
     config = replace(plain, **chosen)
     model.check(config)
     check_run(config, model)
+    check_cables(config)
     return config
+
+
+def check_cables(config: Config) -> None:
+    """ConfigError where a card's netdev= names no -netdev, or one that another card has."""
+    known = {one.id for one in config.netdevs}
+    used: set[str] = set()
+    for one in (*config.nics, *config.devices):
+        name = str(one.values.get("netdev") or "")
+        if not name:
+            continue
+        if name not in known:
+            raise unknown(f"-netdev for {one.where}", name, known)
+        if name in used:
+            raise ConfigError(f"{one.where}: netdev={name} is another card's already")
+        used.add(name)
 
 
 def check_run(config: Config, kind: registry.Kind) -> None:

@@ -98,6 +98,7 @@ def _drive(drive: Drive) -> Json:
 
 def _added(one: Added) -> Json:
     values = _texts(one.driver, one.values)
+    values.pop("netdev", None)  # the host's
     if one.driver == "loader":
         values.pop("file", None)
     found = {"driver": one.driver, "id": one.id, "bus": one.bus, "values": values}

@@ -61,6 +61,7 @@ VNC = {
     "expire_password": {"protocol": "vnc", "time": "now"},
     "change-vnc-password": {"password": "x"},
 }
+FORWARDS = {"x-hostfwd-add": {"rule": "tcp::1-:1"}, "x-hostfwd-remove": {"rule": "tcp::1"}}
 PAST: dict[str, dict[str, Any]] = {
     "x-query-timeline": {}, "x-mark": {}, "x-rewind": {"ns": 1},
     "x-record": {"filename": "/dev/null"},
@@ -108,6 +109,9 @@ def test_queries_that_change_nothing(mac: Checked) -> None:
     assert mac("query-vnc") == {"enabled": False}
     for name, given in VNC.items():  # tests/front/vnc has a server
         assert "VNC is not active" in mac.no(name, **given)
+    for name, given in FORWARDS.items():  # tests/net has one
+        assert "there is no user network" in mac.no(name, **given)
+    assert mac("x-query-usernet") == {"human-readable-text": ""}
     assert mac("query-dump") == {"status": "none", "completed": 0, "total": 0}
     assert mac("query-dump-guest-memory-capability") == {"formats": ["elf"]}
     for name in (
@@ -594,7 +598,7 @@ def test_every_command_of_the_schema_was_tried(mac: Checked) -> None:
     tried = mac.worked | mac.refused_
     assert mac.schema.names("command") == tried | {"quit", "migrate-incoming"}
     never = mac.schema.names("command") - mac.worked
-    assert never == {"x-timeline", *PAST, *VNC} | {
+    assert never == {"x-timeline", *PAST, *VNC, *FORWARDS} | {
         "migrate-incoming", "query-balloon", "query-hotpluggable-cpus", "quit", "system_wakeup",
     }  # fmt: skip
     used = {mac.schema.by_name[n]["arg-type"] for n in mac.schema.names("event")}

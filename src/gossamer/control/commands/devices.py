@@ -46,6 +46,8 @@ def device_del(session: Session, id_: str) -> None:
 def set_link(session: Session, name: str, up: bool) -> None:
     """Pull or put back a network card's cable."""
     vm = session.vm
+    cables = session.network.cables if session.network is not None else {}
+    name = next((card for card, netdev in cables.items() if netdev == name), name)
     if name not in {one for one, _, _ in outside.cards(vm.machine)}:
         raise UnknownDeviceError(f"Device '{name}' not found")
     vm.outside.links[name] = up

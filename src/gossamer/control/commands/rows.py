@@ -12,6 +12,7 @@ from gossamer.control.commands import (  # noqa: F401 - each adds its rows
     machines,
     memory,
     misc,
+    network,
     nodes,
     pci,
     power,

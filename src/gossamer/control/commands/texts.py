@@ -75,22 +75,30 @@ def query_ramblock(session: Session) -> HumanReadableText:
 
 
 class NetworkCard(Data):
-    """A card; `link`: whether its cable is in."""
+    """A card; `link`: whether its cable is in; `netdev`: what it leads to, `peer` in words."""
 
     name: str
     model: str
     macaddr: str
     link: bool = False
+    netdev: str | None = None
+    peer: str | None = None
 
 
 @command("x-query-network", held=True)
 def query_network(session: Session) -> tuple[NetworkCard, ...]:
     """The network cards."""
-    links = session.vm.outside.links
+    links, network = session.vm.outside.links, session.network
     found = []
     for name, model, chip in outside.cards(session.vm.machine):
         mac = chip.mac if isinstance(chip, SunGem) else chip.ne2000.mac
-        found.append(NetworkCard(name, model, bytes(mac).hex(":"), links.get(name, False)))
+        cable = network.cables.get(name) if network is not None else None
+        peer = None
+        if network is not None and cable is not None:
+            backend = network.backends[cable]
+            peer = f"type={backend.kind},{backend.info}"
+        link = links.get(name, False)
+        found.append(NetworkCard(name, model, bytes(mac).hex(":"), link, cable, peer))
     return tuple(found)
 
 

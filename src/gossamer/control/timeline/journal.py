@@ -12,6 +12,7 @@ from typing import Final
 
 from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
+from gossamer.control.outside import cards
 from gossamer.control.pointer import pointer
 from gossamer.control.registers import registers
 from gossamer.isa.body import Irq
@@ -61,6 +62,12 @@ def _point(m: Machine, x: int, y: int, buttons: int) -> None:
     m.mouse.point(x, y, buttons)
 
 
+def _frame(m: Machine, card: int, data: str) -> None:
+    for n, (_, _, chip) in enumerate(cards(m)):
+        if n == card:
+            chip.receive(bytes.fromhex(data))
+
+
 def _reset(m: Machine) -> None:
     m.reset()
 
@@ -93,6 +100,7 @@ KINDS: Final[Mapping[str, tuple[Callable[..., None], tuple[type, ...]]]] = {
     "key": (_key, (int, int)),
     "mouse": (_mouse, (int, int, int, int)),
     "point": (_point, (int, int, int)),
+    "frame": (_frame, (int, str)),
     "reset": (_reset, ()),
     "retry": (_retry, ()),
     "irq": (_irq, (int,)),

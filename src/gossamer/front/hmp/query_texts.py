@@ -166,7 +166,8 @@ def dump(info: DumpQueryResult) -> str:
 def network(found: Sequence[NetworkCard]) -> str:
     return "\n".join(
         f"{one.name}: index=0,type=nic,model={one.model},macaddr={one.macaddr}"
-        + ("" if one.link else "\n  no cable")
+        + (f"\n \\ {one.netdev}: index=0,{one.peer}" if one.netdev else "")
+        + ("" if one.link else "\n  no cable" if not one.netdev else "\n  link down")
         for one in found
     )
 

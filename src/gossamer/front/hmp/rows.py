@@ -133,6 +133,20 @@ def _keys(given: Arguments) -> Arguments:
     return {**given, "keys": [{"type": "qcode", "data": name} for name in names]}
 
 
+def _forward(given: Arguments) -> Arguments:
+    """The id of the netdev may come before the rule."""
+    words = [given["rule"], given.get("netdev")]
+    return {"rule": words[1], "netdev": words[0]} if words[1] else {"rule": words[0]}
+
+
+row("hostfwd_add", "[NETDEV:rule] RULE:netdev", "x-hostfwd-add", arguments=_forward)
+row(
+    "hostfwd_remove",
+    "[NETDEV:rule] RULE:netdev",
+    "x-hostfwd-remove",
+    lambda removed: "" if removed else "host forwarding rule not found",
+    arguments=_forward,
+)
 row("screendump", "FILE:filename", "screendump", arguments=_picture)
 row("sendkey", "KEYS:keys [MS:hold-time]", "send-key", arguments=_keys)
 row("mouse_move", "DX:dx DY:dy [DZ:dz]", "x-mouse-move")

@@ -1,0 +1,44 @@
+"""Commands about what cables lead to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gossamer.base.errors import ConfigError
+from gossamer.control.commands.table import command
+from gossamer.control.commands.texts import HumanReadableText
+from gossamer.control.session import Session
+
+if TYPE_CHECKING:
+    from gossamer.net.user import User
+
+
+@command("x-query-usernet", held=True)
+def query_usernet(session: Session) -> HumanReadableText:
+    """The connections of user networks."""
+    backends = session.network.backends.values() if session.network is not None else ()
+    users = [session.network.user(b.name) for b in backends if b.kind == "user"]  # type: ignore[union-attr]
+    return HumanReadableText("".join(f"{one.name}:\n{one.connections()}" for one in users))
+
+
+@command("x-hostfwd-add")
+def hostfwd_add(session: Session, rule: str, netdev: str | None = None) -> None:
+    """Forward connections of the host to the guest."""
+    from gossamer.machines.net_options import forward  # noqa: PLC0415 - most runs need none
+
+    network = _user_network(session, netdev)
+    network.add_forward(forward("hostfwd_add", rule, network.options))
+
+
+@command("x-hostfwd-remove")
+def hostfwd_remove(session: Session, rule: str, netdev: str | None = None) -> bool:
+    """End that; whether it was there."""
+    from gossamer.machines.net_options import forwarded  # noqa: PLC0415
+
+    return _user_network(session, netdev).remove_forward(forwarded("hostfwd_remove", rule))
+
+
+def _user_network(session: Session, name: str | None) -> User:
+    if session.network is None:
+        raise ConfigError("there is no user network: -netdev user makes one")
+    return session.network.user(name)

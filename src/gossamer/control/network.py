@@ -1,0 +1,188 @@
+"""Cards and what their cables lead to: frames out of the machine and into it.
+
+The backends are the host's: no save or stream has anything of them, and what a load puts in the
+machine's place gets the same cables.  A frame for the guest is an input with its place on the line
+of time, as a key is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
+
+from gossamer.base.errors import ConfigError, GossamerError
+from gossamer.control.events import NetdevConnected, NetdevDisconnected, SocketAddress
+from gossamer.control.outside import Card, cards
+from gossamer.control.runner import RUNNING, Runner
+from gossamer.machines.config import Netdev
+from gossamer.net.backend import Backend
+
+if TYPE_CHECKING:
+    from gossamer.net.user import User
+
+
+class Network:
+    """The backends of a machine's netdevs; a source of the loop, which asks it each round."""
+
+    def __init__(self, vm: Runner) -> None:
+        self.vm = vm
+        self.backends: dict[str, Backend] = {}
+        #: By card, the netdev that its cable leads to.
+        self.cables: dict[str, str] = {}
+        self._delivered = 0
+        self._numbers: list[Backend | None] = []
+        try:
+            for netdev in vm.config.netdevs:
+                self.backends[netdev.id] = self._opened(netdev)
+        except BaseException:
+            self.close()
+            raise
+        for name, netdev_id in card_cables(vm):
+            self.cables[name] = netdev_id
+            vm.outside.links.setdefault(name, True)
+        for n, (name, _, _) in enumerate(cards(vm.machine)):
+            backend = self.backends.get(self.cables.get(name, ""))
+            self._numbers.append(backend)
+            if backend is not None:
+                backend.deliver = self._deliverer(n, name)
+        vm.frames_out = self._sent
+        vm.outside.attach(vm.machine)
+
+    def _opened(self, netdev: Netdev) -> Backend:
+        made = opened(netdev)
+        made.changed = lambda place: self._changed(netdev.id, place)
+        return made
+
+    def _changed(self, name: str, place: str | None) -> None:
+        if place is None:
+            self.vm.events.report(NetdevDisconnected(name))
+            return
+        kind, _, rest = place.partition(":")
+        if kind == "unix":
+            address = SocketAddress("unix", path=rest)
+        elif kind == "tcp":
+            host, _, port = rest.rpartition(":")
+            address = SocketAddress("inet", host=host, port=port)
+        else:
+            address = SocketAddress("fd", text="")
+        self.vm.events.report(NetdevConnected(name, address))
+
+    # --- frames -------------------------------------------------------------------------------
+
+    def _sent(self, number: int, frame: bytes) -> None:
+        """A card has put a frame on its cable (in the middle of a slice)."""
+        backend = self._numbers[number] if number < len(self._numbers) else None
+        if backend is not None:
+            backend.send(frame)
+
+    def _deliverer(self, number: int, name: str) -> Callable[[bytes], bool]:
+        def deliver(frame: bytes) -> bool:
+            vm = self.vm
+            if vm.busy or vm.run_state != RUNNING:
+                return False
+            if not vm.outside.links.get(name, True):
+                return True  # the cable is out
+            found = card(vm, number)
+            if found is None or not found.room(len(frame)):
+                return found is None
+            if vm.history is not None:
+                vm.noted("frame", number, frame.hex())
+            found.receive(frame)
+            self._delivered += 1
+            return True
+
+        return deliver
+
+    def pump(self) -> bool:
+        """After a slice: write what the guest sent, deliver what waited; whether that was some."""
+        before = self._delivered
+        for backend in self.backends.values():
+            backend.flush()
+            backend.retry()
+        return self._delivered != before
+
+    # --- the loop -----------------------------------------------------------------------------
+
+    def events(self) -> dict[int, int]:
+        if self.vm.busy:
+            return {}
+        masks: dict[int, int] = {}
+        for backend in self.backends.values():
+            masks.update(backend.events())
+        return masks
+
+    def handle(self, fd: int, mask: int) -> None:
+        for backend in self.backends.values():
+            if fd in backend.events():
+                with contextlib.suppress(OSError):
+                    backend.handle(fd, mask)
+                return
+
+    # --- commands -----------------------------------------------------------------------------
+
+    def user(self, name: str | None) -> User:
+        """The user network of that id, or the first; ConfigError where there is none."""
+        for backend in self.backends.values():
+            if backend.kind == "user" and name in (None, backend.name):
+                return cast("User", backend)
+        raise ConfigError(
+            "there is no user network: -netdev user makes one"
+            if name is None
+            else f"no user network with id '{name}'"
+        )
+
+    def close(self) -> None:
+        for backend in self.backends.values():
+            with contextlib.suppress(GossamerError, OSError):
+                backend.close()
+        self.backends.clear()
+
+
+def card(vm: Runner, number: int) -> Card | None:
+    """The card with that number, in the order of `cards`."""
+    return next((chip for n, (_, _, chip) in enumerate(cards(vm.machine)) if n == number), None)
+
+
+def card_cables(vm: Runner) -> list[tuple[str, str]]:
+    """Card and netdev, for each card that -device or -nic has given one."""
+    # Cards of -nic come first, then those of -device, as the machine's parts do.
+    given = [one for one in vm.config.nics if "netdev" in one.values]
+    given += [one for one in vm.config.devices if "netdev" in one.values]
+    names = [name for name, _, _ in cards(vm.machine)]
+    start = len(names) - len(given)
+    return [
+        (name, one.text("netdev"))
+        for name, one in zip(names[start:], given, strict=True)
+        if one.text("netdev")
+    ]
+
+
+def opened(netdev: Netdev) -> Backend:
+    """A backend, open; HostError where the host refuses."""
+    values = netdev.values
+    kind = values.get("way", netdev.kind)
+    if kind == "stream":
+        from gossamer.net.stream import Stream  # noqa: PLC0415 - most runs need none
+
+        address = values["address"]
+        fd = address["fd"] if isinstance(address, dict) else None
+        return Stream(
+            netdev.id,
+            "" if fd is not None else address,
+            server=values["server"],
+            retry_ns=1_000_000 * values.get("retry_ms", 0),
+            fd=fd,
+            kind=netdev.kind,
+        )
+    if kind == "dgram":
+        from gossamer.net.packets import Datagrams  # noqa: PLC0415
+
+        return Datagrams(netdev.id, values["local"], values["remote"], values["fd"])
+    if kind == "tap":
+        from gossamer.net.packets import Tap  # noqa: PLC0415
+
+        return Tap(netdev.id, values["fd"])
+    from gossamer.net.user import User  # noqa: PLC0415
+
+    return User(netdev.id, values)

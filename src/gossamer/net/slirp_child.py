@@ -1,0 +1,276 @@
+"""The process that runs libslirp, which parses what a guest sends: no file, no program, no rights.
+
+    python -m gossamer.net.slirp_child FD OPTIONS
+
+On the socket FD (packets kept apart) ``F`` and a frame go both ways; ``C`` and JSON is a command,
+``R`` and JSON its answer, the first one after the start.  The process ends when the socket does.
+Source: libslirp 4.7's libslirp.h; functions and the layout of structures.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import json
+import os
+import resource
+import select
+import socket
+import sys
+import time
+from typing import Any, Final
+
+from gossamer.core import sandbox
+
+UNPRIVILEGED: Final = 65534
+MOST: Final = 72 << 10
+_FILES: Final = 1024
+_PDEATHSIG: Final = 1
+_SIGKILL: Final = 9
+#: libslirp's names of poll events, and poll's.
+_EVENTS: Final = (
+    (1, select.POLLIN), (2, select.POLLOUT), (4, select.POLLPRI), (8, select.POLLERR),
+    (16, select.POLLHUP),
+)  # fmt: skip
+
+
+class _In(ctypes.Structure):
+    _fields_ = (("s_addr", ctypes.c_uint32),)
+
+
+class _In6(ctypes.Structure):
+    _fields_ = (("s6_addr", ctypes.c_uint8 * 16),)
+
+
+class _Config(ctypes.Structure):
+    _fields_ = (
+        ("version", ctypes.c_uint32), ("restricted", ctypes.c_int), ("in_enabled", ctypes.c_bool),
+        ("vnetwork", _In), ("vnetmask", _In), ("vhost", _In), ("in6_enabled", ctypes.c_bool),
+        ("vprefix_addr6", _In6), ("vprefix_len", ctypes.c_uint8), ("vhost6", _In6),
+        ("vhostname", ctypes.c_char_p), ("tftp_server_name", ctypes.c_char_p),
+        ("tftp_path", ctypes.c_char_p), ("bootfile", ctypes.c_char_p), ("vdhcp_start", _In),
+        ("vnameserver", _In), ("vnameserver6", _In6),
+        ("vdnssearch", ctypes.POINTER(ctypes.c_char_p)), ("vdomainname", ctypes.c_char_p),
+        ("if_mtu", ctypes.c_size_t), ("if_mru", ctypes.c_size_t),
+        ("disable_host_loopback", ctypes.c_bool), ("enable_emu", ctypes.c_bool),
+        ("outbound_addr", ctypes.c_void_p), ("outbound_addr6", ctypes.c_void_p),
+        ("disable_dns", ctypes.c_bool), ("disable_dhcp", ctypes.c_bool),
+    )  # fmt: skip
+
+
+_P = ctypes.c_void_p
+_SEND = ctypes.CFUNCTYPE(ctypes.c_ssize_t, _P, ctypes.c_size_t, _P)
+_ERROR = ctypes.CFUNCTYPE(None, ctypes.c_char_p, _P)
+_CLOCK = ctypes.CFUNCTYPE(ctypes.c_int64, _P)
+_CALL = ctypes.CFUNCTYPE(None, _P)
+_TIMER_NEW = ctypes.CFUNCTYPE(_P, _P, _P, _P)
+_TIMER_FREE = ctypes.CFUNCTYPE(None, _P, _P)
+_TIMER_MOD = ctypes.CFUNCTYPE(None, _P, ctypes.c_int64, _P)
+_POLL_FD = ctypes.CFUNCTYPE(None, ctypes.c_int, _P)
+_ADD_POLL = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_int, _P)
+_REVENTS = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, _P)
+
+
+class _Callbacks(ctypes.Structure):
+    _fields_ = (
+        ("send_packet", _SEND), ("guest_error", _ERROR), ("clock_get_ns", _CLOCK),
+        ("timer_new", _TIMER_NEW), ("timer_free", _TIMER_FREE), ("timer_mod", _TIMER_MOD),
+        ("register_poll_fd", _POLL_FD), ("unregister_poll_fd", _POLL_FD), ("notify", _CALL),
+        ("init_completed", _P), ("timer_new_opaque", _P),
+    )  # fmt: skip
+
+
+def _address(text: str) -> _In:
+    return _In(int.from_bytes(socket.inet_aton(text), sys.byteorder))
+
+
+def _address6(text: str) -> _In6:
+    return _In6((ctypes.c_uint8 * 16)(*socket.inet_pton(socket.AF_INET6, text)))
+
+
+def library() -> ctypes.CDLL:
+    """libslirp; OSError where it is not installed."""
+    lib = ctypes.CDLL("libslirp.so.0")
+    lib.slirp_new.restype = lib.slirp_connection_info.restype = _P
+    lib.slirp_new.argtypes = (_P, _P, _P)
+    lib.slirp_connection_info.argtypes = (_P,)
+    lib.slirp_pollfds_fill.argtypes = (_P, _P, _ADD_POLL, _P)
+    lib.slirp_pollfds_poll.argtypes = (_P, ctypes.c_int, _REVENTS, _P)
+    lib.slirp_input.argtypes = (_P, ctypes.c_char_p, ctypes.c_int)
+    lib.slirp_add_hostfwd.argtypes = (
+        _P, ctypes.c_int, _In, ctypes.c_int, _In, ctypes.c_int,
+    )  # fmt: skip
+    lib.slirp_remove_hostfwd.argtypes = (_P, ctypes.c_int, _In, ctypes.c_int)
+    return lib
+
+
+class Slirp:
+    """One network, and the socket to the emulator."""
+
+    def __init__(self, peer: socket.socket, options: dict[str, Any]) -> None:
+        self.peer, self.lib = peer, library()
+        self._timers: dict[int, tuple[Any, int, int | None]] = {}
+        self._keep: list[Any] = []
+        self._poller = select.poll()
+        self._polled: list[tuple[int, int]] = []
+        self._ready: dict[int, int] = {}
+        config = self._config(options)
+        self.callbacks = _Callbacks(
+            _SEND(self._send), _ERROR(lambda text, _: None),
+            _CLOCK(lambda _: time.monotonic_ns()), _TIMER_NEW(self._timer_new),
+            _TIMER_FREE(lambda timer, _: self._timers.pop(timer, None) and None),
+            _TIMER_MOD(self._timer_mod), _POLL_FD(lambda fd, _: None),
+            _POLL_FD(lambda fd, _: None), _CALL(lambda _: None), None, None,
+        )  # fmt: skip
+        self.add_poll, self.revents = _ADD_POLL(self._add_poll), _REVENTS(self._revents)
+        self.slirp = self.lib.slirp_new(ctypes.byref(config), ctypes.byref(self.callbacks), None)
+        if not self.slirp:
+            raise OSError(0, "libslirp refuses these options")
+
+    def _config(self, given: dict[str, Any]) -> _Config:
+        config = _Config(version=1, restricted=int(given["restrict"]))
+        config.in_enabled, config.in6_enabled = given["ipv4"], given["ipv6"]
+        config.vnetwork, config.vnetmask = _address(given["net"]), _address(given["mask"])
+        config.vhost, config.vnameserver = _address(given["host"]), _address(given["dns"])
+        config.vdhcp_start = _address(given["dhcpstart"])
+        config.vprefix_addr6, config.vprefix_len = _address6(given["prefix6"]), given["length6"]
+        config.vhost6, config.vnameserver6 = _address6(given["host6"]), _address6(given["dns6"])
+        config.vhostname = given["hostname"].encode() or None
+        config.vdomainname = given["domainname"].encode() or None
+        if given["dnssearch"]:
+            names = [one.encode() for one in given["dnssearch"]]
+            self._keep.append((ctypes.c_char_p * (len(names) + 1))(*names, None))
+            config.vdnssearch = ctypes.cast(self._keep[-1], ctypes.POINTER(ctypes.c_char_p))
+        self._keep.append(config)
+        return config
+
+    # --- what libslirp calls ------------------------------------------------------------------
+
+    def _send(self, data: int, length: int, _opaque: object) -> int:
+        try:
+            self.peer.send(b"F" + ctypes.string_at(data, length))
+        except OSError:  # the emulator does not read: lost, as on a wire
+            return 0
+        return length
+
+    def _timer_new(self, call: int, opaque: int | None, _mine: object) -> int:
+        number = len(self._timers) + 1
+        while number in self._timers:
+            number += 1
+        self._timers[number] = (_CALL(call), opaque or 0, None)
+        return number
+
+    def _timer_mod(self, timer: int, when_ms: int, _opaque: object) -> None:
+        call, opaque, _ = self._timers[timer]
+        self._timers[timer] = (call, opaque, when_ms)
+
+    def _add_poll(self, fd: int, events: int, _opaque: object) -> int:
+        mask = sum(bit for theirs, bit in _EVENTS if events & theirs)
+        self._polled.append((fd, mask))
+        return len(self._polled) - 1
+
+    def _revents(self, index: int, _opaque: object) -> int:
+        found = self._ready.get(self._polled[index][0], 0)
+        return sum(theirs for theirs, bit in _EVENTS if found & bit)
+
+    # --- the loop -----------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Serve until the emulator has gone."""
+        while True:
+            timeout = ctypes.c_uint32(1000)
+            self._polled = []
+            self.lib.slirp_pollfds_fill(self.slirp, ctypes.byref(timeout), self.add_poll, None)
+            wait = self._until_timer(int(timeout.value) if timeout.value < 1000 else 1000)
+            poller, masks = select.poll(), {self.peer.fileno(): select.POLLIN}
+            for fd, mask in self._polled:
+                masks[fd] = masks.get(fd, 0) | mask
+            for fd, mask in masks.items():
+                poller.register(fd, mask)
+            self._ready = dict(poller.poll(wait))
+            self.lib.slirp_pollfds_poll(self.slirp, 0, self.revents, None)
+            self._fire()
+            if self.peer.fileno() in self._ready and not self._messages():
+                return
+
+    def _until_timer(self, most_ms: int) -> int:
+        now = time.monotonic_ns() // 1_000_000
+        dues = [when for _, _, when in self._timers.values() if when is not None]
+        return max(0, min([most_ms, *(when - now for when in dues)]))
+
+    def _fire(self) -> None:
+        now = time.monotonic_ns() // 1_000_000
+        for number, (call, opaque, when) in tuple(self._timers.items()):
+            if when is not None and when <= now:
+                self._timers[number] = (call, opaque, None)
+                call(opaque)
+
+    def _messages(self) -> bool:
+        for _ in range(64):
+            try:
+                data = self.peer.recv(MOST, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+            if not data:
+                return False
+            if data[:1] == b"F":
+                self.lib.slirp_input(self.slirp, data[1:], len(data) - 1)
+            elif data[:1] == b"C":
+                self.peer.send(b"R" + json.dumps(self._command(json.loads(data[1:]))).encode())
+        return True
+
+    def _command(self, given: dict[str, Any]) -> object:
+        """What went wrong (None: nothing), or what was asked for."""
+        if given["do"] == "info":
+            text = self.lib.slirp_connection_info(self.slirp)
+            return ctypes.string_at(text).decode("utf-8", "replace")
+        udp, at, port = int(given["udp"]), _address(given["host"]), given["port"]
+        if given["do"] == "remove":
+            return None if not self.lib.slirp_remove_hostfwd(self.slirp, udp, at, port) else "none"
+        to = _address(given["guest"])
+        done = self.lib.slirp_add_hostfwd(self.slirp, udp, at, port, to, given["guest_port"])
+        return None if not done else os.strerror(ctypes.get_errno()) if ctypes.get_errno() else "?"
+
+
+def confine() -> None:
+    """Give away all that the network does not need."""
+    libc = ctypes.CDLL(None)
+    libc.prctl(_PDEATHSIG, _SIGKILL, 0, 0, 0)
+    os.chdir("/")
+    for what, most in ((resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0)):
+        resource.setrlimit(what, (most, most))
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    most = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setresgid(UNPRIVILEGED, UNPRIVILEGED, UNPRIVILEGED)
+        os.setresuid(UNPRIVILEGED, UNPRIVILEGED, UNPRIVILEGED)
+    if sandbox.here() is not None:
+        groups = (sandbox.OBSOLETE, sandbox.PRIVILEGES, sandbox.SPAWN, sandbox.RESOURCES)
+        sandbox.enter(groups)
+
+
+def main() -> None:
+    """Serve the socket whose number is the first argument."""
+    peer = socket.socket(fileno=int(sys.argv[1]))
+    try:
+        slirp = Slirp(peer, json.loads(sys.argv[2]))
+        for one in json.loads(sys.argv[2])["hostfwd"]:
+            why = slirp._command({"do": "add", **one})
+            if why is not None:
+                where = f"{'udp' if one['udp'] else 'tcp'}:{one['host']}:{one['port']}"
+                raise OSError(0, f"could not set up the forwarding of {where} (is it taken?)")
+        confine()
+    except OSError as fault:
+        peer.send(b"R" + json.dumps(fault.strerror or str(fault)).encode())
+        return
+    peer.send(b"Rnull")
+    peer.setblocking(False)
+    slirp.run()
+
+
+if __name__ == "__main__":
+    main()

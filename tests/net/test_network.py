@@ -1,0 +1,153 @@
+"""Cards on cables: frames of a guest's chip go out and come in, held, logged, pulled, replayed."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gossamer.control.network import Network
+from gossamer.control.timeline.timeline import Timeline
+from gossamer.control.vm import Vm
+from gossamer.devices.sungem import SunGem
+from gossamer.machines.options import parse
+from tests.front.qmp.client import Host
+
+WORDS = ("-M", "g3beige", "-bios", "builtin", "-m", "8", "-nodefaults")
+MAC = bytes.fromhex("525400123456")
+FRAME = MAC + bytes(6) + b"\x08\x00" + b"gossamer" * 8
+BUFFER, RING = 0x40_0000, 0x41_0000
+
+
+@pytest.fixture
+def wire() -> Iterator[tuple[socket.socket, int]]:
+    """The other end of a cable, and the descriptor that the emulator gets."""
+    theirs, mine = socket.socketpair()
+    theirs.settimeout(20)
+    yield theirs, mine.detach()
+    theirs.close()
+
+
+def ready(vm: Vm, card: SunGem) -> None:
+    """Let the card receive, as a driver does."""
+    for n in range(32):
+        descriptor = (1 << 31 | 1536 << 16).to_bytes(8, "little") + BUFFER.to_bytes(8, "little")
+        vm.machine.memory.write(RING + 16 * n, descriptor)
+    card.config[4] |= 6
+    for offset, value in ((0x4004, RING), (0x4000, 1), (0x4100, 4), (0x6034, 1)):
+        card.write_register(offset, 4, value)
+
+
+def gem(vm: Vm) -> SunGem:
+    return next(p.device for p in vm.machine.parts if isinstance(p.device, SunGem))
+
+
+def test_frames_in_and_out_pulled_cable_and_a_load(wire: tuple[socket.socket, int]) -> None:
+    theirs, fd = wire
+    vm = Vm(parse([*WORDS, "-netdev", f"socket,id=n0,fd={fd}", "-device", "sungem,netdev=n0"]))
+    network = Network(vm)
+    card = gem(vm)
+    assert card.phy.link
+    ready(vm, card)
+    card.send(b"from the guest")
+    network.pump()
+    assert theirs.recv(100) == b"\0\0\0\x0efrom the guest"
+    theirs.sendall(len(FRAME).to_bytes(4, "big") + FRAME)
+    (held,) = network.events()
+    network.handle(held, 1)
+    # It stands still: the frame waits.
+    assert card.rxdmaregs[0x41] == 0
+    vm.cont()
+    assert network.pump()
+    assert card.rxdmaregs[0x41] == 1
+    assert vm.read_physical(BUFFER, len(FRAME)) == FRAME
+    # Room for two more, and then for none.
+    theirs.sendall((len(FRAME).to_bytes(4, "big") + FRAME) * 5)
+    network.handle(held, 1)
+    assert (card.rxdmaregs[0x41], len(network.backends["n0"].pending)) == (3, 3)
+    card.write_register(0x4100, 4, 8)
+    assert network.pump()
+    assert (card.rxdmaregs[0x41], len(network.backends["n0"].pending)) == (6, 0)
+    vm.outside.links["sungem.0"] = False
+    vm.outside.attach(vm.machine)
+    assert not card.phy.link
+    theirs.sendall(len(FRAME).to_bytes(4, "big") + FRAME)
+    network.handle(held, 1)
+    assert card.rxdmaregs[0x41] == 6
+    vm.outside.links["sungem.0"] = True
+    value = vm.state_hash()
+    # What is loaded in the machine's place has the cable, and the state has nothing of it.
+    vm.load_bytes(vm.save_bytes())
+    assert gem(vm) is not card
+    assert gem(vm).phy.link
+    assert vm.state_hash() == value
+    gem(vm).send(b"again")
+    network.pump()
+    assert theirs.recv(100) == b"\0\0\0\5again"
+    network.close()
+    vm.close()
+
+
+def test_frames_come_again_when_the_past_does(wire: tuple[socket.socket, int]) -> None:
+    theirs, fd = wire
+    words = ["-netdev", f"socket,id=n0,fd={fd}", "-device", "sungem,netdev=n0"]
+    vm = Vm(parse([*WORDS, "-icount", "5,sleep=off", *words]))
+    network = Network(vm)
+    ready(vm, gem(vm))
+    vm.run(instructions=1000)
+    timeline = Timeline(vm)
+    begin = timeline.now
+    vm.run(instructions=100_000)
+    vm.run_state = "running"
+    theirs.sendall(len(FRAME).to_bytes(4, "big") + FRAME)
+    network.handle(next(iter(network.events())), 1)
+    assert [one.kind for one in timeline.inputs] == ["frame"]
+    gem(vm).send(b"heard once")
+    vm.run(instructions=100_000)
+    here, value = timeline.now, vm.state_hash()
+    timeline.go(begin)
+    assert gem(vm).rxdmaregs[0x41] == 0
+    timeline.go(here)
+    assert vm.state_hash() == value
+    assert gem(vm).rxdmaregs[0x41] == 1
+    network.pump()
+    assert theirs.recv(100) == b"\0\0\0\x0aheard once"
+    network.close()
+    vm.close()
+
+
+def test_commands_and_events(tmp_path: Path) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="gsm-"))
+    path = folder / "w"
+    words = (
+        f"stream,id=n0,server=on,addr.type=unix,addr.path={path}", "-device", "sungem,netdev=n0",
+    )  # fmt: skip
+    host = Host(tmp_path, *WORDS[:-1], "-S", "-netdev", *words)
+    do: Callable[..., Any] = host.client.do
+    try:
+        assert f"listening on unix:{path}" in do(
+            "human-monitor-command", command_line="info network"
+        )
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.connect(str(path))
+            event = host.client.wait_event("NETDEV_STREAM_CONNECTED")["data"]
+            assert event == {"netdev-id": "n0", "addr": {"type": "unix", "path": str(path)}}
+        assert host.client.wait_event("NETDEV_STREAM_DISCONNECTED")["data"] == {"netdev-id": "n0"}
+        assert do("set_link", name="n0", up=False) == {}
+        (card,) = do("x-query-network")
+        assert (card["link"], card["netdev"]) == (False, "n0")
+        assert (
+            "there is no user network" in host.client.refused("x-hostfwd-add", rule="tcp::1-:1")[1]
+        )
+        assert "no user network" in do(
+            "human-monitor-command", command_line="hostfwd_remove tcp::1"
+        )
+        assert do("human-monitor-command", command_line="info usernet") == ""
+    finally:
+        assert host.end() == 0
+    assert not path.exists()
+    folder.rmdir()

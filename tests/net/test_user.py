@@ -1,0 +1,123 @@
+"""The user network: libslirp in its own process, by hand-made frames."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gossamer.base.errors import ConfigError, HostError
+from gossamer.machines.net_options import forward, forwarded, parse_netdev
+from gossamer.net import slirp_child
+from gossamer.net.user import User
+from tests.conftest import unavailable
+from tests.net.test_backends import collect, serve
+
+MAC = bytes.fromhex("525400123456")
+pytestmark = pytest.mark.interop
+
+
+@pytest.fixture(scope="module", autouse=True)
+def libslirp() -> None:
+    try:
+        slirp_child.library()
+    except OSError:
+        unavailable("there is no libslirp.so.0 (Debian package libslirp0)")
+
+
+@pytest.fixture
+def user() -> Iterator[User]:
+    made = User("u", options(""))
+    yield made
+    made.close()
+
+
+def options(more: str) -> dict[str, Any]:
+    return dict(parse_netdev(f"user,id=u{more}").values)
+
+
+def checksum(data: bytes) -> int:
+    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def discover() -> bytes:
+    """A frame that asks for an address (RFC 2131)."""
+    asked = bytes((1, 1, 6, 0)) + b"\1\2\3\4" + bytes(20) + MAC + bytes(202)
+    asked += bytes.fromhex("63825363") + bytes((53, 1, 1, 255))
+    asked = asked.ljust(300, b"\0")
+    udp = struct.pack(">HHHH", 68, 67, 8 + len(asked), 0) + asked
+    size, everyone = 20 + len(udp), b"\xff" * 4
+    head = struct.pack(">BBHHHBBH4s4s", 0x45, 0, size, 0, 0, 64, 17, 0, bytes(4), everyone)
+    head = head[:10] + checksum(head).to_bytes(2, "big") + head[12:]
+    return b"\xff" * 6 + MAC + b"\x08\0" + head + udp
+
+
+def test_address_connections_and_forwards(user: User) -> None:
+    found = collect(user)
+    user.send(discover())
+    serve(user, until=lambda: any(frame[23:24] == b"\x11" for frame in found))
+    offer = next(frame for frame in found if frame[23:24] == b"\x11")
+    assert offer[58:62] == bytes((10, 0, 2, 15))
+    assert user.info == "net=10.0.2.0,restrict=off"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        rule = f"tcp:127.0.0.1:{port}-:80"
+        with pytest.raises(HostError, match="the port is taken"):
+            user.add_forward(forward("hostfwd_add", rule, user.options))
+    user.add_forward(forward("hostfwd_add", rule, user.options))
+    assert f"127.0.0.1 {port}" in user.connections()
+    with socket.create_connection(("127.0.0.1", port)):
+        # The guest is asked for the address of its card, or gets the first packet.
+        serve(user, until=lambda: any(f[12:14] in (b"\x08\x06", b"\x08\0") for f in found[1:]))
+    assert user.remove_forward(forwarded("hostfwd_remove", f"tcp:127.0.0.1:{port}")) is True
+    assert user.remove_forward(forwarded("hostfwd_remove", f"tcp:127.0.0.1:{port}")) is False
+
+
+def test_process_has_no_rights_and_ends_with_its_socket(user: User) -> None:
+    status = Path(f"/proc/{user.process.pid}/status").read_text()
+    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    assert fields["NoNewPrivs"] == "1"
+    assert fields["Seccomp"] == "2"
+    assert int(fields["CapEff"], 16) == 0 or os.geteuid() != 0
+    assert int(fields["Uid"].split()[0]) != 0
+    user.peer.close()
+    assert user.process.wait(20) == 0
+
+
+def test_garbage_and_a_flood_do_not_end_it(user: User) -> None:
+    found = collect(user)
+    for n in range(400):
+        user.send(bytes((n & 0xFF,)) * (n * 13 % 2000 + 1))
+        user.flush()
+    user.send(discover())
+    serve(user, until=lambda: any(frame[58:62] == bytes((10, 0, 2, 15)) for frame in found))
+
+
+def test_process_that_dies_leaves_a_cable_to_nowhere(user: User) -> None:
+    gone: list[str | None] = []
+    user.changed = gone.append
+    user.process.kill()
+    serve(user, until=lambda: gone)
+    user.send(b"x" * 60)
+    assert (gone, user.dropped) == ([None], 1)
+    with pytest.raises(HostError, match="its process has ended"):
+        user.connections()
+
+
+def test_options_that_the_host_refuses() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(HostError, match=f"forwarding of tcp:127.0.0.1:{port}"):
+            User("u", options(f",hostfwd=tcp:127.0.0.1:{port}-:22"))
+    with pytest.raises(ConfigError, match="guest port must be a number"):
+        options(",hostfwd=tcp::1-:x")
+    assert threading.active_count() >= 1
