@@ -128,4 +128,4 @@ class Emulator:
         self.serial.close()
         self.monitor.close()
         self.log.close()
-        shutil.rmtree(self.folder)
+        shutil.rmtree(self.folder, ignore_errors=True)  # it may have ended before
