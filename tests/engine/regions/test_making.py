@@ -127,7 +127,7 @@ def test_place_that_was_hot_in_an_earlier_process_is_compiled_sooner(tmp_path: P
         sample = Sample(regions.view.entry(CODE // 4096, 0), 0, 2, CODE)
         regions.found([sample])
         assert regions.counts.made == 0
-        regions.found([replace(sample, count=4)])
+        regions.found([replace(sample, count=8)])
         assert regions.counts.made == made_then
         regions.close()
 

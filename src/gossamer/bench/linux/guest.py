@@ -27,6 +27,14 @@ TICKS: Final = os.sysconf("SC_CLK_TCK")
 PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
+def _environment(folder: Path) -> dict[str, str]:
+    """Ours, but that Python keeps compiled modules, as it does wherever gossamer is installed."""
+    out = dict(os.environ)
+    if out.pop("PYTHONDONTWRITEBYTECODE", ""):
+        out["PYTHONPYCACHEPREFIX"] = str(folder / "pyc")
+    return out
+
+
 class Taken(Data):
     """What something took, seconds, and what the guest printed."""
 
@@ -49,6 +57,7 @@ class Guest:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
+                env=_environment(folder.parent),
             )
         try:
             self._serial = self._connect(path)

@@ -43,7 +43,7 @@ THRESHOLD: Final = 128
 UNIT: Final = 32
 #: A place that was hot in an earlier process is compiled so many times sooner: a guest that runs
 #: again gets faster each time, and a first boot pays for its hottest places only.
-_AGAIN: Final = 4
+_AGAIN: Final = 2
 #: A place inside a region is looked for this many times as often: slices end there, too.  Not one
 #: that indirect branches go to: they enter a region at its head only.
 _COVERED: Final = 8
