@@ -110,10 +110,11 @@ class Cpu405(Cpu):
     # --- resets -----------------------------------------------------------------------------------
 
     def reset(self) -> None:
-        """System reset; TSR[WRS] says so where the watchdog asked for it."""
+        """System reset, or the chip's; TSR[WRS] says which where the watchdog asked for it."""
         cause = self.block.get("reset_cause")
+        kind = cause & 3 or SYSTEM
         self.clear()
-        self._start(SYSTEM, SYSTEM if cause else 0)
+        self._start(kind, kind if cause & timers.BY_WATCHDOG else 0)
 
     def _start(self, kind: int, by_watchdog: int) -> None:
         """What every reset sets (chapter 8)."""
@@ -142,8 +143,8 @@ class Cpu405(Cpu):
         self.note(
             f"reset {('', 'core', 'chip', 'system')[kind]} by {'watchdog' if watchdog else 'DBCR0'}"
         )
-        if kind == SYSTEM:
-            self.block.set("reset_cause", int(watchdog))
+        if kind != CORE:
+            self.block.set("reset_cause", asked)
             self.asks_reset()
             return
         self._start(kind, kind if watchdog else 0)

@@ -110,7 +110,7 @@ _LIST: Final[dict[str, tuple[int, int]]] = {
     "tsr": (32, 1),
     "pit_reload": (32, 1),  # what was written to PIT last
     "pit_zero": (64, 1),  # tick at which PIT was or will be zero (reloaded: a period ago or ahead)
-    "reset_cause": (8, 1),  # 1: the watchdog has asked for the system reset that is to come
+    "reset_cause": (8, 1),  # of the reset that is to come: its kind, and who asked (as in `irq`)
     "dcr_there": (32, 32),  # wiring: a bit for each of 1024 DCRs, whether anything answers
 }
 

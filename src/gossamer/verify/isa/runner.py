@@ -44,12 +44,7 @@ load:
     sync
     icbi 0, 4
     isync
-    lfd 0, R_FPSCR(0)
-    mtfsf 255, 0
-    .irp n, ALL
-    lfd \n, R_FPR+8*\n(0)
-    .endr
-    lwz 3, R_CR(0)
+FLOATS_IN    lwz 3, R_CR(0)
     mtcr 3
     lwz 3, R_XER(0)
     mtxer 3
@@ -90,13 +85,7 @@ AFTER    mfcr 3
     stw 3, R_LR(0)
     mfctr 3
     stw 3, R_CTR(0)
-floats:
-    .irp n, ALL
-    stfd \n, R_FPR+8*\n(0)
-    .endr
-    mffs 0
-    stfd 0, R_FPSCR(0)
-"""
+FLOATS_OUT"""
 
 USER_HEAD: Final = r"""
     .equ SYS_exit, 1
@@ -180,13 +169,7 @@ handler:
     lwz 7, 12(4)
     stw 7, R_DAR(0)
     stw 3, R_SIGNAL(0)
-    .irp n, ALL,32
-    lfd 0, 192+8*\n(6)
-    stfd 0, R_FPR+8*\n(0)
-    .endr
-    lwz 7, R_FPR+8*32+4(0)
-    stw 7, R_FPSCR+4(0)
-    b send
+FLOATS_SIGNAL    b send
 signals: .long 4, 5, 7, 8, 11, 0
 # struct sigaction: handler, flags (SA_SIGINFO | SA_ONSTACK | SA_NODEFER), restorer, mask
 action: .long handler, 0x48000004, 0, 0, 0
@@ -281,13 +264,42 @@ SYSTEM_AFTER: Final = """\
 """
 
 
-def finish(source: str, before: str, after: str) -> str:
+#: How floating-point registers come and go; nothing on a part that has none.
+FLOATS: Final = {
+    "FLOATS_IN": r"""    lfd 0, R_FPSCR(0)
+    mtfsf 255, 0
+    .irp n, ALL
+    lfd \n, R_FPR+8*\n(0)
+    .endr
+""",
+    "FLOATS_OUT": r"""floats:
+    .irp n, ALL
+    stfd \n, R_FPR+8*\n(0)
+    .endr
+    mffs 0
+    stfd 0, R_FPSCR(0)
+""",
+    "FLOATS_SIGNAL": r"""    .irp n, ALL,32
+    lfd 0, 192+8*\n(6)
+    stfd 0, R_FPR+8*\n(0)
+    .endr
+    lwz 7, R_FPR+8*32+4(0)
+    stw 7, R_FPSCR+4(0)
+""",
+}
+
+
+def finish(source: str, before: str, after: str, *, floating: bool = True) -> str:
+    for place, text in FLOATS.items():
+        source = source.replace(place, text if floating else "floats:\n" * (place == "FLOATS_OUT"))
     source = source.replace("BEFORE", before).replace("AFTER", after)
     return source.replace("ALL", "0,REST").replace("REST", ",".join(map(str, range(1, 32))))
 
 
 #: For qemu-ppc and Unicorn, from address 0x2000.
 USER: Final = finish(NAMES + USER_HEAD + CORE + USER_TAIL, "", "")
+#: For qemu-ppc as a part without floating point.
+INTEGER: Final = finish(NAMES + USER_HEAD + CORE + USER_TAIL, "", "", floating=False)
 #: For a bare machine, from address 0x100; FIRST and LAST bound the records.
 SYSTEM: Final = finish(
     NAMES + SYSTEM_HEAD + CORE + SYSTEM_TAIL, SYSTEM_BEFORE, SYSTEM_AFTER
