@@ -14,7 +14,7 @@ from typing import Final
 from gossamer.base.bits import ones
 from gossamer.base.data import Data
 from gossamer.cpu.model import CpuModel
-from gossamer.isa.spec.parts import ALTIVEC, has
+from gossamer.isa.spec.parts import ALTIVEC, EMBEDDED, has
 from gossamer.isa.spec.spr import SPRS
 from gossamer.machines.machine import Machine
 
@@ -71,13 +71,16 @@ def _put_timebase(m: Machine, value: int) -> None:
 
 def _system(model: CpuModel) -> Iterator[Register]:
     seen = set(_SHOWN_ELSEWHERE)
-    for n in range(16):
-        yield _element(f"sr{n}", 32, "system", "sr", n)
+    embedded = has(model.features, EMBEDDED)
+    if not embedded:
+        for n in range(16):
+            yield _element(f"sr{n}", 32, "system", "sr", n)
     yield Register("tb", 64, "system", lambda m: m.cpu.timebase, _put_timebase)
-    yield Register("dec", 32, "system", lambda m: m.cpu.decrementer, _put_decrementer)
+    if not embedded:
+        yield Register("dec", 32, "system", lambda m: m.cpu.decrementer, _put_decrementer)
     yield Register("pvr", 32, "system", lambda m: m.cpu.block.get("pvr"), None)
     for spr in SPRS:
-        if spr.name not in seen and spr.state and has(model.features, spr.features):
+        if spr.name not in seen and spr.state and spr.belongs(model.features):
             seen.add(spr.name)
             yield _element(spr.name.lower(), 32, "system", *spr.state)
 
@@ -94,8 +97,9 @@ def registers(model: CpuModel) -> dict[str, Register]:
         _element("ctr", 32, "general", "ctr"),
         Register("xer", 32, "general", lambda m: m.cpu.block.xer, _put_xer),
     ]
-    found += [_element(f"f{n}", 64, "float", "fpr", n) for n in range(32)]
-    found.append(_element("fpscr", 32, "float", "fpscr"))
+    if not has(model.features, EMBEDDED):
+        found += [_element(f"f{n}", 64, "float", "fpr", n) for n in range(32)]
+        found.append(_element("fpscr", 32, "float", "fpscr"))
     if has(model.features, ALTIVEC):
         found += [_element(f"vr{n}", 128, "vector", "vr", n) for n in range(32)]
         found += [_element(name, 32, "vector", name) for name in ("vscr", "vrsave")]

@@ -11,6 +11,7 @@ from typing import Final
 from gossamer.base.units import NS_PER_S
 from gossamer.core.clock import Alarm
 from gossamer.devices.cuda import Cuda
+from gossamer.devices.m48t59 import M48t59
 from gossamer.machines.config import CLOCK_POLICIES, unknown
 from gossamer.machines.machine import Machine
 
@@ -38,8 +39,10 @@ def step_rtc(m: Machine, downtime_ns: int) -> None:
     """Put the clock chip on, to the second that it would have come to."""
     now = int(m.clock.now)
     for part in m.parts:
-        if isinstance(part.device, Cuda):
-            moved = (now + downtime_ns) // NS_PER_S - now // NS_PER_S
+        moved = (now + downtime_ns) // NS_PER_S - now // NS_PER_S
+        if isinstance(part.device, M48t59):
+            part.device.epoch += moved
+        elif isinstance(part.device, Cuda):
             part.device.tick_offset = (part.device.tick_offset + moved) & 0xFFFF_FFFF
 
 

@@ -13,7 +13,7 @@ from xml.sax.saxutils import quoteattr
 from gossamer.base.data import Data
 from gossamer.control.registers import Register, registers
 from gossamer.core.memory import RamBlock
-from gossamer.cpu.model import CpuModel
+from gossamer.cpu.model import PVRS_405, CpuModel
 from gossamer.machines.machine import Machine
 
 #: gdb's names of architectures, by the model's name.
@@ -25,6 +25,7 @@ ARCHITECTURES: Final = {
     "7400": "powerpc:7400",
     "7447a": "powerpc:7400",
     "7455": "powerpc:7400",
+    **dict.fromkeys(PVRS_405, "powerpc:403"),
 }
 _CORE: Final = "org.gnu.gdb.power.core"
 _FPU: Final = "org.gnu.gdb.power.fpu"

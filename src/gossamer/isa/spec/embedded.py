@@ -26,29 +26,31 @@ def set_msr(s: Body, value: Expr) -> None:
     s.effect("msr")
 
 
-@insn(XL, "rfi", OPCD=19, XO=50, supervisor=True, features=EMBEDDED, name="rfi_405")
+@insn(XL, "rfi", OPCD=19, XO=50, supervisor=True, width=32, features=EMBEDDED, name="rfi_405")
 def rfi_405(s: Body, _: XL) -> None:
     set_msr(s, s.srr1)
     s.branch(s.srr0)
 
 
-@insn(XL, "rfci", OPCD=19, XO=51, supervisor=True, features=EMBEDDED)
+@insn(XL, "rfci", OPCD=19, XO=51, supervisor=True, width=32, features=EMBEDDED)
 def rfci(s: Body, _: XL) -> None:
     set_msr(s, s.srr3)
     s.branch(s.srr2)
 
 
-@insn(X, "mtmsr RS", OPCD=31, XO=146, supervisor=True, features=EMBEDDED, name="mtmsr_405")
+@insn(
+    X, "mtmsr RS", OPCD=31, XO=146, supervisor=True, width=32, features=EMBEDDED, name="mtmsr_405"
+)
 def mtmsr_405(s: Body, i: X) -> None:
     set_msr(s, s.gpr[i.RS])
 
 
-@insn(X, "wrtee RS", OPCD=31, XO=131, supervisor=True, features=EMBEDDED)
+@insn(X, "wrtee RS", OPCD=31, XO=131, supervisor=True, width=32, features=EMBEDDED)
 def wrtee(s: Body, i: X) -> None:
     set_msr(s, s.msr & ~MSR_EE | s.gpr[i.RS] & MSR_EE)
 
 
-@insn(X, "wrteei E", OPCD=31, XO=163, supervisor=True, features=EMBEDDED)
+@insn(X, "wrteei E", OPCD=31, XO=163, supervisor=True, width=32, features=EMBEDDED)
 def wrteei(s: Body, i: X) -> None:
     set_msr(s, s.msr & ~MSR_EE | s.word(i.E) << 15)
 
@@ -63,13 +65,13 @@ def check_dcr(s: Body, i: XFX) -> Expr:
     return n
 
 
-@insn(XFX, "mfdcr RT,SPR", OPCD=31, XO=323, supervisor=True, features=EMBEDDED)
+@insn(XFX, "mfdcr RT,SPR", OPCD=31, XO=323, supervisor=True, width=32, features=EMBEDDED)
 def mfdcr(s: Body, i: XFX) -> None:
     """RT is written by what the effect calls."""
     s.effect("dcr", check_dcr(s, i) | number(i.RT) << 10)
 
 
-@insn(XFX, "mtdcr SPR,RS", OPCD=31, XO=451, supervisor=True, features=EMBEDDED)
+@insn(XFX, "mtdcr SPR,RS", OPCD=31, XO=451, supervisor=True, width=32, features=EMBEDDED)
 def mtdcr(s: Body, i: XFX) -> None:
     s.effect("dcr", check_dcr(s, i) | number(i.RS) << 10 | DCR_WRITE)
 
@@ -77,28 +79,28 @@ def mtdcr(s: Body, i: XFX) -> None:
 # --- cache control --------------------------------------------------------------------------------
 
 
-@insn(X, "icbt RA,RB", OPCD=31, XO=262, features=EMBEDDED)
+@insn(X, "icbt RA,RB", OPCD=31, XO=262, width=32, features=EMBEDDED)
 def icbt(s: Body, i: X) -> None:
     """A hint; it never faults."""
 
 
-@insn(X, "iccci RA,RB", OPCD=31, XO=966, supervisor=True, features=EMBEDDED)
+@insn(X, "iccci RA,RB", OPCD=31, XO=966, supervisor=True, width=32, features=EMBEDDED)
 def iccci(s: Body, i: X) -> None:
     """Fetch is always coherent here."""
 
 
-@insn(X, "dccci RA,RB", OPCD=31, XO=454, supervisor=True, features=EMBEDDED)
+@insn(X, "dccci RA,RB", OPCD=31, XO=454, supervisor=True, width=32, features=EMBEDDED)
 def dccci(s: Body, i: X) -> None:
     """Nothing is in the data cache."""
 
 
-@insn(X, "icread RA,RB", OPCD=31, XO=998, supervisor=True, features=EMBEDDED)
+@insn(X, "icread RA,RB", OPCD=31, XO=998, supervisor=True, width=32, features=EMBEDDED)
 def icread(s: Body, i: X) -> None:
     """ICDBDR gets what the instruction cache holds: nothing is in it."""
     s.icdbdr = const(0, 32)
 
 
-@insn(X, "dcread RT,RA,RB", OPCD=31, XO=486, supervisor=True, features=EMBEDDED)
+@insn(X, "dcread RT,RA,RB", OPCD=31, XO=486, supervisor=True, width=32, features=EMBEDDED)
 def dcread(s: Body, i: X) -> None:
     """What the data cache holds: nothing is in it."""
     s.gpr[i.RT] = s.word(0)

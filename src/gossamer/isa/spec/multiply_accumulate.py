@@ -35,7 +35,7 @@ def multiplied(s: Body, i: XRc | XOOE, which: str, extend: Extend) -> Expr:
 
 
 def define_multiply(which: str, extend: Extend, name: str, opcode: int) -> None:
-    @insn(XRc, name + "{Rc} RT,RA,RB", name=name, OPCD=4, XO=opcode, features=EMBEDDED)
+    @insn(XRc, name + "{Rc} RT,RA,RB", name=name, OPCD=4, XO=opcode, width=32, features=EMBEDDED)
     def multiply(s: Body, i: XRc) -> None:
         s.gpr[i.RT] = value = trunc(multiplied(s, i, which, extend), 32)
         s.record(i.Rc, value)
@@ -46,7 +46,9 @@ def define_sum(
 ) -> None:
     extend: Extend = zext if unsigned else sext
 
-    @insn(XOOE, name + "{OE}{Rc} RT,RA,RB", name=name, OPCD=4, XO=opcode, features=EMBEDDED)
+    @insn(
+        XOOE, name + "{OE}{Rc} RT,RA,RB", name=name, OPCD=4, XO=opcode, width=32, features=EMBEDDED
+    )
     def accumulate(s: Body, i: XOOE) -> None:
         product_, old = multiplied(s, i, which, extend), extend(s.gpr[i.RT], 34)
         total = old - product_ if negative else old + product_
@@ -78,7 +80,7 @@ for _which, _opcode in _MULTIPLY.items():
         define_sum(_which, False, True, _saturating, _name, _opcode + 6 + 64 * _saturating)
 
 
-@insn(XRc, "dlmzb{Rc} RA,RS,RB", OPCD=31, XO=78, features=EMBEDDED)
+@insn(XRc, "dlmzb{Rc} RA,RS,RB", OPCD=31, XO=78, width=32, features=EMBEDDED)
 def dlmzb(s: Body, i: XRc) -> None:
     """How many bytes of RS || RB there are up to the first that is zero, it among them; else 8."""
     both = zext(s.gpr[i.RS], 64) << 32 | zext(s.gpr[i.RB], 64)

@@ -62,7 +62,7 @@ def entry_of(s: Body, i: X) -> Expr:
     return number(s.gpr[i.RA] & ENTRIES - 1)
 
 
-@insn(X, "tlbwehi RS,RA", OPCD=31, XO=978, WS=0, supervisor=True, features=EMBEDDED)
+@insn(X, "tlbwehi RS,RA", OPCD=31, XO=978, WS=0, supervisor=True, width=32, features=EMBEDDED)
 def tlbwehi(s: Body, i: X) -> None:
     n, value = entry_of(s, i), s.gpr[i.RS]
     s.effect("page", s.utlb_tag[n])
@@ -70,14 +70,14 @@ def tlbwehi(s: Body, i: X) -> None:
     s.utlb_pid[n] = trunc(s.pid, 8)
 
 
-@insn(X, "tlbwelo RS,RA", OPCD=31, XO=978, WS=1, supervisor=True, features=EMBEDDED)
+@insn(X, "tlbwelo RS,RA", OPCD=31, XO=978, WS=1, supervisor=True, width=32, features=EMBEDDED)
 def tlbwelo(s: Body, i: X) -> None:
     n = entry_of(s, i)
     s.effect("page", s.utlb_tag[n])
     s.utlb_data[n] = s.gpr[i.RS]
 
 
-@insn(X, "tlbrehi RT,RA", OPCD=31, XO=946, WS=0, supervisor=True, features=EMBEDDED)
+@insn(X, "tlbrehi RT,RA", OPCD=31, XO=946, WS=0, supervisor=True, width=32, features=EMBEDDED)
 def tlbrehi(s: Body, i: X) -> None:
     """PID becomes the entry's."""
     n = entry_of(s, i)
@@ -86,12 +86,12 @@ def tlbrehi(s: Body, i: X) -> None:
     s.effect("pid")
 
 
-@insn(X, "tlbrelo RT,RA", OPCD=31, XO=946, WS=1, supervisor=True, features=EMBEDDED)
+@insn(X, "tlbrelo RT,RA", OPCD=31, XO=946, WS=1, supervisor=True, width=32, features=EMBEDDED)
 def tlbrelo(s: Body, i: X) -> None:
     s.gpr[i.RT] = s.utlb_data[entry_of(s, i)]
 
 
-@insn(XRc, "tlbsx{Rc} RT,RA,RB", OPCD=31, XO=914, supervisor=True, features=EMBEDDED)
+@insn(XRc, "tlbsx{Rc} RT,RA,RB", OPCD=31, XO=914, supervisor=True, width=32, features=EMBEDDED)
 def tlbsx(s: Body, i: XRc) -> None:
     """RT is undefined where nothing is found: all ones, as QEMU has it."""
     found = find(s, ea_x(s, i), trunc(s.pid, 8))
@@ -100,7 +100,7 @@ def tlbsx(s: Body, i: XRc) -> None:
     s.write("crf", 0, select(there, const(2, 8), const(0, 8)) | s.so, i.Rc)
 
 
-@insn(X, "tlbia", OPCD=31, XO=370, supervisor=True, features=EMBEDDED)
+@insn(X, "tlbia", OPCD=31, XO=370, supervisor=True, width=32, features=EMBEDDED)
 def tlbia(s: Body, i: X) -> None:
     """Every entry, whatever its process."""
 
