@@ -108,7 +108,7 @@ def test_page_is_dropped_in_the_middle_of_copied_entries(apart: int) -> None:
     rig.run(5)
     rig.words(CODE + 12, LI_3_1)
     rig.set(nia=CODE)
-    rig.engine.decoded.code_writes[CODE // 4096] = PATIENCE - apart
+    rig.engine.decoded.code_writes.view[CODE // 4096] = PATIENCE - apart
     rig.run(5)
     assert rig.get("r3") == 2
 

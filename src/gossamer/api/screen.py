@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from gossamer.base.errors import ConfigError
+from gossamer.base.late import np
 from gossamer.control.picture import Picture, png, write_picture
 from gossamer.control.vm import Vm
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Screen:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -51,6 +50,8 @@ class Scratch:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
+            import tempfile
+
             self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
         except OSError as error:
             raise ImageError.of(path, "make a temporary overlay", error) from None

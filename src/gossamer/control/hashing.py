@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
 import xxhash
 
+from gossamer.base.late import np
 from gossamer.base.units import PAGE_SIZE
 from gossamer.control.stream_out import body_of
 from gossamer.machines.machine import Machine

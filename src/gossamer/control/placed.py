@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-import numpy as np
-
 from gossamer.base.bits import align_up
 from gossamer.base.data import Data
+from gossamer.base.late import np
 from gossamer.base.units import PAGE_SIZE
 from gossamer.block import Qcow2Image, Snapshot
 from gossamer.block.qcow2.vmstate import VmstateWriter

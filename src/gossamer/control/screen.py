@@ -10,24 +10,25 @@ A `Look` is a copy: it can be made into pixels in another thread while the guest
 
 from __future__ import annotations
 
-from typing import Final
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from gossamer.base.data import Data, replace
+from gossamer.base.late import np
 from gossamer.base.units import PAGE_SIZE
 from gossamer.control.runner import Runner
 from gossamer.devices.vga.render import render_array
 from gossamer.devices.vga.shown import YRES, Shown
 from gossamer.machines.machine import Display, Machine
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 #: The screen's bit of the dirty bytes.
 DIRTY_BIT: Final = 0x08
 EMPTY: Final = (640, 480)
 """Width and height of the black picture of a machine without a display."""
-Bytes = NDArray[np.uint8]
-Pixels = NDArray[np.uint32]
+Bytes: TypeAlias = "NDArray[np.uint8]"
+Pixels: TypeAlias = "NDArray[np.uint32]"
 """Rows of 0x00RRGGBB."""
 
 

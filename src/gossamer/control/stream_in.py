@@ -10,10 +10,9 @@ from collections.abc import Callable
 from io import SEEK_CUR
 from typing import BinaryIO, Final
 
-import numpy as np
-
 from gossamer.base.data import Data, field, replace
 from gossamer.base.errors import StreamError
+from gossamer.base.late import np
 from gossamer.base.units import PAGE_SIZE, ticks_at
 from gossamer.control.progress import SILENT, Progress
 from gossamer.control.stream_out import Carried, Extra

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Protocol
 
 from gossamer.base.data import Data
+from gossamer.base.late import np
 from gossamer.base.units import PAGE_SIZE
 from gossamer.base.wire import WireWriter
 from gossamer.control.progress import SILENT, Progress
@@ -27,6 +25,9 @@ from gossamer.migrate.writer import StreamWriter
 from gossamer.state.declare import Stateful
 from gossamer.state.describe import Json, describe
 from gossamer.state.transfer import OURS, Profile, save, version_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Out(Protocol):

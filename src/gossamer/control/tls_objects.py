@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import ssl
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gossamer.base.data import Data, field
 from gossamer.base.errors import ConfigError
 from gossamer.migrate.channels import Channel, parse
 from gossamer.migrate.tls import ENDPOINTS, Credentials, TlsChannel
+
+if TYPE_CHECKING:
+    import ssl
 
 X509: Final = "tls-creds-x509"
 AUTHZ: Final = "authz-simple"

@@ -6,15 +6,15 @@ import ctypes
 import fcntl
 import mmap
 import os
-import secrets
-import socket
 import sys
-import tempfile
 import threading
 import time
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import socket
 
 #: Memory that counts only where it is touched; other hosts than Linux count so anyway.
 MAP_NORESERVE: Final = 0x4000 if sys.platform == "linux" else 0
@@ -44,7 +44,7 @@ def lock() -> AbstractContextManager[object]:
 
 
 def random_bytes(n: int) -> bytes:
-    return secrets.token_bytes(n)
+    return os.urandom(n)
 
 
 def home() -> Path:
@@ -65,6 +65,11 @@ def bind_private(listener: socket.socket, path: str) -> None:
     os.fchmod(listener.fileno(), 0o600)  # Linux makes the name with the socket's own mode
     listener.bind(path)
     os.chmod(path, 0o600)  # noqa: PTH101 - elsewhere the umask decided until here
+
+
+def machine() -> str:
+    """The host's architecture, as uname says it."""
+    return os.uname().machine
 
 
 def sync_data(fd: int) -> None:
@@ -98,6 +103,8 @@ def nameless_file(name: str) -> int:
     """A descriptor of an empty file without a name, in memory where the host has such."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create(name, os.MFD_CLOEXEC)
+    import tempfile
+
     fd, path = tempfile.mkstemp(prefix=name)
     os.unlink(path)  # noqa: PTH108 - a name of mkstemp's
     return fd
@@ -134,6 +141,22 @@ def prefer_big_pages(memory: mmap.mmap) -> None:
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with suppress(OSError):  # a kernel without them
             memory.madvise(mmap.MADV_HUGEPAGE)
+
+
+class _Buffer(ctypes.Structure):
+    """A `Py_buffer` of CPython's stable ABI, as far as it is looked at."""
+
+    _fields_ = (("buf", ctypes.c_void_p), ("rest", ctypes.c_void_p * 10))
+
+
+def address_of(memory: mmap.mmap) -> int:
+    """Where a mapping lies, one that can only be read too."""
+    found = _Buffer()
+    python = ctypes.pythonapi
+    if python.PyObject_GetBuffer(ctypes.py_object(memory), ctypes.byref(found), 0):
+        raise ValueError("no memory there")
+    python.PyBuffer_Release(ctypes.byref(found))
+    return found.buf or 0
 
 
 def forget(memory: mmap.mmap) -> None:

@@ -8,23 +8,28 @@ which marks pages dirty and notifies the engine when code may have changed.
 
 from __future__ import annotations
 
+import ctypes
 import mmap
+from array import array
 from bisect import bisect_right
 from collections.abc import Callable
+from functools import cached_property
 from itertools import pairwise
-from typing import Final
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Final
 
 from gossamer.base.bits import align_down, align_up
 from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
+from gossamer.base.late import np
 from gossamer.base.units import PAGE_SIZE, MiB
 from gossamer.core import host, mappings
 from gossamer.core.faces import Faces
 from gossamer.core.region import Region
+from gossamer.core.table import PRIVATE, Table
 from gossamer.core.trace import QUIET, Trace
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MMIO: Final = 0xFFFF_FFFF
 READ_ONLY: Final = 0x8000_0000
@@ -53,28 +58,36 @@ class Arena:
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self.map = mmap.mmap(-1, capacity, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self.map = mmap.mmap(-1, capacity, PRIVATE)
         host.prefer_big_pages(self.map)
-        self.bytes: NDArray[np.uint8] = np.frombuffer(self.map, dtype=np.uint8)
         self.view = memoryview(self.map)
         self.used = 0
         self.blocks: list[RamBlock] = []
         pages = capacity // PAGE_SIZE
         #: A byte a page; each consumer (state hash, migration, display) owns one bit.
-        self.dirty: NDArray[np.uint8] = np.zeros(pages, dtype=np.uint8)
+        self.dirty_table = Table(pages)
         #: One when decoded code of the page may exist in the engine.
-        self.code: NDArray[np.uint8] = np.zeros(pages, dtype=np.uint8)
-        # Quicker than the arrays where a single page is concerned.
-        self.dirty_view, self.code_view = self.dirty.data, self.code.data
+        self.code_table = Table(pages)
+        # Quicker where a single page is concerned.
+        self.dirty_view, self.code_view = self.dirty_table.view, self.code_table.view
         #: Where a file shows: offset and length in bytes.
         self._shows: list[tuple[int, int]] = []
         self.closed = False
         self._turn = host.lock()
+        #: Host address of the arena.
+        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.map))
+
+    @cached_property
+    def bytes(self) -> NDArray[np.uint8]:
+        return np.frombuffer(self.map, dtype=np.uint8)
 
     @property
-    def address(self) -> int:
-        """Host address of the arena."""
-        return int(self.bytes.ctypes.data)
+    def dirty(self) -> NDArray[np.uint8]:
+        return self.dirty_table.array
+
+    @property
+    def code(self) -> NDArray[np.uint8]:
+        return self.code_table.array
 
     def add(self, name: str, size: int, *, read_only: bool = False) -> RamBlock:
         if size <= 0 or size % PAGE_SIZE:
@@ -141,7 +154,7 @@ class Arena:
 
 
 #: Bits of a page map's entry: in memory, or swapped out.
-_THERE: Final = np.uint64(3 << 62)
+_THERE: Final = 3 << 62
 
 
 def _never_there(address: int, pages: int) -> NDArray[np.bool_] | None:
@@ -176,7 +189,9 @@ class AddressMap:
 
     def __init__(self, arena: Arena, trace: Trace = QUIET) -> None:
         self.arena, self.trace = arena, trace
-        self.pages: NDArray[np.uint32] = np.full(PAGE_COUNT, MMIO, dtype=np.uint32)
+        self.page_table = Table(PAGE_COUNT, "I")
+        self.page_table.fill(0xFF)
+        self.pages = self.page_table.view
         self._mappings: list[Mapping] = []
         self._bases: list[int] = []
         self._flat: list[tuple[int, int, Mapping]] = []
@@ -213,7 +228,7 @@ class AddressMap:
 
     def close(self) -> None:
         """Give back the table of pages; nothing can be reached any more."""
-        self.pages = np.zeros(0, dtype=np.uint32)
+        self.page_table.close()
 
     def unmap(self, mapping: Mapping) -> None:
         self._mappings.remove(mapping)
@@ -239,7 +254,7 @@ class AddressMap:
         self._writers.clear()
         self.faces.clear()
         lowest, highest = align_down(changed.base, PAGE_SIZE), align_up(changed.end, PAGE_SIZE)
-        self.pages[lowest // PAGE_SIZE : highest // PAGE_SIZE] = MMIO
+        self.page_table.fill(0xFF, lowest // PAGE_SIZE, highest // PAGE_SIZE)
         for start, end, m in flat:
             block = m.target
             # A page that is RAM in part only is reached byte by byte, as if it were a device.
@@ -247,10 +262,9 @@ class AddressMap:
             end = min(align_down(end, PAGE_SIZE), highest)
             if isinstance(block, RamBlock) and start < end:
                 first = (block.offset + start - m.base) // PAGE_SIZE
-                count = (end - start) // PAGE_SIZE
-                flag = READ_ONLY if block.read_only else 0
-                numbers = np.arange(first, first + count, dtype=np.uint32) | np.uint32(flag)
-                self.pages[start // PAGE_SIZE : end // PAGE_SIZE] = numbers
+                first |= READ_ONLY if block.read_only else 0
+                numbers = array("I", range(first, first + (end - start) // PAGE_SIZE))
+                self.pages[start // PAGE_SIZE : end // PAGE_SIZE] = memoryview(numbers)
         self.changed()
 
     def find(self, ra: int) -> tuple[int, int, Mapping] | None:
@@ -431,8 +445,8 @@ class AddressMap:
             if arena.code_view[first]:
                 self.code_written(offset, len(data))
             return
-        arena.dirty[first : last + 1] = 0xFF
-        if arena.code[first : last + 1].any():
+        arena.dirty_table.fill(0xFF, first, last + 1)
+        if arena.code_table.memory.find(b"\1", first, last + 1) >= 0:
             self.code_written(offset, len(data))
 
 

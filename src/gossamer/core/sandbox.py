@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import platform
 import struct
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 from gossamer.base.data import Data
 from gossamer.base.errors import HostError
+from gossamer.core import host
 
 OBSOLETE: Final = "obsolete"
 PRIVILEGES: Final = "elevateprivileges"
@@ -76,7 +77,7 @@ _FILTER, _EVERY_THREAD = 1, 1
 
 def here() -> Host | None:
     """This host, if it can filter."""
-    return HOSTS.get(platform.machine()) if platform.system() == "Linux" else None
+    return HOSTS.get(host.machine()) if sys.platform == "linux" else None
 
 
 def program(host: Host, groups: Iterable[str]) -> bytes:
@@ -115,7 +116,7 @@ def enter(groups: Iterable[str]) -> None:
     """Filter the calls of every thread of this process from now on; there is no way back."""
     host = here()
     if host is None:
-        raise HostError(f"-sandbox: there is no filter for {platform.system()} on this CPU")
+        raise HostError(f"-sandbox: there is no filter for {sys.platform} on this CPU")
     steps = program(host, groups)
     held = ctypes.create_string_buffer(steps, len(steps))
     made = _Program(len(steps) // 8, ctypes.addressof(held))

@@ -6,8 +6,6 @@ import mmap
 import os
 from typing import Final
 
-import numpy as np
-
 from gossamer.base.errors import HostError
 from gossamer.core import host
 
@@ -33,7 +31,7 @@ class CodeArena:
         except OSError as e:
             raise HostError(f"memory for code: {e.strerror or e}, {size} bytes asked for") from e
         #: Address of the code as it runs.
-        self.base = int(np.frombuffer(self._run, np.uint8).ctypes.data)
+        self.base = host.address_of(self._run)
 
     def reserve(self, size: int, alignment: int = ALIGNMENT) -> int | None:
         """Offset of `size` bytes, None when the arena is full."""

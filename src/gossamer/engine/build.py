@@ -10,7 +10,6 @@ from __future__ import annotations
 import mmap
 import os
 import re
-import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -88,6 +87,8 @@ def _read(path: Path) -> bytes | None:
 
 def _write(path: Path, obj: bytes) -> None:
     """Keep an object; a cache that can't be written is no error."""
+    import tempfile
+
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent)

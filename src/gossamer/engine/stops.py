@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
-
 from gossamer.base.data import Data
+from gossamer.base.late import np
 from gossamer.base.units import PAGE_SIZE
 from gossamer.engine.context import BREAK, READ
 from gossamer.engine.tier0 import Tier0

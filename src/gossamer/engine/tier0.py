@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+from array import array
 from collections.abc import Callable, Iterable
-from typing import Final
-
-import numpy as np
+from struct import Struct
+from typing import TYPE_CHECKING, Final
 
 from gossamer.base.data import Data
+from gossamer.base.late import np
 from gossamer.base.units import PAGE_SIZE
 from gossamer.core import host
 from gossamer.core.clock import NEVER
 from gossamer.core.faces import Learned
 from gossamer.core.memory import AddressMap
+from gossamer.core.table import PRIVATE, Table
 from gossamer.cpu.block import RegisterBlock
 from gossamer.engine import build
 from gossamer.engine.context import (
@@ -53,6 +55,9 @@ from gossamer.engine.context import (
 from gossamer.engine.protocol import InstructionTime
 from gossamer.isa.architecture import Architecture
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 #: A straight line of code can overrun the budget by a page of instructions at the most.
 _SLACK: Final = PAGE_SIZE // 4
 #: Accesses to devices (a power of two) after which `run` comes back: they take far longer than
@@ -60,18 +65,12 @@ _SLACK: Final = PAGE_SIZE // 4
 _ACCESSES: Final = 256
 _CODE, _BUSY = EFFECT_CODES["code"], EFFECT_CODES["busy"]
 
-#: A fork of the process has a machine of its own.
-PRIVATE: Final = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-
 _LOAD = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint32)
 _STORE = ctypes.CFUNCTYPE(None, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_uint32)
 _EFFECT = ctypes.CFUNCTYPE(None, ctypes.c_uint32, ctypes.c_uint32)
 
 #: A slot of the sampler's table, as native code lays it out.
-_SLOT: Final = np.dtype(
-    [("entry", "u8"), ("source", "u8"), ("count", "u4"), ("page", "u4"), ("free", "u8")]
-)
-assert _SLOT.itemsize == SAMPLE_SLOT
+_SLOT: Final = Struct("<QQII")
 
 
 class Sample(Data):
@@ -98,9 +97,9 @@ class Decoded:
         self.memory = mmap.mmap(-1, (pages + 4) * ENTRY_STRIDE, PRIVATE | host.MAP_NORESERVE)
         start = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
         self.entries = -(-start // ENTRY_STRIDE) * ENTRY_STRIDE
-        self.ready = np.zeros(pages, np.uint8)
-        self.code_writes = np.zeros(pages, np.uint16)
-        self.code_lines = np.zeros(pages * PAGE_SIZE // LINE // 8, np.uint8)
+        self.ready = Table(pages)
+        self.code_writes = Table(pages, "H")
+        self.code_lines = Table(pages * PAGE_SIZE // LINE // 8)
 
 
 class Tier0(InstructionTime):
@@ -117,7 +116,7 @@ class Tier0(InstructionTime):
         pages = memory.arena.capacity // PAGE_SIZE
         assert beside is None or beside.architecture == architecture
         self.decoded: Decoded = Decoded(pages) if beside is None else beside.decoded
-        self.entries, self.ready = self.decoded.entries, self.decoded.ready
+        self.entries, self.ready = self.decoded.entries, self.decoded.ready.view
         self.effect: Callable[[int, int], None] = lambda code, argument: None
         #: Called with the virtual ns at which DEC expires next, where native code saw to it.
         self.timer_moved: Callable[[int], None] = lambda when: None
@@ -143,10 +142,10 @@ class Tier0(InstructionTime):
         self._error: BaseException | None = None
         self._accesses = 0
         self._slice = 1 << 62
-        self._samples = np.zeros(SAMPLES, _SLOT)
-        self._hot = np.zeros(HOT_SLOTS, np.uint32)
-        self._moves = np.zeros(MOVES * MOVE_SLOT // 8, np.uint64)
-        self._data = np.zeros((DATA_SLOTS, 2), np.uint64)
+        self._samples = Table(SAMPLES * SAMPLE_SLOT)
+        self._hot = Table(HOT_SLOTS, "I")
+        self._moves = Table(MOVES * MOVE_SLOT)
+        self._data = Table(2 * DATA_SLOTS, "Q")
         self._allocate()
         self._bind()
         self.faces = memory.faces
@@ -164,22 +163,23 @@ class Tier0(InstructionTime):
         # access that runs over the end of the address space: their chunks count as used.
         self._tlbs = mmap.mmap(-1, BANKS * BANK_SIZE + DTLB_SIZE + ITLB_SIZE + PAGE_SIZE, PRIVATE)
         tlbs = ctypes.addressof(ctypes.c_char.from_buffer(self._tlbs))
-        self._null = np.full((DTLB_SIZE + ITLB_SIZE) // 4, NO_TAG, np.uint32)
-        null = self._null.ctypes.data
+        self._null = Table((DTLB_SIZE + ITLB_SIZE) // 4, "I")
+        self._null.view[:] = memoryview(array("I", [NO_TAG]) * self._null.count)
+        null = self._null.address
         chunks = [n // TLB_CHUNK for n in (DTLB_ENTRIES, DTLB_ENTRIES, ITLB_ENTRIES, ITLB_ENTRIES)]
         for name, tables in (("bank_used", chunks * BANKS), ("real_used", chunks[1:3])):
             for n, count in enumerate(tables):
                 self._set64(name, 1 | 1 << count - 1, n)
-        self._write_lines = np.zeros(pages, np.uint16)
+        self._write_lines = Table(pages, "H")
         real = tlbs + BANKS * BANK_SIZE
         pointers = {
             "arena": arena.address,
-            "pages": self.memory.pages.ctypes.data,
-            "dirty": arena.dirty.ctypes.data,
-            "code": arena.code.ctypes.data,
-            "code_lines": self.decoded.code_lines.ctypes.data,
-            "code_writes": self.decoded.code_writes.ctypes.data,
-            "ready": self.ready.ctypes.data,
+            "pages": self.memory.page_table.address,
+            "dirty": arena.dirty_table.address,
+            "code": arena.code_table.address,
+            "code_lines": self.decoded.code_lines.address,
+            "code_writes": self.decoded.code_writes.address,
+            "ready": self.decoded.ready.address,
             "entries": entries,
             "entries_end": entries + pages * ENTRY_STRIDE,
             "scratch": entries + (pages + 1) * ENTRY_STRIDE,
@@ -188,9 +188,9 @@ class Tier0(InstructionTime):
             "i_real": real + DTLB_SIZE,
             "d_null": null,
             "i_null": null + DTLB_SIZE,
-            "write_lines": self._write_lines.ctypes.data,
-            "moves": self._moves.ctypes.data,
-            "data": self._data.ctypes.data,
+            "write_lines": self._write_lines.address,
+            "moves": self._moves.address,
+            "data": self._data.address,
         }
         for name, value in pointers.items():
             self._set64(name, value)
@@ -257,7 +257,7 @@ class Tier0(InstructionTime):
 
     def decode_again(self, offsets: Iterable[int]) -> None:
         """Forget what was decoded at these offsets of every page."""
-        decoded = np.flatnonzero(self.memory.arena.code).tolist()
+        decoded = [n for n, has in enumerate(self.memory.arena.code_table.view) if has]
         for page in decoded:
             for offset in offsets:
                 self._written(self._address, page * PAGE_SIZE + offset, 4)
@@ -324,7 +324,7 @@ class Tier0(InstructionTime):
         self._learn_move(self._address, key, access.value, access.result, then)
 
     def _unlearn(self) -> None:
-        self._moves[:] = 0
+        self._moves.fill(0)
 
     def _settle(self) -> None:
         """Bring the chips to where native code has got."""
@@ -338,7 +338,8 @@ class Tier0(InstructionTime):
             self.timer_moved(self._dec_when.value)
         if count := self._data_count.value:
             self._data_count.value = 0
-            for ra, value in self._data[:count].tolist():
+            data = self._data.view[: 2 * count].tolist()
+            for ra, value in zip(data[::2], data[1::2], strict=True):
                 self.memory.take(ra, value)
 
     def _on_effect(self, code: int, argument: int) -> None:
@@ -422,9 +423,8 @@ class Tier0(InstructionTime):
             host.forget(memory)
         self._closed = True
         # A machine that waits for the garbage collector keeps none of its tables.
-        self.decoded.code_lines = np.zeros(0, np.uint8)
-        self._moves, self._null = np.zeros(0, np.uint64), np.zeros(0, np.uint32)
-        self._samples = np.zeros(0, _SLOT)
+        for table in (self.decoded.code_lines, self._moves, self._null, self._samples):
+            table.close()
 
     _closed = False
 
@@ -437,28 +437,36 @@ class Tier0(InstructionTime):
         """Count where the guest is every `interval` instructions (a power of two) or so."""
         assert interval.bit_count() == 1, interval
         self._slice = interval
-        self._samples[:] = 0
+        self._samples.fill(0)
         self._hot_count.value = 0
         self._set64("slice", interval * 16)
         self._set64("next_look", self.count + interval)
-        self._set64("samples", self._samples.ctypes.data)
-        self._set64("hot", self._hot.ctypes.data)
+        self._set64("samples", self._samples.address)
+        self._set64("hot", self._hot.address)
 
     def _take_hot(self) -> list[Sample]:
         """Places whose counts have reached a power of two since the last call."""
         count = self._hot_count.value
         self._hot_count.value = 0
-        return [Sample(*self._samples[n].tolist()[:4]) for n in self._hot[:count].tolist()]
+        slots, hot = self._samples.view, self._hot.view[:count].tolist()
+        return [Sample(*_SLOT.unpack_from(slots, n * SAMPLE_SLOT)) for n in hot]
 
     def samples_in(self, page: int) -> int:
         """How often the guest was found in an arena page, as far as it is remembered."""
         first = self.entries + page * ENTRY_STRIDE
-        inside = self._samples["entry"] - np.uint64(first) < ENTRY_STRIDE
-        return int(self._samples["count"][inside].sum())
+        slots = self.slots()
+        inside = slots["entry"] - np.uint64(first) < ENTRY_STRIDE
+        return int(slots["count"][inside].sum())
 
     def forget_samples(self, entries: list[int]) -> None:
         """Count these entries anew."""
-        self._samples["count"][np.isin(self._samples["entry"], entries)] = 0
+        slots = self.slots()
+        slots["count"][np.isin(slots["entry"], entries)] = 0
+
+    def slots(self) -> NDArray[np.void]:
+        """The sampler's table as numpy has it."""
+        kinds = [("entry", "u8"), ("source", "u8"), ("count", "u4"), ("page", "u4"), ("free", "u8")]
+        return np.frombuffer(self._samples.memory, kinds)
 
     def decode(self, entry: int) -> None:
         """Decode an entry, by its address, before it is executed."""

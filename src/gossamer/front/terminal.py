@@ -9,10 +9,12 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import subprocess
 import sys
 import termios
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import subprocess
 
 # The guard knows the mode that was and the mode that we set, and gives back the first only while
 # the second is still there: a shell that came first has set its own.
@@ -66,6 +68,8 @@ class Terminal:
         # A copy: the guard's own standard input is its line to us.
         copy = os.dup(self.fd)
         command = [sys.executable, "-I", "-S", "-c", _GUARD, str(copy)]
+        import subprocess
+
         self._guard = subprocess.Popen(  # noqa: S603 - our own text
             [*command, repr(self._old), repr(mode)],
             stdin=subprocess.PIPE,

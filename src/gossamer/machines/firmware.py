@@ -14,11 +14,8 @@ from functools import lru_cache
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
+from struct import Struct
 from typing import Final
-
-from elftools.common.exceptions import ELFError
-from elftools.construct.lib.container import Container as ElfRecord
-from elftools.elf.elffile import ELFFile
 
 from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
@@ -49,6 +46,27 @@ MAX_FILE: Final = 256 * MiB
 MAX_SEGMENTS: Final = 64
 EM_PPC: Final = 20
 _GZIP: Final = b"\x1f\x8b\x08"
+
+
+#: Source: System V ABI, "Object Files": the header behind its e_ident, and a program header.
+_ELF_HEADER: Final = Struct(">HHIIIIIHHH")
+_PROGRAM_HEADER: Final = Struct(">8I")
+_EXECUTABLE: Final = 2
+_LOAD: Final = 1
+_ELF_TYPES: Final = {0: "ET_NONE", 1: "ET_REL", 3: "ET_DYN", 4: "ET_CORE"}
+
+
+class _Header(Data):
+    """A program header."""
+
+    type: int
+    offset: int
+    vaddr: int
+    paddr: int
+    filesz: int
+    memsz: int
+    flags: int
+    align: int
 
 
 class Segment(Data):
@@ -253,33 +271,35 @@ def check_fits(image: Image, ram_size: int) -> None:
 def parse_elf(path: Path, data: bytes) -> Image:
     """The loadable segments of an ELF file, with the zeroed memory behind each."""
     _check_ident(path, data)
-    try:
-        elf = ELFFile(BytesIO(data))
-        count = elf.header["e_phnum"]
-        if elf.header["e_type"] != "ET_EXEC":
-            raise ConfigError(f"{path}: ELF type {elf.header['e_type']}, expected ET_EXEC")
-        if not 0 < count <= MAX_SEGMENTS:
-            raise ConfigError(f"{path}: {count} program headers, expected 1 to {MAX_SEGMENTS}")
-        headers = [elf.get_segment(n).header for n in range(count)]
-        entry = int(elf.header["e_entry"])
-        entry_ra = _real(entry, headers)
-    except (ELFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as fault:
-        raise ConfigError(f"{path}: damaged ELF file: {fault}") from None
-    segments = [
-        _segment(path, data, h) for h in headers if h["p_type"] == "PT_LOAD" and h["p_memsz"]
+    kind, _, _, entry, table, _, _, _, size, count = _ELF_HEADER.unpack_from(data, 16)
+    if kind != _EXECUTABLE:
+        name = _ELF_TYPES.get(kind, f"{kind:#x}")
+        raise ConfigError(f"{path}: ELF type {name}, expected ET_EXEC")
+    if not 0 < count <= MAX_SEGMENTS:
+        raise ConfigError(f"{path}: {count} program headers, expected 1 to {MAX_SEGMENTS}")
+    if size != _PROGRAM_HEADER.size or table + count * size > len(data):
+        raise ConfigError(
+            f"{path}: damaged ELF file: {count} program headers of {size} bytes at {table:#x}, "
+            f"the file has {len(data)}"
+        )
+    headers = [
+        head
+        for n in range(count)
+        if (head := _Header(*_PROGRAM_HEADER.unpack_from(data, table + n * size))).type == _LOAD
     ]
+    entry_ra = _real(entry, headers)
+    segments = [_segment(path, data, h) for h in headers if h.memsz]
     if not segments:
         raise ConfigError(f"{path}: ELF without anything to load")
     _check_overlap(path, segments)
     return Image(path, entry, tuple(segments), entry_ra)
 
 
-def _real(entry: int, headers: Sequence[ElfRecord]) -> int:
+def _real(entry: int, headers: Sequence[_Header]) -> int:
     """Where the instruction at effective address `entry` is loaded."""
     for head in headers:
-        start = int(head["p_vaddr"])
-        if head["p_type"] == "PT_LOAD" and start <= entry < start + int(head["p_memsz"]):
-            return entry - start + int(head["p_paddr"])
+        if head.vaddr <= entry < head.vaddr + head.memsz:
+            return entry - head.vaddr + head.paddr
     return entry
 
 
@@ -297,9 +317,8 @@ def _check_ident(path: Path, data: bytes) -> None:
         raise ConfigError(f"{path}: {text}; expected 32-bit, big-endian, for PowerPC")
 
 
-def _segment(path: Path, data: bytes, head: ElfRecord) -> Segment:
-    ra, offset = int(head["p_paddr"]), int(head["p_offset"])
-    held, size = int(head["p_filesz"]), int(head["p_memsz"])
+def _segment(path: Path, data: bytes, head: _Header) -> Segment:
+    ra, offset, held, size = head.paddr, head.offset, head.filesz, head.memsz
     if held > size:
         raise ConfigError(f"{path}: a segment of {size} bytes has {held} bytes in the file")
     if offset + held > len(data):

@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
-
 from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
+from gossamer.base.late import np
 from gossamer.base.units import MiB
 from gossamer.core.clock import Clock
 from gossamer.core.device import Device
@@ -35,6 +33,8 @@ from gossamer.machines.timer import Timer
 from gossamer.machines.turn import Turn
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from gossamer.engine.regions.regions import Regions
 
 D = TypeVar("D", bound=Device)
@@ -253,7 +253,10 @@ class Machine:
         block = self.arena.add(name, size, read_only=True)
         if len(content) > size:
             raise ConfigError(f"{name}: content of {len(content)} bytes, room for {size}")
-        self.memory.write_arena(block.offset, content)
+        # Its memory is new: what is zero stays untouched, and costs the host no page.
+        body = content.rstrip(b"\0")
+        start = len(body) - len(body.lstrip(b"\0"))
+        self.memory.write_arena(block.offset + start, body[start:])
         if at is not None:
             self.memory.map(block, at)
         return block

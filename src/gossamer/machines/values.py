@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import calendar
 import json
 import re
 from collections.abc import Iterable
-from fractions import Fraction
 from typing import Any, Final
 
 from gossamer.base.errors import ConfigError
@@ -114,6 +112,8 @@ def size_of(option: str, text: str, unit: int = MiB) -> int:
         expected = "expected a size such as 128, 128M or 1G"
         raise ConfigError(f"{option}: {expected}, got {text!r}")
     scale = 1 << _SUFFIXES[match[2].lower()] if match[2] else unit
+    from fractions import Fraction
+
     size = Fraction(match[1]) * scale
     if size.denominator != 1:
         raise ConfigError(f"{option}: {text!r} is no whole number of bytes")
@@ -137,6 +137,8 @@ def rtc_base(text: str) -> str | int:
     if match is None:
         raise ConfigError(f"-rtc: base: {expected}, got {text!r}")
     year, month, day, hour, minute, second = (int(part or 0) for part in match.groups())
+    import calendar
+
     in_month = 1 <= month <= 12 and 1 <= day <= calendar.monthrange(max(year, 1), month)[1]
     if not (in_month and 1904 <= year <= 2040 and hour < 24 and minute < 60 and second < 60):
         raise ConfigError(f"-rtc: base: {text!r} is no date from 1904 to 2040")

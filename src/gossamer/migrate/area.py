@@ -11,17 +11,19 @@ import io
 import os
 import struct
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, Final, Protocol, cast
+from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, TypeAlias, cast
 
-import numpy as np
-import numpy.typing as npt
 import xxhash
 
 from gossamer.base.data import Data
 from gossamer.base.errors import StreamError
+from gossamer.base.late import np
 from gossamer.core import host
 from gossamer.core.memory import Arena
 from gossamer.migrate.container_frame import CHUNK as FRAME
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 PIECE: Final = 64 << 10
 """Bytes that share a checksum."""
@@ -29,8 +31,8 @@ MOST_SHOWN: Final = 8192
 """So many parts of a file are put under memory at the most; what is left is read."""
 _HEAD: Final = struct.Struct(">QQQI")
 _MOST_GAP: Final = 4 << 20
-Sums = npt.NDArray[np.uint64]
-Flags = npt.NDArray[np.bool_]
+Sums: TypeAlias = "npt.NDArray[np.uint64]"
+Flags: TypeAlias = "npt.NDArray[np.bool_]"
 
 
 def digest(data: bytes | memoryview) -> int:

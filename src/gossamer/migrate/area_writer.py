@@ -6,17 +6,18 @@ Pieces that a snapshot before has already are shared with it where the file can 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from gossamer.base.bits import align_up
 from gossamer.base.data import Data
+from gossamer.base.late import np
 from gossamer.base.units import PAGE_SIZE, MiB
 from gossamer.migrate.area import PIECE, Sums, digest, runs
 
-Flags = npt.NDArray[np.bool_]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+Flags: TypeAlias = "npt.NDArray[np.bool_]"
 PAGES: Final = PIECE // PAGE_SIZE
 """Pages in a piece."""
 _MOST: Final = MiB // PIECE

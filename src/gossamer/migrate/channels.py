@@ -13,15 +13,21 @@ import select
 import signal
 import socket
 import stat
-import subprocess
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError, HostError
+from gossamer.base.late import Late
 from gossamer.base.units import NS_PER_S
 from gossamer.core import host
+
+if TYPE_CHECKING:
+    import subprocess
+else:
+    subprocess = Late(lambda: import_module("subprocess"))
 
 KINDS: Final = ("exec", "unix", "tcp", "fd", "file")
 PIECE: Final = 1 << 18
@@ -326,7 +332,7 @@ def _command(place: Place, limits: Limits, *, output: bool) -> Channel:
     """A shell command that reads or writes the stream on a pipe, in a group of its own."""
     mine, its = reversed(os.pipe()) if output else os.pipe()
     try:
-        process = subprocess.Popen(  # noqa: S602 - the user's own command
+        process = subprocess.Popen(  # noqa: S604 - the user's own command
             place.rest,
             shell=True,
             stdin=its if output else subprocess.DEVNULL,

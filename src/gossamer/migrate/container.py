@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 import xxhash
-import zstandard
 
 from gossamer.base.data import Data
 from gossamer.base.errors import HostError, StreamError, there_is
+from gossamer.base.late import zstandard
 from gossamer.migrate.area import Area, AreaReader
 from gossamer.migrate.container_frame import (
     AREA,

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import xxhash
-import zstandard
 
 from gossamer.base.data import Data, replace
 from gossamer.base.errors import HostError
+from gossamer.base.late import zstandard
 from gossamer.core import host
 from gossamer.migrate.area import Area
 from gossamer.migrate.container_frame import (

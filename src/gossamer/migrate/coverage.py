@@ -7,15 +7,16 @@ the host (x-ignore-shared); or the stream is a forgery.  Such a stream is no who
 
 from __future__ import annotations
 
-from typing import Final
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Final
 
 from gossamer.base.data import Data, field
+from gossamer.base.late import np
 from gossamer.base.units import PAGE_SIZE
 from gossamer.migrate import ram
 from gossamer.migrate.ram import BlockList, Record, Run
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 MOST: Final = 1 << 40
 """Bytes of all blocks together up to which pages are counted (a quarter of a gigabyte of marks,

@@ -8,18 +8,19 @@ write: native code takes the slow path to a page whose byte is not all ones.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
+from gossamer.base.late import np
 from gossamer.base.units import PAGE_SIZE
 from gossamer.core.memory import Arena, RamBlock
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 #: A transfer's bit of the dirty bytes.
 DIRTY_BIT: Final = 0x02
 
-Pages = list[tuple[RamBlock, NDArray[np.int64]]]
+Pages: TypeAlias = "list[tuple[RamBlock, NDArray[np.int64]]]"
 """Page numbers inside each block, ascending."""
 
 

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from typing import Final, Protocol
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Final, Protocol
 
 from gossamer.base.bits import align_up
 from gossamer.base.data import Data
+from gossamer.base.late import np
 from gossamer.base.units import PAGE_SIZE, MiB
 from gossamer.base.wire import WireWriter
 from gossamer.migrate import ram
 from gossamer.migrate.ram import U8, U64, Block
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 CAPABILITY: Final = "mapped-ram"
 ALIGNMENT: Final = MiB

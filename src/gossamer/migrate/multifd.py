@@ -9,11 +9,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
-import numpy as np
-import zstandard
-
 from gossamer.base.data import Data
 from gossamer.base.errors import StreamError
+from gossamer.base.late import np, zstandard
 from gossamer.base.units import PAGE_SIZE
 from gossamer.migrate.framing import MULTIFD_MAGIC
 from gossamer.migrate.ram import U64

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import BinaryIO, Final, cast
-
-import numpy as np
+from typing import BinaryIO, Final, TypeAlias, cast
 
 from gossamer.base.errors import GossamerError, HostError, StreamError
+from gossamer.base.late import np
 from gossamer.base.units import PAGE_SIZE
 from gossamer.migrate.channels import Channel
 from gossamer.migrate.multifd import Hello, is_channel, walk
@@ -22,7 +21,7 @@ from gossamer.migrate.source import Source
 _LOOK_S: Final = 0.2
 """How soon a wait notices that another connection has failed."""
 
-Store = Callable[[str, U64, U8 | None], None]
+Store: TypeAlias = "Callable[[str, U64, U8 | None], None]"
 """Takes pages of a block by its name: addresses (bytes in it) and content, None where it is zero.
 From any thread; never two for the same page at a time."""
 

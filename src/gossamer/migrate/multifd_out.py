@@ -11,10 +11,8 @@ import zlib
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-import numpy as np
-import zstandard
-
 from gossamer.base.errors import ConfigError
+from gossamer.base.late import np, zstandard
 from gossamer.migrate.channels import Channel
 from gossamer.migrate.multifd import MAGIC, METHODS, SYNC, VERSION
 from gossamer.migrate.ram import U8, U64

@@ -5,18 +5,19 @@ from __future__ import annotations
 import itertools
 import zlib
 from collections.abc import Iterable, Mapping
-from typing import BinaryIO, Final
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, BinaryIO, Final, TypeAlias
 
 from gossamer.base.data import Data, field
 from gossamer.base.errors import StreamError
+from gossamer.base.late import np
 from gossamer.base.units import PAGE_SIZE
 from gossamer.migrate import ram
 from gossamer.migrate.ram import U8, Block, BlockList, Record, Run
 
-I64 = npt.NDArray[np.int64]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+I64: TypeAlias = "npt.NDArray[np.int64]"
 
 
 def xbzrle_decode(packed: bytes | memoryview, page: bytearray | memoryview, path: str = "") -> None:

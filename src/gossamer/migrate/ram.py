@@ -7,18 +7,19 @@ too.  Runs of like records are handled as one numpy array, never a record at a t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, TypeAlias
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from gossamer.base.data import Data, field
 from gossamer.base.errors import StreamError
+from gossamer.base.late import np
 from gossamer.base.units import PAGE_SIZE
 from gossamer.migrate.source import Source
 
-U8: TypeAlias = npt.NDArray[np.uint8]
-U64: TypeAlias = npt.NDArray[np.uint64]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+U8: TypeAlias = "npt.NDArray[np.uint8]"
+U64: TypeAlias = "npt.NDArray[np.uint64]"
 
 VERSION: Final = 4
 """Version of the `ram` section; no other exists in use."""
@@ -43,7 +44,7 @@ FLAG_NAMES: Final = {
 MAX_COMPRESSED: Final = 1 << 16
 """No page compresses to more than this; a longer claim is not a page."""
 _FIRST_GUESS: Final = 16
-_ZERO_RECORD: Final = np.dtype([("head", ">u8"), ("fill", "u1")])
+_ZERO_RECORD: Final = [("head", ">u8"), ("fill", "u1")]
 XBZRLE_ENCODING: Final = 0x01
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-
+from gossamer.base.late import np
 from gossamer.base.units import PAGE_SIZE
 from gossamer.base.wire import WireWriter
 from gossamer.migrate import ram
 from gossamer.migrate.ram import U8, U64, Block, BlockList, Mark, Record, Run
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 class Sink(Protocol):
@@ -127,7 +128,6 @@ def record(item: Record) -> bytes:
 
 
 # Stubs of numpy 2.5 know no axis here.
-_or_reduce: Callable[..., npt.NDArray[np.uint64]] = np.bitwise_or.reduce
 
 
 def is_zero(memory: U8, page_size: int = PAGE_SIZE) -> npt.NDArray[np.bool_]:
@@ -140,7 +140,7 @@ def is_zero(memory: U8, page_size: int = PAGE_SIZE) -> npt.NDArray[np.bool_]:
         part = candidates[start : start + 1024]
         lo, hi = int(part[0]), int(part[-1]) + 1
         rows = words[lo:hi] if hi - lo == len(part) else words[part]
-        zero[part] = _or_reduce(rows, axis=1) == 0
+        zero[part] = np.bitwise_or.reduce(rows, axis=1) == 0
     return zero
 
 
@@ -309,7 +309,7 @@ def _rows_of(numbers: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
 _LONG_ROW: Final = 64
 
 
-Buffer = bytes | bytearray | memoryview | U8
+Buffer: TypeAlias = "bytes | bytearray | memoryview | U8"
 """Memory of a block."""
 
 

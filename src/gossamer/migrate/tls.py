@@ -9,14 +9,20 @@ server-key.pem, client-cert.pem, client-key.pem, and ca-crl.pem if there is one.
 from __future__ import annotations
 
 import socket
-import ssl
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError, HostError
+from gossamer.base.late import Late
 from gossamer.migrate.channels import PIECE, Channel
+
+if TYPE_CHECKING:
+    import ssl
+else:
+    ssl = Late(lambda: import_module("ssl"))
 
 ENDPOINTS: Final = ("client", "server")
 _REVOKED: Final = "ca-crl.pem"

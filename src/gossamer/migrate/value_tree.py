@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final, TypeAlias
 
-import numpy as np
-
 from gossamer.base.data import Data, field
+from gossamer.base.late import np
 from gossamer.base.wire import WireReader, WireWriter
 from gossamer.migrate import writer
 from gossamer.migrate.framing import Kind

@@ -10,22 +10,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
+from gossamer.base.late import np
 from gossamer.block.qcow2.entries import COMPRESSED, COPIED, OFFSET, Clusters, Table, all_clusters
 from gossamer.block.qcow2.snapshots import check_l1
 from gossamer.block.qcow2.switch import extent, l2_mentions
 from gossamer.block.qcow2.tables import read_l1
 
 if TYPE_CHECKING:
-    from gossamer.block.qcow2.image import Qcow2Image
+    from numpy.typing import NDArray
 
-_COPIED: Final = np.uint64(COPIED)
-_COMPRESSED: Final = np.uint64(COMPRESSED)
-_OFFSET: Final = np.uint64(OFFSET)
+    from gossamer.block.qcow2.image import Qcow2Image
 
 
 class Mentions(NamedTuple):
@@ -94,18 +90,18 @@ def counts_suffice(image: Qcow2Image) -> bool:
         if bool((block > (0 if counted is None else counted)).any()):
             return False
     l1 = image.tables.l1
-    copied = l1[(l1 & _COPIED) != 0]
+    copied = l1[(l1 & COPIED) != 0]
     if needed.is_shared(_hosts(copied, bits)):
         return False
     for cluster in l2_mentions(image, l1, 0, len(l1)).tolist():
         table = image.tables.peek(cluster << bits)
-        ours = table[((table & _COPIED) != 0) & ((table & _COMPRESSED) == 0)]
+        ours = table[((table & COPIED) != 0) & ((table & COMPRESSED) == 0)]
         if needed.is_shared(_hosts(ours, bits)):
             return False
     return True
 
 
 def _hosts(entries: Table, bits: int) -> Clusters:
-    hosts = entries & _OFFSET
+    hosts = entries & OFFSET
     found: Clusters = (hosts[hosts != 0] >> np.uint64(bits)).astype(np.int64)
     return found

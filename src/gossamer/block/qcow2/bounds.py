@@ -7,19 +7,13 @@ the tables are looked through before.  Like QEMU we let a file end anywhere insi
 from __future__ import annotations
 
 import errno
-from typing import Final
 
-import numpy as np
-
+from gossamer.base.late import np
 from gossamer.block.errors import ImageError
 from gossamer.block.hostfile import HostFile
 from gossamer.block.qcow2.entries import COMPRESSED, OFFSET, ZERO, Table, decode
 from gossamer.block.qcow2.header import MAX_L1_BYTES, Header, check_extent
 from gossamer.block.qcow2.snapshots import read_table
-
-_OFFSET: Final = np.uint64(OFFSET)
-_COMPRESSED: Final = np.uint64(COMPRESSED)
-_ZERO: Final = np.uint64(ZERO)
 
 
 def check_bounds(file: HostFile, header: Header) -> None:
@@ -31,7 +25,7 @@ def check_bounds(file: HostFile, header: Header) -> None:
     tables: Table = np.zeros(0, np.uint64)
     for (offset, entries), what in l1s.items():
         check_extent(file, header, what, offset, entries * 8, MAX_L1_BYTES)
-        found = decode(file.read_at(offset, entries * 8)) & _OFFSET
+        found = decode(file.read_at(offset, entries * 8)) & OFFSET
         _check(file, f"{what} leads to an L2 table", int(np.max(found, initial=0)))
         tables = np.union1d(tables, found)
     for l2 in tables.tolist():
@@ -42,8 +36,8 @@ def check_bounds(file: HostFile, header: Header) -> None:
 
 def _last(table: Table, cluster_bits: int) -> int:
     """The largest offset in an L2 table whose content is needed."""
-    packed = (table & _COMPRESSED) != 0
-    data = table[~packed & ((table & _ZERO) == 0)] & _OFFSET
+    packed = (table & COMPRESSED) != 0
+    data = table[~packed & ((table & ZERO) == 0)] & OFFSET
     mask = np.uint64((1 << (62 - (cluster_bits - 8))) - 1)
     return max(int(data.max(initial=0)), int((table[packed] & mask).max(initial=0)))
 

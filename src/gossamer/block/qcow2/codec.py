@@ -7,8 +7,7 @@ import zlib
 from collections import OrderedDict
 from typing import Final
 
-import zstandard
-
+from gossamer.base.late import zstandard
 from gossamer.block.errors import ImageError
 from gossamer.block.hostfile import HostFile
 from gossamer.block.qcow2.entries import compressed_extent

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-import numpy as np
-
+from gossamer.base.late import np
 from gossamer.block.errors import ImageError
 from gossamer.block.hostfile import Buffer, HostFile
 from gossamer.block.image import BaseImage, Image

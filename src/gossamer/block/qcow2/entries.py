@@ -5,13 +5,15 @@ Tables are kept as native-endian uint64 arrays.  Source: qcow2 specification, "C
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+from gossamer.base.late import np
 
-Table = NDArray[np.uint64]
-Clusters = NDArray[np.int64]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Table: TypeAlias = "NDArray[np.uint64]"
+Clusters: TypeAlias = "NDArray[np.int64]"
 
 COPIED: Final = 1 << 63  # refcount is exactly one: may be written in place
 COMPRESSED: Final = 1 << 62

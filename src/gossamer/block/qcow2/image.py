@@ -7,9 +7,8 @@ import io
 from collections.abc import Callable, Iterable, Sequence
 from typing import BinaryIO, Final
 
-import numpy as np
-
 from gossamer.base.data import replace
+from gossamer.base.late import np
 from gossamer.block.errors import ImageError
 from gossamer.block.hostfile import HostFile
 from gossamer.block.image import Image
@@ -26,7 +25,7 @@ from gossamer.block.qcow2.tables import read_l1
 from gossamer.block.qcow2.vmstate import VmstateReader, VmstateWriter
 
 _CHUNK: Final = 1 << 20
-_UNFLAGGED: Final = np.uint64(~COPIED & ((1 << 64) - 1))
+_UNFLAGGED: Final = ~COPIED & ((1 << 64) - 1)
 
 
 class Qcow2Image(Qcow2Disk):

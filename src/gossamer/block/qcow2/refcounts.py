@@ -12,17 +12,18 @@ from __future__ import annotations
 import errno
 from bisect import bisect_left
 from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
+from gossamer.base.late import np
 from gossamer.block.errors import ImageError
 from gossamer.block.hostfile import HostFile
 from gossamer.block.qcow2.entries import Clusters, decode, encode
 from gossamer.block.qcow2.header import MAX_TABLE_BYTES, Header
 
-Block = NDArray[np.unsignedinteger]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Block: TypeAlias = "NDArray[np.unsignedinteger]"
 _TABLE_RESERVED: Final = 511
 _MAX_OFFSET: Final = 1 << 56
 _UNPLACED: Final = 0

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from gossamer.base.late import np
 from gossamer.block.errors import ImageError
 from gossamer.block.qcow2.audit import Mentions, mentions
 from gossamer.block.qcow2.refcounts import Refcounts

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
+from gossamer.base.late import np
 from gossamer.block.errors import ImageError
 
 if TYPE_CHECKING:

@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from gossamer.base.data import Data, field, replace
+from gossamer.base.late import np
 from gossamer.block.qcow2.entries import (
     COMPRESSED,
     COPIED,

@@ -6,8 +6,7 @@ import errno
 from collections import OrderedDict
 from typing import Final
 
-import numpy as np
-
+from gossamer.base.late import np
 from gossamer.block.errors import ImageError
 from gossamer.block.hostfile import HostFile
 from gossamer.block.qcow2.entries import (

@@ -7,8 +7,7 @@ import io
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
+from gossamer.base.late import np
 from gossamer.block.errors import ImageError
 from gossamer.block.hostfile import Buffer
 from gossamer.block.qcow2.entries import COMPRESSED, COPIED, OFFSET, ZERO, Clusters, Table

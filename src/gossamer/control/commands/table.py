@@ -7,7 +7,6 @@ row, give it JSON values or words, and format what comes back; they decide nothi
 
 from __future__ import annotations
 
-import inspect
 import typing
 from collections.abc import Callable, Generator, Mapping
 from functools import cached_property
@@ -97,6 +96,8 @@ class Command(Data):
     @cached_property
     def members(self) -> tuple[Member, ...]:
         """The arguments."""
+        import inspect
+
         parameters = list(inspect.signature(self.action).parameters.values())[1:]
         return tuple(
             member(p.name, self._hints[p.name], optional=p.default is not p.empty)

@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-import numpy as np
-
 from gossamer.base.errors import GossamerError
+from gossamer.base.late import np
 from gossamer.base.units import PAGE_SIZE
 from gossamer.block import ImageError, RawDisk
 from gossamer.block.hashing import CHUNK, ContentHash

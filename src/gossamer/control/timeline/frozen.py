@@ -14,8 +14,7 @@ from enum import Enum
 from operator import attrgetter
 from typing import Any
 
-import numpy as np
-
+from gossamer.base.late import np
 from gossamer.base.wire import WireReader
 from gossamer.control.stream_out import body_of
 from gossamer.core.clock import Alarm

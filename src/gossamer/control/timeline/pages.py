@@ -5,21 +5,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from operator import itemgetter
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-import numpy as np
-import zstandard
-from numpy.typing import NDArray
-
+from gossamer.base.late import np, zstandard
 from gossamer.base.units import PAGE_SIZE
 from gossamer.core.memory import AddressMap
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 #: This consumer's bit of the dirty bytes.
 DIRTY_BIT: Final = 0x04
 #: What a version costs beside its bytes: a tuple, its key, its place in a list.
 OVERHEAD: Final = 160
 Key = tuple[int, int]
-Numbers = NDArray[np.int64]
+Numbers: TypeAlias = "NDArray[np.int64]"
 _ZERO: Final = b""
 _CLEAR: Final = bytes(PAGE_SIZE)
 _key: Final = itemgetter(0)

@@ -7,18 +7,25 @@ where it begins and ends and [ns, inputs, hash] at points between.  It is replay
 from __future__ import annotations
 
 import json
-import zipfile
 import zlib
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gossamer.base.errors import ConfigError, GossamerError, HostError
+from gossamer.base.late import Late
 from gossamer.block import OverlayImage
 from gossamer.control.timeline.journal import Moment, checked
 from gossamer.control.timeline.timeline import MOST_INPUTS, Timeline
 from gossamer.control.vm import Vm
+
+if TYPE_CHECKING:
+    import tempfile
+    import zipfile
+else:
+    tempfile = Late(lambda: import_module("tempfile"))
+    zipfile = Late(lambda: import_module("zipfile"))
 
 FORMAT: Final = 1
 _LONGEST: Final = 256 << 20
@@ -45,7 +52,7 @@ def write_record(vm: Vm, timeline: Timeline, path: Path | str, points: int = 100
     place = Path(path)
     part = place.with_name(f".{place.name}.part")
     try:
-        with TemporaryDirectory(prefix="gossamer-record") as folder:
+        with tempfile.TemporaryDirectory(prefix="gossamer-record") as folder:
             start = Path(folder) / "start"
             timeline.go(begin)
             vm.save(start)
@@ -79,7 +86,7 @@ def read_record(
     """The machine of a record at its begin, its timeline with all that comes, and the hashes."""
     place = Path(path)
     try:
-        with zipfile.ZipFile(place) as archive, TemporaryDirectory() as folder:
+        with zipfile.ZipFile(place) as archive, tempfile.TemporaryDirectory() as folder:
             run, rows = _json(archive, "run.json"), _json(archive, "inputs.json")
             begin, end, points = _run(run, str(place))
             if not isinstance(rows, list) or len(rows) > MOST_INPUTS:

@@ -12,10 +12,9 @@ from bisect import bisect_right, insort
 from collections.abc import Sequence
 from typing import Final
 
-import numpy as np
-
 from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
+from gossamer.base.late import np
 from gossamer.base.units import MiB
 from gossamer.control.timeline.blocks import Blocks
 from gossamer.control.timeline.frozen import Bodies, Known, freeze, thaw

@@ -7,16 +7,17 @@ order switch).
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
+from gossamer.base.late import np
 from gossamer.devices.vga.core import BPP, DAC_8BIT, ENABLE, MAX_WIDTH, XRES, YRES
 from gossamer.devices.vga.shown import SHOWN, Shown
 
-Bytes = NDArray[np.uint8]
-Indices = NDArray[np.int64]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Bytes: TypeAlias = "NDArray[np.uint8]"
+Indices: TypeAlias = "NDArray[np.int64]"
 
 FONT_PLACES: Final = (0x0000, 0x4000, 0x8000, 0xC000, 0x2000, 0x6000, 0xA000, 0xE000)
 """Offsets in plane 2 of the eight character maps."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import numpy as np
-from numpy.typing import NDArray
-
+from gossamer.base.late import np
 from gossamer.front.vnc.pixels import PixelFormat, Pixels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 RAW, HEXTILE, ZLIB, TIGHT, ZRLE = 0, 5, 6, 7, 16
 #: The best first, whatever order a viewer names them in.

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
+from gossamer.base.late import np
 from gossamer.control.screen import EMPTY, Look, Pixels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 CELL_WIDTH: Final = 64
 CELL_HEIGHT: Final = 16
 BAND: Final = 1 << 18
 """Pixels of one rectangle at the most."""
-Cells = NDArray[np.bool_]
+Cells: TypeAlias = "NDArray[np.bool_]"
 Rectangle = tuple[int, int, int, int]
 """x, y, width, height."""
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import struct
-from typing import Final
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from gossamer.base.data import Data
+from gossamer.base.late import np
 from gossamer.front.vnc.layers import PeerError
 
-Pixels = NDArray[np.uint32]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Pixels: TypeAlias = "NDArray[np.uint32]"
 LENGTH: Final = 16
 
 

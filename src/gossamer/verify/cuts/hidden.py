@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 import xxhash
 
+from gossamer.core.table import Table
 from gossamer.state.declare import Stateful
 
 DEEPEST: Final = 8
@@ -51,9 +52,12 @@ KNOWN: Final = {
     ("Arena", "map"): "RAM",
     **{
         ("Arena", name): "which pages a hash or a transfer still has to look at"
-        for name in ("dirty", "dirty_view")
+        for name in ("dirty", "dirty_table", "dirty_view")
     },
-    **{("Arena", name): "which pages have decoded code" for name in ("code", "code_view")},
+    **{
+        ("Arena", name): "which pages have decoded code"
+        for name in ("code", "code_table", "code_view")
+    },
     ("Clock", "horizon"): "how far the run under way may go: set anew by each",
     ("Clock", "moves"): "whether an access moved an alarm",
     ("Clock", "fired"): "whether an alarm fired between two runs",
@@ -88,6 +92,8 @@ class Walk:
         if isinstance(value, bytearray):
             self.found[path] = bytes(value)
             return
+        if isinstance(value, Table):
+            value = value.array
         if isinstance(value, np.ndarray):
             self.found[path] = xxhash.xxh3_64_intdigest(np.ascontiguousarray(value).tobytes())
             return

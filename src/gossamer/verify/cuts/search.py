@@ -33,7 +33,7 @@ def page_table(machine: Machine) -> int:
 
 def code_writes(machine: Machine) -> int:
     """Stores so far to pages with decoded code (modulo 65,536 a page)."""
-    return int(machine.engine.decoded.code_writes.sum())
+    return int(machine.engine.decoded.code_writes.array.sum())
 
 
 def exceptions(machine: Machine) -> int:
