@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import struct
-import threading
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from gossamer.base.errors import ConfigError, HostError
 from gossamer.machines.net_options import forward, forwarded, parse_netdev
 from gossamer.net import slirp_child
+from gossamer.net.stream import Stream
 from gossamer.net.user import User
 from tests.conftest import unavailable
 from tests.net.test_backends import collect, serve
@@ -113,6 +115,29 @@ def test_process_that_dies_leaves_a_cable_to_nowhere(user: User) -> None:
         user.connections()
 
 
+def test_stream_to_qemu_whose_own_network_answers(qemu: Path) -> None:
+    """QEMU joins a stream and its user network in a hub; the offer comes back over the stream."""
+    with tempfile.TemporaryDirectory(prefix="gsm-") as folder:
+        server = Stream("s", f"{folder}/wire", server=True)
+        found = collect(server)
+        joined = ["-netdev", "hubport,hubid=0,id=h0,netdev=s0", "-netdev", "user,id=u0"]
+        process = subprocess.Popen(
+            [
+                qemu, "-M", "none", "-display", "none", "-nodefaults", "-netdev",
+                f"stream,id=s0,server=off,addr.type=unix,addr.path={folder}/wire", *joined,
+                "-netdev", "hubport,hubid=0,id=h1,netdev=u0",
+            ],
+        )  # fmt: skip
+        try:
+            serve(server, until=lambda: server.peer)
+            server.send(discover())
+            serve(server, until=lambda: any(f[58:62] == bytes((10, 0, 2, 15)) for f in found))
+        finally:
+            process.terminate()
+            process.wait()
+            server.close()
+
+
 def test_options_that_the_host_refuses() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -120,4 +145,3 @@ def test_options_that_the_host_refuses() -> None:
             User("u", options(f",hostfwd=tcp:127.0.0.1:{port}-:22"))
     with pytest.raises(ConfigError, match="guest port must be a number"):
         options(",hostfwd=tcp::1-:x")
-    assert threading.active_count() >= 1
