@@ -60,6 +60,10 @@ def test_who_wrote_and_what_if(vm: Vm) -> None:
         vm.reset_to(mark)
         assert vm.state_hash == value
     assert "now" in repr(vm.timeline)
+    vm.mark("<b>")
+    page = vm.timeline._repr_html_()
+    assert "<td>now</td>" in page
+    assert "<td>&lt;b&gt;</td>" in page
 
 
 def test_record_is_replayed_in_a_new_machine(vm: Vm, tmp_path: Path) -> None:

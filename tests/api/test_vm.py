@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -191,3 +192,34 @@ def test_package_offers_its_front_and_is_typed() -> None:
     assert (Path(gossamer.__file__).parent / "py.typed").is_file()
     with pytest.raises(AttributeError):
         _ = gossamer.nothing
+
+
+def test_each_block_is_reported_at_its_begin(vm: Vm) -> None:
+    vm.run(instructions=300_000)
+    with Vm("g3beige", **BUILTIN) as plain:
+        plain.run(instructions=302_000)
+        value = plain.state_hash
+    seen: list[tuple[int, int]] = []
+    end = vm.on_block(lambda vm, address: seen.append((vm.instructions, address)))
+    vm.run(instructions=2_000)
+    end()
+    assert vm.state_hash == value, "the guest executes the same instructions"
+    assert len(seen) > 20
+    assert all(address % 4 == 0 for _, address in seen)
+    lengths = [later[0] - one[0] for one, later in pairwise(seen)]
+    assert min(lengths) > 0
+    vm.on_block(lambda vm, address: vm.stop())
+    assert vm.run(instructions=1000).why == "hook"
+
+
+def test_accesses_to_a_chip_by_its_name(vm: Vm) -> None:
+    vm.serial.expect("tick 100 ")  # the guest has put the chips in their places
+    names = vm.regions
+    assert names["ppc_heathrow.ram"] == range(8 << 20)
+    seen: list[str] = []
+    hook = vm.on_access(names["escc"], lambda vm, met: seen.append(met.kind))
+    vm.serial.expect("tick 200 ")
+    hook.remove()
+    assert "write" in seen
+    with pytest.raises(GossamerError, match="in a row"):
+        vm.on_access(range(0, 8, 2), lambda vm, met: None)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import random
+import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -84,6 +86,89 @@ def test_linux_goes_back_says_who_wrote_is_recorded_and_forks(
     assert vm.fork(4, work) == ["0", "1", "4", "9"]
     assert vm.state_hash == value
     vm.close()
+
+
+SERVE = """
+import sys, time
+from gossamer.control.session import Session
+from gossamer.control.vm import Vm
+from gossamer.front.gdb.server import GdbServer
+from gossamer.front.sockets import open_socket
+save, path, kernel, initrd, seconds = sys.argv[1:]
+vm = Vm.load(save, files={"kernel": kernel, "initrd": initrd})
+until = vm.clock_ns + int(seconds) * 10**9
+device = open_socket("gdb", "unix", path, {"server": "on", "wait": "off"})
+GdbServer(Session(vm), device)
+vm.stop()
+while device.peer is None:
+    device.handle_ready()
+    time.sleep(0.01)
+while device.peer is not None:
+    device.handle_ready()
+    if vm.run_state == "running":
+        vm.run_slice(5_000_000)
+    device.flush()
+vm.run(until_ns=until)
+print(f"{vm.instructions} {vm.state_hash():016x}")
+"""
+#: A word of the kernel's that counts the ticks (jiffies), and the decrementer's vector.
+TICKS, VECTOR = 0xC078_9304, 0x900
+
+
+@pytest.mark.interop
+def test_gdb_goes_back_to_the_last_write_of_a_kernel_variable(
+    ready: Path, files: dict[str, Path], tmp_path: Path
+) -> None:
+    gdb = shutil.which("gdb-multiarch")
+    if gdb is None:
+        pytest.skip("gdb-multiarch is not installed")
+    script = tmp_path / "script"
+    script.write_text(f"""
+set confirm off
+set pagination off
+set endian big
+set architecture powerpc:750
+set remotetimeout 600
+target remote {tmp_path}/gdb
+hbreak *{VECTOR:#x}
+ignore 1 8
+continue
+stepi 120
+delete
+printf "ticks %u\\n", *(unsigned*){TICKS:#x}
+monitor last-write {TICKS:#x}
+watch *(unsigned*){TICKS:#x}
+reverse-continue
+printf "stands at %#x\\n", $pc
+delete
+reverse-stepi
+stepi
+detach
+""")
+    command = [sys.executable, "-c", SERVE, ready, tmp_path / "gdb", *files.values(), "30"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as guest:
+        try:
+            for _ in range(1200):
+                if (tmp_path / "gdb").exists():
+                    break
+                time.sleep(0.05)
+            done = subprocess.run(
+                [gdb, "-nx", "-batch", "-x", script], capture_output=True, text=True, timeout=300
+            )
+            assert "stands at" in done.stdout, done.stdout + done.stderr
+            assert guest.stdout is not None
+            after = guest.stdout.readline().split()
+        finally:
+            guest.kill()
+    said = done.stdout + done.stderr
+    wrote = re.search(r"(0x[0-9a-f]{8}) wrote it at instruction (\d+)", said)
+    assert wrote is not None, said
+    assert f"stands at {wrote[1]}" in said, said
+    old, new = (int(n) for n in re.findall(r"(?:Old|New) value = (\d+)", said))
+    assert new < old == int(re.findall(r"ticks (\d+)", said)[0])
+    with Vm.load(ready, files=files) as vm:
+        vm.run(seconds=30)
+        assert after == [str(vm.instructions), f"{vm.state_hash:016x}"]
 
 
 def test_first_example_types_a_command_in_linux(files: dict[str, Path], openbios: Path) -> None:

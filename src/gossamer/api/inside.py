@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+from typing import Final
 
 from gossamer.api.symbols import Symbols, address_of
 from gossamer.base.errors import ConfigError
 from gossamer.control.debugger import Debugger
 from gossamer.control.registers import Register, registers
 from gossamer.control.vm import Vm
+from gossamer.core.memory import RamBlock
+from gossamer.core.region import Region
+from gossamer.machines.machine import Machine
+
+Place = tuple[int, int, str]
+_GRAIN: Final = 16
+"""Cells of a region that is made of others lie so many bytes apart at the least."""
 
 
 class Registers:
@@ -126,3 +134,30 @@ class Memory:
         if len(raw) != length and not isinstance(place, int):
             raise ConfigError(f"memory: {length} bytes at {start:#010x}, got {len(raw)}")
         self._door.write(start, raw)
+
+
+def regions(m: Machine) -> dict[str, range]:
+    """Names and real addresses of what is mapped; a second one of a name gets a number."""
+    found: dict[str, range] = {}
+    for start, end, mapping in sorted(m.memory.mappings, key=lambda row: row[0]):
+        for first, last, name in _within(mapping.target, mapping.base, start, end):
+            n, label = 2, name
+            while label in found:
+                n, label = n + 1, f"{name}.{n}"
+            found[label] = range(first, last)
+    return found
+
+
+def _within(target: Region | RamBlock, base: int, start: int, end: int) -> Iterator[Place]:
+    if isinstance(target, RamBlock) or target.cell is None:
+        yield start, end, target.name
+        return
+    at = start
+    while at < end:
+        cell = target.cell(at - base)
+        if cell is None:
+            at += _GRAIN
+        else:
+            last = min(end, base + cell[1])
+            yield from _within(cell[2], base + cell[0], at, last)
+            at = last

@@ -18,7 +18,11 @@ from gossamer.control.vm import Vm
 from gossamer.core.clock import NEVER
 from gossamer.engine.processor import Stop
 from gossamer.engine.stops import Met, Watch
+from gossamer.engine.translate import probe
 
+#: Primary opcodes of bc, sc and b; extended ones, below 19, of bclr, rfi and bcctr.
+_BRANCHES: Final = frozenset({16, 17, 18})
+_BRANCHES_19: Final = frozenset({16, 50, 528})
 _WORDS: Final = {Stop.IDLE: "idle", Stop.CHECKSTOP: "checkstop", Stop.REQUEST: "stopped"}
 
 
@@ -47,6 +51,9 @@ class Running:
     def __init__(self, control: Vm) -> None:
         self.control = control
         self.hooks: list[Hook] = []
+        #: Called with the address of each block that begins; then instructions are executed one by
+        #: one.
+        self.blocks: list[Callable[[int], object]] = []
         #: Set by what ends a run: conditions, and hooks that want it.
         self.ends: tuple[str, object] | None = None
 
@@ -92,6 +99,8 @@ class Running:
             until = control.clock_ns + ns
         self.ends = None
         self._apply()
+        if self.blocks:
+            return self._by_blocks(last, NEVER if until is None else until)
         processor = control.machine.processor
         while True:
             if control.ended or control.run_state == SHUTDOWN:
@@ -114,6 +123,49 @@ class Running:
                 )
             if stop is not Stop.BREAK and not control.ended and control.run_state != SHUTDOWN:
                 return self._stopped(_WORDS[stop])
+
+    def _by_blocks(self, last: int | None, until: int) -> Stopped:
+        """As `go`, one instruction at a time, so that each block that begins can be reported."""
+        control = self.control
+        block = control.machine.cpu.block
+        following = -1
+        while True:
+            if control.ended or control.run_state == SHUTDOWN:
+                return self._stopped("ended")
+            here = block.get("nia")
+            if here != following and not control.machine.cpu.waiting:
+                for call in tuple(self.blocks):
+                    call(here)
+                if self.ends is not None:
+                    return self._stopped(*self.ends)
+            count = control.instructions
+            if last is not None and count >= last:
+                return self._stopped("instructions")
+            stop = control.run_to(count + 1, until)
+            following = here + 4 & 0xFFFF_FFFF if not self._branches(here) else -1
+            met = control.machine.processor.met
+            if stop is Stop.BREAK and met is not None:
+                for hook in tuple(self.hooks):
+                    if hook.fits(met):
+                        hook.call(met)
+                if met.kind == "break":
+                    control.machine.processor.debug().pass_once(met.ea)
+                    following = here
+            if self.ends is not None:
+                return self._stopped(*self.ends)
+            if control.clock_ns >= until:
+                return self._stopped("seconds")
+            if stop in _WORDS and not control.ended:
+                return self._stopped(_WORDS[stop])
+
+    def _branches(self, ea: int) -> bool:
+        """Whether the instruction at `ea` ends a block: a branch, sc or rfi."""
+        m = self.control.machine
+        ra = probe(m.cpu.block, m.memory, m.cpu.model.architecture, ea)
+        if ra is None:
+            return True
+        word = int.from_bytes(m.memory.read(ra, 4), "big")
+        return word >> 26 in _BRANCHES or (word >> 26 == 19 and word >> 1 & 0x3FF in _BRANCHES_19)
 
     def _stopped(self, why: str, what: object = None) -> Stopped:
         control = self.control

@@ -12,7 +12,7 @@ from typing import Final, Self
 from gossamer.api import options
 from gossamer.api.console import Console
 from gossamer.api.hands import Keys, Pointer
-from gossamer.api.inside import Memory, Registers
+from gossamer.api.inside import Memory, Registers, regions
 from gossamer.api.options import Value
 from gossamer.api.past import Past
 from gossamer.api.running import Hook, Running
@@ -243,9 +243,28 @@ class Vm(Past):
         address = address_of(self.symbols, place)
         return self._running.add(Hook(lambda met: call(self), pc=address))
 
+    def on_block(self, call: Callable[[Vm, int], object]) -> Callable[[], None]:
+        """Call `call` with the address of each block before it begins; what is returned ends that.
+
+        A block begins behind a branch, taken or not, behind sc and rfi, and where an exception
+        leads.  While there is such a hook instructions are executed one at a time: exact, slow.
+        """
+        blocks = self._running.blocks
+
+        def begins(address: int) -> None:
+            call(self, address)
+
+        blocks.append(begins)
+        return lambda: blocks.remove(begins)
+
+    @property
+    def regions(self) -> dict[str, range]:
+        """What lies where in real memory: RAM, ROM and chips by their names, for `on_access`."""
+        return regions(self.control.machine)
+
     def on_access(
         self,
-        place: int | str,
+        place: int | str | range,
         call: Callable[[Vm, Met], object],
         *,
         length: int = 4,
@@ -254,10 +273,16 @@ class Vm(Past):
     ) -> Hook:
         """Call `call` behind each access to `length` bytes, once it has succeeded.
 
-        Transfers by DMA are not seen.
+        A range of addresses says both; ``vm.regions["escc"]`` is one, by real address.  Transfers
+        by DMA are not seen.
         """
         kind = "write" if not reads else "read" if not writes else "both"
-        watch = _watch(address_of(self.symbols, place), length, kind)
+        if isinstance(place, range):
+            if place.step != 1 or not 0 <= place.start < place.stop <= 1 << 32:
+                raise ConfigError(f"on_access: expected addresses of 32 bits in a row, got {place}")
+            watch = Watch(place.start, len(place), reads, writes)
+        else:
+            watch = _watch(address_of(self.symbols, place), length, kind)
         return self._running.add(Hook(lambda met: call(self, met), watch=watch))
 
     def on_exception(self, name: str, call: Callable[[Vm], object]) -> Hook:

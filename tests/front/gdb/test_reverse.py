@@ -138,18 +138,20 @@ def test_debugger_that_vanishes_on_the_way_back_leaves_the_guest_whole(packet: b
 
 
 @pytest.mark.interop
-def test_gdb_finds_the_last_write_of_a_variable(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("machine", "cpu"), [("g3beige", "750"), ("mac99", "7400")])
+def test_gdb_finds_the_last_write_of_a_variable(tmp_path: Path, machine: str, cpu: str) -> None:
     gdb = shutil.which("gdb-multiarch")
     if gdb is None:
         pytest.skip("gdb-multiarch is not installed")
     socket = tmp_path / "gdb"
-    options = "-M g3beige -bios builtin -m 8 -nographic -serial null -monitor none -icount 5 -S"
+    options = f"-M {machine} -cpu {cpu} -bios builtin -m 8 -nographic -serial null "
+    options += "-monitor none -icount 5 -S"
     command = [sys.executable, "-m", "gossamer", "run", *shlex.split(options)]
     script = f"""
 set confirm off
 set pagination off
 set endian big
-set architecture powerpc:750
+set architecture powerpc:{cpu}
 target remote {socket}
 hbreak *0x900 if *(int*){DATA:#x} == 3
 continue

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from gossamer.control.debugger import MOST
 from gossamer.control.session import Session
 from gossamer.control.vm import Vm
 from gossamer.front.chardev import Chardev
@@ -178,6 +179,26 @@ def test_hostile_packets_get_an_error_each_and_cost_bounded_memory() -> None:
     client.receive(b"$" + b"m" * (4 * LONGEST))
     client.receive(b"#00")
     assert client.ask(b"?") == b"T05thread:p1.1;"
+
+
+def test_points_by_the_ten_thousand_are_refused_and_go_when_the_client_goes() -> None:
+    client = Client()
+    before = client.vm.state_hash()
+    packets = []
+    for n in range(10_000):
+        body = b"Z%d,%x,4" % (n % 5, 4 * n)
+        packets.append(b"$" + body + b"#" + checksum(body))
+    client.out.clear()
+    client.receive(b"".join(packets))
+    answers = re.findall(rb"\$([^#]*)#..", bytes(client.out))
+    assert len(answers) == len(packets)
+    assert set(answers) == {b"OK", b"E22"}
+    assert (
+        len(client.server.debugger.breakpoints) == len(client.server.debugger.watchpoints) == MOST
+    )
+    client.closed()
+    assert not client.vm.machine.processor.debug().active
+    assert client.vm.state_hash() == before
 
 
 def test_monitor_commands_answer() -> None:

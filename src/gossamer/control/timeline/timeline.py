@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from html import escape
 from typing import Final
 
 from gossamer.base.errors import ConfigError, GossamerError, HostError
@@ -481,6 +482,25 @@ class Timeline:
             for m in self.moments()
         ]
         return "\n".join([*lines, f"{len(self.ring.all)} checkpoints, {self.size:,} bytes"])
+
+    def _repr_html_(self) -> str:
+        """A notebook shows it as a table, with a bar from its begin to its end."""
+        if self.fault:
+            return f"<p>{escape(self.fault)}</p>"
+        begin, end, here = self.begin, self.end, self.now
+        span = max(end.ns - begin.ns, 1)
+        rows = "".join(
+            f"<tr{' style=font-weight:bold' if m.key == here.key else ''}>"
+            f"<td>{m.instructions:,}</td><td>{m.ns / 1e9:.6f} s</td><td>{escape(m.label)}</td></tr>"
+            for m in self.moments()
+        )
+        share = (here.ns - begin.ns) / span
+        return (
+            f"<progress value='{share:.4f}' style='width:30em'></progress>"
+            f"<p>here: {here.instructions:,} instructions, {here.ns / 1e9:.6f} s; "
+            f"{len(self.ring.all)} checkpoints, {self.size / MiB:.1f} MiB</p><table>"
+            f"<tr><th>instructions</th><th>time</th><th>mark</th></tr>{rows}</table>"
+        )
 
     @contextmanager
     def speculate(self) -> Iterator[Moment]:
