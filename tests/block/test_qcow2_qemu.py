@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import lzma
 import os
@@ -173,14 +174,15 @@ def test_qemu_when_it_loads_our_snapshot_then_runs_and_saves_again(
 
 
 def wait_until_locked(path: Path) -> None:
-    """Until QEMU holds the image."""
-    for _ in range(200):
-        try:
-            open_image(path).close()
-        except ImageError:
-            return
-        time.sleep(0.05)
-    pytest.fail("QEMU did not open its disk in 10 s")
+    """Until QEMU holds the image; asks without taking the lock, which QEMU may want just now."""
+    with path.open("rb+") as image:
+        for _ in range(1200):
+            wanted = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+            found = fcntl.fcntl(image, fcntl.F_OFD_GETLK, wanted)
+            if struct.unpack("hhqqi4x", found)[0] != fcntl.F_UNLCK:
+                return
+            time.sleep(0.05)
+    pytest.fail("QEMU did not open its disk in 60 s")
 
 
 def test_dirty_image_when_opened_for_writing_then_refcounts_are_counted_anew(

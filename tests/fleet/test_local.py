@@ -246,6 +246,21 @@ def test_a_node_ends_with_its_fleet(tmp_path: Path) -> None:
     os.close(write)
 
 
+def test_a_node_ends_even_when_its_machines_do_not_end_well(tmp_path: Path) -> None:
+    node = LocalNode.start("node1", tmp_path / "f")
+    node.call("start", "mac", list(BARE), sys.executable, False)
+    (row,) = node.call("listing")
+    os.kill(row["pid"], signal.SIGSTOP)  # it answers nothing any more
+    assert node._lifeline is not None
+    os.close(node._lifeline)
+    node._lifeline = None
+    os.kill(row["pid"], signal.SIGKILL)
+    end = time.monotonic() + 60
+    while not node.gone and time.monotonic() < end:
+        time.sleep(0.01)
+    assert node.gone
+
+
 def test_a_lease_that_ends_stops_the_machines(fleet: Fleet) -> None:
     mac = fleet.start("leased", BARE, "node1")
     node = fleet.node("node1")

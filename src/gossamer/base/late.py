@@ -25,6 +25,12 @@ class Late:
         return value
 
 
+def load_all() -> None:
+    """Load them now: they will soon be used."""
+    import_module("numpy")
+    import_module("zstandard")
+
+
 if TYPE_CHECKING:
     import numpy as np
     import zstandard
@@ -32,4 +38,4 @@ else:
     np = Late(lambda: import_module("numpy"))
     zstandard = Late(lambda: import_module("zstandard"))
 
-__all__ = ["Late", "np", "zstandard"]
+__all__ = ["Late", "load_all", "np", "zstandard"]

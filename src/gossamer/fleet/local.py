@@ -183,8 +183,10 @@ def serve(folder: Path, name: str, lifeline: int | None) -> None:
     def watch() -> None:
         if lifeline is not None:
             os.read(lifeline, 1)
-            node.close()
-            over.set()
+            try:
+                node.close()
+            finally:  # with this process end the machines that are left
+                over.set()
 
     for task in (accept, watch):
         threading.Thread(target=task, daemon=True).start()

@@ -146,7 +146,8 @@ class Node:
         """End every machine, and the node."""
         self._closing.set()
         for name in list(self._machines):
-            self.release(name, False)
+            with contextlib.suppress(GossamerError):  # a move in the middle may have taken it
+                self.release(name, False)
         if self._own:
             shutil.rmtree(self.folder, ignore_errors=True)
 

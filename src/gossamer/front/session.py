@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from gossamer.base import late
 from gossamer.base.errors import HostError
 from gossamer.control.session import STARTED, Session
 from gossamer.control.stream_out import section_description
 from gossamer.control.vm import Vm
-from gossamer.core import sandbox
+from gossamer.core import ahead, sandbox
 from gossamer.front.console import Console
 from gossamer.front.progress_bar import ProgressBar
 from gossamer.front.signals import held
@@ -69,6 +70,7 @@ def _run(config: Config, console: Console, ready: Callable[[], None], log: Trace
         gc.enable()
         if config.incoming is None and config.start and vm.run_state in STARTED:
             vm.cont()
+        ahead.load(late.load_all)  # saves, hashes and pictures must not wait for it
         status = console.run(session)
         if session.fault is not None:
             raise session.fault

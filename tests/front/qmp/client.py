@@ -152,8 +152,12 @@ class Host(threading.Thread):
             try:
                 self.client.send(execute="quit")
             except (OSError, EOFError):
-                with contextlib.suppress(OSError, EOFError):
-                    self.again().send(execute="quit")
+                self.join(0.5)  # it may be at its end already
+                with contextlib.suppress(OSError, EOFError, AssertionError):
+                    if self.is_alive():
+                        self.client.close()
+                        self.client = Client(self.path, server=self)
+                        self.client.send(execute="quit")
         self.join(60)
         assert not self.is_alive()
         self.client.close()
