@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from gossamer.control.announcing import Announcement, announcing
 from gossamer.control.network import Network
+from gossamer.control.steps import finish
 from gossamer.control.timeline.timeline import Timeline
 from gossamer.control.vm import Vm
 from gossamer.devices.sungem import SunGem
@@ -151,3 +153,29 @@ def test_commands_and_events(tmp_path: Path) -> None:
         assert host.end() == 0
     assert not path.exists()
     folder.rmdir()
+
+
+def test_what_has_arrived_is_announced_as_qemu_does(wire: tuple[socket.socket, int]) -> None:
+    theirs, fd = wire
+    vm = Vm(parse([*WORDS, "-netdev", f"socket,id=n0,fd={fd}", "-device", "sungem,netdev=n0"]))
+    network = Network(vm)
+    value = vm.state_hash()
+    how = Announcement(initial=1, max=3, rounds=3, step=2)
+    assert [how.delay_ms(n) for n in range(4)] == [0, 1, 3, 3]
+    finish(announcing(network, how))
+    frame = (60).to_bytes(4, "big") + (
+        b"\xff" * 6 + MAC + bytes.fromhex("80350001080006040003") + (MAC + bytes(4)) * 2
+    ).ljust(60, b"\0")
+    got = b""
+    while len(got) < 3 * len(frame):
+        got += theirs.recv(1000)
+    assert got == 3 * frame
+    finish(announcing(network, how, ("another",)))
+    vm.outside.links["sungem.0"] = False
+    finish(announcing(network, how))
+    theirs.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        theirs.recv(1)
+    assert vm.state_hash() == value
+    network.close()
+    vm.close()

@@ -76,6 +76,11 @@ class Network:
         if backend is not None:
             backend.send(frame)
 
+    def announce(self, number: int, frame: bytes) -> None:
+        """Put a frame of the emulator's own on a card's cable, beside what the guest sends."""
+        self._sent(number, frame)
+        self.pump()
+
     def _deliverer(self, number: int, name: str) -> Callable[[bytes], bool]:
         def deliver(frame: bytes) -> bool:
             vm = self.vm

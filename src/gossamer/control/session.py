@@ -92,11 +92,23 @@ class Session:
                 self.vm.quit("host-error")
             return
         self.report(received.text)
+        self._announce()
         if self.vm.run_state == "running":  # one that never ran stays in prelaunch
             if self.autostart:
                 self._go_on()
             else:
                 self.vm.stop()
+
+    def _announce(self) -> None:
+        """The cards say that they are here now, as QEMU's do."""
+        if self.network is not None:
+            from gossamer.control.announcing import Announcement, announcing  # noqa: PLC0415
+
+            p = self.vm.transfers.parameters
+            how = Announcement(
+                p.announce_initial, p.announce_max, p.announce_rounds, p.announce_step
+            )
+            self.spawn(announcing(self.network, how))
 
     def _go_on(self) -> None:
         """Run what has arrived; it waits where its disks are not free yet."""

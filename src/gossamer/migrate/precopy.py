@@ -34,7 +34,8 @@ class Parameters(Data, frozen=False):
     """What the user may choose; names and defaults are QEMU's.
 
     `max_bandwidth` in bytes a second (0: none), `downtime_limit` in ms, throttles in percent;
-    `multifd_channels` are the further connections.
+    `multifd_channels` are the further connections, `announce_*` ms and rounds of frames behind an
+    arrival (`control.announcing`).
     """
 
     max_bandwidth: int = 128 * MiB
@@ -47,6 +48,10 @@ class Parameters(Data, frozen=False):
     multifd_compression: str = "none"
     multifd_zlib_level: int = 1
     multifd_zstd_level: int = 1
+    announce_initial: int = 50
+    announce_max: int = 550
+    announce_rounds: int = 5
+    announce_step: int = 100
 
     @property
     def multifd_level(self) -> int:

@@ -112,6 +112,8 @@ def test_queries_that_change_nothing(mac: Checked) -> None:
     for name, given in FORWARDS.items():  # tests/net has one
         assert "there is no user network" in mac.no(name, **given)
     assert mac("x-query-usernet") == {"human-readable-text": ""}
+    assert mac("announce-self", initial=1, max=5, rounds=2, step=1) == {}
+    assert "expected 0 to" in mac.no("announce-self", initial=1, max=5, rounds=-2, step=1)
     assert mac("query-dump") == {"status": "none", "completed": 0, "total": 0}
     assert mac("query-dump-guest-memory-capability") == {"formats": ["elf"]}
     for name in (

@@ -33,7 +33,7 @@ DISKS: Final[dict[str, set[str]]] = {
     "query-named-block-nodes": {"image.format-specific"},
     "query-blockstats": {"parent"},
     "query-migrate-parameters": {
-        "announce-initial", "announce-max", "announce-rounds", "announce-step", "block-incremental",
+        "block-incremental",
         "compress-level", "compress-threads", "compress-wait-thread", "cpu-throttle-tailslow",
         "decompress-threads", "max-postcopy-bandwidth", "x-checkpoint-delay", "xbzrle-cache-size",
     },

@@ -5,12 +5,36 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gossamer.base.errors import ConfigError
+from gossamer.control.announcing import Announcement, announcing
 from gossamer.control.commands.table import command
 from gossamer.control.commands.texts import HumanReadableText
 from gossamer.control.session import Session
 
+MOST_ANNOUNCED = 100_000
+"""ms, or rounds."""
+
 if TYPE_CHECKING:
     from gossamer.net.user import User
+
+
+@command("announce-self")
+def announce_self(
+    session: Session,
+    initial: int,
+    max: int,
+    rounds: int,
+    step: int,
+    interfaces: tuple[str, ...] | None = None,
+    id: str | None = None,
+) -> None:
+    """Let every network card say where it is (RARP): rounds, and ms between them."""
+    del id  # QEMU's name of a series that is still under way
+    for word, value in (("initial", initial), ("max", max), ("rounds", rounds), ("step", step)):
+        if not 0 <= value <= MOST_ANNOUNCED:
+            raise ConfigError(f"{word}: expected 0 to {MOST_ANNOUNCED}, got {value}")
+    if session.network is not None:
+        how = Announcement(initial, max, rounds, step)
+        session.spawn(announcing(session.network, how, interfaces))
 
 
 @command("x-query-usernet", held=True)

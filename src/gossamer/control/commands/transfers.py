@@ -195,6 +195,10 @@ class MigrateParameters(Data):
     tls_creds: str | None = None
     tls_hostname: str | None = None
     tls_authz: str | None = None
+    announce_initial: int | None = None
+    announce_max: int | None = None
+    announce_rounds: int | None = None
+    announce_step: int | None = None
 
 
 _RANGES: Final = {
@@ -206,6 +210,10 @@ _RANGES: Final = {
     "multifd_channels": (1, 255),
     "multifd_zlib_level": (0, 9),
     "multifd_zstd_level": (0, 20),
+    "announce_initial": (0, 100_000),
+    "announce_max": (0, 100_000),
+    "announce_rounds": (0, 1000),
+    "announce_step": (0, 10_000),
 }
 
 
@@ -225,6 +233,10 @@ def migrate_set_parameters(
     tls_creds: str | None = None,
     tls_hostname: str | None = None,
     tls_authz: str | None = None,
+    announce_initial: int | None = None,
+    announce_max: int | None = None,
+    announce_rounds: int | None = None,
+    announce_step: int | None = None,
 ) -> None:
     """Change parameters of transfers; one that is under way goes by them at once."""
     given = {
@@ -237,6 +249,10 @@ def migrate_set_parameters(
         "multifd_channels": multifd_channels,
         "multifd_zlib_level": multifd_zlib_level,
         "multifd_zstd_level": multifd_zstd_level,
+        "announce_initial": announce_initial,
+        "announce_max": announce_max,
+        "announce_rounds": announce_rounds,
+        "announce_step": announce_step,
     }
     for name, (least, most) in _RANGES.items():
         value = given[name]
@@ -273,6 +289,10 @@ def query_migrate_parameters(session: Session) -> MigrateParameters:
         session.vm.transfers.tls.creds,
         session.vm.transfers.tls.hostname,
         session.vm.transfers.tls.authz,
+        p.announce_initial,
+        p.announce_max,
+        p.announce_rounds,
+        p.announce_step,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from gossamer.base.data import fields
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import MiB
-from gossamer.control.commands import drives, transfers, vnc
+from gossamer.control.commands import drives, network, transfers, vnc
 from gossamer.control.session import Session
 from gossamer.front.hmp import devices, info, memory, past, texts
 from gossamer.front.hmp.row_table import ROWS, composed, row
@@ -147,6 +147,21 @@ row(
     lambda removed: "" if removed else "host forwarding rule not found",
     arguments=_forward,
 )
+
+
+def _announce(session: Session, given: Arguments) -> str:
+    p = session.vm.transfers.parameters
+    network.announce_self(
+        session, p.announce_initial, p.announce_max, p.announce_rounds, p.announce_step,
+        tuple(given["interfaces"].split(",")) if given.get("interfaces") else None,
+    )  # fmt: skip
+    return ""
+
+
+composed(
+    "announce_self", "[INTERFACES:interfaces] [ID:id]",
+    "let network cards say where they are (RARP)", _announce,
+)  # fmt: skip
 row("screendump", "FILE:filename", "screendump", arguments=_picture)
 row("sendkey", "KEYS:keys [MS:hold-time]", "send-key", arguments=_keys)
 row("mouse_move", "DX:dx DY:dy [DZ:dz]", "x-mouse-move")

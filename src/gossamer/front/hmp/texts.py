@@ -118,10 +118,12 @@ def _figures(info: MigrationInfo) -> list[str]:
 
 def parameters(p: MigrateParameters) -> str:
     units = {"max_bandwidth": "bytes/second", "downtime_limit": "ms"}
-    return "\n".join(
-        f"{f.name.replace('_', '-')}: {getattr(p, f.name)} {units.get(f.name, '%')}"
-        for f in fields(p)
-    )
+    units |= {f"announce_{word}": "ms" for word in ("initial", "max", "step")}
+    lines = []
+    for f in fields(p):
+        unit = units.get(f.name, "%" if "throttle" in f.name else "")
+        lines.append(f"{f.name.replace('_', '-')}: {getattr(p, f.name)} {unit}".rstrip())
+    return "\n".join(lines)
 
 
 def capabilities(found: tuple[CapabilityStatus, ...]) -> str:
