@@ -13,7 +13,7 @@ from gossamer.base.units import NS_PER_S
 from gossamer.control.loading import Arrived, read_machine, take_place
 from gossamer.control.progress import Progress
 from gossamer.control.runner import Runner
-from gossamer.control.steps import InThread, Steps, Wait
+from gossamer.control.steps import InThread, Steps, Wait, finish
 from gossamer.control.tls_objects import TlsObjects
 from gossamer.control.transfer import Transfer
 from gossamer.core import host
@@ -23,7 +23,7 @@ from gossamer.migrate.channels import Channel, Limits, Listener
 from gossamer.migrate.incoming import Incoming
 from gossamer.migrate.multifd_in import MultifdIn, first_of
 
-#: So long is a sender given to close its end; the machine runs meanwhile.
+#: So long is a sender given to close its end.
 _PART_NS: Final = 2 * NS_PER_S
 
 
@@ -54,11 +54,13 @@ def receiving(
     patient: bool = False,
     tls: TlsObjects | None = None,
     further: Callable[[], int] = lambda: 0,
+    beside: Callable[[Steps[None]], object] = finish,
 ) -> Steps[Received]:
     """Wait for a machine and become it; GossamerError: `vm` is as it was.
 
     `patient`: wait for a sender as long as it takes.  `further` is asked when it comes: how many
-    more connections it makes (capability multifd).
+    more connections it makes (capability multifd).  `beside` takes the steps that part from the
+    sender: nothing waits between the arrival and what the caller then lets the machine do.
     """
     listener = Listener(uri, limits) if isinstance(uri, str) else uri
     credentials = None if tls is None else tls.chosen("server")
@@ -80,7 +82,6 @@ def receiving(
                 else:
                     channels.append(plain)
         fresh = vm.unused() or build(vm.config)
-        open_ones.enter_context(vm.progress.operation("receiving"))
         for channel in channels[1:]:
             transfer.also(channel)
         channel = channels[0]
@@ -88,8 +89,10 @@ def receiving(
         began = host.monotonic_ns()
         talk = Incoming(channel)
         try:
-            arrived: Arrived = yield InThread(partial(_read, fresh, channels, vm.progress, talk))
-            lines = take_place(vm, arrived, mend=mend, talk=talk)
+            with vm.progress.operation("receiving"):
+                read = partial(_read, fresh, channels, vm.progress, talk)
+                arrived: Arrived = yield InThread(read)
+                lines = take_place(vm, arrived, mend=mend, talk=talk)
         except StreamError as fault:
             talk.refused()
             raise StreamError(f"{channel.name}: {fault}") from None
@@ -97,20 +100,21 @@ def receiving(
             talk.refused()
             raise
         took = host.monotonic_ns() - began
-        yield from _part(channel)
         size = sum(channel.received for channel in channels)
+        beside(_part(channel, open_ones.pop_all()))
         return Received(listener.place.text, arrived.loaded.foreign, size, took, tuple(lines))
 
 
-def _part(channel: Channel) -> Steps[None]:
-    """Read what the sender still has to say before its end is closed.
+def _part(channel: Channel, open_ones: contextlib.ExitStack) -> Steps[None]:
+    """Read what the sender still has to say, and then close what is open.
 
     A TCP connection that is closed with bytes unread is reset, and our last word may be lost.
     """
     end = host.monotonic_ns() + _PART_NS
-    while channel.two_way and not channel.drain():
-        if not (yield Wait(read=(channel.fileno(),), until_ns=end)):
-            return
+    with open_ones:
+        while channel.two_way and not channel.drain():
+            if not (yield Wait(read=(channel.fileno(),), until_ns=end)):
+                return
 
 
 def _come(listener: Listener, seconds: float | None) -> Steps[None]:

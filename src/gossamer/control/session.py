@@ -80,7 +80,9 @@ class Session:
                 f"{place.text}: any peer that reaches it can send a machine, and all is readable "
                 "on the way; tls-creds encrypts and checks"
             )
-        steps = self.vm.transfers.receive(uri, mend=self.vm.config.repair, patient=True)
+        steps = self.vm.transfers.receive(
+            uri, mend=self.vm.config.repair, patient=True, beside=self.spawn
+        )
         self.spawn(self._arriving(steps, exit_on_error=exit_on_error))
 
     def _arriving(self, steps: Steps[Any], *, exit_on_error: bool) -> Steps[None]:

@@ -9,7 +9,7 @@ from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.control.receiving import Received, receiving
 from gossamer.control.runner import Runner
 from gossamer.control.sending import MULTIFD, Sent, sending, wanted
-from gossamer.control.steps import Steps
+from gossamer.control.steps import Steps, finish
 from gossamer.control.tls_objects import TlsObjects
 from gossamer.control.transfer import Transfer
 from gossamer.migrate.channels import Limits, Listener, parse
@@ -85,8 +85,9 @@ class Transfers:
         mend: bool | None = None,
         limits: Limits | None = None,
         patient: bool = False,
+        beside: Callable[[Steps[None]], object] = finish,
     ) -> Steps[Received]:
-        """The steps that wait at `uri` for a machine and become it."""
+        """The steps that wait at `uri` for a machine and become it; see `receiving`."""
         if self.under_way is not None:
             raise ConfigError("The incoming migration has already been started")
         self._check_free()
@@ -102,6 +103,7 @@ class Transfers:
             patient=patient,
             tls=self.tls,
             further=self._further,
+            beside=beside,
         )
         return self._watched(transfer, steps, self._received)
 
