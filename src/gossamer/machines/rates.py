@@ -7,7 +7,7 @@ other.
 
 from __future__ import annotations
 
-from typing import Final, Protocol, runtime_checkable
+from typing import Final
 
 from gossamer.machines.device_options import built_in
 from gossamer.machines.machine import Machine
@@ -16,17 +16,10 @@ DRIVERS: Final = {"escc": "escc", "ide": "macio-ide"}
 """Description of a chip, and its name in options."""
 
 
-@runtime_checkable
-class Rated(Protocol):
-    """A chip that can be as slow as the part was."""
-
-    def set_true_rate(self, on: bool) -> None:
-        """Whether transfers take their time, or as little as the host allows."""
-
-
 def set_rates(machine: Machine) -> None:
     """Set the rates that the machine's options ask for."""
     for part in machine.parts:
-        if isinstance(part.device, Rated):
+        set_rate = getattr(part.device, "set_true_rate", None)
+        if set_rate is not None:
             asked = built_in(machine.hardware, DRIVERS[part.device.vmsd])
-            part.device.set_true_rate(bool(asked.values["true-rate"]))
+            set_rate(bool(asked.values["true-rate"]))

@@ -6,7 +6,7 @@ Pieces that a snapshot before has already are shared with it where the file can 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from gossamer.base.bits import align_up
 from gossamer.base.data import Data
@@ -212,7 +212,8 @@ class AreaWriter:
         unit = self._unit
         padded = np.zeros(align_up(len(flags), unit), np.bool_)
         padded[: len(flags)] = flags
-        units: Flags = np.logical_or.reduce(padded.reshape(-1, unit), axis=1)
+        fold: Any = np.logical_or.reduce  # the stubs of numpy 2.5 know no axis here
+        units: Flags = fold(padded.reshape(-1, unit), axis=1)
         for lo, hi in runs(units):
             yield lo * unit, hi * unit
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from gossamer.base.late import np
 from gossamer.base.units import PAGE_SIZE
@@ -127,11 +127,9 @@ def record(item: Record) -> bytes:
     return page_run(item.addresses, item.pages)
 
 
-# Stubs of numpy 2.5 know no axis here.
-
-
 def is_zero(memory: U8, page_size: int = PAGE_SIZE) -> npt.NDArray[np.bool_]:
     """For each page of `memory`, whether all its bytes are 0."""
+    fold: Any = np.bitwise_or.reduce  # the stubs of numpy 2.5 know no axis here
     words = memory.reshape(-1, page_size).view(np.uint64)
     # Most pages that are not zero show it in the first line: only the others are read whole.
     zero: npt.NDArray[np.bool_] = np.logical_not(words[:, :8].any(axis=1))
@@ -140,7 +138,7 @@ def is_zero(memory: U8, page_size: int = PAGE_SIZE) -> npt.NDArray[np.bool_]:
         part = candidates[start : start + 1024]
         lo, hi = int(part[0]), int(part[-1]) + 1
         rows = words[lo:hi] if hi - lo == len(part) else words[part]
-        zero[part] = np.bitwise_or.reduce(rows, axis=1) == 0
+        zero[part] = fold(rows, axis=1) == 0
     return zero
 
 
