@@ -33,7 +33,7 @@ late = []
 threading.Thread(target=lambda: late.append("thread")).start()
 while not late: pass
 print(early[0], "|", tried(lambda: os.spawnlp(os.P_WAIT, "true", "true")), "|",
-      tried(lambda: os.setpgid(0, 0)), "|", tried(lambda: os.setpriority(os.PRIO_PROCESS, 0, 5)),
+      tried(lambda: os.setpgid(0, 0)), "|", tried(lambda: os.setpriority(os.PRIO_PROCESS, 0, 19)),
       "|", ctypes.CDLL(None).mount(b"a", b"/", b"b", 0, None), "|", late[0], "|",
       len(open("/dev/zero", "rb").read(10)))
 """
