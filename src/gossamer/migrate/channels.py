@@ -367,6 +367,8 @@ def _addresses(place: Place) -> list[tuple[int, str | tuple[str, int]]]:
     try:
         found = socket.getaddrinfo(name, int(port), type=socket.SOCK_STREAM)
     except OSError as fault:
+        if name == "localhost":  # a bare chroot has no /etc/hosts
+            return [(socket.AF_INET, ("127.0.0.1", int(port)))]
         raise HostError(f"{place.text}: {name}: {fault.strerror}") from None
     return [(family, (str(at[0]), int(at[1]))) for family, _, _, _, at in found]
 
