@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -21,22 +20,15 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench.emulator import Emulator
-from bench.subjects import in_turn, parser_for, print_figure
+from bench.subjects import in_turn, new_log, parser_for, print_figure, with_new_disk
 
 
 class Subject:
     """One emulator with a guest in a snapshot."""
 
     def __init__(self, name: str, command: str, options: argparse.Namespace) -> None:
-        self.log = options.folder / f"{name}.log"
-        self.log.unlink(missing_ok=True)
-        disk = options.folder / f"{name}.qcow2"
-        disk.unlink(missing_ok=True)
-        create = ["qemu-img", "create", "-q", "-f", "qcow2", str(disk), "64M"]
-        subprocess.run(create, check=True)
-        self.command = [*command.split(), "-M", options.machine, "-m", options.memory]
-        self.command += ["-kernel", options.kernel, "-initrd", options.initrd, "-nic", "none"]
-        self.command += ["-append", "console=ttyPZ0", "-drive", f"file={disk},format=qcow2"]
+        self.log = new_log(name, options)
+        _, self.command = with_new_disk(name, command, options)
         self.figures: defaultdict[str, list[float]] = defaultdict(list)
         self.emulator = Emulator(self.command, self.log)
         self.emulator.start_guest()

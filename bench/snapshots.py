@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -22,7 +21,7 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench.emulator import Emulator
-from bench.subjects import in_turn, parser_for, print_figure
+from bench.subjects import in_turn, new_log, parser_for, print_figure, with_new_disk
 
 UNITS = {"KiB": 1 / 1024, "MiB": 1.0, "GiB": 1024.0}
 
@@ -32,15 +31,8 @@ class Subject:
 
     def __init__(self, name: str, command: str, options: argparse.Namespace) -> None:
         self.name = name
-        self.log = options.folder / f"{name}.log"
-        self.log.unlink(missing_ok=True)
-        self.disk = disk = options.folder / f"{name}.qcow2"
-        disk.unlink(missing_ok=True)
-        create = ["qemu-img", "create", "-q", "-f", "qcow2", str(disk), "64M"]
-        subprocess.run(create, check=True)
-        self.command = [*command.split(), "-M", options.machine, "-m", options.memory]
-        self.command += ["-kernel", options.kernel, "-initrd", options.initrd, "-nic", "none"]
-        self.command += ["-append", "console=ttyPZ0", "-drive", f"file={disk},format=qcow2"]
+        self.log = new_log(name, options)
+        self.disk, self.command = with_new_disk(name, command, options)
         self.figures: defaultdict[str, list[float]] = defaultdict(list)
         self.emulator = Emulator(self.command, self.log)
         self.emulator.start_guest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -36,6 +37,25 @@ def parser_for(doc: str, memory: str) -> argparse.ArgumentParser:
     parser.add_argument("--peer", default="", help="the command of another emulator")
     parser.add_argument("--folder", type=Path, default=Path("/tmp"))
     return parser
+
+
+def new_log(name: str, options: argparse.Namespace) -> Path:
+    """Where a guest's serial port is written down; nothing is there yet."""
+    log: Path = options.folder / f"{name}.log"
+    log.unlink(missing_ok=True)
+    return log
+
+
+def with_new_disk(name: str, command: str, options: argparse.Namespace) -> tuple[Path, list[str]]:
+    """An empty qcow2 image for snapshots, and the command of an emulator with Linux and with it."""
+    disk: Path = options.folder / f"{name}.qcow2"
+    disk.unlink(missing_ok=True)
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(disk), "64M"], check=True)
+    return disk, [
+        *command.split(), "-M", options.machine, "-m", options.memory,
+        "-kernel", options.kernel, "-initrd", options.initrd, "-nic", "none",
+        "-append", "console=ttyPZ0", "-drive", f"file={disk},format=qcow2",
+    ]  # fmt: skip
 
 
 def in_turn(

@@ -58,7 +58,6 @@ class Fleet:
         self._lease = lease
         self._lock = threading.Lock()
         self._over = threading.Event()
-        self._seen: dict[str, int] = {}
         self.faults: list[str] = []
         """What went wrong beside a call: checkpoints, leases.  One line each, the last hundred."""
         self.machines: dict[str, Handle] = {}
@@ -185,12 +184,8 @@ class Fleet:
     def _count(self, node: NodeLink) -> int:
         return sum(1 for handle in self.machines.values() if handle.node is node)
 
-    def _emptiest(self, but: NodeLink | None = None) -> NodeLink:
-        open_to = [
-            node
-            for name, node in self.nodes.items()
-            if name not in self.draining and node is not but
-        ]
+    def _emptiest(self) -> NodeLink:
+        open_to = [node for name, node in self.nodes.items() if name not in self.draining]
         if not open_to:
             raise FleetError("no node is left to take a machine")
         return min(open_to, key=lambda node: self._count(node) / node.facts["cpus"])
@@ -279,7 +274,6 @@ class Fleet:
         for handle in list(self.machines.values()):
             try:
                 recovery.checkpoint(handle, self._checkpoints)
-                self._seen[handle.node.name] = time.time_ns()
             except GossamerError as fault:
                 failed.append(f"{handle.name}: {fault}")
         if failed:
