@@ -27,6 +27,12 @@ class Guest:
     def text(self, since: int = 0) -> tuple[int, str]:
         return 0, self.texts.pop(0) if len(self.texts) > 1 else self.texts[0]
 
+    def stop(self) -> None:
+        self.stands = True
+
+    def run(self) -> None:
+        self.stands = False
+
 
 def printed(count: int, missed: int = 0) -> str:
     return "".join(f"tick {n} late 1 worst 2 missed {missed}\n" for n in range(100, count + 1, 100))
@@ -37,6 +43,7 @@ def printed(count: int, missed: int = 0) -> str:
     [
         (Guest(1_000_000_000, printed(900), printed(1000)), 0, 0),
         (Guest(2_000_000_000, printed(900), printed(1000)), 0, 1000),
+        (Guest(2_000_000_000, printed(900), printed(1000), printed(1000), printed(2000)), 0, 0),
         (Guest(1_000_000_000, printed(900), printed(1000, missed=3)), 1, 0),
         (Guest(1_000_000_000, printed(900)), 1, 0),
         (Guest(1_000_000_000, ""), 1, 0),
@@ -46,6 +53,7 @@ def test_ticks_that_are_gone_are_noticed(
     guest: Any, lost: int, missed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(demo, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(demo, "QUIET_S", 0.1)
     tally = Tally()
     demo._judged({"mac": guest}, "mac", 0, tally)  # type: ignore[arg-type]
     assert (tally.lost, tally.missed) == (lost, missed)
