@@ -71,10 +71,10 @@ class Qemu:
         with contextlib.suppress(OSError):
             self.link.close()
         try:
-            self.process.wait(20)
+            self.process.wait(120)
         finally:
             self.process.kill()
-            self.process.wait(5)
+            self.process.wait(120)
             self.process.stderr.close()
 
 

@@ -74,7 +74,7 @@ class Taker(threading.Thread):
 def send(vm: Vm, folder: Path, **more: Any) -> tuple[Sent, Taker]:
     taker = Taker(Listener(f"unix:{folder}/m", QUICK))
     sent = interleave(vm, vm.transfers.send(f"unix:{folder}/m", limits=QUICK), **more)
-    taker.join(20)
+    taker.join(120)
     assert taker.fault is None
     return sent, taker
 
@@ -149,7 +149,7 @@ def test_cancelled_in_the_middle_of_memory(tmp_path: Path) -> None:
     with pytest.raises(HostError, match="cancelled"):
         interleave(vm, vm.transfers.send(f"unix:{tmp_path}/m", limits=QUICK), at=at)
     assert (vm.run_state, vm.transfers.outgoing.status) == ("running", "cancelled")  # type: ignore[union-attr]
-    taker.join(20)
+    taker.join(120)
     assert isinstance(taker.fault, GossamerError)
     vm.transfers.parameters.max_bandwidth = 0
     (tmp_path / "again").mkdir()
@@ -246,7 +246,7 @@ def test_a_throttled_guest_is_held_between_its_slices(monkeypatch: pytest.Monkey
 def test_a_thread_that_is_started_ahead_gives_its_result_once() -> None:
     for late in (False, True):
         go, calls = threading.Event(), []
-        thread = InThread(lambda go=go: go.wait(10) and 5)
+        thread = InThread(lambda go=go: go.wait(120) and 5)
         thread.ahead()
         assert thread.thread is not None
         assert thread.thread.is_alive()
@@ -256,7 +256,7 @@ def test_a_thread_that_is_started_ahead_gives_its_result_once() -> None:
         ended = threading.Event()
         thread.start(lambda calls=calls, ended=ended: (calls.append(1), ended.set()))
         go.set()
-        assert ended.wait(10)
+        assert ended.wait(120)
         thread.thread.join()
         assert (thread.result(), calls) == (5, [1])
 
@@ -274,7 +274,7 @@ def test_a_device_that_cannot_be_saved_leaves_the_guest_here(
     monkeypatch.setattr("gossamer.control.stream_out.StreamOut.devices", devices)
     with pytest.raises(ConfigError, match="no"):
         interleave(vm, vm.transfers.send(f"unix:{tmp_path}/m", limits=QUICK))
-    taker.join(20)
+    taker.join(120)
     assert isinstance(taker.fault, GossamerError)
     assert vm.run_state == "running"
     vm.run(instructions=1000)

@@ -54,7 +54,7 @@ class Proxy(threading.Thread):
             while self._move(ends):
                 pass
         if self.stall:
-            self.over.wait(20)
+            self.over.wait(120)
         for end in (*ends, self.listener):
             end.close()
 
@@ -112,9 +112,9 @@ def _once(
         )  # fmt: skip
     except HostError as fault:
         error = str(fault)
-    taker.join(20)
+    taker.join(120)
     proxy.over.set()
-    proxy.join(20)
+    proxy.join(120)
     assert not taker.is_alive()
     assert "\n" not in error
     here_runs, there_runs = vm.run_state == "running", not faults

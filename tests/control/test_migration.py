@@ -58,7 +58,7 @@ class Taker(threading.Thread):
             self.fault = fault
 
     def done(self) -> Received:
-        self.join(20)
+        self.join(120)
         assert not self.is_alive()
         if self.fault is not None:
             raise self.fault
@@ -208,7 +208,7 @@ def test_a_bad_receiver(name: str) -> None:
         vm.migrate(f"fd:{peer.fd}", limits=QUICK)
     assert "\n" not in str(fault.value)
     assert (vm.run_state, vm.state_hash()) == ("running", before)
-    peer.join(5)
+    peer.join(120)
     vm.run_to(30_000)
     alone.run_to(30_000)
     assert vm.state_hash() == alone.state_hash()

@@ -41,7 +41,7 @@ def send(vm: Vm, there: Vm, folder: Path) -> tuple[Any, Takes]:
     try:
         sent = interleave(vm, steps, at=lambda n: scribble(vm, n) if n < 12 else None)
     finally:
-        taker.join(20)
+        taker.join(120)
     return sent, taker
 
 
@@ -105,7 +105,7 @@ def test_one_connection_that_ends_leaves_the_guest_here(
     taker = Takes(Listener(f"unix:{tmp_path}/m", QUICK), on(machine()))
     with pytest.raises(HostError):
         interleave(vm, vm.transfers.send(f"unix:{tmp_path}/m", limits=QUICK))
-    taker.join(20)
+    taker.join(120)
     assert isinstance(taker.fault, GossamerError)
     assert vm.run_state == "running"
 
@@ -143,7 +143,7 @@ def test_what_makes_no_sense_is_refused_in_one_line(
     taker = Takes(Listener(f"unix:{tmp_path}/m", QUICK), on(machine()))
     with pytest.raises(HostError):
         interleave(vm, vm.transfers.send(f"unix:{tmp_path}/m", limits=QUICK))
-    taker.join(20)
+    taker.join(120)
     assert said in str(taker.fault)
     assert "\n" not in str(taker.fault)
     assert vm.run_state == "running"
@@ -154,7 +154,7 @@ def test_a_sender_without_the_capability_is_not_waited_for_for_ever(tmp_path: Pa
     taker = Takes(Listener(f"unix:{tmp_path}/m", quick), on(machine()))
     with pytest.raises(HostError):
         interleave(vm, vm.transfers.send(f"unix:{tmp_path}/m", limits=quick))
-    taker.join(20)
+    taker.join(120)
     assert "no sender came" in str(taker.fault)
     assert vm.run_state == "running"
 

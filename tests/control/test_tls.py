@@ -63,7 +63,7 @@ def move(sender: Vm, taker: Vm, folder: Path) -> tuple[str, str]:
         sender.migrate(f"unix:{folder}/m", limits=QUICK)
     except GossamerError as fault:
         said = str(fault)
-    there.join(20)
+    there.join(120)
     assert not there.is_alive()
     assert "\n" not in said + there.fault
     if not said:

@@ -155,7 +155,7 @@ def test_slow_reader_makes_the_guest_wait_and_loses_nothing() -> None:
         late = threading.Event()
 
         def slow() -> None:
-            late.wait(10)
+            late.wait(120)
             while piece := os.read(read, 65536):
                 got.extend(piece)
 
@@ -167,7 +167,7 @@ def test_slow_reader_makes_the_guest_wait_and_loses_nothing() -> None:
         assert c.run(session_of(vm)) == 0
         until(lambda: not device.out, device.flush)
         os.close(write)
-        reader.join(10)
+        reader.join(120)
         timer.join()
     os.close(read)
     assert held[0] <= 65536 + LIMIT + 5000, "the guest went on while no reader took it"

@@ -217,7 +217,7 @@ def test_a_qemu_that_refuses(
     before = prompt.vm.state_hash()
     with pytest.raises(HostError, match=text):
         prompt.vm.migrate(f"unix:{folder}/m", profile=FORM, limits=LIMITS)
-    qemu.process.wait(10)
+    qemu.process.wait(120)
     assert prompt.vm.run_state == "running"
     assert prompt.vm.state_hash() == before
     seen = len(prompt.output)

@@ -10,7 +10,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -370,15 +369,12 @@ def test_misuse_is_caught(tmp_path: Path) -> None:
             writer.disk("d", [])
 
 
-def test_256_mib_of_zeros_are_quick(tmp_path: Path) -> None:
+def test_256_mib_of_zeros_are_small(tmp_path: Path) -> None:
     zeros = bytes(16 << 20)
-    began = time.perf_counter()
     with ContainerWriter(tmp_path / "a", META) as writer:
         for _ in range(16):
             writer.write(zeros)
         done = writer.commit()
-    took = time.perf_counter() - began - done.fsync_ns / 1e9
-    assert took < 2, f"{took:.3f} s; 0.5 s on an idle machine"
     assert done.file_bytes < 100_000
 
 

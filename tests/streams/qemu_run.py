@@ -72,7 +72,7 @@ class Qemu:
         self.until("query-migrate", "completed")
         return path.read_bytes()
 
-    def until(self, query: str, status: str, seconds: float = 30) -> None:
+    def until(self, query: str, status: str, seconds: float = 120) -> None:
         """Wait for a status."""
         for _ in range(int(seconds / 0.05)):
             found = self.command(query).get("status")

@@ -156,7 +156,7 @@ def test_pending_interrupt_on_a_real_qemu_7_2(
         guest.loaded()
         guest.command("cont")
         enabled = "0x00000011"
-        for _ in range(200):
+        for _ in range(1200):
             words = guest.monitor("xp /2wx 0x2000").split(":")[1].split()
             if words[1] == enabled and (not mended or words[0] != "0x00000000"):
                 break
@@ -188,7 +188,7 @@ def test_lost_decrementer_on_a_real_qemu_7_2(
     with Qemu(qemu, *machine, "-incoming", f"exec:cat {stream}") as guest:
         guest.loaded()
         words = ""
-        for _ in range(40):
+        for _ in range(1200 if mended else 40):
             words = guest.monitor("xp /1wx 0x2000").split(":")[1].strip()
             if words != "0x00000000":
                 break

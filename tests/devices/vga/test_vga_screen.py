@@ -76,7 +76,7 @@ def both(qemu: Path, tmp_path: Path) -> Iterator[Both]:
     with Qtest(qemu, "-M", "g3beige", "-qmp", f"unix:{path},server=on,wait=off") as real:
         real.load(0, 4)
         with socket.socket(socket.AF_UNIX) as monitor:
-            for _ in range(100):
+            for _ in range(1200):
                 if path.exists():
                     break
                 time.sleep(0.05)

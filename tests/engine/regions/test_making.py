@@ -31,7 +31,7 @@ def rig(**options: Any) -> tuple[Rig, Regions]:
     return made, Regions(made.engine, architecture, threshold=2, interval=1024, **options)
 
 
-def run_until(made: Rig, done: Any, most: int = 400) -> None:
+def run_until(made: Rig, done: Any, most: int = 12_000) -> None:
     for _ in range(most):
         if done():
             return

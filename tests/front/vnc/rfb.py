@@ -65,7 +65,7 @@ class Shown(Host):
                 done.set()
 
         self.console.loop.post(act)
-        assert done.wait(30)
+        assert done.wait(120)
         return found[0]
 
     def mode(self, width: int, height: int, bpp: int) -> None:
