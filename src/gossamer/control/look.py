@@ -10,8 +10,8 @@ from gossamer.base.errors import ConfigError
 from gossamer.control.shapes import Size
 from gossamer.core.memory import RamBlock
 from gossamer.cpu.cpu import Cpu
+from gossamer.cpu.cpu_405 import Cpu405
 from gossamer.engine.translate import probe
-from gossamer.isa.body import Irq
 from gossamer.isa.registers import REGISTERS
 from gossamer.machines.drives_attach import ChipDrive, chip_drives
 from gossamer.machines.machine import Machine, Part
@@ -31,6 +31,10 @@ def register(m: Machine, name: str) -> int:
         "tbl": lambda: m.cpu.timebase & 0xFFFF_FFFF,
         "tbu": lambda: m.cpu.timebase >> 32,
     }
+    if isinstance(m.cpu, Cpu405):
+        cpu = m.cpu
+        del special["dec"]
+        special["pit"] = lambda: cpu.pit_value
     if name in special:
         return special[name]()
     stem = name.rstrip("0123456789")
@@ -41,6 +45,21 @@ def register(m: Machine, name: str) -> int:
     if number and file in REGISTERS and int(number) < REGISTERS[file][1]:
         return block.get(file, int(number))
     raise KeyError(name)
+
+
+class EmbeddedRegisters(Data):
+    """What a 405 has beside; `pit` is what a read of PIT gives."""
+
+    dbsr: int
+    pit: int
+    tcr: int
+    tsr: int
+    esr: int
+    dear: int
+    evpr: int
+    srr2: int
+    srr3: int
+    pid: int
 
 
 class Registers(Data):
@@ -70,6 +89,7 @@ class Registers(Data):
     ibat: tuple[int, ...]
     dbat: tuple[int, ...]
     reserved: int | None = None
+    embedded: EmbeddedRegisters | None = None
 
 
 def registers(m: Machine) -> Registers:
@@ -86,8 +106,16 @@ def registers(m: Machine) -> Registers:
         dec=m.cpu.decrementer,
         instructions=m.engine.count,
         reserved=b.get("reserve_ea") if b.get("reserved") else None,
+        embedded=_embedded(m.cpu),
         **values,
     )
+
+
+def _embedded(cpu: Cpu) -> EmbeddedRegisters | None:
+    if not isinstance(cpu, Cpu405):
+        return None
+    names = ("dbsr", "tcr", "tsr", "esr", "dear", "evpr", "srr2", "srr3", "pid")
+    return EmbeddedRegisters(pit=cpu.pit_value, **{name: cpu.block.get(name) for name in names})
 
 
 class ChipState(Data):
@@ -127,7 +155,7 @@ class IrqLevel(Data):
 
 def irqs(m: Machine) -> tuple[IrqLevel, ...]:
     levels = m.cpu.block.all("irq")
-    return tuple(IrqLevel(i.name.lower(), levels[i]) for i in Irq)
+    return tuple(IrqLevel(i.name.lower(), levels[i]) for i in m.cpu.SOURCES)
 
 
 class Chip(Data):

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 from gossamer.base.data import replace
 from gossamer.base.wire import WireWriter
-from gossamer.isa.body import Irq
 from gossamer.machines.machine import Machine
 from gossamer.migrate.releases import Release
 from gossamer.state.declare import Stateful
@@ -29,14 +28,22 @@ def losses(m: Machine, receiver: Release) -> list[Loss]:
 
 def _pending(m: Machine, receiver: Release) -> Iterator[Loss]:
     """Interrupts that are there and not taken."""
-    irq = m.cpu.block.all("irq")
-    if irq[Irq.EXTERNAL]:
-        yield Loss("an external interrupt is pending; the receiver does not drive the line", True)
-    if irq[Irq.DECREMENTER] and not receiver.stale_decrementer:
-        yield Loss("a decrementer interrupt is pending", True)
-    for source in (Irq.MACHINE_CHECK, Irq.SMI, Irq.PERFORMANCE, Irq.THERMAL):
-        if irq[source]:
-            yield Loss(f"interrupt {source.name.lower()} is pending", True)
+    levels = m.cpu.block.all("irq")
+    for source in m.cpu.SOURCES:
+        if not levels[source]:
+            continue
+        match source.name:
+            case "EXTERNAL" | "CRITICAL":
+                kind = "an external" if source.name == "EXTERNAL" else "a critical"
+                text = f"{kind} interrupt is pending; the receiver does not drive the line"
+                yield Loss(text, True)
+            case "DECREMENTER":
+                if not receiver.stale_decrementer:
+                    yield Loss("a decrementer interrupt is pending", True)
+            case "RESET" | "PIT" | "FIT" | "WATCHDOG":
+                pass  # `Cpu405.own_lost` says what becomes of its timers
+            case name:
+                yield Loss(f"interrupt {name.lower()} is pending", True)
 
 
 def _unsaid(m: Machine, receiver: Release) -> Iterator[Loss]:

@@ -13,6 +13,7 @@ from typing import Final
 
 from gossamer.base.bits import ones
 from gossamer.base.data import Data
+from gossamer.cpu.cpu_405 import Cpu405
 from gossamer.cpu.model import CpuModel
 from gossamer.isa.spec.parts import ALTIVEC, EMBEDDED, has
 from gossamer.isa.spec.spr import SPRS
@@ -41,7 +42,7 @@ def _settle(m: Machine) -> None:
     """Registers that translation or breakpoints depend on may have been written."""
     m.engine.flush()
     m.processor.breakpoints_changed()
-    m.cpu.rearm()
+    m.cpu.registers_written()
 
 
 def _element(name: str, bits: int, group: str, register: str, n: int = 0) -> Register:
@@ -69,6 +70,16 @@ def _put_timebase(m: Machine, value: int) -> None:
     m.cpu.block.set("tb_offset", value - m.cpu.ticks & ones(64))
 
 
+def _pit(m: Machine) -> int:
+    assert isinstance(m.cpu, Cpu405)
+    return m.cpu.pit_value
+
+
+def _put_pit(m: Machine, value: int) -> None:
+    assert isinstance(m.cpu, Cpu405)
+    m.cpu.set_pit(value)
+
+
 def _system(model: CpuModel) -> Iterator[Register]:
     seen = set(_SHOWN_ELSEWHERE)
     embedded = has(model.features, EMBEDDED)
@@ -76,7 +87,9 @@ def _system(model: CpuModel) -> Iterator[Register]:
         for n in range(16):
             yield _element(f"sr{n}", 32, "system", "sr", n)
     yield Register("tb", 64, "system", lambda m: m.cpu.timebase, _put_timebase)
-    if not embedded:
+    if embedded:
+        yield Register("pit", 32, "system", _pit, _put_pit)
+    else:
         yield Register("dec", 32, "system", lambda m: m.cpu.decrementer, _put_decrementer)
     yield Register("pvr", 32, "system", lambda m: m.cpu.block.get("pvr"), None)
     for spr in SPRS:

@@ -8,6 +8,7 @@ base, decrementer and pending exceptions exactly.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from enum import IntEnum
 from typing import Any, ClassVar, Final
 
 from gossamer.base.data import Data
@@ -163,6 +164,8 @@ class Cpu(Device):
     WAKING_MSR: ClassVar[int] = MSR_EE
     #: Whether the engine may take external interrupts and the decrementer's by itself.
     ENGINE_INTERRUPTS: ClassVar[bool] = True
+    #: Names of the elements of `irq`.
+    SOURCES: ClassVar[type[IntEnum]] = Irq
 
     vmsd = "cpu"
     version = 5
@@ -353,6 +356,10 @@ class Cpu(Device):
         ticks = self.ticks
         left = (self.block.get("dec_zero") - ticks) & 0xFFFF_FFFF
         self.decrement.set(tick_time(ticks + left + 1, self.tb_hz))
+
+    def registers_written(self) -> None:
+        """Registers were set from outside: what follows from them follows at once."""
+        self.rearm()
 
     def _expired(self) -> None:
         self.block.set("irq", 1, Irq.DECREMENTER)

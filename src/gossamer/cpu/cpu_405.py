@@ -7,6 +7,7 @@ alarms fire only where a status bit would change.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from enum import IntEnum
 from typing import ClassVar, Final
 
 from gossamer.base.units import tick_time
@@ -45,6 +46,7 @@ class Cpu405(Cpu):
     TRACING_MSR: ClassVar[int] = 0
     WAKING_MSR: ClassVar[int] = MSR_EE | MSR_CE
     ENGINE_INTERRUPTS: ClassVar[bool] = False
+    SOURCES: ClassVar[type[IntEnum]] = Irq405
 
     without = (
         *("cpu/fpu", "cpu/altivec", "cpu/tlb6xx", "cpu/itlb/gossamer"),
@@ -178,6 +180,10 @@ class Cpu405(Cpu):
         else:
             self.watchdog.set(self._rises(timers.WATCHDOG_BITS[tcr >> timers.WP_SHIFT & 3]))
 
+    def registers_written(self) -> None:
+        self._drive()
+        self.rearm()
+
     @property
     def pit_zero(self) -> int:
         """The tick at which PIT is zero next; 0 while it stands still."""
@@ -191,6 +197,12 @@ class Cpu405(Cpu):
         """What a read of PIT gives."""
         zero = self.pit_zero
         return max(zero - self.ticks, 0) if zero else 0
+
+    def set_pit(self, value: int) -> None:
+        """As a write of PIT: it counts from `value` on; zero stops it."""
+        self.block.set("pit_reload", value)
+        self.block.set("pit_zero", self.ticks + value if value else 0)
+        self.rearm()
 
     def _rises(self, bit: int) -> int:
         """When bit `bit` of the time base goes from 0 to 1 next, ns."""

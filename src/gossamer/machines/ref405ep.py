@@ -154,9 +154,12 @@ def _start(m: Machine) -> None:
         m.memory.write(start, data)
     line = hardware.append.encode()
     line_at = INFO_BASE - align_up(len(line) + 1, 256)
-    _check_end(hardware, "board information", INFO_BASE + INFO_SIZE)
+    room = hardware.ram_size - INFO_BASE
+    if room <= 0:
+        size = mebibytes(hardware.ram_size)
+        raise ConfigError(f"-kernel: ref405ep needs 16 MiB of RAM to be started so, got {size}")
     m.memory.write(line_at, line + b"\0")
-    m.memory.write(INFO_BASE, board_information(hardware.ram_size))
+    m.memory.write(INFO_BASE, board_information(hardware.ram_size)[:room])
     block = m.cpu.block
     for register, value in (
         (1, STACK),
@@ -179,7 +182,6 @@ def _check_end(hardware: Hardware, what: str, end: int) -> None:
 
 #: RAM, flash and SRAM; flags, IP, MAC, speed; clocks; version and name; clocks; MACs; OPB; two.
 _INFO: Final = struct.Struct(">7I2I6xHIII4s32sIII6x2x6xI2I")
-INFO_SIZE: Final = _INFO.size
 
 
 def board_information(ram_size: int) -> bytes:

@@ -16,10 +16,21 @@ from gossamer.control.commands.transfers import (
     MigrationInfo,
 )
 from gossamer.control.drive_state import DriveState, Medium
-from gossamer.control.look import Chip, ChipState, IrqLevel, MemoryRange, Registers, Tree
+from gossamer.control.look import (
+    Chip,
+    ChipState,
+    EmbeddedRegisters,
+    IrqLevel,
+    MemoryRange,
+    Registers,
+    Tree,
+)
 from gossamer.control.sending import Sent
 from gossamer.control.snapshots import SnapshotEntry
 from gossamer.front.hmp.words import table
+
+#: MSR's bits that QEMU 7.2 has in `HF`, and the bit that it sets where there is no hypervisor.
+MSR_PR, MSR_FP, MSR_IR, MSR_DR, HF_HYPERVISOR = 0x4000, 0x2000, 0x20, 0x10, 2
 
 
 def nothing(result: object) -> str:
@@ -135,6 +146,8 @@ def capabilities(found: tuple[CapabilityStatus, ...]) -> str:
 
 def registers(r: Registers) -> str:
     """The layout of QEMU's ``info registers``."""
+    if r.embedded is not None:
+        return embedded_registers(r, r.embedded)
     lines = [
         f"NIP {r.nip:08x}   LR {r.lr:08x} CTR {r.ctr:08x} XER {r.xer:08x} CPU#0",
         f"MSR {r.msr:08x} HID0 {r.hid0:08x}  count {r.instructions}",
@@ -153,6 +166,41 @@ def registers(r: Registers) -> str:
         texts = (f"{pairs[2 * n]:08x}:{pairs[2 * n + 1]:08x}" for n in range(4))
         lines.append(f"{title} " + "  ".join(texts))
     return "\n".join(lines)
+
+
+def embedded_registers(r: Registers, e: EmbeddedRegisters) -> str:
+    """A 405's registers, as QEMU 7.2 prints them; floating-point ones are not there and zero."""
+    index = (r.msr & MSR_PR == 0) | (0 if r.msr & MSR_IR else 2)
+    data_index = (r.msr & MSR_PR == 0) | (0 if r.msr & MSR_DR else 2)
+    flags = data_index << 29 | index << 26 | r.msr & (MSR_PR | MSR_FP | MSR_DR) | HF_HYPERVISOR
+    fields = "".join(f" {_qemu_cr_field(r.cr >> shift & 0xF)}" for shift in range(28, -4, -4))
+    none = 0xFFFF_FFFF if r.reserved is None else r.reserved
+    return "\n".join(
+        (
+            "",
+            "CPU#0",
+            f"NIP {r.nip:08x}   LR {r.lr:08x} CTR {r.ctr:08x} XER {r.xer:08x} CPU#0",
+            f"MSR {r.msr:08x} HID0 {e.dbsr:08x}  HF {flags:08x} iidx {index} didx {data_index}",
+            f"TB {r.tb >> 32:08} {r.tb & 0xFFFFFFFF:08} DECR {e.pit:08}",
+            *_rows("GPR", r.gpr, 4, 16),
+            f"CR {r.cr:08x}  [{fields} ]             RES {none:08x}",
+            *_rows("FPR", [0] * 32, 4, 16),
+            "FPSCR 00000000",
+            f" SRR0 {r.srr0:08x}  SRR1 {r.srr1:08x}    PVR {r.pvr:08x} VRSAVE 00000000",
+            *(
+                f"SPRG{n} {s[0]:08x} SPRG{n + 1} {s[1]:08x}  SPRG{n + 2} {s[2]:08x}  "
+                f"SPRG{n + 3} {s[3]:08x}"
+                for n, s in ((n, r.sprg[n : n + 4]) for n in (0, 4))
+            ),
+            f"  TCR {e.tcr:08x}   TSR {e.tsr:08x}    ESR {e.esr:08x}   DEAR {e.dear:08x}",
+            f" EVPR {e.evpr:08x}  SRR2 {e.srr2:08x}   SRR3 {e.srr3:08x}   PID {e.pid:08x}",
+        )
+    )
+
+
+def _qemu_cr_field(value: int) -> str:
+    first = next((c for c, weight in (("L", 8), ("G", 4), ("E", 2)) if value & weight), "-")
+    return first + ("O" if value & 1 else " ")
 
 
 def _rows(title: str, values: Sequence[int], each: int, digits: int) -> list[str]:
