@@ -41,6 +41,7 @@ def parser_for(doc: str, memory: str) -> argparse.ArgumentParser:
 
 def new_log(name: str, options: argparse.Namespace) -> Path:
     """Where a guest's serial port is written down; nothing is there yet."""
+    options.folder.mkdir(parents=True, exist_ok=True)
     log: Path = options.folder / f"{name}.log"
     log.unlink(missing_ok=True)
     return log
