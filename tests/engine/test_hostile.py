@@ -8,7 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from gossamer.engine.context import CONTEXT, CONTEXT_SIZE
+from gossamer.engine.addresses import NARROW
+from gossamer.engine.context import CONTEXT
 from gossamer.engine.processor import Stop
 from gossamer.engine.tier0 import Tier0
 
@@ -73,7 +74,7 @@ def context_pointers(rig: Rig) -> list[bytes]:
              "entries_end", "scratch", "banks", "d_real", "i_real", "d_null", "i_null",
              "decode_table", "load_callback", "store_callback", "effect_callback")  # fmt: skip
     view = memoryview(rig.engine._context)
-    assert len(view) == CONTEXT_SIZE
+    assert len(view) == NARROW.context_size
     return [bytes(view[CONTEXT[n] : CONTEXT[n] + 8]) for n in names]
 
 

@@ -1,9 +1,9 @@
 """What native code depends on of the width of the model's word, said once.
 
-Code that is made from bodies (`emit`, `statements`, `handlers`) asks an `Addresses` for the types
-of addresses, the layout of registers, fields and lines of the TLBs; it can be written for words of
-64 bits too.  The runtime's hand-written text (`runtime_*`) and regions are for 32 bits so far:
-`module_text` refuses others.  Real addresses (`RA`) have as many bits on every model.
+Code that is made from bodies (`emit`, `statements`, `handlers`) and the runtime's hand-written text
+(`runtime_*`, through `runtime_fields.Text`) ask an `Addresses` for the types of addresses, the
+layout of registers, fields and lines of the TLBs.  Regions are for words of 32 bits so far.  Real
+addresses (`RA`) have as many bits on every model.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gossamer.base.data import Data
 from gossamer.base.units import PAGE_SIZE
 from gossamer.core.memory import REAL_BITS
 from gossamer.cpu.block import Layout, layout
-from gossamer.engine.context import Line, fields_of, line_of
+from gossamer.engine.context import Line, Tables, fields_of, line_of, tables_of
 from gossamer.isa.architecture import USUAL
 
 _PAGE_SHIFT: Final = PAGE_SIZE.bit_length() - 1
@@ -33,6 +33,16 @@ class Addresses(Data):
         """LLVM's type of a word and of an effective address."""
         return f"i{self.width}"
 
+    @property
+    def real(self) -> str:
+        """LLVM's type of a real address."""
+        return self.type
+
+    @property
+    def outcome(self) -> str:
+        """LLVM's type of a translation's outcome: a real address, 32 flags above."""
+        return "i64" if self.width == USUAL else "i128"
+
     @cached_property
     def layout(self) -> Layout:
         """Where registers lie."""
@@ -48,10 +58,25 @@ class Addresses(Data):
         """A line of a TLB."""
         return line_of(self.width)
 
+    @cached_property
+    def tables(self) -> Tables:
+        """How many bytes tables of translations have."""
+        return tables_of(self.width)
+
+    @property
+    def context_size(self) -> int:
+        """Bytes of the register block and the context."""
+        return fields_of(self.width)[1]
+
+    @property
+    def line_log(self) -> int:
+        """log2 of a line's bytes."""
+        return self.line.size.bit_length() - 1
+
     @property
     def line_shift(self) -> int:
         """Bits by which an effective address goes right to count lines in bytes, page by page."""
-        return _PAGE_SHIFT - (self.line.size.bit_length() - 1)
+        return _PAGE_SHIFT - self.line_log
 
     def lines(self, entries: int) -> int:
         """The bits that then distinguish the `entries` lines of a table."""

@@ -33,15 +33,36 @@ def line_of(word: int) -> Line:
 #: is added to an effective address for the host's.
 DTLB_ENTRIES: Final = 4096
 ITLB_ENTRIES: Final = 256
-TLB_ENTRY: Final = line_of(USUAL).size
-#: Behind the lines of a data table: a byte a line, not zero where dcbz must not clear it (W or I).
-DTLB_FLAGS: Final = DTLB_ENTRIES * TLB_ENTRY
-DTLB_SIZE: Final = DTLB_FLAGS + DTLB_ENTRIES
-ITLB_SIZE: Final = ITLB_ENTRIES * TLB_ENTRY
+
+
+class Tables(Data):
+    """Bytes of tables of translations.
+
+    Behind the lines of a data table: a byte a line, not zero where dcbz must not clear it (W or I).
+    A bank has four tables: data supervisor, data user, fetch supervisor, fetch user.
+    """
+
+    entry: int
+    dtlb_flags: int
+    dtlb: int
+    itlb: int
+    bank: int
+
+
+@lru_cache(maxsize=2)
+def tables_of(word: int) -> Tables:
+    """The tables for words of `word` bits."""
+    entry = line_of(word).size
+    flags, itlb = DTLB_ENTRIES * entry, ITLB_ENTRIES * entry
+    dtlb = flags + DTLB_ENTRIES
+    return Tables(entry, flags, dtlb, itlb, 2 * dtlb + 2 * itlb)
+
+
+#: Those of 32-bit models.
+TLB_ENTRY: Final = tables_of(USUAL).entry
+DTLB_FLAGS: Final = tables_of(USUAL).dtlb_flags
 #: Lines of a table are cleared in chunks; a table has a 64-bit mask of those that were used.
 TLB_CHUNK: Final = 64
-#: Tables of one bank: data supervisor, data user, fetch supervisor, fetch user.
-BANK_SIZE: Final = 2 * DTLB_SIZE + 2 * ITLB_SIZE
 #: Segment contexts whose translations are kept at once: `BANK_SETS` sets of `BANK_WAYS`, chosen by
 #: a hash of the segment registers.
 BANK_SETS: Final = 8
@@ -209,6 +230,5 @@ def fields_of(word: int) -> tuple[dict[str, int], int]:
     return out, align_up(at, 64)
 
 
-#: The same of 32-bit models, whose native code is all that there is.
+#: The same of 32-bit models.
 CONTEXT: Final[dict[str, int]] = fields_of(USUAL)[0]
-CONTEXT_SIZE: Final[int] = fields_of(USUAL)[1]

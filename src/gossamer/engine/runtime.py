@@ -9,26 +9,27 @@ from __future__ import annotations
 from typing import Final
 
 from gossamer.cpu import breakpoints, mmu
-from gossamer.engine.addresses import NARROW, RA, Addresses, addresses
+from gossamer.engine.addresses import NARROW, Addresses, addresses
 from gossamer.engine.emit import TB_CPU
-from gossamer.engine.runtime_banks import CHOOSING
-from gossamer.engine.runtime_code import CODE
-from gossamer.engine.runtime_decode import DECODE
-from gossamer.engine.runtime_devices import DEVICES
-from gossamer.engine.runtime_dispatch import EXITS, FAULTS, JUMP, MISSES
-from gossamer.engine.runtime_effects import EFFECTS
-from gossamer.engine.runtime_faces import IRQS, LEARNED
-from gossamer.engine.runtime_float import FLOAT
+from gossamer.engine.runtime_banks import choosing
+from gossamer.engine.runtime_code import code
+from gossamer.engine.runtime_decode import decode
+from gossamer.engine.runtime_devices import devices
+from gossamer.engine.runtime_dispatch import exits, faults, jump, misses
+from gossamer.engine.runtime_effects import effects
+from gossamer.engine.runtime_faces import irqs, learned
+from gossamer.engine.runtime_fields import Text
+from gossamer.engine.runtime_float import float_settling
 from gossamer.engine.runtime_host import fresh_code
-from gossamer.engine.runtime_memory import MEMORY
+from gossamer.engine.runtime_memory import memory
 from gossamer.engine.runtime_parts import parts as parts_of
-from gossamer.engine.runtime_real import BUS, LEAVES
-from gossamer.engine.runtime_sampler import SAMPLER
-from gossamer.engine.runtime_slow import SLOW
-from gossamer.engine.runtime_step import ENTRIES, RUN, STEP
-from gossamer.engine.runtime_stops import STOPS
-from gossamer.engine.runtime_tables import TABLES
-from gossamer.engine.runtime_timer import DRIVE, TIMER
+from gossamer.engine.runtime_real import bus, leaves
+from gossamer.engine.runtime_sampler import sampler
+from gossamer.engine.runtime_slow import slow
+from gossamer.engine.runtime_step import entries, run, step
+from gossamer.engine.runtime_stops import stops
+from gossamer.engine.runtime_tables import tables
+from gossamer.engine.runtime_timer import drive, timer
 from gossamer.engine.statements import StatementWriter, text_of
 from gossamer.isa.architecture import Architecture
 from gossamer.isa.body import Access, Body, Branch, Effect, Raise, number
@@ -72,7 +73,7 @@ def service_functions(intrinsics: set[str]) -> str:
 
 
 def translation_functions(intrinsics: set[str], architecture: Architecture) -> str:
-    """``i64 xlate_<kind>(cpu, ea)``: real address; above, fault | special | writable | WIMG."""
+    """``xlate_<kind>(cpu, ea)``: real address; above, fault | special | writable | WIMG."""
     out = []
     words = addresses(architecture.word)
     for access in Access:
@@ -82,17 +83,18 @@ def translation_functions(intrinsics: set[str], architecture: Architecture) -> s
         ra, fault, wimg, writable = (f.expr(e) for e in (t.ra, t.fault, t.wimg, t.writable))
         f.carry_out(s.trace)
         special = None if t.special is None else f.value(f"zext i2 {f.expr(t.special)} to i32")
-        low = f.value(f"zext {RA} {ra} to i64")
+        x, up = words.outcome, int(words.real[1:])
+        low = f.value(f"zext i{t.ra.width} {ra} to {x}")
         attributes = f.value(f"zext i4 {wimg} to i32")
         flag = f.value(f"select i1 {writable}, i32 16, i32 0")
         joined = f.value(f"or i32 {f.value(f'or i32 {attributes}, {flag}')}, {fault}")
         if special is not None:
             joined = f.value(f"or i32 {joined}, {f.value(f'shl i32 {special}, 5')}")
-        high = f.value(f"shl i64 {f.value(f'zext i32 {joined} to i64')}, 32")
-        f.line(f"ret i64 {f.value(f'or i64 {high}, {low}')}")
+        high = f.value(f"shl {x} {f.value(f'zext i32 {joined} to {x}')}, {up}")
+        f.line(f"ret {x} {f.value(f'or {x} {high}, {low}')}")
         name = f"xlate_{access.name.lower()}"
         out.append(
-            text_of(f, f"define internal i64 @{name}(ptr %cpu, {words.type} %a0) nounwind {{")
+            text_of(f, f"define internal {x} @{name}(ptr %cpu, {words.type} %a0) nounwind {{")
         )
     return "\n".join(out)
 
@@ -144,23 +146,34 @@ def _entry_text(name: str, s: Body, intrinsics: set[str], words: Addresses) -> s
 
 def fixed_functions(architecture: Architecture) -> str:
     """Everything that is not made from bodies."""
-    faults = MISSES if mmu.of(architecture).searches_by_software else FAULTS
-    memory, tables = BUS + MEMORY, TABLES + CHOOSING + EFFECTS
-    parts = (LEAVES, EXITS, faults, JUMP, SAMPLER, DECODE, CODE, IRQS, LEARNED, DEVICES, memory)
-    rest = (
-        parts_of(architecture),
-        SLOW,
-        tables,
-        TIMER,
-        FLOAT,
-        STOPS,
-        ENTRIES,
-        RUN,
-        STEP,
-        DRIVE,
-        fresh_code(),
+    w = Text(addresses(architecture.word))
+    searches = mmu.of(architecture).searches_by_software
+    return "\n".join(
+        (
+            leaves(w),
+            exits(w),
+            misses(w) if searches else faults(w),
+            jump(w),
+            sampler(w),
+            decode(w),
+            code(w),
+            irqs(w),
+            learned(w),
+            devices(w),
+            bus(w) + memory(w),
+            parts_of(architecture, w),
+            slow(w),
+            tables(w) + choosing(w) + effects(w),
+            timer(w),
+            float_settling(w),
+            stops(w),
+            entries(w),
+            run(),
+            step(w),
+            drive(w),
+            fresh_code(),
+        )
     )
-    return "\n".join((*parts, *rest))
 
 
 DECLARATIONS: Final = (

@@ -13,25 +13,65 @@ from typing import Final
 from gossamer.cpu.translation import MSR_DR, MSR_IR, MSR_PR
 from gossamer.engine.context import (
     BANK_SETS,
-    BANK_SIZE,
     BANK_WAYS,
-    CONTEXT,
     ITLB_ENTRIES,
     NO_BANK,
-    TLB_ENTRY,
 )
 from gossamer.engine.emit import TB_CPU, TB_TLB
-from gossamer.engine.runtime_fields import field, store
-from gossamer.engine.runtime_tables import BANK_TABLES, each_table
+from gossamer.engine.runtime_fields import Text
+from gossamer.engine.runtime_tables import bank_tables, each_table
 
 #: Odd multipliers that spread the segment registers over the banks.
 _SPREAD: Final = [(0x9E37_79B1 * (2 * n + 1)) & 0x7FFF_FFFF | 1 for n in range(16)]
 
-#: Which tables are in force.
-CHOOSING: Final = f"""
+
+def _fetch_beside(w: Text) -> str:
+    field, ea = w.field, w.ea
+    if ea == "i64":
+        return """; After a change of the SLB nothing is known to be as it was.
+define internal ptr @fetch_beside(ptr %cpu, i64 %nia) nounwind alwaysinline {
+  ret ptr null
+}"""
+    at = bank_tables(w)
+    return f"""; The line of the page of %nia in the fetch table of the bank that was chosen
+; last, where the segment of %nia has not changed since; else null.
+define internal ptr @fetch_beside(ptr %cpu, {ea} %nia) nounwind {{
+{field("segments_dirty", "dirty", "i32")}
+{field("msr", "msr", ea)}
+{field("bank", "bank", "i32")}
+{field("banks", "banks", "ptr")}
+  %segment = lshr {ea} %nia, 28
+  %bit = shl i32 1, %segment
+  %changed = or i32 %bit, {NO_BANK}
+  %bad = and i32 %dirty, %changed
+  %valid = icmp eq i32 %bad, 0
+  %irb = and {ea} %msr, {MSR_IR}
+  %ir = icmp ne {ea} %irb, 0
+  %may = and i1 %valid, %ir
+  br i1 %may, label %look, label %out
+look:
+  %b = zext i32 %bank to i64
+  %bo = mul i64 %b, {w.addresses.tables.bank}
+  %mine = getelementptr i8, ptr %banks, i64 %bo
+  %pr = and {ea} %msr, {MSR_PR}
+  %user = icmp ne {ea} %pr, 0
+  %io = select i1 %user, i64 {at[3][0]}, i64 {at[2][0]}
+  %table = getelementptr i8, ptr %mine, i64 %io
+  %line = call ptr @line_of(ptr %table, {ea} %nia)
+  ret ptr %line
+out:
+  ret ptr null
+}}"""
+
+
+def choosing(w: Text) -> str:
+    """Which tables are in force."""
+    field, store, ea = w.field, w.store, w.ea
+    at = bank_tables(w)
+    return f"""
 ; Puts the tables of MSR, the bank and `bypass` in force.
 define internal void @set_tables(ptr %cpu) nounwind {{
-{field("msr", "msr", "i32")}
+{field("msr", "msr", ea)}
 {field("segments_dirty", "dirty", "i32")}
 {field("bypass", "bypass", "i32")}
 {field("bank", "bank", "i32")}
@@ -41,30 +81,30 @@ define internal void @set_tables(ptr %cpu) nounwind {{
 {field("d_null", "dnull", "ptr")}
 {field("i_null", "inull", "ptr")}
   %b = zext i32 %bank to i64
-  %bo = mul i64 %b, {BANK_SIZE}
+  %bo = mul i64 %b, {w.addresses.tables.bank}
   %mine = getelementptr i8, ptr %banks, i64 %bo
   %mo = shl i64 %b, 5
-  %m0 = getelementptr i8, ptr %cpu, i64 {CONTEXT["bank_used"]}
+  %m0 = getelementptr i8, ptr %cpu, i64 {w.offset_of("bank_used")}
   %masks = getelementptr i8, ptr %m0, i64 %mo
-  %pr = and i32 %msr, {MSR_PR}
-  %user = icmp ne i32 %pr, 0
-  %do = select i1 %user, i64 {BANK_TABLES[1][0]}, i64 {BANK_TABLES[0][0]}
-  %io = select i1 %user, i64 {BANK_TABLES[3][0]}, i64 {BANK_TABLES[2][0]}
-  %dm = select i1 %user, i64 {BANK_TABLES[1][1]}, i64 {BANK_TABLES[0][1]}
-  %im = select i1 %user, i64 {BANK_TABLES[3][1]}, i64 {BANK_TABLES[2][1]}
+  %pr = and {ea} %msr, {MSR_PR}
+  %user = icmp ne {ea} %pr, 0
+  %do = select i1 %user, i64 {at[1][0]}, i64 {at[0][0]}
+  %io = select i1 %user, i64 {at[3][0]}, i64 {at[2][0]}
+  %dm = select i1 %user, i64 {at[1][1]}, i64 {at[0][1]}
+  %im = select i1 %user, i64 {at[3][1]}, i64 {at[2][1]}
   %dbank = getelementptr i8, ptr %mine, i64 %do
   %ibank = getelementptr i8, ptr %mine, i64 %io
   %dmask = getelementptr i8, ptr %masks, i64 %dm
   %imask = getelementptr i8, ptr %masks, i64 %im
   %unknown = icmp ne i32 %dirty, 0
   %by = icmp ne i32 %bypass, 0
-  %no_mask = getelementptr i8, ptr %cpu, i64 {CONTEXT["null_used"]}
-  %real_dmask = getelementptr i8, ptr %cpu, i64 {CONTEXT["real_used"]}
-  %real_imask = getelementptr i8, ptr %cpu, i64 {CONTEXT["real_used"] + 8}
-  %drb = and i32 %msr, {MSR_DR}
-  %irb = and i32 %msr, {MSR_IR}
-  %dr = icmp ne i32 %drb, 0
-  %ir = icmp ne i32 %irb, 0
+  %no_mask = getelementptr i8, ptr %cpu, i64 {w.offset_of("null_used")}
+  %real_dmask = getelementptr i8, ptr %cpu, i64 {w.offset_of("real_used")}
+  %real_imask = getelementptr i8, ptr %cpu, i64 {w.offset_of("real_used") + 8}
+  %drb = and {ea} %msr, {MSR_DR}
+  %irb = and {ea} %msr, {MSR_IR}
+  %dr = icmp ne {ea} %drb, 0
+  %ir = icmp ne {ea} %irb, 0
   %dx = select i1 %unknown, ptr %dnull, ptr %dbank
   %ix = select i1 %unknown, ptr %inull, ptr %ibank
   %dxm = select i1 %unknown, ptr %no_mask, ptr %dmask
@@ -107,8 +147,8 @@ entry:
   %sw = zext i32 %set to i64
   %first = mul i64 %sw, {BANK_WAYS}
   %end = add i64 %first, {BANK_WAYS}
-  %hashes = getelementptr i8, ptr %cpu, i64 {CONTEXT["bank_hash"]}
-  %keys = getelementptr i8, ptr %cpu, i64 {CONTEXT["bank_segments"]}
+  %hashes = getelementptr i8, ptr %cpu, i64 {w.offset_of("bank_hash")}
+  %keys = getelementptr i8, ptr %cpu, i64 {w.offset_of("bank_segments")}
   br label %loop
 loop:
   %n = phi i64 [ %first, %entry ], [ %m, %next ]
@@ -129,7 +169,7 @@ next:
   %more = icmp ult i64 %m, %end
   br i1 %more, label %loop, label %evict
 evict:
-  %ways = getelementptr i8, ptr %cpu, i64 {CONTEXT["bank_next"]}
+  %ways = getelementptr i8, ptr %cpu, i64 {w.offset_of("bank_next")}
   %wp = getelementptr i8, ptr %ways, i64 %sw
   %way = load i8, ptr %wp{TB_CPU}
   %way1 = add i8 %way, 1
@@ -143,12 +183,12 @@ evict:
   %vkp = getelementptr i8, ptr %keys, i64 %vko
   store <16 x i32> %sr, ptr %vkp, align 4{TB_CPU}
 {field("banks", "banks", "ptr")}
-  %bo = mul i64 %victim, {BANK_SIZE}
+  %bo = mul i64 %victim, {w.addresses.tables.bank}
   %bank = getelementptr i8, ptr %banks, i64 %bo
   %mo = shl i64 %victim, 5
-  %m0 = getelementptr i8, ptr %cpu, i64 {CONTEXT["bank_used"]}
+  %m0 = getelementptr i8, ptr %cpu, i64 {w.offset_of("bank_used")}
   %masks = getelementptr i8, ptr %m0, i64 %mo
-{each_table("call void @clear_table(ptr %table, ptr %used)")}
+{each_table(w, "call void @clear_table(ptr %table, ptr %used)")}
   br label %chosen
 chosen:
   %which = phi i64 [ %n, %compare ], [ %victim, %evict ]
@@ -159,45 +199,14 @@ chosen:
   ret void
 }}
 
-; The line of the page of %nia in the fetch table of the bank that was chosen last, where the
-; segment of %nia has not changed since; else null.
-define internal ptr @fetch_beside(ptr %cpu, i32 %nia) nounwind {{
-{field("segments_dirty", "dirty", "i32")}
-{field("msr", "msr", "i32")}
-{field("bank", "bank", "i32")}
-{field("banks", "banks", "ptr")}
-  %segment = lshr i32 %nia, 28
-  %bit = shl i32 1, %segment
-  %changed = or i32 %bit, {NO_BANK}
-  %bad = and i32 %dirty, %changed
-  %valid = icmp eq i32 %bad, 0
-  %irb = and i32 %msr, {MSR_IR}
-  %ir = icmp ne i32 %irb, 0
-  %may = and i1 %valid, %ir
-  br i1 %may, label %look, label %out
-look:
-  %b = zext i32 %bank to i64
-  %bo = mul i64 %b, {BANK_SIZE}
-  %mine = getelementptr i8, ptr %banks, i64 %bo
-  %pr = and i32 %msr, {MSR_PR}
-  %user = icmp ne i32 %pr, 0
-  %io = select i1 %user, i64 {BANK_TABLES[3][0]}, i64 {BANK_TABLES[2][0]}
-  %table = getelementptr i8, ptr %mine, i64 %io
-  %line = call ptr @line_of(ptr %table, i32 %nia)
-  ret ptr %line
-out:
-  ret ptr null
-}}
-
+{_fetch_beside(w)}
 ; The line of a fetch table that holds the page of %nia; null: none.
-define internal ptr @line_of(ptr %table, i32 %nia) nounwind alwaysinline {{
-  %a = lshr i32 %nia, 8
-  %b = and i32 %a, {(ITLB_ENTRIES - 1) * TLB_ENTRY}
-  %c = zext i32 %b to i64
+define internal ptr @line_of(ptr %table, {ea} %nia) nounwind alwaysinline {{
+{w.line_offset("c", "nia", ITLB_ENTRIES)}
   %line = getelementptr i8, ptr %table, i64 %c
-  %tag = load i32, ptr %line{TB_TLB}
-  %page = and i32 %nia, -4096
-  %hit = icmp eq i32 %tag, %page
+  %tag = load {ea}, ptr %line{TB_TLB}
+  %page = and {ea} %nia, -4096
+  %hit = icmp eq {ea} %tag, %page
   %r = select i1 %hit, ptr %line, ptr null
   ret ptr %r
 }}

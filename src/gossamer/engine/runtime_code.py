@@ -12,21 +12,21 @@ all its entries are forgotten.  What is executed again is decoded again.
 
 from __future__ import annotations
 
-from typing import Final
-
 from gossamer.engine.context import (
     BESIDE,
     DTLB_ENTRIES,
     EFFECT_CODES,
     ENTRY_STRIDE,
     PATIENCE,
-    TLB_ENTRY,
     WITH_REGIONS,
 )
 from gossamer.engine.emit import TB_ENTRY, TB_TLB
-from gossamer.engine.runtime_fields import field
+from gossamer.engine.runtime_fields import Text
 
-LINES: Final = f"""
+
+def lines(w: Text) -> str:
+    field = w.field
+    return f"""
 ; Where the bit of the line of arena offset %off is: its byte.
 define internal ptr @line_byte(ptr %cpu, i64 %off) nounwind alwaysinline {{
 {field("code_lines", "lines", "ptr")}
@@ -64,8 +64,11 @@ out:
 }}
 """
 
+
 #: What was written goes.
-WRITTEN: Final = f"""
+def written(w: Text) -> str:
+    field = w.field
+    return f"""
 ; %len bytes at arena offset %off were written, by a CPU or not: entries of its words are renewed.
 define void @code_written(ptr %cpu, i64 %off, i64 %len) nounwind {{
 entry:
@@ -247,36 +250,38 @@ out:
 }}
 """
 
+
 #: Stores through a TLB line with `BESIDE`.
-STORED: Final = f"""
+def stored(w: Text) -> str:
+    field, ea = w.field, w.ea
+    return f"""
 ; The host's address of the %size bytes at %ea where the data TLB knows them to be writable beside
 ; code, else null.
-define internal ptr @beside(ptr %cpu, i32 %ea, i32 %size) nounwind {{
+define internal ptr @beside(ptr %cpu, {ea} %ea, i32 %size) nounwind {{
 {field("dtlb", "dtlb", "ptr")}
-  %line = call ptr @data_line(ptr %dtlb, i32 %ea)
-  %tp = getelementptr i8, ptr %line, i64 4
-  %tag = load i32, ptr %tp{TB_TLB}
+  %line = call ptr @data_line(ptr %dtlb, {ea} %ea)
+  %tp = getelementptr i8, ptr %line, i64 {w.addresses.line.write}
+  %tag = load {ea}, ptr %tp{TB_TLB}
   %s1 = sub i32 %size, 1
-  %last = add i32 %ea, %s1
-  %page = and i32 %last, -4096
-  %wanted = or i32 %page, {BESIDE}
-  %hit = icmp eq i32 %wanted, %tag
-  %ap = getelementptr i8, ptr %line, i64 8
+{w.grow("s1")}
+  %last = add {ea} %ea, {w.as_("s1")}
+  %page = and {ea} %last, -4096
+  %wanted = or {ea} %page, {BESIDE}
+  %hit = icmp eq {ea} %wanted, %tag
+  %ap = getelementptr i8, ptr %line, i64 {w.addend}
   %addend = load ptr, ptr %ap{TB_TLB}
-  %wide = zext i32 %ea to i64
+{w.wide("wide", "ea")}
   %host = getelementptr i8, ptr %addend, i64 %wide
   %r = select i1 %hit, ptr %host, ptr null
   ret ptr %r
 }}
-define internal ptr @data_line(ptr %dtlb, i32 %ea) nounwind alwaysinline {{
-  %a = lshr i32 %ea, 8
-  %b = and i32 %a, {(DTLB_ENTRIES - 1) * TLB_ENTRY}
-  %c = zext i32 %b to i64
+define internal ptr @data_line(ptr %dtlb, {ea} %ea) nounwind alwaysinline {{
+{w.line_offset("c", "ea", DTLB_ENTRIES)}
   %line = getelementptr i8, ptr %dtlb, i64 %c
   ret ptr %line
 }}
 ; %size bytes at %ea have been stored at %host, through such a line.
-define internal void @stored_beside(ptr %cpu, i32 %ea, ptr %host, i32 %size) nounwind noinline {{
+define internal void @stored_beside(ptr %cpu, {ea} %ea, ptr %host, i32 %size) nounwind noinline {{
 {field("arena", "arena", "i64")}
 {field("code", "code", "ptr")}
   %hi = ptrtoint ptr %host to i64
@@ -288,13 +293,13 @@ define internal void @stored_beside(ptr %cpu, i32 %ea, ptr %host, i32 %size) nou
   br i1 %has, label %look, label %upgrade
 upgrade:
 {field("dtlb", "dtlb", "ptr")}
-  %line = call ptr @data_line(ptr %dtlb, i32 %ea)
-  %tp = getelementptr i8, ptr %line, i64 4
-  %tag = and i32 %ea, -4096
-  store i32 %tag, ptr %tp{TB_TLB}
-  %n0 = lshr i32 %ea, 12
-  %n1 = and i32 %n0, {DTLB_ENTRIES - 1}
-  %n = zext i32 %n1 to i64
+  %line = call ptr @data_line(ptr %dtlb, {ea} %ea)
+  %tp = getelementptr i8, ptr %line, i64 {w.addresses.line.write}
+  %tag = and {ea} %ea, -4096
+  store {ea} %tag, ptr %tp{TB_TLB}
+  %n0 = lshr {ea} %ea, 12
+  %n1 = and {ea} %n0, {DTLB_ENTRIES - 1}
+{w.wide("n", "n1")}
   call void @note_write_line(ptr %cpu, i64 %page, i64 %n)
   ret void
 look:
@@ -316,4 +321,7 @@ out:
 }}
 """
 
-CODE: Final = LINES + WRITTEN + STORED
+
+def code(w: Text) -> str:
+    """Everything of this file."""
+    return lines(w) + written(w) + stored(w)

@@ -5,13 +5,14 @@ See `handlers` for what an entry is, `runtime_code` for what is forgotten when c
 
 from __future__ import annotations
 
-from typing import Final
-
 from gossamer.engine.context import ENTRY_STRIDE
 from gossamer.engine.emit import TB_ENTRY, TB_MEM
-from gossamer.engine.runtime_fields import dispatch, field, handler
+from gossamer.engine.runtime_fields import Text, dispatch, handler
 
-DECODE: Final = f"""
+
+def decode(w: Text) -> str:
+    field = w.field
+    return f"""
 {handler("h_decode")}
   call void @decode(ptr %cpu, ptr %e)
 {dispatch("%e")}

@@ -9,19 +9,30 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.engine.context import CONTEXT, HELD, HELD_SLOT, HELD_STORE
+from gossamer.engine.context import HELD, HELD_SLOT, HELD_STORE
 from gossamer.engine.emit import TB_CPU
-from gossamer.engine.runtime_fields import field
+from gossamer.engine.runtime_fields import Text
 
 _SPREAD: Final = 0x9E37_79B9_7F4A_7C15 - (1 << 64)
 
-DEVICES: Final = f"""
+#: Beyond 4 GiB nothing is held or learned: keys have no room for such an address.
+_NEAR: Final = """  %beyond = lshr i64 %ra, 32
+  %far = icmp ne i64 %beyond, 0
+  br i1 %far, label %ask, label %near
+near:"""
+
+
+def devices(w: Text) -> str:
+    """Accesses where no RAM is."""
+    field, ra = w.field, w.ra
+    near = _NEAR if ra == "i64" else ""
+    return f"""
 ; The one slot that may hold something for %key.
 define internal ptr @held_slot(ptr %cpu, i64 %key) nounwind alwaysinline {{
   %h = mul i64 %key, {_SPREAD}
   %n = lshr i64 %h, {64 - (HELD.bit_length() - 1)}
   %o = mul i64 %n, {HELD_SLOT}
-  %slots = getelementptr i8, ptr %cpu, i64 {CONTEXT["held"]}
+  %slots = getelementptr i8, ptr %cpu, i64 {w.offset_of("held")}
   %slot = getelementptr i8, ptr %slots, i64 %o
   ret ptr %slot
 }}
@@ -54,8 +65,9 @@ define internal ptr @held(ptr %cpu, i64 %key) nounwind alwaysinline {{
 }}
 
 ; A load of %size bytes at real %ra, where no RAM is.
-define internal i64 @device_load(ptr %cpu, i32 %ra, i32 %size) nounwind {{
-  %move = call ptr @learned_load(ptr %cpu, i32 %ra, i32 %size)
+define internal i64 @device_load(ptr %cpu, {ra} %ra, i32 %size) nounwind {{
+{near}
+  %move = call ptr @learned_load(ptr %cpu, {ra} %ra, i32 %size)
   %knows = icmp ne ptr %move, null
   br i1 %knows, label %repeat, label %look
 repeat:
@@ -64,7 +76,7 @@ repeat:
   call void @go_on_to(ptr %cpu, ptr %move)
   ret i64 %result
 look:
-  %low = zext i32 %ra to i64
+{w.wide("low", "ra")}
   %sw = zext i32 %size to i64
   %high = shl i64 %sw, 32
   %key = or i64 %low, %high
@@ -76,16 +88,17 @@ give:
   ret i64 %v
 ask:
 {field("load_callback", "cb", "ptr")}
-  %m = call i64 %cb(i32 %ra, i32 %size)
+  %m = call i64 %cb({ra} %ra, i32 %size)
   ret i64 %m
 }}
 
 ; A store of %size bytes at real %ra, where no RAM is.
-define internal void @device_store(ptr %cpu, i32 %ra, i64 %value, i32 %size) nounwind {{
-  %done = call i1 @learned_store(ptr %cpu, i32 %ra, i64 %value, i32 %size)
+define internal void @device_store(ptr %cpu, {ra} %ra, i64 %value, i32 %size) nounwind {{
+{near}
+  %done = call i1 @learned_store(ptr %cpu, {ra} %ra, i64 %value, i32 %size)
   br i1 %done, label %out, label %look
 look:
-  %low = zext i32 %ra to i64
+{w.wide("low", "ra")}
   %sw = zext i32 %size to i64
   %high = shl i64 %sw, 32
   %place = or i64 %low, %high
@@ -99,7 +112,7 @@ compare:
   br i1 %idle, label %out, label %ask
 ask:
 {field("store_callback", "cb", "ptr")}
-  call void %cb(i32 %ra, i64 %value, i32 %size)
+  call void %cb({ra} %ra, i64 %value, i32 %size)
   br label %out
 out:
   ret void

@@ -5,18 +5,19 @@ See `handlers` for what `e` and `K` are.
 
 from __future__ import annotations
 
-from typing import Final
-
 from gossamer.cpu.translation import FAULT_BITS, NOT_FOUND, STORE
 from gossamer.engine.context import ENTRY_STRIDE, FILLED, ITLB_ENTRIES
 from gossamer.engine.emit import TB_TLB
-from gossamer.engine.runtime_fields import dispatch, field, handler, store, tail
+from gossamer.engine.runtime_fields import Text, dispatch, handler, tail
 from gossamer.isa.body import SRR1_ILLEGAL, Interrupt
 
-EXITS: Final = f"""
+
+def exits(w: Text) -> str:
+    field, store, ea = w.field, w.store, w.ea
+    return f"""
 {handler("h_exit", "hidden ")}
-  %nia = call i32 @cia_of(ptr %cpu, ptr %e)
-{store("nia", "i32", "%nia")}
+  %nia = call {ea} @cia_of(ptr %cpu, ptr %e)
+{store("nia", ea, "%nia")}
   %here = ptrtoint ptr %e to i64
   %left = sub i64 %K, %here
 {store("left", "i64", "%left")}
@@ -45,8 +46,8 @@ out:
 {tail("h_asked")}
 }}
 {handler("h_interrupt")}
-  %srr0 = call i32 @cia_of(ptr %cpu, ptr %e)
-  call void @take(ptr %cpu, i32 %srr0)
+  %srr0 = call {ea} @cia_of(ptr %cpu, ptr %e)
+  call void @take(ptr %cpu, {ea} %srr0)
   %here = ptrtoint ptr %e to i64
   %l = sub i64 %K, %here
   %left = sub i64 %l, 16
@@ -54,92 +55,103 @@ out:
 }}
 {handler("h_illegal")}
 {store("x_vector", "i32", str(int(Interrupt.PROGRAM)))}
-{store("x_srr1", "i32", str(SRR1_ILLEGAL))}
+{store("x_srr1", ea, str(SRR1_ILLEGAL))}
 {tail("h_interrupt")}
 }}
 {handler("h_interrupt_after")}
-  %cia = call i32 @cia_of(ptr %cpu, ptr %e)
-  %srr0 = add i32 %cia, 4
-  call void @take(ptr %cpu, i32 %srr0)
+  %cia = call {ea} @cia_of(ptr %cpu, ptr %e)
+  %srr0 = add {ea} %cia, 4
+  call void @take(ptr %cpu, {ea} %srr0)
   %here = ptrtoint ptr %e to i64
   %l = sub i64 %K, %here
   %left = sub i64 %l, 16
 {tail("h_sync", "null", "%left")}
 }}
 {handler("h_interrupt_at")}
-{field("nia", "srr0", "i32")}
-  call void @take(ptr %cpu, i32 %srr0)
+{field("nia", "srr0", ea)}
+  call void @take(ptr %cpu, {ea} %srr0)
   %here = ptrtoint ptr %e to i64
   %l = sub i64 %K, %here
   %left = sub i64 %l, 16
 {tail("h_sync", "null", "%left")}
 }}
-define internal void @take(ptr %cpu, i32 %srr0) nounwind {{
-{field("x_vector", "vector", "i32")}
-{field("x_srr1", "srr1", "i32")}
-  call void @enter(ptr %cpu, i32 %vector, i32 %srr0, i32 %srr1)
+define internal void @take(ptr %cpu, {ea} %srr0) nounwind {{
+{field("x_vector", "vector", ea)}
+{field("x_srr1", "srr1", ea)}
+  call void @enter(ptr %cpu, {ea} %vector, {ea} %srr0, {ea} %srr1)
   ret void
 }}
 """
+
 
 #: How faults of accesses become interrupts.
-FAULTS: Final = f"""
+def faults(w: Text) -> str:
+    field, store, ea = w.field, w.store, w.ea
+    return f"""
 {handler("h_data_fault")}
 {field("x_fault", "fault", "i32")}
-{field("x_dar", "dar", "i32")}
+{field("x_dar", "dar", ea)}
 {store("dsisr", "i32", "%fault")}
-{store("dar", "i32", "%dar")}
-{store("x_srr1", "i32", "0")}
+{store("dar", ea, "%dar")}
+{store("x_srr1", ea, "0")}
 {tail("h_interrupt")}
 }}
-define internal void @fetch_fault(ptr %cpu, i32 %nia, i32 %fault) nounwind {{
-  call void @enter(ptr %cpu, i32 {int(Interrupt.ISI)}, i32 %nia, i32 %fault)
+define internal void @fetch_fault(ptr %cpu, {ea} %nia, i32 %fault) nounwind {{
+{w.grow("fault")}
+  call void @enter(ptr %cpu, {ea} {int(Interrupt.ISI)}, {ea} %nia, {ea} {w.as_("fault")})
   ret void
 }}
 """
 
+
 #: The same where a page that is not found is a miss for software to see to.
-MISSES: Final = f"""
+def misses(w: Text) -> str:
+    field, store, ea = w.field, w.store, w.ea
+    return f"""
 {handler("h_data_fault")}
 {field("x_fault", "fault", "i32")}
-{field("x_dar", "dar", "i32")}
+{field("x_dar", "dar", ea)}
   %m = and i32 %fault, {NOT_FOUND}
   %miss = icmp ne i32 %m, 0
   br i1 %miss, label %search, label %plain
 plain:
 {store("dsisr", "i32", "%fault")}
-{store("dar", "i32", "%dar")}
-{store("x_srr1", "i32", "0")}
+{store("dar", ea, "%dar")}
+{store("x_srr1", ea, "0")}
 {tail("h_interrupt")}
 search:
   %s = and i32 %fault, {STORE}
   %is = icmp ne i32 %s, 0
   %vector = select i1 %is, i32 {int(Interrupt.STORE_MISS)}, i32 {int(Interrupt.LOAD_MISS)}
-  %srr0 = call i32 @cia_of(ptr %cpu, ptr %e)
-  call void @enter_miss(ptr %cpu, i32 %vector, i32 %srr0, i32 %dar)
+  %srr0 = call {ea} @cia_of(ptr %cpu, ptr %e)
+  call void @enter_miss(ptr %cpu, {ea} %vector, {ea} %srr0, {ea} %dar)
   %here = ptrtoint ptr %e to i64
   %l = sub i64 %K, %here
   %left = sub i64 %l, 16
 {tail("h_sync", "null", "%left")}
 }}
-define internal void @fetch_fault(ptr %cpu, i32 %nia, i32 %fault) nounwind {{
+define internal void @fetch_fault(ptr %cpu, {ea} %nia, i32 %fault) nounwind {{
   %m = and i32 %fault, {NOT_FOUND}
   %miss = icmp ne i32 %m, 0
   br i1 %miss, label %search, label %plain
 plain:
-  call void @enter(ptr %cpu, i32 {int(Interrupt.ISI)}, i32 %nia, i32 %fault)
+  call void @enter(ptr %cpu, i32 {int(Interrupt.ISI)}, {ea} %nia, i32 %fault)
   ret void
 search:
-  call void @enter_miss(ptr %cpu, i32 {int(Interrupt.FETCH_MISS)}, i32 %nia, i32 %nia)
+  call void @enter_miss(ptr %cpu, i32 {int(Interrupt.FETCH_MISS)}, {ea} %nia, {ea} %nia)
   ret void
 }}
 """
 
-JUMP: Final = f"""
+
+def jump(w: Text) -> str:
+    field, store, ea = w.field, w.store, w.ea
+    place = w.line_offset("c", "nia", ITLB_ENTRIES)
+    return f"""
 {handler("h_page_end")}
-{field("fpage", "page", "i32")}
-  %next = add i32 %page, 4096
-{store("nia", "i32", "%next")}
+{field("fpage", "page", ea)}
+{w.next_page("next", "page")}
+{store("nia", ea, "%next")}
   %here = ptrtoint ptr %e to i64
   %left = sub i64 %K, %here
 {tail("h_jump", "null", "%left")}
@@ -150,15 +162,13 @@ JUMP: Final = f"""
 out:
 {tail("h_spent_pc")}
 look:
-{field("nia", "nia", "i32")}
+{field("nia", "nia", ea)}
 {field("itlb", "itlb", "ptr")}
-  %a = lshr i32 %nia, 8
-  %b = and i32 %a, {(ITLB_ENTRIES - 1) * 16}
-  %c = zext i32 %b to i64
+{place}
   %known = getelementptr i8, ptr %itlb, i64 %c
-  %tag = load i32, ptr %known{TB_TLB}
-  %page = and i32 %nia, -4096
-  %hit = icmp eq i32 %tag, %page
+  %tag = load {ea}, ptr %known{TB_TLB}
+  %page = and {ea} %nia, -4096
+  %hit = icmp eq {ea} %tag, %page
   br i1 %hit, label %go, label %miss, !prof !9
 miss:
   %filled = call ptr @fetch_miss(ptr %cpu)
@@ -169,12 +179,12 @@ isi:
 {tail("h_sync", "null", "%rest")}
 go:
   %line = phi ptr [ %known, %look ], [ %filled, %miss ]
-  %w = getelementptr i8, ptr %line, i64 8
+  %w = getelementptr i8, ptr %line, i64 {w.addend}
   %base = load ptr, ptr %w{TB_TLB}
-{store("fpage", "i32", "%page")}
-  %low = and i32 %nia, 4092
-  %sh = shl i32 %low, 2
-  %o = zext i32 %sh to i64
+{store("fpage", ea, "%page")}
+  %low = and {ea} %nia, 4092
+  %sh = shl {ea} %low, 2
+{w.wide("o", "sh")}
   %t = getelementptr i8, ptr %base, i64 %o
   %ti = ptrtoint ptr %t to i64
   %k = add i64 %K, %ti
@@ -185,8 +195,8 @@ go:
 ; Null when the fetch faults; the interrupt has been taken then.
 define internal ptr @fetch_miss(ptr %cpu) nounwind noinline {{
 entry:
-{field("nia", "nia", "i32")}
-  %beside = call ptr @fetch_beside(ptr %cpu, i32 %nia)
+{field("nia", "nia", ea)}
+  %beside = call ptr @fetch_beside(ptr %cpu, {ea} %nia)
   %valid = icmp ne ptr %beside, null
   br i1 %valid, label %go_on, label %changed
 go_on:
@@ -195,20 +205,20 @@ changed:
   %again = call i1 @resolve(ptr %cpu)
   br i1 %again, label %look, label %walk
 look:
-  %found = call ptr @fetch_known(ptr %cpu, i32 %nia)
+  %found = call ptr @fetch_known(ptr %cpu, {ea} %nia)
   %have = icmp ne ptr %found, null
   br i1 %have, label %give, label %walk
 give:
   ret ptr %found
 walk:
-  %x = call i64 @xlate_fetch(ptr %cpu, i32 %nia)
+  %x = call i64 @xlate_fetch(ptr %cpu, {ea} %nia)
   %hi = lshr i64 %x, 32
   %h = trunc i64 %hi to i32
   %fault = and i32 %h, {FAULT_BITS}
   %bad = icmp ne i32 %fault, 0
   br i1 %bad, label %fail, label %ok
 fail:
-  call void @fetch_fault(ptr %cpu, i32 %nia, i32 %fault)
+  call void @fetch_fault(ptr %cpu, {ea} %nia, i32 %fault)
   ret ptr null
 ok:
   %ra = trunc i64 %x to i32
@@ -235,23 +245,21 @@ init:
   br label %put
 put:
 {field("itlb", "itlb", "ptr")}
-  %a = lshr i32 %nia, 8
-  %b = and i32 %a, {(ITLB_ENTRIES - 1) * 16}
-  %c = zext i32 %b to i64
+{place}
   %line = getelementptr i8, ptr %itlb, i64 %c
 {field("iused", "iused", "ptr")}
   call void @use_line(ptr %iused, i64 %c)
-  %page = and i32 %nia, -4096
-  store i32 %page, ptr %line{TB_TLB}
-  %bp = getelementptr i8, ptr %line, i64 8
+  %page = and {ea} %nia, -4096
+  store {ea} %page, ptr %line{TB_TLB}
+  %bp = getelementptr i8, ptr %line, i64 {w.addend}
   store ptr %base, ptr %bp{TB_TLB}
   ret ptr %line
 }}
 
 ; The fetch TLB's line of the page of %nia; null when it is not there.
-define internal ptr @fetch_known(ptr %cpu, i32 %nia) nounwind alwaysinline {{
+define internal ptr @fetch_known(ptr %cpu, {ea} %nia) nounwind alwaysinline {{
 {field("itlb", "itlb", "ptr")}
-  %line = call ptr @line_of(ptr %itlb, i32 %nia)
+  %line = call ptr @line_of(ptr %itlb, {ea} %nia)
   ret ptr %line
 }}
 """

@@ -2,23 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from gossamer.engine.context import BANKS, CONTEXT, IRQ_EXIT, NO_BANK
-from gossamer.engine.runtime_fields import field, store
+from gossamer.engine.context import BANKS, IRQ_EXIT, NO_BANK
+from gossamer.engine.runtime_fields import Text
 from gossamer.engine.runtime_tables import each_table, for_banks
 
-EFFECTS: Final = (
-    f"""
+
+def _segments(w: Text) -> str:
+    field, store = w.field, w.store
+    if w.ea == "i64":
+        return f"""; The SLB changed: the tables of other segments count.
+define internal void @effect_slb(ptr %cpu) nounwind {{
+{store("segments_dirty", "i32", str(NO_BANK | 0xFFFF))}
+  call void @set_tables(ptr %cpu)
+  ret void
+}}"""
+    return f"""; Segment register %n changed.
+define internal void @effect_segment(ptr %cpu, i32 %n) nounwind {{
+{field("segments_dirty", "dirty", "i32")}
+  %bit = shl i32 1, %n
+  %new = or i32 %dirty, %bit
+{store("segments_dirty", "i32", "%new")}
+  %first = icmp eq i32 %dirty, 0
+  br i1 %first, label %set, label %out
+set:
+  call void @set_tables(ptr %cpu)
+  br label %out
+out:
+  ret void
+}}"""
+
+
+def effects(w: Text) -> str:
+    """What effects of instructions do, and `flush`."""
+    field, store, ea = w.field, w.store, w.ea
+    return (
+        f"""
 ; MSR changed: other tables, and perhaps something for the run loop to do.
 define void @effect_msr(ptr %cpu) nounwind {{
   call void @set_tables(ptr %cpu)
-{field("msr", "msr", "i32")}
+{field("msr", "msr", ea)}
 {field("irq", "irq", "i64")}
-  %mask = call i64 @enabled_sources(i32 %msr)
+  %mask = call i64 @enabled_sources({ea} %msr)
   %pend = and i64 %irq, %mask
   %p = icmp ne i64 %pend, 0
-  %special = call i32 @watched_msr(i32 %msr)
+  %special = call i32 @watched_msr({ea} %msr)
   %s = icmp ne i32 %special, 0
   %stop = or i1 %p, %s
   br i1 %stop, label %ask, label %out
@@ -32,24 +59,11 @@ out:
   ret void
 }}
 
-; Segment register %n changed.
-define internal void @effect_segment(ptr %cpu, i32 %n) nounwind {{
-{field("segments_dirty", "dirty", "i32")}
-  %bit = shl i32 1, %n
-  %new = or i32 %dirty, %bit
-{store("segments_dirty", "i32", "%new")}
-  %first = icmp eq i32 %dirty, 0
-  br i1 %first, label %set, label %out
-set:
-  call void @set_tables(ptr %cpu)
-  br label %out
-out:
-  ret void
-}}
+{_segments(w)}
 
 ; Every translation is forgotten.
 define internal void @effect_tlb(ptr %cpu) nounwind {{
-  %hashes = getelementptr i8, ptr %cpu, i64 {CONTEXT["bank_hash"]}
+  %hashes = getelementptr i8, ptr %cpu, i64 {w.offset_of("bank_hash")}
   call void @llvm.memset.p0.i64(ptr %hashes, i8 0, i64 {4 * BANKS}, i1 false)
 {store("segments_dirty", "i32", str(NO_BANK | 0xFFFF))}
   call void @set_tables(ptr %cpu)
@@ -67,24 +81,25 @@ define internal void @effect_translation(ptr %cpu) nounwind {{
 define void @flush(ptr %cpu) nounwind {{
 {field("d_real", "dreal", "ptr")}
 {field("i_real", "ireal", "ptr")}
-  %dused = getelementptr i8, ptr %cpu, i64 {CONTEXT["real_used"]}
-  %iused = getelementptr i8, ptr %cpu, i64 {CONTEXT["real_used"] + 8}
+  %dused = getelementptr i8, ptr %cpu, i64 {w.offset_of("real_used")}
+  %iused = getelementptr i8, ptr %cpu, i64 {w.offset_of("real_used") + 8}
   call void @clear_table(ptr %dreal, ptr %dused)
   call void @clear_table(ptr %ireal, ptr %iused)
   call void @effect_tlb(ptr %cpu)
   ret void
 }}
 """
-    + for_banks(
-        "effect_tlbie",
-        ", i32 %ea",
-        each_table("call void @clear_class(ptr %table, ptr %used, i32 %ea)"),
-    )
-    + f"""
+        + for_banks(
+            w,
+            "effect_tlbie",
+            f", {ea} %ea",
+            each_table(w, f"call void @clear_class(ptr %table, ptr %used, {ea} %ea)"),
+        )
+        + f"""
 define internal void @effect_python(ptr %cpu, i32 %code, i32 %arg) nounwind {{
 {field("effect_callback", "cb", "ptr")}
   call void %cb(i32 %code, i32 %arg)
   ret void
 }}
 """
-)
+    )

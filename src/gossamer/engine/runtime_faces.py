@@ -22,17 +22,18 @@ from gossamer.engine.context import (
     MOVES,
 )
 from gossamer.engine.emit import TB_CPU, TB_TLB
-from gossamer.engine.runtime_fields import field, handler, offset_of, store, tail
+from gossamer.engine.runtime_fields import Text, handler, tail
 from gossamer.isa.body import Interrupt, Irq
 
 _SPREAD_KEY: Final = 0x9E37_79B9_7F4A_7C15 - (1 << 64)
 _SPREAD_VALUE: Final = 0x2545_F491_4F6C_DD1D
-_EXTERNAL: Final = offset_of("irq") + Irq.EXTERNAL
-_DECREMENTER: Final = offset_of("irq") + Irq.DECREMENTER
 #: The bits of `irq`, read as one number, of what native code takes itself.
 _OWN: Final = 0xFF << 8 * Irq.EXTERNAL | 0xFF << 8 * Irq.DECREMENTER
 
-LEARNED: Final = f"""
+
+def learned(w: Text) -> str:
+    field, store, ea, ra = w.field, w.store, w.ea, w.ra
+    return f"""
 ; The slot of what was learned of %key and %value; else null, or with %free the one to fill.
 define internal ptr @move_slot(ptr %cpu, i64 %key, i64 %value, i1 %free) nounwind {{
 entry:
@@ -86,9 +87,9 @@ define void @learn(ptr %cpu, i64 %key, i64 %value, i64 %result, i64 %then) nounw
 }}
 
 ; The key of an access in the present face; 0 when that is not known.
-define internal i64 @move_key(ptr %cpu, i32 %ra, i32 %size) nounwind alwaysinline {{
+define internal i64 @move_key(ptr %cpu, {ra} %ra, i32 %size) nounwind alwaysinline {{
 {field("face", "face", "i32")}
-  %low = zext i32 %ra to i64
+{w.wide("low", "ra")}
   %sw = zext i32 %size to i64
   %high = shl i64 %sw, 32
   %place = or i64 %low, %high
@@ -101,8 +102,8 @@ define internal i64 @move_key(ptr %cpu, i32 %ra, i32 %size) nounwind alwaysinlin
 }}
 
 ; The slot of a load of %size bytes at real %ra, null when it was not learned.
-define internal ptr @learned_load(ptr %cpu, i32 %ra, i32 %size) nounwind {{
-  %key = call i64 @move_key(ptr %cpu, i32 %ra, i32 %size)
+define internal ptr @learned_load(ptr %cpu, {ra} %ra, i32 %size) nounwind {{
+  %key = call i64 @move_key(ptr %cpu, {ra} %ra, i32 %size)
   %known = icmp ne i64 %key, 0
   br i1 %known, label %look, label %none
 look:
@@ -113,8 +114,8 @@ none:
 }}
 
 ; Carries out a store that was learned; whether it was.
-define internal i1 @learned_store(ptr %cpu, i32 %ra, i64 %value, i32 %size) nounwind {{
-  %key = call i64 @move_key(ptr %cpu, i32 %ra, i32 %size)
+define internal i1 @learned_store(ptr %cpu, {ra} %ra, i64 %value, i32 %size) nounwind {{
+  %key = call i64 @move_key(ptr %cpu, {ra} %ra, i32 %size)
   %known = icmp ne i64 %key, 0
   br i1 %known, label %look, label %none
 look:
@@ -138,7 +139,7 @@ note:
   %cw = zext i32 %count to i64
   %o = shl i64 %cw, 4
   %at = getelementptr i8, ptr %data, i64 %o
-  %rw = zext i32 %ra to i64
+{w.wide("rw", "ra")}
   store i64 %rw, ptr %at{TB_TLB}
   %vp = getelementptr i8, ptr %at, i64 8
   store i64 %value, ptr %vp{TB_TLB}
@@ -160,15 +161,15 @@ define internal void @go_on_to(ptr %cpu, ptr %slot) nounwind {{
   %high = lshr i64 %then, 32
   %flags = trunc i64 %high to i8
   %level = and i8 %flags, {MOVE_LEVEL}
-  %lp = getelementptr i8, ptr %cpu, i64 {_EXTERNAL}
+  %lp = getelementptr i8, ptr %cpu, i64 {w.offset_of("irq") + Irq.EXTERNAL}
   %was = load i8, ptr %lp{TB_CPU}
   %same = icmp eq i8 %was, %level
   br i1 %same, label %out, label %moved
 moved:
   store i8 %level, ptr %lp{TB_CPU}
-{field("msr", "msr", "i32")}
-  %eeb = and i32 %msr, {MSR_EE}
-  %ee = icmp ne i32 %eeb, 0
+{field("msr", "msr", ea)}
+  %eeb = and {ea} %msr, {MSR_EE}
+  %ee = icmp ne {ea} %eeb, 0
   %up = icmp ne i8 %level, 0
   %due = and i1 %ee, %up
   br i1 %due, label %ask, label %out
@@ -182,13 +183,16 @@ out:
 }}
 """
 
+
 #: `exit_request` was seen: at entry %e, or at NIA with %K what is left of the budget.  Where there
 #: is nothing but an interrupt to take, and budget is left, so that no alarm is due, it is taken
 #: here; what the run loop would do at this boundary is the same.
-IRQS: Final = f"""
+def irqs(w: Text) -> str:
+    field, store, ea = w.field, w.store, w.ea
+    return f"""
 {handler("h_asked_at")}
-  %nia = call i32 @cia_of(ptr %cpu, ptr %e)
-{store("nia", "i32", "%nia")}
+  %nia = call {ea} @cia_of(ptr %cpu, ptr %e)
+{store("nia", ea, "%nia")}
   %here = ptrtoint ptr %e to i64
   %left = sub i64 %K, %here
 {tail("h_asked", "null", "%left")}
@@ -207,7 +211,7 @@ define internal i1 @take_irq(ptr %cpu, i64 %left) nounwind noinline {{
 {field("exit_request", "asked", "i32")}
 {field("takes_irqs", "may", "i32")}
 {field("irq", "irq", "i64")}
-{field("msr", "msr", "i32")}
+{field("msr", "msr", ea)}
 {field("break_count", "breaks", "i32")}
 {field("watch_count", "watches", "i32")}
   %only = icmp eq i32 %asked, {IRQ_EXIT}
@@ -215,9 +219,10 @@ define internal i1 @take_irq(ptr %cpu, i64 %left) nounwind noinline {{
   %allowed = icmp ne i32 %may, 0
   %other = and i64 %irq, {~_OWN}
   %plain = icmp eq i64 %other, 0
-  %traced = and i32 %msr, {MSR_POW | MSR_SE | MSR_BE}
+  %traced = and {ea} %msr, {MSR_POW | MSR_SE | MSR_BE}
+{w.shrink("traced")}
   %stops = or i32 %breaks, %watches
-  %busy = or i32 %traced, %stops
+  %busy = or i32 {w.as_("traced")}, %stops
   %free = icmp eq i32 %busy, 0
   %a = and i1 %only, %some
   %b = and i1 %allowed, %plain
@@ -226,23 +231,23 @@ define internal i1 @take_irq(ptr %cpu, i64 %left) nounwind noinline {{
   br i1 %good, label %look, label %no
 look:
 {store("exit_request", "i32", "0")}
-  %eeb = and i32 %msr, {MSR_EE}
-  %ee = icmp ne i32 %eeb, 0
+  %eeb = and {ea} %msr, {MSR_EE}
+  %ee = icmp ne {ea} %eeb, 0
   %due = icmp ne i64 %irq, 0
   %take = and i1 %ee, %due
   br i1 %take, label %which, label %yes
 which:
-{field("nia", "nia", "i32")}
+{field("nia", "nia", ea)}
   %eb = and i64 %irq, {0xFF << 8 * Irq.EXTERNAL}
   %external = icmp ne i64 %eb, 0
   br i1 %external, label %enter, label %edge
 edge:
-  %dp = getelementptr i8, ptr %cpu, i64 {_DECREMENTER}
+  %dp = getelementptr i8, ptr %cpu, i64 {w.offset_of("irq") + Irq.DECREMENTER}
   store i8 0, ptr %dp{TB_CPU}
   br label %enter
 enter:
-  %vector = phi i32 [ {int(Interrupt.EXTERNAL)}, %which ], [ {int(Interrupt.DECREMENTER)}, %edge ]
-  call void @enter(ptr %cpu, i32 %vector, i32 %nia, i32 0)
+  %vector = phi {ea} [ {int(Interrupt.EXTERNAL)}, %which ], [ {int(Interrupt.DECREMENTER)}, %edge ]
+  call void @enter(ptr %cpu, {ea} %vector, {ea} %nia, {ea} 0)
   br label %yes
 yes:
   ret i1 true

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.engine.runtime_fields import field, store
+from gossamer.engine.runtime_fields import Text
 
 #: `fp_kind`: 0 when nothing is put off; the options of `isa.softfloat.arith` in its low bits, the
 #: operation (by which of `fp_a`, `fp_c`, `fp_b` it has), what came after it.
@@ -19,7 +19,10 @@ CONVERTED, COMPARED = 0x4000, 0x8000
 CODE_SHIFT: Final = 16
 _ONE: Final = 1023 << 52
 
-FLOAT: Final = f"""
+
+def float_settling(w: Text) -> str:
+    field, store = w.field, w.store
+    return f"""
 define hidden void @float_settle(ptr %cpu) nounwind noinline {{
 entry:
 {field("fpscr", "fpscr", "i32")}

@@ -8,21 +8,20 @@ bytes, that MSR lets through; `watched_msr`: bits of MSR that the run loop has t
 
 from __future__ import annotations
 
-from typing import Final
-
 from gossamer.cpu import exceptions, exceptions_405
-from gossamer.cpu.block import OFFSET
 from gossamer.cpu.translation import FAULT_BITS, NO_LINE_FLAG, SWAPPED_FLAG
-from gossamer.engine.context import DTLB_ENTRIES, EMBEDDED_ENTRIES, ITLB_ENTRIES, TLB_ENTRY
-from gossamer.engine.emit import CHAIN, TB_CPU, TB_ENTRY, TB_MEM, TB_TLB
-from gossamer.engine.runtime_fields import field, handler, store, tail
-from gossamer.engine.runtime_tables import BANK_TABLES, NO_TAGS, for_banks
+from gossamer.engine.context import DTLB_ENTRIES, EMBEDDED_ENTRIES, ITLB_ENTRIES
+from gossamer.engine.emit import CHAIN, TB_CPU, TB_ENTRY, TB_MEM
+from gossamer.engine.runtime_fields import Text, handler, tail
+from gossamer.engine.runtime_tables import bank_tables, for_banks, forgotten
 from gossamer.isa.architecture import Architecture
 from gossamer.isa.body import Irq405
 from gossamer.isa.spec.parts import EMBEDDED
 
+
 #: MSR[EE] lets all through, but for a reset and a machine check, which are always looked at.
-_CLASSIC: Final = f"""
+def _classic(w: Text) -> str:
+    return f"""
 define internal i1 @keeps_line(i64 %x) nounwind alwaysinline {{
   ret i1 true
 }}
@@ -43,7 +42,7 @@ define internal i32 @watched_msr(i32 %msr) nounwind alwaysinline {{
   ret i32 %bits
 }}
 define internal <16 x i32> @context_key(ptr %cpu) nounwind alwaysinline {{
-  %p = getelementptr i8, ptr %cpu, i64 {OFFSET["sr"]}
+  %p = getelementptr i8, ptr %cpu, i64 {w.offset_of("sr")}
   %key = load <16 x i32>, ptr %p, align 4{TB_CPU}
   ret <16 x i32> %key
 }}
@@ -60,7 +59,9 @@ def _sources(*of: Irq405) -> int:
 
 #: A page of 1 KiB, or one whose bytes lie the other way round, has no entries of its own: a page of
 #: entries that all lead to `h_small` stands for it.  It looks its instruction up each time.
-_405: Final = f"""
+def _embedded(w: Text) -> str:
+    field, store = w.field, w.store
+    return f"""
 define internal i1 @keeps_line(i64 %x) nounwind alwaysinline {{
   %bit = and i64 %x, {NO_LINE_FLAG << 32}
   %r = icmp eq i64 %bit, 0
@@ -200,32 +201,36 @@ out:
 
 
 #: The one line of each table that can hold the page.
-FORGET_PAGE: Final = (
-    for_banks(
-        "forget_page",
-        ", i32 %ea",
-        f"""  %dl = call i64 @line_offset(i32 %ea, i32 {DTLB_ENTRIES - 1})
+def _forget_page(w: Text) -> str:
+    return (
+        for_banks(
+            w,
+            "forget_page",
+            ", i32 %ea",
+            f"""  %dl = call i64 @line_offset(i32 %ea, i32 {DTLB_ENTRIES - 1})
   %il = call i64 @line_offset(i32 %ea, i32 {ITLB_ENTRIES - 1})
 """
-        + "\n".join(
-            f"""  %t{n} = getelementptr i8, ptr %bank, i64 {at}
+            + "\n".join(
+                f"""  %t{n} = getelementptr i8, ptr %bank, i64 {at}
   %l{n} = getelementptr i8, ptr %t{n}, i64 {"%dl" if n < 2 else "%il"}
-  store i64 {NO_TAGS}, ptr %l{n}{TB_TLB}"""
-            for n, (at, _) in enumerate(BANK_TABLES)
-        ),
-    )
-    + f"""
+{forgotten(w, f"l{n}")}"""
+                for n, (at, _) in enumerate(bank_tables(w))
+            ),
+        )
+        + f"""
 define internal i64 @line_offset(i32 %ea, i32 %mask) nounwind alwaysinline {{
   %page = lshr i32 %ea, 12
   %n = and i32 %page, %mask
   %w = zext i32 %n to i64
-  %o = mul i64 %w, {TLB_ENTRY}
+  %o = mul i64 %w, {w.addresses.line.size}
   ret i64 %o
 }}
 """
-)
+    )
 
 
-def parts(architecture: Architecture) -> str:
+def parts(architecture: Architecture, w: Text) -> str:
     """The functions of an architecture."""
-    return _405 + FORGET_PAGE if architecture.is_one(EMBEDDED) else _CLASSIC
+    if architecture.is_one(EMBEDDED):
+        return _embedded(w) + _forget_page(w)
+    return _classic(w)

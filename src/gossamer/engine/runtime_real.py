@@ -4,21 +4,36 @@ from __future__ import annotations
 
 from typing import Final
 
+from gossamer.core.memory import REAL_BITS
 from gossamer.engine.context import ENTRY_STRIDE
 from gossamer.engine.emit import TB_MEM, TB_TLB
-from gossamer.engine.runtime_fields import field
+from gossamer.engine.runtime_fields import Text
 
-LEAVES: Final = f"""
+#: Beyond `AddressMap.pages` no RAM is.
+_PLACE: Final = f"""  %in = icmp ult i64 %x, {1 << REAL_BITS - 12}
+  %y = select i1 %in, i64 %x, i64 0"""
+_FOUND: Final = f"""  %v = load i32, ptr %p{TB_TLB}
+  %r = select i1 %in, i32 %v, i32 -1"""
+
+
+def leaves(w: Text) -> str:
+    """Where an instruction is, and what time; where real addresses are."""
+    field, ea, ra = w.field, w.ea, w.ra
+    if ra == "i32":
+        place, found = "  %y = zext i32 %x to i64", f"  %r = load i32, ptr %p{TB_TLB}"
+    else:
+        place, found = _PLACE, _FOUND
+    return f"""
 @zeros = internal constant [64 x i8] zeroinitializer, align 64
 ; Effective address of the instruction of entry %e: `fpage` and the entry's place in its page.
-define internal i32 @cia_of(ptr %cpu, ptr %e) nounwind alwaysinline {{
-{field("fpage", "page", "i32")}
+define internal {ea} @cia_of(ptr %cpu, ptr %e) nounwind alwaysinline {{
+{field("fpage", "page", ea)}
   %x = ptrtoint ptr %e to i64
-  %y = trunc i64 %x to i32
-  %z = and i32 %y, {ENTRY_STRIDE - 1}
-  %o = lshr i32 %z, 2
-  %r = add i32 %page, %o
-  ret i32 %r
+{w.cut("y", "x")}
+  %z = and {ea} %y, {ENTRY_STRIDE - 1}
+  %o = lshr {ea} %z, 2
+  %r = add {ea} %page, %o
+  ret {ea} %r
 }}
 ; Virtual ns at the instruction of entry %e; reads the time base of this run (`base_ns` ...).
 define internal i64 @now_of(ptr %cpu, ptr %e, i64 %K) nounwind alwaysinline {{
@@ -37,52 +52,52 @@ define internal i64 @now_of(ptr %cpu, ptr %e, i64 %K) nounwind alwaysinline {{
   ret i64 %r
 }}
 ; Arena page of real %ra, its top bit set where it is read-only; -1: no RAM.
-define internal i32 @page_of(ptr %cpu, i32 %ra) nounwind alwaysinline {{
+define internal i32 @page_of(ptr %cpu, {ra} %ra) nounwind alwaysinline {{
 {field("pages", "pages", "ptr")}
-  %x = lshr i32 %ra, 12
-  %y = zext i32 %x to i64
+  %x = lshr {ra} %ra, 12
+{place}
   %p = getelementptr i32, ptr %pages, i64 %y
-  %r = load i32, ptr %p{TB_TLB}
+{found}
   ret i32 %r
 }}
 ; Host address of real %ra in arena page %page (the top bit counts for nothing).
-define internal ptr @host_of(ptr %cpu, i32 %page, i32 %ra) nounwind alwaysinline {{
+define internal ptr @host_of(ptr %cpu, i32 %page, {ra} %ra) nounwind alwaysinline {{
 {field("arena", "arena", "ptr")}
   %i = and i32 %page, 2147483647
   %j = zext i32 %i to i64
   %k = shl i64 %j, 12
-  %l = and i32 %ra, 4095
-  %m = zext i32 %l to i64
+  %l = and {ra} %ra, 4095
+{w.wide("m", "l")}
   %o = or i64 %k, %m
   %r = getelementptr i8, ptr %arena, i64 %o
   ret ptr %r
 }}
 ; Host address of real %ra, or of zeros where no RAM is; good up to the end of 64 bytes.
-define internal ptr @ram_pointer(ptr %cpu, i32 %ra) nounwind alwaysinline {{
-  %page = call i32 @page_of(ptr %cpu, i32 %ra)
-  %host = call ptr @host_of(ptr %cpu, i32 %page, i32 %ra)
+define internal ptr @ram_pointer(ptr %cpu, {ra} %ra) nounwind alwaysinline {{
+  %page = call i32 @page_of(ptr %cpu, {ra} %ra)
+  %host = call ptr @host_of(ptr %cpu, i32 %page, {ra} %ra)
   %none = icmp eq i32 %page, -1
   %r = select i1 %none, ptr @zeros, ptr %host
   ret ptr %r
 }}
 ; Stores a word to RAM when %when holds, marking the page; nothing where no writable RAM is.
-define internal void @ram_store_word(ptr %cpu, i32 %ra, i32 %value, i1 %when) nounwind {{
+define internal void @ram_store_word(ptr %cpu, {ra} %ra, i32 %value, i1 %when) nounwind {{
   br i1 %when, label %go, label %out
 go:
-  %page = call i32 @page_of(ptr %cpu, i32 %ra)
+  %page = call i32 @page_of(ptr %cpu, {ra} %ra)
   %good = icmp sgt i32 %page, -1
   br i1 %good, label %do, label %out
 do:
-  %host = call ptr @host_of(ptr %cpu, i32 %page, i32 %ra)
+  %host = call ptr @host_of(ptr %cpu, i32 %page, {ra} %ra)
   %raw = call i32 @llvm.bswap.i32(i32 %value)
   store i32 %raw, ptr %host, align 4{TB_MEM}
-  call void @page_written(ptr %cpu, i32 %page, i32 %ra, i32 4)
+  call void @page_written(ptr %cpu, i32 %page, {ra} %ra, i32 4)
   br label %out
 out:
   ret void
 }}
 ; Arena page %page was written at %ra: marks it dirty, forgets decoded code.
-define internal void @page_written(ptr %cpu, i32 %page, i32 %ra, i32 %size) nounwind {{
+define internal void @page_written(ptr %cpu, i32 %page, {ra} %ra, i32 %size) nounwind {{
 {field("dirty", "dirty", "ptr")}
 {field("code", "code", "ptr")}
   %i = zext i32 %page to i64
@@ -94,8 +109,8 @@ define internal void @page_written(ptr %cpu, i32 %page, i32 %ra, i32 %size) noun
   br i1 %is, label %touch, label %out
 touch:
   %base = shl i64 %i, 12
-  %low = and i32 %ra, 4095
-  %lw = zext i32 %low to i64
+  %low = and {ra} %ra, 4095
+{w.wide("lw", "low")}
   %off = or i64 %base, %lw
   %len = zext i32 %size to i64
   call void @code_written(ptr %cpu, i64 %off, i64 %len)
@@ -105,7 +120,10 @@ out:
 }}
 """
 
-BUS: Final = f"""
+
+def bus(w: Text) -> str:
+    ra = w.ra
+    return f"""
 ; %size bytes (1, 2, 4, 8) at a place in the arena, as a big-endian number.
 define internal i64 @host_load(ptr %host, i32 %size) nounwind {{
   switch i32 %size, label %r8 [ i32 1, label %r1
@@ -155,33 +173,33 @@ w8:
   ret void
 }}
 ; A load of %size bytes from real %ra: RAM or a chip.
-define internal i64 @bus_load(ptr %cpu, i32 %ra, i32 %size) nounwind {{
-  %page = call i32 @page_of(ptr %cpu, i32 %ra)
+define internal i64 @bus_load(ptr %cpu, {ra} %ra, i32 %size) nounwind {{
+  %page = call i32 @page_of(ptr %cpu, {ra} %ra)
   %none = icmp eq i32 %page, -1
   br i1 %none, label %mmio, label %ram
 mmio:
-  %m = call i64 @device_load(ptr %cpu, i32 %ra, i32 %size)
+  %m = call i64 @device_load(ptr %cpu, {ra} %ra, i32 %size)
   ret i64 %m
 ram:
-  %host = call ptr @host_of(ptr %cpu, i32 %page, i32 %ra)
+  %host = call ptr @host_of(ptr %cpu, i32 %page, {ra} %ra)
   %r = call i64 @host_load(ptr %host, i32 %size)
   ret i64 %r
 }}
 ; A store to real %ra: RAM (marking the page), a chip, or nothing in ROM.
-define internal void @bus_store(ptr %cpu, i32 %ra, i64 %value, i32 %size) nounwind {{
-  %page = call i32 @page_of(ptr %cpu, i32 %ra)
+define internal void @bus_store(ptr %cpu, {ra} %ra, i64 %value, i32 %size) nounwind {{
+  %page = call i32 @page_of(ptr %cpu, {ra} %ra)
   %none = icmp eq i32 %page, -1
   br i1 %none, label %mmio, label %ram
 mmio:
-  call void @device_store(ptr %cpu, i32 %ra, i64 %value, i32 %size)
+  call void @device_store(ptr %cpu, {ra} %ra, i64 %value, i32 %size)
   ret void
 ram:
   %rom = icmp slt i32 %page, 0
   br i1 %rom, label %out, label %do
 do:
-  %host = call ptr @host_of(ptr %cpu, i32 %page, i32 %ra)
+  %host = call ptr @host_of(ptr %cpu, i32 %page, {ra} %ra)
   call void @host_store(ptr %host, i64 %value, i32 %size)
-  call void @page_written(ptr %cpu, i32 %page, i32 %ra, i32 %size)
+  call void @page_written(ptr %cpu, i32 %page, {ra} %ra, i32 %size)
   br label %out
 out:
   ret void

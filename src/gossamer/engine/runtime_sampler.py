@@ -15,14 +15,19 @@ from typing import Final
 
 from gossamer.engine.context import HOT_SLOTS, SAMPLE_SLOT, SAMPLER_EXIT, SAMPLES
 from gossamer.engine.emit import TB_TLB
-from gossamer.engine.runtime_fields import dispatch, field, handler, store, tail
+from gossamer.engine.runtime_fields import Text, dispatch, handler, tail
 
 #: Odd 64-bit multipliers that spread entry addresses over the table.
 _SPREAD_ENTRY: Final = 0x9E37_79B9_7F4A_7C15 - (1 << 64)
 _SPREAD_SOURCE: Final = 0x2545_F491_4F6C_DD1D
 _INDEX_SHIFT: Final = 64 - (SAMPLES.bit_length() - 1)
+#: Where a slot has the effective page.
+_PAGE: Final = {"i32": 20, "i64": 24}
 
-SAMPLER: Final = f"""
+
+def sampler(w: Text) -> str:
+    field, store, ea = w.field, w.store, w.ea
+    return f"""
 ; The budget has ended at entry %e (K <= e): the next slice, or the end of the run.
 {handler("h_spent", "hidden ")}
   %next = call i64 @next_slice(ptr %cpu)
@@ -31,8 +36,8 @@ SAMPLER: Final = f"""
 out:
 {tail("h_exit")}
 on:
-{field("fpage", "page", "i32")}
-  call void @sample(ptr %cpu, ptr %e, ptr null, i32 %page)
+{field("fpage", "page", ea)}
+  call void @sample(ptr %cpu, ptr %e, ptr null, {ea} %page)
   %k = add i64 %K, %next
   %here = ptrtoint ptr %e to i64
   %enough = icmp sgt i64 %k, %here
@@ -93,16 +98,16 @@ take:
 }}
 
 ; Counts entry %e of effective page %page, and the way to it from entry %source (null: not known).
-define internal void @sample(ptr %cpu, ptr %e, ptr %source, i32 %page) nounwind {{
+define internal void @sample(ptr %cpu, ptr %e, ptr %source, {ea} %page) nounwind {{
 {field("samples", "samples", "ptr")}
   %off = icmp eq ptr %samples, null
   br i1 %off, label %out, label %on
 on:
-  call void @sample_slot(ptr %cpu, ptr %e, ptr null, i32 %page)
+  call void @sample_slot(ptr %cpu, ptr %e, ptr null, {ea} %page)
   %unknown = icmp eq ptr %source, null
   br i1 %unknown, label %out, label %pair
 pair:
-  call void @sample_slot(ptr %cpu, ptr %e, ptr %source, i32 %page)
+  call void @sample_slot(ptr %cpu, ptr %e, ptr %source, {ea} %page)
   br label %out
 out:
   ret void
@@ -110,19 +115,19 @@ out:
 
 ; Counts the entry that NIA stands for, where the fetch TLB knows it.
 define internal void @sample_pc(ptr %cpu, ptr %source) nounwind noinline {{
-{field("nia", "nia", "i32")}
-  %page = and i32 %nia, -4096
-  %line = call ptr @fetch_known(ptr %cpu, i32 %nia)
+{field("nia", "nia", ea)}
+  %page = and {ea} %nia, -4096
+  %line = call ptr @fetch_known(ptr %cpu, {ea} %nia)
   %hit = icmp ne ptr %line, null
   br i1 %hit, label %known, label %out
 known:
-  %w = getelementptr i8, ptr %line, i64 8
+  %w = getelementptr i8, ptr %line, i64 {w.addend}
   %base = load ptr, ptr %w{TB_TLB}
-  %low = and i32 %nia, 4092
-  %sh = shl i32 %low, 2
-  %o = zext i32 %sh to i64
+  %low = and {ea} %nia, 4092
+  %sh = shl {ea} %low, 2
+{w.wide("o", "sh")}
   %e = getelementptr i8, ptr %base, i64 %o
-  call void @sample(ptr %cpu, ptr %e, ptr %source, i32 %page)
+  call void @sample(ptr %cpu, ptr %e, ptr %source, {ea} %page)
   br label %out
 out:
   ret void
@@ -130,7 +135,7 @@ out:
 
 ; One more for (entry, source) in its slot.  Another pair that is there loses one instead, and gives
 ; way when it has none left.
-define internal void @sample_slot(ptr %cpu, ptr %e, ptr %source, i32 %page) nounwind noinline {{
+define internal void @sample_slot(ptr %cpu, ptr %e, ptr %source, {ea} %page) nounwind noinline {{
 {field("samples", "samples", "ptr")}
   %ei = ptrtoint ptr %e to i64
   %si = ptrtoint ptr %source to i64
@@ -142,7 +147,7 @@ define internal void @sample_slot(ptr %cpu, ptr %e, ptr %source, i32 %page) noun
   %slot = getelementptr i8, ptr %samples, i64 %at
   %slot_source = getelementptr i8, ptr %slot, i64 8
   %slot_count = getelementptr i8, ptr %slot, i64 16
-  %slot_page = getelementptr i8, ptr %slot, i64 20
+  %slot_page = getelementptr i8, ptr %slot, i64 {_PAGE[ea]}
   %e0 = load i64, ptr %slot{TB_TLB}
   %s0 = load i64, ptr %slot_source{TB_TLB}
   %count = load i32, ptr %slot_count{TB_TLB}
@@ -161,12 +166,12 @@ replace:
   store i64 %ei, ptr %slot{TB_TLB}
   store i64 %si, ptr %slot_source{TB_TLB}
   store i32 1, ptr %slot_count{TB_TLB}
-  store i32 %page, ptr %slot_page{TB_TLB}
+  store {ea} %page, ptr %slot_page{TB_TLB}
   ret void
 mine:
   %one_more = add i32 %count, 1
   store i32 %one_more, ptr %slot_count{TB_TLB}
-  store i32 %page, ptr %slot_page{TB_TLB}
+  store {ea} %page, ptr %slot_page{TB_TLB}
   %clear = and i32 %one_more, %count
   %power = icmp eq i32 %clear, 0
   br i1 %power, label %hot, label %out

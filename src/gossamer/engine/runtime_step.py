@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from gossamer.engine.context import CHUNK, CONTEXT, ENTRY
+from gossamer.engine.context import CHUNK, ENTRY
 from gossamer.engine.emit import CHAIN, TB_ENTRY, TB_TLB
-from gossamer.engine.runtime_fields import field, store
+from gossamer.engine.runtime_fields import Text
 
-ENTRIES: Final = """
-define void @prepare(ptr %cpu) nounwind {
-  %p = getelementptr i8, ptr %cpu, i64 DECODE
+
+def entries(w: Text) -> str:
+    """What Python calls once, and between two runs."""
+    ea = w.ea
+    return f"""
+define void @prepare(ptr %cpu) nounwind {{
+  %p = getelementptr i8, ptr %cpu, i64 {w.offset_of("decode_table")}
   store ptr @decode_rows, ptr %p
-  %q = getelementptr i8, ptr %cpu, i64 END
+  %q = getelementptr i8, ptr %cpu, i64 {w.offset_of("entries_end")}
   %base = load ptr, ptr %q
   call void @fill_page(ptr %base, ptr @h_illegal)
   call void @prepare_part(ptr %cpu)
   ret void
-}
-define void @interrupt(ptr %cpu, i32 %vector, i32 %srr0, i32 %srr1) nounwind {
-  call void @enter(ptr %cpu, i32 %vector, i32 %srr0, i32 %srr1)
+}}
+define void @interrupt(ptr %cpu, {ea} %vector, {ea} %srr0, {ea} %srr1) nounwind {{
+  call void @enter(ptr %cpu, {ea} %vector, {ea} %srr0, {ea} %srr1)
   ret void
-}
-""".replace("DECODE", str(CONTEXT["decode_table"])).replace("END", str(CONTEXT["entries_end"]))
+}}
+"""
+
 
 #: `run(cpu, left)`: executes until the budget (`left` / 16 instructions, then `more` / 16 in
 #: slices) has ended at a taken branch, or an exit was asked for; the field `left` says what is
 #: left then (negative: overrun, at most a page of instructions).
-RUN: Final = f"""
+def run() -> str:
+    return f"""
 define void @run(ptr %cpu, i64 %left) nounwind {{
   call {CHAIN} void @h_jump(ptr %cpu, ptr null, i64 %left)
   call void @float_settle_pending(ptr %cpu)
@@ -35,12 +39,15 @@ define void @run(ptr %cpu, i64 %left) nounwind {{
 }}
 """
 
+
 #: `step(cpu, count)`: executes `count` instructions and not one more; fewer when an exit is asked
 #: for.  Entries are copied to the scratch page, a chunk at a time, and end in `h_exit` there; the
 #: budget is zero, so that every taken branch ends the chunk too.  `code_written` puts `h_exit` in
 #: place of a copied entry whose word is written.  Regions are never copied: their place takes the
 #: handler of its word.
-STEP: Final = f"""
+def step(w: Text) -> str:
+    field, store, ea = w.field, w.store, w.ea
+    return f"""
 define void @step(ptr %cpu, i64 %count) nounwind {{
 entry:
 {field("end_count", "end", "i64")}
@@ -65,16 +72,16 @@ isi:
   %n1 = add i64 %n, 1
   br label %loop
 go:
-{field("nia", "nia", "i32")}
-  %w = getelementptr i8, ptr %line, i64 8
+{field("nia", "nia", ea)}
+  %w = getelementptr i8, ptr %line, i64 {w.addend}
   %base = load ptr, ptr %w{TB_TLB}
-  %page = and i32 %nia, -4096
-{store("fpage", "i32", "%page")}
-  %low = and i32 %nia, 4092
-  %sh = shl i32 %low, 2
-  %o = zext i32 %sh to i64
+  %page = and {ea} %nia, -4096
+{store("fpage", ea, "%page")}
+  %low = and {ea} %nia, 4092
+  %sh = shl {ea} %low, 2
+{w.wide("o", "sh")}
   %first = getelementptr i8, ptr %base, i64 %o
-  %stopped = call i1 @stops_at(ptr %cpu, ptr %first, i32 %nia)
+  %stopped = call i1 @stops_at(ptr %cpu, ptr %first, {ea} %nia)
   br i1 %stopped, label %loop_end, label %chunk
 loop_end:
   br label %out
@@ -165,8 +172,8 @@ out:
 
 ; The fetch TLB's line of the page at NIA; null when the fetch faults (the interrupt is taken then).
 define internal ptr @fetch_line(ptr %cpu) nounwind {{
-{field("nia", "nia", "i32")}
-  %known = call ptr @fetch_known(ptr %cpu, i32 %nia)
+{field("nia", "nia", ea)}
+  %known = call ptr @fetch_known(ptr %cpu, {ea} %nia)
   %hit = icmp ne ptr %known, null
   br i1 %hit, label %found, label %miss
 found:

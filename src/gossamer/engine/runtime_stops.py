@@ -7,15 +7,16 @@ so that its accesses take the slow paths; those note what they met after it succ
 
 from __future__ import annotations
 
-from typing import Final
-
 from gossamer.engine.context import BREAK, ENTRY_STRIDE
 from gossamer.engine.emit import CHAIN, TB_ENTRY, TB_MEM
-from gossamer.engine.runtime_fields import field, handler, store, tail
+from gossamer.engine.runtime_fields import Text, handler, tail
 
-STOPS: Final = f"""
+
+def stops(w: Text) -> str:
+    field, store, ea = w.field, w.store, w.ea
+    return f"""
 ; Whether a debugger stops before the instruction at %ea; says so if it does.
-define internal i1 @break_at(ptr %cpu, i32 %ea) nounwind noinline {{
+define internal i1 @break_at(ptr %cpu, {ea} %ea) nounwind noinline {{
 entry:
 {field("break_count", "count", "i32")}
 {field("breaks", "breaks", "ptr")}
@@ -27,15 +28,15 @@ loop:
   br i1 %more, label %look, label %no
 look:
   %i = zext i32 %n to i64
-  %p = getelementptr i32, ptr %breaks, i64 %i
-  %b = load i32, ptr %p{TB_MEM}
-  %is = icmp eq i32 %b, %ea
+  %p = getelementptr {ea}, ptr %breaks, i64 %i
+  %b = load {ea}, ptr %p{TB_MEM}
+  %is = icmp eq {ea} %b, %ea
   %n1 = add i32 %n, 1
   br i1 %is, label %found, label %next
 next:
   br label %loop
 found:
-  %wide = zext i32 %ea to i64
+{w.wide("wide", "ea")}
   %once = icmp eq i64 %wide, %passed
   br i1 %once, label %pass, label %stop
 pass:
@@ -43,15 +44,15 @@ pass:
   br label %no
 stop:
 {store("met", "i32", str(BREAK))}
-{store("met_ea", "i32", "%ea")}
+{store("met_ea", ea, "%ea")}
 {store("exit_request", "i32", "1")}
   ret i1 true
 no:
   ret i1 false
 }}
 {handler("h_break", "hidden ")}
-  %cia = call i32 @cia_of(ptr %cpu, ptr %e)
-  %here = call i1 @break_at(ptr %cpu, i32 %cia)
+  %cia = call {ea} @cia_of(ptr %cpu, ptr %e)
+  %here = call i1 @break_at(ptr %cpu, {ea} %cia)
   br i1 %here, label %stop, label %go
 stop:
 {tail("h_exit")}
@@ -80,7 +81,7 @@ out:
   ret void
 }}
 ; The same for `step`: whether it ends before entry %e, whose address is %ea.
-define internal i1 @stops_at(ptr %cpu, ptr %e, i32 %ea) nounwind {{
+define internal i1 @stops_at(ptr %cpu, ptr %e, {ea} %ea) nounwind {{
 {field("break_offsets", "offsets", "ptr")}
   %none = icmp eq ptr %offsets, null
   br i1 %none, label %no, label %look
@@ -96,35 +97,36 @@ known:
   %guarded = icmp eq ptr %g, @h_break
   br i1 %guarded, label %ask, label %no
 ask:
-  %r = call i1 @break_at(ptr %cpu, i32 %ea)
+  %r = call i1 @break_at(ptr %cpu, {ea} %ea)
   ret i1 %r
 no:
   ret i1 false
 }}
 ; Whether a byte of the page of %ea is watched.
-define internal i1 @watches_page(ptr %cpu, i32 %ea) nounwind {{
+define internal i1 @watches_page(ptr %cpu, {ea} %ea) nounwind {{
 entry:
 {field("watch_count", "count", "i32")}
   %some = icmp ne i32 %count, 0
   br i1 %some, label %begin, label %no
 begin:
 {field("watches", "watches", "ptr")}
-  %page = and i32 %ea, -4096
+  %page = and {ea} %ea, -4096
   br label %loop
 loop:
   %n = phi i32 [ 0, %begin ], [ %n1, %next ]
   %i = zext i32 %n to i64
   %o = shl i64 %i, 4
   %p = getelementptr i8, ptr %watches, i64 %o
-  %first = load i32, ptr %p{TB_MEM}
-  %lp = getelementptr i8, ptr %p, i64 4
+  %first = load {ea}, ptr %p{TB_MEM}
+  %lp = getelementptr i8, ptr %p, i64 {w.addresses.width // 8}
   %length = load i32, ptr %lp{TB_MEM}
   %l1 = sub i32 %length, 1
-  %last = add i32 %first, %l1
-  %from = and i32 %first, -4096
-  %span = sub i32 %last, %from
-  %at = sub i32 %page, %from
-  %in = icmp ule i32 %at, %span
+{w.grow("l1")}
+  %last = add {ea} %first, {w.as_("l1")}
+  %from = and {ea} %first, -4096
+  %span = sub {ea} %last, %from
+  %at = sub {ea} %page, %from
+  %in = icmp ule {ea} %at, %span
   br i1 %in, label %yes, label %next
 next:
   %n1 = add i32 %n, 1
@@ -136,7 +138,7 @@ no:
   ret i1 false
 }}
 ; An access of %size bytes at %ea has succeeded (%kinds 1: load, 2: store).
-define internal void @note_access(ptr %cpu, i32 %ea, i32 %size, i32 %kinds) nounwind {{
+define internal void @note_access(ptr %cpu, {ea} %ea, i32 %size, i32 %kinds) nounwind {{
 entry:
 {field("watch_count", "count", "i32")}
   %some = icmp ne i32 %count, 0
@@ -149,15 +151,17 @@ loop:
   %i = zext i32 %n to i64
   %o = shl i64 %i, 4
   %p = getelementptr i8, ptr %watches, i64 %o
-  %first = load i32, ptr %p{TB_MEM}
-  %lp = getelementptr i8, ptr %p, i64 4
+  %first = load {ea}, ptr %p{TB_MEM}
+  %lp = getelementptr i8, ptr %p, i64 {w.addresses.width // 8}
   %length = load i32, ptr %lp{TB_MEM}
-  %kp = getelementptr i8, ptr %p, i64 8
+  %kp = getelementptr i8, ptr %p, i64 {w.addresses.width // 8 + 4}
   %wanted = load i32, ptr %kp{TB_MEM}
-  %d1 = sub i32 %ea, %first
-  %in1 = icmp ult i32 %d1, %length
-  %d2 = sub i32 %first, %ea
-  %in2 = icmp ult i32 %d2, %size
+  %d1 = sub {ea} %ea, %first
+{w.grow("length")}
+  %in1 = icmp ult {ea} %d1, {w.as_("length")}
+  %d2 = sub {ea} %first, %ea
+{w.grow("size")}
+  %in2 = icmp ult {ea} %d2, {w.as_("size")}
   %touch = or i1 %in1, %in2
   %k = and i32 %wanted, %kinds
   %likes = icmp ne i32 %k, 0
@@ -170,7 +174,7 @@ next:
 found:
   %kind = add i32 %kinds, 1
 {store("met", "i32", "%kind")}
-{store("met_ea", "i32", "%first")}
+{store("met_ea", ea, "%first")}
 {store("exit_request", "i32", "1")}
   br label %out
 out:

@@ -13,13 +13,15 @@ from typing import Final
 from gossamer.base.units import NS_PER_S
 from gossamer.engine.context import EFFECT_CODES, IRQ_EXIT, TIMER_EXIT
 from gossamer.engine.emit import TB_CPU
-from gossamer.engine.runtime_fields import field, offset_of, store
+from gossamer.engine.runtime_fields import Text
 from gossamer.isa.body import Irq
 
-_DECREMENTER: Final = offset_of("irq") + Irq.DECREMENTER
 _CODE: Final = EFFECT_CODES["timer"]
 
-TIMER: Final = f"""
+
+def timer(w: Text) -> str:
+    field, store, ea = w.field, w.store, w.ea
+    return f"""
 ; Works out when DEC expires next, as seen after %count instructions.
 define internal void @plan_timer(ptr %cpu, i64 %count) nounwind noinline {{
 {field("base_count", "from", "i64")}
@@ -95,9 +97,9 @@ plan:
 
 ; Asks for a look at interrupts where one is pending that MSR lets through.
 define internal void @ask_if_due(ptr %cpu) nounwind {{
-{field("msr", "msr", "i32")}
+{field("msr", "msr", ea)}
 {field("irq", "irq", "i64")}
-  %mask = call i64 @enabled_sources(i32 %msr)
+  %mask = call i64 @enabled_sources({ea} %msr)
   %pending = and i64 %irq, %mask
   %some = icmp ne i64 %pending, 0
 {field("exit_request", "asked", "i32")}
@@ -108,12 +110,15 @@ define internal void @ask_if_due(ptr %cpu) nounwind {{
 }}
 """
 
+
 #: `drive(cpu, start, slice)`: executes from instruction count `start` (`run_limit` - that many) to
 #: the limit, or until something is asked for that Python has to see to, in stretches of `slice` at
 #: the most.  The first goes to `next_look`; a look that is overdue comes up to 1,024 instructions
 #: later, so that it is not always where interrupts are taken.  At the end `end_count` is the count
 #: that was reached.
-DRIVE: Final = f"""
+def drive(w: Text) -> str:
+    field, store = w.field, w.store
+    return f"""
 define void @drive(ptr %cpu, i64 %start, i64 %slice) nounwind {{
 entry:
   br label %loop
@@ -130,7 +135,7 @@ timer:
   %expired = icmp sle i64 %dec0, %count
   br i1 %expired, label %expire, label %look
 expire:
-  %dp = getelementptr i8, ptr %cpu, i64 {_DECREMENTER}
+  %dp = getelementptr i8, ptr %cpu, i64 {w.offset_of("irq") + Irq.DECREMENTER}
   store i8 1, ptr %dp{TB_CPU}
   call void @plan_timer(ptr %cpu, i64 %count)
   call void @ask_if_due(ptr %cpu)

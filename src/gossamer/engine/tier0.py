@@ -11,7 +11,7 @@ import mmap
 from array import array
 from collections.abc import Callable, Iterable
 from struct import Struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from gossamer.base.data import Data
 from gossamer.base.late import np
@@ -23,21 +23,17 @@ from gossamer.core.memory import AddressMap
 from gossamer.core.table import PRIVATE, Table
 from gossamer.cpu.block import RegisterBlock
 from gossamer.engine import build
+from gossamer.engine.addresses import addresses
 from gossamer.engine.context import (
-    BANK_SIZE,
     BANKS,
-    CONTEXT,
-    CONTEXT_SIZE,
     DATA_SLOTS,
     DTLB_ENTRIES,
-    DTLB_SIZE,
     EFFECT_CODES,
     ENTRY_STRIDE,
     HELD_STORE,
     HOT_SLOTS,
     IRQ_EXIT,
     ITLB_ENTRIES,
-    ITLB_SIZE,
     LINE,
     MOVE_DATA,
     MOVE_FACE,
@@ -65,12 +61,23 @@ _SLACK: Final = PAGE_SIZE // 4
 _ACCESSES: Final = 256
 _CODE, _BUSY = EFFECT_CODES["code"], EFFECT_CODES["busy"]
 
-_LOAD = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint32)
-_STORE = ctypes.CFUNCTYPE(None, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_uint32)
+#: A word, and the callbacks that loads and stores take: real address, value, size.
+_WORDS: Final = {32: ctypes.c_uint32, 64: ctypes.c_uint64}
+_LOADS: Final = {
+    width: ctypes.CFUNCTYPE(ctypes.c_uint64, word, ctypes.c_uint32)
+    for width, word in _WORDS.items()
+}
+_STORES: Final = {
+    width: ctypes.CFUNCTYPE(None, word, ctypes.c_uint64, ctypes.c_uint32)
+    for width, word in _WORDS.items()
+}
 _EFFECT = ctypes.CFUNCTYPE(None, ctypes.c_uint32, ctypes.c_uint32)
 
 #: A slot of the sampler's table, as native code lays it out.
-_SLOT: Final = Struct("<QQII")
+_SLOTS: Final = {32: Struct("<QQII"), 64: Struct("<QQIxxxxQ")}
+_SLOT_PAGES: Final = {32: ("<u4", 20), 64: ("<u8", 24)}
+#: What tables of translations are filled with, by the width of a tag.
+_TAGS: Final[dict[int, Literal["I", "Q"]]] = {32: "I", 64: "Q"}
 
 
 class Sample(Data):
@@ -133,9 +140,11 @@ class Tier0(InstructionTime):
         #: Called with True when breakpoints are set, which regions would run past, False when not.
         self.hold_regions: Callable[[bool], None] = lambda held: None
         self.native = build.native(architecture)
-        self._context = mmap.mmap(-1, CONTEXT_SIZE, PRIVATE)
+        self._words = addresses(architecture.word)
+        self._fields = self._words.fields
+        self._context = mmap.mmap(-1, self._words.context_size, PRIVATE)
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._context))
-        self.block = RegisterBlock(memoryview(self._context))
+        self.block = RegisterBlock(memoryview(self._context), architecture.word)
         super().__init__()
         self._running = False
         self._still = self._holding = False
@@ -161,17 +170,19 @@ class Tier0(InstructionTime):
         entries = self.entries
         # A tag of zero could only be matched in a table's first line, and in its last one by an
         # access that runs over the end of the address space: their chunks count as used.
-        self._tlbs = mmap.mmap(-1, BANKS * BANK_SIZE + DTLB_SIZE + ITLB_SIZE + PAGE_SIZE, PRIVATE)
+        size, tag = self._words.tables, _TAGS[self._words.width]
+        banks = BANKS * size.bank
+        self._tlbs = mmap.mmap(-1, banks + size.dtlb + size.itlb + PAGE_SIZE, PRIVATE)
         tlbs = ctypes.addressof(ctypes.c_char.from_buffer(self._tlbs))
-        self._null = Table((DTLB_SIZE + ITLB_SIZE) // 4, "I")
-        self._null.view[:] = memoryview(array("I", [NO_TAG]) * self._null.count)
+        self._null = Table((size.dtlb + size.itlb) // (self._words.width // 8), tag)
+        self._null.view[:] = memoryview(array(tag, [NO_TAG]) * self._null.count)
         null = self._null.address
         chunks = [n // TLB_CHUNK for n in (DTLB_ENTRIES, DTLB_ENTRIES, ITLB_ENTRIES, ITLB_ENTRIES)]
         for name, tables in (("bank_used", chunks * BANKS), ("real_used", chunks[1:3])):
             for n, count in enumerate(tables):
                 self._set64(name, 1 | 1 << count - 1, n)
         self._write_lines = Table(pages, "H")
-        real = tlbs + BANKS * BANK_SIZE
+        real = tlbs + banks
         pointers = {
             "arena": arena.address,
             "pages": self.memory.page_table.address,
@@ -185,9 +196,9 @@ class Tier0(InstructionTime):
             "scratch": entries + (pages + 1) * ENTRY_STRIDE,
             "banks": tlbs,
             "d_real": real,
-            "i_real": real + DTLB_SIZE,
+            "i_real": real + size.dtlb,
             "d_null": null,
-            "i_null": null + DTLB_SIZE,
+            "i_null": null + size.dtlb,
             "write_lines": self._write_lines.address,
             "moves": self._moves.address,
             "data": self._data.address,
@@ -199,10 +210,12 @@ class Tier0(InstructionTime):
 
     def _bind(self) -> None:
         """Native functions and the callbacks that they call."""
-        pointer, i64, u32 = ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint32
+        pointer, i64 = ctypes.c_void_p, ctypes.c_int64
+        width = self._words.width
+        word = _WORDS[width]
         address = self.native.address
         self._drive = ctypes.CFUNCTYPE(None, pointer, i64, i64)(address("drive"))
-        self._interrupt = ctypes.CFUNCTYPE(None, pointer, u32, u32, u32)(address("interrupt"))
+        self._interrupt = ctypes.CFUNCTYPE(None, pointer, word, word, word)(address("interrupt"))
         self._effect_msr = ctypes.CFUNCTYPE(None, pointer)(address("effect_msr"))
         self._flush = ctypes.CFUNCTYPE(None, pointer)(address("flush"))
         self._written = ctypes.CFUNCTYPE(None, pointer, i64, i64)(address("code_written"))
@@ -211,33 +224,41 @@ class Tier0(InstructionTime):
         self._prepare = ctypes.CFUNCTYPE(None, pointer)(address("prepare"))
         self._learn_move = ctypes.CFUNCTYPE(None, pointer, i64, i64, i64, i64)(address("learn"))
         self._hold = ctypes.CFUNCTYPE(None, pointer, i64, i64)(address("hold"))
-        self._held_era = ctypes.c_uint64.from_address(self._address + CONTEXT["held_era"])
+        self._held_era = ctypes.c_uint64.from_address(self._address + self._fields["held_era"])
         self._held_era.value = 1
-        self._callbacks = (_LOAD(self._load), _STORE(self._store), _EFFECT(self._on_effect))
+        self._callbacks = (
+            _LOADS[width](self._load),
+            _STORES[width](self._store),
+            _EFFECT(self._on_effect),
+        )
         names = ("load_callback", "store_callback", "effect_callback")
         for name, callback in zip(names, self._callbacks, strict=True):
             self._set64(name, ctypes.cast(callback, ctypes.c_void_p).value or 0)
         self._line_of_time = tuple(
-            ctypes.c_int64.from_address(self._address + CONTEXT[name])
+            ctypes.c_int64.from_address(self._address + self._fields[name])
             for name in ("base_ns", "base_count", "rate")
         )
-        self._hot_count = ctypes.c_uint32.from_address(self._address + CONTEXT["hot_count"])
-        self._current_left = ctypes.c_int64.from_address(self._address + CONTEXT["current_left"])
-        self._end_count = ctypes.c_int64.from_address(self._address + CONTEXT["end_count"])
-        self._exit = ctypes.c_uint32.from_address(self._address + CONTEXT["exit_request"])
-        self._takes_irqs = ctypes.c_uint32.from_address(self._address + CONTEXT["takes_irqs"])
-        self._news = ctypes.c_uint32.from_address(self._address + CONTEXT["news"])
-        self._run_limit = ctypes.c_int64.from_address(self._address + CONTEXT["run_limit"])
-        self._dec_count = ctypes.c_int64.from_address(self._address + CONTEXT["dec_count"])
-        self._dec_when = ctypes.c_int64.from_address(self._address + CONTEXT["dec_when"])
-        self._timer_moved = ctypes.c_uint32.from_address(self._address + CONTEXT["timer_moved"])
-        self._face = ctypes.c_uint32.from_address(self._address + CONTEXT["face"])
-        self._data_count = ctypes.c_uint32.from_address(self._address + CONTEXT["data_count"])
-        self._bypass = ctypes.c_uint32.from_address(self._address + CONTEXT["bypass"])
+        self._hot_count = ctypes.c_uint32.from_address(self._address + self._fields["hot_count"])
+        self._current_left = ctypes.c_int64.from_address(
+            self._address + self._fields["current_left"]
+        )
+        self._end_count = ctypes.c_int64.from_address(self._address + self._fields["end_count"])
+        self._exit = ctypes.c_uint32.from_address(self._address + self._fields["exit_request"])
+        self._takes_irqs = ctypes.c_uint32.from_address(self._address + self._fields["takes_irqs"])
+        self._news = ctypes.c_uint32.from_address(self._address + self._fields["news"])
+        self._run_limit = ctypes.c_int64.from_address(self._address + self._fields["run_limit"])
+        self._dec_count = ctypes.c_int64.from_address(self._address + self._fields["dec_count"])
+        self._dec_when = ctypes.c_int64.from_address(self._address + self._fields["dec_when"])
+        self._timer_moved = ctypes.c_uint32.from_address(
+            self._address + self._fields["timer_moved"]
+        )
+        self._face = ctypes.c_uint32.from_address(self._address + self._fields["face"])
+        self._data_count = ctypes.c_uint32.from_address(self._address + self._fields["data_count"])
+        self._bypass = ctypes.c_uint32.from_address(self._address + self._fields["bypass"])
 
     def pointer(self, name: str) -> int:
         """A 64-bit field of the context."""
-        return ctypes.c_uint64.from_address(self._address + CONTEXT[name]).value
+        return ctypes.c_uint64.from_address(self._address + self._fields[name]).value
 
     def set_regions(self, base: int, size: int) -> None:
         """Say where the code of regions lies: what an entry leads to there is no handler."""
@@ -246,10 +267,10 @@ class Tier0(InstructionTime):
 
     def word(self, name: str) -> int:
         """A 32-bit field of the context."""
-        return ctypes.c_uint32.from_address(self._address + CONTEXT[name]).value
+        return ctypes.c_uint32.from_address(self._address + self._fields[name]).value
 
     def set_word(self, name: str, value: int) -> None:
-        ctypes.c_uint32.from_address(self._address + CONTEXT[name]).value = value
+        ctypes.c_uint32.from_address(self._address + self._fields[name]).value = value
 
     def set_pointer(self, name: str, value: int) -> None:
         """Set a 64-bit field of the context."""
@@ -263,7 +284,7 @@ class Tier0(InstructionTime):
                 self._written(self._address, page * PAGE_SIZE + offset, 4)
 
     def _set64(self, name: str, value: int, index: int = 0) -> None:
-        ctypes.c_uint64.from_address(self._address + CONTEXT[name] + 8 * index).value = value
+        ctypes.c_uint64.from_address(self._address + self._fields[name] + 8 * index).value = value
 
     # --- callbacks: everything is caught, kept and raised when native code has returned ----
 
@@ -448,8 +469,9 @@ class Tier0(InstructionTime):
         """Places whose counts have reached a power of two since the last call."""
         count = self._hot_count.value
         self._hot_count.value = 0
+        form = _SLOTS[self._words.width]
         slots, hot = self._samples.view, self._hot.view[:count].tolist()
-        return [Sample(*_SLOT.unpack_from(slots, n * SAMPLE_SLOT)) for n in hot]
+        return [Sample(*form.unpack_from(slots, n * SAMPLE_SLOT)) for n in hot]
 
     def samples_in(self, page: int) -> int:
         """How often the guest was found in an arena page, as far as it is remembered."""
@@ -465,7 +487,15 @@ class Tier0(InstructionTime):
 
     def slots(self) -> NDArray[np.void]:
         """The sampler's table as numpy has it."""
-        kinds = [("entry", "u8"), ("source", "u8"), ("count", "u4"), ("page", "u4"), ("free", "u8")]
+        page, at = _SLOT_PAGES[self._words.width]
+        kinds = np.dtype(
+            {
+                "names": ["entry", "source", "count", "page"],
+                "formats": ["<u8", "<u8", "<u4", page],
+                "offsets": [0, 8, 16, at],
+                "itemsize": SAMPLE_SLOT,
+            }
+        )
         return np.frombuffer(self._samples.memory, kinds)
 
     def decode(self, entry: int) -> None:
