@@ -60,7 +60,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["rnu"], "unknown command 'rnu'; did you mean run? (there is: bench, demo, fleet, run,"),
         (["run", "-M", "g3"], "unknown machine 'g3'"),
         (["run", "-serial", "frob"], "unknown character device 'frob'"),
-        (["demo", "windows"], "unknown demo 'windows' (there is: builtin, linux, openbios)"),
+        (["demo", "windows"], "unknown demo 'windows' (there is: builtin, linux, openbios, web)"),
         (["demo", "--frob"], "unknown option '--frob'"),
         (["demo", "-M"], "-M needs a value"),
         (["run", "-M"], "-M needs a value"),

@@ -39,7 +39,7 @@ Runs a Power Macintosh.  The options are QEMU's; docs/options.md has all of them
 Without options: a g3beige with OpenBIOS on this terminal.  C-a h shows the escape keys.
 """
 DEMO_HELP: Final = """\
-usage: gossamer demo [openbios|linux] [OPTIONS]
+usage: gossamer demo [openbios|linux|web] [OPTIONS]
 
 Without a word: a program of gossamer's own counts the ticks of its decrementer while its machine is
 saved, destroyed and loaded in a new process every second; then the same with saves that leave out
@@ -49,6 +49,8 @@ what QEMU 7.2's leave out.  --hops N, --lossy (that part only), -M g3beige, mac9
   linux     Linux on a g3beige: -kernel FILE, -initrd FILE, -append WORDS; files not given are
             $GOSSAMER_LINUX_KERNEL and $GOSSAMER_LINUX_INITRD, or vmlinux.gz and
             initramfs.cpio.gz in shared/guests beside the checkout
+  web       the machine in a browser: a program of gossamer's own, or what OPTIONS start
+            (web linux: Linux, as above)
 
 OPTIONS are those of gossamer run.  C-a x ends openbios and linux, C-c the rest.
 """
@@ -222,7 +224,12 @@ def demo(words: list[str]) -> int:
     from gossamer.machines import options
 
     config = options.parse(guests.options_for(what, words))
-    print("C-a x ends the emulator, C-a c is its monitor, C-a h is help.", file=sys.stderr)
+    keys = (
+        "C-c ends it."
+        if what == "web"
+        else "C-a x ends the emulator, C-a c is its monitor, C-a h is help."
+    )
+    print(keys, file=sys.stderr)
     return start(config)
 
 

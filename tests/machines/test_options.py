@@ -40,7 +40,7 @@ QEMU: Final = (
     "-dump-vmstate", "-enable-sync-profile", "-object",
 )  # fmt: skip
 #: Ours, and those that QEMU has without showing them in its help.
-OURS: Final = ("-no-repair", "-qtest", "-qtest-log")
+OURS: Final = ("-no-repair", "-qtest", "-qtest-log", "-web")
 
 
 def test_table_has_every_option_and_no_other() -> None:

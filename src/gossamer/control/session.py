@@ -60,6 +60,8 @@ class Session:
         self.network: Network | None = None
         #: The VNC servers; the front's.
         self.vnc_servers: list[VncServer] = []
+        #: Address and connections of the page for browsers; the front's.
+        self.web: Callable[[], tuple[str, int]] | None = None
         self.objects = Objects(vm.transfers.tls)
         for kind, name, values in vm.config.objects:
             self.objects.add(kind, name, values)

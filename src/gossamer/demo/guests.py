@@ -1,4 +1,4 @@
-"""The guests of `gossamer demo openbios` and `gossamer demo linux`: which options start them."""
+"""The guests of `gossamer demo openbios`, `linux` and `web`: which options start them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,21 @@ from typing import Final
 from gossamer.base.errors import ConfigError
 from gossamer.machines.config import unknown
 
-NAMES: Final = ("builtin", "linux", "openbios")
+NAMES: Final = ("builtin", "linux", "openbios", "web")
 BESIDE: Final = Path("shared", "guests")
 """Where guests lie beside a checkout."""
 KERNEL: Final = "GOSSAMER_LINUX_KERNEL", "vmlinux.gz"
 INITRD: Final = "GOSSAMER_LINUX_INITRD", "initramfs.cpio.gz"
 COMMON: Final = ("-M", "g3beige", "-nographic")
+#: A page for browsers; C-c ends it, since no port has the terminal.
+WEB: Final = (
+    "-M", "g3beige", "-display", "none", "-serial", "null", "-monitor", "none",
+    "-web", "127.0.0.1:8006,to=8106,open=on",
+)  # fmt: skip
+#: Options that say what the machine starts from.
+_STARTS: Final = frozenset(
+    ("-bios", "-kernel", "-cdrom", "-hda", "-drive", "-blockdev", "-loadvm", "-incoming")
+)
 
 
 def options_for(name: str, words: Sequence[str], folder: Path | None = None) -> list[str]:
@@ -27,7 +36,19 @@ def options_for(name: str, words: Sequence[str], folder: Path | None = None) -> 
         return [*COMMON, "-prom-env", "auto-boot?=false", *words]
     if name == "linux":
         return [*COMMON, *_linux(words, folder or _beside_checkout()), *words]
+    if name == "web":
+        return _web(list(words), folder or _beside_checkout())
     raise unknown("demo", name, NAMES)
+
+
+def _web(words: list[str], folder: Path) -> list[str]:
+    """A picture of gossamer's own where `words` give the machine nothing to start from."""
+    if words[:1] == ["linux"]:
+        words = words[1:]
+        shown = [] if "-append" in words else ["-append", "console=tty0 console=ttyPZ0"]
+        return [*WEB, *_linux([*shown, *words], folder), *shown, *words]
+    own = [] if _STARTS & set(words) else ["-bios", "builtin-screen", "-m", "16"]
+    return [*WEB, *own, *words]
 
 
 def _beside_checkout() -> Path:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -19,6 +18,7 @@ from gossamer.front.hmp.monitor import Monitor
 from gossamer.front.loop import LONGEST_WAIT_S, Loop
 from gossamer.front.mux import Mux
 from gossamer.front.open_chardev import open_chardev
+from gossamer.front.port import Channel
 from gossamer.front.ptys import PtyChardev
 from gossamer.front.signals import Signals, stop_process
 from gossamer.machines.chardev_options import CONTROL, PRETTY
@@ -30,18 +30,6 @@ TYPING_SLICE_NS: Final = 1_000_000
 """The same while typed bytes wait for the guest to take them."""
 MOST_ADDED: Final = 64
 """Character devices that clients may add."""
-INPUT: Final = 256
-"""Typed bytes that wait for room in a serial port."""
-
-
-class Channel:
-    """One serial port: its device, and what was typed and not yet taken."""
-
-    def __init__(self, number: int, device: Chardev) -> None:
-        self.number, self.device = number, device
-        self.typed: deque[int] = deque()
-        device.receive = self.typed.extend
-        device.room = lambda: INPUT - len(self.typed)
 
 
 class Console:
@@ -63,7 +51,7 @@ class Console:
         self._ending = False
         self._escape, self._ids = config.escape, config.chardev_ids
         self._added: dict[str, Chardev] = {}
-        self._gdb, self._qtest = config.gdb, config.qtest
+        self._gdb, self._qtest, self._web = config.gdb, config.qtest, config.web is not None
         self._closings: list[Callable[[], None]] = []
         self._steps_clock, self._qtest_log = config.accel.stands, config.qtest_log
         try:
@@ -79,7 +67,7 @@ class Console:
         shared = spec.startswith("mon:")
         device = self._open(spec.removeprefix("mon:"), signals=not shared)
         if device is None:
-            self.channels.append(None)
+            self.channels.append(Channel(number, Chardev(spec)) if self._web else None)
             return
         device.id = self._ids.get(f"serial{number}", f"serial{number}")
         if shared:
@@ -119,7 +107,7 @@ class Console:
         found = self.channels[channel] if channel < len(self.channels) else None
         if found is None:
             return lambda byte: None
-        write = found.device.write
+        write = found.write if self._web else found.device.write
         return lambda byte: write(bytes((byte,)))
 
     def attach(self, session: Session) -> None:
@@ -155,6 +143,10 @@ class Console:
 
             for server in open_servers(session, self.loop):
                 self._closings.append(server.close)
+        if session.vm.config.web is not None:
+            from gossamer.front.web.server import open_web  # noqa: PLC0415 - most runs need none
+
+            self._closings.append(open_web(session, self.loop, self.channels).close)
         if self._gdb is not None:
             self.debug_at(self._gdb)
         if self._qtest is not None and (device := self._open(self._qtest)) is not None:

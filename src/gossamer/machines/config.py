@@ -185,6 +185,22 @@ class Vnc(Data):
     power: bool = False
 
 
+class Web(Data):
+    """The page for browsers: the first free TCP port of a range.
+
+    `token` what its address has to hold, empty: one of chance; `files` the folder whose discs it
+    offers; `opens`: a browser is started.
+    """
+
+    host: str
+    port: int
+    last: int
+    token: str = ""
+    files: Path | None = None
+    view_only: bool = False
+    opens: bool = False
+
+
 class Netdev(Data):
     """What a card's cable leads to: `kind` and `values` as `machines.net_options` has them."""
 
@@ -204,8 +220,8 @@ class Config(Hardware):
     of files;
     `inherited_fds` the descriptors that options name; `fd_sets` set, descriptor and word of each
     -add-fd; `objects` kind, id and properties of each -object; `chardev_ids` the ids of -chardev by
-    ``serial0``, ``monitor0`` and so on; `vncs` the VNC servers; `netdevs` what cables lead to;
-    `gdb` and `qtest` the devices of those servers.
+    ``serial0``, ``monitor0`` and so on; `vncs` the VNC servers; `web` the page; `netdevs` what
+    cables lead to; `gdb` and `qtest` the devices of those servers.
     """
 
     snapshot: bool = False
@@ -235,6 +251,7 @@ class Config(Hardware):
     file_nodes: tuple[tuple[str, Path], ...] = ()
     chardev_ids: Mapping[str, str] = field(default_factory=dict)
     vncs: tuple[Vnc, ...] = ()
+    web: Web | None = None
     netdevs: tuple[Netdev, ...] = ()
     gdb: str | None = None
     qtest: str | None = None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gossamer.machines.block_options import Nodes
 from gossamer.machines.chardev_options import Chardevs
-from gossamer.machines.config import DEFAULT_MACHINE, Logging, Netdev, Vnc
+from gossamer.machines.config import DEFAULT_MACHINE, Logging, Netdev, Vnc, Web
 from gossamer.machines.device_options import Asked, Globals
 from gossamer.machines.drives import DriveOptions
 
@@ -33,6 +33,7 @@ class Draft:
         self.serials: list[str] = []
         self.monitors: list[str] = []
         self.vncs: list[Vnc] = []
+        self.web: Web | None = None
         self.netdevs: list[Netdev] = []
         self.fd_sets: dict[int, int] = {}
         self.passed: list[tuple[int, int, str | None]] = []

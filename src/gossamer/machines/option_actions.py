@@ -188,6 +188,13 @@ def vnc(draft: Draft, value: str) -> None:
     draft.vncs.append(made)
 
 
+def web(draft: Draft, value: str) -> None:
+    """-web: the page; ``none`` takes it away."""
+    from gossamer.machines.web_options import parse_web  # noqa: PLC0415 - most runs need none
+
+    draft.web = parse_web(value)
+
+
 def netdev(draft: Draft, value: str) -> None:
     """-netdev: what a card's cable leads to."""
     from gossamer.machines.net_options import parse_netdev  # noqa: PLC0415 - most runs need none

@@ -148,6 +148,12 @@ GROUPS: Final[dict[str, tuple[Option, ...]]] = {
             "shows the screen to VNC viewers; also unix:PATH",
             act.vnc,
         ),
+        _o(
+            "-web",
+            "[HOST:]PORT[,PROP=VALUE…]",
+            "a page for browsers: screen, consoles, discs, snapshots",
+            act.web,
+        ),
     ),
     "Network options": (
         _o(

@@ -125,6 +125,7 @@ def _finish(draft: Draft) -> Config:
         fd_sets=tuple(draft.passed),
         objects=tuple(draft.objects),
         vncs=tuple(draft.vncs),
+        web=draft.web,
         nodes_below=tuple(draft.nodes.below.items()),
         file_nodes=draft.nodes.file_nodes(),
         netdevs=tuple(draft.netdevs),

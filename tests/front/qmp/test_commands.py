@@ -106,7 +106,7 @@ def test_queries_that_change_nothing(mac: Checked) -> None:
     assert mac("query-current-machine") == {"wakeup-suspend-support": False}
     assert mac("query-replay") == {"mode": "none", "icount": 0}
     assert mac("query-display-options") == {"type": "none"}
-    assert mac("query-vnc") == {"enabled": False}
+    assert mac("query-vnc") == mac("x-query-web") == {"enabled": False}
     for name, given in VNC.items():  # tests/front/vnc has a server
         assert "VNC is not active" in mac.no(name, **given)
     for name, given in FORWARDS.items():  # tests/net has one

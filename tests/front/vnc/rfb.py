@@ -104,6 +104,13 @@ class Rfb:
         if begin:
             self.start(*encodings, shared=shared)
 
+    @classmethod
+    def on(cls, peer: Any) -> Rfb:
+        """A viewer on a connection that is there."""
+        made = cls.__new__(cls)
+        made.peer, made.streams, made.seen = peer, {}, []
+        return made
+
     def start(self, *encodings: int, shared: bool = True) -> None:
         """Say what a viewer says first."""
         assert self.take(12) == b"RFB 003.008\n"

@@ -23,6 +23,7 @@ from gossamer.control.commands import (  # noqa: F401 - each adds its rows
     timeline,
     transfers,
     vnc,
+    web,
 )
 from gossamer.control.commands.table import TABLE
 

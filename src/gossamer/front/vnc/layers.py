@@ -31,6 +31,10 @@ class PeerError(BrokenRule):
         self.reply = reply
 
 
+class ClosedError(PeerError):
+    """The other end has closed its connection as its protocol says."""
+
+
 class Layer(Protocol):
     """One layer; `received` and `sending` also give what it has to answer by itself."""
 
@@ -102,15 +106,16 @@ class WebSocketLayer:
     """A WebSocket with binary messages, as noVNC speaks it.
 
     A page of another host is refused: its Origin must name the host that it connects to.
+    `opened`: a protocol whose handshake is over.
     """
 
-    def __init__(self) -> None:
-        self._protocol = ServerProtocol(
+    def __init__(self, opened: ServerProtocol | None = None) -> None:
+        self._protocol = opened or ServerProtocol(
             subprotocols=[Subprotocol("binary")],
             select_subprotocol=_binary,
             max_size=MOST_MESSAGE,
         )
-        self._open = False
+        self._open = opened is not None
         self._early = b""
 
     def received(self, data: bytes) -> tuple[bytes, bytes]:
@@ -129,8 +134,10 @@ class WebSocketLayer:
         if self._open and self._early:
             reply += self.sending(self._early)
             self._early = b""
-        if p.handshake_exc is not None or p.close_expected():
-            raise PeerError(f"WebSocket: {p.handshake_exc or 'closed'}", reply)
+        if p.handshake_exc is not None:
+            raise PeerError(f"WebSocket: {p.handshake_exc}", reply)
+        if p.close_expected():
+            raise ClosedError("WebSocket: closed", reply)
         return bytes(plain), reply
 
     def _accept(self, request: Request) -> None:

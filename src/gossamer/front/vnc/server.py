@@ -14,6 +14,8 @@ import socket
 from pathlib import Path
 from typing import Final
 
+from websockets.server import ServerProtocol
+
 from gossamer.base.errors import GossamerError, HostError
 from gossamer.control.events import VncConnected, VncDisconnected, VncInitialized
 from gossamer.control.screen import Look, Screen
@@ -26,6 +28,7 @@ from gossamer.front.loop import Loop, Timer
 from gossamer.front.sockets import remove_stale
 from gossamer.front.vnc.encodings import MOST_TIGHT_WIDTH, TIGHT
 from gossamer.front.vnc.hub import Hub
+from gossamer.front.vnc.layers import ClosedError, WebSocketLayer
 from gossamer.front.vnc.messages import let_go, parts, rectangle, report_pointer, talk, update
 from gossamer.front.vnc.picture import CELL_WIDTH, Cells, Rectangle, rectangles
 from gossamer.front.vnc.viewer import LOW, Viewer
@@ -58,7 +61,8 @@ class VncServer:
         self._unreported = 0
         self._listeners: dict[int, tuple[socket.socket, bool]] = {}
         try:
-            self._listen(options.place, web=False)
+            if options.place.host or options.place.path:  # else viewers come by `adopt`
+                self._listen(options.place, web=False)
             if options.web is not None:
                 self._listen(options.web, web=True)
         except BaseException:
@@ -127,6 +131,10 @@ class VncServer:
             viewer.handle(mask)
         except (EOFError, OSError):
             self.drop(viewer)
+        except ClosedError:
+            with contextlib.suppress(OSError, EOFError):
+                viewer.drain()
+            self.drop(viewer)
         except GossamerError as fault:
             self._refuse(viewer, str(fault))
         self._wake()
@@ -140,10 +148,22 @@ class VncServer:
             peer.close()
             self._report(f"{MOST_VIEWERS} viewers look already")
             return
+        self._begin(Viewer(self.hub, peer, self._end(peer, web=web)))
+
+    def adopt(self, peer: socket.socket, opened: ServerProtocol, head: bytes) -> None:
+        """Serve a viewer whose WebSocket is open; it still has to get `head`."""
+        if len(self.viewers) >= MOST_VIEWERS:
+            peer.close()
+            self._report(f"{MOST_VIEWERS} viewers look already")
+            return
+        viewer = Viewer(self.hub, peer, self._end(peer, web=True), WebSocketLayer(opened))
+        viewer.out += head
+        self._begin(viewer)
+
+    def _begin(self, viewer: Viewer) -> None:
         waiting = [one for one in self.viewers.values() if not one.joined]
         if len(waiting) >= self.hub.options.connections:
             self.drop(waiting[0])
-        viewer = Viewer(self.hub, peer, self._end(peer, web=web))
         self.viewers[viewer.fd] = viewer
         self.session.vm.events.report(VncConnected(viewer.local, viewer.info))
         viewer.start(talk(viewer, self._join, self._hurry))

@@ -28,9 +28,14 @@ Talk = Generator[int, bytes, None]
 
 
 class Viewer:
-    """The connection; `hub` has the picture and the machine, `local` is the server's end."""
+    """The connection; `hub` has the picture and the machine, `local` is the server's end.
 
-    def __init__(self, hub: Hub, peer: socket.socket, local: VncServerInfo) -> None:
+    `layer`: what has been agreed on already.
+    """
+
+    def __init__(
+        self, hub: Hub, peer: socket.socket, local: VncServerInfo, layer: Layer | None = None
+    ) -> None:
         self.hub, self.peer, self.local = hub, peer, local
         self.web = local.websocket
         peer.setblocking(False)
@@ -64,7 +69,9 @@ class Viewer:
         #: Keys whose release waits for the machine to run.
         self.late: set[str] = set()
         self.absolute: bool | None = None
-        if self.web:
+        if layer is not None:
+            self.layers.append(layer)
+        elif self.web:
             if hub.tls is not None:
                 self.layers.append(TlsLayer(hub.tls, hub.agrees))
             self.layers.append(WebSocketLayer())

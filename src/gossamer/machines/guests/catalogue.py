@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from gossamer.base.errors import ConfigError
-from gossamer.machines.guests import hostile, pic, search, usb, watcher
+from gossamer.machines.guests import hostile, pic, screen, search, usb, watcher
 from gossamer.machines.machine import Machine
 
 #: What is in RAM from 0 on, for (machine, Hz of TB), and where it begins.
@@ -14,6 +14,7 @@ BUILT_IN: Final[dict[str, tuple[Callable[[str, int], bytes], int]]] = {
     watcher.NAME: (watcher.picture, watcher.BASE),
     pic.NAME: (pic.picture, watcher.BASE),
     usb.NAME: (usb.picture, watcher.BASE),
+    screen.NAME: (screen.picture, watcher.BASE),
     search.NAME: (search.picture, search.ENTRY),
 }
 

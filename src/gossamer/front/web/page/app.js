@@ -1,0 +1,89 @@
+// The page: one monitor, one screen, panels.
+
+import { Consoles } from "./consoles.js";
+import { $, does, el, say } from "./dom.js";
+import { Keys } from "./keys.js";
+import { Screen } from "./screen.js";
+import { Monitor } from "./wire.js";
+
+const monitor = new Monitor();
+const panels = [];
+
+// --- panels as tabs: arrow keys go from one to the next ---------------------------------------
+
+function panel(id, title, shown = () => {}) {
+  const body = el("div", { id, role: "tabpanel", "aria-labelledby": `tab-${id}`, hidden: true });
+  const tab = el("button", { id: `tab-${id}`, type: "button", role: "tab", "aria-controls": id,
+    onclick: () => show(id) }, title);
+  panels.push({ id, body, tab, shown });
+  $("tabs").append(tab);
+  $("panels").append(body);
+  return body;
+}
+
+function show(id) {
+  for (const one of panels) {
+    const chosen = one.id === id;
+    one.body.hidden = !chosen;
+    one.tab.setAttribute("aria-selected", String(chosen));
+    one.tab.tabIndex = chosen ? 0 : -1;
+    if (chosen) one.shown();
+  }
+}
+
+$("tabs").addEventListener("keydown", (event) => {
+  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  if (!step) return;
+  const at = panels.findIndex((one) => one.tab === document.activeElement);
+  const next = panels[(at + step + panels.length) % panels.length];
+  show(next.id);
+  next.tab.focus();
+});
+
+// --- the machine --------------------------------------------------------------------------------
+
+function state(word) {
+  $("state").textContent = word;
+  $("state").dataset.state = word;
+  $("pause").textContent = word === "running" ? "Pause" : "Go on";
+}
+
+async function look() {
+  const status = await monitor.quietly("query-status");
+  if (status) state(status.status);
+  const mice = await monitor.quietly("query-mice");
+  if (mice) screen.setAbsolute(mice.some((one) => one.current && one.absolute));
+}
+
+const consolesPanel = panel("consoles", "Consoles", () => consoles?.shown());
+let consoles = null;
+const screen = new Screen(monitor);
+const keys = new Keys(monitor, { type: (n, text) => consoles?.type(n, text) });
+
+async function begin() {
+  const name = (await monitor.quietly("query-name"))?.name;
+  $("name").textContent = name || "gossamer";
+  document.title = name || "gossamer";
+  if (!consoles) {
+    const { serials } = await (await fetch(wireAddress("/machine"))).json();
+    consoles = new Consoles(consolesPanel, serials);
+    keys.places(serials.length);
+    show("consoles");
+  }
+  await look();
+  document.body.dataset.ready = "yes";
+}
+
+import { address as wireAddress } from "./wire.js";
+
+monitor.addEventListener("ready", () => begin().catch((fault) => say(fault.message)));
+monitor.addEventListener("lost", () => state("lost"));
+for (const event of ["STOP", "RESUME", "RESET", "SHUTDOWN", "MIGRATION"]) {
+  monitor.addEventListener(event, look);
+}
+setInterval(() => { if (!document.hidden && monitor.ready) look(); }, 2000);
+
+$("pause").onclick = does(() =>
+  monitor.execute($("state").dataset.state === "running" ? "stop" : "cont"));
+$("reset").onclick = does(() => monitor.execute("system_reset"));
+$("power").onclick = does(() => monitor.execute("system_powerdown"));

@@ -1,0 +1,73 @@
+// The way to the server: addresses with the token, and the monitor.
+
+const token = new URLSearchParams(location.search).get("token") ?? "";
+
+export function address(path, given = {}) {
+  const query = new URLSearchParams({ ...given, token });
+  return `${path}?${query}`;
+}
+
+export const socket = (path, given) =>
+  `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${address(path, given)}`;
+
+// A QMP monitor that comes back when its connection was lost.
+export class Monitor extends EventTarget {
+  constructor() {
+    super();
+    this.waiting = new Map();
+    this.last = 0;
+    this.wait = 250;
+    this.over = false;
+    this.connect();
+  }
+
+  connect() {
+    const peer = this.peer = new WebSocket(socket("/qmp"));
+    peer.onmessage = (event) => this.take(JSON.parse(event.data));
+    peer.onclose = () => {
+      for (const { fail } of this.waiting.values()) fail(new Error("the connection was lost"));
+      this.waiting.clear();
+      this.ready = false;
+      this.dispatchEvent(new Event("lost"));
+      if (!this.over) setTimeout(() => this.connect(), this.wait);
+      this.wait = Math.min(this.wait * 2, 5000);
+    };
+  }
+
+  async take(value) {
+    if (value.QMP) {
+      await this.execute("qmp_capabilities");
+      this.ready = true;
+      this.wait = 250;
+      this.dispatchEvent(new Event("ready"));
+    } else if (value.event) {
+      this.dispatchEvent(new CustomEvent(value.event, { detail: value.data ?? {} }));
+      this.dispatchEvent(new CustomEvent("any", { detail: value }));
+    } else {
+      const { done, fail } = this.waiting.get(value.id) ?? {};
+      this.waiting.delete(value.id);
+      if (value.error) fail?.(new Error(value.error.desc));
+      else done?.(value.return);
+    }
+  }
+
+  execute(command, given = undefined) {
+    if (this.peer.readyState !== WebSocket.OPEN) {
+      return Promise.reject(new Error("there is no connection to the machine"));
+    }
+    const id = ++this.last;
+    const request = { execute: command, id };
+    if (given !== undefined) request.arguments = given;
+    this.peer.send(JSON.stringify(request));
+    return new Promise((done, fail) => this.waiting.set(id, { done, fail }));
+  }
+
+  // Commands that only tidy up, or poll: what goes wrong says nothing.
+  async quietly(command, given) {
+    try {
+      return await this.execute(command, given);
+    } catch {
+      return null;
+    }
+  }
+}

@@ -1,0 +1,246 @@
+"""The page's server, a source of the loop: who connects, and what each path leads to.
+
+| path | what |
+|---|---|
+| ``/`` | the page; it needs the token |
+| ``/page/…``, ``/vendor/…`` | its files, which are the same for all |
+| ``/vnc`` | WebSocket: RFB |
+| ``/qmp`` | WebSocket: a QMP monitor |
+| ``/machine`` | what it has, as JSON |
+| ``/serialN`` | WebSocket: serial port N |
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from websockets.http11 import Request
+
+from gossamer.base.errors import GossamerError, HostError
+from gossamer.control.session import Session
+from gossamer.core import host
+from gossamer.front.loop import Loop
+from gossamer.front.port import Channel
+from gossamer.front.vnc.server import VncServer
+from gossamer.front.web import pages
+from gossamer.front.web.channels import QmpEnd, SerialEnd
+from gossamer.front.web.connection import Connection, PeerError
+from gossamer.front.web.gate import Asked, Gate, asked
+from gossamer.machines.config import Vnc, VncPlace, Web
+
+MOST_CONNECTIONS: Final = 256
+MOST_UNASKED: Final = 64
+"""Connections that have not asked for anything yet; the oldest of more is dropped."""
+_REPORT_NS: Final = 10_000_000_000
+"""Between two lines about browsers that were refused."""
+
+
+class WebServer:
+    """The page of one machine.  HostError when it cannot listen."""
+
+    def __init__(
+        self, session: Session, loop: Loop, channels: Sequence[Channel | None], options: Web
+    ) -> None:
+        self.session, self.loop, self.options = session, loop, options
+        self.channels = {one.number: one for one in channels if one is not None}
+        for channel in self.channels.values():
+            channel.keeps = True
+        self.gate = Gate(options)
+        self.connections: dict[int, Connection] = {}
+        self._reported = self._unreported = 0
+        self._listener = _listener(options)
+        self._listener.setblocking(False)
+        # A place of neither host nor path: viewers come through this server alone.
+        self.vnc = VncServer(
+            session,
+            loop,
+            Vnc("web", VncPlace(), share="force-shared", view_only=options.view_only),
+        )
+
+    @property
+    def address(self) -> str:
+        """What a browser opens."""
+        name, port = self._listener.getsockname()[:2]
+        there = f"[{name}]" if ":" in name else name
+        return f"http://{there}:{port}/?token={self.gate.token}"
+
+    # --- the loop -----------------------------------------------------------------------------
+
+    def events(self) -> dict[int, int]:
+        for connection in tuple(self.connections.values()):
+            if isinstance(connection.endpoint, SerialEnd):
+                connection.endpoint.flush()
+            if connection.overfull:
+                self._refuse(connection, "it does not read")
+        masks = {fd: one.mask for fd, one in self.connections.items()}
+        masks[self._listener.fileno()] = select.POLLIN
+        return masks
+
+    def handle(self, fd: int, mask: int) -> None:
+        if fd == self._listener.fileno():
+            self._accept()
+            return
+        connection = self.connections.get(fd)
+        if connection is None:
+            return
+        try:
+            connection.handle(mask)
+        except (EOFError, OSError):
+            self._drop(connection)
+        except GossamerError as fault:
+            self._refuse(connection, str(fault))
+
+    def _accept(self) -> None:
+        try:
+            peer = self._listener.accept()[0]
+        except OSError:
+            return
+        if len(self.connections) >= MOST_CONNECTIONS:
+            peer.close()
+            self._report(f"{MOST_CONNECTIONS} connections are open already")
+            return
+        waiting = [one for one in self.connections.values() if not one.asked]
+        if len(waiting) >= MOST_UNASKED:
+            self._drop(waiting[0])
+        connection = Connection(peer, self._route)
+        self.connections[connection.fd] = connection
+
+    def _refuse(self, connection: Connection, why: str) -> None:
+        """End a connection whose peer broke a rule; what it still has to get is tried once."""
+        where = connection.where
+        with contextlib.suppress(OSError, EOFError):
+            connection.drain()
+        self._drop(connection)
+        self._report(f"{where}: {why}: the connection is ended")
+
+    def _drop(self, connection: Connection) -> None:
+        if self.connections.pop(connection.fd, None) is not None:
+            connection.close()
+
+    def _report(self, text: str) -> None:
+        now = host.monotonic_ns()
+        if now - self._reported < _REPORT_NS and self._reported:
+            self._unreported += 1
+            return
+        more = f" ({self._unreported} more since the last line)" if self._unreported else ""
+        self._reported, self._unreported = now, 0
+        self.session.report(f"gossamer: web: {text}{more}")
+
+    def close(self) -> None:
+        """End everything."""
+        for connection in tuple(self.connections.values()):
+            self._drop(connection)
+        self.vnc.close()
+        self.loop.remove(self.vnc)
+        self.loop.remove(self)
+        self._listener.close()
+
+    # --- requests -----------------------------------------------------------------------------
+
+    def _route(self, connection: Connection, request: Request) -> None:
+        """Answer a request."""
+        why = self.gate.refusal(request.headers)
+        if why is not None:
+            connection.answer(pages.refusal(403, why))
+            self._report(f"{connection.where}: {why}")
+            return
+        try:
+            given = asked(request.path)
+        except ValueError as fault:
+            connection.answer(pages.refusal(400, str(fault)))
+            return
+        found = pages.file(given.path) if given.path in pages.listed() else None
+        if found is not None:
+            connection.answer(found)
+        elif not self.gate.knows(given):
+            text = "the address lacks its token: gossamer has written the whole one where it runs"
+            connection.answer(pages.refusal(403, text))
+        elif given.path == "/":
+            connection.answer(pages.page())
+        elif given.path == "/machine":
+            serials = sorted(self.channels)
+            connection.answer(pages.Answer(json.dumps({"serials": serials}).encode(), "json"))
+        elif not self._opened(connection, request, given):
+            connection.answer(pages.refusal(404, f"there is no {given.path[:80]} here"))
+
+    def _opened(self, connection: Connection, request: Request, given: Asked) -> bool:
+        """Whether there is a WebSocket at that path; it is open then."""
+        if given.path == "/vnc":
+            if connection.accept(request, None):
+                self._give_away(connection)
+            return True
+        if given.path == "/qmp" and not self.options.view_only:
+            end = QmpEnd(self.session, connection)
+            if connection.accept(request, end):
+                end.begin()
+            else:
+                end.closed()
+            return True
+        number = given.path.removeprefix("/serial")
+        if given.path != number and number.isdecimal() and int(number[:9]) in self.channels:
+            channel = self.channels[int(number[:9])]
+            serial = SerialEnd(channel, connection, view_only=self.options.view_only)
+            if connection.accept(request, serial):
+                serial.begin()
+            return True
+        return False
+
+    def _give_away(self, connection: Connection) -> None:
+        """Let the VNC server go on with a connection."""
+        self.connections.pop(connection.fd, None)
+        connection.given_away = True
+        self.vnc.adopt(connection.peer, connection.protocol, bytes(connection.out))
+
+
+def _listener(options: Web) -> socket.socket:
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    why = ""
+    for port in range(options.port, options.last + 1):
+        try:
+            return socket.create_server((options.host, port), family=family, backlog=64)
+        except (OSError, OverflowError) as fault:
+            why = getattr(fault, "strerror", None) or str(fault)
+    raise HostError(f"-web: {options.host}:{options.port}: cannot listen: {why}")
+
+
+def show(address: str) -> None:
+    """Have the desktop's browser open the page, where there is one; it is not waited for."""
+    command = shutil.which("xdg-open") or shutil.which("open")
+    seen = (
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform == "darwin"
+    )
+    if command is not None and seen:
+        with contextlib.suppress(OSError):
+            subprocess.Popen(  # noqa: S603
+                [command, address],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+
+def open_web(session: Session, loop: Loop, channels: Sequence[Channel | None]) -> WebServer:
+    """The server that -web asked for, in the loop; its address is reported."""
+    options = session.vm.config.web
+    assert options is not None
+    made = WebServer(session, loop, channels, options)
+    loop.add(made)
+    loop.add(made.vnc)
+    session.web = lambda: (made.address, len(made.connections) + len(made.vnc.viewers))
+    session.report(f"gossamer: the machine is at {made.address}")
+    if options.opens:
+        show(made.address)
+    return made
+
+
+__all__ = ["PeerError", "WebServer", "open_web"]

@@ -1,0 +1,32 @@
+"""Machines with a page, ended when the test is."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.front.web.browser import Served
+
+
+@pytest.fixture
+def served() -> Iterator[Callable[..., Served]]:
+    """Makes machines with a page."""
+    made: list[tuple[Served | None, Path]] = []
+
+    def make(*words: str, **given: Any) -> Served:
+        folder = Path(tempfile.mkdtemp(prefix="gsm-"))
+        made.append((None, folder))
+        host = Served(folder, *words, **given)
+        made[-1] = host, folder
+        return host
+
+    yield make
+    for host, folder in made:
+        if host is not None:
+            assert host.end() == 0
+        shutil.rmtree(folder)
