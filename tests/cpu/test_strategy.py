@@ -15,6 +15,7 @@ from gossamer.cpu.embedded import Embedded
 from gossamer.cpu.hashed import Hashed
 from gossamer.cpu.misses import Loaded
 from gossamer.cpu.model import MODELS, PVRS_405
+from gossamer.cpu.slb import Segments
 from gossamer.cpu.translation import NOT_FOUND, WIMG_REAL, Translation
 from gossamer.engine.emit import METADATA
 from gossamer.engine.reference import Reference
@@ -35,6 +36,8 @@ class Mirrored:
     architecture: Architecture
     lacking = ""
     searches_by_software = False
+    miss = 0
+    miss_vectors = ()
 
     def translate(self, s: Body, ea: Expr, access: Access) -> Translation:
         ra = ea if access is Access.FETCH else ea ^ 0x1000
@@ -59,7 +62,7 @@ def mirrored(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_models_have_the_mmus_of_their_parts() -> None:
     found = {name: type(mmu.of(model.architecture)) for name, model in MODELS.items()}
-    others = {"603e": Loaded, **dict.fromkeys(PVRS_405, Embedded)}
+    others = {"603e": Loaded, "970mp_v1.1": Segments, **dict.fromkeys(PVRS_405, Embedded)}
     assert found == {name: others.get(name, Hashed) for name in MODELS}
 
 

@@ -67,7 +67,8 @@ def vector_shapes() -> dict[str, tuple[int, ...]]:
             for f in fields(thing):
                 visit(getattr(thing, f.name))
 
-    keep = [row.trace(Expr("word", 32)) for row in TABLE] + [s.result for s in SERVICES.values()]
+    keep = [row.trace(Expr("word", 32)) for row in TABLE if row.width != 64]
+    keep += [s.result for s in SERVICES.values()]
     visit(keep)
     return found
 

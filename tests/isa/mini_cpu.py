@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gossamer.isa.body import Access, Interrupt
-from gossamer.isa.evaluate import Fault, execute
+from gossamer.isa.evaluate import Fault, NoTable, execute
 from gossamer.isa.insn import Decoder, trace_word
 from gossamer.isa.registers import REGISTERS
 from gossamer.isa.text import assemble
@@ -15,7 +15,7 @@ USER = 0x4000
 FP = 0x2000
 
 
-class MiniCpu:
+class MiniCpu(NoTable):
     """Memory is 4 KB at BASE; other addresses fault.  Interrupts taken are kept in a list."""
 
     def __init__(self, features: Sequence[str] = ("750",)) -> None:

@@ -30,8 +30,8 @@ def test_row_round_trips_through_text(row):
 
 def test_every_row_traces_for_known_and_unknown_words():
     for row in TABLE:
-        assert row.trace(const(row.match, 32)) is not None
-        row.trace(Expr("word", 32))
+        assert row.trace(const(row.match, 32), width=row.width or 32) is not None
+        row.trace(Expr("word", 32), width=row.width or 32)
 
 
 def test_names_are_unique():

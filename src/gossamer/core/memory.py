@@ -15,7 +15,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from gossamer.base.bits import align_down, align_up
 from gossamer.base.data import Data
@@ -35,6 +35,8 @@ MMIO: Final = 0xFFFF_FFFF
 READ_ONLY: Final = 0x8000_0000
 REAL_BITS: Final = 32
 """Bits of a real address, whatever the width of the model's word."""
+MOST_REAL_BITS: Final = 60
+"""Bits of one that registers of a 64-bit model's chips can have; RAM lies below 4 GiB."""
 REAL_MASK: Final = (1 << REAL_BITS) - 1
 PAGE_COUNT: Final = (1 << REAL_BITS) // PAGE_SIZE
 MOST_LEAVES: Final = 4096
@@ -184,6 +186,15 @@ class Mapping(Data):
         return self.base + self.size
 
 
+class PageEntries(Protocol):
+    """A page table outside real memory: `count` entries of two doublewords."""
+
+    @property
+    def count(self) -> int: ...
+    def read(self, n: int) -> tuple[int, int]: ...
+    def write(self, n: int, v: int, r: int) -> None: ...
+
+
 class AddressMap:
     """What is where in the real address space."""
 
@@ -202,6 +213,8 @@ class AddressMap:
         self.faces = Faces(trace)
         #: What each byte reads as where nothing is.
         self.open_bus = 0xFF
+        #: The hypervisor's hash table of a guest that has one.
+        self.hash_table: PageEntries | None = None
         #: Called when a mapping changed, so that the engine forgets translations.
         self.changed: Callable[[], None] = lambda: None
         #: Called with (real address, size, value, whether it is a store) of an access to a still
@@ -215,7 +228,8 @@ class AddressMap:
     def map(self, target: RamBlock | Region, base: int, *, priority: int = 0) -> Mapping:
         """Put `target` at real address `base`; overlap at equal priority is refused."""
         m = Mapping(base, target.size, target, priority)
-        if base < 0 or m.end > 1 << REAL_BITS:
+        ends = m.end > 1 << REAL_BITS and (base < 1 << REAL_BITS or isinstance(target, RamBlock))
+        if base < 0 or ends or m.end > 1 << MOST_REAL_BITS:
             raise ConfigError(f"{target.name}: {base:#x}..{m.end:#x} is outside 4 GiB")
         if isinstance(target, RamBlock) and base % PAGE_SIZE:
             raise ConfigError(f"{target.name}: RAM must begin on a page, got {base:#x}")
@@ -254,7 +268,8 @@ class AddressMap:
         self._writers.clear()
         self.faces.clear()
         lowest, highest = align_down(changed.base, PAGE_SIZE), align_up(changed.end, PAGE_SIZE)
-        self.page_table.fill(0xFF, lowest // PAGE_SIZE, highest // PAGE_SIZE)
+        if lowest < 1 << REAL_BITS:
+            self.page_table.fill(0xFF, lowest // PAGE_SIZE, min(highest // PAGE_SIZE, PAGE_COUNT))
         for start, end, m in flat:
             block = m.target
             # A page that is RAM in part only is reached byte by byte, as if it were a device.
@@ -266,6 +281,11 @@ class AddressMap:
                 numbers = array("I", range(first, first + (end - start) // PAGE_SIZE))
                 self.pages[start // PAGE_SIZE : end // PAGE_SIZE] = memoryview(numbers)
         self.changed()
+
+    def page(self, ra: int) -> int:
+        """The arena's page at a real address, `READ_ONLY` with it; `MMIO` where no RAM is."""
+        n = ra // PAGE_SIZE
+        return self.pages[n] if n < PAGE_COUNT else MMIO
 
     def find(self, ra: int) -> tuple[int, int, Mapping] | None:
         """(start, end, mapping) of what covers real address `ra`."""

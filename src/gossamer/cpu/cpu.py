@@ -35,7 +35,7 @@ VSCR_NJ: Final = 0x0001_0000
 """Non-Java mode: set by reset (MPC7400UM 2.1)."""
 
 
-def _one(name: str, register: str, codec: Codec, **kw: Any) -> View:  # noqa: ANN401
+def one(name: str, register: str, codec: Codec, **kw: Any) -> View:  # noqa: ANN401
     """A register as a wire field."""
     return View(
         name,
@@ -46,7 +46,7 @@ def _one(name: str, register: str, codec: Codec, **kw: Any) -> View:  # noqa: AN
     )
 
 
-def _file(name: str, register: str, codec: Codec) -> View:
+def register_file(name: str, register: str, codec: Codec) -> View:
     """A register file as a wire array."""
     count = REGISTERS[register][1]
 
@@ -57,7 +57,7 @@ def _file(name: str, register: str, codec: Codec) -> View:
     return View(name, Array(codec, count), lambda cpu: cpu.block.all(register), put)
 
 
-def _put_crf(cpu: Cpu, values: list[int]) -> None:
+def put_crf(cpu: Cpu, values: list[int]) -> None:
     for n, value in enumerate(values):
         if value > 15:
             raise ValueError(f"a CR field must be 0..15, got {value}")
@@ -173,22 +173,22 @@ class Cpu(Device):
     layouts = {
         "": [
             Constant("unused", Unused(4)),
-            _file("env.gpr", "gpr", U32),
+            register_file("env.gpr", "gpr", U32),
             View("env.gprh", Array(U32, 32), lambda cpu: [0] * 32, lambda cpu, values: None),
-            View("env.crf", Array(U32, 8), lambda cpu: cpu.block.all("crf"), _put_crf),
-            _one("env.nip", "nia", U32),
+            View("env.crf", Array(U32, 8), lambda cpu: cpu.block.all("crf"), put_crf),
+            one("env.nip", "nia", U32),
             View("env.spr", Array(U32, 1024), get_sprs, put_sprs),
             View("env.spe_acc", U64, lambda cpu: 0, lambda cpu, value: None),
             View("env.reserve_addr", U32, _reserve_get, _reserve_put),
-            _one("env.msr", "msr", U32),
+            one("env.msr", "msr", U32),
             View("env.hflags_compat_nmsr", U32, lambda cpu: 0, lambda cpu, value: None),
         ]
     }
 
     fpu = subsection(
-        "cpu/fpu", layout=[_file("env.vsr", "fpr", _FPR), _one("env.fpscr", "fpscr", U32)]
+        "cpu/fpu", layout=[register_file("env.vsr", "fpr", _FPR), one("env.fpscr", "fpscr", U32)]
     )
-    altivec = subsection("cpu/altivec", layout=[_vector_file(), _one("vscr", "vscr", _VSCR)])
+    altivec = subsection("cpu/altivec", layout=[_vector_file(), one("vscr", "vscr", _VSCR)])
     segments = subsection(
         "cpu/sr",
         layout=[
@@ -208,7 +208,7 @@ class Cpu(Device):
         layout=[
             Constant("env.nb_tlb", Equal(I32, ENTRIES)),
             *_tlb("env.tlb.tlb6", 0),
-            _file("env.tgpr", "tgpr", U32),
+            register_file("env.tgpr", "tgpr", U32),
         ],
         compat="has_loaded_tlbs",
     )
@@ -226,13 +226,13 @@ class Cpu(Device):
         ours=True,
         lost=NOTHING,  # said in QEMU's way, or judged against the receiver (`control.losses`)
         layout=[
-            _one("dec_zero", "dec_zero", U64),
-            _one("tb_offset", "tb_offset", U64),
-            _file("irq", "irq", U8),
-            _one("reserved", "reserved", U8),
-            _one("reserve_ea", "reserve_ea", U32),
-            _one("l2cr", "l2cr", U32),
-            _one("hid1", "hid1", U32),
+            one("dec_zero", "dec_zero", U64),
+            one("tb_offset", "tb_offset", U64),
+            register_file("irq", "irq", U8),
+            one("reserved", "reserved", U8),
+            one("reserve_ea", "reserve_ea", U32),
+            one("l2cr", "l2cr", U32),
+            one("hid1", "hid1", U32),
         ],
     )
 
@@ -262,13 +262,16 @@ class Cpu(Device):
 
     def connect(self) -> None:
         """What is made once."""
-        self.changed = _nothing
+        self.changed = self.hypercall = _nothing
         self.decrement = self.clock.alarm(self._expired)
         self.decrement.private = True
 
+    #: The hypervisor answers `sc 1`, with the CPU's registers behind it.
+    hypercall: Callable[[], None] = wiring()
+
     def clear(self) -> None:
         """Every register is zero, but for what the model and the machine say."""
-        for name, (_, count) in REGISTERS.items():
+        for name, (_, count) in self.block.layout.registers.items():
             for n in range(count):
                 self.block.set(name, 0, n)
         self.block.set("pvr", self.model.pvr)

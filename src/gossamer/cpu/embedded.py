@@ -8,6 +8,7 @@ from __future__ import annotations
 from gossamer.base.data import Data
 from gossamer.cpu import exceptions_405
 from gossamer.cpu.translation import (
+    MISS_VECTORS,
     MSR_DR,
     MSR_IR,
     MSR_PR,
@@ -34,6 +35,8 @@ class Embedded(Data):
     architecture: Architecture
     lacking = ""
     searches_by_software = True
+    miss = NOT_FOUND
+    miss_vectors = MISS_VECTORS
 
     def translate(self, s: Body, ea: Expr, access: Access) -> Translation:
         on = ne(s.msr & (MSR_IR if access is Access.FETCH else MSR_DR), 0)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Final
 
 from gossamer.base.bits import bit
+from gossamer.cpu import exceptions_64
 from gossamer.cpu.translation import Mmu
-from gossamer.isa.architecture import NotDescribedError
 from gossamer.isa.body import Body, Interrupt, Irq
 from gossamer.isa.expr import Expr, eq, ne, select
 
@@ -45,14 +45,12 @@ ASYNCHRONOUS: Final = (
 
 
 def enter(s: Body, vector: Expr, srr0: Expr, srr1: Expr, mmu: Mmu) -> None:
-    """Take the interrupt at `vector`: SRR0, SRR1 (`srr1`: further bits), MSR, NIA; all words.
-
-    NotDescribedError for words of 64 bits.
-    """
-    if s.width != 32:  # MSR[SF] and [HV] are set, vectors lie elsewhere: Book III-S 6.4.3, 6.5
-        raise NotDescribedError(f"interrupts of a model whose words have {s.width} bits")
+    """Take the interrupt at `vector`: SRR0, SRR1 (`srr1`: further bits), MSR, NIA; all words."""
     mmu.enter(s)
-    go(s, vector, srr0, s.msr & SRR1_FROM_MSR | srr1)
+    if s.width == 64:
+        exceptions_64.enter(s, vector, srr0, srr1)
+    else:
+        go(s, vector, srr0, s.msr & SRR1_FROM_MSR | srr1)
 
 
 def go(s: Body, vector: Expr, srr0: Expr, srr1: Expr, also: int = 0) -> None:

@@ -16,6 +16,7 @@ from gossamer.cpu.translation import (
     MSR_IR,
     MSR_PR,
     NO_EXECUTE,
+    NO_VECTORS,
     NOT_FOUND,
     PROTECTED,
     STORE,
@@ -41,6 +42,8 @@ class Hashed(Data):
     architecture: Architecture
     lacking = ""
     searches_by_software = False
+    miss = 0
+    miss_vectors = NO_VECTORS
 
     def translate(self, s: Body, ea: Expr, access: Access) -> Translation:
         on = translates(s, access)

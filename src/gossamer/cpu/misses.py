@@ -19,7 +19,7 @@ from gossamer.cpu.hashed import (
     translates,
     wanted_of,
 )
-from gossamer.cpu.translation import NOT_FOUND, STORE, Translation
+from gossamer.cpu.translation import MISS_VECTORS, NOT_FOUND, STORE, Translation
 from gossamer.isa.architecture import Architecture
 from gossamer.isa.body import Access, Body, Interrupt, number
 from gossamer.isa.expr import Expr, eq, ne, select, trunc
@@ -39,6 +39,8 @@ class Loaded(Data):
     architecture: Architecture
     lacking = ""
     searches_by_software = True
+    miss = NOT_FOUND
+    miss_vectors = MISS_VECTORS
 
     def translate(self, s: Body, ea: Expr, access: Access) -> Translation:
         on = translates(s, access)

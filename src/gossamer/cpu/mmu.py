@@ -14,6 +14,7 @@ from gossamer.cpu import exceptions, exceptions_405
 from gossamer.cpu.embedded import Embedded
 from gossamer.cpu.hashed import Hashed
 from gossamer.cpu.misses import Loaded
+from gossamer.cpu.slb import Segments
 from gossamer.cpu.translation import Mmu
 from gossamer.cpu.untranslated import Untranslated
 from gossamer.isa.architecture import Architecture, NotDescribedError
@@ -26,6 +27,7 @@ STRATEGIES: Final[dict[str, Callable[[Architecture], Mmu]]] = {
     "loaded": Loaded,
     "embedded": Embedded,
     "untranslated": Untranslated,
+    "slb": Segments,
 }
 
 

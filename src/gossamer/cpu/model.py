@@ -71,6 +71,13 @@ MODELS: Final = {
             for name, pvr in PVRS_405.items()
         ),
         CpuModel(
+            "970mp_v1.1",
+            "PowerPC 970MP v1.1 (G5)",
+            0x0044_0101,
+            architecture("970", level="2.01", word=64, mmu="slb"),
+            doze=0,
+        ),
+        CpuModel(
             "7447a", "PowerPC 7447A v1.2 (G4)", 0x8003_0102, architecture("7450"), doze=DOZE_7450
         ),
         CpuModel(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from gossamer.isa.architecture import USUAL
 from gossamer.isa.registers import REGISTERS
 from gossamer.isa.spec.parts import ALTIVEC, EMBEDDED, SOFTWARE_SEARCH, has
 from gossamer.isa.spec.spr import SPRS
@@ -30,12 +31,12 @@ OF_TLBS: Final = ("tgpr", "tlb_upper", "tlb_lower", "tlb_page", "tlb_way")
 
 
 @lru_cache(maxsize=8)
-def plain(features: frozenset[str]) -> dict[int, tuple[str, int]]:
+def plain(features: frozenset[str], word: int = USUAL) -> dict[int, tuple[str, int]]:
     """The SPR numbers of a model that stand for a whole register: its name and element.
 
     XER, DEC and PVR are seen to below.
     """
-    rows = (s for s in SPRS if s.belongs(features) and s.number not in NOT_SENT)
+    rows = (s for s in SPRS if s.belongs(features, word) and s.number not in NOT_SENT)
     return {s.number: s.state for s in rows if s.state}
 
 

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from gossamer.base.bits import bit
 from gossamer.base.data import Data
-from gossamer.isa.body import Access, Body
+from gossamer.isa.body import Access, Body, Interrupt
 from gossamer.isa.expr import Expr, eq, select
 
 MSR_PR: Final = bit(17)
@@ -23,6 +23,7 @@ NO_EXECUTE: Final = bit(3)  # fetch: no-execute segment, guarded page or direct-
 PROTECTED: Final = bit(4)
 DIRECT_STORE: Final = bit(5)  # data, MPC750UM table 4-9 (DSISR)
 STORE: Final = bit(6)
+NO_SEGMENT: Final = bit(12)  # of a 64-bit part: nothing in the SLB; never seen in a register
 ZONE: Final = bit(7)  # of a 405: the page's zone bars user programs
 #: Bits of a fault; below are WIMG, `writable` and `special` as native code packs them.
 FAULT_BITS: Final = -128
@@ -32,6 +33,10 @@ NO_LINE, SWAPPED = 1, 2
 #: The same where WIMG is below, as `engine.translate.translate` and native code give it.
 NO_LINE_FLAG, SWAPPED_FLAG = 32, 64
 
+#: `Mmu.miss_vectors` where software fills the TLBs, and where nothing enters so.
+MISS_VECTORS: Final = (Interrupt.FETCH_MISS, Interrupt.LOAD_MISS, Interrupt.STORE_MISS)
+NO_VECTORS: Final[tuple[Interrupt, ...]] = ()
+
 WIMG_REAL: Final = 0b0011  # real mode: memory coherent, guarded (MPC750UM 5.2)
 WIMG_W, WIMG_I, WIMG_M, WIMG_G = 8, 4, 2, 1
 
@@ -39,9 +44,9 @@ WIMG_W, WIMG_I, WIMG_M, WIMG_G = 8, 4, 2, 1
 class Translation(Data):
     """The outcome of a translation.
 
-    `ra` 32 bits; `fault` DSISR or SRR1 bits, zero when the access may go on; `wimg` 4 bits;
-    `writable` 1 bit: a store to the page needs nothing more (C is set); `special` 2 bits, none:
-    zero.
+    `ra` 32 bits, of 64-bit models a word; `fault` DSISR or SRR1 bits, zero when the access may go
+    on; `wimg` 4 bits; `writable` 1 bit: a store to the page needs nothing more (C is set);
+    `special` 2 bits, none: zero.
     """
 
     ra: Expr
@@ -60,7 +65,15 @@ class Mmu(Protocol):
 
     @property
     def searches_by_software(self) -> bool:
-        """Whether a fault with `NOT_FOUND` is a miss, which enters as `enter_miss` says."""
+        """Whether software fills the TLBs."""
+
+    @property
+    def miss(self) -> int:
+        """The fault bit of what enters as `enter_miss` says; zero where nothing does."""
+
+    @property
+    def miss_vectors(self) -> tuple[Interrupt, ...]:
+        """Where that enters: a fetch, a load, a store."""
 
     def translate(self, s: Body, ea: Expr, access: Access) -> Translation:
         """Translate `ea`, a word, for `access` with the present state of the CPU."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gossamer.base.data import Data
 from gossamer.core.memory import REAL_BITS
-from gossamer.cpu.translation import NOT_FOUND, WIMG_REAL, Translation
+from gossamer.cpu.translation import NO_VECTORS, NOT_FOUND, WIMG_REAL, Translation
 from gossamer.isa.architecture import Architecture
 from gossamer.isa.body import Access, Body
 from gossamer.isa.expr import Expr, const, low, ltu, select
@@ -16,6 +16,8 @@ class Untranslated(Data):
     architecture: Architecture
     lacking = "address translation"
     searches_by_software = False
+    miss = 0
+    miss_vectors = NO_VECTORS
 
     def translate(self, s: Body, ea: Expr, access: Access) -> Translation:
         there = const(1, 1) if s.width == REAL_BITS else ltu(ea, 1 << REAL_BITS)

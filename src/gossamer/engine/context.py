@@ -83,7 +83,15 @@ PATIENCE: Final = 1 << 12
 MANY_LINES: Final = 0xFFFF
 
 #: What native code calls Python for, beside memory.
-EFFECT_CODES: Final = {"timer": 1, "breakpoint": 2, "stop": 3, "code": 4, "busy": 5, "dcr": 6}
+EFFECT_CODES: Final = {
+    "timer": 1,
+    "breakpoint": 2,
+    "stop": 3,
+    "code": 4,
+    "busy": 5,
+    "dcr": 6,
+    "hypercall": 7,
+}
 #: The sampler's table: slots, bytes of one (entry 8, source 8, count 4, effective page 4, 8 free),
 #: and how many hot ones are listed at the most.
 SAMPLES: Final = 4096

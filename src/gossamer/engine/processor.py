@@ -24,7 +24,9 @@ from gossamer.isa.body import Access, Interrupt, Irq
 #: Instructions in one native run at the most, so that the host is never kept out for long.
 CHUNK: Final = 1 << 22
 _ENDLESS: Final = 1 << 62
-_TIMER, _BREAKPOINT, _DCR = (EFFECT_CODES[n] for n in ("timer", "breakpoint", "dcr"))
+_TIMER, _BREAKPOINT, _DCR, _HYPERCALL = (
+    EFFECT_CODES[n] for n in ("timer", "breakpoint", "dcr", "hypercall")
+)
 
 
 class Stop(Enum):
@@ -85,6 +87,9 @@ class Processor:
                 self.engine.request_exit()
         elif code == _BREAKPOINT:
             self.breakpoints_changed()
+        elif code == _HYPERCALL:
+            self.cpu.hypercall()
+            self.engine.request_exit()
         elif code == _DCR:
             self.cpu.access_dcr(argument)
         else:

@@ -12,13 +12,13 @@ from typing import Final
 from gossamer.base.bits import ones
 from gossamer.base.units import PAGE_SIZE
 from gossamer.core.memory import MMIO, AddressMap
-from gossamer.cpu import exceptions, exceptions_405, misses, mmu
+from gossamer.cpu import exceptions, exceptions_405, mmu
 from gossamer.cpu.block import RegisterBlock, layout
-from gossamer.cpu.translation import NOT_FOUND, SWAPPED_FLAG, WIMG_I, WIMG_W
+from gossamer.cpu.translation import STORE, SWAPPED_FLAG, WIMG_I, WIMG_W
 from gossamer.engine.context import EFFECT_CODES
 from gossamer.engine.protocol import InstructionTime
 from gossamer.engine.translate import Surroundings, translate, watched
-from gossamer.isa.architecture import Architecture, NotDescribedError
+from gossamer.isa.architecture import Architecture
 from gossamer.isa.body import SRR1_ILLEGAL, Access, Body, Interrupt, Statement
 from gossamer.isa.evaluate import Fault, evaluate, execute
 from gossamer.isa.expr import Expr, const
@@ -144,11 +144,14 @@ class _Env(Surroundings):
         self, interrupt: Interrupt, srr1: int, dar: int | None, dsisr: int | None, srr0: int
     ) -> int:
         architecture = self.engine.architecture
-        if mmu.of(architecture).searches_by_software:
-            if interrupt is Interrupt.ISI and srr1 & NOT_FOUND:
-                return execute(_miss(architecture), self, (int(Interrupt.FETCH_MISS), srr0, srr0))
-            if dar is not None and dsisr is not None and dsisr & NOT_FOUND:
-                return execute(_miss(architecture), self, (int(misses.vector_of(dsisr)), srr0, dar))
+        strategy = mmu.of(architecture)
+        if strategy.miss:
+            fetch, load, store = strategy.miss_vectors
+            if interrupt is Interrupt.ISI and srr1 & strategy.miss:
+                return execute(_miss(architecture), self, (int(fetch), srr0, srr0))
+            if dar is not None and dsisr is not None and dsisr & strategy.miss:
+                vector = store if dsisr & STORE else load
+                return execute(_miss(architecture), self, (int(vector), srr0, dar))
         if dar is not None:
             self.block.set("dar", dar)
         if dsisr is not None:
@@ -201,6 +204,8 @@ class Reference(InstructionTime):
         irq = self.block.all("irq")
         if self.architecture.is_one(EMBEDDED):
             return exceptions_405.is_due(irq, msr) or bool(msr & exceptions.MSR_POW)
+        if self.architecture.word == 64 and self.block.get("halted"):
+            return True
         due = any(irq) if msr & exceptions.MSR_EE else any(irq[:2])
         return due or bool(msr & (exceptions.MSR_POW | exceptions.MSR_SE | exceptions.MSR_BE))
 
@@ -208,32 +213,32 @@ class Reference(InstructionTime):
         env, block = self._env, self.block
         cia = block.get("nia")
         env.cia = cia
-        if self.architecture.word == 64 and not block.get("msr") & MSR_SF:
-            raise NotDescribedError("32-bit mode (MSR[SF] = 0) of a model with 64-bit words")
+        sf = self.architecture.word == 64 and bool(block.get("msr") & MSR_SF)
         ra, fault, wimg = translate(block, self.memory, self.architecture, cia, Access.FETCH)
         if fault:
             nia = env.take_interrupt(Interrupt.ISI, fault, None, None, cia)
         else:
-            page = int(self.memory.pages[ra // PAGE_SIZE])
+            page = self.memory.page(ra)
             # Where no RAM is, every word is illegal (opcode 0 is).
             word = 0 if page == MMIO else env.ram_load(ra & ~3, 4)
             if wimg & SWAPPED_FLAG:
                 word = int.from_bytes(word.to_bytes(4, "big"), "little")
             env.word = word
-            trace = self._trace(word)
+            trace = self._trace(word, sf)
             if trace is None:
                 nia = env.take_interrupt(Interrupt.PROGRAM, SRR1_ILLEGAL, None, None, cia)
             else:
-                nia = execute(trace, env, width=self.architecture.word)
+                nia = execute(trace, env, width=64 if sf else 32)
         block.set("nia", nia)
         self.count += 1
 
-    def _trace(self, word: int) -> list[Statement] | None:
-        if word not in self._traces:
+    def _trace(self, word: int, sf: bool) -> list[Statement] | None:
+        key = word << 1 | sf
+        if key not in self._traces:
             row = self._decoder.decode(word)
             width = self.architecture.word
-            self._traces[word] = None if row is None else trace_word(row, word, width)
-        return self._traces[word]
+            self._traces[key] = None if row is None else trace_word(row, word, width, sf)
+        return self._traces[key]
 
     def deliver(self, vector: int, srr1: int = 0) -> None:
         """Take an interrupt now, between two instructions."""

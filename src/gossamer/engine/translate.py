@@ -11,7 +11,7 @@ from gossamer.cpu import breakpoints, mmu
 from gossamer.cpu.block import RegisterBlock
 from gossamer.cpu.translation import MSR_DR, MSR_IR, Translation
 from gossamer.isa.architecture import Architecture, NotDescribedError
-from gossamer.isa.body import Access, Body, Interrupt, RamStore
+from gossamer.isa.body import Access, Body, Interrupt, RamStore, TableStore
 from gossamer.isa.evaluate import evaluate
 from gossamer.isa.expr import Expr
 from gossamer.isa.registers import NUMBER
@@ -20,10 +20,12 @@ PAGE: Final = 4096
 
 
 @lru_cache(maxsize=24)
-def _trace(access: Access, architecture: Architecture) -> tuple[Translation, list[RamStore]]:
+def _trace(
+    access: Access, architecture: Architecture
+) -> tuple[Translation, list[RamStore | TableStore]]:
     s = Body(architecture.word)
     t = mmu.of(architecture).translate(s, Expr("arg", s.width, (), 0), access)
-    return t, [x for x in s.trace if isinstance(x, RamStore)]
+    return t, [x for x in s.trace if isinstance(x, RamStore | TableStore)]
 
 
 class Surroundings:
@@ -46,17 +48,28 @@ class Surroundings:
 
     def ram_load(self, ra: int, size: int) -> int:
         """RAM bytes, zero where there is none."""
-        page = int(self.memory.pages[ra // PAGE])
+        page = self.memory.page(ra)
         if page == MMIO:
             return 0
         at = (page & 0x7FFF_FFFF) * PAGE + ra % PAGE
         return int.from_bytes(self.memory.arena.view[at : at + size], "big")
 
     def ram_store(self, ra: int, size: int, value: int) -> None:
-        page = int(self.memory.pages[ra // PAGE])
+        page = self.memory.page(ra)
         if page < 0x8000_0000:
             at = page * PAGE + ra % PAGE
             self.memory.write_arena(at, value.to_bytes(size, "big"))
+
+    def table_load(self, n: int) -> int:
+        table = self.memory.hash_table
+        return 0 if table is None else table.read(n // 2 % table.count)[n & 1]
+
+    def table_store(self, n: int, value: int) -> None:
+        table = self.memory.hash_table
+        if table is not None:
+            pair = list(table.read(n // 2 % table.count))
+            pair[n & 1] = value
+            table.write(n // 2 % table.count, *pair)
 
     def load(self, ea: int, size: int) -> int:
         raise AssertionError("translation makes no access by effective address")
@@ -103,9 +116,11 @@ def translate(
     if update:
         due = [s for s in stores if evaluate(s.when, env, memo, args)]
         for s in due:
-            env.ram_store(
-                evaluate(s.ra, env, memo, args), s.size, evaluate(s.value, env, memo, args)
-            )
+            value = evaluate(s.value, env, memo, args)
+            if isinstance(s, TableStore):
+                env.table_store(evaluate(s.n, env, memo, args), value)
+            else:
+                env.ram_store(evaluate(s.ra, env, memo, args), s.size, value)
     return ra, fault, wimg
 
 

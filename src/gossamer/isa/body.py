@@ -23,8 +23,8 @@ from typing import Final, overload
 
 from gossamer.base.bits import bit
 from gossamer.base.data import Data, field
-from gossamer.isa.expr import Expr, const, eq, lift, lts, select, sext, trunc, zext
-from gossamer.isa.registers import NUMBER, REGISTERS, registers
+from gossamer.isa.expr import Expr, const, eq, lift, lts, ne, select, sext, trunc, zext
+from gossamer.isa.registers import NUMBER, registers
 
 
 class Interrupt(IntEnum):
@@ -33,7 +33,9 @@ class Interrupt(IntEnum):
     RESET = 0x100
     MACHINE_CHECK = 0x200
     DSI = 0x300
+    DATA_SEGMENT = 0x380  # these two: Power ISA Book III-S 6.5.4, 6.5.6
     ISI = 0x400
+    FETCH_SEGMENT = 0x480
     EXTERNAL = 0x500
     ALIGNMENT = 0x600
     PROGRAM = 0x700
@@ -133,6 +135,14 @@ class RamStore(Data, eq=False):
     when: Expr
 
 
+class TableStore(Data, eq=False):
+    """Set doubleword `n` of the hypervisor's hash table (see `Body.table`) when `when` holds."""
+
+    n: Expr
+    value: Expr
+    when: Expr
+
+
 class Raise(Data, eq=False):
     """Take an interrupt when `when` holds; `srr1` holds the bits to set in SRR1.
 
@@ -181,12 +191,16 @@ class Loop(Data, eq=False):
     body: list[Statement] = field(default_factory=list)
 
 
-Statement = Write | Do | Store | Probe | RamStore | Raise | Branch | Effect | When | Loop
+Statement = (
+    Write | Do | Store | Probe | RamStore | TableStore | Raise | Branch | Effect | When | Loop
+)
 
 EFFECTS: Final[dict[str, str]] = {
     "msr": "MSR changed: translation mode, endianness, pending interrupts now enabled, POW, SE, BE",
     "translation": "a BAT, SDR1 or HID0 changed: forget all translations",
     "segment": "one argument, its number: a segment register changed",
+    "slb": "the segment lookaside buffer changed: forget all translations",
+    "hypercall": "the hypervisor is asked for what GPR 3 says, behind this instruction",
     "tlbie": "one argument, ea: forget the translations of its page, in every segment",
     "tlb": "forget all translations",
     "timer": "DEC, the timebase or a 405's timer was written: alarms follow",
@@ -243,12 +257,13 @@ class Register:
 
 
 _ALWAYS: Final = const(1, 1)
-#: Registers with more than one element.
-FILES: Final = tuple(name for name, (_, count) in REGISTERS.items() if count > 1)
 
 
 class Body:
-    """The CPU as a body sees it; `width` is that of its word, in bits."""
+    """The CPU as a body sees it; `width` is that of its word, in bits.
+
+    `sf` says in which mode a 64-bit CPU computes: None where MSR[SF] has to be asked.
+    """
 
     so, ov, ca, xer = Register(), Register(), Register(), Register()
     lr, ctr, nia = Register(), Register(), Register()
@@ -268,13 +283,15 @@ class Body:
     usprg0, pid, zpr, ccr0 = Register(), Register(), Register(), Register()
     dbsr, icdbdr, tcr, tsr = Register(), Register(), Register(), Register()
     pit_reload, pit_zero = Register(), Register()
+    halted, ctrl = Register(), Register()
 
-    def __init__(self, width: int) -> None:
-        self.width = width
+    def __init__(self, width: int, sf: bool | None = None) -> None:
+        self.width, self._sf = width, sf
         self.registers = registers(width)
         self.trace: list[Statement] = []
-        for name in FILES:
-            setattr(self, name, Registers(self, name))
+        for name, (_, count) in self.registers.items():
+            if count > 1:
+                setattr(self, name, Registers(self, name))
 
     gpr: Registers
     fpr: Registers
@@ -299,6 +316,9 @@ class Body:
     utlb_data: Registers
     utlb_pid: Registers
     dcr_there: Registers
+    slb_esid: Registers
+    slb_vsid: Registers
+    monitor: Registers
 
     @property
     def cia(self) -> Expr:
@@ -324,6 +344,34 @@ class Body:
     def signed(self, x: Expr) -> Expr:
         """A value of at most so many bits, with copies of its sign above it, as a word."""
         return sext(x, self.width)
+
+    @property
+    def mode(self) -> Expr:
+        """The bits of a word that the CPU computes with: all, or the low 32 in 32-bit mode.
+
+        A 64-bit CPU is in that where MSR[SF] is 0 (Power ISA Book I 1.10.3, Book III-S 3.2.1).
+        """
+        if self.width == 32 or self._sf:
+            return self.word(-1)
+        return Expr("mode", self.width) if self._sf is None else self.word(0xFFFF_FFFF)
+
+    @property
+    def sign(self) -> Expr:
+        """The sign's bit of what the CPU computes with."""
+        return self.mode & ~(self.mode >> 1)
+
+    def in_mode(self, x: Expr) -> Expr:
+        """A word with zeros for the bits that 32-bit mode leaves out."""
+        return x if self.width == 32 or self._sf else x & self.mode
+
+    def address(self, ea: Expr) -> Expr:
+        """A word as an effective address."""
+        return self.in_mode(ea)
+
+    def negative(self, x: Expr) -> Expr:
+        """Whether a result is below zero, 1 bit."""
+        whole = self.width == 32 or self._sf
+        return lts(x, 0) if whole or x.width < self.width else ne(x & self.sign, 0)
 
     # --- memory -------------------------------------------------------------------------------
 
@@ -360,6 +408,28 @@ class Body:
     def ram_store(self, ra: Expr, value: Expr, size: int, when: Expr = _ALWAYS) -> None:
         self.trace.append(RamStore(ra, size, value, when))
 
+    def table(self, n: Expr) -> Expr:
+        """Doubleword `n`, modulo their number, of the hypervisor's hash table; 64 bits.
+
+        Entry k has doublewords 2k and 2k + 1.  Zero where there is no table.
+        """
+        return Expr("table", 64, (n,))
+
+    def table_find(self, group: Expr, wanted: Expr) -> Expr:
+        """Which of a group's eight entries have the first doubleword `wanted`: 8 bits.
+
+        `group` counts modulo the number of groups; bits 57 to 61 (software's, L) do not count.
+        Bit 0 (the first as books count) stands for the first entry.
+        """
+        return Expr("table_find", 8, (group, wanted))
+
+    def table_store(self, n: Expr, value: Expr, when: Expr = _ALWAYS) -> None:
+        self.trace.append(TableStore(n, value, when))
+
+    def slb_find(self, ea: Expr) -> Expr:
+        """Number of the first SLB entry that translates `ea`, 8 bits; 64 where none does."""
+        return Expr("slb_find", 8, (ea,))
+
     # --- control ------------------------------------------------------------------------------
 
     def interrupt(
@@ -390,11 +460,15 @@ class Body:
 
     def branch(self, target: Expr, when: Expr = _ALWAYS) -> None:
         """Go on at `target` (its low two bits are dropped) when `when` holds."""
-        self.trace.append(Branch(target & ~3, when))
+        self.trace.append(Branch(self.address(target & ~3), when))
+
+    def branch_anywhere(self, target: Expr) -> None:
+        """Go on at `target` (its low two bits are dropped), whatever the mode was."""
+        self.trace.append(Branch(target & ~3, _ALWAYS))
 
     def branch_by(self, offset: Expr, when: Expr = _ALWAYS) -> None:
         """Go on at cia + offset (a multiple of 4) when `when` holds."""
-        self.trace.append(Branch(self.cia + offset, when, offset))
+        self.trace.append(Branch(self.address(self.cia + offset), when, offset))
 
     def effect(self, name: str, *args: Expr) -> None:
         assert name in EFFECTS, name
@@ -433,7 +507,8 @@ class Body:
 
         `so` (8 bits, 0 or 1) is the summary overflow after this instruction when it sets it.
         """
-        code = select(lts(value, 0), const(8, 8), select(eq(value, 0), const(2, 8), const(4, 8)))
+        zero = eq(self.in_mode(value) if value.width == self.width else value, 0)
+        code = select(self.negative(value), const(8, 8), select(zero, const(2, 8), const(4, 8)))
         summary = self.so if so is None else so
         self.write("crf", 0, code | summary, rc)
 

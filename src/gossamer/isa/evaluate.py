@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol
 
 from gossamer.base.bits import ones
 from gossamer.isa.architecture import USUAL
@@ -25,6 +25,7 @@ from gossamer.isa.body import (
     RamStore,
     Statement,
     Store,
+    TableStore,
     When,
     Write,
 )
@@ -33,6 +34,10 @@ from gossamer.isa.ops import OPS
 from gossamer.isa.service import SERVICES
 
 Memo = dict[Expr, int]
+#: An entry of the SLB is valid; what of a table's doubleword is compared (`Body.table_find`).
+SLB_VALID: Final = 0x0800_0000
+SLB_ENTRIES: Final = 64
+TABLE_COMPARED: Final = ~0x7C
 Act = Callable[[], None]
 
 
@@ -73,11 +78,25 @@ class Env(Protocol):
 
     def ram_load(self, ra: int, size: int) -> int: ...
     def ram_store(self, ra: int, size: int, value: int) -> None: ...
+    def table_load(self, n: int) -> int:
+        """Doubleword `n`, modulo their number, of the hypervisor's hash table; 0: there is none."""
+
+    def table_store(self, n: int, value: int) -> None: ...
     def effect(self, name: str, args: Sequence[int]) -> None: ...
     def take_interrupt(
         self, interrupt: Interrupt, srr1: int, dar: int | None, dsisr: int | None, srr0: int
     ) -> int:
         """Enter the interrupt; the address to go on at."""
+
+
+class NoTable:
+    """Of an `Env` whose bodies look at no hash table."""
+
+    def table_load(self, n: int) -> int:
+        raise AssertionError(f"no hash table to read ({n})")
+
+    def table_store(self, n: int, value: int) -> None:
+        raise AssertionError(f"no hash table to write ({n}, {value:#x})")
 
 
 class _Taken(Exception):  # noqa: N818
@@ -117,8 +136,35 @@ def _compute(e: Expr, env: Env, memo: Memo, args: Sequence[int]) -> int:
         return sum((env.ram_load(ra + 8 * n, 4) == wanted) << 7 - n for n in range(8))
     if op == "arg":
         return args[int(e.arg)]
+    if op in ("table", "table_find"):
+        return env.table_load(operands[0]) if op == "table" else _table_find(env, *operands)
+    if op == "slb_find":
+        return _slb_find(env, operands[0])
+    if op == "mode":
+        return ones(64 if env.read_reg("msr", 0) >> 63 else 32)
     assert op in ("cia", "word", "now"), f"{op} has no value here"
     return env.now() if op == "now" else env.cia if op == "cia" else env.word
+
+
+def _table_find(env: Env, group: int, wanted: int) -> int:
+    """See `Body.table_find`."""
+    first = group << 4
+    return sum(
+        (env.table_load(first + 2 * n) ^ wanted) & TABLE_COMPARED == 0 and 0x80 >> n
+        for n in range(8)
+    )
+
+
+def _slb_find(env: Env, ea: int) -> int:
+    """See `Body.slb_find`."""
+    for n in range(SLB_ENTRIES):
+        esid = env.read_reg("slb_esid", n)
+        if not esid & SLB_VALID:
+            continue
+        shift = 40 if env.read_reg("slb_vsid", n) >> 62 == 1 else 28
+        if esid >> shift == ea >> shift:
+            return n
+    return SLB_ENTRIES
 
 
 class _Run:
@@ -170,6 +216,10 @@ class _Run:
                 if self.value(s.when, memo):
                     ra, value = self.value(s.ra, memo), self.value(s.value, memo)
                     writes.append(partial(env.ram_store, ra, s.size, value))
+            elif isinstance(s, TableStore):
+                if self.value(s.when, memo):
+                    n, value = self.value(s.n, memo), self.value(s.value, memo)
+                    writes.append(partial(env.table_store, n, value))
             elif isinstance(s, Raise):
                 if s.commit and self.value(s.when, memo):
                     raises.append(self.raiser(s, memo))

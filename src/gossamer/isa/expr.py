@@ -18,7 +18,8 @@ class Expr(Data, eq=False):
     `op` is a row of `OPS` or one of the leaves: ``const`` (arg: value), ``word`` (the instruction),
     ``cia`` (its address), ``reg`` (arg: register name, one argument: index), ``load`` (arg: bytes,
     one argument: ea), ``ram`` (arg: bytes, one argument: real address), ``ram_find`` (see
-    `Body.ram_find`; arguments: real address, word), ``now`` (virtual ns), ``arg`` (arg: number; a
+    `Body.ram_find`; arguments: real address, word), ``table``, ``table_find``, ``slb_find``,
+    ``mode`` (see `Body`), ``now`` (virtual ns), ``arg`` (arg: number; a
     parameter of a service body), ``call`` (arg: service name, arguments as its parameters),
     ``index`` (the variable of the enclosing loop).
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import overload
 
 from gossamer.base.data import Data
-from gossamer.isa.expr import Expr, const, sext, trunc
+from gossamer.isa.expr import Expr, const, sext, trunc, zext
 
 
 class Field(Data):
@@ -57,6 +57,45 @@ class Field(Data):
         if not low <= raw < high or raw << self.shift != value:
             raise ValueError(f"{value} does not fit in {self.width} bits")
         return (raw & (1 << self.width) - 1) << (31 - self.last)
+
+
+class SplitField(Field):
+    """Six bits in two places: the low five are `first`..`last`, the other is bit `high`."""
+
+    high: int = 0
+
+    @property
+    def width(self) -> int:
+        return super().width + 1
+
+    @property
+    def mask(self) -> int:
+        return (1 << super().width) - 1 << 31 - self.last | 1 << 31 - self.high
+
+    @overload
+    def __get__(self, form: None, owner: type) -> Field: ...
+    @overload
+    def __get__(self, form: Form, owner: type) -> Expr: ...
+    def __get__(self, form: Form | None, owner: type) -> Field | Expr:
+        if form is None:
+            return self
+        five = self.last - self.first + 1
+        if not self.mask & ~form.known_mask:
+            return const(self.get(form.known_bits), self.width)
+        low = zext(trunc(form.word >> (31 - self.last), five), self.width)
+        return low | zext(trunc(form.word >> (31 - self.high), 1), self.width) << five
+
+    def get(self, word: int) -> int:
+        five = self.last - self.first + 1
+        low = word >> (31 - self.last) & (1 << five) - 1
+        return (word >> (31 - self.high) & 1) << five | low
+
+    def put(self, value: int) -> int:
+        if not 0 <= value < 1 << self.width:
+            raise ValueError(f"{value} does not fit in {self.width} bits")
+        five = self.last - self.first + 1
+        low = (value & (1 << five) - 1) << (31 - self.last)
+        return low | (value >> five) << (31 - self.high)
 
 
 class Form:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar
 
 from gossamer.base.data import Data, field
-from gossamer.isa.architecture import USUAL, Architecture, NotDescribedError
+from gossamer.isa.architecture import USUAL, Architecture
 from gossamer.isa.body import Body, Interrupt, Statement
 from gossamer.isa.expr import Expr, const, trunc
 from gossamer.isa.form import Form
@@ -57,13 +57,20 @@ class Insn(Data):
         return word & self.mask == self.match
 
     def trace(
-        self, word: Expr, known_mask: int = 0, known_bits: int = 0, *, width: int = USUAL
+        self,
+        word: Expr,
+        known_mask: int = 0,
+        known_bits: int = 0,
+        *,
+        width: int = USUAL,
+        sf: bool | None = None,
     ) -> list[Statement]:
         """The statements of the body for a (constant or symbolic) instruction word.
 
-        Further bits of a symbolic word may be given as known; `width` is the machine's word's.
+        Further bits of a symbolic word may be given as known; `width` is the machine's word's,
+        `sf` the mode where it is known (see `Body`).
         """
-        s = Body(width)
+        s = Body(width, sf)
         if self.supervisor:
             s.privileged()
         if self.needs == "FP":
@@ -144,31 +151,13 @@ class Decoder:
             self._by_opcode.setdefault(row.match >> 26, []).append(row)
         for same in self._by_opcode.values():
             _refuse_overlaps(same)
-        #: Rows of narrower words only: what this architecture has in their place is not described.
-        self._narrower = [i for i in have if 0 < i.width < architecture.word]
 
     def decode(self, word: int) -> Insn | None:
-        """The instruction, or None for an illegal word.
-
-        NotDescribedError for one that has been described for narrower words only.
-        """
-        found = None
+        """The instruction, or None for an illegal word."""
         for row in self._by_opcode.get(word >> 26, ()):
             if word & row.mask == row.match:
-                found = row
-                break
-        if self._narrower:
-            self._refuse(word, found)
-        return found
-
-    def _refuse(self, word: int, found: Insn | None) -> None:
-        rank = -1 if found is None else found.mask.bit_count()
-        for row in self._narrower:
-            if row.matches(word) and row.mask.bit_count() > rank:
-                raise NotDescribedError(
-                    f"{row.name} ({word:#010x}): described for words of {row.width} bits only, "
-                    f"this model has {self.architecture.word}"
-                )
+                return row
+        return None
 
 
 def _refuse_overlaps(same: list[Insn]) -> None:
@@ -181,6 +170,6 @@ def _refuse_overlaps(same: list[Insn]) -> None:
             assert not (clash and equal and alike), f"{a.name} and {b.name} overlap"
 
 
-def trace_word(row: Insn, word: int, width: int = USUAL) -> list[Statement]:
+def trace_word(row: Insn, word: int, width: int = USUAL, sf: bool | None = None) -> list[Statement]:
     """The statements of the row's body for a whole instruction word."""
-    return row.trace(const(word, 32), width=width)
+    return row.trace(const(word, 32), width=width, sf=sf)

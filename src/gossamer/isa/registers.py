@@ -114,11 +114,23 @@ _LIST: Final[dict[str, tuple[int, int]]] = {
     "dcr_there": (32, 32),  # wiring: a bit for each of 1024 DCRs, whether anything answers
 }
 
+#: Of 64-bit models alone; they lie behind all others.
+_LIST_64: Final[dict[str, tuple[int, int]]] = {
+    "slb_esid": (64, 64),  # segment lookaside buffer: ESID and V, as `slbmfee` shows them
+    "slb_vsid": (64, 64),  # B, VSID, Ks, Kp, N, L, C, LP, as `slbmfev` shows them
+    "halted": (8, 1),  # the hypervisor lets the CPU wait for an interrupt (H_CEDE)
+    "ctrl": (32, 1),
+    "hid4": (WORD, 1),
+    "hid5": (WORD, 1),
+    "monitor": (WORD, 16),  # SPRs 784 to 799, which user programs read as 768 to 783
+}
+
 
 @lru_cache(maxsize=2)
 def registers(word: int) -> dict[str, tuple[int, int]]:
     """Width and number of the elements of each register, for words of `word` bits."""
-    return {name: (width or word, count) for name, (width, count) in _LIST.items()}
+    listed = _LIST if word == 32 else _LIST | _LIST_64
+    return {name: (width or word, count) for name, (width, count) in listed.items()}
 
 
 #: Those of 32-bit models, which is what the machines have.

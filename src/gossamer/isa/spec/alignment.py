@@ -21,7 +21,13 @@ def dsisr(i: Form) -> Expr:
     return registers | (word >> 1 & 3) << 15 | (word >> 6 & 1) << 14 | (word >> 7 & 15) << 10
 
 
-def check_aligned(s: Body, i: Form, ea: Expr, when: Expr | None = None) -> None:
-    """Alignment interrupt unless `ea` is a multiple of four (and `when`)."""
-    odd = ne(ea & 3, 0)
+def check_multiple(s: Body, i: Form, ea: Expr) -> None:
+    """Alignment interrupt as 32-bit parts take it; 64-bit parts carry such accesses out."""
+    if s.width == 32:
+        check_aligned(s, i, ea)
+
+
+def check_aligned(s: Body, i: Form, ea: Expr, when: Expr | None = None, size: int = 4) -> None:
+    """Alignment interrupt unless `ea` is a multiple of `size` (and `when`)."""
+    odd = ne(ea & (size - 1), 0)
     s.interrupt(Interrupt.ALIGNMENT, odd if when is None else odd & when, dar=ea, dsisr=dsisr(i))

@@ -12,7 +12,7 @@ _USUAL = [{"BO": bo, "LK": 0} for bo in (12, 4, 16, 18, 20)]
 
 
 def link(s: Body, lk: Expr) -> None:
-    s.write("lr", 0, s.cia + 4, lk)
+    s.write("lr", 0, s.address(s.cia + 4), lk)
 
 
 def condition(s: Body, i: B | XLLK) -> Expr:
@@ -23,7 +23,7 @@ def condition(s: Body, i: B | XLLK) -> Expr:
     any_cr, wanted, keep_ctr, zero_wanted = (trunc(i.BO >> n, 1) for n in (4, 3, 2, 1))
     ctr = s.ctr - 1
     s.write("ctr", 0, ctr, ~keep_ctr)
-    ctr_ok = either(keep_ctr, eq(ctr, 0) ^ zero_wanted ^ 1)
+    ctr_ok = either(keep_ctr, eq(s.in_mode(ctr), 0) ^ zero_wanted ^ 1)
     cr_ok = either(any_cr, s.cr_bit(i.BI) ^ wanted ^ 1)
     return both(ctr_ok, cr_ok)
 

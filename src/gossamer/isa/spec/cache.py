@@ -13,10 +13,11 @@ from gossamer.isa.expr import const
 from gossamer.isa.insn import insn
 from gossamer.isa.spec.forms import X
 from gossamer.isa.spec.load_store import ea_x
-from gossamer.isa.spec.parts import ALTIVEC, EMBEDDED
+from gossamer.isa.spec.parts import EMBEDDED, G4
 
-#: Bytes that dcbz clears.
+#: Bytes that dcbz clears; on 64-bit parts.
 LINE: Final = 32
+LINE_64: Final = 128
 
 
 @insn(X, "icbi RA,RB", OPCD=31, XO=982)
@@ -52,9 +53,14 @@ def dcbtst(s: Body, i: X) -> None:
 @insn(X, "dcbz RA,RB", OPCD=31, XO=1014)
 def dcbz(s: Body, i: X) -> None:
     """The alignment interrupt on write-through or inhibited pages is the engine's."""
-    s.store(ea_x(s, i) & -LINE, const(0, 8 * LINE), LINE)
+    if s.width == 32:
+        s.store(ea_x(s, i) & -LINE, const(0, 8 * LINE), LINE)
+        return
+    block = ea_x(s, i) & -LINE_64
+    for n in range(0, LINE_64, LINE):
+        s.store(block + n, const(0, 8 * LINE), LINE)
 
 
-@insn(X, "dcba RA,RB", OPCD=31, XO=758, features=(*ALTIVEC, *EMBEDDED))
+@insn(X, "dcba RA,RB", OPCD=31, XO=758, features=(*G4, *EMBEDDED))
 def dcba(s: Body, i: X) -> None:
     """Allocating a block changes nothing that a program may rely on.  Not on the 750: illegal."""

@@ -39,22 +39,35 @@ def sign(x: Expr) -> Expr:
     return trunc(x >> (x.width - 1), 1)
 
 
-def add_overflow(x: Expr, y: Expr, total: Expr) -> Expr:
+def add_overflow(s: Body, x: Expr, y: Expr, total: Expr) -> Expr:
     """Signed overflow of total = x + y (+ carry), one bit."""
-    return sign((x ^ total) & (y ^ total))
+    return bit_at_sign(s, (x ^ total) & (y ^ total))
 
 
 def set_carry(s: Body, carry: Expr) -> None:
     s.ca = zext(carry, 8)
 
 
+def below(s: Body, x: Expr, y: Expr) -> Expr:
+    """Unsigned x < y, of as many bits as the mode computes with."""
+    return ltu(s.in_mode(x), s.in_mode(y))
+
+
+def bit_at_sign(s: Body, x: Expr) -> Expr:
+    """The bit where the sign of what the CPU computes with is, as one bit."""
+    return sign(x) if s.sign.is_const and s.sign.value == lowest(x) else ne(x & s.sign, 0)
+
+
 def add_with_carry(s: Body, i: XOOE, x: Expr, y: Expr) -> None:
     """RT = x + y + CA, setting CA; the extended family differs only in x and y."""
-    double = 2 * s.width
-    wide = zext(x, double) + zext(y, double) + zext(s.ca, double)
-    s.gpr[i.RT] = total = trunc(wide, s.width)
-    set_carry(s, trunc(wide >> s.width, 1))
-    s.record(i.Rc, total, s.mark_overflow(i.OE, add_overflow(x, y, total)))
+    if s.width == 32:
+        wide = zext(x, 64) + zext(y, 64) + zext(s.ca, 64)
+        s.gpr[i.RT] = total = trunc(wide, s.width)
+        set_carry(s, trunc(wide >> s.width, 1))
+    else:
+        s.gpr[i.RT] = total = x + y + s.word(s.ca)
+        set_carry(s, bit_at_sign(s, x & y | (x | y) & ~total))
+    s.record(i.Rc, total, s.mark_overflow(i.OE, add_overflow(s, x, y, total)))
 
 
 # --- immediate ------------------------------------------------------------------------------------
@@ -73,7 +86,7 @@ def addis(s: Body, i: D) -> None:
 def add_immediate_carrying(s: Body, i: D) -> Expr:
     a = s.gpr[i.RA]
     s.gpr[i.RT] = total = a + i.SI
-    set_carry(s, ltu(total, a))
+    set_carry(s, below(s, total, a))
     return total
 
 
@@ -91,7 +104,7 @@ def addic_record(s: Body, i: D) -> None:
 def subfic(s: Body, i: D) -> None:
     a = s.gpr[i.RA]
     s.gpr[i.RT] = i.SI - a
-    set_carry(s, ~ltu(i.SI, a))
+    set_carry(s, ~below(s, i.SI, a))
 
 
 @insn(D, "mulli RT,RA,SI", OPCD=7)
@@ -106,15 +119,15 @@ def mulli(s: Body, i: D) -> None:
 def add(s: Body, i: XOOE) -> None:
     a, b = s.gpr[i.RA], s.gpr[i.RB]
     s.gpr[i.RT] = total = a + b
-    s.record(i.Rc, total, s.mark_overflow(i.OE, add_overflow(a, b, total)))
+    s.record(i.Rc, total, s.mark_overflow(i.OE, add_overflow(s, a, b, total)))
 
 
 @insn(XOOE, "addc{OE}{Rc} RT,RA,RB", OPCD=31, XO=10)
 def addc(s: Body, i: XOOE) -> None:
     a, b = s.gpr[i.RA], s.gpr[i.RB]
     s.gpr[i.RT] = total = a + b
-    set_carry(s, ltu(total, a))
-    s.record(i.Rc, total, s.mark_overflow(i.OE, add_overflow(a, b, total)))
+    set_carry(s, below(s, total, a))
+    s.record(i.Rc, total, s.mark_overflow(i.OE, add_overflow(s, a, b, total)))
 
 
 @insn(XOOE, "adde{OE}{Rc} RT,RA,RB", OPCD=31, XO=138)
@@ -136,15 +149,15 @@ def addze(s: Body, i: XOOE) -> None:
 def subf(s: Body, i: XOOE) -> None:
     a, b = s.gpr[i.RA], s.gpr[i.RB]
     s.gpr[i.RT] = difference = b - a
-    s.record(i.Rc, difference, s.mark_overflow(i.OE, add_overflow(~a, b, difference)))
+    s.record(i.Rc, difference, s.mark_overflow(i.OE, add_overflow(s, ~a, b, difference)))
 
 
 @insn(XOOE, "subfc{OE}{Rc} RT,RA,RB", OPCD=31, XO=8)
 def subfc(s: Body, i: XOOE) -> None:
     a, b = s.gpr[i.RA], s.gpr[i.RB]
     s.gpr[i.RT] = difference = b - a
-    set_carry(s, ~ltu(b, a))
-    s.record(i.Rc, difference, s.mark_overflow(i.OE, add_overflow(~a, b, difference)))
+    set_carry(s, ~below(s, b, a))
+    s.record(i.Rc, difference, s.mark_overflow(i.OE, add_overflow(s, ~a, b, difference)))
 
 
 @insn(XOOE, "subfe{OE}{Rc} RT,RA,RB", OPCD=31, XO=136)
@@ -166,7 +179,7 @@ def subfze(s: Body, i: XOOE) -> None:
 def neg(s: Body, i: XOOE) -> None:
     a = s.gpr[i.RA]
     s.gpr[i.RT] = result = s.word(0) - a
-    s.record(i.Rc, result, s.mark_overflow(i.OE, eq(a, lowest(a))))
+    s.record(i.Rc, result, s.mark_overflow(i.OE, eq(s.in_mode(a), s.sign)))
 
 
 @insn(XOOE, "mullw{OE}{Rc} RT,RA,RB", OPCD=31, XO=235)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from gossamer.isa.body import Body
 from gossamer.isa.expr import Expr, clz, const, eq, gtu, ltu, select, trunc, zext
 from gossamer.isa.insn import insn
-from gossamer.isa.spec.alignment import check_aligned
+from gossamer.isa.spec.alignment import check_multiple
 from gossamer.isa.spec.forms import D, X, XRc
 from gossamer.isa.spec.load_store import ea_d, ea_du, ea_x, ea_xu
 
@@ -45,12 +45,12 @@ def narrow(double: Expr) -> Expr:
 
 
 def load_single(s: Body, i: D | X, ea: Expr) -> None:
-    check_aligned(s, i, ea)
+    check_multiple(s, i, ea)
     s.fpr[i.FRT] = widen(s.load(ea, 4))
 
 
 def load_double(s: Body, i: D | X, ea: Expr) -> None:
-    check_aligned(s, i, ea)
+    check_multiple(s, i, ea)
     s.fpr[i.FRT] = s.load(ea, 8)
 
 
@@ -102,12 +102,12 @@ def lfdux(s: Body, i: X) -> None:
 
 
 def store_single(s: Body, i: D | X, ea: Expr) -> None:
-    check_aligned(s, i, ea)
+    check_multiple(s, i, ea)
     s.store(ea, narrow(s.fpr[i.FRS]), 4)
 
 
 def store_double(s: Body, i: D | X, ea: Expr) -> None:
-    check_aligned(s, i, ea)
+    check_multiple(s, i, ea)
     s.store(ea, s.fpr[i.FRS], 8)
 
 
@@ -158,7 +158,7 @@ def stfdux(s: Body, i: X) -> None:
 @insn(X, "stfiwx FRS,RA,RB", OPCD=31, XO=983, needs="FP")
 def stfiwx(s: Body, i: X) -> None:
     ea = ea_x(s, i)
-    check_aligned(s, i, ea)
+    check_multiple(s, i, ea)
     s.store(ea, s.fpr[i.FRS], 4)
 
 

@@ -7,7 +7,7 @@ are no field, so they are ignored.
 
 from __future__ import annotations
 
-from gossamer.isa.form import Field, Form
+from gossamer.isa.form import Field, Form, SplitField
 
 
 class I(Form):  # noqa: E742
@@ -29,6 +29,12 @@ class SC(Form):
     """System call."""
 
     ONE = Field(30, 30)
+
+
+class SCLEV(SC):
+    """System call of a level."""
+
+    LEV = Field(20, 26)
 
 
 class D(Form):
@@ -131,6 +137,44 @@ class M(Form):
     RS, RA, RB = Field(6, 10, "r{}"), Field(11, 15, "r{}"), Field(16, 20, "r{}")
     SH, MB, ME = Field(16, 20), Field(21, 25), Field(26, 30)
     Rc = Field(31, 31)
+
+
+class MD(Form):
+    """Rotate and mask of doublewords."""
+
+    RS, RA, RB = Field(6, 10, "r{}"), Field(11, 15, "r{}"), Field(16, 20, "r{}")
+    SH = SplitField(16, 20, high=30)
+    MB, ME = SplitField(21, 25, high=26), SplitField(21, 25, high=26)
+    XO, Rc = Field(27, 29), Field(31, 31)
+
+
+class MDS(MD):
+    """The same with the count in a register."""
+
+    XO = Field(27, 30)
+
+
+class DS(Form):
+    """A displacement of 14 bits, in units of four bytes."""
+
+    RT, RS, RA = Field(6, 10, "r{}"), Field(6, 10, "r{}"), Field(11, 15, "r{}")
+    DS = Field(16, 29, signed=True, shift=2)
+    XO = Field(30, 31)
+
+
+class XS(Form):
+    """Shift of a doubleword by a six-bit count."""
+
+    RS, RA = Field(6, 10, "r{}"), Field(11, 15, "r{}")
+    SH = SplitField(16, 20, high=30)
+    XO, Rc = Field(21, 29), Field(31, 31)
+
+
+class MsrL(Form):
+    """An MSR, of which L = 1 says the two bits that are written."""
+
+    RS, L = Field(6, 10, "r{}"), Field(15, 15)
+    XO = Field(21, 30)
 
 
 class A(Form):

@@ -10,24 +10,24 @@ from __future__ import annotations
 from gossamer.isa.body import Access, Body, number
 from gossamer.isa.expr import Expr, bswap, const, eq, low, select, trunc, zext
 from gossamer.isa.insn import insn
-from gossamer.isa.spec.alignment import check_aligned
+from gossamer.isa.spec.alignment import check_aligned, check_multiple
 from gossamer.isa.spec.forms import D, X, XRecord
 
 
 def ea_d(s: Body, i: D) -> Expr:
-    return s.ra0(i.RA) + i.D
+    return s.address(s.ra0(i.RA) + i.D)
 
 
 def ea_x(s: Body, i: X) -> Expr:
-    return s.ra0(i.RA) + s.gpr[i.RB]
+    return s.address(s.ra0(i.RA) + s.gpr[i.RB])
 
 
 def ea_du(s: Body, i: D) -> Expr:
-    return s.gpr[i.RA] + i.D
+    return s.address(s.gpr[i.RA] + i.D)
 
 
 def ea_xu(s: Body, i: X) -> Expr:
-    return s.gpr[i.RA] + s.gpr[i.RB]
+    return s.address(s.gpr[i.RA] + s.gpr[i.RB])
 
 
 # --- loads ----------------------------------------------------------------------------------------
@@ -230,13 +230,13 @@ def stwbrx(s: Body, i: X) -> None:
 @insn(D, "lmw RT,D(RA)", OPCD=46)
 def lmw(s: Body, i: D) -> None:
     ea = ea_d(s, i)
-    check_aligned(s, i, ea)
+    check_multiple(s, i, ea)
     first = number(i.RT)
     count = number(32) - first
     s.probe(ea, count << 2, Access.READ)
 
     def one(k: Expr) -> None:
-        s.gpr[first + k] = s.word(s.load(ea + s.word(k << 2), 4))
+        s.gpr[first + k] = s.word(s.load(s.address(ea + s.word(k << 2)), 4))
 
     s.loop(count, one)
 
@@ -244,13 +244,13 @@ def lmw(s: Body, i: D) -> None:
 @insn(D, "stmw RS,D(RA)", OPCD=47)
 def stmw(s: Body, i: D) -> None:
     ea = ea_d(s, i)
-    check_aligned(s, i, ea)
+    check_multiple(s, i, ea)
     first = number(i.RS)
     count = number(32) - first
     s.probe(ea, count << 2, Access.WRITE)
 
     def one(k: Expr) -> None:
-        s.store(ea + s.word(k << 2), s.gpr[first + k], 4)
+        s.store(s.address(ea + s.word(k << 2)), s.gpr[first + k], 4)
 
     s.loop(count, one)
 
@@ -268,7 +268,7 @@ def load_string(s: Body, i: X, ea: Expr, count: Expr) -> None:
     def one(k: Expr) -> None:
         register = first + (k >> 2) & 31
         before = select(eq(k & 3, 0), 0, s.gpr[register])
-        byte = s.word(s.load(ea + s.word(k), 1))
+        byte = s.word(s.load(s.address(ea + s.word(k)), 1))
         s.gpr[register] = before | byte << byte_place(s, k)
 
     s.loop(count, one)
@@ -280,7 +280,7 @@ def store_string(s: Body, i: X, ea: Expr, count: Expr) -> None:
 
     def one(k: Expr) -> None:
         register = first + (k >> 2) & 31
-        s.store(ea + s.word(k), s.gpr[register] >> byte_place(s, k), 1)
+        s.store(s.address(ea + s.word(k)), s.gpr[register] >> byte_place(s, k), 1)
 
     s.loop(count, one)
 
@@ -291,7 +291,7 @@ def immediate_count(i: X) -> Expr:
 
 @insn(X, "lswi RT,RA,NB", OPCD=31, XO=597)
 def lswi(s: Body, i: X) -> None:
-    load_string(s, i, s.ra0(i.RA), immediate_count(i))
+    load_string(s, i, s.address(s.ra0(i.RA)), immediate_count(i))
 
 
 @insn(X, "lswx RT,RA,RB", OPCD=31, XO=533)
@@ -301,7 +301,7 @@ def lswx(s: Body, i: X) -> None:
 
 @insn(X, "stswi RS,RA,NB", OPCD=31, XO=725)
 def stswi(s: Body, i: X) -> None:
-    store_string(s, i, s.ra0(i.RA), immediate_count(i))
+    store_string(s, i, s.address(s.ra0(i.RA)), immediate_count(i))
 
 
 @insn(X, "stswx RS,RA,RB", OPCD=31, XO=661)

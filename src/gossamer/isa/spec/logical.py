@@ -5,10 +5,10 @@ from __future__ import annotations
 from gossamer.isa.body import Body
 from gossamer.isa.expr import Expr, clz, const, low, trunc
 from gossamer.isa.insn import insn
-from gossamer.isa.spec.forms import D, XRc
+from gossamer.isa.spec.forms import MD, D, XRc
 
 
-def finish(s: Body, i: XRc, result: Expr) -> None:
+def finish(s: Body, i: XRc | MD, result: Expr) -> None:
     s.gpr[i.RA] = result
     s.record(i.Rc, result)
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
-#: AltiVec, the data stream instructions and dcba.
-ALTIVEC: Final = ("7400", "7450")
+#: The 32-bit parts with AltiVec.
+G4: Final = ("7400", "7450")
+#: AltiVec and the data stream instructions.
+ALTIVEC: Final = (*G4, "970", "2.06")
 THERMAL: Final = ("750", "750fx", "7400")
 #: What the 750 brought and its successors kept: ICTC, user names of the monitor's registers.
 SINCE_750: Final = (*THERMAL, "7450")

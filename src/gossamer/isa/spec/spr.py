@@ -21,12 +21,14 @@ from gossamer.isa.spec.parts import (
     ALTIVEC,
     EIGHT_BATS,
     EMBEDDED,
+    G4,
     MONITOR,
     SINCE_750,
     SOFTWARE_SEARCH,
     THERMAL,
 )
 from gossamer.isa.spec.spr_row import Read, Spr, WriteTo, plain, reader
+from gossamer.isa.spec.wide import sprs as wide
 
 # --- registers that are more than storage ---------------------------------------------------------
 
@@ -166,16 +168,16 @@ SPRS: Final[tuple[Spr, ...]] = (
     plain("DSISR", 18, "dsisr", absent=EMBEDDED),
     plain("DAR", 19, "dar", absent=EMBEDDED),
     Spr("DEC", 22, timebase.decrementer, timebase.write_decrementer, absent=EMBEDDED),
-    plain("SDR1", 25, "sdr1", effect="translation", absent=EMBEDDED),
+    plain("SDR1", 25, "sdr1", effect="translation", absent=EMBEDDED, width=32),
     plain("SRR0", 26, "srr0"),
     plain("SRR1", 27, "srr1"),
     plain("SPRG0", 272, "sprg", 0),
     plain("SPRG1", 273, "sprg", 1),
     plain("SPRG2", 274, "sprg", 2),
     plain("SPRG3", 275, "sprg", 3),
-    plain("EAR", 282, "ear", mask=bit(0) | 0x3F, absent=EMBEDDED),
-    Spr("TBL", 284, None, timebase.write_tbl, absent=EMBEDDED),
-    Spr("TBU", 285, None, timebase.write_tbu, absent=EMBEDDED),
+    plain("EAR", 282, "ear", mask=bit(0) | 0x3F, absent=EMBEDDED, width=32),
+    Spr("TBL", 284, None, timebase.write_tbl, absent=EMBEDDED, width=32),
+    Spr("TBU", 285, None, timebase.write_tbu, absent=EMBEDDED, width=32),
     Spr("PVR", 287, reader("pvr"), None),
     *bats("IBAT", 528, "ibat"),
     *bats("DBAT", 536, "dbat"),
@@ -203,14 +205,14 @@ SPRS: Final[tuple[Spr, ...]] = (
     hid1(0, ("603e", "604e", "750", "7400")),
     hid1(HID1_7450, ("7450",)),
     Spr("HID1", 1009, reader("hid1"), write_hid1_750fx, ("750fx",), ("hid1", 0)),
-    plain("IABR", 1010, "iabr", effect="breakpoint", absent=EMBEDDED),
+    plain("IABR", 1010, "iabr", effect="breakpoint", absent=EMBEDDED, width=32),
     plain("DABR", 1013, "dabr", effect="breakpoint", features=MONITOR),
     plain("L2CR", 1017, "l2cr", mask=~(L2CR_L2I | L2CR_L2IP), features=THERMAL),
     plain("ICTC", 1019, "ictc", features=SINCE_750),
     Spr("THRM1", 1020, reader("thrm", 0), write_thrm(0), THERMAL, ("thrm", 0)),
     Spr("THRM2", 1021, reader("thrm", 1), write_thrm(1), THERMAL, ("thrm", 1)),
     Spr("THRM3", 1022, reader("thrm", 2), write_thrm3, THERMAL, ("thrm", 2)),
-    plain("PIR", 1023, "pir", features=ALTIVEC),
+    plain("PIR", 1023, "pir", features=G4),
     plain("PIR", 1023, "pir", mask=PIR_604E, features=("604e",)),
     # Table search by software; all but RPA are the hardware's to write
     *(searched(n, name) for n, name in enumerate(SEARCHED, 976)),
@@ -220,11 +222,11 @@ SPRS: Final[tuple[Spr, ...]] = (
     plain("HID2", 1016, "hid2", features=("750fx",)),
     # 7400 and 7450
     plain("VRSAVE", 256, "vrsave", features=ALTIVEC),
-    Spr("UMMCR2", 928, reader("mmcr", 2), None, ALTIVEC),
+    Spr("UMMCR2", 928, reader("mmcr", 2), None, G4),
     Spr("UBAMR", 935, reader("bamr"), None, ("7400",)),
-    plain("MMCR2", 944, "mmcr", 2, features=ALTIVEC),
-    plain("BAMR", 951, "bamr", features=ALTIVEC),
-    plain("MSSCR0", 1014, "msscr", 0, mask=~MSSCR0_DL1HWF, features=ALTIVEC),
+    plain("MMCR2", 944, "mmcr", 2, features=G4),
+    plain("BAMR", 951, "bamr", features=G4),
+    plain("MSSCR0", 1014, "msscr", 0, mask=~MSSCR0_DL1HWF, features=G4),
     plain("MSSCR1", 1015, "msscr", 1, features=("7400",)),
     # 7450
     *(Spr(f"USPRG{n}", 256 + n, reader("sprg", n), None, ("7450",)) for n in range(4, 8)),
@@ -242,6 +244,7 @@ SPRS: Final[tuple[Spr, ...]] = (
     plain("L3ITCR0", 984, "l3itcr0", features=("7455",)),
     plain("L3CR", 1018, "l3cr", mask=~(L3CR_L3HWF | L3CR_L3I), features=("7455",)),
     *sprs_405.sprs(read_xer, write_xer_rest),
+    *wide.SPRS,
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gossamer.base.data import Data
+from gossamer.isa.architecture import USUAL
 from gossamer.isa.body import Body, number
 from gossamer.isa.expr import Expr, trunc
 from gossamer.isa.spec.parts import has
@@ -35,9 +36,10 @@ class Spr(Data):
     def supervisor(self) -> bool:
         return bool(self.number & 0x10)
 
-    def belongs(self, features: frozenset[str]) -> bool:
+    def belongs(self, features: frozenset[str], word: int = USUAL) -> bool:
         """Whether a model with these features has it."""
-        return has(features, self.features) and features.isdisjoint(self.absent)
+        fits = self.width in (0, word)
+        return fits and has(features, self.features) and features.isdisjoint(self.absent)
 
 
 def plain(

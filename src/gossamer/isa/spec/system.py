@@ -15,7 +15,7 @@ from gossamer.isa.insn import insn
 from gossamer.isa.spec.alignment import check_aligned
 from gossamer.isa.spec.forms import SC, XL, X
 from gossamer.isa.spec.load_store import ea_x
-from gossamer.isa.spec.parts import ALTIVEC, EMBEDDED
+from gossamer.isa.spec.parts import EMBEDDED, G4
 
 #: MSR bits that a 750 implements, except LE: little-endian mode is not supported and reads 0.
 #: POW, ILE, EE, PR, FP, ME, FE0, SE, BE, FE1, IP, IR, DR, PM, RI.
@@ -59,7 +59,7 @@ def rfi(s: Body, _: XL) -> None:
     return_from_interrupt(s, MSR_750)
 
 
-@insn(XL, "rfi", OPCD=19, XO=50, supervisor=True, width=32, features=ALTIVEC, name="rfi_7400")
+@insn(XL, "rfi", OPCD=19, XO=50, supervisor=True, width=32, features=G4, name="rfi_7400")
 def rfi_7400(s: Body, _: XL) -> None:
     return_from_interrupt(s, MSR_7400)
 
@@ -74,9 +74,7 @@ def mtmsr(s: Body, i: X) -> None:
     set_msr(s, s.gpr[i.RS] & MSR_750)
 
 
-@insn(
-    X, "mtmsr RS", OPCD=31, XO=146, supervisor=True, width=32, features=ALTIVEC, name="mtmsr_7400"
-)
+@insn(X, "mtmsr RS", OPCD=31, XO=146, supervisor=True, width=32, features=G4, name="mtmsr_7400")
 def mtmsr_7400(s: Body, i: X) -> None:
     set_msr(s, s.gpr[i.RS] & MSR_7400)
 
@@ -152,11 +150,11 @@ def bit_of(value: Expr, n: int) -> Expr:
     return trunc(value >> (value.width - 1 - n), 1)
 
 
-@insn(X, "eciwx RT,RA,RB", OPCD=31, XO=310, absent=EMBEDDED)
+@insn(X, "eciwx RT,RA,RB", OPCD=31, XO=310, width=32, absent=EMBEDDED)
 def eciwx(s: Body, i: X) -> None:
     s.gpr[i.RT] = s.word(s.load(check_external(s, i), 4))
 
 
-@insn(X, "ecowx RS,RA,RB", OPCD=31, XO=438, absent=EMBEDDED)
+@insn(X, "ecowx RS,RA,RB", OPCD=31, XO=438, width=32, absent=EMBEDDED)
 def ecowx(s: Body, i: X) -> None:
     s.store(check_external(s, i), s.gpr[i.RS], 4)

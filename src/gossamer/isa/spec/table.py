@@ -27,6 +27,8 @@ from gossamer.isa.spec import (
     vector_multiply,
     vector_permute,
 )
+from gossamer.isa.spec.wide import doubleword, memory
+from gossamer.isa.spec.wide import system as wide_system
 
 __all__ = [
     "TABLE",
@@ -35,6 +37,7 @@ __all__ = [
     "cache",
     "cr",
     "data_stream",
+    "doubleword",
     "embedded",
     "fixed_arith",
     "float_arith",
@@ -44,6 +47,7 @@ __all__ = [
     "float_status",
     "load_store",
     "logical",
+    "memory",
     "multiply_accumulate",
     "rotate",
     "software_search",
@@ -55,4 +59,5 @@ __all__ = [
     "vector_memory",
     "vector_multiply",
     "vector_permute",
+    "wide_system",
 ]

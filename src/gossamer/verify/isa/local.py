@@ -13,7 +13,7 @@ from gossamer.isa.body import (
     Interrupt,
     Statement,
 )
-from gossamer.isa.evaluate import Fault, execute
+from gossamer.isa.evaluate import Fault, NoTable, execute
 from gossamer.isa.insn import trace_word
 from gossamer.isa.registers import REGISTERS
 from gossamer.isa.spec.table import Decoder
@@ -45,7 +45,7 @@ TAKEN: Final = -1  # next address after an interrupt
 OUTSIDE: Final = 0xFFFF_FFFF  # "pad" when control went elsewhere
 
 
-class LocalCpu:
+class LocalCpu(NoTable):
     """An environment of the evaluator over one record.
 
     In user mode `floating` lets floating-point exceptions through (FE0 and FE1) and interrupts are

@@ -14,7 +14,7 @@ from typing import Final
 from gossamer.base.bits import bit
 from gossamer.base.data import Data, field
 from gossamer.isa.body import Access, Interrupt
-from gossamer.isa.evaluate import Fault, execute
+from gossamer.isa.evaluate import Fault, NoTable, execute
 from gossamer.isa.insn import Decoder, trace_word
 from gossamer.isa.registers import REGISTERS
 from gossamer.isa.text import assemble_program
@@ -209,7 +209,7 @@ class QemuVector:
         return [VectorRecord.unpack(block) for block in blocks]
 
 
-class LocalVector:
+class LocalVector(NoTable):
     """An environment of the evaluator over one vector record, in user mode."""
 
     def __init__(self, decoder: Decoder) -> None:

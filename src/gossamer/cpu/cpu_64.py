@@ -1,0 +1,151 @@
+"""A 64-bit CPU below a hypervisor as a stateful object: its registers as QEMU 7.2 writes them.
+
+Registers of the array of SPRs that are here no state keep what QEMU resets them to (`KEPT`).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+from gossamer.base.data import Data
+from gossamer.base.wire import WireReader, WireWriter
+from gossamer.cpu.cpu import VSCR_NJ, Avr, Cpu, one, put_crf, register_file
+from gossamer.cpu.exceptions import MSR_EE
+from gossamer.cpu.sprs import DEC, PVR, XER, plain
+from gossamer.state.codec import U8, U32, U64, Array, Int, Unused
+from gossamer.state.layout import NOTHING, Constant, View, subsection
+
+#: QEMU's value of a register that holds no reservation.
+NO_RESERVATION: Final = (1 << 64) - 1
+#: What QEMU 7.2 has in SPRs that are no state here: AMOR, UMMCR0 (MMCR0's copy), and number 855.
+KEPT: Final = {349: (1 << 64) - 1, 779: 0x8000_0000, 855: 0x0010_0000}
+#: MMCR0[FC]: the monitor stands still after reset.
+MMCR0: Final = 795
+MMCR0_FC: Final = 0x8000_0000
+SLB_ENTRIES: Final = 64
+
+
+def _get_sprs(cpu: Cpu64) -> list[int]:
+    out = [0] * 1024
+    for number, value in KEPT.items():
+        out[number] = value
+    for number, (register, element) in plain(cpu.model.features, 64).items():
+        out[number] = cpu.block.get(register, element)
+    out[XER], out[PVR], out[DEC] = cpu.block.xer, cpu.model.pvr, cpu.decrementer
+    return out
+
+
+def _put_sprs(cpu: Cpu64, values: list[int]) -> None:
+    if values[PVR] != cpu.model.pvr:
+        raise ValueError(
+            f"PVR must be {cpu.model.pvr:#010x} ({cpu.model.name}), got {values[PVR]:#010x}"
+        )
+    for number, (register, element) in plain(cpu.model.features, 64).items():
+        cpu.block.set(register, values[number], element)
+    cpu.block.xer = values[XER]
+    cpu.set_decrementer(values[DEC])
+
+
+def _get_reservation(cpu: Cpu64) -> int:
+    return cpu.block.get("reserve_ea") if cpu.block.get("reserved") else NO_RESERVATION
+
+
+def _put_reservation(cpu: Cpu64, value: int) -> None:
+    held = value != NO_RESERVATION
+    cpu.block.set("reserved", int(held))
+    cpu.block.set("reserve_ea", value if held else 0)
+
+
+class Slbe(Data):
+    """An SLB entry on the wire: ESID word and VSID word, as one number of 128 bits."""
+
+    kind: str = "slbe"
+    size: int = 16
+
+    def put(self, w: WireWriter, value: int) -> None:
+        w.uint(value >> 64, 8)
+        w.uint(value & (1 << 64) - 1, 8)
+
+    def get(self, r: WireReader) -> int:
+        esid = r.uint(8)
+        return esid << 64 | r.uint(8)
+
+    def zero(self) -> int:
+        return 0
+
+
+def _get_slb(cpu: Cpu64) -> list[int]:
+    pairs = zip(cpu.block.all("slb_esid"), cpu.block.all("slb_vsid"), strict=True)
+    return [esid << 64 | vsid for esid, vsid in pairs]
+
+
+def _put_slb(cpu: Cpu64, values: list[int]) -> None:
+    for n, value in enumerate(values):
+        cpu.block.set("slb_esid", value >> 64, n)
+        cpu.block.set("slb_vsid", value, n)
+
+
+class Cpu64(Cpu):
+    """A PowerPC of 64 bits whose hypervisor is the machine.
+
+    `hypercall` answers an `sc 1`: it finds and leaves the registers behind that instruction.
+    """
+
+    WAKING_MSR: ClassVar[int] = MSR_EE
+
+    layouts: ClassVar = {
+        "": [
+            Constant("unused", Unused(8)),
+            register_file("env.gpr", "gpr", U64),
+            View("env.crf", Array(U32, 8), lambda cpu: cpu.block.all("crf"), put_crf),
+            one("env.nip", "nia", U64),
+            View("env.spr", Array(U64, 1024), _get_sprs, _put_sprs),
+            View("env.spe_acc", U64, lambda cpu: 0, lambda cpu, value: None),
+            View("env.reserve_addr", U64, _get_reservation, _put_reservation),
+            one("env.msr", "msr", U64),
+            View("env.hflags_compat_nmsr", U64, lambda cpu: 0, lambda cpu, value: None),
+        ]
+    }
+    without = (
+        *("cpu/fpu", "cpu/altivec", "cpu/sr", "cpu/tlb6xx", "cpu/itlb/gossamer"),
+        *("cpu/gossamer", "cpu/rate/gossamer"),
+    )
+    fpu_64 = subsection(
+        "cpu/fpu",
+        layout=[register_file("env.vsr", "fpr", Int("fpr", 8)), one("env.fpscr", "fpscr", U64)],
+    )
+    altivec_64 = subsection(
+        "cpu/altivec",
+        layout=[
+            register_file("env.vsr", "vr", Avr()),
+            one("vscr", "vscr", Int("cpu/altivec/vscr", 4)),
+        ],
+    )
+    slb = subsection(
+        "cpu/slb", layout=[View("env.slb", Array(Slbe(), SLB_ENTRIES), _get_slb, _put_slb)]
+    )
+    own = subsection(
+        "cpu/64/gossamer",
+        ours=True,
+        lost=NOTHING,
+        layout=[
+            one("dec_zero", "dec_zero", U64),
+            one("tb_offset", "tb_offset", U64),
+            register_file("irq", "irq", U8),
+            one("reserved", "reserved", U8),
+            one("reserve_ea", "reserve_ea", U64),
+        ],
+    )
+
+    def reset(self) -> None:
+        """As QEMU's pseries starts its first CPU, in 32-bit mode; the machine sets NIA and GPRs."""
+        self.clear()
+        self.block.set("monitor", MMCR0_FC, MMCR0 - 784)
+        self.block.set("vscr", VSCR_NJ)
+        self.block.set("dec_zero", self.ticks + 0xFFFF_FFFF)
+        self.rearm()
+
+    @property
+    def waiting(self) -> bool:
+        """The hypervisor lets it wait (H_CEDE) for an interrupt."""
+        return bool(self.block.get("halted"))

@@ -1,0 +1,30 @@
+"""Exception entry of 64-bit parts, below a hypervisor.
+
+Source: Power ISA 2.03 Book III-S 4.3 (SRR1), 4.5 (vectors, MSR); 2.07 Book III-S 6.4.3, 6.5.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gossamer.isa.body import Body, Interrupt
+from gossamer.isa.expr import Expr, eq, select
+
+MSR_SF: Final = 1 << 63
+MSR_ME: Final = 0x1000
+#: MSR bits that SRR1 receives: all but 33 to 36 and 42 to 47, which say what happened.
+SRR1_FROM_MSR: Final = ~0x783F_0000
+
+
+def enter(s: Body, vector: Expr, srr0: Expr, srr1: Expr) -> None:
+    """Take the interrupt at `vector`: SRR0, SRR1 (`srr1`: further bits), MSR, NIA; all words.
+
+    In 64-bit mode, without translation; a CPU that the hypervisor let wait goes on.
+    """
+    s.srr0 = srr0
+    s.srr1 = s.msr & SRR1_FROM_MSR | srr1
+    machine_check = eq(vector, Interrupt.MACHINE_CHECK)
+    s.msr = select(machine_check, s.word(0), s.msr & MSR_ME) | MSR_SF
+    s.halted = 0
+    s.effect("msr")
+    s.branch_anywhere(vector)

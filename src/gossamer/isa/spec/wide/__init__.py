@@ -1,0 +1,1 @@
+"""Rows that only 64-bit parts have."""
