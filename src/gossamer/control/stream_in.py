@@ -18,7 +18,7 @@ from gossamer.control.progress import SILENT, Progress
 from gossamer.control.stream_out import Carried, Extra
 from gossamer.core.memory import RamBlock
 from gossamer.machines.machine import Machine
-from gossamer.migrate import live_state, mapped_out, ram
+from gossamer.migrate import htab, live_state, mapped_out, ram
 from gossamer.migrate.area import AreaReader
 from gossamer.migrate.coverage import Coverage
 from gossamer.migrate.framing import (
@@ -27,6 +27,7 @@ from gossamer.migrate.framing import (
     Configuration,
     Description,
     Eof,
+    Kind,
     Section,
     Walker,
 )
@@ -100,6 +101,9 @@ class _Bodies:
         if section.idstr == "ram":
             self._ram(section, source)
             return
+        if section.idstr == htab.IDSTR:
+            self._table(section, source)
+            return
         if section.key in self.loaded.sections:
             raise source.error("the section is there twice")
         owner = self.owners.get(section.key)
@@ -115,6 +119,17 @@ class _Bodies:
         self.loaded.sections.add(section.key)
         if owner is self.machine.cpu:
             self.cpu_clock = self.machine.clock.now
+
+    def _table(self, section: Section, source: Source) -> None:
+        """The page table of a machine whose guest has it kept by a hypervisor."""
+        table = self.machine.hash_table
+        if table is None:
+            raise source.error(f"{self.machine.name} has no page table outside memory")
+        if section.version_id != htab.VERSION:
+            raise source.error(f"version {section.version_id}, this build reads {htab.VERSION}")
+        htab.read(table, source, first=section.kind == Kind.START)
+        if section.kind == Kind.END:
+            self.loaded.sections.add(section.key)
 
     def _carry(self, section: Section, source: Source) -> None:
         """Keep the bytes of a section that this machine has no chip for."""

@@ -16,7 +16,7 @@ from gossamer.base.wire import WireWriter
 from gossamer.control.progress import SILENT, Progress
 from gossamer.core.memory import RamBlock
 from gossamer.machines.machine import Machine, Part
-from gossamer.migrate import ram
+from gossamer.migrate import htab, ram
 from gossamer.migrate.dirty import Pages
 from gossamer.migrate.framing import Cmd, Configuration, Kind
 from gossamer.migrate.mapped_out import CAPABILITY, MappedOut
@@ -78,6 +78,8 @@ class StreamOut:
         self.writer = StreamWriter(out)
         self.ram = RamWriter(out, advance=progress.advance)
         self.blocks = blocks_of(m)
+        #: A page table outside memory, which goes beside it.
+        self.table = m.hash_table
         #: Memory goes to fixed places of a file; `flush` puts all before it there.
         self.mapped: MappedOut | None = None
         self.flush: Callable[[], None] = lambda: None
@@ -102,6 +104,10 @@ class StreamOut:
             self.mapped.block_list(listed)
         self.ram.end()
         self.writer.close(number)
+        if self.table is not None:
+            self.writer.open(Kind.START, number + 1, htab.IDSTR, 0, htab.VERSION)
+            self.writer.out.write(htab.head(self.table))
+            self.writer.close(number + 1)
 
     def everything(self) -> Pages:
         """Every page of every block."""
@@ -137,14 +143,24 @@ class StreamOut:
         """
         m, w = self.machine, self.writer
         number = m.kind.sections.ram
+        if self.table is not None:
+            w.open(Kind.PART, number + 1, "")
+            w.out.write(htab.entries(self.table))
+            w.close(number + 1)
         w.open(Kind.END, number, "")
         self.ram.end()
         w.close(number)
+        if self.table is not None:
+            w.open(Kind.END, number + 1, "")
+            w.out.write(htab.NOTHING)
+            w.close(number + 1)
         if switchover:
             w.command(Cmd.SWITCHOVER_START)
         numbers = m.kind.sections
         section_id = numbers.first + m.kind.has_nic(m.hardware)
         for part in m.sections:
+            if part.idstr == htab.IDSTR:
+                continue  # it has been sent like memory
             if profile.known is not None and part.device.vmsd not in profile.known:
                 continue  # `losses` says so
             number = numbers.fixed.get(part.idstr, section_id)
@@ -173,6 +189,8 @@ def _descriptions(
     devices: list[Json] = []
     for part in m.sections:
         if profile.known is not None and part.device.vmsd not in profile.known:
+            continue
+        if part.idstr == htab.IDSTR:
             continue
         devices.append(section_description(part, profile))
         if part.idstr == "timer":

@@ -15,6 +15,7 @@ from gossamer.base.late import np
 from gossamer.base.units import MiB
 from gossamer.core.clock import Clock
 from gossamer.core.device import Device
+from gossamer.core.htab import HashTable
 from gossamer.core.memory import AddressMap, Arena, RamBlock
 from gossamer.core.region import Region
 from gossamer.core.trace import Trace
@@ -158,6 +159,8 @@ class Machine:
         self.booted: Callable[[], None] = lambda: None
         #: Lets the firmware find another boot device, by its letters of -boot; None: it has none.
         self.boot_from: Callable[[str], None] | None = None
+        #: The page table that a hypervisor keeps for the guest, outside its memory.
+        self.hash_table: HashTable | None = None
         #: Where files of -device loader lie: start, end, name.
         self.loaded: list[tuple[int, int, str]] = []
         #: Called when the guest switches the power off, or asks for a system reset.

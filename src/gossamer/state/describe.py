@@ -111,7 +111,7 @@ def _plain(name: str, codec: Any) -> Json:  # noqa: ANN401 - any Codec
 
 def _view(owner: Stateful, v: View, version: int, every: bool) -> list[Json]:
     there = every or (v.when(owner) if v.when else v.since <= version)
-    return [_plain(v.name, v.codec)] if there else []
+    return [_plain(v.name, v.codec_of(owner))] if there else []
 
 
 def _nested(owner: Stateful, item: Nested, profile: Profile, every: bool) -> list[Json]:

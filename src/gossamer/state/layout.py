@@ -17,7 +17,8 @@ class View(Data):
     """A wire field that shows state in another form.
 
     `get` reads the owner and gives the value to write; `put` takes the value read and sets the
-    owner.  The two are inverses on every reachable state, and a test says so.
+    owner.  The two are inverses on every reachable state, and a test says so.  `sized` gives the
+    codec instead where it depends on a field that comes before.
     """
 
     name: str
@@ -27,6 +28,11 @@ class View(Data):
     since: int = 0
     when: Callable[[Any], bool] | None = None
     clock: bool = False
+    sized: Callable[[Any], Codec] | None = None
+
+    def codec_of(self, owner: object) -> Codec:
+        """How the value is written."""
+        return self.codec if self.sized is None else self.sized(owner)
 
 
 class Constant(Data):

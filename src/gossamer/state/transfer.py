@@ -160,7 +160,7 @@ def _save_view(owner: Stateful, v: View, version: int, w: WireWriter, profile: P
         if v.clock and profile.shift and value not in (NOT_ARMED, NO_EVENT):
             value += profile.shift
         other = profile.values.get((owner.vmsd, v.name))
-        v.codec.put(w, value if other is None else other(value))
+        v.codec_of(owner).put(w, value if other is None else other(value))
 
 
 def _save_nested(owner: Stateful, item: Nested, w: WireWriter, profile: Profile) -> None:
@@ -216,7 +216,7 @@ def _load_items(
 def _load_view(owner: Stateful, v: View, version: int, r: WireReader) -> None:
     if v.when(owner) if v.when else v.since <= version:
         with r.within(v.name):
-            value = v.codec.get(r)
+            value = v.codec_of(owner).get(r)
             try:
                 v.put(owner, value)
             except (ValueError, IndexError) as e:

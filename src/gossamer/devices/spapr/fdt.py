@@ -6,7 +6,7 @@ kept, but wants SWIG and a C compiler on the user's host; `fdt` has had no relea
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from struct import Struct, pack
 from typing import Final
 
@@ -23,6 +23,7 @@ _RESERVED: Final = Struct(">QQ")
 _CELL: Final = Struct(">I")
 
 Value = bytes | str | int | list[int] | list[str] | None
+NONE: Final[Mapping[str, Value]] = {}
 
 
 class Node:
@@ -35,17 +36,23 @@ class Node:
         self.properties: dict[str, bytes] = {}
         self.children: list[Node] = []
 
-    def add(self, name: str, **properties: Value) -> Node:
-        """A new last child; an underscore in a property's name stands for a dash."""
+    def add(self, name: str, properties: Mapping[str, Value] = NONE) -> Node:
+        """A new last child."""
         child = Node(name, self)
         self.children.append(child)
         for key, value in properties.items():
-            child.set(key.replace("_", "-"), value)
+            child.set(key, value)
         return child
 
     def set(self, name: str, value: Value = None) -> None:
         """Set a property: text, cells of 32 bits, several texts, raw bytes, or nothing."""
         self.properties[name] = encoded(value)
+
+    def put_first(self, name: str, value: Value) -> None:
+        """Set a property; one that is new comes before the others, as a firmware adds them."""
+        if name not in self.properties:
+            self.properties = {name: b"", **self.properties}
+        self.set(name, value)
 
     def cells(self, name: str) -> list[int]:
         """A property's cells; KeyError when there is none."""

@@ -22,8 +22,11 @@ def call(number: int) -> bytes:
 
 #: Where the stub of the client interface lies, and its end: QEMU's firmware takes as much.
 CLIENT_ENTRY, END = 0x10C, 0xDA0
+#: Where a machine without a kernel is: it waits for ever (H_CEDE).
+NO_KERNEL: Final = 0x100
+_WAIT: Final = pack(">3I", 0x3860_00E0, SC_1, 0x4BFF_FFF8)
 #: What is at the start of memory.
-IMAGE: Final = bytes(CLIENT_ENTRY) + call(0xF005)
+IMAGE: Final = bytes(NO_KERNEL) + _WAIT + call(0xF005)
 #: What `instantiate-rtas` puts where the guest wants it; the rest of rtas-size stays as it is.
 RTAS: Final = call(0xF000)
 #: The stack that the firmware leaves to the kernel.

@@ -184,12 +184,8 @@ def terminal_calls(terminals: Iterable[Terminal]) -> dict[int, Handler]:
         return SUCCESS
 
     def signal(regs: Registers) -> int:
-        unit, mode = arguments(regs, 2)
-        terminal = units.get(unit) if unit else None
-        if terminal is None or mode & ~1:
-            return PARAMETER
-        terminal.signal_state = mode
-        return SUCCESS
+        """Neither a terminal nor an NVRAM has signals to switch on (as QEMU 7.2 answers)."""
+        return PARAMETER
 
     return {H_GET_TERM_CHAR: get, H_PUT_TERM_CHAR: put, H_VIO_SIGNAL: signal}
 

@@ -93,7 +93,7 @@ class Firmware:
             path = chosen.properties["stdout-path"].rstrip(b"\0").decode("ascii", "replace")
             node = root.find(path)
             if node is not None:
-                chosen.set("stdout", self._opened(node))
+                chosen.put_first("stdout", self._opened(node))
         self._show_available()
 
     def _index(self) -> None:
@@ -210,10 +210,7 @@ class Firmware:
         if self._size + growth > MOST_TREE:
             return ERROR
         value = self.ram.read(address, length)
-        if before is None:  # a new one comes first
-            node.properties = {name: value, **node.properties}
-        else:
-            node.properties[name] = value
+        node.put_first(name, value)
         self._size += growth
         self._blob = None
         return length
@@ -346,11 +343,7 @@ class Firmware:
         node = self.root.find("/memory@0")
         if node is not None and self.active:
             cells = [c for s, e in self._holes() for n in (s, e - s) for c in (n >> 32, n & ERROR)]
-            new = "available" not in node.properties
-            node.set("available", cells)
-            if new:
-                value = node.properties.pop("available")
-                node.properties = {"available": value, **node.properties}
+            node.put_first("available", cells)
             self._blob = None
 
     # --- the end ----------------------------------------------------------------------------------

@@ -16,13 +16,16 @@ from gossamer.core.irq import IrqLine
 from gossamer.devices.spapr.calls import PARAMETER, SUCCESS, Handler, Registers, results
 from gossamer.state.codec import U32, Equal
 from gossamer.state.declare import Stateful, children, u8, u32, wiring
-from gossamer.state.layout import Constant
+from gossamer.state.layout import Constant, Nested
 
 H_EOI, H_CPPR, H_IPI, H_IPOLL, H_XIRR, H_XIRR_X = 0x64, 0x68, 0x6C, 0x70, 0x74, 0x2FC
 
 #: The source number of an interprocessor interrupt; the least favoured priority, which masks.
 IPI: Final = 2
 MASKED: Final = 0xFF
+
+#: Sources of a machine.
+COUNT: Final = 4096
 
 # Status of a source
 ASSERTED, SENT, REJECTED, MASKED_PENDING = 1, 2, 4, 8
@@ -161,14 +164,22 @@ class Icp(Device):
         self.irq.assign(self.xisr != 0)
 
 
+def _source(n: int) -> Callable[[Ics], Source]:
+    return lambda ics: ics.irqs[n]
+
+
 class Ics(Device):
     """The sources, numbered from `first`."""
 
     vmsd = "ics"
     version = 1
     minimum = 1
-    COUNT = 4096
-    layouts = {"": [Constant("nr_irqs", Equal(U32, COUNT)), "irqs"]}
+    layouts = {
+        "": [
+            Constant("nr_irqs", Equal(U32, COUNT)),
+            *(Nested(f"irqs[{n}]", _source(n), vmsd="ics/irq", joined=True) for n in range(COUNT)),
+        ]
+    }
 
     irqs: list[Source] = children(Source, COUNT)
     first: int = wiring()

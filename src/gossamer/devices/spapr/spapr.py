@@ -1,0 +1,351 @@
+"""What a pseries is beside its devices: time, options agreed on, the firmware, its page table.
+
+State as QEMU 7.2's stream has it (`spapr`, `spapr/rtc`, `spapr_cpu`, `spapr/htab`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from gossamer.base.units import ticks_at
+from gossamer.core.clock import Clock
+from gossamer.core.device import Device
+from gossamer.core.htab import HashTable
+from gossamer.devices.spapr.vof import MOST_CLAIMS, MOST_INSTANCES, Firmware
+from gossamer.state.codec import I64, U8, U32, U64, Array, Buffer, Codec
+from gossamer.state.declare import bitmap, boolean, derived, i32, i64, u64, wiring
+from gossamer.state.layout import Loss, Nested, View, subsection
+
+_WORD: Final = (1 << 64) - 1
+#: Bits of an option vector on the wire.
+OPTION_BITS: Final = 2048
+#: MSIs that the interrupt map has bits for.
+MSI_BITS: Final = 0xD00
+#: cap-hpt-max-page-size: pages of 64 KiB.
+MAX_PAGE_SHIFT: Final = 16
+
+
+class Rtc(Device):
+    """The clock that run-time services show: the host's as `utc` gives it, moved by the guest."""
+
+    vmsd = "spapr/rtc"
+    version = 1
+    minimum = 1
+
+    ns_offset: int = i64()
+    utc: Callable[[], int] = wiring()
+
+    def __init__(self, clock: Clock, utc: Callable[[], int]) -> None:
+        super().__init__(clock)
+        self.idstr = "spapr/rtc"
+        self.utc = utc
+        super().reset()
+
+    def reset(self) -> None:
+        """It goes on."""
+
+    @property
+    def now(self) -> int:
+        """Nanoseconds since 1970."""
+        return max(self.utc() + self.ns_offset, 0)
+
+    def set(self, ns: int) -> None:
+        self.ns_offset = ns - self.utc()
+
+
+class SpaprCpu(Device):
+    """What a CPU has registered: where its virtual processor area and its buffers lie."""
+
+    vmsd = "spapr_cpu"
+    version = 1
+    minimum = 1
+    layouts = {"": []}
+
+    area = subsection("spapr_cpu/vpa")
+    vpa: int = u64(within=area, wire="vpa_addr")
+    shadow = subsection("spapr_cpu/vpa/slb_shadow")
+    slb_shadow: int = u64(within=shadow, wire="slb_shadow_addr")
+    slb_shadow_size: int = u64(within=shadow)
+    log = subsection("spapr_cpu/vpa/dtl")
+    dtl: int = u64(within=log, wire="dtl_addr")
+    dtl_size: int = u64(within=log)
+    #: H_PROD was called: the next H_CONFER to itself returns.
+    own = subsection("spapr_cpu/gossamer", ours=True, lost=Loss("H_PROD was called", passes=True))
+    prodded: bool = boolean(within=own)
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.idstr = "spapr_cpu"
+        self.reset()
+
+    @area.needed
+    def area_needed(self) -> bool:
+        return bool(self.vpa)
+
+    @shadow.needed
+    def shadow_needed(self) -> bool:
+        return bool(self.vpa and self.slb_shadow)
+
+    @own.needed
+    def own_needed(self) -> bool:
+        return self.prodded
+
+    @log.needed
+    def log_needed(self) -> bool:
+        return bool(self.vpa and self.dtl)
+
+
+class PageTable(Device):
+    """The hashed page table as state.
+
+    A stream has it beside memory (`HashTable.chunks`), not as a section like others; what this
+    body has is for hashes and checkpoints.
+    """
+
+    vmsd = "spapr/htab"
+    version = 1
+    minimum = 1
+    lost = "the guest's page table"
+
+    table: HashTable = wiring()
+
+    def __init__(self, clock: Clock, table: HashTable) -> None:
+        super().__init__(clock)
+        self.idstr = "spapr/htab"
+        self.table = table
+
+    layouts = {
+        "": [
+            View(
+                "entries",
+                Buffer(0),
+                lambda part: part.table.table.memory[:],
+                lambda part, data: part.put(data),
+                sized=lambda part: Buffer(part.table.size),
+            )
+        ]
+    }
+
+    def put(self, data: bytes) -> None:
+        self.table.table.memory[:] = bytes(data)
+        self.table.dirty.fill(0xFF)
+
+    def reset(self) -> None:
+        self.table.clear()
+
+
+def _put_tb(spapr: Spapr, value: int) -> None:
+    spapr.tb_ahead = (value - spapr.ticks) & _WORD
+
+
+def _put_time(spapr: Spapr, value: int) -> None:
+    spapr.epoch = value - spapr.clock.now
+
+
+def _put_size(spapr: Spapr, size: int) -> None:
+    if size > MOST_DTB:
+        raise ValueError(f"a device tree of {size} bytes, expected {MOST_DTB} at the most")
+    spapr.dtb_size = size
+
+
+def _put_blob(spapr: Spapr, blob: bytearray) -> None:
+    spapr.firmware.blob = bytes(blob)
+
+
+def _put_page_shift(spapr: Spapr, shift: int) -> None:
+    if shift != MAX_PAGE_SHIFT:
+        raise ValueError(f"pages of 2**{shift} bytes at the most, this machine has 2**16")
+
+
+def _blob(spapr: Spapr) -> Codec:
+    return Buffer(spapr.dtb_size)
+
+
+MOST_DTB: Final = 0x20_0000
+
+
+def _claims(spapr: Spapr) -> list[int]:
+    return [n for claim in spapr.firmware.claims for n in claim]
+
+
+def _put_claims(spapr: Spapr, cells: list[int]) -> None:
+    spapr.firmware.claims = sorted(zip(cells[::2], cells[1::2], strict=True))
+
+
+def _instances(spapr: Spapr) -> list[int]:
+    return [n for one in spapr.firmware.instances.items() for n in one]
+
+
+def _put_instances(spapr: Spapr, cells: list[int]) -> None:
+    spapr.firmware.instances = dict(zip(cells[::2], cells[1::2], strict=True))
+
+
+def _put_last(spapr: Spapr, last: int) -> None:
+    spapr.firmware.last_instance = last
+
+
+def _claim_array(spapr: Spapr) -> Codec:
+    return Array(U64, spapr.claim_cells)
+
+
+def _instance_array(spapr: Spapr) -> Codec:
+    return Array(U32, spapr.instance_cells)
+
+
+def _put_count(name: str, most: int) -> Callable[[Spapr, int], None]:
+    def put(spapr: Spapr, count: int) -> None:
+        if count > most:
+            raise ValueError(f"{count}, expected {most} at the most")
+        setattr(spapr, name, count)
+
+    return put
+
+
+class Spapr(Device):
+    """The machine's own state.
+
+    `epoch`: UTC at virtual time 0, ns.  `tb_ahead`: what a host's time base was ahead of the
+    guest's in the stream that the machine came from; nothing here depends on it.
+    """
+
+    vmsd = "spapr"
+    version = 3
+    minimum = 1
+
+    layouts = {
+        "": [
+            Nested(
+                "tb",
+                lambda spapr: spapr,
+                vmsd="timebase",
+                version=1,
+                layout=[
+                    View("guest_timebase", U64, lambda s: (s.ticks + s.tb_ahead) & _WORD, _put_tb),
+                    View("time_of_the_day_ns", I64, lambda s: s.utc(), _put_time),
+                ],
+            )
+        ]
+    }
+    options = subsection(
+        "spapr_option_vector_ov5_cas",
+        layout=[
+            Nested(
+                "ov5_cas",
+                lambda spapr: spapr,
+                vmsd="spapr_option_vector",
+                version=1,
+                layout=["ov5"],
+            )
+        ],
+    )
+    ov5: int = bitmap(OPTION_BITS, within=options, wire="bitmap")
+    page_size = subsection(
+        "spapr/cap/hpt_maxpagesize",
+        layout=[View("mig.caps[0x06]", U8, lambda spapr: MAX_PAGE_SHIFT, _put_page_shift)],
+    )
+    interrupts = subsection("spapr_irq_map")
+    irq_map: int = bitmap(MSI_BITS, within=interrupts)
+    dtb = subsection(
+        "spapr_dtb",
+        layout=[
+            View(
+                "fdt_initial_size",
+                U32,
+                lambda spapr: spapr.dtb_initial_size,
+                lambda spapr, size: setattr(spapr, "dtb_initial_size", size),
+            ),
+            View("fdt_size", U32, lambda spapr: spapr.dtb_size, _put_size),
+            View("fdt_blob", Buffer(0), lambda s: s.firmware.blob, _put_blob, sized=_blob),
+        ],
+    )
+    fwnmi = subsection("spapr_fwnmi")
+    fwnmi_reset: int = u64(within=fwnmi, wire="fwnmi_system_reset_addr")
+    fwnmi_check: int = u64(within=fwnmi, wire="fwnmi_machine_check_addr")
+    fwnmi_interlock: int = i32(-1, within=fwnmi, wire="fwnmi_machine_check_interlock")
+    #: QEMU keeps nothing of its firmware: a guest that still calls it cannot go on there.
+    services = subsection(
+        "spapr/vof/gossamer",
+        ours=True,
+        layout=[
+            "firmware_active",
+            View("last_instance", U32, lambda s: s.firmware.last_instance, _put_last),
+            View(
+                "claims", U32, lambda s: s.claim_cells, _put_count("claim_cells", 2 * MOST_CLAIMS)
+            ),
+            View("claim", Array(U64, 0), _claims, _put_claims, sized=_claim_array),
+            View(
+                "instances",
+                U32,
+                lambda s: s.instance_cells,
+                _put_count("instance_cells", 2 * MOST_INSTANCES),
+            ),
+            View("instance", Array(U32, 0), _instances, _put_instances, sized=_instance_array),
+        ],
+    )
+    firmware_active: bool = boolean(within=services)
+
+    epoch: int = derived()
+    tb_ahead: int = derived()
+    dtb_size: int = derived()
+    dtb_initial_size: int = derived()
+    claim_cells: int = derived()
+    instance_cells: int = derived()
+    firmware: Firmware = wiring()
+    tb_hz: int = wiring()
+
+    def __init__(self, clock: Clock, firmware: Firmware, tb_hz: int, epoch: int) -> None:
+        super().__init__(clock)
+        self.idstr = "spapr"
+        self.firmware, self.tb_hz = firmware, tb_hz
+        self.epoch, self.tb_ahead = epoch, 0
+        self.dtb_size = self.dtb_initial_size = self.claim_cells = self.instance_cells = 0
+        super().reset()
+
+    @property
+    def ticks(self) -> int:
+        """Ticks of the time base since virtual time 0."""
+        return ticks_at(self.clock.now, self.tb_hz)
+
+    def utc(self) -> int:
+        """Nanoseconds since 1970, as the host's clock would show."""
+        return self.epoch + self.clock.now
+
+    # --- on the wire ------------------------------------------------------------------------------
+
+    def pre_save(self) -> None:
+        self.dtb_size = len(self.firmware.blob)
+        self.firmware_active = self.firmware.active
+        self.claim_cells = 2 * len(self.firmware.claims)
+        self.instance_cells = 2 * len(self.firmware.instances)
+
+    def post_load(self, version: int) -> None:
+        self.firmware.active = self.firmware_active
+        if not self.firmware_active:
+            self.firmware.claims, self.firmware.instances = [], {}
+
+    @interrupts.needed
+    def interrupts_needed(self) -> bool:
+        return bool(self.irq_map)
+
+    @fwnmi.needed
+    def fwnmi_needed(self) -> bool:
+        return bool(self.fwnmi_check)
+
+    @services.needed
+    def services_needed(self) -> bool:
+        return self.firmware.active
+
+    @services.losing
+    def services_lost(self) -> Iterator[Loss]:
+        if self.firmware.active:
+            yield Loss("the firmware's services, which a starting kernel still calls")
+
+    # --- events -----------------------------------------------------------------------------------
+
+    def event(self, mask: int) -> bytes | None:
+        """The oldest event of the classes in `mask`, as a log entry."""
+        return None
+
+    def event_taken(self, mask: int) -> None:
+        """The guest has it."""

@@ -1,0 +1,177 @@
+"""Translation control entries: which bus addresses of a DMA window are which memory.
+
+Source: LoPAR 14.5.4.2 (H_GET_TCE and its kin); state as QEMU 7.2's `spapr_iommu`.  An entry is a
+real address with two bits: the device may read, the device may write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+from gossamer.base.late import np
+from gossamer.base.wire import WireReader, WireWriter
+from gossamer.core.clock import Clock
+from gossamer.core.device import Device
+from gossamer.devices.spapr.calls import (
+    PARAMETER,
+    SUCCESS,
+    GuestRam,
+    Handler,
+    Registers,
+    arguments,
+    results,
+)
+from gossamer.state.codec import U32, U64, Array, Codec, Int
+from gossamer.state.declare import boolean, derived, u32, u64, wiring
+from gossamer.state.layout import View, subsection
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+H_GET_TCE, H_PUT_TCE, H_STUFF_TCE, H_PUT_TCE_INDIRECT = 0x1C, 0x20, 0x138, 0x13C
+PAGE_SHIFT: Final = 12
+#: Of an entry.
+READ, WRITE = 1, 2
+#: Entries that one H_PUT_TCE_INDIRECT takes: a page of them.
+MOST_INDIRECT: Final = 512
+#: Entries of a window: those of 1 GiB in pages of 4 KiB.
+MOST: Final = 0x4_0000
+
+
+class Words(Array):
+    """Entries as their bytes: a window has a quarter of a million of them."""
+
+    def put(self, w: WireWriter, value: bytes) -> None:  # type: ignore[override]
+        w.raw(value)
+
+    def get(self, r: WireReader) -> bytes:  # type: ignore[override]
+        return bytes(r.take(self.size))
+
+
+def _entries(window: TceWindow) -> Codec:
+    return Words(U64, window.count)
+
+
+def _put_number(window: TceWindow, value: int) -> None:
+    if value != window.liobn:
+        raise ValueError(f"must be {window.liobn:#x}, got {value:#x}")
+
+
+def _put_count(window: TceWindow, count: int) -> None:
+    if count > MOST:
+        raise ValueError(f"a window of {count} entries, expected {MOST} at the most")
+    window.set_size(count)
+
+
+class TceWindow(Device):
+    """A DMA window: its entries from bus address `bus_offset` on, each for 2**`page_shift` bytes.
+
+    `count` 0: there is no such window now.  `start`: entries at power on; `main`: it has some.
+    """
+
+    vmsd = "spapr_iommu"
+    version = 3
+    minimum = 2
+
+    bypass: bool = boolean()
+    def_win: bool = boolean()
+    layouts = {
+        "": [
+            View("liobn", Int("uint32 equal", 4), lambda w: w.liobn, _put_number),
+            View("mig_nb_table", U32, lambda w: w.count, _put_count),
+            "bypass",
+            View(
+                "mig_table",
+                Words(U64, 0),
+                lambda w: w.entries.astype(">u8").tobytes(),
+                lambda w, data: w.set_entries(data),
+                sized=_entries,
+            ),
+            "def_win",
+        ]
+    }
+    other = subsection("spapr_iommu_ex")
+    bus_offset: int = u64(within=other)
+    page_shift: int = u32(within=other)
+
+    liobn: int = wiring()
+    main: bool = wiring()
+    start: int = wiring()
+    entries: NDArray[np.uint64] = derived()
+
+    def __init__(self, clock: Clock, liobn: int, *, start: int = 0) -> None:
+        super().__init__(clock)
+        self.idstr = "spapr_iommu"
+        self.liobn, self.main, self.start = liobn, start > 0, start
+        self.reset()
+
+    def reset(self) -> None:
+        super().reset()
+        self.def_win = self.main
+        self.set_size(self.start)
+
+    @property
+    def count(self) -> int:
+        return len(self.entries)
+
+    def set_size(self, count: int) -> None:
+        """So many entries, all empty."""
+        self.entries = np.zeros(count, np.uint64)
+
+    def set_entries(self, data: bytes) -> None:
+        self.entries = np.frombuffer(data, ">u8").astype(np.uint64)
+
+    @other.needed
+    def other_needed(self) -> bool:
+        return not self.def_win
+
+    def place(self, address: int, count: int = 1) -> int:
+        """Which entry is for a bus address; -1 where `count` of them are not in the window."""
+        shift = self.page_shift or PAGE_SHIFT
+        n = (address - self.bus_offset) >> shift
+        return n if n >= 0 and n + count <= self.count else -1
+
+
+def tce_calls(windows: Iterable[TceWindow], ram: GuestRam) -> dict[int, Handler]:
+    """The hypercalls on these windows."""
+    by_number = {window.liobn: window for window in windows}
+
+    def found(regs: Registers, count: int = 1) -> tuple[TceWindow | None, int]:
+        window = by_number.get(regs.get("gpr", 4))
+        place = -1 if window is None else window.place(regs.get("gpr", 5), count)
+        return (window, place) if place >= 0 else (None, -1)
+
+    def get(regs: Registers) -> int:
+        window, n = found(regs)
+        if window is None:
+            return PARAMETER
+        results(regs, int(window.entries[n]))
+        return SUCCESS
+
+    def put(regs: Registers) -> int:
+        window, n = found(regs)
+        if window is None:
+            return PARAMETER
+        window.entries[n] = regs.get("gpr", 6)
+        return SUCCESS
+
+    def stuff(regs: Registers) -> int:
+        _, _, value, count = arguments(regs, 4)
+        window, n = found(regs, min(count, MOST + 1))
+        if window is None:
+            return PARAMETER
+        window.entries[n : n + count] = value
+        return SUCCESS
+
+    def indirect(regs: Registers) -> int:
+        _, _, address, count = arguments(regs, 4)
+        if count > MOST_INDIRECT or address & 0xFFF or not ram.has(address, 8 * count):
+            return PARAMETER
+        window, n = found(regs, count)
+        if window is None:
+            return PARAMETER
+        window.entries[n : n + count] = np.frombuffer(ram.read(address, 8 * count), ">u8")
+        return SUCCESS
+
+    return {H_GET_TCE: get, H_PUT_TCE: put, H_STUFF_TCE: stuff, H_PUT_TCE_INDIRECT: indirect}

@@ -1,0 +1,274 @@
+"""The paravirtual server machine as QEMU 7.2's `pseries` builds it, started without a firmware.
+
+Sources: LoPAR; addresses, numbers, order of sections and the state at power on as measured with
+QEMU 7.2 (`-machine x-vof=on`, no devices but a terminal and an NVRAM).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+from gossamer.base.bits import align_up
+from gossamer.base.errors import ConfigError
+from gossamer.base.units import NS_PER_S, MiB
+from gossamer.core import host
+from gossamer.core.htab import HashTable
+from gossamer.core.irq import IrqLine
+from gossamer.devices.pci import PciBus
+from gossamer.devices.spapr import services, stub
+from gossamer.devices.spapr.calls import GuestRam, Hypercalls, Registers, results
+from gossamer.devices.spapr.pft import PageTableCalls
+from gossamer.devices.spapr.phb import LSIS, WINDOW, WINDOW_ENTRIES, Phb
+from gossamer.devices.spapr.processor_calls import ProcessorCalls
+from gossamer.devices.spapr.rtas import H_RTAS, Rtas
+from gossamer.devices.spapr.spapr import PageTable, Rtc, Spapr, SpaprCpu
+from gossamer.devices.spapr.tce import TceWindow, tce_calls
+from gossamer.devices.spapr.vio import Nvram, Terminal, terminal_calls
+from gossamer.devices.spapr.vof import H_VOF_CLIENT, Firmware
+from gossamer.devices.spapr.xics import H_XIRR_X, Icp, Ics, xics_calls
+from gossamer.isa.body import Irq
+from gossamer.machines import firmware, pseries_tree
+from gossamer.machines.config import ON_OFF, Hardware, mebibytes
+from gossamer.machines.elf64 import load_kernel
+from gossamer.machines.kind import PROPERTIES, MachineKind, Version
+from gossamer.machines.machine import Machine
+from gossamer.machines.pseries_tree import CpuFacts, Facts
+
+#: What the time base counts at, whatever the CPU.
+TB_HZ: Final = 512_000_000
+GRAIN: Final = 256 * MiB
+KERNEL_BASE: Final = 0x40_0000
+KERNEL_ALIGNMENT: Final = 0x1_0000
+FIRST_IRQ: Final = 0x1000
+#: log2 of RAM's size to that of the page table's.
+HTAB_SHIFT: Final = 7
+
+CPUS: Final = {
+    "970mp_v1.1": CpuFacts(
+        name="PowerPC,UNKNOWN",
+        version=0x0044_0101,
+        slb=64,
+        icache=0x1_0000,
+        dcache=0x8000,
+        pages=(12, 0, 1, 12, 0),
+    ),
+}
+
+
+def pseries(hardware: Hardware) -> Machine:
+    """Compose the machine and put its kernel into memory."""
+    check(hardware)
+    m = Machine(hardware, KIND, other_memory=MiB)
+    m.name = hardware.full_name
+    clock, cpu = m.clock, m.cpu
+    m.ram(KIND.ram_block, hardware.ram_size, at=0)
+    table = HashTable(htab_shift(hardware.ram_size))
+    m.hash_table = m.memory.hash_table = table
+    table.changed = m.engine.flush
+    ram = GuestRam(m.memory, hardware.ram_size)
+    prom = Firmware(ram, m.trace)
+    spapr = Spapr(clock, prom, TB_HZ, seconds(hardware) * NS_PER_S)
+
+    ics = m.add("ics", Ics(clock, FIRST_IRQ))
+    m.parts.insert(1, m.parts.pop())  # as QEMU's streams have it
+    icp = m.add("icp", Icp(clock, 0, IrqLine(cpu, Irq.EXTERNAL), ics))
+    own = m.add("cpu/spapr", SpaprCpu(clock))
+    rtc = m.add("rtc", Rtc(clock, spapr.utc))
+    terminal = Terminal(
+        clock, pseries_tree.TERMINAL, pseries_tree.VIO_IRQ, IrqLine(ics, pseries_tree.VIO_IRQ)
+    )
+    m.add("vty", terminal)
+    m.serials.append(terminal)
+    nvram = m.add("nvram", Nvram(clock, pseries_tree.NVRAM, pseries_tree.VIO_IRQ + 1))
+    windows = [
+        m.add("phb/dma0", TceWindow(clock, WINDOW, start=WINDOW_ENTRIES), instance=WINDOW),
+        m.add("phb/dma1", TceWindow(clock, WINDOW + 1), instance=WINDOW + 1),
+    ]
+    m.add("phb", Phb(clock, pseries_tree.LSI))
+    lines = [IrqLine(ics, pseries_tree.LSI + n) for n in range(LSIS)]
+    m.add("pci", PciBus(clock, "pci", lines))
+    m.add("spapr", spapr)
+    m.add("htab", PageTable(clock, table))
+
+    for number in (pseries_tree.EPOW, pseries_tree.HOT_PLUG, terminal.source, nvram.source):
+        ics.claim(number)
+    for n in range(LSIS):
+        ics.claim(pseries_tree.LSI + n, level=True)
+
+    calls = Hypercalls(m.trace)
+    calls.add(PageTableCalls(table, hardware.ram_size).handlers())
+    calls.add(ProcessorCalls(ram, own).handlers())
+    calls.add(xics_calls(ics, lambda: icp))
+    calls.add(terminal_calls([terminal]))
+    calls.add(tce_calls(windows, ram))
+
+    def xirr_x(regs: Registers) -> int:
+        results(regs, icp.accept(), cpu.timebase)
+        return 0
+
+    rtas = _services(m, ram, terminal, rtc, ics, nvram, spapr)
+    calls.add({H_XIRR_X: xirr_x, H_RTAS: rtas.call, H_VOF_CLIENT: prom.call})
+    cpu.hypercall = lambda: calls(cpu.block)
+
+    def write(data: bytes) -> None:
+        for byte in data:
+            terminal.transmit(byte)
+
+    prom.write = write
+    prom.leave = lambda: m.power_off()
+    seed = random_seed(hardware)
+    _start(m, prom, seed)
+    m.at_reset.append(lambda: _start(m, prom, seed))
+    spapr.dtb_initial_size = len(prom.blob)
+    return m
+
+
+def check(hardware: Hardware) -> None:
+    """ConfigError for what this machine cannot be."""
+    if hardware.ram_size % GRAIN:
+        raise ConfigError(
+            f"-m: {KIND.name} takes multiples of {mebibytes(GRAIN)}, "
+            f"got {mebibytes(hardware.ram_size)}"
+        )
+    if hardware.bios not in (None, firmware.SAVED):
+        raise ConfigError(f"-bios: {KIND.name} runs no firmware, got {hardware.bios}")
+    properties = hardware.properties
+    if properties.get("x-vof", "on") == "off":
+        raise ConfigError("-M x-vof=off: the firmware SLOF cannot be run yet")
+    for name in ("cap-vsx", "cap-dfp", "cap-htm", "cap-nested-hv"):
+        if properties.get(name, "off") == "on":
+            raise ConfigError(f"-M {name}=on: the CPU has no such thing, expected {name}=off")
+
+
+def htab_shift(ram_size: int) -> int:
+    """log2 of the page table's bytes: a 128th of RAM, whose size is taken up to a power of two."""
+    return (ram_size - 1).bit_length() - HTAB_SHIFT
+
+
+def seconds(hardware: Hardware) -> int:
+    """The real-time clock at power on, since 1970."""
+    base = hardware.rtc_base
+    if isinstance(base, int):
+        return base
+    now = host.utc_ns() // NS_PER_S
+    return now + host.utc_offset() if base == "localtime" else now
+
+
+def random_seed(hardware: Hardware) -> bytes:
+    """What the guest's random numbers begin with: the same in a machine that shall be repeatable.
+
+    That is one whose real-time clock is not the host's.
+    """
+    if isinstance(hardware.rtc_base, int):
+        return hashlib.sha256(f"{hardware.uuid} {hardware.rtc_base}".encode()).digest()
+    return host.random_bytes(32)
+
+
+def _services(
+    m: Machine,
+    ram: GuestRam,
+    terminal: Terminal,
+    rtc: Rtc,
+    ics: Ics,
+    nvram: Nvram,
+    spapr: Spapr,
+) -> Rtas:
+    rtas = Rtas(ram, m.trace)
+    services.add_console(rtas, terminal)
+    services.add_clock(rtas, rtc)
+    services.add_power(
+        rtas,
+        lambda: m.power_off(),
+        lambda: m.system_reset(),
+        lambda: m.power_off(),
+    )
+    services.add_cpus(rtas, 1, lambda: m.cpu.block.set("halted", 1))
+    services.add_interrupts(rtas, ics)
+    services.add_nvram(rtas, nvram, ram)
+    services.add_events(rtas, spapr, ram)
+    megabytes = m.hardware.ram_size // MiB
+    shared = f"MaxEntCap=1,DesMem={megabytes},DesProcs=1,MaxPlatProcs=1"
+    uuid = bytes.fromhex(m.hardware.uuid.replace("-", "")) if m.hardware.uuid else b""
+    services.add_parameters(
+        rtas,
+        ram,
+        {
+            services.SPLPAR_CHARACTERISTICS: shared.encode() + b"\0",
+            services.DIAGNOSTICS_RUN_MODE: b"\0",
+            services.UUID: uuid,
+        },
+    )
+    return rtas
+
+
+def _start(m: Machine, prom: Firmware, seed: bytes) -> None:
+    """Kernel, initial RAM disk and the firmware's stub in memory; the CPU at the kernel's entry."""
+    hardware, block = m.hardware, m.cpu.block
+    m.memory.write(0, stub.IMAGE)
+    entry, kernel, initrd = stub.NO_KERNEL, None, None
+    if hardware.kernel is not None:
+        image = load_kernel(hardware.kernel, KERNEL_BASE)
+        firmware.check_fits(image, hardware.ram_size)
+        for s in image.segments:
+            m.memory.write(s.ra, s.data)
+        entry, kernel = image.entry, (image.start, image.end - image.start)
+        if hardware.initrd is not None:
+            data = firmware.read_file(hardware.initrd, what="initial RAM disk")
+            at = align_up(image.end + KERNEL_ALIGNMENT, KERNEL_ALIGNMENT)
+            if at + len(data) > hardware.ram_size:
+                end = at + len(data)
+                raise ConfigError(f"-initrd ends at {end:#x}, RAM at {hardware.ram_size:#x}")
+            m.memory.write(at, data)
+            initrd = at, len(data)
+    facts = Facts(
+        cpu=CPUS[m.cpu.model.name],
+        tb_hz=TB_HZ,
+        ram_size=hardware.ram_size,
+        htab_shift=htab_shift(hardware.ram_size),
+        uuid=hardware.uuid or "00000000-0000-0000-0000-000000000000",
+        seed=seed,
+        bootargs=hardware.append,
+        kernel=kernel,
+        initrd=initrd,
+        graphic=hardware.resolution,
+    )
+    reserved = [one for one in (kernel, initrd) if one is not None]
+    taken = [(start, start + size) for start, size in reserved]
+    taken += [(0, stub.END), (stub.STACK_BASE, stub.STACK_END)]
+    prom.begin(pseries_tree.tree(facts), reserved, taken)
+    at, size = initrd or (0, 0)
+    for register, value in ((1, stub.STACK), (3, at), (4, size), (5, stub.CLIENT_ENTRY)):
+        block.set("gpr", value, register)
+    block.set("nia", entry)
+    block.set("msr", 0)
+
+
+KIND: Final = MachineKind(
+    name="pseries",
+    title="paravirtual server (LoPAR), 64 bits",
+    compose=pseries,
+    versions=(Version("7.2", released=False),),
+    cpus=tuple(CPUS),
+    tb_hz=TB_HZ,
+    ram_block="ppc_spapr.ram",
+    ram_default=512 * MiB,
+    ram_least=256 * MiB,
+    ram_most=2048 * MiB,
+    serials=1,
+    properties={
+        **PROPERTIES,
+        "x-vof": ON_OFF,
+        "cap-vsx": ON_OFF,
+        "cap-dfp": ON_OFF,
+        "cap-htm": ON_OFF,
+        "cap-nested-hv": ON_OFF,
+    },
+    irq_names={
+        pseries_tree.EPOW: "EPOW",
+        pseries_tree.HOT_PLUG: "hot plug",
+        pseries_tree.VIO_IRQ: "terminal",
+        pseries_tree.VIO_IRQ + 1: "NVRAM",
+    },
+    pics=("ics",),
+)

@@ -1,0 +1,255 @@
+"""The device tree of a pseries at power on, as QEMU 7.2 makes it.
+
+Sources: LoPAR appendix B (what each property means); QEMU's own tree of a machine with a terminal
+and an NVRAM (values and order).  What differs: lists of connectors (`ibm,drc-*`) are in ascending
+order, and neither resizing of the page table nor watchdogs are offered.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gossamer.base.data import Data
+from gossamer.devices.spapr import phb, rtas
+from gossamer.devices.spapr.fdt import Node, encoded
+from gossamer.devices.spapr.vio import NVRAM_SIZE
+
+INTERRUPT_CONTROLLER: Final = 0x1111
+FIRST_PHANDLE: Final = 0x1112
+EPOW, HOT_PLUG = 0x1000, 0x1001
+VIO_IRQ, LSI, MSI = 0x1100, 0x1200, 0x1300
+TERMINAL, NVRAM = 0x7100_0000, 0x7100_0001
+CLOCK_HZ: Final = 1_000_000_000
+#: A hot-plug connector's index has its kind above its number.
+CPU_CONNECTOR, PHB_CONNECTOR, PCI_CONNECTOR = 0x1000_0000, 0x2000_0000, 0x4000_0000
+PHB_CONNECTORS, PCI_CONNECTORS = 31, 256
+NO_DOMAIN: Final = 0xFFFF_FFFF
+
+HYPERCALLS: Final = (
+    *("hcall-pft", "hcall-term", "hcall-dabr", "hcall-interrupt", "hcall-tce", "hcall-vio"),
+    *("hcall-splpar", "hcall-join", "hcall-bulk", "hcall-set-mode", "hcall-sprg0", "hcall-copy"),
+    *("hcall-debug", "hcall-vphn", "hcall-multi-tce"),
+)
+
+
+class CpuFacts(Data):
+    """What the tree says of a CPU: its node's name, caches in bytes, sizes of pages and segments.
+
+    `pages`: cells of ibm,segment-page-sizes.  `features`: ibm,pa-features, none: empty.
+    """
+
+    name: str
+    version: int
+    slb: int
+    icache: int
+    dcache: int
+    pages: tuple[int, ...]
+    vmx: int = 1
+    features: bytes = b""
+
+
+class Facts(Data):
+    """What the tree says of a machine; addresses and sizes in bytes.
+
+    `kernel`, `initrd`: address and size, None where there is none.  `htab_shift` is log2 of the
+    page table's size.
+    """
+
+    cpu: CpuFacts
+    tb_hz: int
+    ram_size: int
+    htab_shift: int
+    uuid: str
+    seed: bytes
+    bootargs: str
+    kernel: tuple[int, int] | None
+    initrd: tuple[int, int] | None
+    graphic: tuple[int, int, int]
+
+
+def wide(value: int) -> list[int]:
+    """A 64-bit number as two cells."""
+    return [value >> 32, value & 0xFFFF_FFFF]
+
+
+def tree(f: Facts) -> Node:
+    """The whole tree, every node with a handle."""
+    root = Node("")
+    for name, value in connectors("PHB", PHB_CONNECTOR, PHB_CONNECTORS, "PHB ").items():
+        root.set(name, value)
+    root.set("#size-cells", 2)
+    root.set("#address-cells", 2)
+    root.set("vm,uuid", f.uuid)
+    root.set("compatible", "qemu,pseries")
+    root.set("model", "IBM pSeries (emulated by qemu)")
+    root.set("device_type", "chrp")
+    memory = root.add("ibm,persistent-memory")
+    memory.set("device_type", "ibm,persistent-memory")
+    memory.set("#size-cells", 0)
+    memory.set("#address-cells", 1)
+    _chosen(root.add("chosen"), f)
+    _rtas(root.add("rtas"))
+    _events(root.add("event-sources"))
+    _cpus(root.add("cpus"), f)
+    _phb(root.add(f"pci@{phb.BUID:x}"))
+    _vdevice(root.add("vdevice"))
+    ram = root.add("memory@0")
+    ram.set("ibm,associativity", [4, 0, 0, 0, 0])
+    ram.set("reg", [0, 0, *wide(f.ram_size)])
+    ram.set("device_type", "memory")
+    controller = root.add("interrupt-controller")
+    controller.set("phandle", INTERRUPT_CONTROLLER)
+    controller.set("linux,phandle", INTERRUPT_CONTROLLER)
+    controller.set("#interrupt-cells", 2)
+    controller.set("ibm,interrupt-server-ranges", [0, 1])
+    controller.set("interrupt-controller")
+    controller.set("compatible", "IBM,ppc-xicp")
+    controller.set("device_type", "PowerPC-External-Interrupt-Presentation")
+    handle = FIRST_PHANDLE
+    for node in root.walk():
+        if not node.phandle:
+            node.put_first("phandle", handle)
+            handle += 1
+    return root
+
+
+def connectors(kind: str, first: int, count: int, prefix: str) -> dict[str, bytes]:
+    """The lists that say where something can be plugged in."""
+    return {
+        "ibm,drc-types": encoded([count]) + encoded([kind] * count),
+        "ibm,drc-names": encoded([count]) + encoded([f"{prefix}{n}" for n in range(count)]),
+        "ibm,drc-power-domains": encoded([count, *[NO_DOMAIN] * count]),
+        "ibm,drc-indexes": encoded([count, *range(first, first + count)]),
+    }
+
+
+def _chosen(node: Node, f: Facts) -> None:
+    node.set("ibm,architecture-vec-5", bytes(2))
+    node.set("rng-seed", f.seed)
+    node.set("ibm,arch-vec-5-platform-support", bytes.fromhex("1700180019001a40"))
+    node.set("linux,pci-probe-only", 0)
+    terminal = f"/vdevice/vty@{TERMINAL:x}"
+    node.set("stdout-path", terminal)
+    node.set("linux,stdout-path", terminal)
+    width, height, depth = f.graphic
+    node.set("qemu,graphic-depth", depth)
+    node.set("qemu,graphic-height", height)
+    node.set("qemu,graphic-width", width)
+    if f.kernel is not None:
+        node.set("qemu,boot-kernel", [*wide(f.kernel[0]), *wide(f.kernel[1])])
+    if f.initrd is not None:
+        node.set("linux,initrd-end", sum(f.initrd))
+        node.set("linux,initrd-start", f.initrd[0])
+    node.set("bootargs", f.bootargs)
+
+
+def _rtas(node: Node) -> None:
+    for name, token in reversed(rtas.TOKENS.items()):
+        node.set(name, token)
+    node.set("ibm,lrdr-capacity", [0, 0, *wide(0x1000_0000), 1])  # no memory can be added
+    node.set("ibm,extended-os-term")
+    node.set("ibm,change-msix-capable")
+    node.set("rtas-event-scan-rate", 1)
+    node.set("rtas-error-log-max", 2048)
+    node.set("rtas-size", rtas.SIZE)
+    node.set("ibm,max-associativity-domains", [4, 0, 0, 0, 1])
+    node.set("ibm,associativity-reference-points", [4, 4, 2])
+    node.set("qemu,hypertas-functions", "hcall-memop1")
+    node.set("ibm,hypertas-functions", list(HYPERCALLS))
+
+
+def _events(node: Node) -> None:
+    node.set("interrupt-ranges", [EPOW, 1, HOT_PLUG, 1])
+    node.set("#interrupt-cells", 2)
+    node.set("interrupt-controller")
+    node.add("hot-plug-events").set("interrupts", [HOT_PLUG, 0])
+    node.add("epow-events").set("interrupts", [EPOW, 0])
+
+
+def _cpus(node: Node, f: Facts) -> None:
+    for name, value in connectors("CPU", CPU_CONNECTOR, 1, "CPU ").items():
+        node.set(name, value)
+    node.set("#size-cells", 0)
+    node.set("#address-cells", 1)
+    cpu, facts = node.add(f"{f.cpu.name}@0"), f.cpu
+    cpu.set("ibm,ppc-interrupt-gserver#s", [0, 0])
+    cpu.set("ibm,ppc-interrupt-server#s", 0)
+    cpu.set("ibm,pft-size", [0, f.htab_shift])
+    cpu.set("ibm,chip-id", 0)
+    if facts.features:
+        cpu.set("ibm,pa-features", facts.features)
+    cpu.set("ibm,segment-page-sizes", list(facts.pages))
+    cpu.set("ibm,vmx", facts.vmx)
+    cpu.set("64-bit")
+    cpu.set("status", "okay")
+    cpu.set("ibm,slb-size", facts.slb)
+    cpu.set("slb-size", facts.slb)
+    cpu.set("clock-frequency", CLOCK_HZ)
+    cpu.set("timebase-frequency", f.tb_hz)
+    cpu.set("i-cache-size", facts.icache)
+    cpu.set("d-cache-size", facts.dcache)
+    for kind in ("i", "d"):
+        cpu.set(f"{kind}-cache-line-size", 128)
+        cpu.set(f"{kind}-cache-block-size", 128)
+    cpu.set("cpu-version", facts.version)
+    cpu.set("device_type", "cpu")
+    cpu.set("reg", 0)
+    cpu.set("ibm,my-drc-index", CPU_CONNECTOR)
+
+
+def _phb(node: Node) -> None:
+    for name, value in connectors("28", PCI_CONNECTOR, PCI_CONNECTORS, "C").items():
+        node.set(name, value)
+    node.set("#size-cells", 2)
+    node.set("#address-cells", 3)
+    node.set("qemu,phb-enumerated", 1)
+    node.set("ibm,my-drc-index", PHB_CONNECTOR)
+    node.set("ibm,dma-window", [phb.WINDOW, 0, 0, *wide(phb.WINDOW_BYTES)])
+    node.set("ibm,#dma-size-cells", 2)
+    node.set("ibm,#dma-address-cells", 2)
+    rows = (
+        [slot << 11, 0, 0, pin + 1, INTERRUPT_CONTROLLER, LSI + (slot + pin) % 4, 1]
+        for slot in range(32)
+        for pin in range(4)
+    )
+    node.set("interrupt-map", [cell for row in rows for cell in row])
+    node.set("interrupt-map-mask", [0xF800, 0, 0, 0xFFFF_FFFF])
+    windows = ("ibm,query-pe-dma-window", "ibm,create-pe-dma-window", "ibm,remove-pe-dma-window")
+    node.set("ibm,ddw-extensions", [2, rtas.TOKENS["ibm,reset-pe-dma-window"], 1])
+    node.set("ibm,ddw-applicable", [rtas.TOKENS[name] for name in windows])
+    node.set("ibm,pe-total-#msi", 0xD00)
+    node.set("ibm,pci-config-space-type", 1)
+    node.set("reg", [*wide(phb.BUID), 0, 0])
+    node.set(
+        "ranges",
+        [
+            *(0x0100_0000, 0, 0, *wide(phb.IO_BASE), *wide(phb.IO_SIZE)),
+            *(0x0200_0000, *wide(phb.MEM_BUS), *wide(phb.MEM_BASE), *wide(phb.MEM_SIZE)),
+            *(0x0300_0000, *wide(phb.MEM64_BASE), *wide(phb.MEM64_BASE), *wide(phb.MEM64_SIZE)),
+        ],
+    )
+    node.set("bus-range", [0, 0xFF])
+    node.set("used-by-rtas")
+    node.set("#interrupt-cells", 1)
+    node.set("compatible", "IBM,Logical_PHB")
+    node.set("device_type", "pci")
+
+
+def _vdevice(node: Node) -> None:
+    node.set("interrupt-controller")
+    node.set("#interrupt-cells", 2)
+    node.set("#size-cells", 0)
+    node.set("#address-cells", 1)
+    node.set("compatible", "IBM,vdevice")
+    node.set("device_type", "vdevice")
+    terminal = node.add(f"vty@{TERMINAL:x}")
+    terminal.set("interrupts", [VIO_IRQ, 0])
+    terminal.set("compatible", "hvterm1")
+    terminal.set("device_type", "serial")
+    terminal.set("reg", TERMINAL)
+    nvram = node.add(f"nvram@{NVRAM:x}")
+    nvram.set("#bytes", NVRAM_SIZE)
+    nvram.set("interrupts", [VIO_IRQ + 1, 0])
+    nvram.set("compatible", "qemu,spapr-nvram")
+    nvram.set("device_type", "nvram")
+    nvram.set("reg", NVRAM)

@@ -1,0 +1,146 @@
+"""Run-time services: argument blocks, the clock, interrupts, NVRAM, parameters."""
+
+from __future__ import annotations
+
+import random
+from struct import pack
+
+import pytest
+
+from gossamer.core.clock import Clock
+from gossamer.core.irq import IrqLine
+from gossamer.devices.spapr import rtas, services
+from gossamer.devices.spapr.rtas import TOKENS, Rtas
+from gossamer.devices.spapr.spapr import Rtc, Spapr
+from gossamer.devices.spapr.vio import Nvram, Terminal
+from gossamer.devices.spapr.vof import Firmware
+from gossamer.devices.spapr.xics import MASKED, Ics
+from tests.devices.spapr.rig import RAM, Rig
+
+BLOCK, BUFFER = 0x3000, 0x5000
+SOURCE = 0x1100
+
+
+class Board:
+    def __init__(self) -> None:
+        self.rig, self.clock = Rig(), Clock()
+        ram = self.rig.ram
+        self.said = bytearray()
+        self.events: list[str] = []
+        self.ics = Ics(self.clock, 0x1000)
+        self.ics.claim(SOURCE)
+        self.ics.servers[0] = None  # type: ignore[assignment]
+        terminal = Terminal(self.clock, 0x7100_0000, SOURCE, IrqLine(self.ics, SOURCE))
+        terminal.transmit = self.said.append
+        self.spapr = Spapr(self.clock, Firmware(ram), 512_000_000, 951_782_400 * 10**9)
+        self.rtc = Rtc(self.clock, self.spapr.utc)
+        self.nvram = Nvram(self.clock, 0x7100_0001, 0x1101)
+        made = Rtas(ram)
+        services.add_console(made, terminal)
+        services.add_clock(made, self.rtc)
+        services.add_power(
+            made, *(lambda n=n: self.events.append(n) for n in ("off", "boot", "die"))
+        )
+        services.add_cpus(made, 1, lambda: self.events.append("stop"))
+        services.add_interrupts(made, self.ics)
+        services.add_nvram(made, self.nvram, ram)
+        services.add_events(made, self.spapr, ram)
+        services.add_parameters(made, ram, {20: b"MaxEntCap=1\0"})
+        self.rig.add({rtas.H_RTAS: made.call})
+
+    def call(self, name: str, *arguments: int, results: int = 1) -> list[int]:
+        block = [TOKENS[name], len(arguments), results, *arguments, *[0x5555] * results]
+        self.rig.memory.write(BLOCK, pack(f">{len(block)}I", *block))
+        assert self.rig.call(rtas.H_RTAS, BLOCK)[0] == 0
+        at = BLOCK + 4 * (3 + len(arguments))
+        found = [self.rig.ram.uint(at + 4 * n, 4) for n in range(results)]
+        return [found[0] - (found[0] >> 31 << 32), *found[1:]] if found else []
+
+
+@pytest.fixture
+def board() -> Board:
+    return Board()
+
+
+def test_tokens_are_those_of_qemu() -> None:
+    """Ends of each run, as measured in its device tree."""
+    wanted = {"display-character": 0x2000, "ibm,int-on": 0x200D, "quiesce": 0x2011}
+    wanted |= {"ibm,change-msi": 0x2019, "ibm,os-term": 0x201F, "ibm,nmi-interlock": 0x202C}
+    assert {name: TOKENS[name] for name in wanted} == wanted
+
+
+def test_console_and_power(board: Board) -> None:
+    assert board.call("display-character", ord("A")) == [0]
+    assert board.said == b"A"
+    board.call("power-off", 0, 0)
+    board.call("system-reboot")
+    board.call("ibm,os-term", 0)
+    board.call("stop-self", results=0)
+    assert board.events == ["off", "boot", "die", "stop"]
+    assert board.call("query-cpu-stopped-state", 0, results=2) == [0, 2]
+    assert board.call("query-cpu-stopped-state", 1, results=2)[0] == -3
+    assert board.call("start-cpu", 0, 0, 0) == [-1]
+
+
+def test_clock(board: Board) -> None:
+    assert board.call("get-time-of-day", results=8) == [0, 2000, 2, 29, 0, 0, 0, 0]
+    board.clock.set(61_000_000_005)
+    assert board.call("get-time-of-day", results=8) == [0, 2000, 2, 29, 0, 1, 1, 5]
+    assert board.call("set-time-of-day", 2026, 11, 30, 8, 30, 59, 7) == [0]
+    assert board.call("get-time-of-day", results=8) == [0, 2026, 11, 30, 8, 30, 59, 7]
+    for bad in ((2026, 13, 1, 0, 0, 0, 0), (2026, 2, 29, 0, 0, 0, 0), (0, 1, 1, 24, 0, 0, 0)):
+        assert board.call("set-time-of-day", *bad) == [-3]
+    assert board.call("set-time-of-day", *[0xFFFF_FFFF] * 7) == [-3]
+
+
+def test_interrupts(board: Board) -> None:
+    assert board.call("ibm,set-xive", SOURCE, 0, 5) == [0]
+    assert board.call("ibm,int-off", SOURCE) == [0]
+    assert board.call("ibm,get-xive", SOURCE, results=3) == [0, 0, MASKED]
+    assert board.call("ibm,int-on", SOURCE) == [0]
+    assert board.call("ibm,get-xive", SOURCE, results=3) == [0, 0, 5]
+    for bad in ((SOURCE + 1, 0, 5), (SOURCE, 1, 5), (SOURCE, 0, 256), (0xFFFF_FFFF, 0, 5)):
+        assert board.call("ibm,set-xive", *bad) == [-3]
+
+
+def test_nvram(board: Board) -> None:
+    board.rig.memory.write(BUFFER, b"kept")
+    assert board.call("nvram-store", 0xFFFC, BUFFER, 4, results=2) == [0, 4]
+    assert board.call("nvram-fetch", 0xFFFC, BUFFER + 8, 4, results=2) == [0, 4]
+    assert board.rig.ram.read(BUFFER + 8, 4) == b"kept"
+    for bad in ((0xFFFD, BUFFER, 4), (0, RAM - 1, 4), (0xFFFF_FFFF, BUFFER, 0xFFFF_FFFF)):
+        assert board.call("nvram-store", *bad, results=2)[0] == -3
+        assert board.call("nvram-fetch", *bad, results=2)[0] == -3
+
+
+def test_parameters_and_events(board: Board) -> None:
+    assert board.call("ibm,get-system-parameter", 20, BUFFER, 6) == [0]
+    assert board.rig.ram.read(BUFFER, 8) == b"\0\x0cMaxE\0\0"
+    assert board.call("ibm,get-system-parameter", 44, BUFFER, 6) == [-3]
+    assert board.call("ibm,get-system-parameter", 20, RAM - 1, 6) == [-3]
+    assert board.call("event-scan", 0xFFFF_FFFF, 0, BUFFER, 2048) == [1]
+    assert board.call("check-exception", 0x500, 0, 0xFFFF_FFFF, 0, BUFFER, 2048) == [1]
+    assert board.call("ibm,nmi-register", 0x1900, 0x1970) == [0]
+    assert (board.spapr.fwnmi_reset, board.spapr.fwnmi_check) == (0x1900, 0x1970)
+    assert board.call("ibm,nmi-interlock") == [-3]
+    assert board.call("ibm,change-msi", 1, 2, 3, 4, 5, 6, results=4)[0] == -3
+
+
+def test_blocks_that_are_none(board: Board) -> None:
+    board.rig.memory.write(BLOCK, pack(">3I", TOKENS["power-off"], 2, 0xFFFF_FFFF))
+    for at in (BLOCK, RAM - 8, RAM, (1 << 64) - 4, 1 << 63):
+        assert board.rig.call(rtas.H_RTAS, at)[0] == -4
+    assert board.call("power-off", 1)[0] == -3  # an argument is missing
+    board.rig.memory.write(BLOCK, pack(">3I", 0x1999, 0, 1))
+    assert board.rig.call(rtas.H_RTAS, BLOCK)[0] == -4
+    assert board.events == []
+
+
+def test_hostile_blocks(board: Board) -> None:
+    chance = random.Random(7)
+    values = [0, 1, SOURCE, BUFFER, RAM - 1, RAM, 0x7FFF_FFFF, 0xFFFF_FFFF]
+    for _ in range(2000):
+        block = [chance.randrange(0x1FFF, 0x2030), chance.choice([0, 1, 3, 7, 64, 65])]
+        block += [chance.choice([0, 1, 2, 8, 64, 65])] + [chance.choice(values) for _ in range(8)]
+        board.rig.memory.write(BLOCK, pack(">11I", *block))
+        assert board.rig.call(rtas.H_RTAS, BLOCK)[0] in (0, -4)

@@ -1,0 +1,165 @@
+"""The pseries as it is composed, and as its state goes over; on the reference engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from struct import pack
+
+import pytest
+
+from gossamer.base.data import replace
+from gossamer.base.errors import ConfigError, StreamError
+from gossamer.base.units import MiB
+from gossamer.control.globalstate import GlobalState
+from gossamer.control.hashing import StateHash
+from gossamer.control.stream_in import load_stream
+from gossamer.control.stream_out import Extra, save_stream
+from gossamer.machines import pseries
+from gossamer.machines.config import Hardware
+from gossamer.machines.machine import Machine
+from tests.machines.plain import Plain
+
+#: li r3,0x58; li r4,0; li r5,2; lis r6,"hi"; sldi r6,r6,32; sc 1; li r3,0xe0; sc 1; b .-8
+PROGRAM = pack(
+    ">9I",
+    *(0x3860_0058, 0x3880_0000, 0x38A0_0002, 0x3CC0_6869, 0x78C6_07C6, 0x4400_0022),
+    *(0x3860_00E0, 0x4400_0022, 0x4BFF_FFF8),
+)
+
+
+def elf(code: bytes, *, klass: int = 2, order: int = 2, machine: int = 21) -> bytes:
+    ident = b"\x7fELF" + bytes([klass, order, 1]) + bytes(9)
+    head = pack(">HHIQQQIHHHHHH", 2, machine, 1, 0xC000 << 48, 64, 0, 0, 64, 56, 1, 64, 0, 0)
+    segment = pack(">IIQQQQQQ", 1, 7, 120, 0xC000 << 48, 0, len(code), len(code) + 16, 4)
+    return ident + head + segment + code
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Machine]:
+    monkeypatch.setattr("gossamer.machines.machine.Tier0", Plain)
+    kernel, initrd = tmp_path / "kernel", tmp_path / "initrd"
+    kernel.write_bytes(elf(PROGRAM))
+    initrd.write_bytes(b"070701")
+    usual = Hardware(
+        machine="pseries",
+        version="7.2",
+        ram_size=256 * MiB,
+        kernel=kernel,
+        initrd=initrd,
+        append="console=hvc0",
+        rtc_base=951_782_400,
+        vga="none",
+    )
+
+    def made(**other: object) -> Machine:
+        return pseries.pseries(replace(usual, **other))
+
+    return made
+
+
+def test_a_program_prints_and_waits(make: Callable[..., Machine]) -> None:
+    m = make()
+    said = bytearray()
+    m.serials[0].transmit = said.append
+    m.processor.run(8)
+    assert said == b"hi"
+    assert m.cpu.waiting
+    assert m.cpu.block.get("msr") & 0x8000
+    m.serials[0].receive(ord("x"))
+    ics = m.part("ics")
+    assert ics.irqs[0x100].status == 8  # type: ignore[attr-defined] # masked, and kept
+
+
+def test_kernel_and_disk_lie_where_qemu_puts_them(make: Callable[..., Machine]) -> None:
+    m = make()
+    assert m.memory.read(0x40_0000, 36) == PROGRAM
+    root = m.part("spapr").firmware.root  # type: ignore[attr-defined]
+    chosen = root.find("/chosen")
+    assert chosen.cells("linux,initrd-start") == [0x42_0000]
+    assert chosen.cells("qemu,boot-kernel") == [0, 0x40_0000, 0, 52]
+    block = m.cpu.block
+    assert [block.get("gpr", n) for n in (1, 3, 4, 5)] == [0xFF60, 0x42_0000, 6, 0x10C]
+    assert (block.get("nia"), block.get("msr")) == (0x40_0000, 0)
+    phandles = [node.phandle for node in root.walk()]
+    assert len(set(phandles)) == len(phandles) == 15
+    assert len(m.part("htab").table.table.memory) == 1 << 21  # type: ignore[attr-defined]
+
+
+def test_a_stream_and_back(make: Callable[..., Machine]) -> None:
+    m = make()
+    m.processor.run(10)
+    table = m.hash_table
+    assert table is not None
+    for n in (0, 1, 8, 131_071):
+        table.write(n, 0x400E_A1B2_1700_0301, 0x1000 * n)
+    out = BytesIO()
+    save_stream(m, out, Extra("globalstate", GlobalState()))
+    again = make(rtc_base=0)
+    load_stream(again, BytesIO(out.getvalue()), Extra("globalstate", GlobalState()))
+    assert StateHash(again).sections() == StateHash(m).sections()
+    assert StateHash(again).value() == StateHash(m).value()
+    assert again.part("spapr").firmware.active  # type: ignore[attr-defined]
+    for one in (m, again):
+        one.processor.run(40)
+    assert StateHash(again).value() == StateHash(m).value()
+
+
+def test_a_page_table_of_another_size_is_refused(make: Callable[..., Machine]) -> None:
+    m = make()
+    assert m.hash_table is not None
+    m.hash_table.shift = 22  # what a sender with more memory says
+    out = BytesIO()
+    save_stream(m, out, Extra("globalstate", GlobalState()))
+    with pytest.raises(StreamError, match=r"a page table of 2\*\*22 bytes, this machine's has"):
+        load_stream(make(), BytesIO(out.getvalue()), Extra("globalstate", GlobalState()))
+
+
+def test_a_reset_starts_anew(make: Callable[..., Machine]) -> None:
+    m = make()
+    before = StateHash(m).sections()
+    m.processor.run(20)
+    assert m.hash_table is not None
+    m.hash_table.write(5, 1, 0)
+    m.part("nvram").buf[0] = 7  # type: ignore[attr-defined]
+    m.reset()
+    after = StateHash(m).sections()
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"timer", "nvram@71000001/spapr_nvram", "spapr", "cpu"}
+    assert m.memory.read(0x40_0000, 36) == PROGRAM
+
+
+@pytest.mark.parametrize(
+    ("other", "text"),
+    [
+        ({"ram_size": 128 * MiB}, "-m: pseries takes multiples of 256 MiB, got 128 MiB"),
+        ({"bios": "slof.bin"}, "-bios: pseries runs no firmware, got slof.bin"),
+        ({"properties": {"x-vof": "off"}}, "-M x-vof=off: the firmware SLOF cannot be run yet"),
+        ({"properties": {"cap-vsx": "on"}}, "-M cap-vsx=on: the CPU has no such thing"),
+    ],
+)
+def test_what_it_cannot_be(
+    make: Callable[..., Machine], other: dict[str, object], text: str
+) -> None:
+    with pytest.raises(ConfigError, match=text):
+        make(**other)
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"MZ", "not an ELF file; a pseries starts 64-bit PowerPC kernels"),
+        (elf(PROGRAM, order=1), "ELF, 64-bit, little-endian"),
+        (elf(PROGRAM, machine=20), "EM_PPC; expected 64-bit, big-endian, EM_PPC64"),
+        (elf(PROGRAM)[:70], "damaged ELF file|does not fit"),
+        (elf(PROGRAM)[:-4], "a segment of 52 bytes does not fit the file"),
+    ],
+)
+def test_kernels_that_are_none(
+    make: Callable[..., Machine], tmp_path: Path, data: bytes, text: str
+) -> None:
+    bad = tmp_path / "bad"
+    bad.write_bytes(data)
+    with pytest.raises(ConfigError, match=text):
+        make(kernel=bad)
