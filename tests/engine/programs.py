@@ -115,6 +115,7 @@ RARE: Final = (
     "mtmsr", "rfi", "mtspr_sdr1", "mtspr_hid0", "mtspr_dec", "mtspr_tbl", "mtspr_tbu", "sc",
     "mtspr_iabr", "mtspr_dabr", "tlbie", "mtsr", "mtsrin", "mtmsr_603e", "rfi_603e",
     "tlbie_603e", "tlbld", "tlbli",
+    "mtmsrd", "mtmsr_64", "rfid", "slbmte", "slbie", "slbia", "sc_1",
 )  # fmt: skip
 
 
@@ -139,10 +140,15 @@ def word_of(row: Insn, rng: random.Random) -> int:
         word = word & 0xFFFF_0000 | near & 0xFFFF
         if rng.random() < 0.8:  # a pointer register
             word = word & ~(31 << 16) | rng.randrange(16, 24) << 16
+    elif form == "DS":
+        near = rng.choice((rng.randrange(-20, 20), rng.getrandbits(14)))
+        word = word & ~0xFFFC | near << 2 & 0xFFFC
+        if rng.random() < 0.8:
+            word = word & ~(31 << 16) | rng.randrange(16, 24) << 16
     elif row.match >> 26 == 31 and rng.random() < 0.6:
         word = word & ~(31 << 16) | rng.randrange(16, 24) << 16
         word = word & ~(31 << 11) | rng.randrange(24, 28) << 11
-    if form in ("D", "X", "XO", "M", "XRc") and rng.random() < 0.7:
+    if form in ("D", "DS", "X", "XO", "M", "XRc") and rng.random() < 0.7:
         # Results mostly go elsewhere than to the pointers.
         target = rng.choice((*range(16), *range(28, 32)))
         word = word & ~(31 << 21) | target << 21

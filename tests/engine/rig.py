@@ -8,23 +8,24 @@ from typing import Final
 import numpy as np
 
 from gossamer.core.clock import Clock
+from gossamer.core.htab import HashTable
 from gossamer.core.irq import IrqLine
 from gossamer.core.memory import AddressMap, Arena
 from gossamer.core.region import Region
-from gossamer.cpu.block import OFFSET
-from gossamer.cpu.cpu import Cpu
+from gossamer.cpu import families
 from gossamer.cpu.model import find
 from gossamer.engine.processor import Processor, Stop
 from gossamer.engine.reference import Reference
 from gossamer.engine.tier0 import Tier0
 from gossamer.isa.body import Irq
-from gossamer.isa.registers import REGISTERS
 
 RAM_SIZE: Final = 1 << 20
 ROM_BASE: Final = 0xFFF0_0000
 ROM_SIZE: Final = 0x4000
 IO_BASE: Final = 0xF000_0000
 TB_HZ: Final = 250_000_000
+#: log2 of the bytes of a 64-bit guest's hash table.
+TABLE_SHIFT: Final = 18
 #: Traces of instruction words, shared by every reference engine of the process.
 TRACES: dict = {}
 
@@ -90,7 +91,9 @@ class Rig:
         if isinstance(self.engine, Reference):
             self.engine._traces = TRACES.setdefault(cpu, {})
         self.block = self.engine.block
-        self.cpu = Cpu(self.clock, self.block, model, TB_HZ)
+        self.cpu = families.make(self.clock, self.block, model, TB_HZ)
+        if model.architecture.mmu == "slb":
+            self.memory.hash_table = HashTable(TABLE_SHIFT)
         self.processor = Processor(self.cpu, self.engine, self.clock)
         self.line = IrqLine(self.cpu, Irq.EXTERNAL)
         self.device = Device(self.clock, self.line)
@@ -98,13 +101,13 @@ class Rig:
         self.set(nia=0x1_0000, msr=0)
 
     def set(self, **registers: int) -> None:
-        """Registers by name: ``r3``, ``f1``, ``sr2`` or any of `REGISTERS`."""
+        """Registers by name: ``r3``, ``f1``, ``sr2`` or any of the model."""
         for name, value in registers.items():
             if name == "cr":
                 self.block.cr = value
             elif name == "xer":
                 self.block.xer = value
-            elif name in REGISTERS:
+            elif name in self.block.layout.registers:
                 self.block.set(name, value)
             else:
                 stem = name.rstrip("0123456789")
@@ -113,7 +116,7 @@ class Rig:
         self.engine.flush()
 
     def get(self, name: str) -> int:
-        if name in REGISTERS:
+        if name in self.block.layout.registers:
             return self.block.get(name)
         stem = name.rstrip("0123456789")
         return self.block.get({"r": "gpr", "f": "fpr"}.get(stem, stem), int(name[len(stem) :]))
@@ -147,7 +150,7 @@ def difference(a: Rig, b: Rig) -> str:
     if a.engine.count != b.engine.count:
         out.append(f"count {a.engine.count} {b.engine.count}")
     if a.block.bytes() != b.block.bytes():
-        for name in OFFSET:
+        for name in a.block.layout.offset:
             for n, (x, y) in enumerate(zip(a.block.all(name), b.block.all(name), strict=True)):
                 if x != y:
                     out.append(f"{name}[{n}] {x:#x} {y:#x}")
@@ -156,6 +159,12 @@ def difference(a: Rig, b: Rig) -> str:
         out += [
             f"byte {n:#x} {a.arena.bytes[n]:#x} {b.arena.bytes[n]:#x}" for n in differ[:8].tolist()
         ]
+    tables = [r.memory.hash_table for r in (a, b)]
+    if isinstance(tables[0], HashTable) and isinstance(tables[1], HashTable):
+        differ = np.flatnonzero(tables[0].words != tables[1].words)
+        out += [f"entry {n // 2} of the table, doubleword {n % 2}" for n in differ[:8].tolist()]
+        if tables[0].dirty.view != tables[1].dirty.view:
+            out.append("the table's dirty groups")
     if a.device.log != b.device.log:
         pairs = zip(a.device.log, b.device.log, strict=False)
         n = next((n for n, (x, y) in enumerate(pairs) if x != y), -1)

@@ -48,10 +48,7 @@ def text_for(width: int) -> str:
     return "\n".join([*sorted(intrinsics), *sorted(declarations(body)), body, METADATA])
 
 
-NOT_YET = pytest.mark.xfail(reason="native code has no 32-bit mode of 64-bit models yet")
-
-
-@pytest.mark.parametrize("width", [32, pytest.param(64, marks=NOT_YET)])
+@pytest.mark.parametrize("width", [32, 64])
 def test_code_made_from_bodies_is_well_typed(width: int) -> None:
     module = llvm.parse_assembly(text_for(width))
     module.verify()
@@ -59,7 +56,6 @@ def test_code_made_from_bodies_is_well_typed(width: int) -> None:
     assert [str(a.type) for a in loads.arguments] == ["ptr", f"i{width}", "i32"]
 
 
-@NOT_YET
 def test_one_function_of_two_widths_is_refused() -> None:
     """The check sees an address of the wrong width: a planted one."""
     text = text_for(64).replace("@slow_load(ptr %cpu, i64", "@slow_load(ptr %cpu, i32", 1)

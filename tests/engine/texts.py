@@ -76,7 +76,7 @@ def sums(architecture: Architecture) -> dict[str, str]:
 def main(names: list[str]) -> None:
     for model, architecture in architectures().items():
         if not names or model in names:
-            for function, found in sums(architecture).items():
+            for function, found in sorted(sums(architecture).items()):
                 print(model, found, function)
 
 

@@ -142,7 +142,7 @@ _FIELDS: Final = (
     ("reason", 4),
     ("x_fault", 4),  # fault bits of the last slow access, zero when it went well
     ("x_dar", WORD),
-    ("x_vector", 4),
+    ("x_vector", WORD),
     ("x_srr1", WORD),
     ("segments_dirty", 4),  # segments whose register changed since the bank was chosen; NO_BANK
     ("bank", 4),
@@ -224,13 +224,17 @@ _FIELDS: Final = (
     ("bank_segments", BANKS * 64),
 )
 
+#: Behind them, where words have 64 bits: what the CPU computes with (`Body.mode`), and the
+#: hypervisor's hash table: its bytes, the mask of a doubleword's number, a byte a group.
+_FIELDS_64: Final = (("mode", 8), ("table", 8), ("table_mask", 8), ("table_dirty", 8))
+
 
 @lru_cache(maxsize=2)
 def fields_of(word: int) -> tuple[dict[str, int], int]:
     """Byte offset of each field from the start of the register block, and the whole size."""
     at = layout(word).size
     out: dict[str, int] = {}
-    for name, width in _FIELDS:
+    for name, width in _FIELDS if word == USUAL else (*_FIELDS, *_FIELDS_64):
         size = width or word // 8
         at = align_up(at, min(size, 8))
         out[name] = at

@@ -46,7 +46,7 @@ LINE: Final = 32
 #: Effects that native code sees to; the others call out to Python (EFFECT_CODES).
 NATIVE_EFFECTS: Final = {
     *("msr", "translation", "segment", "tlbie", "tlb", "timer"),
-    *("pid", "page", "attributes"),
+    *("pid", "page", "attributes", "slb"),
 }
 
 
@@ -97,6 +97,8 @@ class _Handler(StatementWriter):
             "cia": self._cia,
             "now": self._now,
             "ram": self.ram,
+            "mode": self.mode,
+            "slb_find": self.slb_find,
         }
 
     def text(self, name: str, trace: list[Statement]) -> str:

@@ -14,17 +14,12 @@ from gossamer.engine.runtime import (
     watch_functions,
 )
 from gossamer.engine.variants import Variant, variants
-from gossamer.isa.architecture import Architecture, NotDescribedError
+from gossamer.isa.architecture import Architecture
 from gossamer.isa.spec.table import Decoder
 
 
 def module_text(architecture: Architecture) -> str:
-    """LLVM text: every handler, the runtime and the decode table.
-
-    NotDescribedError for words of 64 bits.
-    """
-    if architecture.word != 32:
-        raise NotDescribedError(f"native code for words of {architecture.word} bits")
+    """LLVM text: every handler, the runtime and the decode table."""
     decoder = Decoder(architecture)
     intrinsics: set[str] = set(DECLARATIONS)
     rows, words = variants(decoder), addresses(architecture.word)

@@ -214,6 +214,7 @@ class Reference(InstructionTime):
         cia = block.get("nia")
         env.cia = cia
         sf = self.architecture.word == 64 and bool(block.get("msr") & MSR_SF)
+        env.last = ones(64 if sf else 32)
         ra, fault, wimg = translate(block, self.memory, self.architecture, cia, Access.FETCH)
         if fault:
             nia = env.take_interrupt(Interrupt.ISI, fault, None, None, cia)

@@ -43,7 +43,15 @@ class _BodyFunction(StatementWriter):
 
     def __init__(self, intrinsics: set[str], addresses: Addresses = NARROW) -> None:
         super().__init__(intrinsics, addresses)
-        self.leaves = {"arg": lambda e: f"%a{e.arg}", "ram": self.ram, "ram_find": self.ram_find}
+        self.leaves = {
+            "arg": lambda e: f"%a{e.arg}",
+            "ram": self.ram,
+            "ram_find": self.ram_find,
+            "table": self.table,
+            "table_find": self.table_find,
+            "slb_find": self.slb_find,
+            "mode": self.mode,
+        }
         self.ends: list[str] = []
 
     def prepare_ends(self, ends: list[Raise | Effect | Branch]) -> None:
@@ -118,7 +126,7 @@ def watch_functions(intrinsics: set[str], architecture: Architecture) -> str:
 def entry_functions(intrinsics: set[str], architecture: Architecture) -> str:
     """``void enter(cpu, vector, srr0, srr1)``: exception entry.
 
-    Where software searches the table, ``void enter_miss(cpu, vector, srr0, ea)`` too.
+    Where the MMU has a second way in, ``void enter_miss(cpu, vector, srr0, ea)`` too.
     """
     args = [Expr("arg", architecture.word, (), n) for n in range(3)]
     strategy = mmu.of(architecture)
@@ -126,7 +134,7 @@ def entry_functions(intrinsics: set[str], architecture: Architecture) -> str:
     mmu.enter(s, args[0], args[1], args[2], architecture)
     words = addresses(architecture.word)
     out = [_entry_text("enter", s, intrinsics, words)]
-    if strategy.searches_by_software:
+    if strategy.miss:
         s = Body(architecture.word)
         strategy.enter_miss(s, args[0], args[1], args[2])
         out.append(_entry_text("enter_miss", s, intrinsics, words))
@@ -147,12 +155,12 @@ def _entry_text(name: str, s: Body, intrinsics: set[str], words: Addresses) -> s
 def fixed_functions(architecture: Architecture) -> str:
     """Everything that is not made from bodies."""
     w = Text(addresses(architecture.word))
-    searches = mmu.of(architecture).searches_by_software
+    strategy = mmu.of(architecture)
     return "\n".join(
         (
             leaves(w),
             exits(w),
-            misses(w) if searches else faults(w),
+            misses(w, strategy.miss, strategy.miss_vectors) if strategy.miss else faults(w),
             jump(w),
             sampler(w),
             decode(w),

@@ -25,6 +25,14 @@ from gossamer.engine.runtime_tables import bank_tables, each_table
 _SPREAD: Final = [(0x9E37_79B1 * (2 * n + 1)) & 0x7FFF_FFFF | 1 for n in range(16)]
 
 
+def _mode(w: Text) -> str:
+    if w.ea == "i32":
+        return ""
+    return f"""  %sf = ashr i64 %msr, 63
+  %mode = or i64 %sf, {0xFFFF_FFFF}
+{w.store("mode", "i64", "%mode")}"""
+
+
 def _fetch_beside(w: Text) -> str:
     field, ea = w.field, w.ea
     if ea == "i64":
@@ -115,6 +123,7 @@ define internal void @set_tables(ptr %cpu) nounwind {{
   %dmf = select i1 %by, ptr %no_mask, ptr %d0m
   %i = select i1 %ir, ptr %ix, ptr %ireal
   %imf = select i1 %ir, ptr %ixm, ptr %real_imask
+{_mode(w)}
 {store("dtlb", "ptr", "%d")}
 {store("dused", "ptr", "%dmf")}
 {store("itlb", "ptr", "%i")}

@@ -262,9 +262,7 @@ define internal ptr @beside(ptr %cpu, {ea} %ea, i32 %size) nounwind {{
   %line = call ptr @data_line(ptr %dtlb, {ea} %ea)
   %tp = getelementptr i8, ptr %line, i64 {w.addresses.line.write}
   %tag = load {ea}, ptr %tp{TB_TLB}
-  %s1 = sub i32 %size, 1
-{w.grow("s1")}
-  %last = add {ea} %ea, {w.as_("s1")}
+{w.last("ea", "size")}
   %page = and {ea} %last, -4096
   %wanted = or {ea} %page, {BESIDE}
   %hit = icmp eq {ea} %wanted, %tag

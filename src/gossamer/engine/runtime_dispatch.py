@@ -5,7 +5,7 @@ See `handlers` for what `e` and `K` are.
 
 from __future__ import annotations
 
-from gossamer.cpu.translation import FAULT_BITS, NOT_FOUND, STORE
+from gossamer.cpu.translation import FAULT_BITS, STORE
 from gossamer.engine.context import ENTRY_STRIDE, FILLED, ITLB_ENTRIES
 from gossamer.engine.emit import TB_TLB
 from gossamer.engine.runtime_fields import Text, dispatch, handler, tail
@@ -104,14 +104,15 @@ define internal void @fetch_fault(ptr %cpu, {ea} %nia, i32 %fault) nounwind {{
 """
 
 
-#: The same where a page that is not found is a miss for software to see to.
-def misses(w: Text) -> str:
+#: The same where faults with the bit `miss` enter in a way of their own.
+def misses(w: Text, miss: int, vectors: tuple[Interrupt, ...]) -> str:
     field, store, ea = w.field, w.store, w.ea
+    fetching, loading, storing = (int(v) for v in vectors)
     return f"""
 {handler("h_data_fault")}
 {field("x_fault", "fault", "i32")}
 {field("x_dar", "dar", ea)}
-  %m = and i32 %fault, {NOT_FOUND}
+  %m = and i32 %fault, {miss}
   %miss = icmp ne i32 %m, 0
   br i1 %miss, label %search, label %plain
 plain:
@@ -122,7 +123,7 @@ plain:
 search:
   %s = and i32 %fault, {STORE}
   %is = icmp ne i32 %s, 0
-  %vector = select i1 %is, i32 {int(Interrupt.STORE_MISS)}, i32 {int(Interrupt.LOAD_MISS)}
+  %vector = select i1 %is, {ea} {storing}, {ea} {loading}
   %srr0 = call {ea} @cia_of(ptr %cpu, ptr %e)
   call void @enter_miss(ptr %cpu, {ea} %vector, {ea} %srr0, {ea} %dar)
   %here = ptrtoint ptr %e to i64
@@ -131,21 +132,22 @@ search:
 {tail("h_sync", "null", "%left")}
 }}
 define internal void @fetch_fault(ptr %cpu, {ea} %nia, i32 %fault) nounwind {{
-  %m = and i32 %fault, {NOT_FOUND}
+  %m = and i32 %fault, {miss}
   %miss = icmp ne i32 %m, 0
   br i1 %miss, label %search, label %plain
 plain:
-  call void @enter(ptr %cpu, i32 {int(Interrupt.ISI)}, {ea} %nia, i32 %fault)
+{w.grow("fault")}
+  call void @enter(ptr %cpu, {ea} {int(Interrupt.ISI)}, {ea} %nia, {ea} {w.as_("fault")})
   ret void
 search:
-  call void @enter_miss(ptr %cpu, i32 {int(Interrupt.FETCH_MISS)}, {ea} %nia, {ea} %nia)
+  call void @enter_miss(ptr %cpu, {ea} {fetching}, {ea} %nia, {ea} %nia)
   ret void
 }}
 """
 
 
 def jump(w: Text) -> str:
-    field, store, ea = w.field, w.store, w.ea
+    field, store, ea, ra, x = w.field, w.store, w.ea, w.ra, w.x
     place = w.line_offset("c", "nia", ITLB_ENTRIES)
     return f"""
 {handler("h_page_end")}
@@ -211,9 +213,9 @@ look:
 give:
   ret ptr %found
 walk:
-  %x = call i64 @xlate_fetch(ptr %cpu, {ea} %nia)
-  %hi = lshr i64 %x, 32
-  %h = trunc i64 %hi to i32
+  %x = call {x} @xlate_fetch(ptr %cpu, {ea} %nia)
+  %hi = lshr {x} %x, {w.up}
+  %h = trunc {x} %hi to i32
   %fault = and i32 %h, {FAULT_BITS}
   %bad = icmp ne i32 %fault, 0
   br i1 %bad, label %fail, label %ok
@@ -221,8 +223,8 @@ fail:
   call void @fetch_fault(ptr %cpu, {ea} %nia, i32 %fault)
   ret ptr null
 ok:
-  %ra = trunc i64 %x to i32
-  %pg = call i32 @page_of(ptr %cpu, i32 %ra)
+  %ra = trunc {x} %x to {ra}
+  %pg = call i32 @page_of(ptr %cpu, {ra} %ra)
   %none = icmp eq i32 %pg, -1
 {field("entries", "entries", "ptr")}
 {field("entries_end", "end", "ptr")}
@@ -232,7 +234,7 @@ ok:
   %o = mul i64 %j, {ENTRY_STRIDE}
   %mine = getelementptr i8, ptr %entries, i64 %o
   %base0 = select i1 %none, ptr %end, ptr %mine
-  %base = call ptr @fetch_entries(ptr %cpu, i64 %x, ptr %base0)
+  %base = call ptr @fetch_entries(ptr %cpu, {x} %x, ptr %base0)
   br i1 %none, label %put, label %check
 check:
   %rp = getelementptr i8, ptr %ready, i64 %j

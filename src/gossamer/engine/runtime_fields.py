@@ -81,15 +81,20 @@ class Text(Data):
         """Lines that give the address of the page that follows."""
         if self.ea == "i32":
             return f"  %{result} = add i32 %{page}, 4096"
-        return "\n".join(
-            (
-                f"  %{result}.a = add i64 %{page}, 4096",
-                self.field("msr", f"{result}.msr", "i64"),
-                f"  %{result}.sf = ashr i64 %{result}.msr, 63",
-                f"  %{result}.mode = or i64 %{result}.sf, {0xFFFF_FFFF}",
-                f"  %{result} = and i64 %{result}.a, %{result}.mode",
-            )
-        )
+        return f"  %{result}.far = add i64 %{page}, 4096\n" + self.in_mode(result, f"{result}.far")
+
+    def in_mode(self, result: str, word: str) -> str:
+        """Lines that give a word without what 32-bit mode leaves out; words of 64 bits."""
+        mode = self.field("mode", f"{result}.mode", "i64")
+        return f"{mode}\n  %{result} = and i64 %{word}, %{result}.mode"
+
+    def last(self, ea: str, size: str, result: str = "last") -> str:
+        """Lines that give the last of so many bytes (32 bits) from an address on."""
+        less = f"  %s1 = sub i32 %{size}, 1\n"
+        if self.ea == "i32":
+            return less + f"  %{result} = add i32 %{ea}, %s1"
+        wide = f"  %s1.w = zext i32 %s1 to i64\n  %{result}.far = add i64 %{ea}, %s1.w\n"
+        return less + wide + self.in_mode(result, f"{result}.far")
 
     # Lines that convert.  Where nothing has to be, the result is the same value under its new name.
 

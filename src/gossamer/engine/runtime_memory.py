@@ -19,9 +19,7 @@ define internal ptr @data_known(ptr %cpu, {ea} %ea, i32 %size, i64 %tag) nounwin
   %line = getelementptr i8, ptr %dtlb, i64 %c
   %tp = getelementptr i8, ptr %line, i64 %tag
   %t = load {ea}, ptr %tp{TB_TLB}
-  %s1 = sub i32 %size, 1
-{w.grow("s1")}
-  %last = add {ea} %ea, {w.as_("s1")}
+{w.last("ea", "size")}
   %page = and {ea} %last, -4096
   %hit = icmp eq {ea} %page, %t
   %ap = getelementptr i8, ptr %line, i64 {w.addend}

@@ -13,41 +13,52 @@ from gossamer.cpu.translation import FAULT_BITS, NO_LINE_FLAG, SWAPPED_FLAG
 from gossamer.engine.context import DTLB_ENTRIES, EMBEDDED_ENTRIES, ITLB_ENTRIES
 from gossamer.engine.emit import CHAIN, TB_CPU, TB_ENTRY, TB_MEM
 from gossamer.engine.runtime_fields import Text, handler, tail
+from gossamer.engine.runtime_table import tables_64
 from gossamer.engine.runtime_tables import bank_tables, for_banks, forgotten
 from gossamer.isa.architecture import Architecture
 from gossamer.isa.body import Irq405
 from gossamer.isa.spec.parts import EMBEDDED
 
 
-#: MSR[EE] lets all through, but for a reset and a machine check, which are always looked at.
-def _classic(w: Text) -> str:
+def _usual(w: Text) -> str:
+    """Parts whose pages are all alike.
+
+    MSR[EE] lets all through, but for a reset and a machine check, which are always looked at.
+    """
+    ea, x = w.ea, w.x
     return f"""
-define internal i1 @keeps_line(i64 %x) nounwind alwaysinline {{
+define internal i1 @keeps_line({x} %x) nounwind alwaysinline {{
   ret i1 true
 }}
-define internal i64 @in_order(i64 %x, i64 %value, i32 %size) nounwind alwaysinline {{
+define internal i64 @in_order({x} %x, i64 %value, i32 %size) nounwind alwaysinline {{
   ret i64 %value
 }}
-define internal ptr @fetch_entries(ptr %cpu, i64 %x, ptr %entries) nounwind alwaysinline {{
+define internal ptr @fetch_entries(ptr %cpu, {x} %x, ptr %entries) nounwind alwaysinline {{
   ret ptr %entries
 }}
-define internal i64 @enabled_sources(i32 %msr) nounwind alwaysinline {{
-  %eeb = and i32 %msr, {exceptions.MSR_EE}
-  %ee = icmp ne i32 %eeb, 0
+define internal i64 @enabled_sources({ea} %msr) nounwind alwaysinline {{
+  %eeb = and {ea} %msr, {exceptions.MSR_EE}
+  %ee = icmp ne {ea} %eeb, 0
   %mask = select i1 %ee, i64 -1, i64 65535
   ret i64 %mask
 }}
-define internal i32 @watched_msr(i32 %msr) nounwind alwaysinline {{
-  %bits = and i32 %msr, {exceptions.MSR_POW | exceptions.MSR_SE | exceptions.MSR_BE}
-  ret i32 %bits
+define internal i32 @watched_msr({ea} %msr) nounwind alwaysinline {{
+  %bits = and {ea} %msr, {exceptions.MSR_POW | exceptions.MSR_SE | exceptions.MSR_BE}
+{w.shrink("bits")}
+  ret i32 {w.as_("bits")}
 }}
+define internal void @prepare_part(ptr %cpu) nounwind {{
+  ret void
+}}
+"""
+
+
+def _segments(w: Text) -> str:
+    return f"""
 define internal <16 x i32> @context_key(ptr %cpu) nounwind alwaysinline {{
   %p = getelementptr i8, ptr %cpu, i64 {w.offset_of("sr")}
   %key = load <16 x i32>, ptr %p, align 4{TB_CPU}
   ret <16 x i32> %key
-}}
-define internal void @prepare_part(ptr %cpu) nounwind {{
-  ret void
 }}
 """
 
@@ -233,4 +244,6 @@ def parts(architecture: Architecture, w: Text) -> str:
     """The functions of an architecture."""
     if architecture.is_one(EMBEDDED):
         return _embedded(w) + _forget_page(w)
-    return _classic(w)
+    if architecture.word == 64:
+        return _usual(w) + tables_64(w)
+    return _usual(w) + _segments(w)

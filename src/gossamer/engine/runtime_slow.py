@@ -66,9 +66,7 @@ stop:
   {give}
 ok2:
   %ra = trunc {x} %x to {ra}
-  %s1 = sub i32 %size, 1
-{w.grow("s1")}
-  %last = add {ea} %ea, {w.as_("s1")}
+{w.last("ea", "size")}
   %diff = xor {ea} %last, %ea
   %dpage = and {ea} %diff, -4096
   %cross = icmp ne {ea} %dpage, 0
@@ -93,6 +91,10 @@ loop:
 
 def slow(w: Text) -> str:
     field, store, ea, ra, x = w.field, w.store, w.ea, w.ra, w.x
+    step, next_page = "  %ean = add i32 %ea, %n", "  %next = add i32 %pa, 4096"
+    if ea == "i64":
+        step = "  %ean.far = add i64 %ea, %n.w\n" + w.in_mode("ean", "ean.far")
+        next_page = w.next_page("next", "pa")
     return f"""
 ; Leaves what `h_data_fault` makes an interrupt of; callers return at once.
 define internal void @data_fault(ptr %cpu, {ea} %ea, i32 %fault) nounwind {{
@@ -106,7 +108,7 @@ define internal void @data_fault(ptr %cpu, {ea} %ea, i32 %fault) nounwind {{
 define internal i64 @slow_load(ptr %cpu, {ea} %ea, i32 %size) nounwind noinline {{{_slow(w, "read")}
   %v = phi i64 [ 0, %two ], [ %v2, %loop ]
 {w.grow("n")}
-  %ean = add {ea} %ea, {w.as_("n")}
+{step}
   %pagen = and {ea} %ean, -4096
   %in2 = icmp eq {ea} %pagen, %ea2
   %low = and {ea} %ean, 4095
@@ -134,7 +136,7 @@ one:
 define internal void @slow_store(ptr %cpu, {ea} %ea, i64 %value, i32 %size)
     nounwind noinline {{{_slow(w, "write")}
 {w.grow("n")}
-  %ean = add {ea} %ea, {w.as_("n")}
+{step}
   %pagen = and {ea} %ean, -4096
   %in2 = icmp eq {ea} %pagen, %ea2
   %low = and {ea} %ean, 4095
@@ -170,9 +172,7 @@ entry:
   %some = icmp ne i32 %len, 0
   br i1 %some, label %start, label %out
 start:
-  %l1 = sub i32 %len, 1
-{w.grow("l1")}
-  %end = add {ea} %ea, {w.as_("l1")}
+{w.last("ea", "len", "end")}
   %iswrite = icmp eq i32 %access, {int(Access.WRITE)}
   %place = call ptr @beside(ptr %cpu, {ea} %ea, i32 %len)
   %near = icmp ne ptr %place, null
@@ -214,7 +214,7 @@ on:
   %done = icmp eq {ea} %pa, %pe
   br i1 %done, label %out, label %more
 more:
-  %next = add {ea} %pa, 4096
+{next_page}
   br label %loop
 out:
   ret void

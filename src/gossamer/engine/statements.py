@@ -18,6 +18,7 @@ from gossamer.isa.body import (
     RamStore,
     Statement,
     Store,
+    TableStore,
     When,
     Write,
 )
@@ -52,7 +53,7 @@ class StatementWriter(Function):
             elif isinstance(s, Raise) and not s.commit:
                 self.interrupt(s)
         pending = [self.prepare_write(s) for s in statements if isinstance(s, Write)]
-        ram = [self._prepare_ram(s) for s in statements if isinstance(s, RamStore)]
+        ram = [self._prepare_ram(s) for s in statements if isinstance(s, RamStore | TableStore)]
         self.prepare_ends([s for s in statements if isinstance(s, Raise | Effect | Branch)])
         for s in statements:
             if isinstance(s, When):
@@ -61,8 +62,8 @@ class StatementWriter(Function):
                 self._loop(s)
         for p in pending:
             self.commit_write(p)
-        for args in ram:
-            self.line("call void @ram_store_word(ptr %cpu, " + args)
+        for call in ram:
+            self.line(call)
 
     # --- writes -----------------------------------------------------------------------------------
 
@@ -78,10 +79,13 @@ class StatementWriter(Function):
             value = self.value(f"select i1 {p.when}, {p.kind} {value}, {p.kind} {old}")
         self.line(f"store {p.kind} {value}, ptr {p.where}{TB_CPU}")
 
-    def _prepare_ram(self, s: RamStore) -> str:
+    def _prepare_ram(self, s: RamStore | TableStore) -> str:
+        place = self.expr(s.n if isinstance(s, TableStore) else s.ra)
+        value, when = self.expr(s.value), self.expr(s.when)
+        if isinstance(s, TableStore):
+            return f"call void @table_store(ptr %cpu, i64 {place}, i64 {value}, i1 {when})"
         assert s.size == 4, s.size
-        ra, value, when = self.expr(s.ra), self.expr(s.value), self.expr(s.when)
-        return f"i32 {ra}, i32 {value}, i1 {when})"
+        return f"call void @ram_store_word(ptr %cpu, i32 {place}, i32 {value}, i1 {when})"
 
     # --- structure --------------------------------------------------------------------------------
 
@@ -168,6 +172,25 @@ class StatementWriter(Function):
         found = self.value(f"icmp eq <8 x i32> {first}, {all_}")
         mask = self.value(f"bitcast <8 x i1> {found} to i8")
         return self.call("llvm.bitreverse.i8", "i8", ("i8", mask))
+
+    # --- what only 64-bit models have ----
+
+    def mode(self, e: Expr) -> str:
+        """What the CPU computes with, as MSR[SF] says."""
+        return self.field("mode", "i64")
+
+    def table(self, e: Expr) -> str:
+        """A doubleword of the hypervisor's hash table."""
+        return self.value(f"call i64 @table_load(ptr %cpu, i64 {self.expr(e.args[0])})")
+
+    def table_find(self, e: Expr) -> str:
+        """Which entries of a group have a first doubleword."""
+        group, wanted = (self.expr(a) for a in e.args)
+        return self.value(f"call i8 @table_find(ptr %cpu, i64 {group}, i64 {wanted})")
+
+    def slb_find(self, e: Expr) -> str:
+        """The first entry of the SLB that translates an address."""
+        return self.value(f"call i8 @slb_find(ptr %cpu, i64 {self.expr(e.args[0])})")
 
 
 def text_of(f: Function, head: str) -> str:

@@ -42,8 +42,19 @@ class Stops:
     def __init__(self, engine: Tier0) -> None:
         self._engine = engine
         self._offsets = np.zeros(_OFFSETS, np.uint8)
-        self._breaks = np.zeros(0, np.uint32)
-        self._watches = np.zeros((0, 4), np.uint32)
+        wide = engine.architecture.word == 64
+        self._word = np.uint64 if wide else np.uint32
+        ea, at = ("<u8", 8) if wide else ("<u4", 4)
+        self._row = np.dtype(
+            {
+                "names": ["ea", "length", "kinds"],
+                "formats": [ea, "<u4", "<u4"],
+                "offsets": [0, at, at + 4],
+                "itemsize": 16,
+            }
+        )
+        self._breaks = np.zeros(0, self._word)
+        self._watches = np.zeros(0, self._row)
         self.breakpoints: frozenset[int] = frozenset()
         self.watchpoints: tuple[Watch, ...] = ()
 
@@ -62,9 +73,9 @@ class Stops:
         engine, before = self._engine, self.breakpoints
         self.breakpoints = breakpoints
         engine.hold_regions(bool(breakpoints))
-        self._breaks = np.array(sorted(breakpoints), np.uint32)
+        self._breaks = np.array(sorted(breakpoints), self._word)
         self._offsets[:] = 0
-        self._offsets[(self._breaks & (PAGE_SIZE - 1)) >> 2] = 1
+        self._offsets[[ea % PAGE_SIZE >> 2 for ea in breakpoints]] = 1
         engine.set_pointer("breaks", self._breaks.ctypes.data)
         engine.set_word("break_count", len(self._breaks))
         engine.set_pointer("break_offsets", self._offsets.ctypes.data if breakpoints else 0)
@@ -74,8 +85,8 @@ class Stops:
     def _set_watchpoints(self, watchpoints: tuple[Watch, ...]) -> None:
         engine = self._engine
         self.watchpoints = watchpoints
-        rows = [(w.ea, w.length, w.reads | w.writes << 1, 0) for w in watchpoints]
-        self._watches = np.array(rows, np.uint32).reshape(-1, 4)
+        rows = [(w.ea, w.length, w.reads | w.writes << 1) for w in watchpoints]
+        self._watches = np.array(rows, self._row)
         engine.set_pointer("watches", self._watches.ctypes.data)
         engine.set_word("watch_count", len(rows))
         engine.flush()
@@ -86,7 +97,7 @@ class Stops:
 
     def take(self) -> Met | None:
         """What ended the last run, once."""
-        kind, ea = self._engine.word("met"), self._engine.word("met_ea")
+        kind, ea = self._engine.word("met"), self._engine.address("met_ea")
         if not kind:
             return None
         self._engine.set_word("met", 0)

@@ -19,7 +19,8 @@ from gossamer.base.units import PAGE_SIZE
 from gossamer.core import host
 from gossamer.core.clock import NEVER
 from gossamer.core.faces import Learned
-from gossamer.core.memory import AddressMap
+from gossamer.core.htab import ENTRY, GROUP, HashTable
+from gossamer.core.memory import AddressMap, PageEntries
 from gossamer.core.table import PRIVATE, Table
 from gossamer.cpu.block import RegisterBlock
 from gossamer.engine import build
@@ -151,6 +152,7 @@ class Tier0(InstructionTime):
         self._error: BaseException | None = None
         self._accesses = 0
         self._slice = 1 << 62
+        self._hash_table: PageEntries | None = None
         self._samples = Table(SAMPLES * SAMPLE_SLOT)
         self._hot = Table(HOT_SLOTS, "I")
         self._moves = Table(MOVES * MOVE_SLOT)
@@ -182,6 +184,7 @@ class Tier0(InstructionTime):
             for n, count in enumerate(tables):
                 self._set64(name, 1 | 1 << count - 1, n)
         self._write_lines = Table(pages, "H")
+        self._no_table = Table(GROUP * ENTRY)
         real = tlbs + banks
         pointers = {
             "arena": arena.address,
@@ -205,8 +208,22 @@ class Tier0(InstructionTime):
         }
         for name, value in pointers.items():
             self._set64(name, value)
+        if self._words.width == 64:
+            self._find_table()
         self._set64("slack", _SLACK)
         self._set64("next_look", self._slice)
+
+    def _find_table(self) -> None:
+        """Point native code to the hypervisor's hash table, or to a group of zeros."""
+        self._hash_table = table = self.memory.hash_table
+        if table is None:
+            place, count, dirty = self._no_table.address, GROUP, self._no_table.address
+        else:
+            assert isinstance(table, HashTable), table
+            place, count, dirty = table.address, table.count, table.dirty.address
+        self._set64("table", place)
+        self._set64("table_mask", 2 * count - 1)
+        self._set64("table_dirty", dirty)
 
     def _bind(self) -> None:
         """Native functions and the callbacks that they call."""
@@ -268,6 +285,11 @@ class Tier0(InstructionTime):
     def word(self, name: str) -> int:
         """A 32-bit field of the context."""
         return ctypes.c_uint32.from_address(self._address + self._fields[name]).value
+
+    def address(self, name: str) -> int:
+        """A field of the context that holds an effective address."""
+        word = _WORDS[self._words.width]
+        return word.from_address(self._address + self._fields[name]).value
 
     def set_word(self, name: str, value: int) -> None:
         ctypes.c_uint32.from_address(self._address + self._fields[name]).value = value
@@ -400,6 +422,9 @@ class Tier0(InstructionTime):
         start = self.count
         end = start + limit
         self._forget_held()
+        if self._hash_table is not self.memory.hash_table:
+            self._find_table()
+            self.flush()
         self._exit.value = 0
         self._effect_msr(self._address)  # an interrupt that is due, MSR changed from Python
         self._exit.value = 0

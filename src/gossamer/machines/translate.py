@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 def translate(machine: Machine, accel: Accel) -> None:
     """Let a machine's engine make regions, if it does not already.
 
+    A CPU whose words have 64 bits goes without: regions are for words of 32 bits so far.
     ConfigError for a machine with several CPUs: a region is entered from one engine only.
     """
     if len(machine.cpus) > 1:
         raise ConfigError("-accel tcg,tier=: regions are for machines with one CPU so far")
-    if machine.translator is None:
+    if machine.translator is None and machine.cpu.model.architecture.word == 32:
         soon = machine.translator = Soon(machine.engine, lambda: _regions(machine, accel))
         if accel.thread != "multi":
             soon.regions()
