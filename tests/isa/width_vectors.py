@@ -45,6 +45,15 @@ TEXTS: Final = (
     *(f"rlwnm. 3,4,5,{rest}" for rest in ("0,31", "20,4")),
     *("slw. 3,4,5", "srw. 3,4,5", "sraw. 3,4,5", "srawi. 3,4,0", "srawi. 3,4,31"),
     *("mfcr 3", "mfxer 3", "mtcrf 0x5a,4", "crxor 31,0,6", "mcrf 1,7"),
+    *("mulld 3,4,5", "mulldo. 3,4,5", "mulhd. 3,4,5", "mulhdu. 3,4,5"),
+    *("divd. 3,4,5", "divdo 3,4,5", "divdu. 3,4,5", "divduo 3,4,5"),
+    *("extsw. 3,4", "cntlzd. 3,4", "sld. 3,4,5", "srd. 3,4,5", "srad. 3,4,5"),
+    *(f"sradi. 3,4,{n}" for n in (0, 1, 31, 32, 63)),
+    *(f"rldicl. 3,4,{rest}" for rest in ("0,0", "63,32", "33,63", "12,40")),
+    *(f"rldicr. 3,4,{rest}" for rest in ("0,63", "63,0", "33,31", "12,40")),
+    *(f"rldic. 3,4,{rest}" for rest in ("0,0", "63,32", "33,63", "12,40")),
+    *(f"rldimi. 3,4,{rest}" for rest in ("0,0", "63,32", "33,63", "12,40")),
+    *("rldcl. 3,4,5,0", "rldcl. 3,4,5,40", "rldcr. 3,4,5,63", "rldcr. 3,4,5,17"),
 )  # fmt: skip
 EDGES: Final = tuple(
     (1 << k) + d & (1 << 64) - 1 for k in (0, 7, 15, 16, 31, 32, 47, 63, 64) for d in (-1, 0, 1)
@@ -86,6 +95,8 @@ def _inputs(text: str, rng: random.Random) -> tuple[int, ...]:
         a, b = word(), word()
         low_a, low_b = a & 0xFFFF_FFFF, b & 0xFFFF_FFFF
         none = low_b == 0 or (low_a, low_b) == (1 << 31, 0xFFFF_FFFF)
+        if text.startswith("divd"):
+            none = b == 0 or (a, b) == (1 << 63, (1 << 64) - 1)
         if not (text.startswith("div") and none):
             break
     flags = rng.getrandbits(3) << 29
@@ -159,6 +170,9 @@ ACCESSES: Final = (
     *(f"{name} 4,3(5)" for name in ("stb", "sth", "stw", "stbu", "sthu", "stwu")),
     *(f"{name} 4,5,6" for name in ("stbx", "sthx", "stwx", "stbux", "sthux", "stwux")),
     *("sthbrx 4,5,6", "stwbrx 4,5,6", "stswi 4,5,6", "stmw 31,-4(5)"),
+    *(f"{name} 3,-8(5)" for name in ("ld", "ldu", "lwa")),
+    *(f"{name} 3,5,6" for name in ("ldx", "ldux", "lwax", "lwaux")),
+    *("std 4,-4(5)", "stdu 4,-8(5)", "stdx 4,5,6", "stdux 4,5,6", "ldarx 3,0,5"),
 )
 ACCESS_HEAD: Final = """\
 # Origin: results of qemu-ppc64 7.2 -cpu 970 (user mode, 64-bit mode), recorded by

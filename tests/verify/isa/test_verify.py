@@ -17,6 +17,7 @@ from gossamer.verify.isa.excuses import EXCUSES, markdown
 from gossamer.verify.isa.local import LocalCpu
 from gossamer.verify.isa.qemu import QemuUser
 from gossamer.verify.isa.record import Record
+from gossamer.verify.isa.wide import WideCpu
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -44,6 +45,33 @@ def test_qemu_agrees_on_every_form(qemu_user, qemu, capsys):
 def test_qemu_agrees_on_every_model(model, qemu_user, qemu, capsys):
     assert verify("qemu", 3, 1, model) == 0
     assert "mismatches=0" in capsys.readouterr().out
+
+
+@pytest.mark.interop
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("qemu-ppc64"), reason="needs qemu-ppc64")
+def test_qemu_agrees_on_64_bits(capsys):
+    assert verify("qemu", 3, 1, "970mp_v1.1") == 0
+    out, err = capsys.readouterr()
+    assert "mismatches=0" in out
+    assert err == "forms of the list not run: dcbz, sc\n"
+
+
+@pytest.mark.interop
+@pytest.mark.skipif(not shutil.which("qemu-ppc64"), reason="needs qemu-ppc64")
+def test_a_wrong_body_of_64_bits_is_a_mismatch(capsys, monkeypatch):
+    rows = {r.name: r for r in Decoder(MODELS["970mp_v1.1"].architecture).rows}
+    mutant = dataclasses.replace(rows["srad"], body=rows["srd"].body)
+    original = Decoder.decode
+    monkeypatch.setattr(
+        WideCpu, "row", lambda self, word: _swapped(original(self.decoder, word), mutant)
+    )
+    assert verify("qemu", 8, 1, "970mp_v1.1", only=["srad"]) == 1
+    assert "mismatches=0" not in capsys.readouterr().out
+
+
+def _swapped(row, mutant):
+    return mutant if row is not None and row.name == mutant.name else row
 
 
 @pytest.mark.interop

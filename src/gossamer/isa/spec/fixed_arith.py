@@ -207,20 +207,25 @@ def mulhwu(s: Body, i: XO) -> None:
 
 @insn(XOOE, "divw{OE}{Rc} RT,RA,RB", OPCD=31, XO=491)
 def divw(s: Body, i: XOOE) -> None:
-    """RT when there is no quotient is undefined; 750-family parts give 0, or -1 if RA < 0."""
+    """RT when there is no quotient is undefined; 750-family parts give 0, or -1 if RA < 0.
+
+    On 64-bit parts RA, as QEMU has it.
+    """
     a, b = low(s.gpr[i.RA]), low(s.gpr[i.RB])
     none = eq(b, 0) | eq(a, lowest(a)) & eq(b, -1)
     quotient = sdiv(a, select(none, 1, b))
-    s.gpr[i.RT] = result = s.word(select(none, sext(sign(a), a.width), quotient))
+    otherwise = sext(sign(a), a.width) if s.width == 32 else a
+    s.gpr[i.RT] = result = s.word(select(none, otherwise, quotient))
     s.record(i.Rc, result, s.mark_overflow(i.OE, none))
 
 
 @insn(XOOE, "divwu{OE}{Rc} RT,RA,RB", OPCD=31, XO=459)
 def divwu(s: Body, i: XOOE) -> None:
-    """RT when RB is zero is undefined; 750-family parts give 0."""
+    """RT when RB is zero is undefined; 750-family parts give 0.  On 64-bit parts RA, as QEMU."""
     a, b = low(s.gpr[i.RA]), low(s.gpr[i.RB])
     none = eq(b, 0)
-    s.gpr[i.RT] = result = s.word(select(none, 0, udiv(a, select(none, 1, b))))
+    quotient = udiv(a, select(none, 1, b))
+    s.gpr[i.RT] = result = s.word(select(none, 0, quotient) if s.width == 32 else quotient)
     s.record(i.Rc, result, s.mark_overflow(i.OE, none))
 
 

@@ -111,6 +111,12 @@ class XFX(Form):
     XO = Field(21, 30)
 
 
+class XFXONE(XFX):
+    """One CR field."""
+
+    ONE = Field(11, 11)
+
+
 class XFL(Form):
     """FPSCR fields."""
 

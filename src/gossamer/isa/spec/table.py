@@ -27,7 +27,8 @@ from gossamer.isa.spec import (
     vector_multiply,
     vector_permute,
 )
-from gossamer.isa.spec.wide import doubleword, memory
+from gossamer.isa.spec.wide import cr as wide_cr
+from gossamer.isa.spec.wide import doubleword, floats, memory
 from gossamer.isa.spec.wide import system as wide_system
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "float_convert",
     "float_memory",
     "float_status",
+    "floats",
     "load_store",
     "logical",
     "memory",
@@ -59,5 +61,6 @@ __all__ = [
     "vector_memory",
     "vector_multiply",
     "vector_permute",
+    "wide_cr",
     "wide_system",
 ]

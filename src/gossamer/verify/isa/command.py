@@ -32,12 +32,21 @@ from gossamer.verify.isa.vector import LocalVector, QemuVector, VectorRecord
 from gossamer.verify.isa.vector_cases import VectorCases
 from gossamer.verify.isa.vector_excuses import compare_vectors
 from gossamer.verify.isa.vectors import Vectors
+from gossamer.verify.isa.wide import (
+    NOT_RUN_64,
+    QemuWide,
+    QemuWideVector,
+    WideCpu,
+    WideVector,
+    WideVectors,
+)
 
 #: The assembler's forms of a model.  All parts without AltiVec have those of the 750.
 FORM_LISTS: Final = (
     dict.fromkeys(("603e", "604e", "750", "750fx"), "forms.csv")
     | dict.fromkeys(("7400", "7447a", "7455"), "forms_7400.csv")
     | dict.fromkeys(PVRS_405, "forms_405.csv")
+    | {"970mp_v1.1": "forms_970.csv"}
 )
 #: What runs the vectors on our side.
 ENGINES: Final = ("reference", "regions")
@@ -171,7 +180,7 @@ def check_vectors(
     """Run AltiVec instructions (none: no peer is started)."""
     decoder = cpu.decoder
     for row in rows:
-        peer = QemuVector(model)
+        peer = QemuWideVector(model) if is_wide(model) else QemuVector(model)
         cases = VectorCases(row, random.Random(f"{seed} {row.name}"))  # noqa: S311 (not a secret)
         made = (cases.make() for _ in range(max(count, 2)))
         mine: list[VectorRecord] = [r for r in made if decoder.decode(r.word) is row]
@@ -183,12 +192,17 @@ def check_vectors(
 
 def make_peer(name: str, model: str) -> Peer:
     if name == "qemu":
-        return QemuUser(model)
+        return QemuWide(model) if is_wide(model) else QemuUser(model)
     if name == "unicorn" and model != "750":
         raise ConfigError(f"peer unicorn: compares the 750 only, not the {model}")
     if name == "unicorn":
         return Unicorn()
     raise ConfigError(f"peer {name!r}: expected qemu or unicorn")
+
+
+def is_wide(model: str) -> bool:
+    """Whether the model's words have 64 bits."""
+    return find(model).architecture.word == 64
 
 
 def known_forms(model: str) -> dict[str, int]:
@@ -208,16 +222,17 @@ def form_of(row: Insn, word: int) -> str:
 def absent(decoder: Decoder, there: Peer, cpu: LocalCpu, forms: dict[str, int]) -> list[str]:
     """Forms of the list that the model lacks: both sides must refuse them."""
     lacking = [f for f, word in forms.items() if decoder.decode(word) is None]
-    records = [Record(forms[f]) for f in lacking]
+    records = [cpu.kind(forms[f]) for f in lacking]
     results = zip(lacking, records, there.run(records), strict=True)
     return [f for f, before, theirs in results if theirs.signal and cpu.run(before).signal]
 
 
 def wanted_rows(decoder: Decoder, peer: str, only: Iterable[str]) -> Iterator[Insn]:
     wanted = set(only)
+    not_run = NOT_RUN | (NOT_RUN_64 if decoder.architecture.word == 64 else {})
     for row in decoder.rows:
         hidden = row.supervisor or row.needs or row.name in ABSENT
-        if row.name in NOT_RUN or row.needs == "VEC" or (peer == "unicorn" and hidden):
+        if row.name in not_run or row.needs == "VEC" or (peer == "unicorn" and hidden):
             continue
         if not wanted or row.name in wanted:
             yield row
@@ -250,12 +265,18 @@ def verify(
         raise ConfigError(f"--engine {engine!r}: expected {' or '.join(ENGINES)}")
     architecture = find(model).architecture
     compiled = engine == "regions"
-    cpu = NativeCpu(decoder, architecture) if compiled else LocalCpu(decoder, floating=True)
-    vector_cpu = NativeVector(decoder, architecture) if compiled else LocalVector(decoder)
+    wide = architecture.word == 64
+    if wide and compiled:
+        raise ConfigError(f"--engine regions: there are none of the {model} yet")
+    local = WideCpu if wide else LocalCpu
+    make_vectors = WideVectors if wide else Vectors
+    cpu = NativeCpu(decoder, architecture) if compiled else local(decoder, floating=True)
+    plain_vector = WideVector if wide else LocalVector
+    vector_cpu = NativeVector(decoder, architecture) if compiled else plain_vector(decoder)
     tally = Tally()
     for row in wanted_rows(decoder, peer, only):
         rng = random.Random(f"{seed} {row.name}")  # noqa: S311 (not a secret)
-        vectors = Vectors(row, rng)
+        vectors = make_vectors(row, rng)
         enough = max(count, 1 << len(vectors.flags))  # every mnemonic at least once
         records = (vectors.make() for _ in range(2 * enough))
         mine = [r for r in records if decoder.decode(r.word) is row][:enough]
@@ -269,7 +290,7 @@ def verify(
         if not through:
             raise GossamerError("no region was entered: this run proves nothing")
     if not only and peer == "qemu" and not compiled:
-        if model not in PVRS_405:  # its SPRs are another part's
+        if model not in PVRS_405 and not wide:  # its SPRs are another part's
             check_supervisor(decoder, model, min(count, ROUNDS), seed, tally)
         tally.forms |= set(absent(decoder, there, cpu, forms))
     run_forms = tally.forms & set(forms)

@@ -187,12 +187,18 @@ def power_register(before: Record, *_: Record) -> bool:
 
 UPPER_BATS: Final = tuple(f"mfspr_{kind}bat{n}u" for kind in "id" for n in range(8))
 DIVIDES: Final = ("divw", "divwu")
-LOADS_WITH_UPDATE: Final = ("lbzu", "lbzux", "lhzu", "lhzux", "lhau", "lhaux", "lwzu", "lwzux")
+LOADS_WITH_UPDATE: Final = (
+    *("lbzu", "lbzux", "lhzu", "lhzux", "lhau", "lhaux", "lwzu", "lwzux"),
+    *("lwaux", "ldu", "ldux"),
+)
 FUSED: Final = ("fmadd", "fmadds", "fmsub", "fmsubs")
 NEGATED: Final = ("fnmadd", "fnmadds", "fnmsub", "fnmsubs")
 SUMS: Final = ("fadd", "fadds", "fsub", "fsubs", "fmul", "fmuls", "fdiv", "fdivs", "frsp")
-SINGLES: Final = ("frsp", *(n for n in (*SUMS, *FUSED, *NEGATED) if n.endswith("s")))
-ROUNDING: Final = (*SUMS, *FUSED, *NEGATED, "fctiw", "fctiwz")
+SINGLES: Final = ("frsp", "fsqrts", *(n for n in (*SUMS, *FUSED, *NEGATED) if n.endswith("s")))
+ROUNDING: Final = (
+    *(*SUMS, *FUSED, *NEGATED, "fctiw", "fctiwz"),
+    *("fcfid", "fctid", "fctidz", "fsqrt", "fsqrts"),
+)
 STATUS: Final = fpscr.FX | fpscr.XX | fpscr.FI | fpscr.FR | fpscr.FPRF
 
 #: The 405's multiply-accumulate instructions that QEMU 7.2 gets wrong (facts of the ref405ep).
@@ -444,6 +450,14 @@ EXCUSES: Final = (
         both_trap,
     ),
     Excuse(
+        ("fcfid",),
+        {"FRT": ALL, "fpscr": fpscr.FPRF},
+        "the result is inexact and that is an enabled exception",
+        "FRT and FPRF are written; the peer traps before",
+        "Power ISA 2.03 Book I 4.4.5",
+        both_trap,
+    ),
+    Excuse(
         SINGLES,
         {"fpscr": 0x0001_0000},
         "FPSCR[C] when the result is a denormal single",
@@ -516,7 +530,7 @@ EXCUSES: Final = (
         stopped,
     ),
     Excuse(
-        ("fctiw", "fctiwz"),
+        ("fctiw", "fctiwz", "fctid", "fctidz"),
         {"fpscr": fpscr.FPRF},
         "FPSCR[FPRF]",
         "left as it was; the peer sets it for an invalid conversion",

@@ -52,6 +52,8 @@ class LocalCpu(NoTable):
     distinguished as Linux does; in supervisor mode a record has their vectors and registers.
     """
 
+    kind: type[Record] = Record
+
     def __init__(
         self,
         decoder: Decoder,
@@ -157,7 +159,7 @@ class LocalCpu(NoTable):
             system |= {"msr": MSR_RUN & MSR_ME if faulted else g["msr"][0], "dsisr": self.dsisr}
         else:
             system["srr1"] = r.srr1
-        return Record(
+        return self.kind(
             r.word,
             r.prefix,
             cr,
@@ -174,11 +176,15 @@ class LocalCpu(NoTable):
             **system,
         )
 
+    def refuse(self, cia: int) -> int:
+        """The word at `cia` is none of the part's."""
+        return self.take_interrupt(Interrupt.PROGRAM, 0, None, None, cia)
+
     def step(self, word: int, cia: int) -> int:
         self.cia, self.word = cia, word
         row = self.decoder.decode(word)
         if row is None:
-            return self.take_interrupt(Interrupt.PROGRAM, 0, None, None, cia)
+            return self.refuse(cia)
         trace: list[Statement] = trace_word(row, word)
         return execute(trace, self)
 

@@ -13,10 +13,10 @@ from typing import Final
 
 from gossamer.base.bits import bit
 from gossamer.base.data import Data, field
-from gossamer.isa.body import Access, Interrupt
+from gossamer.isa.body import Access, Interrupt, Statement
 from gossamer.isa.evaluate import Fault, NoTable, execute
-from gossamer.isa.insn import Decoder, trace_word
-from gossamer.isa.registers import REGISTERS
+from gossamer.isa.insn import Decoder, Insn, trace_word
+from gossamer.isa.registers import registers
 from gossamer.isa.text import assemble_program
 from gossamer.verify.isa.qemu_user import BASE, elf, qemu_ppc, run_blocks
 from gossamer.verify.isa.record import ACCESS, ILLEGAL, record_differences
@@ -212,6 +212,8 @@ class QemuVector:
 class LocalVector(NoTable):
     """An environment of the evaluator over one vector record, in user mode."""
 
+    width = 32
+
     def __init__(self, decoder: Decoder) -> None:
         self.decoder = decoder
         self.cia = SLOT
@@ -226,7 +228,7 @@ class LocalVector(NoTable):
         return self.registers[name][index]
 
     def write_reg(self, name: str, index: int, value: int) -> None:
-        assert 0 <= value < 1 << REGISTERS[name][0], name
+        assert 0 <= value < 1 << registers(self.width)[name][0], name
         self.registers[name][index] = value
 
     def _offset(self, ea: int, length: int) -> int:
@@ -260,9 +262,13 @@ class LocalVector(NoTable):
         self.signal = ACCESS if interrupt is Interrupt.DSI else ILLEGAL
         return srr0
 
+    def trace(self, row: Insn) -> list[Statement]:
+        """The statements of the instruction."""
+        return trace_word(row, self.word, self.width)
+
     def run(self, before: VectorRecord) -> VectorRecord:
         """The record after the instruction."""
-        g = self.registers = {name: [0] * count for name, (_, count) in REGISTERS.items()}
+        g = self.registers = {n: [0] * count for n, (_, count) in registers(self.width).items()}
         g["gpr"], g["vr"] = list(before.gpr), list(before.vr)
         g["crf"] = [before.cr >> (28 - 4 * n) & 15 for n in range(8)]
         g["vscr"], g["vrsave"], g["msr"] = [before.vscr & VSCR_MASK], [before.vrsave], [MSR_USER]
@@ -271,7 +277,7 @@ class LocalVector(NoTable):
         if row is None:
             self.signal = ILLEGAL
         else:
-            execute(trace_word(row, before.word), self)
+            execute(self.trace(row), self, width=self.width)
         cr = sum(f << (28 - 4 * n) for n, f in enumerate(g["crf"]))
         memory = bytes(self.memory)
         state = (self.signal, cr, g["vscr"][0], g["vrsave"][0], g["gpr"], g["vr"], memory)

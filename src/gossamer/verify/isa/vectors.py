@@ -10,6 +10,7 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from gossamer.base.bits import ones
 from gossamer.isa import fpscr
 from gossamer.isa.body import Branch, Do, Loop, Probe, Statement, Store, When
 from gossamer.isa.expr import Expr
@@ -72,11 +73,14 @@ def fields(row: Insn) -> dict[str, Field]:
 
 
 class Vectors:
-    """Makes records for one instruction."""
+    """Makes records for one instruction, of words of `WIDTH` bits."""
+
+    WIDTH = 32
+    kind: type[Record] = Record
 
     def __init__(self, row: Insn, rng: random.Random) -> None:
         self.row, self.rng = row, rng
-        statements = list(_nested(row.trace(Expr("word", 32))))
+        statements = list(_nested(row.trace(Expr("word", 32), width=self.WIDTH)))
         self.touches_memory = any(isinstance(s, Do | Store | Probe) for s in statements)
         self.branches = any(isinstance(s, Branch) for s in statements)
         self.fields = {
@@ -90,6 +94,15 @@ class Vectors:
         for f in self.fields.values():
             self.used |= f.mask
         self.aligned = row.name in ALIGNED or (row.needs == "FP" and self.touches_memory)
+
+    @property
+    def aligned(self) -> bool:
+        """Whether accesses are to whole words."""
+        return self.multiple > 1
+
+    @aligned.setter
+    def aligned(self, value: bool) -> None:
+        self.multiple = 4 if value else 1
 
     def word_value(self) -> int:
         rng = self.rng
@@ -132,7 +145,7 @@ class Vectors:
 
     def state(self, word: int) -> Record:
         rng = self.rng
-        r = Record(word)
+        r = self.kind(word)
         r.gpr = [self.word_value() for _ in range(32)]
         r.fpr = [self.double_value() for _ in range(32)]
         r.cr = rng.getrandbits(32)
@@ -180,8 +193,7 @@ class Vectors:
             target = rng.randrange(END_EA - 16, END_EA + 4)
         elif kind < 0.13:
             target = HOLE + rng.randrange(1 << 27)
-        if self.aligned:
-            target &= ~3
+        target &= -self.multiple
         ra = self.fields["RA"].get(word)
         if ra == 0 and target > END_EA:
             target = WINDOW_EA
@@ -191,7 +203,12 @@ class Vectors:
         if "D" in self.fields:
             if ra == 0:
                 return self.put(word, "D", target & 0x7FFF & (~3 if self.aligned else ~0))
-            r.gpr[ra] = (target - self.fields["D"].get(word)) & 0xFFFF_FFFF
+            r.gpr[ra] = (target - self.fields["D"].get(word)) & ones(self.WIDTH)
+            return word
+        if "DS" in self.fields:
+            if ra == 0:
+                return self.put(word, "DS", target & 0x7FFC)
+            r.gpr[ra] = (target - self.fields["DS"].get(word)) & ones(self.WIDTH)
             return word
         rb = self.fields["RB"].get(word) if "RB" in self.fields else None
         if rb is None:
@@ -201,9 +218,9 @@ class Vectors:
         elif ra == 0:
             r.gpr[rb] = target
         elif ra == rb:
-            r.gpr[ra] = target // 2 & (~1 if self.aligned else ~0)
+            r.gpr[ra] = target // 2 & -max(self.multiple // 2, 1)
         else:
-            r.gpr[ra] = (target - r.gpr[rb]) & 0xFFFF_FFFF
+            r.gpr[ra] = (target - r.gpr[rb]) & ones(self.WIDTH)
         return word
 
     def reserve(self, r: Record) -> None:
@@ -228,6 +245,6 @@ class Vectors:
             r.ctr = self.pad_target() | self.rng.getrandbits(2)
             if self.row.name != "bcctr" and self.rng.random() < 0.6:
                 r.ctr = self.rng.choice((0, 1, 2, 0xFFFF_FFFF))
-        if self.row.name == "stwcx.":
+        if self.row.name in ("stwcx.", "stdcx."):
             self.reserve(r)
         return r

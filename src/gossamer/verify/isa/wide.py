@@ -1,0 +1,174 @@
+"""Records, vectors, both sides of the comparison of a part whose words have 64 bits."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import struct
+from collections.abc import Sequence
+from typing import Final
+
+from gossamer.base.data import field
+from gossamer.base.errors import ConfigError
+from gossamer.isa.body import Statement
+from gossamer.isa.evaluate import execute
+from gossamer.isa.insn import Insn, trace_word
+from gossamer.isa.registers import registers
+from gossamer.isa.text import assemble_program
+from gossamer.verify.isa.local import LocalCpu
+from gossamer.verify.isa.qemu_user import BASE, run_blocks
+from gossamer.verify.isa.record import END_EA, NOP, SIZE, WINDOW, WINDOW_EA, Record
+from gossamer.verify.isa.vector import END_EA as VECTOR_END
+from gossamer.verify.isa.vector import LocalVector, QemuVector
+from gossamer.verify.isa.vectors import Vectors
+from gossamer.verify.isa.wide_runner import DOUBLES, FPRS, GPRS, WIDE, WIDE_VECTOR, elf_64
+from gossamer.verify.isa.wide_runner import SIZE as WIDE_SIZE
+from gossamer.verify.isa.wide_runner import WINDOW as WIDE_WINDOW
+
+#: Not run beside `command.NOT_RUN`, and why.
+NOT_RUN_64: Final = {
+    "sc_1": "the peer has no hypervisor",
+    "mfspr_tbl_64": "the peer's time is its host's",
+    "mfspr_tbu_64": "the peer's time is its host's",
+    "dcbz": "for user programs of a 970 the peer clears 32 bytes, as HID5 may ask for",
+}
+UMMCR0: Final = 11
+ALL_64: Final = (1 << 64) - 1
+WORDS_64: Final = (
+    *(0xFFFF_FFFF_FFFF_FFFF, 0x8000_0000_0000_0000, 0x7FFF_FFFF_FFFF_FFFF, 0x1_0000_0000),
+    *(0xFFFF_FFFF_8000_0000, 0xFFFF_FFFF_7FFF_FFFF, 0x8000_0000_0000_0001, 0x1_FFFF_FFFF),
+)
+#: QEMU's names of the models, for user programs.
+PEERS: Final = {"970mp_v1.1": "970mp_v1.1"}
+
+_HEAD: Final = struct.Struct(">4IQI")  # word, cr, xer, signal, FPSCR, prefix
+_DOUBLES: Final = struct.Struct(">4Q")  # lr, ctr, dar, pad
+
+
+class WideRecord(Record, frozen=False):
+    """A record with doublewords; `memory` has as many bytes as another's."""
+
+    memory: bytes = field(default_factory=lambda: bytes(SIZE - WINDOW))
+
+    def pack(self) -> bytes:
+        block = bytearray(WIDE_WINDOW)
+        _HEAD.pack_into(
+            block, 0, self.word, self.cr, self.xer, self.signal, self.fpscr, self.prefix
+        )
+        _DOUBLES.pack_into(block, DOUBLES, self.lr, self.ctr, self.dar, self.pad)
+        struct.pack_into(">32Q", block, GPRS, *self.gpr)
+        struct.pack_into(">32Q", block, FPRS, *self.fpr)
+        return bytes(block) + self.memory
+
+    @classmethod
+    def unpack(cls, block: bytes) -> WideRecord:
+        word, cr, xer, signal, fpscr, prefix = _HEAD.unpack_from(block)
+        lr, ctr, dar, pad = _DOUBLES.unpack_from(block, DOUBLES)
+        gpr, fpr = (list(struct.unpack_from(">32Q", block, at)) for at in (GPRS, FPRS))
+        state = {"cr": cr, "xer": xer, "lr": lr, "ctr": ctr, "dar": dar, "pad": pad}
+        return cls(
+            word,
+            prefix,
+            signal=signal,
+            fpscr=fpscr & 0xFFFF_FFFF,
+            gpr=gpr,
+            fpr=fpr,
+            memory=block[WIDE_WINDOW:WIDE_SIZE],
+            **state,
+        )
+
+
+class WideVectors(Vectors):
+    """Makes records of 64-bit words."""
+
+    WIDTH = 64
+    kind = WideRecord
+
+    def __init__(self, row: Insn, rng: random.Random) -> None:
+        super().__init__(row, rng)
+        self.aligned = row.name in ("lwarx", "stwcx.", "lmw", "stmw")
+        self.multiple = 8 if row.name in ("ldarx", "stdcx.") else self.multiple
+
+    def word_value(self) -> int:
+        rng = self.rng
+        kind = rng.random()
+        if kind < 0.25:
+            return rng.choice(WORDS_64)
+        if kind < 0.35:
+            return (rng.choice((0, -1)) ^ (1 << rng.randrange(64))) & ALL_64
+        if kind < 0.6:
+            return rng.getrandbits(64)
+        narrow = super().word_value()
+        return narrow if rng.random() < 0.5 else narrow | rng.getrandbits(32) << 32
+
+    def reserve(self, r: Record) -> None:
+        super().reserve(r)
+        if self.row.name == "stdcx." and r.prefix != NOP:
+            r.prefix ^= (20 ^ 84) << 1
+
+
+class WideCpu(LocalCpu):
+    """An environment over one record of 64-bit words, in 64-bit mode."""
+
+    width = 64
+    kind = WideRecord
+
+    def enter(self, r: Record) -> None:
+        super().enter(r)
+        zeros = {name: [0] * count for name, (_, count) in registers(64).items()}
+        self.registers = zeros | self.registers
+        self.registers["monitor"][UMMCR0] = 0x8000_0000  # as after reset
+
+    def row(self, word: int) -> Insn | None:
+        """The instruction of a word."""
+        return self.decoder.decode(word)
+
+    def step(self, word: int, cia: int) -> int:
+        self.cia, self.word = cia, word
+        row = self.row(word)
+        if row is None:
+            return self.refuse(cia)
+        return execute(trace_word(row, word, 64, sf=True), self, width=64)
+
+
+class WideVector(LocalVector):
+    """An environment over one vector record, in 64-bit mode."""
+
+    width = 64
+
+    def trace(self, row: Insn) -> list[Statement]:
+        return trace_word(row, self.word, 64, sf=True)
+
+
+def qemu_ppc64() -> str:
+    """The program; ConfigError where there is none."""
+    found = shutil.which("qemu-ppc64")
+    if not found:
+        raise ConfigError("peer qemu: qemu-ppc64 is not installed")
+    return found
+
+
+class QemuWideVector(QemuVector):
+    """Runs vector records in qemu-ppc64."""
+
+    def __init__(self, model: str) -> None:
+        self.program, self.model = qemu_ppc64(), PEERS[model]
+        self.image = elf_64(assemble_program(WIDE_VECTOR, BASE).code, VECTOR_END)
+
+
+class QemuWide:
+    """Runs records in qemu-ppc64."""
+
+    name = "qemu"
+
+    def __init__(self, model: str) -> None:
+        self.program, self.model = qemu_ppc64(), PEERS[model]
+        self.image = elf_64(assemble_program(WIDE, BASE).code, END_EA)
+
+    def run(self, records: Sequence[Record], timeout: float = 600) -> list[Record]:
+        blocks = [r.pack() for r in records]
+        done = run_blocks(self.program, self.model, self.image, blocks, timeout)
+        return [WideRecord.unpack(block) for block in done]
+
+
+assert WINDOW_EA == END_EA - (WIDE_SIZE - WIDE_WINDOW)
