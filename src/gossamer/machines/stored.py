@@ -44,7 +44,7 @@ def stored(config: Config) -> Json:
         "ram": config.ram_size,
         "cpu": config.cpu,
         "properties": dict(config.properties),
-        "firmware": config.bios if (config.bios or "").startswith(BUILT_IN) else "",
+        "firmware": _firmware_name(config),
         "prom_env": list(config.prom_env),
         "append": config.append,
         "boot": config.boot,
@@ -268,9 +268,17 @@ def _rtc_base(r: _Reader) -> str | int:
     return r.text("rtc_base", ("utc", "localtime")) if "rtc_base" in r.data else "utc"
 
 
+def _firmware_name(config: Config) -> str:
+    """A guest of gossamer's own by name; a file only where there may be none."""
+    bios = config.bios or ""
+    if bios.startswith(BUILT_IN):
+        return bios
+    return SAVED if bios and not registry.find(config.machine).firmware else ""
+
+
 def _firmware(r: _Reader) -> str:
     name = r.text("firmware")
-    if name and not re.fullmatch(rf"{BUILT_IN}[a-z-]*", name):
+    if name not in ("", SAVED) and not re.fullmatch(rf"{BUILT_IN}[a-z-]*", name):
         raise r.error("firmware", "a guest of gossamer's own")
     return name
 

@@ -21,7 +21,7 @@ from gossamer.verify.hostile.records import Record, table
 from gossamer.verify.hostile.rigs import RIGS
 from gossamer.verify.hostile.scripts import chips, run_script
 
-MACHINES = ("g3beige", "mac99", "mac99,via=pmu", "mac99,via=pmu-adb")
+MACHINES = ("g3beige", "mac99", "mac99,via=pmu", "mac99,via=pmu-adb", "ref405ep")
 
 
 def verify(*words: object) -> int:
@@ -191,7 +191,7 @@ def test_accesses_and_chips_that_there_are_none_of_are_refused(
     assert verify("--accesses", 0) != 0
     assert "--accesses: expected 1 or more, got 0" in capsys.readouterr().err
     assert verify("-M", "bare") != 0
-    assert "runs on g3beige and mac99" in capsys.readouterr().err
+    assert "runs on g3beige, mac99 and ref405ep" in capsys.readouterr().err
 
 
 def test_idle_drive_keeps_nothing_of_its_last_command() -> None:

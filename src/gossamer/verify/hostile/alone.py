@@ -14,6 +14,7 @@ from gossamer.base.errors import ConfigError
 from gossamer.base.wire import WireReader, WireWriter
 from gossamer.core.clock import NEVER
 from gossamer.machines.build import build
+from gossamer.machines.guests import hostile_405
 from gossamer.machines.guests.hostile import POLL_TURNS
 from gossamer.machines.options import parse
 from gossamer.state.transfer import load, save
@@ -156,7 +157,8 @@ def layout_for(name: str) -> Layout:
     """The layout that the chip called `name` lies in, as far as its rig has it."""
     machine = RIGS[name][0]
     usb = ("-usb",) if machine.startswith("mac99") else ()
-    config = parse(["-M", machine, "-m", "8", "-nographic", "-bios", "builtin", *usb])
+    bios = () if machine == hostile_405.MACHINE else ("-bios", "builtin")
+    config = parse(["-M", machine, "-m", "8", "-nographic", *bios, *usb])
     layout = Layout(build(config))
     rig = make(name, layout, Surroundings())
     for record in run_script(layout, 0, 0, ()):

@@ -13,6 +13,7 @@ from gossamer.base.units import MiB
 from gossamer.machines.build import build
 from gossamer.machines.config import Config
 from gossamer.machines.guests import hostile as program
+from gossamer.machines.guests import hostile_405
 from gossamer.machines.options import parse
 from gossamer.verify.cuts.track import Input, Track
 from gossamer.verify.hostile.layout import Layout
@@ -40,10 +41,13 @@ class Hostile(Data, frozen=False):
     seed: int
     machine: str
     inputs: list[Input] = field(default_factory=list)
+    #: Instructions between two inputs, at most.
+    step: int = STEP
 
     def done(self, track: Track) -> int:
         """Records that the guest has begun."""
-        return int.from_bytes(track.vm.read_physical(program.STATE, 4), "big")
+        at = hostile_405.STATE if self.machine == hostile_405.MACHINE else program.STATE
+        return int.from_bytes(track.vm.read_physical(at, 4), "big")
 
     def place(self, track: Track) -> list[str]:
         """Where the guest is, in words, and how to come there again."""
@@ -63,9 +67,11 @@ def prepare(
     `extra`: more options of the machine's.
     """
     if machine.startswith("bare"):
-        raise ConfigError(f"--guest {NAME}: runs on g3beige and mac99, got -M {machine}")
+        raise ConfigError(f"--guest {NAME}: runs on g3beige, mac99 and ref405ep, got -M {machine}")
     if accesses < 1:
         raise ConfigError(f"--accesses: expected 1 or more, got {accesses}")
+    if machine == hostile_405.MACHINE:
+        return _on_board(accesses, seed, shift, folder)
     end = program.TABLE + RECORD_BYTES * (accesses + 2)
     memory = max(8, -(-end // MiB) + 1)
     options = ("-M", machine, "-m", f"{memory}", *QUIET, "-bios", program.NAME)
@@ -78,6 +84,21 @@ def prepare(
     drives = _drives(folder, seed)
     config = parse([*options, *_usb(machine), *icount, *extra, *drives, "-device", loader])
     return Hostile(config, records, seed, machine)
+
+
+def _on_board(accesses: int, seed: int, shift: int, folder: Path) -> Hostile:
+    """The same on the 405EP's board: program and table are one ROM."""
+    machine = hostile_405.MACHINE
+    if accesses > hostile_405.MOST_RECORDS:
+        most = hostile_405.MOST_RECORDS
+        raise ConfigError(f"--accesses: the ROM of {machine} holds {most}, got {accesses}")
+    options = ("-M", machine, "-m", "8", *QUIET)
+    records = run_script(Layout(build(parse([*options]))), seed, accesses)
+    path = folder / "rom"
+    path.write_bytes(hostile_405.rom(table(records)))
+    icount = ("-icount", f"shift={shift},sleep=off", "-no-shutdown")
+    config = parse([*options, *icount, "-bios", str(path)])
+    return Hostile(config, records, seed, machine, step=STEP // 20)
 
 
 def _usb(machine: str) -> tuple[str, ...]:
@@ -108,7 +129,7 @@ def scout(hostile: Hostile, say: Callable[[str], None]) -> Track:
     track = Track(hostile.config, hostile.inputs)
     done = moved = 0
     while done < len(hostile.records):
-        at = track.vm.instructions + rng.randrange(1, STEP)
+        at = track.vm.instructions + rng.randrange(1, hostile.step)
         hostile.inputs.append(_input(rng, at))
         track.run_to(at)
         if hostile.done(track) != done:

@@ -10,6 +10,7 @@ from typing import Final
 from gossamer.core.memory import AddressMap
 from gossamer.core.region import Region
 from gossamer.devices.pci import COMMAND, PciDevice
+from gossamer.machines.guests import hostile_405
 from gossamer.machines.guests.watcher import BRIDGES
 from gossamer.machines.machine import Machine
 
@@ -31,8 +32,12 @@ class Layout:
         self.name = machine.hardware.machine
         via = machine.hardware.properties.get("via", "cuda")
         self.controller = "cuda" if via == "cuda" else "pmu"
-        self.address = BRIDGES[self.name]["address"]
-        self.data = BRIDGES[self.name]["value"]
+        bridge = BRIDGES.get(self.name, {})
+        self.address, self.data = bridge.get("address", 0), bridge.get("value", 0)
+        #: What a record may turn interrupts on with, where there is more than MSR[EE].
+        self.enables: tuple[int, ...] = ()
+        if self.name == hostile_405.MACHINE:
+            self.enables = (hostile_405.EE, hostile_405.CE, hostile_405.EE | hostile_405.CE)
         self.setup: list[tuple[int, int]] = []
         self.functions: list[int] = []
         self.memories: list[tuple[int, int]] = []

@@ -12,16 +12,11 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
-from gossamer.machines.guests.hostile import (
-    HEAD_WORDS,
-    INSTRUCTIONS,
-    KINDS,
-    MAGIC,
-    RECORD_WORDS,
-)
+from gossamer.machines.guests import hostile_405
+from gossamer.machines.guests.hostile import HEAD_WORDS, INSTRUCTIONS, MAGIC, RECORD_WORDS
 from gossamer.verify.hostile.layout import Layout
 
-NUMBERS: Final = {name: n for n, name in enumerate(KINDS)}
+NUMBERS: Final = {name: n for n, name in enumerate(hostile_405.KINDS)}
 STORES: Final = {1: "store1", 2: "store2", 4: "store4"}
 LOADS: Final = {1: "load1", 2: "load2", 4: "load4"}
 WIDTHS: Final = {name: width for table in (STORES, LOADS) for width, name in table.items()}
@@ -37,7 +32,7 @@ DELAYS: Final = (0, 0, 0, 0, 0, 0, 5, 30, 400, 3000)
 
 
 class Record(NamedTuple):
-    """One step of the guest: see `machines.guests.hostile`."""
+    """One step of the guest: see `machines.guests.hostile` and `hostile_405`."""
 
     kind: str
     at: int
@@ -49,6 +44,8 @@ class Record(NamedTuple):
         text = f"{self.kind} {self.at:#x} {self.value:#x}"
         if self.kind == "execute":
             text = f"execute {INSTRUCTIONS[self.value]!r} with {self.at:#x}"
+        elif self.kind in ("do", "vdo"):
+            text = f"{self.kind} {hostile_405.INSTRUCTIONS[self.value]!r} with {self.at:#x}"
         if self.repeats > 1:
             text += f" x{self.repeats}"
         return text + (f", then {self.delay} turns" if self.delay else "")
@@ -70,6 +67,10 @@ def table(records: Sequence[Record]) -> bytes:
 def swap(value: int, width: int = 4) -> int:
     """A number with the bytes of its `width` turned round: what a little-endian chip sees."""
     return int.from_bytes((value & (1 << 8 * width) - 1).to_bytes(width, "little"), "big")
+
+
+def _enabled(on: bool) -> int:
+    return EXTERNAL_ENABLE if on else 0
 
 
 class Script:
@@ -138,7 +139,8 @@ class Script:
         self.add(Record("nap", 0, ticks))
 
     def interrupts(self, on: bool) -> None:
-        self.add(Record("msr", 0, EXTERNAL_ENABLE if on else 0))
+        enables = self.layout.enables
+        self.add(Record("msr", 0, self.rng.choice(enables) if on and enables else _enabled(on)))
 
     def execute(self, number: int, operand: int) -> None:
         """An instruction of `program.INSTRUCTIONS`."""

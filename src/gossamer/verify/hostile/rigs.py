@@ -30,18 +30,22 @@ from gossamer.devices.heathrow import Heathrow
 from gossamer.devices.ide.cell import MacioIde
 from gossamer.devices.ide.drive import CDROM, DISK
 from gossamer.devices.keylargo import KeyLargo
+from gossamer.devices.m48t59 import M48t59
 from gossamer.devices.ne2000 import Ne2000
 from gossamer.devices.nvram import MacioNvram
+from gossamer.devices.opb_405ep import Opb405ep
 from gossamer.devices.openpic import OpenPic
 from gossamer.devices.pci import PciBus
 from gossamer.devices.pmu import Pmu
 from gossamer.devices.sungem import SunGem
+from gossamer.devices.uart16550 import Uart16550
 from gossamer.devices.usb.hid import UsbKeyboard, UsbMouse
 from gossamer.devices.usb.ohci import Ohci
 from gossamer.devices.usb.tablet import UsbTablet
 from gossamer.devices.vga.card import Vga
 from gossamer.devices.via import Via
 from gossamer.machines.machine import Part
+from gossamer.machines.ref405ep import SYSTEM_HZ
 from gossamer.verify.hostile.layout import Layout
 
 RAM_SIZE, VIDEO_SIZE, ROM_SIZE = 1 * MiB, 16 * MiB, 64 * KiB
@@ -257,6 +261,23 @@ def _ne2000(r: Rig) -> None:
     r.add("ne2000", card)
 
 
+def _uart(r: Rig) -> None:
+    for n in range(2):
+        uart = Uart16550(r.clock, r.line(n))
+        r.add(f"uart{n}", uart, (uart.region(), r.at("serial", n)))
+        uart.transmit = partial(r.note, f"serial {n}")
+
+
+def _board_clock(r: Rig) -> None:
+    nvram = M48t59(r.clock, 1_000_000_000)
+    r.add("nvram", nvram, (nvram.region(), r.at("m48t59.nvram")))
+
+
+def _opb(r: Rig) -> None:
+    opb = Opb405ep(r.clock, SYSTEM_HZ)
+    r.add("opb", opb, *((region, at) for at, region in opb.regions().items()))
+
+
 #: By name: the machine whose layout it has, its grammars, what makes it.
 RIGS: Final[dict[str, tuple[str, tuple[str, ...], Callable[[Rig], None]]]] = {
     "ide": ("g3beige", ("ide", "dbdma"), partial(_ide, true_rate=False)),
@@ -274,6 +295,9 @@ RIGS: Final[dict[str, tuple[str, tuple[str, ...], Callable[[Rig], None]]]] = {
     "sungem": ("mac99", ("sungem", "pci"), _sungem),
     "keylargo": ("mac99", ("pci",), _keylargo),
     "ne2000": ("g3beige", ("ne2000", "pci"), _ne2000),
+    "uart": ("ref405ep", ("uart",), _uart),
+    "m48t59": ("ref405ep", ("m48t59",), _board_clock),
+    "opb": ("ref405ep", ("opb",), _opb),
 }
 
 

@@ -6,7 +6,8 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from gossamer.verify.hostile import adb, disks, interrupts, network, others, serial, usb
+from gossamer.machines.guests import hostile_405
+from gossamer.verify.hostile import adb, board, disks, interrupts, network, others, serial, usb
 from gossamer.verify.hostile.layout import Layout
 from gossamer.verify.hostile.records import Record, Script
 
@@ -34,6 +35,18 @@ GRAMMARS: Final[tuple[tuple[str, str, Grammar, int], ...]] = (
     ("nvram", "nvram", others.nvram, 2),
     ("cpu", "", others.cpu, 3),
 )
+#: The same of the 405EP's board.
+BOARD: Final[tuple[tuple[str, str, Grammar, int], ...]] = (
+    ("timers", "", board.embedded_timers, 8),
+    ("tlb", "", board.tlb, 6),
+    ("tlb", "", board.through, 3),
+    ("uic", "", board.uic, 4),
+    ("dcr", "", board.dcrs, 3),
+    ("uart", "serial", board.uart, 6),
+    ("m48t59", "m48t59.nvram", board.clock, 3),
+    ("opb", "gpt", board.opb, 3),
+    ("cpu", "", board.processor, 4),
+)
 #: Of sequences: mixed with another one, with interrupts enabled, behind a doze, undisturbed.
 MIXED, ENABLED, DOZING, UNDISTURBED = 0.3, 0.35, 0.08, 0.3
 SET_UP_EVERY: Final = 40
@@ -48,9 +61,10 @@ def chips(layout: Layout) -> list[str]:
 
 
 def _grammars(layout: Layout) -> list[tuple[str, Grammar, int]]:
+    known = BOARD if layout.name == hostile_405.MACHINE else GRAMMARS
     return [
         (name, grammar, weight)
-        for name, region, grammar, weight in GRAMMARS
+        for name, region, grammar, weight in known
         if not region or layout.has(region) or layout.controller == region
     ]
 
