@@ -74,6 +74,14 @@ class MigrationChanged(Event):
     status: str
 
 
+@event("X_SNAPSHOT")
+class SnapshotChanged(Event):
+    """Snapshot `tag` was saved, loaded or deleted: `what`."""
+
+    tag: str
+    what: str
+
+
 @event("MIGRATION_PASS")
 class MigrationPass(Event):
     """A round over the memory begins."""

@@ -15,6 +15,7 @@ from typing import BinaryIO, Final, cast
 from gossamer.base.data import replace
 from gossamer.base.errors import ConfigError
 from gossamer.control import disk_restore, disk_state, look
+from gossamer.control.events import SnapshotChanged
 from gossamer.control.globalstate import GlobalState
 from gossamer.control.inputs import Inputs
 from gossamer.control.loading import take_over
@@ -119,6 +120,7 @@ class Vm(Runner):
                 with self.standing("saving"):
                     disk_state.settle_here(self, form)
             yield from self.saving(lambda: disk_state.savevm(self, name, settled=True))
+        self.events.report(SnapshotChanged(name, "saved"))
 
     def restore(self, path: Path | str, clock: str = "freeze") -> None:
         """Take on the state of a save file; on an error machine and disks stay as they were.
@@ -183,6 +185,7 @@ class Vm(Runner):
         """The steps of `loadvm`."""
         with self._taken(LOADED):
             yield from disk_restore.loading_vm(self, name, clock)
+        self.events.report(SnapshotChanged(name, "loaded"))
 
     def snapshots(self) -> list[SnapshotEntry]:
         """The snapshots that `loadvm` can go back to."""
@@ -196,6 +199,7 @@ class Vm(Runner):
         """The steps of `delvm`."""
         with self._taken(SAVED):
             yield InThread(lambda: disk_state.delvm(self, name))
+        self.events.report(SnapshotChanged(name, "deleted"))
 
     # --- transfers ----------------------------------------------------------------------------
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import http.client
 import json
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from websockets.sync.client import ClientConnection, connect
 
+from gossamer.control.vm import Vm
 from tests.front.qmp.client import Host
 
 TOKEN: Final = "a-token-of-24-characters"
@@ -42,16 +46,29 @@ class Served(Host):
         finally:
             peer.close()
 
-    def open(self, path: str, *, token: str = TOKEN, origin: str | None = "") -> ClientConnection:
+    def open(
+        self, path: str, *, token: str = TOKEN, origin: str | None = "", **query: str
+    ) -> ClientConnection:
         """A WebSocket; by default as a page of this server opens it."""
         here = f"127.0.0.1:{self.port}"
         way = connect(
-            f"ws://{here}{path}?token={token}",
+            f"ws://{here}{path}?{urlencode({**query, 'token': token})}",
             origin=f"http://{here}" if origin == "" else origin,  # type: ignore[arg-type]
             compression=None,
             open_timeout=30,
         )
         return self.peers.enter_context(way)
+
+    @property
+    def vm(self) -> Vm:
+        assert self.console._session is not None
+        return self.console._session.vm
+
+    def do(self, call: Callable[[], Any]) -> Any:
+        """The result of `call`, made in the machine's thread."""
+        done: SimpleQueue[Any] = SimpleQueue()
+        self.console.loop.post(lambda: done.put(call()))
+        return done.get(timeout=30)
 
     def monitor(self) -> Monitor:
         return Monitor(self.open("/qmp"))

@@ -8,6 +8,11 @@
 | ``/qmp`` | WebSocket: a QMP monitor |
 | ``/machine`` | what it has, as JSON |
 | ``/serialN`` | WebSocket: serial port N |
+| ``/past``, ``/picture?tag=`` | the tree of snapshots, what one shows |
+| ``/difference?tag=&other=`` | what differs between two, in words |
+| ``/state?tag=`` | a snapshot as a file; without a tag: the machine as it is |
+| ``/upload?name=`` | WebSocket: a file that becomes a snapshot |
+| ``/discs`` | images that can be put into a drive |
 """
 
 from __future__ import annotations
@@ -25,16 +30,20 @@ from typing import Final
 
 from websockets.http11 import Request
 
-from gossamer.base.errors import GossamerError, HostError
+from gossamer.base.errors import ConfigError, GossamerError, HostError
+from gossamer.control.commands.table import failure
 from gossamer.control.session import Session
+from gossamer.control.shapes import Json
+from gossamer.control.steps import Steps
 from gossamer.core import host
 from gossamer.front.loop import Loop
 from gossamer.front.port import Channel
 from gossamer.front.vnc.server import VncServer
-from gossamer.front.web import pages
+from gossamer.front.web import discs, pages, states
 from gossamer.front.web.channels import QmpEnd, SerialEnd
 from gossamer.front.web.connection import Connection, PeerError
 from gossamer.front.web.gate import Asked, Gate, asked
+from gossamer.front.web.past import Past
 from gossamer.machines.config import Vnc, VncPlace, Web
 
 MOST_CONNECTIONS: Final = 256
@@ -65,6 +74,8 @@ class WebServer:
             loop,
             Vnc("web", VncPlace(), share="force-shared", view_only=options.view_only),
         )
+
+        self.past = Past(session)
 
     @property
     def address(self) -> str:
@@ -139,6 +150,7 @@ class WebServer:
         """End everything."""
         for connection in tuple(self.connections.values()):
             self._drop(connection)
+        self.past.close()
         self.vnc.close()
         self.loop.remove(self.vnc)
         self.loop.remove(self)
@@ -167,16 +179,68 @@ class WebServer:
         elif given.path == "/":
             connection.answer(pages.page())
         elif given.path == "/machine":
-            serials = sorted(self.channels)
-            connection.answer(pages.Answer(json.dumps({"serials": serials}).encode(), "json"))
-        elif not self._opened(connection, request, given):
-            connection.answer(pages.refusal(404, f"there is no {given.path[:80]} here"))
+            more = {"serials": sorted(self.channels), "viewOnly": self.options.view_only}
+            connection.answer(_json(more))
+        else:
+            try:
+                found_it = self._opened(connection, request, given) or (
+                    not self.options.view_only and self._asked(connection, given)
+                )
+            except GossamerError as fault:
+                connection.answer(pages.refusal(400, failure(fault)))
+                return
+            if not found_it:
+                connection.answer(pages.refusal(404, f"there is no {given.path[:80]} here"))
+
+    def _asked(self, connection: Connection, given: Asked) -> bool:
+        """Whether there is something at that path; it is answered now, or later."""
+        tag = given.query.get("tag", "")
+        match given.path:
+            case "/past":
+                connection.answer(_json(self.past.tree()))
+            case "/discs":
+                connection.answer(_json(discs.listed(self.options.files)))
+            case "/picture":
+                self.past.picture(tag, lambda found: self._reply(connection, found))
+            case "/difference":
+                other = given.query.get("other", "")
+                self.past.difference(tag, other, lambda found: self._reply(connection, found))
+            case "/state" if tag:
+                file = self.past.file(tag)
+                if file is None:
+                    raise ConfigError(f"{tag[:80]!r} is inside a disk image: go back to it first")
+                states.send_file(connection, file, file.name)
+            case "/state":
+                self.session.check_idle()
+                self.session.spawn(self._send_now(connection))
+            case _:
+                return False
+        return True
+
+    def _send_now(self, connection: Connection) -> Steps[None]:
+        try:
+            yield from states.send_now(self.session, connection)
+        except (GossamerError, OSError) as fault:
+            self._reply(connection, fault)
+
+    def _reply(self, connection: Connection, found: pages.Answer | Exception) -> None:
+        """Answer what was asked a while ago, if the browser still waits."""
+        if self.connections.get(connection.fd) is not connection:
+            return
+        if isinstance(found, Exception):
+            found = pages.refusal(500, failure(found))
+        connection.answer(found)
 
     def _opened(self, connection: Connection, request: Request, given: Asked) -> bool:
         """Whether there is a WebSocket at that path; it is open then."""
         if given.path == "/vnc":
             if connection.accept(request, None):
                 self._give_away(connection)
+            return True
+        if given.path == "/upload" and not self.options.view_only:
+            upload = states.UploadEnd(self.session, connection, given.query.get("name", ""))
+            if not connection.accept(request, upload):
+                upload.closed()
             return True
         if given.path == "/qmp" and not self.options.view_only:
             end = QmpEnd(self.session, connection)
@@ -199,6 +263,10 @@ class WebServer:
         self.connections.pop(connection.fd, None)
         connection.given_away = True
         self.vnc.adopt(connection.peer, connection.protocol, bytes(connection.out))
+
+
+def _json(value: Json) -> pages.Answer:
+    return pages.Answer(json.dumps(value).encode(), "json")
 
 
 def _listener(options: Web) -> socket.socket:

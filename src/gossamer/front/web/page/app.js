@@ -1,10 +1,13 @@
 // The page: one monitor, one screen, panels.
 
 import { Consoles } from "./consoles.js";
+import { Discs } from "./discs.js";
 import { $, does, el, say } from "./dom.js";
 import { Keys } from "./keys.js";
+import { Move } from "./move.js";
 import { Screen } from "./screen.js";
-import { Monitor } from "./wire.js";
+import { Timeline } from "./timeline.js";
+import { address, Monitor } from "./wire.js";
 
 const monitor = new Monitor();
 const panels = [];
@@ -52,10 +55,14 @@ async function look() {
   const status = await monitor.quietly("query-status");
   if (status) state(status.status);
   const mice = await monitor.quietly("query-mice");
+  if (status && !$("past").hidden && timeline.begun && status.running) timeline.refreshLine();
   if (mice) screen.setAbsolute(mice.some((one) => one.current && one.absolute));
 }
 
+const timeline = new Timeline(panel("past", "Timeline", () => timeline.shown()), monitor);
 const consolesPanel = panel("consoles", "Consoles", () => consoles?.shown());
+const discs = new Discs(panel("discs", "Discs", () => discs.shown()), monitor);
+const move = new Move(panel("move", "Move", () => move.shown()), monitor);
 let consoles = null;
 const screen = new Screen(monitor);
 const keys = new Keys(monitor, { type: (n, text) => consoles?.type(n, text) });
@@ -65,16 +72,14 @@ async function begin() {
   $("name").textContent = name || "gossamer";
   document.title = name || "gossamer";
   if (!consoles) {
-    const { serials } = await (await fetch(wireAddress("/machine"))).json();
+    const { serials } = await (await fetch(address("/machine"))).json();
     consoles = new Consoles(consolesPanel, serials);
     keys.places(serials.length);
-    show("consoles");
+    show("past");
   }
   await look();
   document.body.dataset.ready = "yes";
 }
-
-import { address as wireAddress } from "./wire.js";
 
 monitor.addEventListener("ready", () => begin().catch((fault) => say(fault.message)));
 monitor.addEventListener("lost", () => state("lost"));

@@ -1,0 +1,169 @@
+"""Saved states on the page: their tree, pictures, differences, downloads, uploads; discs."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from gossamer.front.web.lineage import MOST, NAME, Lineage
+from tests.front.vnc.rfb import MACHINE as STANDING
+from tests.front.web.browser import Served
+
+Make = Callable[..., Served]
+
+
+@pytest.fixture(autouse=True)
+def state_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
+def tree(host: Served) -> dict[str, str | None]:
+    """Parents of the snapshots, by tag."""
+    found = json.loads(host.get("/past")[1])["snapshots"]
+    names = {one["key"]: one["tag"] for one in found} | {None: None}
+    return {one["tag"]: names[one["parent"]] for one in found}
+
+
+def size(png: bytes) -> tuple[int, int]:
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", png[16:24])
+    at = png.index(b"IDAT")
+    length = struct.unpack(">I", png[at - 4 : at])[0]
+    rows = zlib.decompress(png[at + 4 : at + 4 + length])
+    assert len(rows) == height * (1 + 3 * width)
+    return width, height
+
+
+def test_snapshots_are_a_tree_that_outlives_the_machine(served: Make) -> None:
+    host = served()
+    page = host.monitor()
+    assert tree(host) == {}
+    for tag in ("a", "b"):
+        page.do("x-savevm", tag=tag)
+    page.do("x-loadvm", tag="a")
+    host.client.do("human-monitor-command", command_line="savevm c")
+    page.do("x-savevm", tag="d")
+    assert tree(host) == {"a": None, "b": "a", "c": "a", "d": "c"}
+    page.do("x-delvm", tag="c")
+    assert tree(host) == {"a": None, "b": "a", "d": "a"}, "what is gone is passed over"
+    said = [
+        (e["data"]["tag"], e["data"]["what"]) for e in page.events if e["event"] == "X_SNAPSHOT"
+    ]
+    assert said == [
+        ("a", "saved"), ("b", "saved"), ("a", "loaded"), ("c", "saved"), ("d", "saved"),
+        ("c", "deleted"),
+    ]  # fmt: skip
+    host.peers.close()
+    other = served()
+    assert tree(other) == {"a": None, "b": "a", "d": "a"}
+    status, kept, _ = other.get("/picture?tag=a")  # a child draws it: it is of another run
+    assert (status, host.get("/picture?tag=a")[1]) == (200, kept)
+    assert size(kept) == size(host.get("/picture?tag=d")[1])
+
+
+def test_differences_are_in_words(served: Make) -> None:
+    host = served()
+    page = host.monitor()
+    page.do("x-savevm", tag="before")
+    host.do(lambda: host.vm.run(instructions=100_000))
+    page.do("x-savevm", tag="after")
+    status, text, _ = host.get("/difference?tag=before&other=after")
+    assert status == 200
+    assert "virtual clock" in text.decode()
+    assert "in words" in text.decode()
+    assert host.get("/difference?tag=before&other=x")[:2] == (400, b"there is no snapshot 'x'\n")
+
+
+def test_a_state_comes_down_and_goes_up_again(served: Make, state_home: Path) -> None:
+    host = served()
+    page = host.monitor()
+    page.do("x-savevm", tag="one")
+    status, data, headers = host.get("/state?tag=one")
+    assert status == 200
+    assert headers["Content-Disposition"] == 'attachment; filename="one.gossamer"'
+    assert next(state_home.rglob("one.gossamer")).read_bytes() == data
+    status, now, _ = host.get("/state")
+    assert (status, now[:4]) == (200, data[:4])
+    assert upload(host, "two.gossamer", now) == {"tag": "two"}
+    assert "already" in host.get("/upload?name=two")[1].decode()
+    page.do("x-loadvm", tag="two")
+    assert tree(host)["two"] is None
+
+
+def upload(host: Served, name: str, data: bytes) -> Any:
+    peer = host.open("/upload", name=name)
+    for at in range(0, len(data), 1 << 19):
+        peer.send(data[at : at + (1 << 19)])
+    peer.send(b"")
+    return json.loads(peer.recv(30))
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "/etc/passwd", "a/b", "..", "", ".hidden", "a\0b", "x" * 200, "ä", "a b"]
+)
+def test_a_path_in_an_upload_is_refused(served: Make, state_home: Path, name: str) -> None:
+    host = served()
+    with pytest.raises(InvalidStatus, match="400"):
+        host.open("/upload", name=name)
+    left = [p for p in state_home.rglob("*") if p.is_file()] if state_home.exists() else []
+    assert left == []
+
+
+def test_an_upload_that_is_no_state_leaves_nothing(served: Make, state_home: Path) -> None:
+    host = served()
+    good = host.get("/state")[1]
+    broken = bytearray(good)
+    broken[len(good) // 2] ^= 1
+    for data in (b"", b"rubbish" * 1000, good[:-1], bytes(broken)):
+        found = upload(host, "bad", data)
+        assert list(found) == ["error"], data[:20]
+        assert ".part" not in found["error"]
+    half = host.open("/upload", name="half")
+    half.send(good[:100])
+    half.close()
+    host.client.do("query-status")
+    assert [p.name for p in state_home.rglob("*") if p.is_file()] == []
+    assert host.client.do("query-status")["status"] == "prelaunch"
+
+
+def test_discs_are_those_of_the_folder(served: Make, tmp_path: Path) -> None:
+    folder = tmp_path / "discs"
+    folder.mkdir()
+    for name in ("b.iso", "A.toast", "notes.txt"):
+        (folder / name).write_bytes(bytes(4096))
+    (folder / "folder.iso").mkdir()
+    host = served(web=f"files={folder}", machine=(*STANDING, "-cdrom", str(folder / "b.iso")))
+    found = json.loads(host.get("/discs")[1])
+    assert [one["name"] for one in found["discs"]] == ["A.toast", "b.iso"]
+    page = host.monitor()
+    drive = next(one for one in page.do("query-block") if one["removable"])
+    page.do("blockdev-change-medium", device=drive["device"], filename=found["discs"][0]["path"])
+    drive = next(one for one in page.do("query-block") if one["removable"])
+    assert drive["inserted"]["file"].endswith("A.toast")
+
+
+def test_lineage_bears_whatever_is_in_its_file(tmp_path: Path) -> None:
+    for text in ("", "[", "[]", '{"a": 1, "b": null, "c": "a", "d": "d"}', "[" * 100_000, "\xff"):
+        (tmp_path / NAME).write_text(text, encoding="latin-1")
+        line = Lineage(tmp_path)
+        assert all(isinstance(v, str | None) for v in line.parents.values())
+        assert line.parent("d", {"a"}) is None, "a circle has an end"
+        line.saved("x")
+        assert Lineage(tmp_path).parents["x"] is None
+    for n in range(MOST + 10):
+        line.parents[str(n)] = None
+    line._path.write_text(json.dumps(line.parents))
+    line.saved("y")
+    assert len(line.parents) == MOST
+    (tmp_path / NAME).unlink()
+    (tmp_path / NAME).mkdir()
+    line.saved("z")
+    assert line.parent("z", {"y"}) == "y", "the tree of this run is there all the same"
