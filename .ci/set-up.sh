@@ -133,7 +133,8 @@ install_package() {
         *) what=. ;;
     esac
     say "installing into .venv, and nowhere else: gossamer (editable), $(wanted "$1")"
-    say "some 80 MB are fetched the first time; on a slow line that takes minutes"
+    [ "$1" = test ] && size=140 || size=80
+    say "some $size MB are fetched the first time; on a slow line that takes minutes"
     (cd "$root" && exec "$venv/bin/python" -m pip --disable-pip-version-check install --retries 2 \
         --no-input --progress-bar off --editable "$what") >"$venv/.log" 2>&1 &
     watch_pip $!

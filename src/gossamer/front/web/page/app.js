@@ -68,20 +68,36 @@ const screen = new Screen(monitor);
 const keys = new Keys(monitor, { type: (n, text) => consoles?.type(n, text) });
 
 async function begin() {
-  const name = (await monitor.quietly("query-name"))?.name;
-  $("name").textContent = name || "gossamer";
-  document.title = name || "gossamer";
-  if (!consoles) {
-    const { serials } = await (await fetch(address("/machine"))).json();
-    consoles = new Consoles(consolesPanel, serials);
-    keys.places(serials.length);
-    show("past");
+  const reply = await fetch(address("/machine"));
+  if (!reply.ok) throw new Error(await reply.text());
+  const { serials, viewOnly } = await reply.json();
+  consoles = new Consoles(consolesPanel, serials);
+  keys.places(serials.length);
+  if (viewOnly) {
+    watchOnly();
+    return;
   }
+  show("past");
+  monitor.addEventListener("ready", () => greet().catch((fault) => say(fault.message)));
+  monitor.connect();
+}
+
+async function greet() {
+  const name = (await monitor.quietly("query-name"))?.name;
+  $("name").textContent = document.title = name || "gossamer";
   await look();
+  document.body.dataset.ready = "yes";
+  for (const one of panels) if (!one.body.hidden) one.shown();
+}
+
+// A page of view-only=on has neither monitor nor keys.
+function watchOnly() {
+  for (const id of ["tools", "keys", "clip", "tab-past", "tab-discs", "tab-move"]) $(id).hidden = true;
+  show("consoles");
+  state("view only");
   document.body.dataset.ready = "yes";
 }
 
-monitor.addEventListener("ready", () => begin().catch((fault) => say(fault.message)));
 monitor.addEventListener("lost", () => state("lost"));
 for (const event of ["STOP", "RESUME", "RESET", "SHUTDOWN", "MIGRATION"]) {
   monitor.addEventListener(event, look);
@@ -92,3 +108,4 @@ $("pause").onclick = does(() =>
   monitor.execute($("state").dataset.state === "running" ? "stop" : "cont"));
 $("reset").onclick = does(() => monitor.execute("system_reset"));
 $("power").onclick = does(() => monitor.execute("system_powerdown"));
+begin().catch((fault) => say(fault.message));

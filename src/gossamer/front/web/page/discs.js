@@ -13,6 +13,7 @@ export class Discs {
   }
 
   async shown() {
+    if (!this.monitor.ready) return;
     const drives = await this.monitor.quietly("query-block") ?? [];
     const reply = await fetch(address("/discs"));
     this.known = reply.ok ? await reply.json() : { discs: [], folder: null };

@@ -21,16 +21,17 @@ export function say(text) {
   hiding = setTimeout(() => { $("message").textContent = ""; }, 8000);
 }
 
-// Does what a button stands for; what goes wrong is shown.
+// Does what a button stands for; what goes wrong is shown.  A button that is disabled meanwhile
+// would lose the focus, and a keyboard its place.
 export const does = (action) => async (event) => {
   const button = event?.currentTarget;
-  if (button instanceof HTMLButtonElement) button.disabled = true;
+  if (button instanceof HTMLButtonElement) button.ariaBusy = "true";
   try {
     await action(event);
   } catch (fault) {
     say(fault.message || String(fault));
   } finally {
-    if (button instanceof HTMLButtonElement) button.disabled = false;
+    if (button instanceof HTMLButtonElement) button.ariaBusy = null;
   }
 };
 

@@ -36,6 +36,7 @@ export class Move {
 
   async look() {
     clearTimeout(this.again);
+    if (!this.monitor.ready) return;
     const found = await this.monitor.quietly("query-migrate");
     if (!found?.status || found.status === "none") return;
     const live = LIVE.includes(found.status);

@@ -33,6 +33,7 @@ export class Timeline {
   }
 
   async shown() {
+    if (!this.monitor.ready) return;
     await Promise.all([this.refresh(), this.refreshLine()]);
   }
 

@@ -18,7 +18,6 @@ export class Monitor extends EventTarget {
     this.last = 0;
     this.wait = 250;
     this.over = false;
-    this.connect();
   }
 
   connect() {
