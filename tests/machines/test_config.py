@@ -131,7 +131,7 @@ def test_drives_get_places() -> None:
 
 WRONG = {
     "-M g3biege": "unknown machine 'g3biege'; did you mean g3beige? "
-    "(there is: bare, g3beige, mac99, none, ref405ep)",
+    "(there is: bare, g3beige, mac99, none, pseries, ref405ep)",
     "-M g3beige-9.9": "unknown version of g3beige '9.9' (there is: 1.0, 1.1)",
     "-M g3beige,via=pmu": "unknown property of g3beige 'via' (there is: accel, append, dump-",
     "-M g3beige,graphics=maybe": "unknown value for -machine: graphics 'maybe' (there is: off, on)",

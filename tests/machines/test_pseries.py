@@ -1,4 +1,4 @@
-"""The pseries as it is composed, and as its state goes over; on the reference engine."""
+"""The pseries as it is composed, and as its state goes over."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from gossamer.control.stream_out import Extra, save_stream
 from gossamer.machines import pseries
 from gossamer.machines.config import Hardware
 from gossamer.machines.machine import Machine
-from tests.machines.plain import Plain
 
 #: li r3,0x58; li r4,0; li r5,2; lis r6,"hi"; sldi r6,r6,32; sc 1; li r3,0xe0; sc 1; b .-8
 PROGRAM = pack(
@@ -37,8 +36,7 @@ def elf(code: bytes, *, klass: int = 2, order: int = 2, machine: int = 21) -> by
 
 
 @pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Machine]:
-    monkeypatch.setattr("gossamer.machines.machine.Tier0", Plain)
+def make(tmp_path: Path) -> Callable[..., Machine]:
     kernel, initrd = tmp_path / "kernel", tmp_path / "initrd"
     kernel.write_bytes(elf(PROGRAM))
     initrd.write_bytes(b"070701")

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from gossamer.base.errors import StreamError
+from gossamer.base.units import MiB
 from gossamer.control.vm import Vm
 from gossamer.machines import registry
 from gossamer.machines.kind import Version
@@ -146,8 +147,20 @@ def test_write_refuses_a_breach(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def vm_of(name: str, *, click: bool) -> Vm:
-    firmware = ["-bios", "builtin"] if registry.find_version(name)[0].firmware else []
-    common = ["-m", "4", "-nographic", "-serial", "null", "-icount", "5,sleep=off", "-vga", "none"]
+    kind, _ = registry.find_version(name)
+    firmware = ["-bios", "builtin"] if kind.firmware else []
+    memory = str(max(4, kind.ram_least // MiB))
+    common = [
+        "-m",
+        memory,
+        "-nographic",
+        "-serial",
+        "null",
+        "-icount",
+        "5,sleep=off",
+        "-vga",
+        "none",
+    ]
     vm = Vm(parse(["-M", name, *common, "-rtc", "base=2001-09-09", *firmware]))
     vm.run_to(3_000_000)
     if click and vm.machine.mouse is not None:

@@ -14,7 +14,9 @@ INTERRUPT_HARD: Final = 2
 
 
 def _put_halted(common: CpuCommon, value: int) -> None:
-    """Nothing to keep: MSR[POW] says whether the CPU waits."""
+    """MSR[POW] says whether a CPU waits, but not for one that its hypervisor lets wait."""
+    if common.cpu.model.architecture.word == 64:
+        common.cpu.block.set("halted", int(value != 0))
 
 
 def _put_request(common: CpuCommon, value: int) -> None:

@@ -40,6 +40,11 @@ TEXTS: Final = {
     "usb": "USB controller",
     "timebase": "Hz of TB and DEC: 25000000 as QEMU from 9.0 on, 100000000 before",
     "via": "what is behind the VIA",
+    "x-vof": "client interface by the machine, without a firmware",
+    "cap-vsx": "vector-scalar registers",
+    "cap-dfp": "decimal floating point",
+    "cap-htm": "transactional memory",
+    "cap-nested-hv": "guests of guests",
 }
 _MACHINE: Final = ("-M", "-machine")
 _NETWORK: Final = ("-nic", "-net")

@@ -20,6 +20,7 @@ MACHINES: Final[dict[str, Callable[[], ModuleType]]] = {
     "g3beige": lambda: import_module("gossamer.machines.g3beige"),
     "mac99": lambda: import_module("gossamer.machines.mac99"),
     "ref405ep": lambda: import_module("gossamer.machines.ref405ep"),
+    "pseries": lambda: import_module("gossamer.machines.pseries"),
     "bare": lambda: import_module("gossamer.machines.bare"),
     "none": lambda: import_module("gossamer.machines.none"),
 }

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gossamer.base.errors import ConfigError, HostError
+from gossamer.base.units import MiB
 from gossamer.control.globalstate import GlobalState
 from gossamer.control.stream_out import section_description
 from gossamer.machines import registry
@@ -36,7 +37,8 @@ def machine_named(name: str) -> Machine:
     """The machine that a schema describes; needs no firmware."""
     kind, _ = registry.find_version(name)
     firmware = ["-bios", "builtin"] if kind.firmware else []
-    return build(parse(["-M", name, "-m", "8", "-nographic", "-serial", "null", *firmware]))
+    memory = str(max(8, kind.ram_least // MiB))
+    return build(parse(["-M", name, "-m", memory, "-nographic", "-serial", "null", *firmware]))
 
 
 def schema(machine: Machine) -> Json:
