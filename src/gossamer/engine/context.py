@@ -226,7 +226,13 @@ _FIELDS: Final = (
 
 #: Behind them, where words have 64 bits: what the CPU computes with (`Body.mode`), and the
 #: hypervisor's hash table: its bytes, the mask of a doubleword's number, a byte a group.
-_FIELDS_64: Final = (("mode", 8), ("table", 8), ("table_mask", 8), ("table_dirty", 8))
+_FIELDS_64: Final = (
+    ("mode", 8),
+    ("table", 8),
+    ("table_mask", 8),
+    ("table_dirty", 8),
+    ("call_memory", 8),  # real addresses below are memory; 0: Python answers every hypercall
+)
 
 
 @lru_cache(maxsize=2)

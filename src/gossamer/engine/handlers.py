@@ -46,7 +46,7 @@ LINE: Final = 32
 #: Effects that native code sees to; the others call out to Python (EFFECT_CODES).
 NATIVE_EFFECTS: Final = {
     *("msr", "translation", "segment", "tlbie", "tlb", "timer"),
-    *("pid", "page", "attributes", "slb"),
+    *("pid", "page", "attributes", "slb", "hypercall"),
 }
 
 
@@ -405,7 +405,7 @@ class _Handler(StatementWriter):
             nia = self.value(f"add {self.ea} {cia}, 4")
         self.line(f"store {self.ea} {nia}, ptr {self.register('nia', number(0))}")
         for name, args in self.effects:
-            if name == "timer":
+            if name in ("timer", "hypercall"):
                 self._note_time()
             if name in NATIVE_EFFECTS:
                 more = "".join(f", {kind} {a}" for kind, a in args)

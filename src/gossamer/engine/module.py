@@ -7,6 +7,7 @@ from gossamer.engine.emit import METADATA
 from gossamer.engine.handlers import handler_text
 from gossamer.engine.runtime import (
     DECLARATIONS,
+    call_functions,
     entry_functions,
     fixed_functions,
     service_functions,
@@ -28,6 +29,7 @@ def module_text(architecture: Architecture) -> str:
         translation_functions(intrinsics, architecture),
         watch_functions(intrinsics, architecture),
         entry_functions(intrinsics, architecture),
+        call_functions(intrinsics, architecture),
         service_functions(intrinsics),
         fixed_functions(architecture),
         *handlers,

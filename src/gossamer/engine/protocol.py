@@ -55,6 +55,9 @@ class Engine(Protocol):
     def take_interrupts(self, on: bool) -> None:
         """Whether `run` may take external and decrementer interrupts itself."""
 
+    def answer_calls(self, memory: int) -> None:
+        """Hypercalls that map pages below real address `memory` may be answered without Python."""
+
     def attach(self) -> None:
         """Be the engine that hears of changes of memory, with no translation kept."""
 

@@ -250,6 +250,9 @@ class Reference(InstructionTime):
     def take_interrupts(self, on: bool) -> None:
         """It comes back for each."""
 
+    def answer_calls(self, memory: int) -> None:
+        """Every hypercall is Python's."""
+
     def attach(self) -> None:
         """Nothing is kept that a change of memory could make wrong."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.cpu import breakpoints, mmu
+from gossamer.cpu import breakpoints, mmu, table_calls
 from gossamer.engine.addresses import NARROW, Addresses, addresses
 from gossamer.engine.emit import TB_CPU
 from gossamer.engine.runtime_banks import choosing
@@ -139,6 +139,20 @@ def entry_functions(intrinsics: set[str], architecture: Architecture) -> str:
         strategy.enter_miss(s, args[0], args[1], args[2])
         out.append(_entry_text("enter_miss", s, intrinsics, words))
     return "\n".join(out)
+
+
+def call_functions(intrinsics: set[str], architecture: Architecture) -> str:
+    """``i1 call_enter(cpu, memory, entries)``: answers a hypercall, if it is one of those."""
+    if architecture.word == 32:
+        return ""
+    words = addresses(architecture.word)
+    f, s = _BodyFunction(intrinsics, words), Body(architecture.word)
+    usual = table_calls.enter(s, *(Expr("arg", s.width, (), n) for n in range(2)))
+    result = f.expr(usual)
+    f.carry_out(s.trace)
+    f.line(f"ret i1 {result}")
+    head = "define internal i1 @call_enter(ptr %cpu, i64 %a0, i64 %a1) nounwind noinline {"
+    return text_of(f, head)
 
 
 def _entry_text(name: str, s: Body, intrinsics: set[str], words: Addresses) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gossamer.engine.context import BANKS, IRQ_EXIT, NO_BANK
+from gossamer.engine.context import BANKS, EFFECT_CODES, IRQ_EXIT, NO_BANK
 from gossamer.engine.runtime_fields import Text
 from gossamer.engine.runtime_tables import each_table, for_banks
 
@@ -10,7 +10,25 @@ from gossamer.engine.runtime_tables import each_table, for_banks
 def _segments(w: Text) -> str:
     field, store = w.field, w.store
     if w.ea == "i64":
-        return f"""; The SLB changed: the tables of other segments count.
+        return f"""; The hypervisor is asked: answered here, or by Python, which may change all that
+; the CPU has.
+define internal void @effect_hypercall(ptr %cpu) nounwind {{
+{field("call_memory", "memory", "i64")}
+  %some = icmp ne i64 %memory, 0
+  br i1 %some, label %own, label %ask
+own:
+{field("table_mask", "mask", "i64")}
+  %half = lshr i64 %mask, 1
+  %entries = add i64 %half, 1
+  %done = call i1 @call_enter(ptr %cpu, i64 %memory, i64 %entries)
+  br i1 %done, label %out, label %ask
+ask:
+  call void @effect_python(ptr %cpu, i32 {EFFECT_CODES["hypercall"]}, i32 0)
+  br label %out
+out:
+  ret void
+}}
+; The SLB changed: the tables of other segments count.
 define internal void @effect_slb(ptr %cpu) nounwind {{
 {store("segments_dirty", "i32", str(NO_BANK | 0xFFFF))}
   call void @set_tables(ptr %cpu)

@@ -291,6 +291,10 @@ class Tier0(InstructionTime):
         word = _WORDS[self._words.width]
         return word.from_address(self._address + self._fields[name]).value
 
+    def answer_calls(self, memory: int) -> None:
+        """Answer some hypercalls in native code (`cpu.table_calls`): of pages below `memory`."""
+        self._set64("call_memory", memory)
+
     def set_word(self, name: str, value: int) -> None:
         ctypes.c_uint32.from_address(self._address + self._fields[name]).value = value
 

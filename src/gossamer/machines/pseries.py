@@ -110,6 +110,7 @@ def pseries(hardware: Hardware) -> Machine:
     rtas = _services(m, ram, terminal, rtc, ics, nvram, spapr)
     calls.add({H_XIRR_X: xirr_x, H_RTAS: rtas.call, H_VOF_CLIENT: prom.call})
     cpu.hypercall = lambda: calls(cpu.block)
+    m.engine.answer_calls(hardware.ram_size)
 
     def write(data: bytes) -> None:
         for byte in data:
