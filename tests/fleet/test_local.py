@@ -44,6 +44,7 @@ def another_release(folder: Path) -> Path:
 @pytest.mark.slow
 def test_moves_upgrade_back_and_fork(fleet: Fleet, tmp_path: Path) -> None:
     mac = fleet.start("mac", BARE, "node1")
+    assert mac.options[:2] == ["-M", "bare-1.0"]
     mac.expect(TICK.pattern)
     before = mac.text()[0]
     moved = fleet.move("mac", "node2")

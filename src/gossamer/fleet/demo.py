@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import argparse
 import re
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Final
 
 from gossamer.base.data import Data, field
-from gossamer.base.errors import ConfigError, GossamerError
+from gossamer.base.errors import ConfigError, GossamerError, HostError
 from gossamer.fleet.errors import FleetError
-from gossamer.fleet.fleet import Fleet
+from gossamer.fleet.fleet import Fleet, interpreter
 from gossamer.fleet.handle import Handle
 
-OPTIONS: Final = ("-M", "g3beige", "-m", "16", "-bios", "builtin", "-icount", "8")
+MACHINE: Final = "g3beige"
+OPTIONS: Final = ("-m", "16", "-bios", "builtin", "-icount", "8")
 TICK: Final = re.compile(r"tick (\d+) late \d+ worst \d+ missed (\d+)\r?\n")
 NS_A_TICK: Final = 1_000_000
 PRINTED: Final = 100
@@ -89,11 +92,31 @@ def demo(given: argparse.Namespace) -> int:
     return 0 if tally.fine else 1
 
 
+def versions(python: str) -> list[str]:
+    """Versions of the demo's machine that an environment has, the newest last."""
+    command = [python, "-m", "gossamer", "run", "-M", "help"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)  # noqa: S603 - an environment that the user named
+    except (OSError, subprocess.SubprocessError) as fault:
+        raise HostError(f"environment {python}: {fault}") from None
+    return re.findall(rf"(?m)^{MACHINE}-\S+", done.stdout)
+
+
+def common_machine(known: list[list[str]]) -> str:
+    """The newest version that all have; ConfigError when there is none."""
+    for one in reversed(known[0]):
+        if all(one in others for others in known):
+            return one
+    raise ConfigError(f"no version of {MACHINE} that both environments have: {known}")
+
+
 def _acts(fleet: Fleet, given: argparse.Namespace, tally: Tally) -> None:
     names = [f"mac{n}" for n in range(1, given.machines + 1)]
-    with _Act(f"{given.machines} Macs on {len(fleet.nodes)} nodes"):
+    places = [sys.executable, *([interpreter(given.other)] if given.other else [])]
+    machine = common_machine([versions(place) for place in places])
+    with _Act(f"{given.machines} {machine} on {len(fleet.nodes)} nodes"):
         for name in names:
-            fleet.start(name, OPTIONS)
+            fleet.start(name, ("-M", machine, *OPTIONS))
         for name in names:
             fleet[name].expect(TICK.pattern)
     behind = {name: _behind(fleet[name]) for name in names}

@@ -47,6 +47,21 @@ def checked(options: Sequence[str]) -> list[str]:
     return list(options)
 
 
+def pinned(options: Sequence[str], machine: str) -> list[str]:
+    """The options with `machine`, a name with its version, as type of -M.
+
+    Another release would take a bare name for its own newest version.
+    """
+    words = list(options)
+    for n in reversed(range(len(words) - 1)):
+        if words[n] in ("-M", "-machine", "--machine", "--M"):
+            given = words[n + 1].split(",")
+            properties = [one for one in given if "=" in one and not one.startswith("type=")]
+            words[n + 1] = ",".join([machine, *properties])
+            return words
+    return ["-M", machine, *words]
+
+
 class Emulator:
     """A process with a machine; `close` ends it."""
 

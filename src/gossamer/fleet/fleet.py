@@ -130,8 +130,9 @@ class Fleet:
     ) -> Handle:  # fmt: skip
         """Start a machine with the options of `gossamer run`, by default on the emptiest node.
 
-        `python`: interpreter of the environment whose gossamer runs it.  ConfigError for a name
-        that is used or is none.
+        `python`: interpreter of the environment whose gossamer runs it.  The machine keeps the
+        version that it has there, whichever releases it moves to.  ConfigError for a name that is
+        used or is none.
         """
         if not NAME.fullmatch(name):
             raise ConfigError(f"name {name!r}: expected letters, digits, - and _, at most 63")
@@ -143,7 +144,8 @@ class Fleet:
             self.machines[name] = handle
         try:
             with handle.lock:
-                place.call("start", name, handle.options, python, paused)
+                known = place.call("start", name, handle.options, python, paused)
+                handle.options = known or handle.options  # a node of 0.1.0 answers nothing
         except BaseException:
             del self.machines[name]
             raise

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from gossamer.base.errors import ConfigError, GossamerError, HostError
 from gossamer.base.version import VERSION
-from gossamer.fleet.emulator import Emulator
+from gossamer.fleet.emulator import Emulator, pinned
 
 OVER: Final = frozenset({"completed", "failed", "cancelled", "none"})
 METHODS: Final = frozenset(
@@ -178,11 +178,13 @@ class Node:
         except KeyError:
             raise ConfigError(f"node {self.name} has no machine {name}") from None
 
-    def start(self, name: str, options: list[str], python: str, paused: bool) -> None:
-        """A new machine."""
+    def start(self, name: str, options: list[str], python: str, paused: bool) -> list[str]:
+        """A new machine; its options, with the version that its environment chose."""
         it = self._begin(name, options, python, incoming=False)
+        it.options = pinned(options, it.qmp.command("query-name")["machine"])
         if not paused:
             it.qmp.command("cont")
+        return it.options
 
     def receive(self, name: str, options: list[str], python: str, transport: list[str]) -> str:
         """A process that waits for a machine, which stays paused; the URI to send it to.
