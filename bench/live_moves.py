@@ -50,7 +50,12 @@ class Subject:
         here.command(f"migrate_set_parameter downtime-limit {self.options.limit}")
         if self.options.converge:
             here.command("migrate_set_capability auto-converge on")
+        if self.options.postcopy:
+            for one in (here, there):
+                one.command("migrate_set_capability postcopy-ram on")
         here.command(f"migrate -d unix:{place}")
+        if self.options.postcopy:
+            here.command("migrate_start_postcopy")
         said = ""
         for _ in range(1200):
             time.sleep(0.1)
@@ -80,6 +85,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=300, help="downtime-limit, ms")
     parser.add_argument("--bandwidth", default="4G", help="max-bandwidth, as 128M")
     parser.add_argument("--converge", action="store_true", help="auto-converge")
+    parser.add_argument("--postcopy", action="store_true", help="switch over at once")
     options = parser.parse_args()
     subjects = in_turn(Subject, options, options.moves, Subject.move)
     for figure in FIGURES:

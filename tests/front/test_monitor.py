@@ -190,8 +190,8 @@ WRONG = {
     "mouse_button 8": "error: the mask must be 0 to 7, got 8\n",
     "screendump x.gif": "error: x.gif: a picture's name ends in .png or .ppm\n",
     "screendump x.png": "error: bare-1.0 has no display\n",
-    "migrate -x tcp:a:1": "usage: migrate [-d] URI\n",
-    "migrate -d": "usage: migrate [-d] URI\n",
+    "migrate -x tcp:a:1": "usage: migrate [-d] [-r] URI\n",
+    "migrate -d": "usage: migrate [-d] [-r] URI\n",
     "migrate nowhere": "error: migration URI 'nowhere': expected one of exec:, unix:, tcp:, fd:, "
     "file:\n",
     "migrate_incoming tcp:a:1": "error: '-incoming' was not specified on the command line\n",

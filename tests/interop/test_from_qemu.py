@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gossamer.base.errors import GossamerError, StreamError
+from gossamer.control.steps import Steps, finish
 from gossamer.migrate.channels import Limits, Listener
 from gossamer.verify.hops.command import GossamerStation
 from gossamer.verify.hops.qemu import QemuStation
@@ -98,6 +99,34 @@ def test_a_capability_that_was_not_agreed_on(
         ours.vm.incoming(listener)
     assert ours.vm.state_hash() == before
     assert qemu.status in ("prelaunch", "paused")
+
+
+def test_memory_that_follows(start_qemu: Start, ours: GossamerStation, folder: Path) -> None:
+    """QEMU switches over to postcopy: the guest computes here while its memory comes."""
+    qemu = start_qemu()
+    qemu.expect(b"0 > ")
+    qemu.type(b": twice 2 * ; 15 ")
+    qemu.expect(b"15 ")
+    on = [{"capability": "postcopy-ram", "state": True}]
+    qemu.command("migrate-set-capabilities", capabilities=on)
+    qemu.command("migrate-set-parameters", **{"max-postcopy-bandwidth": 1 << 20})
+    ours.vm.transfers.capabilities.add("postcopy-ram")
+    listener = Listener(f"unix:{folder}/m", LIMITS)
+    # It switches over before the first page: it cannot be through by then.
+    qemu.command("migrate-set-parameters", **{"max-bandwidth": 4096})
+    qemu.command("migrate", uri=listener.uri)
+    qemu.command("migrate-start-postcopy")
+    follows: list[Steps[None]] = []
+    finish(ours.vm.transfers.receive(listener, beside=follows.append))
+    arena = ours.vm.machine.arena
+    assert arena.absent.any()
+    ours.type(b"twice .\r")
+    ours.expect(b"2a  ok", 20.0)
+    qemu.command("migrate-set-parameters", **{"max-postcopy-bandwidth": 0})
+    finish(follows.pop())
+    assert not arena.absent.any()
+    assert qemu.wait_sent()["ram"]["postcopy-requests"] > 0
+    computes(ours)
 
 
 def test_a_sender_that_is_killed(start_qemu: Start, prompt: GossamerStation, folder: Path) -> None:

@@ -34,6 +34,7 @@ class StateHash:
     def ram(self) -> int:
         """Hash over the hashes of all pages."""
         arena = self.machine.arena
+        arena.need_all()
         dirty = np.flatnonzero(arena.dirty[: len(self._pages)] & DIRTY_BIT)
         view, digest = arena.view, xxhash.xxh3_64_intdigest
         for n in dirty.tolist():

@@ -15,7 +15,7 @@ from gossamer.control.globalstate import GlobalState
 from gossamer.control.profiles import READING
 from gossamer.control.progress import Progress
 from gossamer.control.runner import Runner
-from gossamer.control.stream_in import Loaded, read_stream
+from gossamer.control.stream_in import Loaded, StreamReader
 from gossamer.control.stream_out import Extra
 from gossamer.machines.build import build
 from gossamer.machines.machine import Machine
@@ -44,6 +44,8 @@ class Arrived(Data):
     machine: Machine
     loaded: Loaded
     run_state: str
+    rest: StreamReader | None = None
+    """What takes in the memory that comes behind it (postcopy)."""
 
 
 def read_machine(
@@ -58,14 +60,15 @@ def read_machine(
     `multifd`: pages come over these connections, too.
     """
     state = GlobalState("running")
-    command = (lambda command: None) if talk is None else talk.command
     extra = Extra("globalstate", state)
-    loaded = read_stream(
-        fresh, file, extra, READING, command=command, progress=progress, multifd=multifd
+    reader = StreamReader(
+        fresh, file, extra, READING, talk=talk, progress=progress, multifd=multifd
     )
+    loaded = reader.read()
     loaded.suspended = state.is_modern
     loaded.modern |= state.is_modern
-    return Arrived(fresh, loaded, state.name)
+    rest = None if reader.bodies.arrival is None else reader
+    return Arrived(fresh, loaded, state.name, rest)
 
 
 def fit(vm: Runner, arrived: Arrived, *, mend: bool) -> list[str]:
@@ -91,7 +94,7 @@ def take_place(
     """
     lines = fit(vm, arrived, mend=mend)
     try:
-        if talk is not None:
+        if talk is not None and arrived.rest is None:
             talk.accepted()
         before()
     except BaseException:

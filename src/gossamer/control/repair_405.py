@@ -31,7 +31,9 @@ def _memory(m: Machine) -> Iterator[str]:
 
 def _uses_ram(m: Machine) -> bool:
     """Whether anything is in the SDRAM."""
-    return bool(m.arena.bytes_of(m.block(m.kind.ram_block))[: 1 << 24].any())
+    block = m.block(m.kind.ram_block)
+    m.arena.need(block.offset, min(block.size, 1 << 24))
+    return bool(m.arena.bytes_of(block)[: 1 << 24].any())
 
 
 def _timers(cpu: Cpu405) -> Iterator[str]:

@@ -15,7 +15,7 @@ from typing import Final
 
 from xxhash import xxh3_64_intdigest
 
-from gossamer.base.errors import ConfigError
+from gossamer.base.errors import ConfigError, HostError
 from gossamer.control import keys, outside
 from gossamer.control.disks import Disks
 from gossamer.control.events import (
@@ -55,6 +55,7 @@ RUNNING: Final = "running"
 PAUSED: Final = "paused"
 DEBUG: Final = "debug"
 SHUTDOWN: Final = "shutdown"
+WAITING: Final = "sent its memory"
 
 
 def _nowhere(number: int, frame: bytes) -> None:
@@ -102,6 +103,11 @@ class Runner:
         #: Asked now and then by `run_to`: what it raises ends the run between two instructions.
         self.patience: Callable[[], None] | None = None
         self.outside = Outside()
+        #: Lets the rest of the process go on for a moment while the guest waits in a slice for
+        #: memory that is still with its sender; the front's.
+        self.serve_others: Callable[[], None] | None = None
+        self._in_slice = self._in_guest = False
+        self._lost = ""
         #: What is known of the last save, so that the next need not write all of it.
         self.standing_save: Standing | None = None
         #: Takes the frames that cards send: number of the card, frame.
@@ -147,6 +153,7 @@ class Runner:
             not self.config.icount_sleep
         )
         self._hash: StateHash | None = None
+        self._lost = ""
         self.standing_save = None
         self._idle_from, self.idle_until_ns = None, None
         self._wakes.clear()
@@ -389,6 +396,28 @@ class Runner:
     def run_to(self, count: int | None = None, until_ns: int = NEVER) -> Stop:
         """Run until `count` instructions since power-on, or virtual `until_ns`: at once if past."""
         self.take_back_disks()
+        with self._whole():
+            return self._run_to(count, until_ns)
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """The guest runs: if it has to do without a page, it is lost from then on.
+
+        HostError when it is.
+        """
+        if self._lost:
+            raise HostError(self._lost)
+        self._in_guest = True
+        try:
+            yield
+        except HostError as fault:
+            if self.machine.arena.arriving is not None and not self.ended:
+                self._lost, self.run_state = str(fault), "internal-error"
+            raise
+        finally:
+            self._in_guest = False
+
+    def _run_to(self, count: int | None, until_ns: int) -> Stop:
         processor = self.machine.processor
         before, processor.idle_warps = processor.idle_warps, True
         if self.run_state == "prelaunch":
@@ -436,8 +465,38 @@ class Runner:
         """Execute exactly `count` instructions."""
         self.run(instructions=count)
 
+    def serve_waiting(self) -> bool | None:
+        """Memory is waited for: serve others; False: it cannot be, None: not the guest waits.
+
+        HostError when the process ends meanwhile: what the guest does from then on counts for
+        nothing.
+        """
+        if not self._in_guest:
+            return None
+        if not self._in_slice or self.serve_others is None:
+            return False
+        before, self.busy = self.busy, WAITING
+        try:
+            self.serve_others()
+        finally:
+            self.busy = before
+        if self.ended:
+            raise HostError("the process ends while the guest waits for memory")
+        return True
+
     def run_slice(self, max_host_ns: int) -> None:
         """Run for about `max_host_ns`, or until the guest is idle or stops."""
+        self._in_slice = True
+        try:
+            with self._whole():
+                self._run_slice(max_host_ns)
+        except HostError:
+            if not self.ended:
+                raise
+        finally:
+            self._in_slice = False
+
+    def _run_slice(self, max_host_ns: int) -> None:
         start = host.monotonic_ns()
         machine, pace = self.machine, self.pace
         if self.throttle and start < self._held_until:

@@ -8,17 +8,21 @@ sender's machine as it was, and running if it ran: it is the receiver's only whe
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import partial
 from queue import SimpleQueue
 from typing import Final
 
-from gossamer.base.data import Data
+from gossamer.base.data import Data, replace
 from gossamer.base.errors import ConfigError, HostError
+from gossamer.base.units import PAGE_SIZE
 from gossamer.control.events import MigrationPass
 from gossamer.control.globalstate import GlobalState
 from gossamer.control.handover import Cut, cut_for, settle
+from gossamer.control.joined import Joined
 from gossamer.control.losses import losses
+from gossamer.control.postcopy_out import CAPABILITY as POSTCOPY
+from gossamer.control.postcopy_out import Following, discards
 from gossamer.control.runner import Runner
 from gossamer.control.steps import InThread, Steps, Wait
 from gossamer.control.stream_out import Extra, StreamOut
@@ -44,6 +48,7 @@ from gossamer.migrate.precopy import (
     Sync,
 )
 from gossamer.migrate.releases import OURS, Release, release
+from gossamer.migrate.writer import package
 
 _KEEP_TB: Final = ",keep-tb"
 PAUSE_FIRST: Final = "pause-before-switchover"
@@ -56,8 +61,6 @@ DOUBT: Final = (
     "whether the receiver has the machine is not known: look there; if it has not, "
     "cont goes on here"
 )
-_SMALL: Final = 1 << 16
-"""Bytes below which pieces are put together."""
 _NS_PER_MS: Final = 1_000_000
 
 
@@ -89,31 +92,21 @@ class Sent(Data):
         return "\n".join(lines + [f"lost: {line}" for line in self.lost])
 
 
-class _Joined:
-    """Puts small pieces together before they go to `out`; `keep`: all of them, until `take`."""
+def connector(
+    uri: str, tls: TlsObjects | None, limits: Limits | None = None
+) -> Callable[[], Channel]:
+    """What connects to a receiver, by TLS where it was chosen; for a thread.  ConfigError now."""
+    parse(uri)
+    credentials = None if tls is None else tls.chosen("client")
+    host_name = "" if tls is None or credentials is None else tls.host_of(uri)
 
-    def __init__(self, out: Outgoing) -> None:
-        self._out = out
-        self._waiting = bytearray()
-        self.keep = False
+    def connected() -> Channel:
+        plain = connect(uri, limits)
+        if tls is None or credentials is None:
+            return plain
+        return tls.wrap(plain, credentials, host=host_name)
 
-    def write(self, data: bytes | memoryview, /) -> None:
-        if self.keep or len(data) < _SMALL:
-            self._waiting += data
-            if not self.keep and len(self._waiting) >= _SMALL:
-                self.flush()
-            return
-        self.flush()
-        self._out.write(data)
-
-    def flush(self) -> None:
-        if self._waiting:
-            self._out.write(self.take())
-
-    def take(self) -> bytes:
-        data = bytes(self._waiting)
-        self._waiting.clear()
-        return data
+    return connected
 
 
 def sending(
@@ -131,6 +124,8 @@ def sending(
 ) -> Steps[Sent]:
     """Send the machine; afterwards it is the receiver's.
 
+    With the capability postcopy-ram it may switch over before its memory has gone
+    (`Transfer.wants_postcopy`).
     HostError or ConfigError: it is still ours, as it was, and in the run state that it had.
     """
     to = release(profile)
@@ -139,8 +134,7 @@ def sending(
     parse(uri)
     cut_for(vm.machine, to, keep_tb=keep_tb)  # what cannot be sent is refused before anything is
     transfer.expected_losses = _lasting(vm, to)
-    credentials = None if tls is None else tls.chosen("client")
-    host_name = "" if tls is None or credentials is None else tls.host_of(uri)
+    connected = connector(uri, tls, limits)
     parameters = parameters or Parameters()
     further = parameters.multifd_channels if MULTIFD in capabilities else 0
     if further and parse(uri).kind not in ("unix", "tcp"):
@@ -152,17 +146,19 @@ def sending(
     if mapped and not (to.ours or to.suspended):
         raise ConfigError(f"capability mapped-ram: {to.title} does not know it")
 
-    def connected() -> Channel:
-        plain = connect(uri, limits)
-        if tls is None or credentials is None:
-            return plain
-        return tls.wrap(plain, credentials, host=host_name)
-
+    postcopy = POSTCOPY in capabilities
+    if postcopy and (further or mapped):
+        raise ConfigError(
+            f"{uri}: capability postcopy-ram goes with neither multifd nor mapped-ram"
+        )
     channel: Channel = yield InThread(connected)
     with contextlib.ExitStack() as open_ones:
         open_ones.enter_context(channel)
         transfer.begin(channel)
-        sender = _Sender(vm, transfer, Outgoing(channel, answers=answers), to)
+        out = Outgoing(channel, answers=answers, postcopy=postcopy)
+        if postcopy and not out.answers:
+            raise ConfigError(f"{uri}: capability postcopy-ram needs a peer that can answer")
+        sender = _Sender(vm, transfer, out, to)
         others: list[Channel] = []
         for n in range(further):
             one = InThread(partial(lambda n: multifd_out.hello(connected(), n), n))
@@ -174,11 +170,10 @@ def sending(
             sender.map(channel)
         try:
             yield from sender.rounds(parameters, AUTO_CONVERGE in capabilities)
-            return (
-                yield from sender.switch_over(
-                    uri, keep_tb=keep_tb, pause=PAUSE_FIRST in capabilities
-                )
-            )
+            how = _Switch(uri, keep_tb, PAUSE_FIRST in capabilities)
+            if transfer.wants_postcopy:
+                return (yield from sender.go_ahead(how, parameters))
+            return (yield from sender.switch_over(how))
         finally:
             vm.throttle = 0
 
@@ -187,13 +182,21 @@ def _lasting(vm: Runner, to: Release) -> tuple[str, ...]:
     return tuple(loss.text for loss in losses(vm.machine, to) if not loss.passes)
 
 
+class _Switch(Data):
+    """How the machine is handed over; `pause`: it waits for `migrate-continue`."""
+
+    uri: str
+    keep_tb: bool
+    pause: bool
+
+
 class _Sender:
     """One transfer on its way out."""
 
     def __init__(self, vm: Runner, transfer: Transfer, out: Outgoing, to: Release) -> None:
         self.vm, self.transfer, self.out, self.to = vm, transfer, out, to
         self.machine: Machine = vm.machine
-        self.joined = _Joined(out)
+        self.joined = Joined(out)
         self.stream = StreamOut(self.machine, self.joined)
         self.dirty = DirtyPages(self.machine.arena, self.stream.blocks, self.machine.engine.flush)
         self.began = host.monotonic_ns()
@@ -246,7 +249,10 @@ class _Sender:
         progress, shown, rounds = self.vm.progress, 0, 0
         with progress.operation("sending while the guest runs"):
             progress.phase("RAM", figures.total)
-            while not isinstance(step := precopy.step(host.monotonic_ns()), Switch):
+            while not self.transfer.wants_postcopy:
+                step = precopy.step(host.monotonic_ns())
+                if isinstance(step, Switch):
+                    return
                 if isinstance(step, Sync):
                     precopy.sync(host.monotonic_ns())
                     continue
@@ -273,7 +279,7 @@ class _Sender:
         while isinstance(step, Chunk):
             precopy.wrote(self._part(step.pages, first=first))
             now = host.monotonic_ns()
-            if now >= end or self.transfer.cancelled:
+            if now >= end or self.transfer.cancelled or self.transfer.wants_postcopy:
                 return
             step = precopy.step(now)
 
@@ -282,20 +288,51 @@ class _Sender:
         figures.total_time = (now - self.began) // _NS_PER_MS
         figures.duplicate, figures.normal = self.stream.ram.zeros, self.stream.ram.normals
 
-    def switch_over(self, uri: str, *, keep_tb: bool, pause: bool) -> Steps[Sent]:
+    def switch_over(self, how: _Switch) -> Steps[Sent]:
         """Stop the machine and send the rest; it goes on here if that fails."""
+        return (yield from self._hand_on(how, self._rest))
+
+    def go_ahead(self, how: _Switch, parameters: Parameters) -> Steps[Sent]:
+        """Stop the machine and let it run at the receiver, before its memory is there.
+
+        It goes on here if it cannot be asked to run there.
+        """
+        sent = yield from self._hand_on(how, self._ahead)
+        vm, figures = self.vm, self.transfer.figures
+        vm.run_state = "finish-migrate"
+        following = Following(
+            self.transfer, self.out, self.stream, self.joined, self.dirty,
+            lambda: parameters.max_postcopy_bandwidth,
+        )  # fmt: skip
+
+        def progressed() -> None:
+            figures.transferred = following.sent
+            figures.remaining = self.dirty.left * PAGE_SIZE
+            self._update_figures(host.monotonic_ns())
+
+        try:
+            with vm.progress.operation("sending memory behind the guest"):
+                yield from following.steps(progressed)
+        finally:
+            vm.run_state = "postmigrate"
+            following.out.channel.close()
+        progressed()
+        return replace(sent, stream_bytes=figures.transferred)
+
+    def _hand_on(self, how: _Switch, rest: Callable[[Cut, str], Steps[int]]) -> Steps[Sent]:
+        """Stop the machine and let the receiver have it by `rest`."""
         vm, machine = self.vm, self.machine
         state = vm.run_state
         settled = settle(vm, self.to)
         began = host.monotonic_ns()
-        with vm.standing(f"sending to {uri}"):
+        with vm.standing(f"sending to {how.uri}"):
             vm.run_state = "finish-migrate"
             try:
-                if pause:
+                if how.pause:
                     yield from self._wait_for_leave()
-                cut = cut_for(machine, self.to, keep_tb=keep_tb)
+                cut = cut_for(machine, self.to, keep_tb=how.keep_tb)
                 lost = [loss.text for loss in losses(machine, self.to)]
-                sent = yield from self._rest(cut, state)
+                sent = yield from rest(cut, state)
             except BaseException as fault:
                 if self.doubtful and not isinstance(fault, RefusedError):
                     vm.run_state = "postmigrate"
@@ -312,7 +349,54 @@ class _Sender:
         figures.downtime = (now - began) // _NS_PER_MS
         figures.transferred, figures.remaining = sent, 0
         self._update_figures(now)
-        return Sent(uri, self.to.name, sent, now - began, settled, (*cut.lost, *lost))
+        return Sent(how.uri, self.to.name, sent, now - began, settled, (*cut.lost, *lost))
+
+    def _ahead(self, cut: Cut, state: str) -> Steps[int]:
+        """The devices, and the word to run, while the memory that is left follows.
+
+        A receiver of our own is asked to run when it has said that it can; QEMU's finds that word
+        at the end of the package, and has the machine when the last byte of that is on its way.
+        """
+        self.machine.engine.flush()
+        self.dirty.sync()
+        writer, joined = self.stream.writer, self.joined
+        joined.keep = True
+        if self.to.switchover and not self.to.ours:
+            writer.command(Cmd.SWITCHOVER_START)
+        for number, data in discards(self.dirty):
+            writer.command(number, data)
+        head = joined.take()
+        writer.command(Cmd.POSTCOPY_LISTEN)
+        self.stream.devices(
+            Extra("globalstate", GlobalState(state)),
+            cut.profile,
+            carried=self.vm.carried,
+            memory_follows=True,
+        )
+        if not self.to.ours:
+            writer.command(Cmd.POSTCOPY_RUN)
+        content = package(joined.take())
+        if self.to.ours:
+            writer.command(Cmd.PING, ARRIVED.to_bytes(4, "big"))
+            content += joined.take()
+            writer.command(Cmd.POSTCOPY_RUN)
+        last = joined.take()
+        joined.keep = False
+
+        def hand_over() -> int:
+            self.out.write(head)
+            if not last:
+                with self.vm.disks.handed_over():
+                    self.out.write(content)
+                return self.sent
+            self.out.write(content)
+            self.out.arrived()
+            with self.vm.disks.handed_over():
+                self.out.write(last)
+            return self.sent
+
+        sent: int = yield InThread(hand_over)
+        return sent
 
     def _wait_for_leave(self) -> Steps[None]:
         transfer = self.transfer

@@ -142,7 +142,7 @@ class Session:
 
     def close(self) -> None:
         """End what goes on, and give back what is open."""
-        self.vm.transfers.cancel()
+        self.vm.transfers.abandon()
         self.vm.media.close()
         if self.network is not None:
             self.network.close()

@@ -6,7 +6,7 @@ read and every section has agreed (`control.vm`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from io import SEEK_CUR
 from typing import BinaryIO, Final
 
@@ -20,6 +20,7 @@ from gossamer.core.memory import RamBlock
 from gossamer.machines.machine import Machine
 from gossamer.migrate import htab, live_state, mapped_out, ram
 from gossamer.migrate.area import AreaReader
+from gossamer.migrate.arrival import Arrival
 from gossamer.migrate.coverage import Coverage
 from gossamer.migrate.framing import (
     Cmd,
@@ -31,6 +32,7 @@ from gossamer.migrate.framing import (
     Section,
     Walker,
 )
+from gossamer.migrate.incoming import Incoming
 from gossamer.migrate.multifd_in import MultifdIn
 from gossamer.migrate.pages import inflate_page, mapped_pages, xbzrle_decode
 from gossamer.migrate.source import Source
@@ -96,6 +98,8 @@ class _Bodies:
         self.coverage = Coverage()
         self.cpu_clock: int | None = None
         self.multifd: MultifdIn | None = None
+        #: Pages that come behind the machine.
+        self.arrival: Arrival | None = None
 
     def __call__(self, section: Section, source: Source) -> None:
         if section.idstr == "ram":
@@ -218,6 +222,14 @@ class _Bodies:
                 )
 
     def _pages(self, run: ram.Run) -> None:
+        arrival, block = self.arrival, self.blocks[run.block.name]
+        if arrival is None:
+            self._put(run)
+        elif (part := arrival.wanted(run, block)) is not None:
+            self._put(part)
+            arrival.stored(part, block)
+
+    def _put(self, run: ram.Run) -> None:
         arena, block = self.machine.arena, self.blocks[run.block.name]
         memory = arena.bytes_of(block).reshape(-1, PAGE_SIZE)
         numbers = (run.addresses // np.uint64(PAGE_SIZE)).astype(np.int64)
@@ -290,7 +302,7 @@ class _Bodies:
         if empty and self.ram.shared_addresses:
             text = f"no page of {', '.join(empty)}: the sender's memory is shared, not sent"
             raise StreamError(text, "ram")
-        if fault := self.coverage.fault:
+        if self.arrival is None and (fault := self.coverage.fault):
             raise StreamError(fault, "ram")
         clock = self.cpu_clock if m.cpu.HAS_DECREMENTER else None
         if loaded.foreign and clock is not None and clock != m.clock.now:
@@ -303,43 +315,107 @@ class _Bodies:
         return loaded
 
 
+class StreamReader:
+    """Fills a fresh machine from a stream.
+
+    `talk` obeys the sender's commands.  With its consent memory may follow behind the machine:
+    `read` is back when all is there but that, and `rest` takes it in.
+    """
+
+    def __init__(
+        self,
+        m: Machine,
+        file: BinaryIO | Source,
+        extra: Extra,
+        profile: Profile = OURS,
+        *,
+        multifd: MultifdIn | None = None,
+        talk: Incoming | None = None,
+        progress: Progress = SILENT,
+    ) -> None:
+        source = file if isinstance(file, Source) else Source(file, _place(file))
+        self.bodies = _Bodies(m, source, extra, profile, progress)
+        if multifd is not None:
+            self.bodies.multifd = multifd
+            multifd.begin(self.bodies.store)
+        self._walker = Walker(source, self.bodies)
+        self._events = self._walker.events()
+        self._talk = talk
+        if talk is not None:
+            talk.begin(m.arena)
+
+    def read(self) -> Loaded:
+        """Read the machine; StreamError says what did not fit, and where.
+
+        Lines have not got their levels yet: the caller may mend what it likes, then `m.resume()`.
+        """
+        bodies, source = self.bodies, self.bodies.source
+        ended = False
+        for event in self._events:
+            if isinstance(event, Configuration):
+                bodies.configure(event)
+            elif isinstance(event, Command):
+                if self._obey(event, live_state.POSTCOPY):
+                    return bodies.finish()
+            elif isinstance(event, Eof):
+                ended = True
+                if not source.window and not _has_more(source.file):
+                    break
+            elif isinstance(event, Description):
+                text = event.text.lstrip("{ ")
+                bodies.loaded.modern |= text.startswith('"configuration"')
+                break
+        if not ended:
+            raise StreamError("the stream has no end element")
+        bodies.arrival = None
+        return bodies.finish()
+
+    def _obey(self, command: Command, agreed: Collection[int]) -> bool:
+        """Do what a command says; whether the machine is to run now."""
+        bodies, talk = self.bodies, self._talk
+        arrival = bodies.arrival
+        live_state.check_command(command, () if arrival is None else agreed)
+        bodies.loaded.modern |= command.number == Cmd.SWITCHOVER_START
+        if talk is not None:
+            talk.command(command)
+            bodies.arrival = talk.arrival
+        return command.number == Cmd.POSTCOPY_RUN
+
+    def rest(self) -> bool:
+        """Take in the memory that follows, to the end of the stream; StreamError: not all came.
+
+        False: the sender says over another connection that it goes on; call it again.
+        """
+        for event in self._events:
+            if isinstance(event, Eof):
+                break
+            if isinstance(event, Command):
+                self._obey(event, live_state.RECOVERY)
+                if event.number == Cmd.POSTCOPY_RESUME:
+                    return False
+        arrival = self.bodies.arrival
+        assert arrival is not None
+        if arrival.left:
+            raise StreamError(f"{arrival.left:,} pages of memory have not come", "ram")
+        return True
+
+    def go_on(self, source: Source) -> None:
+        """Take the rest from another connection, after the one before has broken."""
+        self.bodies.source = self._walker.source = source
+        self.bodies.ram.current = None
+        self._events = self._walker.elements()
+
+
 def read_stream(
     m: Machine,
     file: BinaryIO | Source,
     extra: Extra,
     profile: Profile = OURS,
     *,
-    multifd: MultifdIn | None = None,
-    command: Callable[[Command], None] = lambda command: None,
     progress: Progress = SILENT,
 ) -> Loaded:
-    """Fill a fresh machine from a stream; StreamError says what did not fit, and where.
-
-    Lines have not got their levels yet: the caller may mend what it likes, then `m.resume()`.
-    """
-    source = file if isinstance(file, Source) else Source(file, _place(file))
-    bodies = _Bodies(m, source, extra, profile, progress)
-    if multifd is not None:
-        bodies.multifd = multifd
-        multifd.begin(bodies.store)
-    ended = False
-    for event in Walker(source, bodies).events():
-        if isinstance(event, Configuration):
-            bodies.configure(event)
-        elif isinstance(event, Command):
-            live_state.check_command(event)
-            bodies.loaded.modern |= event.number == Cmd.SWITCHOVER_START
-            command(event)
-        elif isinstance(event, Eof):
-            ended = True
-            if not source.window and not _has_more(source.file):
-                break
-        elif isinstance(event, Description):
-            bodies.loaded.modern |= event.text.lstrip("{ ").startswith('"configuration"')
-            break
-    if not ended:
-        raise StreamError("the stream has no end element")
-    return bodies.finish()
+    """Fill a fresh machine from a stream; see `StreamReader.read`."""
+    return StreamReader(m, file, extra, profile, progress=progress).read()
 
 
 def _place(file: BinaryIO) -> int:

@@ -128,6 +128,13 @@ class StreamOut:
         self.ram.end()
         self.writer.close(number)
 
+    def end_memory(self) -> None:
+        """The end of memory."""
+        number = self.machine.kind.sections.ram
+        self.writer.open(Kind.END, number, "")
+        self.ram.end()
+        self.writer.close(number)
+
     def devices(
         self,
         extra: Extra,
@@ -135,25 +142,26 @@ class StreamOut:
         *,
         carried: Sequence[Carried] = (),
         switchover: bool = False,
+        memory_follows: bool = False,
     ) -> None:
         """The end of memory and the devices; `end` makes it a whole machine.
 
         The machine stands still between two instructions since the last page was sent.
-        `switchover`: SWITCHOVER_START comes before the devices.
+        `switchover`: SWITCHOVER_START comes before the devices.  `memory_follows`: pages come
+        behind them, and `end_memory` (postcopy).
         """
         m, w = self.machine, self.writer
-        number = m.kind.sections.ram
+        number = m.kind.sections.ram + 1
         if self.table is not None:
-            w.open(Kind.PART, number + 1, "")
+            w.open(Kind.PART, number, "")
             w.out.write(htab.entries(self.table))
-            w.close(number + 1)
-        w.open(Kind.END, number, "")
-        self.ram.end()
-        w.close(number)
+            w.close(number)
+        if not memory_follows:
+            self.end_memory()
         if self.table is not None:
-            w.open(Kind.END, number + 1, "")
+            w.open(Kind.END, number, "")
             w.out.write(htab.NOTHING)
-            w.close(number + 1)
+            w.close(number)
         if switchover:
             w.command(Cmd.SWITCHOVER_START)
         numbers = m.kind.sections
@@ -216,6 +224,7 @@ def save_stream(
     progress: Progress = SILENT,
 ) -> None:
     """Write the whole machine, stopped between two instructions."""
+    m.arena.need_all()
     m.engine.flush()  # so that R and C updates come at the same moments with and without a cut
     stream = StreamOut(m, out, progress)
     stream.begin(commands)

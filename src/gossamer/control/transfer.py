@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from gossamer.control.events import MigrationChanged, Observers
-from gossamer.migrate.channels import Channel
+from gossamer.migrate.channels import Channel, Listener
 from gossamer.migrate.precopy import Figures
 
 #: Statuses of a transfer that is over.
 OVER = ("none", "completed", "failed", "cancelled")
+#: Those of one whose machine has switched over before its memory.
+FOLLOWS, PAUSED, RECOVERS = "postcopy-active", "postcopy-paused", "postcopy-recover"
 
 
 class Transfer:
@@ -27,6 +29,10 @@ class Transfer:
         #: What the receiver will not know, as far as that can be said before the machine stops.
         self.expected_losses: tuple[str, ...] = ()
         self.may_switch = True
+        #: The machine is to switch over now, and its memory to follow (postcopy).
+        self.wants_postcopy = False
+        #: Where a sender or a receiver whose connection broke has another.
+        self.another: Channel | Listener | None = None
 
     @property
     def over(self) -> bool:
@@ -35,6 +41,8 @@ class Transfer:
     def enter(self, status: str) -> None:
         """It has come to `status`."""
         if status != self.status:
+            if status == FOLLOWS:
+                self.error = ""  # whatever broke has been mended
             self.status = status
             self._events.report(MigrationChanged(status))
 
@@ -51,15 +59,30 @@ class Transfer:
         if self.cancelled:
             channel.cancel()
 
+    @property
+    def follows(self) -> bool:
+        """The machine runs at the receiver, and its memory is at both ends."""
+        return self.status.startswith("postcopy-")
+
+    def pause(self, error: str) -> None:
+        """The connection is broken while memory follows: it waits for another."""
+        self.error = error
+        self.enter(PAUSED)
+
+    def cut(self) -> None:
+        """Break the connection; where memory follows, the transfer waits for another."""
+        for channel in (self.channel, *self._further):
+            if channel is not None:
+                channel.cancel()
+
     def fail(self, error: str) -> None:
-        self.error = "" if self.cancelled else error
-        self.enter("cancelled" if self.cancelled else "failed")
+        cancelled = self.cancelled and not self.follows
+        self.error = "" if cancelled else error
+        self.enter("cancelled" if cancelled else "failed")
 
     def cancel(self) -> None:
         """End it as soon as its peer is waited for; the steps that do it see a HostError."""
         if not self.over:
             self.cancelled = True
             self.enter("cancelling")
-            for channel in (self.channel, *self._further):
-                if channel is not None:
-                    channel.cancel()
+            self.cut()

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from gossamer.base.errors import ConfigError, GossamerError
+from gossamer.control.postcopy_out import CAPABILITY as POSTCOPY
 from gossamer.control.receiving import Received, receiving
 from gossamer.control.runner import Runner
-from gossamer.control.sending import MULTIFD, Sent, sending, wanted
-from gossamer.control.steps import Steps, finish
+from gossamer.control.sending import MULTIFD, Sent, connector, sending, wanted
+from gossamer.control.steps import InThread, Steps, finish
 from gossamer.control.tls_objects import TlsObjects
-from gossamer.control.transfer import Transfer
-from gossamer.migrate.channels import Limits, Listener, parse
+from gossamer.control.transfer import FOLLOWS, PAUSED, RECOVERS, Transfer
+from gossamer.migrate.channels import Channel, Limits, Listener, parse
 from gossamer.migrate.precopy import Parameters
 
 T = TypeVar("T")
@@ -104,6 +105,7 @@ class Transfers:
             tls=self.tls,
             further=self._further,
             beside=beside,
+            postcopy=lambda: POSTCOPY in self.capabilities,
         )
         return self._watched(transfer, steps, self._received)
 
@@ -124,9 +126,75 @@ class Transfers:
         transfer.may_switch = True
 
     def cancel(self) -> None:
-        """End the transfer that is under way, if there is one."""
+        """End the transfer that is under way, if there is one.
+
+        ConfigError where the guest would be lost: its memory is at both ends.
+        """
+        transfer = self.under_way
+        if transfer is None:
+            return
+        if transfer.follows and (transfer is self.arriving or transfer.status != PAUSED):
+            raise ConfigError(
+                "the guest's memory is at both ends: it cannot be cancelled; migrate-pause breaks "
+                "the connection"
+            )
+        if transfer.follows:
+            transfer.cancelled = True  # `postcopy_out` gives it up
+        else:
+            transfer.cancel()
+
+    def abandon(self) -> None:
+        """End what goes on, whatever is lost: the process ends."""
         if self.under_way is not None:
             self.under_way.cancel()
+
+    # --- memory that follows (postcopy) -----------------------------------------------------------
+
+    def start_postcopy(self) -> None:
+        """Let the machine switch over now, and its memory follow."""
+        transfer = self.outgoing
+        if POSTCOPY not in self.capabilities:
+            raise ConfigError(
+                "Enable postcopy with migrate_set_capability before the start of migration"
+            )
+        if transfer is None or transfer.status not in ("setup", "active"):
+            raise ConfigError("Postcopy must be started after migration has been started")
+        transfer.wants_postcopy = True
+
+    def pause(self) -> None:
+        """Break the connection of a transfer whose memory follows."""
+        transfer = self.under_way
+        if transfer is None or transfer.status not in (FOLLOWS, RECOVERS):
+            raise ConfigError(
+                "migrate-pause is currently only supported during postcopy-active or "
+                "postcopy-recover state"
+            )
+        transfer.cut()
+
+    def recover(self, uri: str) -> None:
+        """Wait at `uri` for the sender whose connection has broken."""
+        transfer = self.arriving
+        if transfer is None or transfer.status != PAUSED or transfer.another is not None:
+            raise ConfigError("Migrate recover can only be run when postcopy is paused.")
+        transfer.another = Listener(uri)
+
+    def resuming(self, uri: str) -> Steps[None]:
+        """The steps that connect to the receiver anew; ConfigError at once if none waits for it."""
+        transfer = self.outgoing
+        if transfer is None or transfer.status != PAUSED or transfer.another is not None:
+            raise ConfigError("Cannot resume if there is no paused migration")
+        return self._resuming(transfer, connector(uri, self.tls))
+
+    def _resuming(self, transfer: Transfer, connected: Callable[[], Channel]) -> Steps[None]:
+        try:
+            channel: Channel = yield InThread(connected)
+        except GossamerError as fault:
+            transfer.error = str(fault)
+            return
+        if transfer.status == PAUSED and transfer.another is None:
+            transfer.another = channel
+        else:
+            channel.close()
 
     def _watched(self, transfer: Transfer, steps: Steps[T], done: Callable[[T], None]) -> Steps[T]:
         """The same steps; `transfer` knows how they end."""
@@ -136,7 +204,8 @@ class Transfers:
             transfer.fail(str(fault) or type(fault).__name__)
             raise
         done(result)
-        transfer.enter("completed")
+        if transfer is self.outgoing or not transfer.follows:
+            transfer.enter("completed")
         return result
 
     def _sent(self, sent: Sent) -> None:

@@ -43,6 +43,11 @@ def lock() -> AbstractContextManager[object]:
     return threading.Lock()
 
 
+def condition() -> threading.Condition:
+    """What a thread waits on until another has changed something."""
+    return threading.Condition()
+
+
 def random_bytes(n: int) -> bytes:
     return os.urandom(n)
 

@@ -72,6 +72,10 @@ class Arena:
         self.code_table = Table(pages)
         # Quicker where a single page is concerned.
         self.dirty_view, self.code_view = self.dirty_table.view, self.code_table.view
+        #: One while a page's content is still with the sender of the machine (postcopy).
+        self.absent_table = Table(pages)
+        #: Gets the pages first to last, before they are used; None: all of memory is here.
+        self.arriving: Callable[[int, int], None] | None = None
         #: Where a file shows: offset and length in bytes.
         self._shows: list[tuple[int, int]] = []
         self.closed = False
@@ -90,6 +94,24 @@ class Arena:
     @property
     def code(self) -> NDArray[np.uint8]:
         return self.code_table.array
+
+    @property
+    def absent(self) -> NDArray[np.uint8]:
+        return self.absent_table.array
+
+    def need(self, offset: int, length: int) -> None:
+        """Have the content of a range here before it is read or written from Python.
+
+        HostError when the sender that has it cannot be reached.
+        """
+        if self.arriving is not None and length:
+            first, last = offset // PAGE_SIZE, (offset + length - 1) // PAGE_SIZE
+            if self.absent_table.memory.find(b"\1", first, last + 1) >= 0:
+                self.arriving(first, last)
+
+    def need_all(self) -> None:
+        """Have all of it here, as what reads memory as a whole must: saves, hashes, dumps."""
+        self.need(0, self.used)
 
     def add(self, name: str, size: int, *, read_only: bool = False) -> RamBlock:
         if size <= 0 or size % PAGE_SIZE:
@@ -355,6 +377,7 @@ class AddressMap:
         m = found[2]
         if isinstance(m.target, RamBlock):
             at = m.target.offset + ra - m.base
+            self.arena.need(at, size)
             return int.from_bytes(self.arena.view[at : at + size], "big")
         return m.target.load(ra - m.base, size)
 
@@ -412,6 +435,7 @@ class AddressMap:
         """Bytes of RAM (DMA, debugger); ones where no RAM is."""
         at = self._in_ram(ra, length)
         if at >= 0:
+            self.arena.need(at, length)
             return bytes(self.arena.view[at : at + length])
         out = bytearray()
         while length:
@@ -420,6 +444,7 @@ class AddressMap:
             if found is not None and isinstance(found[2].target, RamBlock):
                 step = min(length, found[1] - ra)
                 at = found[2].target.offset + ra - found[2].base
+                self.arena.need(at, step)
                 out += self.arena.view[at : at + step]
             else:
                 out += b"\xff" * step
@@ -458,6 +483,8 @@ class AddressMap:
     def write_arena(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         """Write at an arena offset, marking pages dirty and code changed."""
         arena, end = self.arena, offset + len(data)
+        if arena.arriving is not None:
+            arena.need(offset, len(data))
         arena.view[offset:end] = data
         first, last = offset // PAGE_SIZE, (end - 1) // PAGE_SIZE
         if first == last:

@@ -91,6 +91,7 @@ EFFECT_CODES: Final = {
     "busy": 5,
     "dcr": 6,
     "hypercall": 7,
+    "page": 8,
 }
 #: The sampler's table: slots, bytes of one (entry 8, source 8, count 4, effective page 4, 8 free),
 #: and how many hot ones are listed at the most.
@@ -181,6 +182,7 @@ _FIELDS: Final = (
     ("pages", 8),
     ("dirty", 8),
     ("code", 8),
+    ("absent", 8),  # a byte a page, not zero: its content is still with a sender
     ("code_lines", 8),  # a bit a line of 32 bytes
     ("code_writes", 8),  # 2 bytes a page: stores beside its code
     ("ready", 8),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from gossamer.core.memory import REAL_BITS
-from gossamer.engine.context import ENTRY_STRIDE
+from gossamer.engine.context import EFFECT_CODES, ENTRY_STRIDE
 from gossamer.engine.emit import TB_MEM, TB_TLB
 from gossamer.engine.runtime_fields import Text
 
@@ -51,13 +51,30 @@ define internal i64 @now_of(ptr %cpu, ptr %e, i64 %K) nounwind alwaysinline {{
   %r = add i64 %ns, %s
   ret i64 %r
 }}
-; Arena page of real %ra, its top bit set where it is read-only; -1: no RAM.
+; Arena page of real %ra, its top bit set where it is read-only; -1: no RAM.  All native code that
+; reaches RAM has it from here, or from a TLB line made with it: so this is where a page is waited
+; for that a postcopy sender still has.
 define internal i32 @page_of(ptr %cpu, {ra} %ra) nounwind alwaysinline {{
+entry:
 {field("pages", "pages", "ptr")}
   %x = lshr {ra} %ra, 12
 {place}
   %p = getelementptr i32, ptr %pages, i64 %y
 {found}
+  %none = icmp eq i32 %r, -1
+  br i1 %none, label %out, label %look
+look:
+{field("absent", "absent", "ptr")}
+  %i = and i32 %r, 2147483647
+  %j = zext i32 %i to i64
+  %q = getelementptr i8, ptr %absent, i64 %j
+  %away = load atomic i8, ptr %q acquire, align 1
+  %here = icmp eq i8 %away, 0
+  br i1 %here, label %out, label %wait
+wait:
+  call void @effect_python(ptr %cpu, i32 {EFFECT_CODES["page"]}, i32 %i)
+  br label %out
+out:
   ret i32 %r
 }}
 ; Host address of real %ra in arena page %page (the top bit counts for nothing).

@@ -52,6 +52,7 @@ class Surroundings:
         if page == MMIO:
             return 0
         at = (page & 0x7FFF_FFFF) * PAGE + ra % PAGE
+        self.memory.arena.need(at, size)
         return int.from_bytes(self.memory.arena.view[at : at + size], "big")
 
     def ram_store(self, ra: int, size: int, value: int) -> None:

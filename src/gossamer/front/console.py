@@ -28,6 +28,8 @@ SLICE_NS: Final = 2_000_000
 """Host ns for which the guest runs between two looks at the host."""
 TYPING_SLICE_NS: Final = 1_000_000
 """The same while typed bytes wait for the guest to take them."""
+_WAITING_S: Final = 0.005
+"""How long a round takes at the most while the guest waits for memory."""
 MOST_ADDED: Final = 64
 """Character devices that clients may add."""
 
@@ -114,6 +116,7 @@ class Console:
         """Let the monitors serve `session`, and typed bytes go to its machine."""
         self._session = session
         session.spawn = self.loop.spawn
+        session.vm.serve_others = self._serve_others
         session.debug_at = self.debug_at
         for device in self._monitor_devices:
             Monitor(session, device)
@@ -303,6 +306,14 @@ class Console:
         if until is None or vm.ended:
             return 0.0
         return max(until - time.monotonic_ns(), 0) / 1e9
+
+    def _serve_others(self) -> None:
+        """A round of the loop in the middle of a slice: the guest waits for its memory."""
+        assert self._session is not None
+        self._signals.look()
+        if self._ending or self._signals.status is not None:
+            self._session.vm.quit("host-ui" if self._ending else "host-signal")
+        self.loop.poll(_WAITING_S)
 
     def _suspend(self) -> None:
         """Stop as the shell asked, with the terminal as it was."""

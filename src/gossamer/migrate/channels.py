@@ -192,8 +192,7 @@ class Channel(io.RawIOBase):
             raise HostError(f"{self.name}: not done after {self.limits.total:g} s; given up")
         wait = min(self.limits.stall, left)
         ready = self._ready(write=write, seconds=wait)
-        if self._cancelled:
-            raise HostError(f"{self.name}: cancelled")
+        self.check()
         if not ready:
             verb = "takes" if write else "sends"
             moved = self.sent if write else self.received
@@ -232,6 +231,11 @@ class Channel(io.RawIOBase):
     def cancel(self) -> None:
         """End it from another thread: what waits for the peer raises HostError soon."""
         self._cancelled = True
+
+    def check(self) -> None:
+        """HostError once it was cancelled."""
+        if self._cancelled:
+            raise HostError(f"{self.name}: cancelled")
 
     # --- the end ----------------------------------------------------------------------------------
 

@@ -68,3 +68,33 @@ class DirtyPages:
             most -= len(found)
             self.left -= len(found)
         return out
+
+    # --- on demand (postcopy) ---------------------------------------------------------------------
+
+    def take_from(self, block: RamBlock, number: int, count: int) -> Pages:
+        """What of `count` pages has to be sent yet; `take` goes on behind them."""
+        first = block.offset // PAGE_SIZE
+        rest = self._waiting[first + number : first + number + count]
+        found = np.flatnonzero(rest)
+        rest[found] = False
+        self.left -= len(found)
+        self._block, self._at = self.blocks.index(block), number + count
+        return [(block, (found + number).astype(np.int64))] if len(found) else []
+
+    def again(self) -> None:
+        """Let `take` begin with the first block."""
+        self._block = self._at = 0
+
+    def ranges(self, block: RamBlock) -> list[tuple[int, int]]:
+        """(first, count) of each row of pages that have to be sent yet."""
+        first = block.offset // PAGE_SIZE
+        marks = self._waiting[first : first + block.size // PAGE_SIZE]
+        edges = np.flatnonzero(np.diff(marks, prepend=False, append=False))
+        return [(int(lo), int(hi - lo)) for lo, hi in zip(edges[::2], edges[1::2], strict=True)]
+
+    def arrived(self, block: RamBlock, bitmap: bytes) -> None:
+        """The receiver has the pages whose bits are set, and no other."""
+        first, count = block.offset // PAGE_SIZE, block.size // PAGE_SIZE
+        bits = np.unpackbits(np.frombuffer(bitmap, np.uint8), count=count, bitorder="little")
+        self._waiting[first : first + count] = bits == 0
+        self.left = int(self._waiting.sum())

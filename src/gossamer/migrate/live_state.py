@@ -6,6 +6,7 @@ is refused with the capability's name.  Seen in streams of QEMU 7.2.22 with each
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from gossamer.base.errors import StreamError
@@ -46,9 +47,17 @@ BITMAPS_REASON: Final = (
 )
 
 
-def check_command(command: Command) -> None:
-    """StreamError for a command that asks for more than a machine in one piece."""
-    if command.number not in HARMLESS:
+POSTCOPY: Final = frozenset(
+    {Cmd.POSTCOPY_RAM_DISCARD, Cmd.PACKAGED, Cmd.POSTCOPY_LISTEN, Cmd.POSTCOPY_RUN}
+)
+"""Commands of a sender that switches over to postcopy."""
+RECOVERY: Final = frozenset({Cmd.RECV_BITMAP, Cmd.POSTCOPY_RESUME})
+"""Those with which it goes on over another connection."""
+
+
+def check_command(command: Command, agreed: Collection[int] = ()) -> None:
+    """StreamError for a command that asks for more than a machine in one piece, and `agreed`."""
+    if command.number not in HARMLESS and command.number not in agreed:
         reason = REASONS[Cmd(command.number)]
         raise StreamError(f"command {command.name}: {reason}", "", command.offset)
 

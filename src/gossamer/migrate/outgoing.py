@@ -11,6 +11,7 @@ import contextlib
 from typing import BinaryIO, Final, cast
 
 from gossamer.base.errors import GossamerError, HostError, StreamError
+from gossamer.base.units import PAGE_SIZE
 from gossamer.migrate.channels import Channel
 from gossamer.migrate.framing import Cmd
 from gossamer.migrate.returnpath import Message, Reply, read
@@ -21,6 +22,12 @@ GREET_S: Final = 10.0
 """So long is the receiver given to show that it reads."""
 
 
+ON_DEMAND: Final = frozenset(
+    {Reply.REQ_PAGES, Reply.REQ_PAGES_ID, Reply.RECV_BITMAP, Reply.RESUME_ACK}
+)
+"""What a receiver says while its machine runs and memory follows."""
+
+
 class RefusedError(HostError):
     """The receiver says that it has not taken the machine over."""
 
@@ -28,8 +35,8 @@ class RefusedError(HostError):
 class Outgoing:
     """One transfer over `channel`.  `answers`: a return path is opened where there can be one."""
 
-    def __init__(self, channel: Channel, *, answers: bool = True) -> None:
-        self.channel = channel
+    def __init__(self, channel: Channel, *, answers: bool = True, postcopy: bool = False) -> None:
+        self.channel, self.postcopy = channel, postcopy
         self.answers = answers and channel.two_way
         self._source: Source | None = None
 
@@ -38,7 +45,11 @@ class Outgoing:
         """What the stream says first."""
         if not self.answers:
             return []
-        return [(Cmd.OPEN_RETURN_PATH, b""), (Cmd.PING, COOKIE.to_bytes(4, "big"))]
+        said = [(int(Cmd.OPEN_RETURN_PATH), b""), (int(Cmd.PING), COOKIE.to_bytes(4, "big"))]
+        if self.postcopy:
+            # Sizes of pages: the host's (a mask) and the machine's.
+            said.append((int(Cmd.POSTCOPY_ADVISE), PAGE_SIZE.to_bytes(8, "big") * 2))
+        return said
 
     def write(self, data: bytes | memoryview, /) -> int:
         """All of it; HostError with the receiver's own word where it left one."""
@@ -102,6 +113,19 @@ class Outgoing:
             else:
                 text = f"the receiver's answer ends or makes no sense: {fault}"
             raise HostError(f"{channel.name}: {text}") from None
+
+    def asked(self, *, wait: bool) -> Message | None:
+        """What the receiver asks for while it runs; None: nothing just now.
+
+        `wait`: until it says something.  SHUT 0 comes when it has all; RefusedError when it failed.
+        """
+        while wait or self._input().buffered or self.channel.has_input(0.0):
+            message = self._message()
+            if message.kind in ON_DEMAND:
+                return message
+            if self._judge(message):
+                return message
+        return None
 
     def _judge(self, message: Message) -> bool:
         """Whether it is the receiver's last word, and says that the machine is there."""

@@ -35,7 +35,8 @@ class Parameters(Data, frozen=False):
 
     `max_bandwidth` in bytes a second (0: none), `downtime_limit` in ms, throttles in percent;
     `multifd_channels` are the further connections, `announce_*` ms and rounds of frames behind an
-    arrival (`control.announcing`).
+    arrival (`control.announcing`).  `max_postcopy_bandwidth` (0: none) limits what
+    follows the machine without being asked for.
     """
 
     max_bandwidth: int = 128 * MiB
@@ -52,6 +53,7 @@ class Parameters(Data, frozen=False):
     announce_max: int = 550
     announce_rounds: int = 5
     announce_step: int = 100
+    max_postcopy_bandwidth: int = 0
 
     @property
     def multifd_level(self) -> int:
@@ -102,6 +104,7 @@ class Figures(Data, frozen=False):
     downtime: int | None = None
     expected_downtime: int = 0
     throttle: int = 0
+    postcopy_requests: int = 0
 
 
 class Precopy:

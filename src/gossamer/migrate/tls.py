@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError, HostError
 from gossamer.base.late import Late
+from gossamer.core import host as hosts
 from gossamer.migrate.channels import PIECE, Channel
 
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ class TlsChannel(Channel):
         host: str = "",
         authorized: Callable[[str], bool] | None = None,
     ) -> None:
+        #: One thread may read while another writes (postcopy); OpenSSL allows one at a time.
+        self._one = hosts.lock()
         context = credentials.context()
         fd = plain.detach_fd()
         super().__init__(fd, f"{plain.name} (TLS)", plain.limits, two_way=True)
@@ -113,7 +116,8 @@ class TlsChannel(Channel):
         """Do it, waiting for the peer where TLS has to."""
         while True:
             try:
-                return do()
+                with self._one:
+                    return do()
             except ssl.SSLWantReadError:
                 self._wait(write=False)
             except ssl.SSLWantWriteError:

@@ -542,6 +542,10 @@ def test_transfers(mac: Checked, folder: Path) -> None:
     assert "0 to 2000000" in mac.no("migrate-set-parameters", downtime_limit=99_999_999)
     assert "-incoming" in mac.no("migrate-incoming", uri="tcp:localhost:1")
     assert "not in expected state" in mac.no("migrate-continue", state="pre-switchover")
+    assert "Enable postcopy" in mac.no("migrate-start-postcopy")
+    assert "postcopy-active" in mac.no("migrate-pause")
+    assert "postcopy is paused" in mac.no("migrate-recover", uri="unix:/x")
+    assert "no paused migration" in mac.no("migrate", uri="unix:/x", resume=True)
     assert mac("migrate_cancel") == {}
     assert "expected one of" in mac.no("migrate", uri="bogus:1")
     assert mac.events()[-2:] == ["MIGRATION", "MIGRATION"]
@@ -601,7 +605,8 @@ def test_every_command_of_the_schema_was_tried(mac: Checked) -> None:
     assert mac.schema.names("command") == tried | {"quit", "migrate-incoming"}
     never = mac.schema.names("command") - mac.worked
     assert never == {"x-timeline", *PAST, *VNC, *FORWARDS} | {
-        "migrate-incoming", "query-balloon", "query-hotpluggable-cpus", "quit", "system_wakeup",
+        "migrate-incoming", "migrate-pause", "migrate-recover", "migrate-start-postcopy",
+        "query-balloon", "query-hotpluggable-cpus", "quit", "system_wakeup",
     }  # fmt: skip
     used = {mac.schema.by_name[n]["arg-type"] for n in mac.schema.names("event")}
     assert used

@@ -35,7 +35,7 @@ DISKS: Final[dict[str, set[str]]] = {
     "query-migrate-parameters": {
         "block-incremental",
         "compress-level", "compress-threads", "compress-wait-thread", "cpu-throttle-tailslow",
-        "decompress-threads", "max-postcopy-bandwidth", "x-checkpoint-delay", "xbzrle-cache-size",
+        "decompress-threads", "x-checkpoint-delay", "xbzrle-cache-size",
     },
     "query-acpi-ospm-status": {"GenericError there, CommandNotFound here"},
     "memsave": {"GenericError there, return here"},

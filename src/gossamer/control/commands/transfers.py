@@ -34,7 +34,8 @@ def migrate(
     """Begin to send the machine to another emulator."""
     del detach  # QEMU's own word, which makes no difference there either
     if resume:
-        raise ConfigError("resume: there is no postcopy migration to go on with")
+        session.spawn(session.vm.transfers.resuming(session.place(uri_of(uri, channels))))
+        return
     if blk or inc:
         raise ConfigError("blk, inc: disks do not travel with a migration")
     session.spawn(_quietly(_sending(session, uri_of(uri, channels))))
@@ -42,9 +43,15 @@ def migrate(
 
 @command("x-migrate", held=True, wire=False)
 def migrate_and_wait(
-    session: Session, uri: str, detach: bool = False
+    session: Session, uri: str, detach: bool = False, resume: bool = False
 ) -> Generator[Waiting, Any, Sent | None]:
-    """Send the machine to another emulator; with -d others are served meanwhile."""
+    """Send the machine to another emulator; with -d others are served meanwhile.
+
+    With -r memory that has not gone yet, over another connection.
+    """
+    if resume:
+        session.spawn(session.vm.transfers.resuming(session.place(uri)))
+        return None
     steps = _sending(session, uri)
     if detach:
         session.spawn(_quietly(steps))
@@ -94,6 +101,24 @@ def migrate_continue(session: Session, state: str) -> None:
     session.vm.transfers.may_switch()
 
 
+@command("migrate-start-postcopy", held=True)
+def migrate_start_postcopy(session: Session) -> None:
+    """Let the machine that is being sent run at the receiver, and its memory follow."""
+    session.vm.transfers.start_postcopy()
+
+
+@command("migrate-pause", held=True)
+def migrate_pause(session: Session) -> None:
+    """Break the connection of a transfer whose memory follows; it waits for another."""
+    session.vm.transfers.pause()
+
+
+@command("migrate-recover", held=True)
+def migrate_recover(session: Session, uri: str) -> None:
+    """Wait at URI for the sender of the memory that has not come."""
+    session.vm.transfers.recover(session.place(uri))
+
+
 # --- what is agreed on before ---------------------------------------------------------------------
 
 #: Capabilities of QEMU's that mean something here, and how.
@@ -104,6 +129,7 @@ CAPABILITIES: Final = {
     "events": "always on: MIGRATION events",
     "late-block-activate": "under -S: disks are opened when the machine runs, not when it is there",
     "pause-before-switchover": "the stopped machine waits for migrate-continue",
+    "postcopy-ram": "the machine may run at the receiver before its memory is there",
     "release-ram": "nothing to do: memory is given back with the machine",
     "return-path": "always on where the channel can carry it",
     "switchover-ack": "accepted: no device here asks for it",
@@ -122,7 +148,9 @@ class CapabilityStatus(Data):
 def migrate_set_capabilities(session: Session, capabilities: tuple[CapabilityStatus, ...]) -> None:
     """Switch capabilities of transfers on or off."""
     transfers = session.vm.transfers
-    session.check_idle()
+    arriving = transfers.arriving
+    if arriving is None or transfers.under_way is not arriving or arriving.status != "setup":
+        session.check_idle()
     for one in capabilities:
         if one.capability not in CAPABILITIES and one.state:
             known = ", ".join(CAPABILITIES)
@@ -199,6 +227,7 @@ class MigrateParameters(Data):
     announce_max: int | None = None
     announce_rounds: int | None = None
     announce_step: int | None = None
+    max_postcopy_bandwidth: Size | None = None
 
 
 _RANGES: Final = {
@@ -237,6 +266,7 @@ def migrate_set_parameters(
     announce_max: int | None = None,
     announce_rounds: int | None = None,
     announce_step: int | None = None,
+    max_postcopy_bandwidth: Size | None = None,
 ) -> None:
     """Change parameters of transfers; one that is under way goes by them at once."""
     given = {
@@ -253,6 +283,7 @@ def migrate_set_parameters(
         "announce_max": announce_max,
         "announce_rounds": announce_rounds,
         "announce_step": announce_step,
+        "max_postcopy_bandwidth": max_postcopy_bandwidth,
     }
     for name, (least, most) in _RANGES.items():
         value = given[name]
@@ -293,6 +324,7 @@ def query_migrate_parameters(session: Session) -> MigrateParameters:
         p.announce_max,
         p.announce_rounds,
         p.announce_step,
+        Size(p.max_postcopy_bandwidth),
     )
 
 
@@ -340,7 +372,7 @@ def _stats(f: Figures) -> MigrationStats:
         transferred=f.transferred, remaining=f.remaining, total=f.total, duplicate=f.duplicate,
         normal=f.normal, normal_bytes=f.normal * PAGE_SIZE, dirty_pages_rate=f.dirty_pages_rate,
         mbps=speed * 8 / 1e6, dirty_sync_count=f.dirty_sync_count, page_size=PAGE_SIZE,
-        pages_per_second=speed // PAGE_SIZE,
+        pages_per_second=speed // PAGE_SIZE, postcopy_requests=f.postcopy_requests,
     )  # fmt: skip
 
 

@@ -111,6 +111,7 @@ class Pages(Versions):
         self.count = memory.arena.used // PAGE_SIZE
 
     def written(self) -> Numbers:
+        self.arena.need_all()
         return np.flatnonzero(self.arena.dirty[: self.count] & DIRTY_BIT)
 
     def clean(self) -> None:
@@ -122,6 +123,7 @@ class Pages(Versions):
 
     def everything(self) -> Numbers:
         """Pages that may hold anything but zeros."""
+        self.arena.need_all()
         memory = self.arena.bytes[: self.count * PAGE_SIZE].reshape(-1, PAGE_SIZE)
         there = np.flatnonzero(~self.arena.untouched())
         return there[[memory[n].any() for n in there.tolist()]] if len(there) else there

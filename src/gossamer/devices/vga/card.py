@@ -100,6 +100,7 @@ class Vga(PciDevice):
         """(width, height, RGB bytes) of what the screen shows."""
         if self.bus.memory is None:
             return 8, 1, bytes(24)
+        self.bus.memory.map.arena.need(self.vram.offset, self.vram.size)
         return render(self.shown(), self.pixels())
 
     def shown(self) -> Shown:
@@ -124,7 +125,9 @@ class Vga(PciDevice):
 
     def _load(self, at: int) -> int:
         assert self.bus.memory is not None
-        return self.bus.memory.map.arena.view[self.vram.offset + at % self.vram.size]
+        arena, place = self.bus.memory.map.arena, self.vram.offset + at % self.vram.size
+        arena.need(place, 1)
+        return arena.view[place]
 
     def _store(self, at: int, value: int) -> None:
         assert self.bus.memory is not None

@@ -35,10 +35,13 @@ row("save", "FILE:file", "x-save")
 row("load", "FILE:file", "x-load")
 
 
-row("migrate", "[-d:detach] URI:uri", "x-migrate", texts.sent)
+row("migrate", "[-d:detach] [-r:resume] URI:uri", "x-migrate", texts.sent)
 row("migrate_cancel", "", "migrate_cancel")
 row("migrate_incoming", "URI:uri", "migrate-incoming")
 row("migrate_continue", "STATE:state", "migrate-continue")
+row("migrate_start_postcopy", "", "migrate-start-postcopy")
+row("migrate_pause", "", "migrate-pause")
+row("migrate_recover", "URI:uri", "migrate-recover")
 
 
 def _set_parameter(session: Session, given: Arguments) -> str:

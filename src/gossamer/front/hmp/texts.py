@@ -122,6 +122,7 @@ def _figures(info: MigrationInfo) -> list[str]:
         ("duplicate", ram.duplicate, "pages"), ("normal", ram.normal, "pages"),
         ("dirty sync count", ram.dirty_sync_count, ""),
         ("dirty pages rate", ram.dirty_pages_rate, "pages"),
+        ("postcopy request count", ram.postcopy_requests or None, ""),
         ("cpu throttle percentage", info.cpu_throttle_percentage, ""),
     ]  # fmt: skip
     return [f"{name}: {value} {unit}".rstrip() for name, value, unit in rows if value is not None]

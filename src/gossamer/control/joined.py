@@ -1,0 +1,42 @@
+"""Small pieces of a stream put together before they go to its channel."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gossamer.migrate.outgoing import Outgoing
+
+_SMALL: Final = 1 << 16
+"""Bytes below which pieces are put together."""
+
+
+class Joined:
+    """Puts small pieces together before they go to `out`; `keep`: all of them, until `take`."""
+
+    def __init__(self, out: Outgoing) -> None:
+        self._out = out
+        self._waiting = bytearray()
+        self.keep = False
+
+    def begin(self, out: Outgoing) -> None:
+        """Write to another connection; what waits for the one before is forgotten."""
+        self._waiting.clear()
+        self._out = out
+
+    def write(self, data: bytes | memoryview, /) -> None:
+        if self.keep or len(data) < _SMALL:
+            self._waiting += data
+            if not self.keep and len(self._waiting) >= _SMALL:
+                self.flush()
+            return
+        self.flush()
+        self._out.write(data)
+
+    def flush(self) -> None:
+        if self._waiting:
+            self._out.write(self.take())
+
+    def take(self) -> bytes:
+        data = bytes(self._waiting)
+        self._waiting.clear()
+        return data
