@@ -16,6 +16,7 @@ from typing import Final
 from websockets.exceptions import ProtocolError
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
+from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
 from gossamer.base.errors import ProtocolError as BrokenRule
@@ -127,9 +128,12 @@ class Connection:
                     return
             elif isinstance(event, Frame):
                 self._frame(event)
-        self.out += b"".join(p.data_to_send())
+        said = b"".join(p.data_to_send())
+        self.out += said
         if not self.asked and p.handshake_exc is not None:
-            self.answer(refusal(400, f"no request that is served here: {p.handshake_exc}"))
+            self.ending = True
+            if not said:  # the library has not refused it by itself
+                self.answer(refusal(400, f"no request that is served here: {p.handshake_exc}"))
         elif self.endpoint is not None and p.close_expected():
             self.ending = True
 
@@ -168,8 +172,8 @@ class Connection:
     # --- messages -----------------------------------------------------------------------------
 
     def send(self, data: bytes, *, text: bool = False) -> None:
-        """Send a message; PeerError when the peer lets too much wait."""
-        if self.ending:
+        """Send a message; one for a peer that has closed is dropped."""
+        if self.ending or self.protocol.state is not OPEN:
             return
         if text:
             self.protocol.send_text(data)
@@ -184,8 +188,9 @@ class Connection:
     def finish(self, code: int = 1000, reason: str = "") -> None:
         """Close a WebSocket, with a reason of at most 123 bytes."""
         if not self.ending and self.endpoint is not None:
-            self.protocol.send_close(code, reason.encode()[:120].decode(errors="ignore"))
-            self.out += b"".join(self.protocol.data_to_send())
+            if self.protocol.state is OPEN:
+                self.protocol.send_close(code, reason.encode()[:120].decode(errors="ignore"))
+                self.out += b"".join(self.protocol.data_to_send())
             self.ending = True
 
     def close(self) -> None:

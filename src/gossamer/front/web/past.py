@@ -7,6 +7,7 @@ state nor a bad one costs the machine anything.
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from gossamer.base.errors import ConfigError, HostError
+from gossamer.base.errors import ConfigError, GossamerError, HostError
 from gossamer.control.events import Event, SnapshotChanged
 from gossamer.control.picture import Picture, png
 from gossamer.control.session import Session
@@ -101,6 +102,11 @@ class Past:
     def _event(self, event: Event) -> None:
         if not isinstance(event, SnapshotChanged) or event.what == "deleted":
             return
+        # What goes wrong here must not be the save's fault.
+        with contextlib.suppress(GossamerError, OSError, MemoryError):
+            self._changed(event)
+
+    def _changed(self, event: SnapshotChanged) -> None:
         mine = key(event.tag, self._entry(event.tag).date_ns)
         if event.what == "loaded":
             self.lineage.here = mine

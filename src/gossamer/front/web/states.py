@@ -51,6 +51,8 @@ def send_now(session: Session, connection: Connection) -> Steps[None]:
     with tempfile.TemporaryDirectory(prefix="gossamer-web-") as folder:
         path = Path(folder) / f"state{SUFFIX}"
         yield from session.vm.saving_file(path)
+        if connection.peer.fileno() < 0:
+            return  # the browser has gone
         send_file(connection, path, path.name, last=True)
 
 
