@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -104,16 +105,37 @@ def _write(path: Path, obj: bytes) -> None:
 
 def object_for(architecture: Architecture) -> bytes:
     """The object file of tier 0 for a CPU model, from the cache when it is there."""
+
+    def make() -> bytes:
+        from gossamer.engine.llvm import compile_object
+        from gossamer.engine.module import module_text
+
+        return compile_object(module_text(architecture))
+
+    return _kept("tier0", architecture, make)
+
+
+def stencils_for(architecture: Architecture) -> bytes:
+    """The object file of the stencils for a CPU model, from the cache when it is there."""
+
+    def make() -> bytes:
+        from gossamer.engine.llvm import compile_object
+        from gossamer.engine.stencils.text import stencils_text
+
+        return compile_object(stencils_text(architecture), pic=False)
+
+    return _kept("stencils", architecture, make)
+
+
+def _kept(name: str, architecture: Architecture, make: Callable[[], bytes]) -> bytes:
+    """What is in the cache, or else is made and put there."""
     key = cache_key(architecture)
-    path = cache_folder() / f"tier0-{key}.o"
+    path = cache_folder() / f"{name}-{key}.o"
     obj = _read(path)
     if obj is not None:
         mark_used(path)
         return obj
-    from gossamer.engine.llvm import compile_object
-    from gossamer.engine.module import module_text
-
-    obj = compile_object(module_text(architecture))
+    obj = make()
     _write(path, obj)
     tidy(path.parent, key)
     return obj

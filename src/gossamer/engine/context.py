@@ -218,6 +218,7 @@ _FIELDS: Final = (
     ("fp_c", 8),
     ("fp_b", 8),
     ("fp_convert", 8),
+    ("zero", 8),  # always: what a stencil reads for (RA|0)
     ("bank_hash", BANKS * 4),  # of a bank's segment registers, odd; zero: it holds nothing
     ("bank_next", BANK_SETS),  # the way of a set that gives way next
     ("bank_used", BANKS * 32),  # masks of used chunks of a bank's four tables

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from gossamer.base.data import Data
@@ -17,7 +17,7 @@ from gossamer.engine.arena import CodeArena
 
 _PROGBITS, _SYMTAB, _RELA, _NOBITS = 1, 2, 4, 8
 _ALLOC: Final = 2
-_X86_64, _AARCH64 = 62, 183
+X86_64, AARCH64 = 62, 183
 _HEADER: Final = 64
 _SECTION: Final = struct.Struct("<IIQQQQIIQQ")
 _SYMBOL: Final = struct.Struct("<IBBHQQ")
@@ -28,7 +28,9 @@ class LoadError(GossamerError):
     """An object file that this loader does not understand."""
 
 
-class _Section(Data):
+class Section(Data):
+    """A row of the section table."""
+
     name: int
     type: int
     flags: int
@@ -41,11 +43,14 @@ class _Section(Data):
     entry_size: int
 
 
-class _Symbol(Data):
+class Symbol(Data):
+    """A symbol: `value` is an offset in its section."""
+
     name: str
     kind: int
     section: int
     value: int
+    size: int
 
 
 class Loader:
@@ -71,7 +76,7 @@ class Loader:
             address = self.functions.get(name) or _of_process(name)
             target = struct.pack("<Q", address)
             # jmp [rip + 0] | ldr x16, 8; br x16 (x16: for linkers)
-            jump = b"\xff\x25\0\0\0\0" if machine == _X86_64 else b"\x50\0\0\x58\0\x02\x1f\xd6"
+            jump = b"\xff\x25\0\0\0\0" if machine == X86_64 else b"\x50\0\0\x58\0\x02\x1f\xd6"
             found = self.arena.reserve(len(jump) + 8, 16)
             if found is None:
                 return None
@@ -89,7 +94,16 @@ def _of_process(name: str) -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
-class _Object:
+class Relocation(Data):
+    """What a place of a section has to be made: `offset` in it, the number of a symbol."""
+
+    offset: int
+    kind: int
+    symbol: int
+    addend: int
+
+
+class Object:
     """One object file."""
 
     def __init__(self, obj: bytes) -> None:
@@ -97,14 +111,14 @@ class _Object:
         if obj[:6] != b"\x7fELF\x02\x01" or len(obj) < _HEADER:
             raise LoadError("object: expected a little-endian 64-bit ELF object")
         (self.machine,) = struct.unpack_from("<H", obj, 18)
-        if self.machine not in (_X86_64, _AARCH64):
+        if self.machine not in (X86_64, AARCH64):
             raise LoadError(f"object: expected x86-64 or AArch64, got ELF machine {self.machine}")
         (start,) = struct.unpack_from("<Q", obj, 40)
         (count,) = struct.unpack_from("<H", obj, 60)
         self.sections = [
-            _Section(*_SECTION.unpack_from(obj, start + n * _SECTION.size)) for n in range(count)
+            Section(*_SECTION.unpack_from(obj, start + n * _SECTION.size)) for n in range(count)
         ]
-        self.symbols: list[_Symbol] = []
+        self.symbols: list[Symbol] = []
         self._read_symbols()
 
     def _read_symbols(self) -> None:
@@ -114,12 +128,25 @@ class _Object:
             names = self.sections[table.link]
             strings = self.obj[names.offset : names.offset + names.size]
             for at in range(table.offset, table.offset + table.size, _SYMBOL.size):
-                name, kind, _, section, value, _ = _SYMBOL.unpack_from(self.obj, at)
+                name, kind, _, section, value, size = _SYMBOL.unpack_from(self.obj, at)
                 text = strings[name : strings.index(b"\0", name)].decode()
-                self.symbols.append(_Symbol(text, kind & 15, section, value))
+                self.symbols.append(Symbol(text, kind & 15, section, value, size))
+
+    def relocations(self, section: int) -> Iterator[Relocation]:
+        """Those of a section, by its number."""
+        for s in self.sections:
+            if s.type == _RELA and s.info == section:
+                for at in range(s.offset, s.offset + s.size, _RELOCATION.size):
+                    offset, info, addend = _RELOCATION.unpack_from(self.obj, at)
+                    yield Relocation(offset, info & 0xFFFF_FFFF, info >> 32, addend)
+
+    def content(self, section: int) -> bytes:
+        """The bytes of a section, by its number."""
+        s = self.sections[section]
+        return self.obj[s.offset : s.offset + s.size] if s.type == _PROGBITS else bytes(s.size)
 
 
-class _Loading(_Object):
+class _Loading(Object):
     """An object file while it is put into the arena."""
 
     def __init__(self, loader: Loader, obj: bytes) -> None:
@@ -134,15 +161,11 @@ class _Loading(_Object):
                 if at is None:
                     return None
                 self.places[n] = at
-                content = self.obj[s.offset : s.offset + s.size]
-                self.arena.put(at, content if s.type == _PROGBITS else bytes(s.size))
-        for s in self.sections:
-            if s.type == _RELA and s.info in self.places:
-                for at in range(s.offset, s.offset + s.size, _RELOCATION.size):
-                    offset, info, addend = _RELOCATION.unpack_from(self.obj, at)
-                    where = self.places[s.info] + offset
-                    if not self._relocate(where, info & 0xFFFF_FFFF, info >> 32, addend):
-                        return None
+                self.arena.put(at, self.content(n))
+        for number, place in self.places.items():
+            for r in self.relocations(number):
+                if not self._relocate(place + r.offset, r.kind, r.symbol, r.addend):
+                    return None
         return {
             s.name: self.arena.base + self.places[s.section] + s.value
             for s in self.symbols
@@ -160,7 +183,7 @@ class _Loading(_Object):
         target = self._target(symbol)
         if target is None:
             return False
-        apply = (_X86_64_KINDS if self.machine == _X86_64 else _AARCH64_KINDS).get(kind)
+        apply = (_X86_64_KINDS if self.machine == X86_64 else _AARCH64_KINDS).get(kind)
         if apply is None:
             raise LoadError(f"object: relocation of kind {kind} is not known")
         size = 8 if apply is _absolute64 else 4

@@ -7,8 +7,11 @@ from functools import lru_cache
 import llvmlite.binding as llvm
 
 
-def target_machine(level: int) -> llvm.TargetMachine:
-    """This host, for code generation at a level from 0 to 3."""
+def target_machine(level: int, *, pic: bool = True) -> llvm.TargetMachine:
+    """This host, for code generation at a level from 0 to 3.
+
+    Without `pic` an address of a symbol is a number in an instruction.
+    """
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     llvm.initialize_native_asmparser()  # for inline assembly: AArch64 has some, x86-64 empty ones
@@ -17,7 +20,7 @@ def target_machine(level: int) -> llvm.TargetMachine:
         cpu=llvm.get_host_cpu_name(),
         features=host_features(),
         codemodel="small",
-        reloc="pic",
+        reloc="pic" if pic else "static",
         jit=True,
     )
 
@@ -32,14 +35,14 @@ def host_processor() -> str:
     return f"{llvm.get_host_cpu_name()} {host_features()}"
 
 
-@lru_cache(maxsize=1)
-def _target() -> llvm.TargetMachine:
-    return target_machine(2)
+@lru_cache(maxsize=2)
+def _target(pic: bool) -> llvm.TargetMachine:
+    return target_machine(2, pic=pic)
 
 
-def compile_object(text: str) -> bytes:
+def compile_object(text: str, *, pic: bool = True) -> bytes:
     """Optimise LLVM text and emit an object file."""
-    target = _target()
+    target = _target(pic)
     module = llvm.parse_assembly(text)
     module.verify()
     options = llvm.create_pipeline_tuning_options(speed_level=2)

@@ -19,8 +19,10 @@ from gossamer.base.units import MiB
 
 #: Bytes of the folder's files at the most, beside those of the key in use.
 MOST: Final = 64 * MiB
-#: Tier 0's objects and compiled regions, by their key.
-_OURS: Final = re.compile(r"(?:tier0-([0-9a-f]{32})\.o|regions-([0-9a-f]{32})\.cache)", re.ASCII)
+#: Objects of tier 0 and of stencils, and compiled regions, by their key.
+_OURS: Final = re.compile(
+    r"(?:(?:tier0|stencils)-([0-9a-f]{32})\.o|regions-([0-9a-f]{32})\.cache)", re.ASCII
+)
 
 
 def mark_used(path: Path) -> None:

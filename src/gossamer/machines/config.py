@@ -138,9 +138,9 @@ class Hardware(Data):
 class Accel(Data):
     """How guest code is executed; nothing that a guest can see depends on it.
 
-    `tier` 0: interpreted; 1 or 2: hot code is translated.  `thread` "multi": translated beside the
-    machine, "single": while it waits.  `tb_size` bytes of translated code at the most.  `stands`:
-    no guest code is executed; a qtest client moves the clock.
+    `tier` 0: interpreted; 1: blocks are copied; 2: hot code is compiled.  `thread` "multi":
+    translated beside the machine, "single": while it waits.  `tb_size` bytes of translated code at
+    the most.  `stands`: no guest code is executed; a qtest client moves the clock.
     """
 
     tier: int = 2

@@ -72,7 +72,7 @@ GROUPS: Final[dict[str, tuple[Option, ...]]] = {
         _o(
             "-accel",
             "tcg[,tier=N]",
-            "the engine: 0 interprets, 1 and 2 translate, too",
+            "the engine: 0 interprets, 1 copies blocks, 2 compiles too",
             act.accel,
         ),
         _o("-smp", "1", "number of CPUs: 1", act.smp),

@@ -37,5 +37,6 @@ def _regions(machine: Machine, accel: Accel) -> Regions:
         architecture,
         size=accel.tb_size,
         threaded=accel.thread == "multi",
-        store=shared_store(store_path(architecture)),
+        store=shared_store(store_path(architecture)) if accel.tier > 1 else None,
+        compiles=accel.tier > 1,
     )

@@ -33,7 +33,15 @@ class Eager(Tier0):
 
     def __init__(self, memory: AddressMap, architecture: Architecture) -> None:
         super().__init__(memory, architecture)
-        self.regions = Regions(self, architecture, threshold=2, interval=128, limits=SMALL, pause=0)
+        self.regions = Regions(
+            self,
+            architecture,
+            threshold=2,
+            interval=128,
+            limits=SMALL,
+            pause=0,
+            after_blocks=1,
+        )
         self.noted: list[tuple[int, bytes]] = []
         self._rng = random.Random(1)
         self._whole = self._drive
@@ -151,6 +159,28 @@ def decoded_places(rig: Rig) -> list[tuple[int, int]]:
     ]
 
 
+def copy_all(rig: Rig, places: list[tuple[int, int]]) -> None:
+    """Make a block of every place that no other block has; the pages lie as for `make_all`."""
+    view = regions_of(rig).view
+    real = view.page
+    view.page = lambda ea: ea // PAGE_SIZE  # type: ignore[method-assign]
+    for page, offset in places:
+        copy(rig, page * PAGE_SIZE + offset)
+    view.page = real  # type: ignore[method-assign]
+
+
+def copy(rig: Rig, ea: int) -> None:
+    regions = regions_of(rig)
+    assert regions.blocks is not None
+    assert regions.blocks.make(ea, regions.installed.__contains__)
+
+
+def copy_some(rig: Rig, rng: random.Random, count: int) -> None:
+    """Make blocks anywhere in the decoded code that can be fetched now."""
+    for head in some_heads(rig, rng, count):
+        copy(rig, head)
+
+
 def make_all(rig: Rig, places: list[tuple[int, int]]) -> None:
     """Make a region of every place; the pages lie where their addresses say."""
     regions = regions_of(rig)
@@ -170,10 +200,18 @@ def drop_some(rig: Rig, rng: random.Random) -> None:
     for entry in regions.installed.entries:
         if rng.random() < 0.3:
             regions.installed.drop(entry)
+    for entry in regions.blocks.entries if regions.blocks is not None else ():
+        if rng.random() < 0.3:
+            regions.blocks.drop(entry)
 
 
 def make_some(rig: Rig, rng: random.Random, count: int) -> None:
     """Make regions whose heads are anywhere in the decoded code that can be fetched now."""
+    for head in some_heads(rig, rng, count):
+        regions_of(rig).make(head)
+
+
+def some_heads(rig: Rig, rng: random.Random, count: int) -> list[int]:
     regions = regions_of(rig)
     heads = [
         page + offset
@@ -182,5 +220,4 @@ def make_some(rig: Rig, rng: random.Random, count: int) -> None:
         for offset in range(0, 0x1000, 4)
         if regions.view.word(found, offset) is not None
     ]
-    for head in rng.sample(heads, min(count, len(heads))):
-        regions.make(head)
+    return rng.sample(heads, min(count, len(heads)))

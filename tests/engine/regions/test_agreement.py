@@ -13,6 +13,8 @@ from gossamer.engine.tier0 import Tier0
 from tests.engine.programs import pool
 from tests.engine.regions.rigs import (
     SLACK,
+    copy_all,
+    copy_some,
     decoded_places,
     drop_some,
     eager,
@@ -38,8 +40,9 @@ def compare(
     *,
     drops: bool = False,
     engine: type[Tier0 | Reference] = Tier0,
+    blocks: bool = False,
 ) -> int:
-    """Run both over the program of `seed`; instructions that regions executed.
+    """Run both over the program of `seed`; instructions that regions executed, or those copied.
 
     What a first run meets is compiled from the start: every place of it is the head of a region.
     """
@@ -51,14 +54,20 @@ def compare(
     for rig in (a, b) if engine is Tier0 else (a,):
         prepare_all(rig, places)
     rng = random.Random(seed)
-    make_all(a, rng.sample(places, min(len(places), MOST)))
+    if blocks:
+        regions_of(a).compiles = False
+    (copy_all if blocks else make_all)(a, rng.sample(places, min(len(places), MOST)))
     for _ in range(rounds):
         if run_both(a, b, rng.choice((70, 100, 150, 200))) is not Stop.LIMIT:
             break
-        make_some(a, rng, 1)
+        (copy_some if blocks else make_some)(a, rng, 1)
         if drops:
             drop_some(a, rng)
-    return regions_of(a).executed()
+    regions = regions_of(a)
+    if blocks:
+        assert regions.blocks is not None
+        return regions.blocks.instructions
+    return regions.executed()
 
 
 @pytest.fixture(autouse=True)
@@ -78,6 +87,12 @@ def test_random_programs_with_vectors_end_in_the_same_state(group: int) -> None:
 
 def test_random_programs_with_tlbs_of_their_own_end_in_the_same_state() -> None:
     assert sum(compare(2501 + 2 * n, 12, "603e") for n in range(5)) > 100
+
+
+@pytest.mark.parametrize(("seed", "cpu"), [(5000, "750"), (5100, "7400"), (5200, "603e")])
+def test_blocks_of_random_programs_end_in_the_same_state(seed: int, cpu: str) -> None:
+    """Blocks alone, some dropped at random."""
+    assert sum(compare(seed + n, 12, cpu, drops=bool(n & 1), blocks=True) for n in range(5)) > 100
 
 
 def test_random_drops_change_nothing() -> None:

@@ -28,6 +28,7 @@ def rig(**options: Any) -> tuple[Rig, Regions]:
     made.set(nia=CODE, r5=1000, ctr=1000)
     architecture = made.cpu.model.architecture
     assert isinstance(made.engine, Tier0)
+    options.setdefault("after_blocks", 1)
     return made, Regions(made.engine, architecture, threshold=2, interval=1024, **options)
 
 

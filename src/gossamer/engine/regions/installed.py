@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from typing import Final
 
 from gossamer.base.data import Data
 from gossamer.base.units import PAGE_SIZE
 from gossamer.engine.regions.forming import Region
 from gossamer.engine.regions.view import View
+
+#: Who marks pages here (`View.mark`).
+_OWNER: Final = "regions"
 
 
 class Made(Data):
@@ -26,8 +30,9 @@ class Made(Data):
 class Installed:
     """Regions by the entry of their head, and by the pages whose words they contain."""
 
-    def __init__(self, view: View) -> None:
-        self._view = view
+    def __init__(self, view: View, give_way: Callable[[int], None]) -> None:
+        """`give_way` is called with an entry that a region is about to take."""
+        self._view, self._give_way = view, give_way
         self._by_entry: dict[int, Made] = {}
         self._by_page: dict[int, set[int]] = defaultdict(set)
         #: Dropped, their code is in the arena still; one an entry.
@@ -61,11 +66,12 @@ class Installed:
     def install(self, made: Made) -> None:
         """Let the head's entry lead to the region."""
         entry = self._view.entry(made.head_page, made.region.head)
+        self._give_way(entry)
         self._by_entry[entry] = made
         self._asleep.pop(entry, None)
         for page in made.region.pages.values():
             self._by_page[page].add(entry)
-            self._view.mark(page, regions=True)
+            self._view.mark(page, _OWNER, regions=True)
         self._view.set_handler(entry, made.address)
 
     def drop(self, entry: int) -> None:
@@ -78,7 +84,7 @@ class Installed:
             rest.discard(entry)
             if not rest:
                 del self._by_page[page]
-                self._view.mark(page, regions=False)
+                self._view.mark(page, _OWNER, regions=False)
 
     def wake(self, entry: int, is_barred: Callable[[int, int], bool]) -> bool:
         """Install the region that was dropped from a head last, if its words are there again.

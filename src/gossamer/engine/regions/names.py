@@ -28,12 +28,12 @@ class Names:
         """The handler of `word` at `offset` bytes of its page; `h_illegal` where there is none."""
         for mask, match, kind, (local, far) in self._rows[word >> 26]:
             if word & mask == match:
-                target = offset + _displacement(word, kind)
+                target = offset + displacement(word, kind)
                 return local if kind == 0 or 0 <= target < PAGE_SIZE else far
         return "h_illegal"
 
 
-def _displacement(word: int, kind: int) -> int:
+def displacement(word: int, kind: int) -> int:
     """Of a relative branch: B form (1) 16 bits, I form (2) 26 bits, both signed."""
     size = 16 if kind == 1 else 26
     value = word & ((1 << size) - 4)

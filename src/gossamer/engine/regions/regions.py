@@ -20,6 +20,7 @@ from gossamer.engine import build
 from gossamer.engine.arena import CodeArena
 from gossamer.engine.context import ENTRY_STRIDE, LINE
 from gossamer.engine.elf import Loader, LoadError
+from gossamer.engine.regions.blocks import Blocks
 from gossamer.engine.regions.code import codes_of
 from gossamer.engine.regions.forming import Limits, Region, form
 from gossamer.engine.regions.installed import Installed, Made
@@ -28,6 +29,7 @@ from gossamer.engine.regions.pauses import Pauses
 from gossamer.engine.regions.store import RegionStore, Stored, name_of
 from gossamer.engine.regions.view import Here, Targets, View
 from gossamer.engine.regions.worker import Worker
+from gossamer.engine.stencils.made import made as stencils
 from gossamer.engine.tier0 import Sample, Tier0
 from gossamer.isa.architecture import Architecture
 
@@ -40,6 +42,10 @@ INTERVAL: Final = 1 << 14
 #: what was interpreted there took about as long as compiling does.  Looks are counted up to the
 #: next power of two.  Among stored regions a place is looked up as soon as it is found.
 THRESHOLD: Final = 128
+#: The same where blocks are copied first: compiling gains so many times less then.  Not where one
+#: instruction of `_FLOATING` is floating point, which regions do several times as fast as blocks.
+_FLOATING: Final = 8
+AFTER_BLOCKS: Final = 16
 UNIT: Final = 32
 #: A place that was hot in an earlier process is compiled so many times sooner: a guest that runs
 #: again gets faster each time, and a first boot pays for its hottest places only.
@@ -89,7 +95,8 @@ def store_path(architecture: Architecture) -> Path:
 class Regions:
     """Makes regions for an engine and keeps them right.
 
-    `threaded` compiles beside the machine; `store` keeps compiled regions on disk.
+    `threaded` compiles beside the machine; `store` keeps compiled regions on disk.  `blocks` are
+    copied first; where `compiles` is false there are no others.
     """
 
     def __init__(
@@ -105,11 +112,15 @@ class Regions:
         store: RegionStore | None = None,
         pause: int = PAUSE,
         unit: int = UNIT,
+        blocks: bool = True,
+        compiles: bool = True,
+        after_blocks: int = AFTER_BLOCKS,
     ) -> None:
         self.engine, self.architecture = engine, architecture
         self.threshold, self.unit, self.limits = threshold, unit, limits
         self.counts = Counts()
         self._begun = engine.count
+        self._copies, self.compiles, self._after_blocks = blocks, compiles, after_blocks
         self.size = size
         self.store = store
         self._worker = Worker(architecture) if threaded else None
@@ -137,7 +148,19 @@ class Regions:
 
     @cached_property
     def installed(self) -> Installed:
-        return Installed(self.view)
+        return Installed(self.view, self._give_way)
+
+    @cached_property
+    def blocks(self) -> Blocks | None:
+        """Blocks that are copied; None where there are none."""
+        found = stencils(self.architecture) if self._copies else None
+        if found is None:
+            return None
+        return Blocks(self.view, found, lambda: self._loader, self._is_barred)
+
+    def _give_way(self, entry: int) -> None:
+        if self.blocks is not None:
+            self.blocks.give_way(entry)
 
     @cached_property
     def _loader(self) -> Loader:
@@ -173,7 +196,7 @@ class Regions:
     def _give_back(self) -> None:
         loader = self.__dict__.pop("_loader", None)
         if loader is not None:
-            self.installed.forget()
+            self._forget()
             self.engine.set_regions(0, 0)
             loader.arena.close()
 
@@ -201,14 +224,28 @@ class Regions:
             if self.installed.wake(s.entry, self._is_barred):
                 self.counts.woken += 1
                 continue
-            if self._refused.get(s.entry, 0) > self.engine.count:
-                continue
+            is_refused = self._refused.get(s.entry, 0) > self.engine.count
             name = b"" if self.store is None else self._name(page, offset)
-            if self._from_store(s.page + offset, name):
+            if not is_refused and self._from_store(s.page + offset, name):
+                continue
+            self._copy(s.entry, s.page, offset)
+            if is_refused or not self.compiles:
                 continue
             threshold = self._threshold(name, s.count)
             if s.count >= threshold and not self._consider(s, page, offset, threshold):
                 self._refuse(s.entry)
+
+    def _copy(self, entry: int, page: int, offset: int) -> None:
+        """Make the block at an offset of an effective page; a full arena begins anew."""
+        blocks = self.blocks
+        if blocks is None or entry in blocks:
+            return
+        try:
+            if not blocks.make(page + offset, self.installed.__contains__):
+                self._begin_anew()
+        except (LoadError, HostError) as fault:
+            self._failed(fault)
+            self.__dict__["blocks"] = None
 
     def _threshold(self, name: bytes, count: int) -> int:
         """Looks after which a place is compiled; it is noted for later processes before that."""
@@ -237,11 +274,18 @@ class Regions:
                 return False
             if len(self._sizes) > _MOST_REFUSED:
                 self._sizes.clear()
-            size = self._sizes[s.entry] = region.count
+            size = self._sizes[s.entry] = self._weight(region)
         need = threshold * max(size // self.unit, 1)
         if s.entry not in self._jumped_to and self.installed.has_word(page, offset):
             need *= _COVERED
         return s.count < need or self.make(s.page + offset)
+
+    def _weight(self, region: Region) -> int:
+        """The instructions of a region; as many times more as compiling it gains less."""
+        floating = sum(code.put_off for code in region.codes())
+        if self.blocks is None or floating * _FLOATING >= region.count:
+            return region.count
+        return region.count * self._after_blocks
 
     def _is_barred(self, page: int, offset: int) -> bool:
         """Whether the line of a word changed too short a time ago."""
@@ -334,10 +378,7 @@ class Regions:
         before = self._loader.arena.used
         symbols = self._loader.load(obj)
         if symbols is None:
-            self.counts.dropped += len(self.installed)
-            self.installed.forget()
-            self._loader.clear()
-            self.counts.cleared += 1
+            self._begin_anew()
             before = 0
             symbols = self._loader.load(obj)
             if symbols is None:
@@ -351,6 +392,18 @@ class Regions:
         arena.put(symbols[PLACES] - arena.base, struct.pack(f"<{len(apart)}q", *apart))
         self.engine.code_fresh(arena.base + before, arena.base + arena.used)
         return Made(region, symbols[NAME], arena.used - before)
+
+    def _begin_anew(self) -> None:
+        """Let everything go: the arena is full."""
+        self.counts.dropped += len(self.installed)
+        self._forget()
+        self._loader.clear()
+        self.counts.cleared += 1
+
+    def _forget(self) -> None:
+        self.installed.forget()
+        if self.blocks is not None:
+            self.blocks.forget()
 
     # --- regions on disk ---
 
@@ -381,6 +434,17 @@ class Regions:
         loader = self.__dict__.get("_loader")
         return 0 if loader is None else int(loader.arena.used)
 
+    @property
+    def blocks_made(self) -> int:
+        blocks: Blocks | None = self.__dict__.get("blocks")
+        return 0 if blocks is None else blocks.made
+
+    def _blocks_text(self) -> str:
+        blocks: Blocks | None = self.__dict__.get("blocks")
+        if blocks is None:
+            return "none"
+        return f"{len(blocks)} in force, {blocks.made} copied, {blocks.instructions} instructions"
+
     def report(self) -> str:
         """Translated code for `info jit`."""
         c, used = self.counts, self._used()
@@ -392,6 +456,7 @@ class Regions:
                 "executed",
                 f"{share:.1f} % of {done} instructions in regions, {100 - share:.1f} % interpreted",
             ),
+            ("blocks", self._blocks_text()),
             ("regions", f"{len(self.installed)} in force, {c.made} compiled, {c.found} from disk"),
             ("instructions", f"{c.instructions} compiled, {each:.0f} us of CPU time each"),
             ("code", f"{used} bytes of {self.size}, emptied {c.cleared} times"),
@@ -410,6 +475,8 @@ class Regions:
     def code_gone(self, word: int) -> None:
         """A decoded word, by its number in the arena, was written: what was made of it goes."""
         dropped = self.installed.drop_word(word)
+        if self.blocks is not None:
+            dropped += self.blocks.drop_word(word)
         if dropped:
             self.counts.changed_words += 1
             self._note_dropped(dropped)
@@ -427,6 +494,8 @@ class Regions:
             if samples <= before:
                 self.counts.busy_pages += 1
                 self._note_dropped(self.installed.drop_page(page))
+                if self.blocks is not None:
+                    self.blocks.drop_page(page)
         if len(self._busy) >= _MOST_BUSY:
             self._busy.clear()
         self._busy[page] = since, samples if since == now else before
@@ -438,3 +507,5 @@ class Regions:
 
     def drop_all(self) -> None:
         self.counts.dropped += self.installed.drop_all()
+        if self.blocks is not None:
+            self.blocks.drop_all()

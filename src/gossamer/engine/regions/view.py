@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from gossamer.base.units import PAGE_SIZE
-from gossamer.engine.context import ENTRY_STRIDE, ITLB_ENTRIES, WITH_REGIONS
+from gossamer.engine.context import ENTRY_STRIDE, FILLED, ITLB_ENTRIES, WITH_REGIONS
 from gossamer.engine.regions.forming import Region
 from gossamer.engine.tier0 import Tier0
 
@@ -22,6 +23,8 @@ class View:
         self._engine, self._decode = engine, decode
         self._entries = engine.entries
         self._end = engine.pointer("entries_end")
+        #: Who marked a page.
+        self._owners: dict[int, set[str]] = defaultdict(set)
 
     def page(self, ea: int) -> int | None:
         """Arena page that a fetch from `ea` finds without a walk, None where there is none."""
@@ -76,9 +79,17 @@ class View:
             self._engine.decode(entry)
         return True
 
-    def mark(self, page: int, *, regions: bool) -> None:
-        """Say whether regions contain words of a page, so that writes to it are reported."""
-        self._engine.ready[page] = WITH_REGIONS if regions else 1
+    def mark(self, page: int, owner: str, *, regions: bool) -> None:
+        """Say whether an owner's code contains words of a page: writes to it are reported then."""
+        owners = self._owners[page]
+        (owners.add if regions else owners.discard)(owner)
+        self._engine.ready[page] = WITH_REGIONS if owners else FILLED
+        if not owners:
+            del self._owners[page]
+
+    def code_fresh(self, start: int, end: int) -> None:
+        """Code was written from host address `start` to `end`."""
+        self._engine.code_fresh(start, end)
 
 
 class Targets:

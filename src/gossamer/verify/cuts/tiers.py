@@ -1,8 +1,8 @@
 """Other ways to execute the same: tiers, thresholds and drops chosen at random.
 
 The uncut run is tier 0's.  Each machine of the cut run is executed in its own way: interpreted, or
-with regions of random sizes that are made after few or many looks, at once or in a thread; between
-two runs some are dropped.  None of that may show in the state.
+with blocks, with regions of random sizes that are made after few or many looks, at once or in a
+thread, or with both; between two runs some are dropped.  None of that may show in the state.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Tiers:
     def __init__(self, seed: int) -> None:
         self._rng = random.Random(f"tiers {seed}")  # noqa: S311 - choice of test points
         self._regions: Regions | None = None
-        self._executed = self._made = self._dropped = self._machines = 0
+        self._executed = self._made = self._copied = self._dropped = self._machines = 0
 
     def choose(self, machine: Machine) -> None:
         """Let a machine that has not run yet be executed in some way."""
@@ -41,6 +41,9 @@ class Tiers:
             limits=rng.choice(_SIZES),
             threaded=rng.random() < 0.3,
             pause=rng.choice((0, 1000, 1_000_000)),
+            blocks=rng.random() < 0.7,
+            compiles=rng.random() < 0.7,
+            after_blocks=1,
         )
         machine.translator = Soon(machine.engine, lambda: regions)
         machine.translator.regions()
@@ -54,11 +57,19 @@ class Tiers:
             if self._rng.random() < 0.3:
                 installed.drop(entry)
                 self._dropped += 1
+        blocks = self._regions.blocks
+        if blocks is None:
+            return
+        for entry in blocks.entries:
+            if self._rng.random() < 0.3:
+                blocks.drop(entry)
+                self._dropped += 1
 
     def _count(self) -> None:
         if self._regions is not None:
             self._executed += self._regions.executed()
             self._made += self._regions.counts.made
+            self._copied += self._regions.blocks_made
             self._dropped += self._regions.counts.dropped
             self._machines += 1
             self._regions.close()
@@ -68,6 +79,7 @@ class Tiers:
         """What was done in all."""
         self._count()
         return (
-            f"{self._machines} machines with regions: {self._made} made, {self._dropped} dropped, "
+            f"{self._machines} machines with regions: {self._made} made, "
+            f"{self._copied} blocks copied, {self._dropped} dropped, "
             f"{self._executed} instructions executed in them"
         )

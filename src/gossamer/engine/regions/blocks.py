@@ -1,0 +1,252 @@
+"""Blocks: straight code copied from stencils as soon as it is found to run (tier 1).
+
+A block begins at an entry and goes on to a branch that is always taken, to what has no stencil or
+to the page's end; a conditional branch does not end it.  It has the signature of tier 0's
+handlers, lies in one page, and every way out is through an entry or into tier 0's handler of the
+instruction, so that installing and dropping one is one pointer write.  It costs a few µs an
+instruction: LLVM is for what stays hot.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections import defaultdict, deque
+from collections.abc import Callable
+from typing import Final
+
+from gossamer.base.data import Data
+from gossamer.base.units import PAGE_SIZE
+from gossamer.engine.arena import CodeArena
+from gossamer.engine.context import ENTRY, LINE
+from gossamer.engine.elf import X86_64, Loader
+from gossamer.engine.regions.names import displacement
+from gossamer.engine.regions.view import View
+from gossamer.engine.stencils.made import Distance, Stencil, Stencils
+
+#: Instructions of one block, and of the blocks that are made at once, at the most.
+LONGEST: Final = 64
+TOGETHER: Final = 256
+_KEPT: Final = 1 << 14
+_ENTRY: Final = struct.Struct("<QII")
+#: Opcodes of relative branches, by their form's number (`variants`).
+_RELATIVE: Final = {16: 1, 18: 2}
+_LINKS: Final = 1
+
+
+class Block(Data):
+    """Code at `address` for the words from `offset` up to `end` of an arena page."""
+
+    page: int
+    offset: int
+    end: int
+    address: int
+
+
+class _Draft(Data, frozen=False):
+    """A block while it is written: distances are from the block's start.
+
+    `targets` are where it leads to, bytes from its page's start.
+    """
+
+    code: bytearray
+    distances: list[Distance]
+    constants: list[tuple[int, int]]
+    end: int
+    targets: list[int]
+
+
+class Blocks:
+    """Makes blocks and keeps them; `loader` gives the arena."""
+
+    def __init__(
+        self,
+        view: View,
+        stencils: Stencils,
+        loader: Callable[[], Loader],
+        is_barred: Callable[[int, int], bool],
+    ) -> None:
+        """`is_barred` says which words (arena page, offset) are to be left alone."""
+        self._view, self._stencils, self._loader = view, stencils, loader
+        self._is_barred = is_barred
+        self._by_entry: dict[int, Block] = {}
+        self._by_page: dict[int, set[int]] = defaultdict(set)
+        self._filled: dict[tuple[int, int], bytes] = {}
+        self._constants = -1
+        #: Blocks made, and their instructions.
+        self.made = self.instructions = 0
+
+    def __len__(self) -> int:
+        return len(self._by_entry)
+
+    def __contains__(self, entry: int) -> bool:
+        return entry in self._by_entry
+
+    @property
+    def entries(self) -> list[int]:
+        return list(self._by_entry)
+
+    # --- making -----------------------------------------------------------------------------------
+
+    def make(self, ea: int, has_region: Callable[[int], bool]) -> bool:
+        """Make the block at an effective address and those it leads to, where fetches go now.
+
+        False when the arena is full.  Entries that `has_region` stay as they are.
+        """
+        work, left = deque([ea]), TOGETHER
+        arena = self._loader().arena
+        before = arena.used
+        while work and left > 0:
+            ea = work.popleft()
+            page, at = self._view.page(ea), ea % PAGE_SIZE
+            if page is None:
+                continue
+            entry = self._view.entry(page, at)
+            if entry in self._by_entry or has_region(entry):
+                continue
+            draft = self._draft(page, at, has_region)
+            if draft is None:
+                continue
+            if not self._install(page, at, draft):
+                return False
+            left -= (draft.end - at) // 4
+            work.extend(ea - at + to & 0xFFFF_FFFF for to in draft.targets)
+        if arena.used > before:
+            self._view.code_fresh(arena.base + before, arena.base + arena.used)
+        return True
+
+    def _draft(self, page: int, offset: int, has_region: Callable[[int], bool]) -> _Draft | None:
+        """The block at `offset`; None where none is worth it."""
+        most = min(LONGEST, (PAGE_SIZE - offset) // 4)
+        first = self._view.entry(page, offset)
+        draft = _Draft(bytearray(), [], [], offset, [])
+        goes_on = True
+        for handler, word, _ in _ENTRY.iter_unpack(ctypes.string_at(first, ENTRY * most)):
+            at = draft.end
+            entry = first + (at - offset) * (ENTRY // 4)
+            if (at % LINE == 0 or at == offset) and self._is_barred(page, at):
+                break
+            if at != offset and (entry in self._by_entry or has_region(entry)):
+                break
+            stencil = self._stencils.by_handler.get(handler)
+            if stencil is None:
+                draft.targets.append(at + 4)
+                break
+            self._add(draft, stencil, handler, word)
+            goes_on = stencil.goes_on
+            if not goes_on:
+                break
+        if draft.end - offset < 8 and goes_on:
+            return None
+        if goes_on:
+            self._append(draft, self._stencils.stop, self._stencils.stop.code)
+        return draft
+
+    def _add(self, draft: _Draft, stencil: Stencil, handler: int, word: int) -> None:
+        at = draft.end
+        code = self._filled.get((handler, word))
+        if code is None:
+            code = stencil.filled(word, at)
+            if not stencil.depends_on_place:
+                if len(self._filled) >= _KEPT:
+                    self._filled.clear()
+                self._filled[handler, word] = code
+        self._append(draft, stencil, code)
+        draft.end = at + 4
+        form = _RELATIVE.get(word >> 26)
+        if form is not None:
+            draft.targets.append(at + displacement(word, form))
+        if word & _LINKS and not stencil.goes_on:
+            draft.targets.append(at + 4)
+
+    @staticmethod
+    def _append(draft: _Draft, stencil: Stencil, code: bytes) -> None:
+        here = len(draft.code)
+        for d in stencil.distances:
+            draft.distances.append(Distance(here + d.offset, d.to, d.addend))
+        for offset, place in stencil.constants:
+            draft.constants.append((here + offset, place))
+        draft.code += code
+
+    def _install(self, page: int, offset: int, draft: _Draft) -> bool:
+        loader = self._loader()
+        arena = loader.arena
+        stubs = {}
+        for d in draft.distances:
+            if d.to not in stubs:
+                stubs[d.to] = loader.stub(d.to, X86_64)
+        constants = self._constants_in(arena) if draft.constants else 0
+        start = arena.reserve(len(draft.code), 16)
+        if start is None or constants is None or None in stubs.values():
+            return False
+        code = draft.code
+        for d in draft.distances:
+            to = stubs[d.to]
+            assert to is not None
+            struct.pack_into("<i", code, d.offset, to + d.addend - start - d.offset)
+        for at, place in draft.constants:
+            struct.pack_into("<i", code, at, constants + place - start - at)
+        arena.put(start, bytes(code))
+        entry = self._view.entry(page, offset)
+        self._by_entry[entry] = Block(page, offset, draft.end, arena.base + start)
+        self._by_page[page].add(entry)
+        self._view.mark(page, "blocks", regions=True)
+        self._view.set_handler(entry, arena.base + start)
+        self.made += 1
+        self.instructions += (draft.end - offset) // 4
+        return True
+
+    def _constants_in(self, arena: CodeArena) -> int | None:
+        """Where the stencils' constants lie in the arena; None when it is full."""
+        if self._constants < 0:
+            found = arena.reserve(len(self._stencils.constants), 64)
+            if found is None:
+                return None
+            arena.put(found, self._stencils.constants)
+            self._constants = found
+        return self._constants
+
+    # --- dropping ---------------------------------------------------------------------------------
+
+    def _remove(self, entry: int) -> None:
+        block = self._by_entry.pop(entry)
+        rest = self._by_page[block.page]
+        rest.discard(entry)
+        if not rest:
+            del self._by_page[block.page]
+            self._view.mark(block.page, "blocks", regions=False)
+
+    def give_way(self, entry: int) -> None:
+        """A region is about to be installed at an entry."""
+        if entry in self._by_entry:
+            self._remove(entry)
+
+    def drop(self, entry: int) -> None:
+        """Let an entry be tier 0's again."""
+        self._remove(entry)
+        self._view.restore(entry)
+
+    def drop_word(self, word: int) -> list[int]:
+        """Drop every block that contains a word, by its number in the arena; their entries."""
+        page, offset = divmod(4 * word, PAGE_SIZE)
+        gone = [
+            entry
+            for entry in self._by_page.get(page, ())
+            if self._by_entry[entry].offset <= offset < self._by_entry[entry].end
+        ]
+        for entry in gone:
+            self.drop(entry)
+        return gone
+
+    def drop_page(self, page: int) -> None:
+        for entry in list(self._by_page.get(page, ())):
+            self.drop(entry)
+
+    def drop_all(self) -> None:
+        for entry in self.entries:
+            self.drop(entry)
+
+    def forget(self) -> None:
+        """Drop all; the arena begins anew."""
+        self.drop_all()
+        self._constants = -1

@@ -1,0 +1,186 @@
+"""Blocks copied from stencils: made, run, dropped; nothing that the guest sees depends on them."""
+
+from __future__ import annotations
+
+import random
+from typing import Any, Final
+
+import pytest
+
+from gossamer.engine.regions.blocks import Block, Blocks
+from gossamer.engine.regions.regions import Regions
+from gossamer.engine.stencils import made as making
+from gossamer.engine.stencils.holes import PLACE, WORD, _value, is_hole, name_of, value_of
+from gossamer.engine.tier0 import Tier0
+from gossamer.isa.expr import Expr, bits, mask32, sext, zext
+from gossamer.isa.text import assemble
+from tests.engine.rig import Rig, difference
+
+CODE: Final = 0x1_0000
+LOOP: Final = "1: addi 3,3,1; xor 4,4,3; bdnz 1b; mtctr 5; b 1b"
+
+
+def rig(text: str, **registers: int) -> Rig:
+    made = Rig(Tier0)
+    made.write(CODE, assemble(text, CODE))
+    made.set(nia=CODE, **registers)
+    return made
+
+
+def with_blocks(text: str, **registers: int) -> tuple[Rig, Blocks]:
+    made = rig(text, **registers)
+    assert isinstance(made.engine, Tier0)
+    regions = Regions(
+        made.engine, made.cpu.model.architecture, compiles=False, interval=128, pause=0
+    )
+    if regions.blocks is None:
+        pytest.skip("this host has no stencils")
+    return made, regions.blocks
+
+
+def both(text: str, counts: tuple[int, ...], **registers: int) -> tuple[Rig, Blocks]:
+    """Run a program with blocks and without: equal after each part."""
+    (a, blocks), b = with_blocks(text, **registers), rig(text, **registers)
+    for count in counts:
+        a.run(count)
+        b.run(count)
+        assert not (d := difference(a, b)), d
+    return a, blocks
+
+
+def test_what_runs_becomes_blocks_and_every_stop_is_exact() -> None:
+    made, blocks = both(LOOP, (20_000, 1, 2001, 1037, 5000), r5=40, ctr=40)
+    assert [(b.offset, b.end) for b in blocks._by_entry.values()] == [(0, 20)]
+    assert isinstance(made.engine, Tier0)
+    entry = made.engine.entries + CODE * 8
+    assert entry in blocks
+    assert blocks._view.handler(entry) == blocks._by_entry[entry].address
+
+
+def test_equal_words_at_different_places_are_filled_for_their_place() -> None:
+    """``bl`` has the return address in it."""
+    text = "1: bl 2f; bl 2f; bl 2f; b 1b; 2: mflr 6; add 3,3,6; bctr"
+    text = text.replace("bctr", "blr")
+    _, blocks = both(text, (9000, 3000))
+    assert blocks.made > 2
+
+
+def test_accesses_calls_records_and_carries() -> None:
+    text = (
+        "1: lwz 6,0(7); addic. 6,6,1; addze 8,6; stwu 6,4(7); rlwinm. 9,6,5,3,20; cmpwi 1,9,77; "
+        "bgt 1,2f; lhz 10,-2(7); extsb 10,10; sth 10,2(7); 2: andi. 11,6,0x3ff; or 12,11,10; "
+        "mullw 13,12,6; subfc 14,13,12; bdnz 1b; mtctr 5; lis 7,2; b 1b"
+    )
+    both(text, (30_000, 4001, 3000), r5=200, ctr=200, r7=0x2_0000)
+
+
+def test_word_that_changes_drops_its_blocks_alone() -> None:
+    text = "1: addi 3,3,1; b 2f; nop; nop; 2: xor 4,4,3; b 1b"
+    made, blocks = both(text, (20_000,))
+    first, second = sorted(blocks.entries)
+    made.words(CODE, 0x3863_0007)  # addi r3,r3,7
+    assert first not in blocks
+    assert second in blocks
+    made.run(10_000)
+    assert first in blocks
+
+
+def test_code_that_changes_itself() -> None:
+    """A store into the block that it is part of: what follows is the new word."""
+    text = (
+        "1: stw 6,20(7); xori 6,6,4; addi 3,3,1; bdnz 2f; mtctr 5; 2: addi 8,8,1; addi 9,9,1; b 1b"
+    )
+    # The word at 2 is written: addi r8,r8,1 and addi r8,r8,5 in turn.
+    both(text, (10_000, 5003, 5000), r5=40, ctr=40, r6=0x3908_0001, r7=CODE)
+
+
+def test_breakpoints_leave_no_block() -> None:
+    made, blocks = both(LOOP, (20_000,), r5=40, ctr=40)
+    assert isinstance(made.engine, Tier0)
+    made.engine.hold_regions(True)
+    assert not blocks.entries
+
+
+def test_full_arena_begins_anew() -> None:
+    made = rig(LOOP, r5=40, ctr=40)
+    assert isinstance(made.engine, Tier0)
+    regions = Regions(
+        made.engine, made.cpu.model.architecture, compiles=False, interval=128, size=4096, pause=0
+    )
+    if regions.blocks is None:
+        pytest.skip("this host has no stencils")
+    made.run(20_000)
+    assert regions.installed is not None
+    loader = regions._loader
+    loader.arena.used = loader.arena.size
+    regions.blocks.drop_all()
+    made.run(20_000)
+    assert regions.counts.cleared >= 1
+    made.run(40_000)
+    plain = rig(LOOP, r5=40, ctr=40)
+    plain.run(80_000)
+    assert not difference(made, plain)
+
+
+def test_fault_in_a_stencil_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison above is one that can fail."""
+    real = value_of
+
+    def wrong(name: str, word: int, place: int) -> int:
+        value = real(name, word, place)
+        return value + 4 if "sext.32" in name and word >> 26 == 14 else value
+
+    monkeypatch.setattr(making, "value_of", wrong)
+    with pytest.raises(AssertionError, match="gpr"):
+        both(LOOP, (20_000, 5000), r5=40, ctr=40)
+
+
+HOLES: Final[dict[str, tuple[Expr, Any]]] = {
+    "register": (bits(WORD, 6, 10), lambda w, p: w >> 21 & 31),
+    "immediate": (sext(bits(WORD, 16, 31), 32), lambda w, p: ((w ^ 0x8000) & 0xFFFF) - 0x8000),
+    "place": (PLACE + 4, lambda w, p: p + 4),
+    "mask": (
+        mask32(bits(WORD, 21, 25), bits(WORD, 26, 30)),
+        lambda w, p: sum(
+            1 << 31 - n
+            for n in range(32)
+            if (
+                (w >> 6 & 31) <= n <= (w >> 1 & 31)
+                if (w >> 6 & 31) <= (w >> 1 & 31)
+                else n >= (w >> 6 & 31) or n <= (w >> 1 & 31)
+            )
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", HOLES)
+def test_value_of_a_hole_is_that_of_its_expression(kind: str) -> None:
+    e, expected = HOLES[kind]
+    assert is_hole(e, {})
+    rng = random.Random(kind)
+    for _ in range(200):
+        word, place = rng.getrandbits(32), rng.randrange(0, 4096, 4)
+        assert value_of(name_of(e), word, place) == expected(word, place) & 0xFFFF_FFFF
+
+
+def test_a_hole_depends_on_no_more_bits_of_the_word_than_it_says() -> None:
+    _, blocks = with_blocks(LOOP)
+    rng, stencils = random.Random(1), blocks._stencils.by_handler.values()
+    names = {h.name for s in stencils for h in s.holes}
+    assert len(names) > 30
+    for name in names:
+        for _ in range(5):
+            word, place = rng.getrandbits(32), rng.randrange(0, 4096, 4)
+            assert value_of(name, word, place) == _value(name, word, place), name
+
+
+def test_what_is_no_hole() -> None:
+    register = Expr("reg", 32, (zext(bits(WORD, 6, 10), 32),), "gpr")
+    assert not is_hole(register, {})
+    assert not is_hole(Expr("cia", 32), {})
+
+
+def test_block_covers_words_of_one_page() -> None:
+    _, blocks = both("nop; " * 1020 + "1: addi 3,3,1; addi 4,4,1; nop; nop; b 1b", (40_000,))
+    assert all(isinstance(b, Block) and b.end <= 4096 for b in blocks._by_entry.values())
