@@ -115,7 +115,7 @@ RARE: Final = (
     "mtmsr", "rfi", "mtspr_sdr1", "mtspr_hid0", "mtspr_dec", "mtspr_tbl", "mtspr_tbu", "sc",
     "mtspr_iabr", "mtspr_dabr", "tlbie", "mtsr", "mtsrin", "mtmsr_603e", "rfi_603e",
     "tlbie_603e", "tlbld", "tlbli",
-    "mtmsrd", "mtmsr_64", "rfid", "slbmte", "slbie", "slbia", "sc_1",
+    "mtmsrd", "mtmsr_64", "rfid", "slbmte", "slbie", "slbia",
 )  # fmt: skip
 
 

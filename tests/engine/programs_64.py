@@ -135,6 +135,13 @@ def set_translation(rig: Rig, rng: random.Random) -> int:
     return msr | (MSR_PR | MSR_IR | MSR_DR | MSR_EE if rng.random() < 0.3 else 0)
 
 
+def translated_entries(rig: Rig) -> list[int]:
+    """Numbers of the entries that the table has."""
+    table = rig.memory.hash_table
+    assert isinstance(table, HashTable)
+    return [n for n in range(table.count) if table.table.view[16 * n + 7] & 1]
+
+
 def set_up(rig: Rig, seed: int, *, translated: bool, words: tuple[int, ...]) -> None:
     """Fill a fresh rig: vectors, code, data, registers, decrementer, all from `seed`."""
     rng = random.Random(seed)
@@ -177,10 +184,18 @@ def set_up(rig: Rig, seed: int, *, translated: bool, words: tuple[int, ...]) -> 
     start = CODE + rng.choice((0, 0, 0xFC0, 0x800))
     rig.block.set("sprg", start, 3)
 
+    made = translated_entries(rig)
+
     def hypercall() -> None:
-        """Answers with what it was asked, and changes a page's translation now and then."""
+        """Answers with what it was asked, and takes away or changes a page of the guest's."""
         block = rig.block
-        block.set("gpr", block.get("gpr", 4) + block.get("gpr", 3), 3)
+        asked = block.get("gpr", 4) + block.get("gpr", 3)
+        block.set("gpr", asked, 3)
+        if made and isinstance(table := rig.memory.hash_table, HashTable):
+            n = made[asked % len(made)]
+            v, r = table.read(n)
+            table.write(n, v, r ^ rng.choice((1, 2, 0x80, 0x100, 0x1000)))
+            table.gone(n, v)
 
     rig.cpu.hypercall = hypercall
     rig.set(nia=start, msr=msr)

@@ -93,7 +93,8 @@ class Rig:
         self.block = self.engine.block
         self.cpu = families.make(self.clock, self.block, model, TB_HZ)
         if model.architecture.mmu == "slb":
-            self.memory.hash_table = HashTable(TABLE_SHIFT)
+            self.memory.hash_table = table = HashTable(TABLE_SHIFT)
+            table.gone = self.engine.forget_entry
         self.processor = Processor(self.cpu, self.engine, self.clock)
         self.line = IrqLine(self.cpu, Irq.EXTERNAL)
         self.device = Device(self.clock, self.line)

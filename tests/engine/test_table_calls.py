@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from gossamer.core.htab import HashTable
 from gossamer.devices.spapr.calls import Hypercalls
 from gossamer.devices.spapr.pft import PageTableCalls
@@ -73,3 +75,45 @@ def test_a_program_asks_and_goes_on() -> None:
     assert (rig.get("r3"), rig.get("r4"), asked) == (0, 8, [])
     rig.run(3)
     assert (rig.get("nia"), rig.get("r4"), asked) == (CODE + 16, 2, [1])
+
+
+# --- an entry that goes is forgotten, and no other ------------------------------------------------
+
+
+def entry_of(table: HashTable, vsid: int, offset: int, *, large: bool, second: bool) -> int:
+    """The number and V of the entry for a page: by the book's hash, not by `page_of`."""
+    page = offset >> 12
+    hashed = vsid ^ page ^ (vsid << 25 if large else 0)
+    group = (~hashed if second else hashed) % (table.count // 8)
+    v = vsid << (24 if large else 12) | offset >> 16 & ~0x7F | second << 1 | 1
+    table.write(8 * group + 5, v | (1 << 62 if large else 0), 0)
+    return 8 * group + 5
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("second", [False, True])
+@pytest.mark.parametrize("offset", [0, 0x7F_F000, 0x80_0000, 0x0ABC_D000])
+def test_an_entry_that_goes_is_forgotten(offset: int, second: bool, large: bool) -> None:
+    rig = Rig(Tier0, cpu=CPU)
+    table = rig.memory.hash_table
+    assert isinstance(table, HashTable)
+    vsid, base = (0x2_4687_BCDF, 0x1234 << 40) if large else (0x5_5AAA_5555_1, 0xC << 60)
+    n = entry_of(table, vsid, offset, large=large, second=second)
+    v, _ = table.read(n)
+    table.write(n, v, 0x2_0012)
+    assert HashTable.page_of(n, v) == offset >> 12 & 0xFFF
+    rig.block.set("slb_esid", base | 0x0800_0000, 3)
+    rig.block.set("slb_vsid", vsid << 24 | 1 << 62 if large else vsid << 12, 3)
+    rig.write(0x2_0000, bytes([1] * 8))
+    rig.write(0x3_0000, bytes([2] * 8))
+
+    def hypercall() -> None:
+        table.write(n, v, 0x3_0012)
+        table.gone(n, v)
+
+    rig.cpu.hypercall = hypercall
+    ld_3, ld_4 = 0xE865_0000, 0xE885_0000
+    rig.words(CODE, ld_3, SC_1, ld_4)
+    rig.set(nia=CODE, msr=MSR_SF | 0x10, r5=base + offset)
+    rig.run(3)
+    assert (rig.get("r3"), rig.get("r4")) == (0x0101010101010101, 0x0202020202020202)

@@ -26,6 +26,7 @@ LEAST, MOST = 18, 46
 
 VALID: Final = 1
 SECONDARY: Final = 2
+LARGE: Final = 4
 #: Of R: a store and an access happened.
 CHANGED, REFERENCED = 0x80, 0x100
 
@@ -33,7 +34,11 @@ _PAIR: Final = Struct(">QQ")
 
 
 class HashTable:
-    """2**`shift` bytes.  `changed`: called when an entry was taken away or weakened."""
+    """2**`shift` bytes.
+
+    `gone`: called with the number and V of an entry that was taken away or weakened; `changed`:
+    called where that may be any.
+    """
 
     def __init__(self, shift: int) -> None:
         if not LEAST <= shift <= MOST:
@@ -46,6 +51,7 @@ class HashTable:
         #: A byte a group: not zero when translation or a hypercall has written to it.
         self.dirty = Table(self.count // GROUP)
         self.changed: Callable[[], None] = lambda: None
+        self.gone: Callable[[int, int], None] = lambda n, v: None
 
     @property
     def words(self) -> NDArray[np.uint64]:
@@ -61,6 +67,17 @@ class HashTable:
         """Set entry `n`."""
         self.dirty.view[n // GROUP] = 0xFF
         _PAIR.pack_into(self.table.memory, ENTRY * n, v, r)
+
+    @staticmethod
+    def page_of(n: int, v: int) -> int:
+        """The low 12 bits of the number (of 4 KiB) of the page that entry `n` with this V maps.
+
+        The hash is VSID xor page, and every table has 2,048 groups; V has the page from bit 11 on
+        (Power ISA 2.07 Book III-S 5.7.7.4).
+        """
+        vsid = v >> (24 if v >> 62 == 1 else 12)
+        hashed = ~(n // GROUP) if v & SECONDARY else n // GROUP
+        return (hashed ^ vsid) & 0x7FF | v << 4 & 0x800
 
     def free(self, group: int) -> int:
         """The first entry of a group that is not valid; -1 when all are."""

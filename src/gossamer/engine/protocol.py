@@ -58,6 +58,9 @@ class Engine(Protocol):
     def answer_calls(self, memory: int) -> None:
         """Hypercalls that map pages below real address `memory` may be answered without Python."""
 
+    def forget_entry(self, n: int, v: int) -> None:
+        """Forget what an entry of the hash table translated (`core.htab`): its number and V."""
+
     def attach(self) -> None:
         """Be the engine that hears of changes of memory, with no translation kept."""
 

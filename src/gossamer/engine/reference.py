@@ -253,6 +253,9 @@ class Reference(InstructionTime):
     def answer_calls(self, memory: int) -> None:
         """Every hypercall is Python's."""
 
+    def forget_entry(self, n: int, v: int) -> None:
+        """Nothing is kept."""
+
     def attach(self) -> None:
         """Nothing is kept that a change of memory could make wrong."""
 

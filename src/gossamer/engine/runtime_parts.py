@@ -240,10 +240,19 @@ define internal i64 @line_offset(i32 %ea, i32 %mask) nounwind alwaysinline {{
     )
 
 
+#: For Python: an entry of the hash table has gone.
+_FORGET = """
+define void @forget(ptr %cpu, i64 %ea) nounwind {
+  call void @forget_page(ptr %cpu, i64 %ea)
+  ret void
+}
+"""
+
+
 def parts(architecture: Architecture, w: Text) -> str:
     """The functions of an architecture."""
     if architecture.is_one(EMBEDDED):
         return _embedded(w) + _forget_page(w)
     if architecture.word == 64:
-        return _usual(w) + tables_64(w)
+        return _usual(w) + tables_64(w) + _forget_page(w) + _FORGET
     return _usual(w) + _segments(w)

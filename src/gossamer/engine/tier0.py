@@ -19,7 +19,7 @@ from gossamer.base.units import PAGE_SIZE
 from gossamer.core import host
 from gossamer.core.clock import NEVER
 from gossamer.core.faces import Learned
-from gossamer.core.htab import ENTRY, GROUP, HashTable
+from gossamer.core.htab import ENTRY, GROUP, LARGE, HashTable
 from gossamer.core.memory import AddressMap, PageEntries
 from gossamer.core.table import PRIVATE, Table
 from gossamer.cpu.block import RegisterBlock
@@ -233,6 +233,8 @@ class Tier0(InstructionTime):
         word = _WORDS[width]
         address = self.native.address
         self._drive = ctypes.CFUNCTYPE(None, pointer, i64, i64)(address("drive"))
+        if width == 64:
+            self._forget = ctypes.CFUNCTYPE(None, pointer, word)(address("forget"))
         self._interrupt = ctypes.CFUNCTYPE(None, pointer, word, word, word)(address("interrupt"))
         self._effect_msr = ctypes.CFUNCTYPE(None, pointer)(address("effect_msr"))
         self._flush = ctypes.CFUNCTYPE(None, pointer)(address("flush"))
@@ -554,6 +556,13 @@ class Tier0(InstructionTime):
     def flush(self) -> None:
         """Forget every translation (map, dirty bits or registers were changed from Python)."""
         self._flush(self._address)
+
+    def forget_entry(self, n: int, v: int) -> None:
+        """Forget what an entry of the hash table translated: its number and V."""
+        if v & LARGE:
+            self.flush()
+        else:
+            self._forget(self._address, HashTable.page_of(n, v) * PAGE_SIZE)
 
     def bypass(self, on: bool) -> None:
         """Send every data access down the slow path (watchpoints)."""

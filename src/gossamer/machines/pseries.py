@@ -65,7 +65,7 @@ def pseries(hardware: Hardware) -> Machine:
     m.ram(KIND.ram_block, hardware.ram_size, at=0)
     table = HashTable(htab_shift(hardware.ram_size))
     m.hash_table = m.memory.hash_table = table
-    table.changed = m.engine.flush
+    table.changed, table.gone = m.engine.flush, m.engine.forget_entry
     ram = GuestRam(m.memory, hardware.ram_size)
     prom = Firmware(ram, m.trace)
     spapr = Spapr(clock, prom, TB_HZ, seconds(hardware) * NS_PER_S)

@@ -124,7 +124,7 @@ class PageTableCalls:
         if not v & VALID or not _fits(flags, v, avpn):
             return NOT_FOUND, 0, 0
         self.table.write(index, 0, 0)
-        self.table.changed()
+        self.table.gone(index, v)
         return SUCCESS, v, r
 
     def bulk_remove(self, regs: Registers) -> int:
@@ -160,7 +160,7 @@ class PageTableCalls:
         r &= ~PROTECTION
         r |= flags << 55 & PP0 | flags << 48 & KEY_HIGH | flags & (PP | N | KEY_LOW)
         self.table.write(index, v, r)
-        self.table.changed()
+        self.table.gone(index, v)
         return SUCCESS
 
     def read(self, regs: Registers) -> int:
