@@ -14,7 +14,8 @@ from gossamer.base.units import NS_PER_S, tick_time
 from gossamer.control.losses import losses
 from gossamer.control.profiles import profile_of
 from gossamer.control.runner import Runner
-from gossamer.isa.body import Irq
+from gossamer.cpu.cpu_64 import Cpu64
+from gossamer.isa.body import Interrupt, Irq
 from gossamer.machines.machine import Machine
 from gossamer.migrate.releases import Release
 from gossamer.state.transfer import Profile
@@ -22,6 +23,10 @@ from gossamer.state.transfer import Profile
 _FIRST_STEP_NS: Final = 20_000
 _SETTLE_NS: Final = 50_000_000
 """How much virtual time a guest is given to come to a place where nothing is lost."""
+_LONGEST_DEC_NS: Final = 5 * NS_PER_S
+"""Longer than an operating system can have set DEC to: 2**31 ticks of 512 MHz."""
+_MASKED_STEPS: Final = 50_000
+"""Instructions for which a guest may hold an interrupt back."""
 _TICK_32: Final = 1 << 32
 _MAX_CLOCK: Final = 1 << 62
 _POWER_ON_DEC: Final = 0xFFFF_FFFF
@@ -49,7 +54,7 @@ def cut_for(m: Machine, to: Release, *, keep_tb: bool = False) -> Cut:
     if m.cpu.HAS_DECREMENTER and to.reads_decrementer and m.cpu.block.get("irq", Irq.DECREMENTER):
         # A counter about to pass zero: the pending interrupt comes there at once.
         values["cpu", "env.spr"] = lambda sprs: [*sprs[:22], 1, *sprs[23:]]
-    if m.cpu.HAS_DECREMENTER and not to.reads_decrementer:
+    if m.cpu.HAS_DECREMENTER and not to.reads_decrementer and not sets_decrementer(m):
         dec = m.cpu.decrementer
         if dec != (_POWER_ON_DEC - target * hz // NS_PER_S) & 0xFFFF_FFFF:
             lost.append(
@@ -89,6 +94,7 @@ def _target_clock(m: Machine, to: Release, keep_tb: bool) -> tuple[int, list[str
     if (
         m.cpu.HAS_DECREMENTER
         and to.stale_decrementer
+        and not sets_decrementer(m)
         and tb < _TICK_32
         and (waiting or not as_at_power_on)
     ):
@@ -103,6 +109,34 @@ def _target_clock(m: Machine, to: Release, keep_tb: bool) -> tuple[int, list[str
     return target, []
 
 
+def sets_decrementer(m: Machine) -> bool:
+    """Whether the guest is about to set DEC: it stands at the first instruction of its interrupt.
+
+    A receiver that does not load DEC takes nothing from it there.
+    """
+    return isinstance(m.cpu, Cpu64) and m.cpu.block.get("nia") == Interrupt.DECREMENTER
+
+
+def _to_decrementer(m: Machine) -> None:
+    """Run a guest on to where its decrementer's interrupt has just been taken, if that comes.
+
+    An idle one is there at once, at the virtual time at which it would have been woken.
+    """
+    processor, clock = m.processor, m.clock
+    end = clock.now + _LONGEST_DEC_NS
+    warps, processor.idle_warps = processor.idle_warps, True
+    try:
+        while clock.now < end and not sets_decrementer(m):
+            processor.run(until_ns=min(m.cpu.decrement.when, end))
+            for _ in range(_MASKED_STEPS):
+                # Held back by MSR[EE]: step by step, so that nothing behind the entry is executed.
+                if sets_decrementer(m) or not m.cpu.block.get("irq", Irq.DECREMENTER):
+                    break
+                processor.run(m.engine.count + 1)
+    finally:
+        processor.idle_warps = warps
+
+
 def settle(vm: Runner, to: Release) -> int:
     """Run the guest on to where nothing is under way that cannot be sent; ns of guest time."""
     start, step = vm.clock_ns, _FIRST_STEP_NS
@@ -114,4 +148,6 @@ def settle(vm: Runner, to: Release) -> int:
         if (vm.instructions, vm.clock_ns) == before:
             break
         step = min(step * 2, _SETTLE_NS // 20)
+    if isinstance(vm.machine.cpu, Cpu64) and not to.reads_decrementer:
+        _to_decrementer(vm.machine)
     return vm.clock_ns - start

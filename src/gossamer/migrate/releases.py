@@ -90,6 +90,10 @@ KNOWN: Final = frozenset({
     "vga.endian", "i2c_bus", "m48t59", "ppc-uic", "serial", "serial/fifo_timeout_timer",
     "serial/poll", "serial/recv_fifo", "serial/thr_ipending", "serial/timeout_ipending",
     "serial/tsr", "serial/xmit_fifo",
+    "cpu/slb", "ics", "icp/server", "spapr", "spapr/htab", "spapr/rtc", "spapr_cpu", "spapr_iommu",
+    "spapr_nvram", "spapr_pci", "spapr_vty", "spapr/cap/hpt_maxpagesize", "spapr_cpu/vpa",
+    "spapr_cpu/vpa/dtl", "spapr_cpu/vpa/slb_shadow", "spapr_dtb", "spapr_fwnmi",
+    "spapr_iommu_ex", "spapr_irq_map", "spapr_option_vector_ov5_cas",
 })  # fmt: skip
 RTAS, RESERVATION, SHIFT = "cpu/rtas_stopped", "cpu/reservation", "timer/icount/shift"
 
