@@ -17,7 +17,7 @@ from gossamer.core.htab import HashTable
 from gossamer.core.irq import IrqLine
 from gossamer.devices.pci import PciBus
 from gossamer.devices.spapr import services, stub
-from gossamer.devices.spapr.calls import GuestRam, Hypercalls, Registers, results
+from gossamer.devices.spapr.calls import PARAMETER, GuestRam, Hypercalls, Registers, results
 from gossamer.devices.spapr.pft import PageTableCalls
 from gossamer.devices.spapr.phb import LSIS, WINDOW, WINDOW_ENTRIES, Phb
 from gossamer.devices.spapr.processor_calls import ProcessorCalls
@@ -40,6 +40,7 @@ TB_HZ: Final = 512_000_000
 GRAIN: Final = 256 * MiB
 KERNEL_BASE: Final = 0x40_0000
 KERNEL_ALIGNMENT: Final = 0x1_0000
+H_CAS, H_UPDATE_DT = 0xF002, 0xF003
 FIRST_IRQ: Final = 0x1000
 #: log2 of RAM's size to that of the page table's.
 HTAB_SHIFT: Final = 7
@@ -108,6 +109,8 @@ def pseries(hardware: Hardware) -> Machine:
         return 0
 
     rtas = _services(m, ram, terminal, rtc, ics, nvram, spapr)
+    # What only the firmware SLOF calls, with trees and buffers of its own.
+    calls.add({number: lambda regs: PARAMETER for number in (H_CAS, H_UPDATE_DT)})
     calls.add({H_XIRR_X: xirr_x, H_RTAS: rtas.call, H_VOF_CLIENT: prom.call})
     cpu.hypercall = lambda: calls(cpu.block)
     m.engine.answer_calls(hardware.ram_size)
