@@ -223,6 +223,21 @@ def test_a_person_uses_the_page(
     page.click("#keep")
     page.wait_for_selector("#slider")
     one.keep("page")
+    page.click("#clip summary")
+    page.fill("#text", "echo Text_$((5+5)) | tee /dev/ttyPZ0\n")
+    page.click("#type")
+    one.tab("consoles")
+    one.console_has("Text_10")
+    one.tab("past")
+    page.focus("#slider")
+    page.keyboard.press("Home")
+    page.wait_for_selector("#state[data-state=paused]")
+    page.wait_for_function(
+        "() => document.getElementById('slider').value === document.getElementById('slider').min"
+    )
+    page.click("#pause")
+    page.wait_for_selector("#state[data-state=running]")
+    page.click("#line >> text=Forget it")
 
     # Every thing by keyboard alone.
     page.click("h1")

@@ -189,7 +189,7 @@ class Web(Data):
     """The page for browsers: the first free TCP port of a range.
 
     `token` what its address has to hold, empty: one of chance; `files` the folder whose discs it
-    offers; `opens`: a browser is started.
+    offers; `opens`: a browser is started; `words` the options of the whole machine.
     """
 
     host: str
@@ -199,6 +199,7 @@ class Web(Data):
     files: Path | None = None
     view_only: bool = False
     opens: bool = False
+    words: tuple[str, ...] = ()
 
 
 class Netdev(Data):

@@ -34,6 +34,8 @@ def parse(arguments: Sequence[str]) -> Config:
     """A checked `Config` from QEMU's options; ConfigError (one line) for anything wrong."""
     draft = Draft()
     _take(draft, iter(arguments))
+    if draft.web is not None:
+        draft.web = replace(draft.web, words=tuple(arguments))
     return _finish(draft)
 
 

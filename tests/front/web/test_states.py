@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
 import struct
 import zlib
 from collections.abc import Callable
@@ -11,10 +13,14 @@ from typing import Any
 
 import pytest
 from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
+from gossamer.block.open import create
+from gossamer.front.web.forks import words_for
 from gossamer.front.web.lineage import MOST, NAME, Lineage
+from gossamer.machines.options import parse
 from tests.front.vnc.rfb import MACHINE as STANDING
-from tests.front.web.browser import Served
+from tests.front.web.browser import Monitor, Served
 
 Make = Callable[..., Served]
 
@@ -167,3 +173,49 @@ def test_lineage_bears_whatever_is_in_its_file(tmp_path: Path) -> None:
     (tmp_path / NAME).mkdir()
     line.saved("z")
     assert line.parent("z", {"y"}) == "y", "the tree of this run is there all the same"
+
+
+def test_words_of_a_fork_leave_out_what_one_process_can_have() -> None:
+    words = [
+        "-M", "g3beige", "-web", ":1", "-qmp", "unix:q,server=on", "-S", "--serial", "stdio",
+        "-cdrom", "d.iso", "-nographic", "-m", "8", "-gdb", "tcp::1", "disk.img",
+    ]  # fmt: skip
+    made = words_for(words, "tag", "127.0.0.1", 8006)
+    own = ["-display", "none", "-serial", "null", "-monitor", "none", "-web"]
+    assert made == [
+        "-M", "g3beige", "-cdrom", "d.iso", "-m", "8", "disk.img",
+        *own, "127.0.0.1:8007,to=9006", "-loadvm", "tag",
+    ]  # fmt: skip
+    parse(words_for(["-M", "g3beige"], "tag", "::1", 65535 - 1))
+
+
+def test_a_fork_goes_on_from_a_snapshot_and_ends_with_its_machine(served: Make) -> None:
+    host = served()
+    page = host.monitor()
+    page.do("x-savevm", tag="here")
+    status, body, _ = host.get("/fork?tag=here")
+    assert status == 200, body
+    there = json.loads(body)["address"]
+    match = re.fullmatch(r"http://127\.0\.0\.1:(\d+)/\?token=([0-9a-f]{32})", there)
+    assert match is not None
+    url = f"ws://127.0.0.1:{match[1]}/qmp?token={match[2]}"
+    with connect(url, compression=None) as peer:
+        other = Monitor(peer)
+        assert other.do("query-status")["running"] is True
+        assert page.do("query-status")["running"] is False
+    assert host.get("/fork?tag=x")[:2] == (400, b"there is no snapshot 'x'\n")
+    assert host.end() == 0
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", int(match[1])))
+
+
+def test_a_machine_that_writes_to_a_disk_has_no_fork(served: Make, tmp_path: Path) -> None:
+    disk = tmp_path / "disk.qcow2"
+    create(disk, "qcow2", 1 << 20)
+    host = served("-drive", f"file={disk},format=qcow2")
+    host.monitor().do("x-savevm", tag="in-image")
+    status, text, _ = host.get("/fork?tag=in-image")
+    assert (status, text.decode()[:9]) == (400, "no fork: ")
+    assert size(host.get("/picture?tag=in-image")[1])
+    status, text, _ = host.get("/state?tag=in-image")
+    assert (status, b"inside a disk image" in text) == (400, True)

@@ -83,6 +83,10 @@ class Past:
                 return one
         raise ConfigError(f"there is no snapshot {tag[:80]!r}")
 
+    def check(self, tag: str) -> None:
+        """ConfigError where there is no such snapshot."""
+        self._entry(tag)
+
     def file(self, tag: str) -> Path | None:
         """The save file of a snapshot; None for one inside an image."""
         images = self.session.vm.disks.snapshots
@@ -145,12 +149,12 @@ class Past:
                 self._remember(name, answer.body)
             reply(answer)
 
-        self._begin(draw, drawn)
+        self.begin(draw, drawn)
 
     def difference(self, one: str, other: str, reply: Reply) -> None:
         """Have what differs between two snapshots, in words."""
         places = self._place(one), self._place(other)
-        self._begin(lambda: Answer(self._tool("diff", *places)[:MOST_TEXT], "txt"), reply)
+        self.begin(lambda: Answer(self._tool("diff", *places)[:MOST_TEXT], "txt"), reply)
 
     def _tool(self, *words: str) -> bytes:
         """What `gossamer stream` prints; HostError with its last line when it fails."""
@@ -172,7 +176,8 @@ class Past:
             raise HostError(lines[-1].removeprefix("gossamer: "))
         return out
 
-    def _begin(self, work: Callable[[], Answer], reply: Reply) -> None:
+    def begin(self, work: Callable[[], Answer], reply: Reply) -> None:
+        """Have `work` done in a thread, in its turn; HostError when too many wait."""
         if len(self._jobs) >= MOST_JOBS:
             raise HostError(f"{MOST_JOBS} pictures and differences are waited for already")
         self._jobs.append((work, reply))

@@ -11,6 +11,7 @@
 | ``/past``, ``/picture?tag=`` | the tree of snapshots, what one shows |
 | ``/difference?tag=&other=`` | what differs between two, in words |
 | ``/state?tag=`` | a snapshot as a file; without a tag: the machine as it is |
+| ``/fork?tag=`` | a snapshot goes on in a machine of its own: its page's address |
 | ``/upload?name=`` | WebSocket: a file that becomes a snapshot |
 | ``/discs`` | images that can be put into a drive |
 """
@@ -42,6 +43,7 @@ from gossamer.front.vnc.server import VncServer
 from gossamer.front.web import discs, pages, states
 from gossamer.front.web.channels import QmpEnd, SerialEnd
 from gossamer.front.web.connection import Connection, PeerError
+from gossamer.front.web.forks import Forks
 from gossamer.front.web.gate import Asked, Gate, asked
 from gossamer.front.web.past import Past
 from gossamer.machines.config import Vnc, VncPlace, Web
@@ -76,6 +78,7 @@ class WebServer:
         )
 
         self.past = Past(session)
+        self.forks = Forks(session)
 
     @property
     def address(self) -> str:
@@ -151,6 +154,7 @@ class WebServer:
         for connection in tuple(self.connections.values()):
             self._drop(connection)
         self.past.close()
+        self.forks.close()
         self.vnc.close()
         self.loop.remove(self.vnc)
         self.loop.remove(self)
@@ -205,6 +209,8 @@ class WebServer:
             case "/difference":
                 other = given.query.get("other", "")
                 self.past.difference(tag, other, lambda found: self._reply(connection, found))
+            case "/fork":
+                self._fork(connection, tag)
             case "/state" if tag:
                 file = self.past.file(tag)
                 if file is None:
@@ -216,6 +222,16 @@ class WebServer:
             case _:
                 return False
         return True
+
+    def _fork(self, connection: Connection, tag: str) -> None:
+        self.past.check(tag)
+        self.forks.check()
+        host, port = self._listener.getsockname()[:2]
+
+        def begin() -> pages.Answer:
+            return _json({"address": self.forks.begin(tag, host, port)})
+
+        self.past.begin(begin, lambda found: self._reply(connection, found))
 
     def _send_now(self, connection: Connection) -> Steps[None]:
         try:

@@ -77,6 +77,7 @@ export class Timeline {
         others.length ? el("button", { type: "button", onclick: does(() => this.compare(one, others)) },
           "Compare…") : null,
         one.file ? el("a", { href: address("/state", { tag: one.tag }), download: "" }, "Download") : null,
+        el("button", { type: "button", onclick: does(() => this.fork(one)) }, "Fork"),
         el("button", { type: "button", onclick: does(() => this.forget(one)) }, "Delete")));
   }
 
@@ -103,6 +104,16 @@ export class Timeline {
   async back(one) {
     await this.monitor.execute("x-loadvm", { tag: one.tag });
     say(`back at ${one.tag}; the next snapshot begins a branch there`);
+  }
+
+  async fork(one) {
+    say(`${one.tag} is started as a machine of its own…`);
+    const { address: there } = await (await got("/fork", { tag: one.tag })).json();
+    say("");
+    const link = el("a", { href: there, target: "_blank", rel: "noopener", id: "forked" },
+      "Open its page");
+    await ask(`A fork of ${one.tag}`, [el("p", {}, link),
+      el("p", { className: "soft" }, "It ends when this machine's process does.")], [["Done", "ok"]]);
   }
 
   async forget(one) {

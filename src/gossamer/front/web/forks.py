@@ -1,0 +1,110 @@
+"""Forks: a snapshot goes on in a second machine, a process with a page of its own.
+
+It is started with the words that this one was started with, but for what only one process can have
+(ports, monitors, files of logs), and ends with it.  A machine whose disks are written to has no
+forks: both would write to the same.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import IO, Final
+
+from gossamer.base.errors import ConfigError, HostError
+from gossamer.control.session import Session
+from gossamer.machines.option_table import OPTIONS
+
+MOST: Final = 8
+"""Forks of a machine at a time."""
+_START_S: Final = 60
+#: What the fork gets anew, or not at all.
+_OWN: Final = frozenset(
+    (
+        "-web", "-vnc", "-display", "-nographic", "-serial", "-monitor", "-mon", "-qmp",
+        "-qmp-pretty", "-chardev", "-gdb", "-s", "-S", "-qtest", "-qtest-log", "-pidfile",
+        "-daemonize", "-incoming", "-loadvm", "-D", "-d", "-add-fd", "-sandbox",
+    )
+)  # fmt: skip
+
+
+def words_for(words: Sequence[str], tag: str, host: str, port: int) -> list[str]:
+    """The options of a fork that begins with snapshot `tag`."""
+    kept: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        name = "-" + word.lstrip("-")
+        option = OPTIONS.get(name) if word.startswith("-") else None
+        value = [next(rest)] if option is not None and option.value else []
+        if option is None or not _OWN & set(option.names):
+            kept += [word, *value]
+    there = f"[{host}]" if ":" in host else host
+    page = f"{there}:{port + 1},to={min(port + 1000, 65535)}"
+    own = ["-display", "none", "-serial", "null", "-monitor", "none", "-web", page]
+    return [*kept, *own, "-loadvm", tag]
+
+
+class Forks:
+    """Those of one machine."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._children: list[subprocess.Popen[bytes]] = []
+
+    def check(self) -> None:
+        """ConfigError where there can be no (further) fork."""
+        self._children = [one for one in self._children if one.poll() is None]
+        if len(self._children) >= MOST:
+            raise ConfigError(f"{MOST} forks run already")
+        written = [disk.name for disk in self._session.vm.disks.writable]
+        if written:
+            raise ConfigError(f"no fork: {', '.join(written)} is written to, by one machine alone")
+        if self._session.vm.config.web is None or not self._session.vm.config.web.words:
+            raise ConfigError("no fork: it is not known how this machine was started")
+
+    def begin(self, tag: str, host: str, port: int) -> str:
+        """Start one and wait for its page, whose address is given (in a thread).  HostError."""
+        options = self._session.vm.config.web
+        assert options is not None
+        words = words_for(options.words, tag, host, port)
+        with tempfile.TemporaryFile() as said:
+            child = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-m", "gossamer", "run", *words],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+                start_new_session=True,
+            )
+            self._children.append(child)
+            return _address(child, said)
+
+    def close(self) -> None:
+        """End all of them."""
+        for child in self._children:
+            child.terminate()
+        for child in self._children:
+            try:
+                child.wait(10)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+        self._children.clear()
+
+
+def _address(child: subprocess.Popen[bytes], said: IO[bytes]) -> str:
+    end = time.monotonic() + _START_S
+    while True:
+        over = child.poll() is not None
+        said.seek(0)
+        text = said.read(1 << 16).decode(errors="replace")
+        if match := re.search(r"http://\S+(?=\n)", text):
+            return match[0]
+        if over or time.monotonic() > end:
+            child.kill()
+            lines = text.strip().splitlines() or [f"it was not there after {_START_S} s"]
+            raise HostError(f"the fork: {lines[-1].removeprefix('gossamer: ')}")
+        time.sleep(0.02)
