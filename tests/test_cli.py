@@ -18,6 +18,7 @@ from gossamer.base.errors import ConfigError, HostError
 from gossamer.demo import guests, story
 from gossamer.front.console import Console
 from gossamer.machines.config import Config
+from gossamer.recipes import building, kept
 from tests.front.fakes import FakeVm, session_of
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -57,7 +58,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["rnu"], "unknown command 'rnu'; did you mean run? (there is: bench, demo, fleet, run,"),
+        (
+            ["rnu"],
+            "unknown command 'rnu'; did you mean run? (there is: bench, demo, fleet, guest,",
+        ),
         (["run", "-M", "g3"], "unknown machine 'g3'"),
         (["run", "-serial", "frob"], "unknown character device 'frob'"),
         (["demo", "windows"], "unknown demo 'windows' (there is: builtin, linux, openbios, web)"),
@@ -129,18 +133,66 @@ def test_demo_linux_takes_files_from_the_environment(
     ]
 
 
-def test_demo_linux_looks_beside_the_checkout(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_demo_linux_looks_beside_the_checkout(tmp_path: Path) -> None:
+    assert guests.beside_checkout(tmp_path) is None
+    (tmp_path / "vmlinux.gz").write_bytes(b"x")
+    assert guests.beside_checkout(tmp_path) == ["-kernel", f"{tmp_path}/vmlinux.gz"]
+    (tmp_path / "initramfs.cpio.gz").write_bytes(b"x")
+    assert guests.beside_checkout(tmp_path) == [
+        "-kernel", f"{tmp_path}/vmlinux.gz", "-initrd", f"{tmp_path}/initramfs.cpio.gz",
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def no_linux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user with neither a kernel named nor one built; the folder of the cache."""
     for variable in ("GOSSAMER_LINUX_KERNEL", "GOSSAMER_LINUX_INITRD"):
         monkeypatch.delenv(variable, raising=False)
-    with pytest.raises(ConfigError, match="demo linux: give a kernel with -kernel FILE or "):
-        guests.options_for("linux", [], tmp_path)
-    (tmp_path / "vmlinux.gz").write_bytes(b"x")
-    assert guests.options_for("linux", [], tmp_path)[-2:] == ["-kernel", f"{tmp_path}/vmlinux.gz"]
-    (tmp_path / "initramfs.cpio.gz").write_bytes(b"x")
-    assert f"{tmp_path}/initramfs.cpio.gz" in guests.options_for("linux", [], tmp_path)
-    assert guests.options_for("linux", ["-initrd", "i"], tmp_path).count("-initrd") == 1
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(guests, "beside_checkout", lambda: None)
+    return tmp_path / "gossamer" / "guests"
+
+
+def test_demo_linux_takes_the_one_that_was_built(started: list[Config], no_linux: Path) -> None:
+    built_guest(no_linux / "linux")
+    assert cli.main(["demo", "linux", "-serial", "null", "-monitor", "none"]) == 0
+    (config,) = started
+    assert (config.kernel, config.initrd) == (
+        no_linux / "linux" / "vmlinux", no_linux / "linux" / "initramfs.cpio.gz",
+    )  # fmt: skip
+
+
+def test_demo_linux_offers_to_build_one(
+    started: list[Config],
+    no_linux: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked = []
+
+    def build(*, yes: bool) -> Path | None:
+        asked.append(yes)
+        return built_guest(no_linux / "linux") if yes else None
+
+    monkeypatch.setattr(building, "build", build)
+    null = ["-serial", "null", "-monitor", "none"]
+    assert cli.main(["demo", "linux", *null]) == 2
+    assert "gossamer guest build linux makes one, or give -kernel FILE" in capsys.readouterr().err
+    assert cli.main(["demo", "linux", "--yes", *null]) == 0
+    assert asked == [False, True]
+    assert [config.kernel for config in started] == [no_linux / "linux" / "vmlinux"]
+
+
+def built_guest(place: Path) -> Path:
+    """What a build leaves, with other bytes."""
+    place.mkdir(parents=True)
+    files = {name: place / f"{name}.new" for name in ("vmlinux", "initramfs.cpio.gz")}
+    for name, path in files.items():
+        path.write_bytes(name.encode())
+    sums = {name: kept.sha256(path) for name, path in files.items()}
+    record = kept.Record("linux", "r", {}, sums, {}, "2026-11-30T00:00:00+00:00", 1)
+    kept.keep(place, record, files)
+    return place
 
 
 def test_demo_is_the_story(monkeypatch: pytest.MonkeyPatch, started: list[Config]) -> None:

@@ -30,6 +30,7 @@ FLOORS: Final = {
     "engine": 4,
     "machines": 5,
     "control": 6,
+    "recipes": 6,
     "api": 7,
     "front": 7,
     "verify": 7,
@@ -71,6 +72,7 @@ HOST_DOORS: Final = {
     "bench/": HOST,
     "demo/": HOST,
     "fleet/": HOST,
+    "recipes/": HOST,
     "cli.py": HOST,
     "__main__.py": HOST,
 }

@@ -47,8 +47,9 @@ what QEMU 7.2's leave out.  --hops N, --lossy (that part only), -M g3beige, mac9
 
   openbios  a g3beige to the prompt of its firmware
   linux     Linux on a g3beige: -kernel FILE, -initrd FILE, -append WORDS; files not given are
-            $GOSSAMER_LINUX_KERNEL and $GOSSAMER_LINUX_INITRD, or vmlinux.gz and
-            initramfs.cpio.gz in shared/guests beside the checkout
+            $GOSSAMER_LINUX_KERNEL and $GOSSAMER_LINUX_INITRD, or what gossamer guest build linux
+            has made, or vmlinux.gz and initramfs.cpio.gz in shared/guests beside the checkout.
+            Where there is none, it is offered to build one; --yes agrees
   web       the machine in a browser: a program of gossamer's own, or what OPTIONS start
             (web linux: Linux, as above)
 
@@ -223,6 +224,10 @@ def demo(words: list[str]) -> int:
     from gossamer.demo import guests
     from gossamer.machines import options
 
+    if what == "linux":
+        words = [*linux_files(words), *(word for word in words if word != "--yes")]
+    elif what == "web" and words[:1] == ["linux"]:
+        words = ["linux", *linux_files(words), *(word for word in words[1:] if word != "--yes")]
     config = options.parse(guests.options_for(what, words))
     keys = (
         "C-c ends it."
@@ -231,6 +236,25 @@ def demo(words: list[str]) -> int:
     )
     print(keys, file=sys.stderr)
     return start(config)
+
+
+def linux_files(words: list[str]) -> list[str]:
+    """-kernel and so on of a Linux, where `words` name none; built where there is none, if agreed.
+
+    `words` with ``--yes`` agree.
+    """
+    from gossamer.demo import guests
+    from gossamer.recipes import building, command
+
+    found = guests.given(words)
+    for place in (command.options, guests.beside_checkout):
+        found = place() if found is None else found
+    if found is None:
+        print("There is no Linux here yet.", file=sys.stderr)
+        if building.build(yes="--yes" in words) is None:
+            raise ConfigError(guests.NO_LINUX)
+        found = command.options() or []
+    return found
 
 
 # --- tools --------------------------------------------------------------------------------------
@@ -323,6 +347,12 @@ COMMANDS: Final = {
         "many machines on several nodes: move, drain, upgrade, bring back",
         lambda words: tool(
             "gossamer", "fleet", lambda: import_module("gossamer.fleet.command"), words
+        ),
+    ),
+    "guest": Command(
+        "build a Linux for the machines, from Debian's source packages",
+        lambda words: tool(
+            "gossamer", "guest", lambda: import_module("gossamer.recipes.command"), words
         ),
     ),
     "tls": Command("make certificates for transfers between hosts", tls),

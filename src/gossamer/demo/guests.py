@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from gossamer.base.errors import ConfigError
 from gossamer.machines.config import unknown
 
 NAMES: Final = ("builtin", "linux", "openbios", "web")
@@ -25,58 +24,56 @@ WEB: Final = (
 _STARTS: Final = frozenset(
     ("-bios", "-kernel", "-cdrom", "-hda", "-drive", "-blockdev", "-loadvm", "-incoming")
 )
+NO_LINUX: Final = (
+    "demo linux: needs a kernel: gossamer guest build linux makes one, or give -kernel FILE and "
+    f"-initrd FILE, or ${KERNEL[0]} and ${INITRD[0]}"
+)
 
 
-def options_for(name: str, words: Sequence[str], folder: Path | None = None) -> list[str]:
-    """Options of gossamer run that start guest `name`; `words` come last, so they count.
-
-    `folder`: where its files may be; by default that beside the checkout.
-    """
+def options_for(name: str, words: Sequence[str]) -> list[str]:
+    """Options of gossamer run that start guest `name`; `words` come last, so they count."""
     if name == "openbios":
         return [*COMMON, "-prom-env", "auto-boot?=false", *words]
     if name == "linux":
-        return [*COMMON, *_linux(words, folder or _beside_checkout()), *words]
+        return [*COMMON, *_linux(words), *words]
     if name == "web":
-        return _web(list(words), folder or _beside_checkout())
+        return _web(list(words))
     raise unknown("demo", name, NAMES)
 
 
-def _web(words: list[str], folder: Path) -> list[str]:
+def _linux(words: Sequence[str]) -> list[str]:
+    made = [] if "-m" in words else ["-m", "256"]
+    return made + ([] if "-append" in words else ["-append", "console=ttyPZ0"])
+
+
+def _web(words: list[str]) -> list[str]:
     """A picture of gossamer's own where `words` give the machine nothing to start from."""
     if words[:1] == ["linux"]:
         words = words[1:]
         shown = [] if "-append" in words else ["-append", "console=tty0 console=ttyPZ0"]
-        return [*WEB, *_linux([*shown, *words], folder), *shown, *words]
+        return [*WEB, *_linux([*shown, *words]), *shown, *words]
     own = [] if _STARTS & set(words) else ["-bios", "builtin-screen", "-m", "16"]
     return [*WEB, *own, *words]
 
 
-def _beside_checkout() -> Path:
+def given(words: Sequence[str]) -> list[str] | None:
+    """Files that the environment names, where `words` name none; None where neither does.
+
+    A kernel of the user's own may need no RAM disk, or another one.
+    """
+    if "-kernel" in words:
+        return []
+    kernel, initrd = os.environ.get(KERNEL[0]), os.environ.get(INITRD[0])
+    if not kernel:
+        return None
+    return ["-kernel", kernel, *(["-initrd", initrd] if initrd else [])]
+
+
+def beside_checkout(folder: Path | None = None) -> list[str] | None:
+    """Kernel and RAM disk in `folder`, by default that beside the checkout."""
     # <checkout>/src/gossamer/__init__.py; elsewhere such a folder is not there.
-    return Path(__file__).resolve().parents[3].parent / BESIDE
-
-
-def _linux(words: Sequence[str], folder: Path) -> list[str]:
-    made = [] if "-m" in words else ["-m", "256"]
-    if "-append" not in words:
-        made += ["-append", "console=ttyPZ0"]
-    if "-kernel" not in words:
-        kernel = _found(*KERNEL, folder)
-        if kernel is None:
-            raise ConfigError(
-                f"demo linux: give a kernel with -kernel FILE or ${KERNEL[0]} (and -initrd FILE or "
-                f"${INITRD[0]}); there is no {folder / KERNEL[1]}"
-            )
-        made += ["-kernel", str(kernel)]
-        # A kernel of the user's own may need no RAM disk, or another one.
-        initrd = None if "-initrd" in words else _found(*INITRD, folder)
-        made += [] if initrd is None else ["-initrd", str(initrd)]
-    return made
-
-
-def _found(variable: str, name: str, folder: Path) -> Path | None:
-    """The file that an environment variable gives, or that is in the folder."""
-    given = os.environ.get(variable)
-    if given:
-        return Path(given)
-    return folder / name if (folder / name).is_file() else None
+    place = folder or Path(__file__).resolve().parents[3].parent / BESIDE
+    kernel, initrd = place / KERNEL[1], place / INITRD[1]
+    if not kernel.is_file():
+        return None
+    return ["-kernel", str(kernel), *(["-initrd", str(initrd)] if initrd.is_file() else [])]
