@@ -85,6 +85,7 @@ THIRD_PARTY: Final = {
     "rich": {"front", "verify", "streams", "bench", "demo", "fleet", "cli"},
     "ray": {"fleet"},
     "websockets": {"front"},
+    "pycdlib": {"block"},
     "capstone": set(),
     "dataclasses": {"base"},  # base.data.Data costs a start less
     "hypothesis": set(),

@@ -78,7 +78,7 @@ def test_every_dependency_has_a_range() -> None:
 
 def test_everything_imported_is_a_dependency() -> None:
     extras = project()["optional-dependencies"]
-    optional = [*extras["verify"], *extras["tls"], *extras["fleet"]]
+    optional = [*extras["verify"], *extras["tls"], *extras["fleet"], *extras["discs"]]
     names = {re.split("[<>=]", line)[0] for line in [*project()["dependencies"], *optional]}
     names = {"elftools" if name == "pyelftools" else name for name in names}
     foreign = set()

@@ -5,6 +5,7 @@ Reads and writes files of the host; see `docs/block.md`.
 
 from gossamer.block.capture import Capture, Going
 from gossamer.block.errors import ImageError
+from gossamer.block.folder import FolderDisc
 from gossamer.block.image import Image
 from gossamer.block.open import create, create_over, open_image
 from gossamer.block.overlay import OverlayImage
@@ -14,6 +15,7 @@ from gossamer.block.standby import StandbyImage, stand_by
 
 __all__ = [
     "Capture",
+    "FolderDisc",
     "Going",
     "Image",
     "ImageError",

@@ -10,6 +10,7 @@ from typing import Final
 
 from gossamer.block import journal
 from gossamer.block.errors import ImageError
+from gossamer.block.folder import open_folder
 from gossamer.block.hostfile import HostFile
 from gossamer.block.image import Image
 from gossamer.block.overlay import OverlayImage
@@ -32,7 +33,7 @@ def open_image(
     """Open a disk image.
 
     Args:
-        path: The file (or block device).
+        path: The file (or block device), or a folder, which is a disc then (`block.folder`).
         format: ``raw`` or ``qcow2``; None looks at the first bytes.
         read_only: The guest cannot write.
         snapshot: The guest can write, the file never changes (QEMU's ``-snapshot``).
@@ -40,6 +41,8 @@ def open_image(
     A writable qcow2 image keeps its state in internal snapshots (`Qcow2Image`), a writable raw
     one (`RawDisk`) in an undo log beside it; with `snapshot` it is in an `OverlayImage`.
     """
+    if read_only and format in (None, "raw") and Path(path).is_dir():
+        return open_folder(Path(path))
     file = HostFile(path, read_only=read_only or snapshot)
     try:
         found = format or probe(file)

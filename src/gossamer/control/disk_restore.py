@@ -11,7 +11,16 @@ from gossamer.base.data import replace
 from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.block import Going, ImageError, Qcow2Image, Snapshot
 from gossamer.control import disk_capture
-from gossamer.control.disk_state import SNAPSHOT, UNDO, counted, existing, forget, named, with_state
+from gossamer.control.disk_state import (
+    SNAPSHOT,
+    UNDO,
+    counted,
+    existing,
+    forget,
+    made_discs,
+    named,
+    with_state,
+)
 from gossamer.control.fitted import check_fitted
 from gossamer.control.hotplug import as_saved
 from gossamer.control.loading import Arrived, fit, read_machine
@@ -146,6 +155,19 @@ def _check_disks(vm: Runner, container: Container) -> None:
                 f"{container.path}: {disk.name} was saved in {before}, now it has {kept}"
             )
         # A qcow2 image takes the size it had; an overlay checks its own.
+    _check_discs(vm, container)
+
+
+def _check_discs(vm: Runner, container: Container) -> None:
+    """A disc made of a folder is what it was: the guest has read of it, and will read on."""
+    saved = dict(one.partition(": ")[::2] for one in container.meta.discs)
+    for key, found in made_discs(vm).items():
+        if found != saved.get(key, found):
+            path = next(disk.image.path for disk in vm.disks if disk.key == key)
+            raise ConfigError(
+                f"{container.path}: {key}: the folder {path} makes another disc now: its sum was "
+                f"{saved[key]}, it is {found}; without it in the drive this can be loaded"
+            )
 
 
 def _snapshots_of(vm: Runner, name: str, date_ns: int) -> list[tuple[Qcow2Image, Snapshot]]:

@@ -17,7 +17,7 @@ from typing import Final
 from gossamer.base.data import replace
 from gossamer.base.errors import ConfigError, GossamerError, there_is
 from gossamer.base.version import VERSION
-from gossamer.block import Capture, OverlayImage, Qcow2Image, Snapshot, VmstateWriter
+from gossamer.block import Capture, FolderDisc, OverlayImage, Qcow2Image, Snapshot, VmstateWriter
 from gossamer.control import disk_capture
 from gossamer.control.disks import Disk
 from gossamer.control.fitted import fitted
@@ -67,7 +67,14 @@ def _meta(vm: Runner, name: str, date_ns: int, disks: Sequence[DiskMeta]) -> Met
         disks=tuple(disks),
         devices=fitted(vm.machine),
         hardware=stored(replace(vm.config, boot_once=vm.machine.hardware.boot_once)),
+        discs=tuple(f"{key}: {value}" for key, value in sorted(made_discs(vm).items())),
     )
+
+
+def made_discs(vm: Runner) -> dict[str, str]:
+    """Hash of what is on each disc that was made of a folder, by its key."""
+    discs = [disk for disk in vm.disks if isinstance(disk.image, FolderDisc)]
+    return {disk.key: disk.image.content_hash() for disk in discs}
 
 
 def _disk_metas(vm: Runner, label: str, captures: Captures) -> list[DiskMeta]:

@@ -33,7 +33,8 @@ class Meta(Data):
     `ram_size` in bytes, `created_ns` in ns since 1970 UTC, `clock_ns` virtual ns, `icount`
     instructions since power-on, `gossamer` the version that wrote it, `devices` what stands where:
     ``place: kind``, of what sections alone do not say.  `hardware` is the machine as data, checked
-    when one is built from it; files of 0.1.0 have the command line in `options` instead.
+    when one is built from it; files of 0.1.0 have the command line in `options` instead.  `discs`:
+    of discs that were made here, ``name: hash of the content``; where there is none it is left out.
     """
 
     machine: str
@@ -48,9 +49,13 @@ class Meta(Data):
     options: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
     hardware: dict[str, Any] = field(default_factory=dict)
+    discs: tuple[str, ...] = ()
 
     def encode(self) -> bytes:
-        data = json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=True).encode()
+        tree = {"format": FORMAT, **asdict(self)}
+        if not self.discs:
+            del tree["discs"]  # releases that know none read it too
+        data = json.dumps(tree, ensure_ascii=True).encode()
         assert len(data) <= MAX_META, f"META of {len(data)} bytes, at most {MAX_META}"
         return data
 
@@ -62,11 +67,14 @@ class Meta(Data):
             if not isinstance(tree, dict) or tree.pop("format", None) != FORMAT:
                 raise ValueError(f'not an object with "format": "{FORMAT}"')
             disks = tuple(_typed(DiskMeta, one) for one in _listed(tree.pop("disks", [])))
-            texts = {name: _texts(name, tree.pop(name, [])) for name in ("options", "devices")}
+            texts = {name: _texts(name, tree.pop(name, [])) for name in _LISTS}
             meta: Meta = _typed(cls, {**tree, "disks": disks, **texts})
         except (ValueError, RecursionError) as fault:
             raise StreamError(f"META: {fault}", path, offset) from None
         return meta
+
+
+_LISTS: Final = ("options", "devices", "discs")
 
 
 def _listed(value: object) -> list[Any]:

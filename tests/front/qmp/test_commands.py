@@ -288,6 +288,9 @@ def test_discs(mac: Checked, folder: Path) -> None:
     assert blocks["disk0"]["inserted"]["image"]["format"] == "qcow2"
     assert mac("blockdev-change-medium", id="cd0", filename=f"{folder}/b.iso", format="raw") == {}
     assert [d["medium"]["file"] for d in mac("x-query-drives")][1].endswith("b.iso")
+    (folder / "disc").mkdir()
+    assert mac("blockdev-change-medium", id="cd0", filename=f"{folder}/disc") == {}
+    assert [d["medium"]["file"] for d in mac("x-query-drives")][1].endswith("disc")
     assert mac("eject", id="cd0") == {}
     assert mac("blockdev-remove-medium", id="cd0") == {}
     assert mac("blockdev-close-tray", id="cd0") == {}
