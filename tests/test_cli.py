@@ -157,9 +157,9 @@ def test_demo_linux_takes_the_one_that_was_built(started: list[Config], no_linux
     built_guest(no_linux / "linux")
     assert cli.main(["demo", "linux", "-serial", "null", "-monitor", "none"]) == 0
     (config,) = started
-    assert (config.kernel, config.initrd) == (
-        no_linux / "linux" / "vmlinux", no_linux / "linux" / "initramfs.cpio.gz",
-    )  # fmt: skip
+    assert [str(config.kernel), str(config.initrd), str(config.bios)] == [
+        str(no_linux / "linux" / name) for name in ("vmlinux", "initramfs.cpio.gz", "openbios-ppc")
+    ]
 
 
 def test_demo_linux_offers_to_build_one(
@@ -186,7 +186,9 @@ def test_demo_linux_offers_to_build_one(
 def built_guest(place: Path) -> Path:
     """What a build leaves, with other bytes."""
     place.mkdir(parents=True)
-    files = {name: place / f"{name}.new" for name in ("vmlinux", "initramfs.cpio.gz")}
+    files = {
+        name: place / f"{name}.new" for name in ("vmlinux", "initramfs.cpio.gz", "openbios-ppc")
+    }
     for name, path in files.items():
         path.write_bytes(name.encode())
     sums = {name: kept.sha256(path) for name, path in files.items()}

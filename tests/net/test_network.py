@@ -149,10 +149,59 @@ def test_commands_and_events(tmp_path: Path) -> None:
             "human-monitor-command", command_line="hostfwd_remove tcp::1"
         )
         assert do("human-monitor-command", command_line="info usernet") == ""
+        assert (
+            "Duplicate ID 'n0'"
+            in host.client.refused(
+                "netdev_add", type="stream", id="n0", addr={"type": "unix", "path": f"{path}2"}
+            )[1]
+        )
+        assert do("netdev_del", id="n0") == {}
+        assert not path.exists()
+        (card,) = do("x-query-network")
+        assert (card["link"], card["netdev"], card.get("peer")) == (False, "n0", None)
+        assert host.client.refused("netdev_del", id="n0")[0] == "DeviceNotFound"
+        given = {"type": "unix", "path": f"{path}2"}
+        assert do("netdev_add", type="stream", id="n0", server=True, addr=given) == {}
+        (card,) = do("x-query-network")
+        assert (card["link"], card["peer"]) == (True, f"type=stream,listening on unix:{path}2")
+        said = do("human-monitor-command", command_line="netdev_add dgram,id=n1,local.type=unix")
+        assert "local.path has 1 to 107 bytes" in said
+        word = "netdev_add socket,id=n1,udp=127.0.0.1:9,localaddr=127.0.0.1"
+        assert do("human-monitor-command", command_line=word) == ""
+        assert [(d["id"], d.get("card")) for d in do("x-query-netdevs")] == [
+            ("n0", "sungem.0"), ("n1", None),
+        ]  # fmt: skip
+        assert "\nn1: index=0,type=" in do("human-monitor-command", command_line="info network")
+        assert do("human-monitor-command", command_line="netdev_del n1") == ""
     finally:
         assert host.end() == 0
     assert not path.exists()
     folder.rmdir()
+
+
+def test_netdev_where_there_was_none_and_too_many(tmp_path: Path) -> None:
+    host = Host(tmp_path, *WORDS[:-1], "-S")
+    do: Callable[..., Any] = host.client.do
+    try:
+        assert do("x-query-netdevs") == []
+        for n in range(64):
+            local = {"type": "inet", "host": "127.0.0.1", "port": "0"}
+            remote = {"type": "inet", "host": "127.0.0.1", "port": "9"}
+            assert do("netdev_add", type="dgram", id=f"n{n}", local=local, remote=remote) == {}
+        assert (
+            "64 netdevs are there"
+            in host.client.refused(
+                "netdev_add", type="dgram", id="more", local=local, remote=remote
+            )[1]
+        )
+        refused = host.client.refused("netdev_add", type="user", id="u", hostfwd=[{"str": 1}])
+        assert "hostfwd: expected a list of texts" in refused[1]
+        assert (
+            "unknown value for netdev_add"
+            in host.client.refused("netdev_add", type="usr", id="u")[1]
+        )
+    finally:
+        assert host.end() == 0
 
 
 def test_what_has_arrived_is_announced_as_qemu_does(wire: tuple[socket.socket, int]) -> None:

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,70 @@ def test_address_connections_and_forwards(user: User) -> None:
         serve(user, until=lambda: any(f[12:14] in (b"\x08\x06", b"\x08\0") for f in found[1:]))
     assert user.remove_forward(forwarded("hostfwd_remove", f"tcp:127.0.0.1:{port}")) is True
     assert user.remove_forward(forwarded("hostfwd_remove", f"tcp:127.0.0.1:{port}")) is False
+
+
+GUEST, SERVER = bytes((10, 0, 2, 15)), bytes((10, 0, 2, 100))
+
+
+def segment(sequence: int, answer: int, flags: int, data: bytes = b"") -> bytes:
+    """A frame of TCP from the guest's port 4000 to port 80 of SERVER (RFC 9293)."""
+    tcp = struct.pack(">HHIIBBHHH", 4000, 80, sequence, answer, 0x50, flags, 8192, 0, 0) + data
+    summed = GUEST + SERVER + struct.pack(">BBH", 0, 6, len(tcp)) + tcp
+    tcp = tcp[:16] + checksum(summed + bytes(len(summed) % 2)).to_bytes(2, "big") + tcp[18:]
+    head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(tcp), 1, 0, 64, 6, 0) + GUEST + SERVER
+    head = head[:10] + checksum(head).to_bytes(2, "big") + head[12:]
+    return bytes.fromhex("525500000202") + MAC + b"\x08\0" + head + tcp
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_connections_of_the_guest_are_led_to_a_socket(kind: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="gsm-") as folder, ExitStack() as stack:
+        if kind == "tcp":
+            listener = socket.create_server(("127.0.0.1", 0))
+            to = f"tcp:127.0.0.1:{listener.getsockname()[1]}"
+        else:
+            listener = socket.socket(socket.AF_UNIX)
+            listener.bind(f"{folder}/s")
+            listener.listen()
+            to = f"unix:{folder}/s"
+        stack.enter_context(listener)
+        user = User("u", options(f",restrict=on,guestfwd=tcp:10.0.2.100:80-{to}"))
+        stack.callback(user.close)
+        peer = stack.enter_context(listener.accept()[0])
+        peer.settimeout(20)
+        found = collect(user)
+        asked = bytes.fromhex("0001080006040001") + MAC + GUEST + bytes(6) + bytes((10, 0, 2, 2))
+        user.send(b"\xff" * 6 + MAC + b"\x08\x06" + asked)
+        user.send(segment(100, 0, 2))
+
+        def answers() -> list[bytes]:
+            return [f for f in found if f[12:14] == b"\x08\0" and f[23] == 6]
+
+        serve(user, until=answers)
+        sequence = int.from_bytes(answers()[0][38:42], "big") + 1
+        user.send(segment(101, sequence, 0x10))
+        user.send(segment(101, sequence, 0x18, b"hello"))
+        user.flush()
+        assert peer.recv(100) == b"hello"
+        peer.sendall(b"world")
+        serve(user, until=lambda: any(b"world" in f for f in answers()))
+
+
+def test_rules_of_guestfwd_that_make_no_sense() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with pytest.raises(HostError, match=f"guestfwd: 127.0.0.1:{port}: cannot connect"):
+        User("u", options(f",guestfwd=tcp:10.0.2.100:80-tcp:127.0.0.1:{port}"))
+    for rule, text in {
+        "tcp:10.0.2.100:80-cmd:ls": "cmd: the network's process starts no program",
+        "tcp:10.0.3.100:80-unix:/x": "10.0.3.100 is no free address of 10.0.2.0/24",
+        "tcp:10.0.2.2:80-unix:/x": "10.0.2.2 is no free address",
+        "udp::80-unix:/x": "expected ",
+        "tcp::80": "expected ",
+        "tcp::x-unix:/x": "port must be a number",
+    }.items():
+        with pytest.raises(ConfigError, match=text):
+            options(f",guestfwd={rule}")
 
 
 def test_process_has_no_rights_and_ends_with_its_socket(user: User) -> None:

@@ -218,7 +218,7 @@ def test_sums_are_compared_with_those_on_record(
 def test_known_sums_are_of_packages_and_contents() -> None:
     for row in json.loads(building.KNOWN.read_text()):
         assert set(row) == {"recipe", "packages", "contents"}
-        assert set(row["contents"]) == {linux.KERNEL, linux.INITRD}
+        assert set(row["contents"]) == {linux.KERNEL, linux.INITRD, linux.FIRMWARE}
 
 
 # --- programs -------------------------------------------------------------------------------------
@@ -329,14 +329,19 @@ def add(archive: tarfile.TarFile, names: dict[str, bytes]) -> None:
         archive.addfile(info, io.BytesIO(data))
 
 
-def test_linux_is_unpacked_as_a_whole_or_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tools = tmp_path / "bin"
+def fake_dpkg_deb(folder: Path) -> Path:
+    """A folder with a dpkg-deb for packages that are tar files."""
+    tools = folder / "bin"
     tools.mkdir()
     (tools / "dpkg-deb").write_text('#!/bin/sh\nexec cat "$2"\n')
     (tools / "dpkg-deb").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    return tools
+
+
+def test_linux_is_unpacked_as_a_whole_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{fake_dpkg_deb(tmp_path)}:{os.environ['PATH']}")
     names = {"l/Kbuild": b"1", "l/init/main.c": b"2", "l/arch/x86/x.c": b"3"}
     seen: list[int] = []
     unpack.linux(package(tmp_path / "a.deb", names), tmp_path / "out", lambda: seen.append(1))
@@ -349,6 +354,16 @@ def test_linux_is_unpacked_as_a_whole_or_not(
     with pytest.raises(HostError, match=r"b\.deb: "):
         unpack.linux(bad, tmp_path / "out2", lambda: None)
     assert sorted(path.name for path in tmp_path.iterdir() if "out" in path.name) == ["out"]
+
+
+def test_one_file_of_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{fake_dpkg_deb(tmp_path)}:{os.environ['PATH']}")
+    with tarfile.open(tmp_path / "a.deb", "w") as f:
+        add(f, {"./usr/share/qemu/openbios-ppc": b"\x7fELF", "./usr/share/doc/x": b""})
+    unpack.one_file(tmp_path / "a.deb", "openbios-ppc", tmp_path / "firmware")
+    assert (tmp_path / "firmware").read_bytes() == b"\x7fELF"
+    with pytest.raises(HostError, match=r"a\.deb: has no openbios-sparc"):
+        unpack.one_file(tmp_path / "a.deb", "openbios-sparc", tmp_path / "firmware")
 
 
 # --- the RAM disk ---------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.control.events import NetdevConnected, NetdevDisconnected, SocketAddress
@@ -20,6 +20,9 @@ from gossamer.net.backend import Backend
 
 if TYPE_CHECKING:
     from gossamer.net.user import User
+
+
+MOST_NETDEVS: Final = 64
 
 
 class Network:
@@ -41,13 +44,47 @@ class Network:
         for name, netdev_id in card_cables(vm):
             self.cables[name] = netdev_id
             vm.outside.links.setdefault(name, True)
-        for n, (name, _, _) in enumerate(cards(vm.machine)):
+        self._plug()
+        vm.frames_out = self._sent
+        vm.outside.attach(vm.machine)
+
+    def _plug(self) -> None:
+        """Let each card's cable lead to the backend that it names, where there is one."""
+        self._numbers = []
+        for n, (name, _, _) in enumerate(cards(self.vm.machine)):
             backend = self.backends.get(self.cables.get(name, ""))
             self._numbers.append(backend)
             if backend is not None:
                 backend.deliver = self._deliverer(n, name)
-        vm.frames_out = self._sent
-        vm.outside.attach(vm.machine)
+
+    def add(self, netdev: Netdev) -> None:
+        """Open one more; a card whose cable names it, and was taken from it, has it again.
+
+        ConfigError for an id that is there, HostError where the host refuses.
+        """
+        if netdev.id in self.backends:
+            raise ConfigError(f"Duplicate ID '{netdev.id}' for netdev")
+        if len(self.backends) >= MOST_NETDEVS:
+            raise ConfigError(f"{MOST_NETDEVS} netdevs are there: netdev_del comes first")
+        self.backends[netdev.id] = self._opened(netdev)
+        self._linked(netdev.id, is_up=True)
+
+    def remove(self, name: str) -> None:
+        """Close one; the cable of its card leads nowhere then.  ConfigError where there is none."""
+        backend = self.backends.pop(name, None)
+        if backend is None:
+            raise ConfigError(f"Device '{name}' not found")
+        backend.close()
+        self._linked(name, is_up=False)
+
+    def _linked(self, netdev_id: str, *, is_up: bool) -> None:
+        self._plug()
+        held = [card for card, netdev in self.cables.items() if netdev == netdev_id]
+        for name in held:
+            self.vm.outside.links[name] = is_up
+        if held:
+            self.vm.outside.attach(self.vm.machine)
+            self.vm.broken("a cable was pulled or put back")
 
     def _opened(self, netdev: Netdev) -> Backend:
         made = opened(netdev)
@@ -188,6 +225,10 @@ def opened(netdev: Netdev) -> Backend:
         from gossamer.net.packets import Tap  # noqa: PLC0415
 
         return Tap(netdev.id, values["fd"])
+    if kind == "passt":
+        from gossamer.net.passt import Passt  # noqa: PLC0415
+
+        return Passt(netdev.id, values["path"], values["words"])
     from gossamer.net.user import User  # noqa: PLC0415
 
     return User(netdev.id, values)

@@ -58,6 +58,8 @@ class Session:
         self.human: Callable[[str], Steps[str]] | None = None
         #: What cables lead to; None: nowhere.
         self.network: Network | None = None
+        #: Makes the network that a machine started without; the front's.
+        self.network_there: Callable[[], Network] = _no_network
         #: The VNC servers; the front's.
         self.vnc_servers: list[VncServer] = []
         #: Address and connections of the page for browsers; the front's.
@@ -163,6 +165,10 @@ class Session:
 def _no_chardev(name: str, text: str = "") -> Any:  # noqa: ANN401 - never returns
     del text
     raise ConfigError(f"{name}: no character device can be served here")
+
+
+def _no_network() -> Any:  # noqa: ANN401 - never returns
+    raise ConfigError("no network can be served here")
 
 
 def _no_log(text: str) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from typing import Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from gossamer.base.errors import ConfigError
 from gossamer.control.session import Session
@@ -23,6 +24,9 @@ from gossamer.front.ptys import PtyChardev
 from gossamer.front.signals import Signals, stop_process
 from gossamer.machines.chardev_options import CONTROL, PRETTY
 from gossamer.machines.config import Config
+
+if TYPE_CHECKING:
+    from gossamer.control.network import Network
 
 SLICE_NS: Final = 2_000_000
 """Host ns for which the guest runs between two looks at the host."""
@@ -136,11 +140,9 @@ class Console:
 
     def _attach_servers(self, session: Session) -> None:
         """Let viewers, a debugger and a device test reach it, where options ask for them."""
+        session.network_there = partial(self._network_there, session)
         if session.vm.config.netdevs:
-            from gossamer.control.network import Network  # noqa: PLC0415 - most runs need none
-
-            session.network = Network(session.vm)
-            self.loop.add(session.network)
+            session.network_there()
         if session.vm.config.vncs:
             from gossamer.front.vnc.server import open_servers  # noqa: PLC0415 - most runs need none
 
@@ -159,6 +161,15 @@ class Console:
             served = QtestServer(session.vm, device, steps_clock=self._steps_clock, log=log)
             self._closings.append(served.close)
             self._hold_while_saving(device)
+
+    def _network_there(self, session: Session) -> Network:
+        """The network, made when it is first asked for."""
+        if session.network is None:
+            from gossamer.control.network import Network  # noqa: PLC0415 - most runs need none
+
+            session.network = Network(session.vm)
+            self.loop.add(session.network)
+        return session.network
 
     def add_chardev(self, name: str, spec: str) -> str:
         """Open a device while the machine is there; the terminal's path if it is one."""

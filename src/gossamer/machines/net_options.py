@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
 from gossamer.base.errors import ConfigError
 from gossamer.machines.config import Netdev, unknown
-from gossamer.machines.values import identifier, keyval, number, on_off
+from gossamer.machines.passt_options import PASST, passt
+from gossamer.machines.values import flattened, identifier, keyval, number, on_off
 
 #: Backends of QEMU's that are not here, and why.
 REFUSED: Final = {
@@ -19,14 +21,12 @@ REFUSED: Final = {
     "vhost-user": "there is no virtio card",
     "vhost-vdpa": "there is no virtio card",
     "hubport": "a card has one cable",
-    "passt": "run passt and give stream,addr.type=unix,addr.path=",
 }
 _USER: Final = (
     "ipv4", "ipv6", "net", "host", "restrict", "hostname", "dhcpstart", "dns", "dnssearch",
     "domainname", "hostfwd", "ipv6-net", "ipv6-prefix", "ipv6-prefixlen", "ipv6-host", "ipv6-dns",
 )  # fmt: skip
 _USER_REFUSED: Final = {
-    "guestfwd": "it is not built; hostfwd= is",
     "tftp": "the network's process opens no file",
     "tftp-server-name": "the network's process opens no file",
     "bootfile": "the network's process opens no file",
@@ -40,34 +40,74 @@ KINDS: Final = {
     "dgram": tuple(f"{end}.{n}" for end in ("local", "remote") for n in (
         "type", "host", "port", "path", "str")),
     "socket": ("fd", "listen", "connect", "mcast", "udp", "localaddr"),
+    "passt": PASST,
     "tap": ("fd", "ifname", "script", "downscript", "vhost", "vnet_hdr", "queues", "sndbuf", "br"),
 }  # fmt: skip
+#: Properties that may be given several times, and of what.
+SEVERAL: Final = {"hostfwd": "user", "guestfwd": "user", "param": "passt"}
 _MOST_FORWARDS: Final = 64
 _LOOPBACK: Final = "127.0.0.1"
+Several = Mapping[str, list[str]]
 
 
-def parse_netdev(text: str) -> Netdev:
-    """The value of -netdev."""
-    forwards = [part for part in _parts(text) if part.startswith("hostfwd=")]
-    plain = ",".join(part for part in _parts(text) if not part.startswith("hostfwd="))
-    given = keyval("-netdev", plain, first="type")
+def parse_netdev(text: str, option: str = "-netdev") -> Netdev:
+    """The value of -netdev, key=value or JSON."""
+    if text.lstrip().startswith("{"):
+        try:
+            tree = json.loads(text)
+        except (ValueError, RecursionError):
+            raise ConfigError(f"{option}: no JSON: {text[:60]!r}") from None
+        return from_tree(option, tree)
+    plain, several = _apart(_parts(text))
+    return _of(option, keyval(option, ",".join(plain), first="type"), several)
+
+
+def from_tree(option: str, tree: Any) -> Netdev:  # noqa: ANN401 - JSON
+    """A backend as QMP's netdev_add has it; of those of SEVERAL lists, of texts or {"str": …}."""
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{option}: expected an object, got {tree!r:.60}")
+    tree, several = dict(tree), dict[str, list[str]]()
+    for key in SEVERAL:
+        given = tree.pop(key, [])
+        found: list[Any] = [
+            one.get("str") if isinstance(one, dict) else one for one in _listed(given)
+        ]
+        if not all(isinstance(one, str) for one in found):
+            raise ConfigError(f"{option}: {key}: expected a list of texts, got {given!r:.60}")
+        several[key] = found
+    return _of(option, flattened(option, tree), several)
+
+
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _of(option: str, given: dict[str, str], several: Several) -> Netdev:
     kind = given.pop("type", "")
     if "id" not in given:
-        raise ConfigError("-netdev: needs id=")
-    name = identifier("-netdev: id", given.pop("id"))
-    return made("-netdev", kind, name, given, [f.removeprefix("hostfwd=") for f in forwards])
+        raise ConfigError(f"{option}: needs id=")
+    name = identifier(f"{option}: id", given.pop("id"))
+    return made(option, kind, name, given, several)
 
 
 def _parts(text: str) -> list[str]:
-    """The parts between commas that are not doubled; JSON stays whole."""
-    if text.lstrip().startswith("{"):
-        return [text]
+    """The parts between commas that are not doubled."""
     return [p.replace("\0", ",,") for p in text.replace(",,", "\0").split(",")]
 
 
-def made(
-    option: str, kind: str, name: str, given: Mapping[str, str], forwards: list[str]
-) -> Netdev:
+def _apart(parts: list[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """What may be given once, and by key what may be given several times."""
+    plain, several = [], dict[str, list[str]]()
+    for part in parts:
+        key, equals, value = part.partition("=")
+        if equals and key in SEVERAL:
+            several.setdefault(key, []).append(value.replace(",,", ","))
+        else:
+            plain.append(part)
+    return plain, several
+
+
+def made(option: str, kind: str, name: str, given: Mapping[str, str], several: Several) -> Netdev:
     """A backend of these properties."""
     if kind in REFUSED:
         raise ConfigError(f"{option}: {kind}: {REFUSED[kind]}")
@@ -78,14 +118,20 @@ def made(
             raise ConfigError(f"{option}: user: {key}: {_USER_REFUSED[key]}")
         if key not in KINDS[kind]:
             raise unknown(f"property of {option} {kind}", key, KINDS[kind])
-    if forwards and kind != "user":
-        raise ConfigError(f"{option}: {kind}: hostfwd is user's")
+    for key, texts in several.items():
+        if texts and kind != SEVERAL[key]:
+            raise ConfigError(f"{option}: {kind}: {key} is {SEVERAL[key]}'s")
     reader = {"user": _user, "stream": _stream, "dgram": _dgram, "socket": _socket, "tap": _tap}
-    values = reader[kind](f"{option}: {kind}", given)
+    where = f"{option}: {kind}"
+    if kind == "passt":
+        return Netdev(name, kind, passt(where, given, several.get("param", [])))
+    values = reader[kind](where, given)
     if kind == "user":
-        if len(forwards) > _MOST_FORWARDS:
-            raise ConfigError(f"{option}: user: at most {_MOST_FORWARDS} hostfwd=")
-        values["hostfwd"] = [forward(f"{option}: hostfwd", f, values) for f in forwards]
+        for key, read in (("hostfwd", forward), ("guestfwd", guest_forward)):
+            rules = several.get(key, [])
+            if len(rules) > _MOST_FORWARDS:
+                raise ConfigError(f"{option}: user: at most {_MOST_FORWARDS} {key}=")
+            values[key] = [read(f"{option}: {key}", rule, values) for rule in rules]
     return Netdev(name, kind, values)
 
 
@@ -165,6 +211,31 @@ def forward(where: str, text: str, user: Mapping[str, Any]) -> dict[str, Any]:
         "guest": str(_address(where, guest or str(user["dhcpstart"]))),
         "guest_port": number(f"{where}: guest port", guest_port, 1, 65535),
     }
+
+
+def guest_forward(where: str, text: str, user: Mapping[str, Any]) -> dict[str, Any]:
+    """A rule ``[tcp]:[server]:port-tcp:host:port`` or ``…-unix:path``.
+
+    Connections of the guest to `server` (as QEMU, the fourth of its network) come to the host's.
+    """
+    there, _, here = text.partition("-")
+    protocol, _, place = there.partition(":")
+    server, colon, port = place.rpartition(":")
+    kind, _, rest = here.partition(":")
+    if kind == "cmd":
+        raise ConfigError(f"{where}: cmd: the network's process starts no program")
+    if protocol not in ("", "tcp") or not colon or kind not in ("tcp", "unix") or not rest:
+        shape = "[tcp]:[server]:port-tcp:host:port or -unix:path"
+        raise ConfigError(f"{where}: expected {shape}, got {text!r}")
+    net = ipaddress.IPv4Network(f"{user['net']}/{user['mask']}")
+    address = _address(where, server) if server else net[4]
+    if address not in net or str(address) in (user["host"], user["dns"]):
+        raise ConfigError(f"{where}: {address} is no free address of {net}")
+    to: str | tuple[str, int] = rest
+    if kind == "tcp":
+        host, port_ = _place(where, rest)
+        to = (str(_address(where, host)), port_)
+    return {"guest": str(address), "port": number(f"{where}: port", port, 1, 65535), "to": to}
 
 
 def forwarded(where: str, text: str) -> dict[str, Any]:
@@ -278,16 +349,15 @@ def _tap(where: str, given: Mapping[str, str]) -> dict[str, Any]:
 def nic_parts(text: str, taken: int) -> tuple[Netdev, str]:
     """``-nic KIND,…`` apart: the network, and what -nic says of the card (with its netdev=)."""
     parts = _parts(text)
-    kind, card, network, forwards, name = parts[0], [], [], [], f"nic{taken}"
+    kind, card, network, name = parts[0], [], [], f"nic{taken}"
     for part in parts[1:]:
         key, _, value = part.partition("=")
         if key in ("mac", "model", "addr", "macaddr"):
             card.append(part)
         elif key == "id":
             name = identifier("-nic: id", value)
-        elif key == "hostfwd":
-            forwards.append(value)
         else:
             network.append(part)
-    given = keyval("-nic", ",".join(network)) if network else {}
-    return made("-nic", kind, name, given, forwards), ",".join([*card, f"netdev={name}"])
+    plain, several = _apart(network)
+    given = keyval("-nic", ",".join(plain)) if plain else {}
+    return made("-nic", kind, name, given, several), ",".join([*card, f"netdev={name}"])

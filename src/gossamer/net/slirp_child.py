@@ -21,6 +21,7 @@ import time
 from typing import Any, Final
 
 from gossamer.core import sandbox
+from gossamer.net.guest_forward import GuestForward
 
 UNPRIVILEGED: Final = 65534
 MOST: Final = 72 << 10
@@ -60,6 +61,7 @@ class _Config(ctypes.Structure):
 
 _P = ctypes.c_void_p
 _SEND = ctypes.CFUNCTYPE(ctypes.c_ssize_t, _P, ctypes.c_size_t, _P)
+_WRITE = _SEND
 _ERROR = ctypes.CFUNCTYPE(None, ctypes.c_char_p, _P)
 _CLOCK = ctypes.CFUNCTYPE(ctypes.c_int64, _P)
 _CALL = ctypes.CFUNCTYPE(None, _P)
@@ -101,6 +103,10 @@ def library() -> ctypes.CDLL:
         _P, ctypes.c_int, _In, ctypes.c_int, _In, ctypes.c_int,
     )  # fmt: skip
     lib.slirp_remove_hostfwd.argtypes = (_P, ctypes.c_int, _In, ctypes.c_int)
+    lib.slirp_add_guestfwd.argtypes = (_P, _WRITE, _P, ctypes.POINTER(_In), ctypes.c_int)
+    lib.slirp_socket_can_recv.restype = ctypes.c_size_t
+    lib.slirp_socket_can_recv.argtypes = (_P, _In, ctypes.c_int)
+    lib.slirp_socket_recv.argtypes = (_P, _In, ctypes.c_int, ctypes.c_char_p, ctypes.c_int)
     return lib
 
 
@@ -114,6 +120,7 @@ class Slirp:
         self._poller = select.poll()
         self._polled: list[tuple[int, int]] = []
         self._ready: dict[int, int] = {}
+        self._forwards: list[tuple[GuestForward, Any]] = []
         config = self._config(options)
         self.callbacks = _Callbacks(
             _SEND(self._send), _ERROR(lambda text, _: None),
@@ -173,6 +180,38 @@ class Slirp:
         found = self._ready.get(self._polled[index][0], 0)
         return sum(theirs for theirs, bit in _EVENTS if found & bit)
 
+    # --- guestfwd -----------------------------------------------------------------------------
+
+    def lead(self, rule: dict[str, Any]) -> None:
+        """Lead the guest's connections to an address of its network out; OSError."""
+        forward = GuestForward(rule)
+
+        def write(data: int, length: int, _opaque: object) -> int:
+            forward.write(ctypes.string_at(data, length))
+            return length
+
+        call, at = _WRITE(write), _address(forward.guest)
+        self._forwards.append((forward, call))
+        if self.lib.slirp_add_guestfwd(self.slirp, call, None, ctypes.byref(at), forward.port):
+            raise OSError(
+                0, f"guestfwd: {forward.guest}:{forward.port} is taken, or no free address"
+            )
+
+    def _room(self, forward: GuestForward) -> int:
+        at = _address(forward.guest)
+        return int(self.lib.slirp_socket_can_recv(self.slirp, at, forward.port))
+
+    def _serve_forwards(self) -> None:
+        for forward, _ in self._forwards:
+            if forward.peer is None or not self._ready.get(forward.peer.fileno()):
+                continue
+            forward.flush()
+            room = self._room(forward)
+            data = forward.read(room) if room else b""
+            if data:
+                at = _address(forward.guest)
+                self.lib.slirp_socket_recv(self.slirp, at, forward.port, data, len(data))
+
     # --- the loop -----------------------------------------------------------------------------
 
     def run(self) -> None:
@@ -185,11 +224,15 @@ class Slirp:
             poller, masks = select.poll(), {self.peer.fileno(): select.POLLIN}
             for fd, mask in self._polled:
                 masks[fd] = masks.get(fd, 0) | mask
+            for forward, _ in self._forwards:
+                if forward.peer is not None and (mask := forward.mask(self._room(forward))):
+                    masks[forward.peer.fileno()] = mask
             for fd, mask in masks.items():
                 poller.register(fd, mask)
             self._ready = dict(poller.poll(wait))
             self.lib.slirp_pollfds_poll(self.slirp, 0, self.revents, None)
             self._fire()
+            self._serve_forwards()
             if self.peer.fileno() in self._ready and not self._messages():
                 return
 
@@ -257,8 +300,11 @@ def main() -> None:
     """Serve the socket whose number is the first argument."""
     peer = socket.socket(fileno=int(sys.argv[1]))
     try:
-        slirp = Slirp(peer, json.loads(sys.argv[2]))
-        for one in json.loads(sys.argv[2])["hostfwd"]:
+        options = json.loads(sys.argv[2])
+        slirp = Slirp(peer, options)
+        for one in options["guestfwd"]:
+            slirp.lead(one)
+        for one in options["hostfwd"]:
             why = slirp._command({"do": "add", **one})
             if why is not None:
                 where = f"{'udp' if one['udp'] else 'tcp'}:{one['host']}:{one['port']}"

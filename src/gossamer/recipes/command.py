@@ -55,11 +55,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def options() -> list[str] | None:
-    """-kernel and -initrd of the Linux that was built; None where there is none."""
+    """-kernel, -initrd and -bios of the Linux that was built; None where there is none."""
     place = kept.find(linux.NAME)
     if place is None:
         return None
-    return ["-kernel", str(place / linux.KERNEL), "-initrd", str(place / linux.INITRD)]
+    files = {"-kernel": linux.KERNEL, "-initrd": linux.INITRD, "-bios": linux.FIRMWARE}
+    return [word for option, name in files.items() for word in (option, str(place / name))]
 
 
 def show(place: Path) -> None:

@@ -1,8 +1,9 @@
-"""The recipe of `gossamer guest build linux`: a kernel and a RAM disk for g3beige and mac99.
+"""The recipe of `gossamer guest build linux`: kernel, RAM disk, firmware for g3beige and mac99.
 
 Linux from the package `linux-source`, busybox from its source package, both with Debian's cross
-compiler for PowerPC; `linux/` beside this file has the configurations and the files of the RAM
-disk.  The same packages give the same bytes, wherever it is done.
+compiler for PowerPC; OpenBIOS as Debian has built it, which needs no root then; `linux/` beside
+this file has the configurations and the files of the RAM disk.  The same packages give the same
+bytes, wherever it is done.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ TEXT: Final = "Linux and busybox for g3beige and mac99: a shell on serial line a
 RECIPE: Final = Path(__file__).with_name("linux")
 KERNEL: Final = "vmlinux"
 INITRD: Final = "initramfs.cpio.gz"
+FIRMWARE: Final = "openbios-ppc"
+#: Packages that have it: the second where a release has not the first.
+_OF_FIRMWARE: Final = ("openbios-ppc", "qemu-system-data")
 COMPILERS: Final = (
     "gcc-powerpc-linux-gnu", "binutils-powerpc-linux-gnu", "libc6-dev-powerpc-cross",
 )  # fmt: skip
@@ -34,7 +38,7 @@ PACKAGES: Final = (
     "bzip2", "patch",
 )  # fmt: skip
 """What a build needs installed."""
-FETCHED_MB: Final = 142
+FETCHED_MB: Final = 144
 DISK_MB: Final = 1100
 """Room for sources, objects and the rest while it is built."""
 CPU_SECONDS: Final = 420
@@ -43,6 +47,8 @@ _CC_KERNEL: Final = 1480
 _CC_BUSYBOX: Final = 860
 #: Lines that make writes for a file it makes.
 _STEP: Final = re.compile(r"  [A-Z]{2,}")
+#: Counts changes of this file that change what is built.
+_REVISION: Final = 1
 ENVIRONMENT: Final = {
     "ARCH": "powerpc",
     "CROSS_COMPILE": "powerpc-linux-gnu-",
@@ -59,7 +65,7 @@ ENVIRONMENT: Final = {
 
 def recipe_sum() -> str:
     """SHA-256 of all that decides what is built, but for the packages."""
-    total = hashlib.sha256(Path(__file__).read_bytes())
+    total = hashlib.sha256(f"{_REVISION} {ENVIRONMENT}".encode())
     for path in sorted(RECIPE.rglob("*")):
         if path.is_file():
             total.update(str(path.relative_to(RECIPE)).encode() + b"\0" + path.read_bytes())
@@ -77,23 +83,25 @@ class Linux:
         self.packages: dict[str, str] = {}
 
     def build(self) -> dict[str, bytes]:
-        """Kernel and RAM disk, not compressed, by the names that they are kept under.
+        """Kernel, RAM disk and firmware, not compressed, by the names that they are kept under.
 
         GossamerError when a program or the host fails.
         """
         self._fetch()
-        return {KERNEL: self._make_kernel(), INITRD: self._make_ramdisk()}
+        firmware = (self._folder / FIRMWARE).read_bytes()
+        return {KERNEL: self._make_kernel(), INITRD: self._make_ramdisk(), FIRMWARE: firmware}
 
     def _fetch(self) -> None:
         apt = self._folder / "apt"
         sources = Sources(apt, self._work)
         self._step("lists of packages", lambda: sources.renew(self._count))
         name = sources.newest("linux-source")
-        self.packages = {
-            name: sources.version(name),
-            "busybox (source)": sources.version("busybox", source=True),
-        }
-        wanted = [f"{name}={self.packages[name]}", f"busybox={self.packages['busybox (source)']}"]
+        firmware = next((one for one in _OF_FIRMWARE if sources.has(one)), _OF_FIRMWARE[1])
+        self.packages = {one: sources.version(one) for one in (name, firmware)}
+        busybox = sources.version("busybox", source=True)
+        wanted = [f"{one}={version}" for one, version in self.packages.items()]
+        wanted.append(f"busybox={busybox}")
+        self.packages["busybox (source)"] = busybox
         stamp = self._folder / "fetched"
         if not stamp.is_file() or stamp.read_text() != " ".join(wanted):
             # Other versions than before: nothing of an earlier build fits.
@@ -107,8 +115,11 @@ class Linux:
         for pattern in ("*.deb", "*.dsc", "*.tar.*"):
             for path in apt.glob(pattern):
                 path.unlink()
-        sources.fetch(["download", wanted[0]], self._count)
-        sources.fetch(["source", "--download-only", "--only-source", wanted[1]], self._count)
+        *binaries, busybox = wanted
+        sources.fetch(["download", *binaries], self._count)
+        sources.fetch(["source", "--download-only", "--only-source", busybox], self._count)
+        (package,) = apt.glob(f"{binaries[1].partition('=')[0]}_*.deb")
+        unpack.one_file(package, FIRMWARE, self._folder / FIRMWARE)
 
     def _make_kernel(self) -> bytes:
         if not self._kernel.is_dir():

@@ -130,6 +130,9 @@ class Sources:
             raise HostError(f"apt-cache: there is no package {name}")
         return str(field[0])
 
+    def has(self, name: str) -> bool:
+        return bool(self._show(name))
+
     def fetch(self, words: list[str], line: Callable[[str], None]) -> None:
         """`download NAME` or `source --download-only NAME`."""
         self._apt(["-q", *words], line)

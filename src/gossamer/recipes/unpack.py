@@ -57,6 +57,24 @@ def linux(package: Path, to: Path, moved: Callable[[], None]) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def one_file(package: Path, name: str, to: Path) -> None:
+    """Unpack the one file of a package that is called `name`; HostError where there is none."""
+    command = ["dpkg-deb", "--fsys-tarfile", str(package)]
+    try:
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as child:  # noqa: S603
+            try:
+                with tarfile.open(fileobj=child.stdout, mode="r|") as files:
+                    for member in files:
+                        if member.isreg() and member.name.rpartition("/")[2] == name:
+                            to.write_bytes(cast(IO[bytes], files.extractfile(member)).read())
+                            return
+            finally:
+                child.terminate()
+    except (tarfile.TarError, EOFError) as fault:
+        raise HostError(f"{package.name}: {fault}") from None
+    raise HostError(f"{package.name}: has no {name}")
+
+
 def _unpack(stream: IO[bytes], to: Path, moved: Callable[[], None]) -> None:
     with tarfile.open(fileobj=stream, mode="r|") as outer:
         for member in outer:

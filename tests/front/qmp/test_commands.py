@@ -187,6 +187,11 @@ def test_devices_come_and_go(mac: Checked) -> None:
     for up in (True, False, True):
         assert mac("set_link", name="net0", up=up) == {}
         assert [one["link"] for one in mac("x-query-network")] == [up]
+    near, far = ({"type": "inet", "host": "127.0.0.1", "port": port} for port in ("0", "9"))
+    assert mac("netdev_add", type="dgram", id="new", local=near, remote=far) == {}
+    assert {one["id"]: one["type"] for one in mac("x-query-netdevs")}["new"] == "dgram"
+    assert mac("netdev_del", id="new") == {}
+    assert mac.no("netdev_del", id="new") == "DeviceNotFound: Device 'new' not found"
     assert mac.no("set_link", name="x", up=True) == "DeviceNotFound: Device 'x' not found"
 
 
@@ -582,7 +587,7 @@ def test_wrong_and_missing_arguments_of_every_command(mac: Checked) -> None:
     wrong = {"string": 5, "int": "x", "boolean": "x", "number": "x"}
     for name in sorted(mac.schema.names("command") - {"qmp_capabilities"}):
         members = mac.schema.members(name)
-        if name not in ("device_add", "object-add"):  # they take any property
+        if name not in ("device_add", "netdev_add", "object-add"):  # they take any property
             assert "'zzz' is unexpected" in mac.no(name, zzz=1), name
         needed = [one for one, entry in members.items() if "default" not in entry]
         if needed:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from gossamer.base.errors import ConfigError
 from gossamer.control.announcing import Announcement, announcing
-from gossamer.control.commands.table import command
+from gossamer.control.commands.table import UnknownDeviceError, command
 from gossamer.control.commands.texts import HumanReadableText
 from gossamer.control.session import Session
+from gossamer.control.shapes import Json
 
 MOST_ANNOUNCED = 100_000
 """ms, or rounds."""
@@ -35,6 +37,23 @@ def announce_self(
     if session.network is not None:
         how = Announcement(initial, max, rounds, step)
         session.spawn(announcing(session.network, how, interfaces))
+
+
+@command("netdev_add")
+def netdev_add(session: Session, type_: str, id_: str, properties_: Mapping[str, Json]) -> None:
+    """Make a network backend, with properties as -netdev has them."""
+    from gossamer.machines.net_options import from_tree  # noqa: PLC0415 - most runs need none
+
+    netdev = from_tree("netdev_add", {**properties_, "type": type_, "id": id_})
+    session.network_there().add(netdev)
+
+
+@command("netdev_del")
+def netdev_del(session: Session, id_: str) -> None:
+    """Take a network backend away; the cable of its card leads nowhere then."""
+    if session.network is None or id_ not in session.network.backends:
+        raise UnknownDeviceError(f"Device '{id_}' not found")
+    session.network.remove(id_)
 
 
 @command("x-query-usernet", held=True)

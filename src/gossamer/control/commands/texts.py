@@ -94,12 +94,34 @@ def query_network(session: Session) -> tuple[NetworkCard, ...]:
         mac = chip.mac if isinstance(chip, SunGem) else chip.ne2000.mac
         cable = network.cables.get(name) if network is not None else None
         peer = None
-        if network is not None and cable is not None:
+        if network is not None and cable in network.backends:
             backend = network.backends[cable]
             peer = f"type={backend.kind},{backend.info}"
         link = links.get(name, False)
         found.append(NetworkCard(name, model, bytes(mac).hex(":"), link, cable, peer))
     return tuple(found)
+
+
+class NetdevInfo(Data):
+    """A network backend, and the card whose cable leads to it."""
+
+    id: str
+    type: str
+    info: str
+    card: str | None = None
+
+
+@command("x-query-netdevs", held=True)
+def query_netdevs(session: Session) -> tuple[NetdevInfo, ...]:
+    """The network backends."""
+    network = session.network
+    if network is None:
+        return ()
+    cards = {netdev: card for card, netdev in network.cables.items()}
+    return tuple(
+        NetdevInfo(name, one.kind, one.info, cards.get(name))
+        for name, one in network.backends.items()
+    )
 
 
 @command("x-query-objects", held=True)

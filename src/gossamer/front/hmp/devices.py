@@ -33,6 +33,14 @@ def _device_add(session: Session, given: Arguments) -> str:
     return ""
 
 
+def _netdev_add(session: Session, given: Arguments) -> str:
+    """``netdev_add KIND,id=ID,PROP=VALUE…``, as -netdev."""
+    from gossamer.machines.net_options import parse_netdev  # noqa: PLC0415 - most runs need none
+
+    session.network_there().add(parse_netdev(given["netdev"], "netdev_add"))
+    return ""
+
+
 def _set_link(session: Session, given: Arguments) -> str:
     up = on_off("set_link", given["up"])
     TABLE.find("set_link")(session, {"name": given["name"], "up": up})
@@ -52,6 +60,8 @@ def _chardev_add(session: Session, given: Arguments) -> str:
 
 composed("device_add", "DEVICE:device", "plug in a USB device; device_add ? lists", _device_add)
 row("device_del", "ID:id", "device_del")
+composed("netdev_add", "NETDEV:netdev", "make a network backend, as -netdev", _netdev_add)
+row("netdev_del", "ID:id", "netdev_del")
 composed(
     "set_link",
     "NAME:name STATE:up",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gossamer.control.commands.texts import query_netdevs, query_network
 from gossamer.control.session import Session
 from gossamer.front.hmp import query_texts, texts
 from gossamer.front.hmp.row_table import composed, row
@@ -42,7 +43,10 @@ row("info memory_size_summary", "", "query-memory-size-summary", query_texts.mem
 row("info hotpluggable-cpus", "", "query-hotpluggable-cpus")
 row("info replay", "", "query-replay", query_texts.replay)
 row("info dump", "", "query-dump", query_texts.dump)
-row("info network", "", "x-query-network", query_texts.network)
+composed(
+    "info network", "", "the network cards, and what their cables lead to",
+    lambda session, given: query_texts.network(query_network(session), query_netdevs(session)),
+)  # fmt: skip
 row("info usernet", "", "x-query-usernet", texts.human)
 row("info usb", "", "x-query-usb", texts.human)
 row("info roms", "", "x-query-roms", texts.human)

@@ -23,7 +23,7 @@ from gossamer.control.commands.misc import KvmInfo, TargetInfo
 from gossamer.control.commands.pci import PciDeviceInfo, PciInfo, PciRegion
 from gossamer.control.commands.power import UuidInfo
 from gossamer.control.commands.qom import objects
-from gossamer.control.commands.texts import NetworkCard
+from gossamer.control.commands.texts import NetdevInfo, NetworkCard
 from gossamer.control.commands.vnc import VncServersInfo
 from gossamer.control.session import Session
 
@@ -163,13 +163,15 @@ def dump(info: DumpQueryResult) -> str:
     return "\n".join(lines)
 
 
-def network(found: Sequence[NetworkCard]) -> str:
-    return "\n".join(
+def network(found: Sequence[NetworkCard], backends: Sequence[NetdevInfo]) -> str:
+    lines = [
         f"{one.name}: index=0,type=nic,model={one.model},macaddr={one.macaddr}"
-        + (f"\n \\ {one.netdev}: index=0,{one.peer}" if one.netdev else "")
+        + (f"\n \\ {one.netdev}: index=0,{one.peer}" if one.peer else "")
         + ("" if one.link else "\n  no cable" if not one.netdev else "\n  link down")
         for one in found
-    )
+    ]
+    loose = [one for one in backends if one.card is None]
+    return "\n".join([*lines, *(f"{one.id}: index=0,type={one.type},{one.info}" for one in loose)])
 
 
 def fd_sets(found: Sequence[FdsetInfo]) -> str:
