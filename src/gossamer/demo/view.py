@@ -108,7 +108,7 @@ def closing_words(acts: Sequence[Act]) -> Iterator[str]:
         yield from (_lossy_words if act.lossy else _lossless_words)(act)
     yield ""
     yield "Next: ./run openbios     a Macintosh to its firmware's prompt (C-a c, then savevm one)"
-    yield "      ./run linux        Linux on it, with a kernel of yours"
+    yield "      ./run linux        Linux on it, built here from Debian's sources"
     yield "      .venv/bin/gossamer run --help     a machine with QEMU's options"
     yield ""
 
