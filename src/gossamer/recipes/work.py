@@ -56,6 +56,7 @@ class Work:
                 status = child.wait()
             except BaseException:
                 child.terminate()
+                child.wait()
                 raise
         if status:
             raise self._failed(words[0], status, tail)
