@@ -37,8 +37,12 @@ class Subject:
         self.figures: dict[str, list[float]] = {figure: [] for figure in FIGURES}
         self.emulator = Emulator(self.command, self.log)
         self.emulator.start_guest()
+        self.right = self.ticked = self.lost = 0
         if options.load:
             self.emulator.type(f"{options.load} &\n")
+            self.emulator.read(3)
+        if options.ticks:
+            self.emulator.type("ticks -g 1000 > /tmp/t &\n")
             self.emulator.read(3)
 
     def move(self, number: int) -> None:
@@ -74,8 +78,29 @@ class Subject:
         there.type("echo x${TERM#zz}y\n")
         if not there.read(20, r"x\w+y"):
             raise SystemExit(f"{self.name}: the guest no longer answers: {there.text!r}")
-        if re.search("(?i)wrong|mismatch", there.text):
+        if re.search("(?i)wrong|mismatch|bad=[1-9]", there.text):
             raise SystemExit(f"{self.name}: {there.text}")
+        if self.options.ticks:
+            self.look_at_ticks()
+        self.right += 1
+
+    def look_at_ticks(self) -> None:
+        """The guest's timers go on, and none of its clocks went back or leapt."""
+        there, wanted = self.emulator, self.ticked + 1
+        for _ in range(30):
+            there.text = ""
+            there.type("tail -n 1 /tmp/t; grep -c -e BACK -e STEP /tmp/t\n")
+            there.read(10, r"ticks t=\d+[^\n]*\n(?s:.*?)\n?\d+\r")
+            found = re.search(r"ticks t=(\d+)[^\n]*lost=(\d+)(?s:.*?)\n(\d+)\r", there.text)
+            if found is None:
+                continue
+            self.ticked, self.lost, back = int(found[1]), int(found[2]), int(found[3])
+            if back:
+                raise SystemExit(f"{self.name}: a clock went back: {there.text!r}")
+            if self.ticked >= wanted:
+                return
+            time.sleep(1)
+        raise SystemExit(f"{self.name}: ticks stands still: {there.text!r}")
 
 
 def main() -> None:
@@ -85,9 +110,15 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=300, help="downtime-limit, ms")
     parser.add_argument("--bandwidth", default="4G", help="max-bandwidth, as 128M")
     parser.add_argument("--converge", action="store_true", help="auto-converge")
+    parser.add_argument("--ticks", action="store_true", help="count the guest's timers, too")
     parser.add_argument("--postcopy", action="store_true", help="switch over at once")
     options = parser.parse_args()
     subjects = in_turn(Subject, options, options.moves, Subject.move)
+    for subject in subjects:
+        timers = (
+            f", {subject.ticked} s of ticks, {subject.lost} periods late" if options.ticks else ""
+        )
+        print(f"{subject.name}: {subject.right} of {options.moves} moves, the guest right{timers}")
     for figure in FIGURES:
         print_figure(figure, 16, 0, [subject.figures[figure] or [0.0] for subject in subjects])
 

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from gossamer.base.errors import ConfigError, GossamerError, HostError, StreamError
+from gossamer.control.commands.rows import TABLE
+from gossamer.control.session import Session
 from gossamer.control.steps import InThread, Steps, finish, wait_for
 from gossamer.control.transfer import Transfer
 from gossamer.control.vm import Vm
@@ -291,6 +293,20 @@ def test_a_guest_that_waits_goes_on_when_the_connection_is_mended(tmp_path: Path
     move.end()
     following.join(60)
     assert move.coming.status == "completed"
+
+
+def test_a_machine_whose_memory_comes_is_stopped_and_goes_on(tmp_path: Path) -> None:
+    move = Move(running(), tmp_path)
+    there, here = Session(move.target), Session(move.source)
+    TABLE.call(there, "stop")
+    assert move.target.run_state == "paused"
+    TABLE.call(there, "cont")
+    assert move.target.run_state == "running"
+    for name in ("stop", "cont"):
+        with contextlib.suppress(GossamerError):
+            TABLE.call(here, name)
+        assert move.source.run_state == "finish-migrate", "it is no longer here"
+    move.end()
 
 
 def test_a_process_that_ends_waits_for_no_page(tmp_path: Path) -> None:

@@ -125,10 +125,11 @@ class Channel(io.RawIOBase):
         """Up to `size` bytes, waiting for the first; b"" when the peer has ended."""
         want = PIECE * 4 if size is None or size < 0 else min(size, PIECE * 4)
         while True:
-            self._wait(write=False)
+            self.check()
             try:
                 data = os.read(self._fd, want)
             except BlockingIOError:
+                self._wait(write=False)
                 continue
             except OSError as fault:
                 gone = "the peer has gone" if self.two_way else "cannot be read"
@@ -141,10 +142,11 @@ class Channel(io.RawIOBase):
         view = memoryview(data).cast("B")  # type: ignore[arg-type]
         total = len(view)
         while view:
-            self._wait(write=True)
+            self.check()
             try:
                 done = os.write(self._fd, view[:PIECE])
             except BlockingIOError:
+                self._wait(write=True)
                 continue
             except OSError as fault:
                 raise HostError(
@@ -187,9 +189,8 @@ class Channel(io.RawIOBase):
     def _wait(self, *, write: bool) -> None:
         if self._regular:
             return
-        left = (self._end - host.monotonic_ns()) / NS_PER_S
-        if left <= 0:
-            raise HostError(f"{self.name}: not done after {self.limits.total:g} s; given up")
+        self.check()
+        left = max(0.0, (self._end - host.monotonic_ns()) / NS_PER_S)
         wait = min(self.limits.stall, left)
         ready = self._ready(write=write, seconds=wait)
         self.check()
@@ -233,9 +234,11 @@ class Channel(io.RawIOBase):
         self._cancelled = True
 
     def check(self) -> None:
-        """HostError once it was cancelled."""
+        """HostError once it was cancelled, or the time for all of it is up."""
         if self._cancelled:
             raise HostError(f"{self.name}: cancelled")
+        if not self._regular and host.monotonic_ns() > self._end:
+            raise HostError(f"{self.name}: not done after {self.limits.total:g} s; given up")
 
     # --- the end ----------------------------------------------------------------------------------
 

@@ -17,7 +17,9 @@ def cont(session: Session) -> None:
     if session.vm.run_state == "inmigrate":
         session.autostart = True  # it goes on when it has arrived
     else:
-        session.check_idle()
+        arriving = session.vm.transfers.arriving
+        if arriving is None or not arriving.follows:  # it runs here while its memory comes
+            session.check_idle()
         session.vm.cont()
 
 
