@@ -309,3 +309,10 @@ def test_a_command_that_fails_leaves_the_collector_on(capsys: pytest.CaptureFixt
     assert cli.main(["run", "-M", "g3beige", "-bios", "/nothing/there"]) == 2
     assert "/nothing/there" in capsys.readouterr().err
     assert gc.isenabled()
+
+
+def test_the_64_bit_command_has_its_own_default_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.system_ppc64(["-m", "100"]) == cli.BAD_INPUT
+    assert "pseries needs at least 256 MiB" in capsys.readouterr().err
+    assert cli.system_ppc64(["-machine", "bare", "-m", "4000"]) == cli.BAD_INPUT
+    assert "bare takes at most" in capsys.readouterr().err

@@ -28,7 +28,8 @@ usage: gossamer COMMAND ...
 
 {commands}
 
-gossamer COMMAND --help says more.  gossamer-system-ppc OPTIONS is gossamer run OPTIONS.
+gossamer COMMAND --help says more.  gossamer-system-ppc OPTIONS is gossamer run OPTIONS,
+gossamer-system-ppc64 OPTIONS the same with -M pseries.
 """
 RUN_HELP: Final = """\
 usage: gossamer run [OPTIONS] [DISK]
@@ -74,6 +75,13 @@ def system_ppc(argv: Sequence[str] | None = None) -> int:
     """Entry point of `gossamer-system-ppc`."""
     words = list(sys.argv[1:] if argv is None else argv)
     return guarded(lambda: run(words))
+
+
+def system_ppc64(argv: Sequence[str] | None = None) -> int:
+    """Entry point of `gossamer-system-ppc64`: the same, with QEMU's default machine there."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    named = any(word.lstrip("-").partition("=")[0] in ("M", "machine") for word in words)
+    return guarded(lambda: run(words if named else ["-M", "pseries", *words]))
 
 
 def guarded(action: Callable[[], int]) -> int:

@@ -261,6 +261,30 @@ def test_a_captured_linux_answers(capture: bytes, tmp_path: Path) -> None:
     assert len(body_of(vm.machine.part("ics"))) == 32772
 
 
+def test_linux_comes_to_its_shell_and_computes_right(shared: Path, tmp_path: Path) -> None:
+    """Sums as on the 32-bit machines, and in qemu-user (guest/README.md)."""
+    folder = shared / "pseries" / "guest" / "ppc64"
+    if not folder.is_dir():
+        pytest.skip("the shared folder has no pseries")
+    path = tmp_path / "vmlinux"
+    path.write_bytes(lzma.decompress((folder / "vmlinux.xz").read_bytes()))
+    files = ["-kernel", str(path), "-initrd", str(folder / "initramfs.cpio.gz")]
+    line = "console=hvc0 guest.run=selfcheck+-n+3"
+    vm = Vm(parse([*OURS, "-icount", "3,sleep=off", *files, "-append", line]))
+    said = bytearray()
+    vm.machine.serials[0].transmit = said.append
+    while b"GUEST RUN DONE" not in said and vm.instructions < 400_000_000:
+        vm.run(instructions=vm.instructions + 5_000_000)
+    text = said.decode()
+    assert "Linux version 6.1.192-pseriesguest" in text
+    assert "PPC970MP, altivec supported" in text
+    assert "GUEST READY" in text
+    sums = "int=38c318a5 fp=6dd83f22bde24e82 vec=fa58760a"
+    for n, chain in enumerate(("34d4bdbe", "00438077", "05486108"), 1):
+        assert f"selfcheck i={n} {sums} chain={chain} ok" in text
+    assert "GUEST RUN DONE rc=0" in text
+
+
 def test_a_decrementer_goes_on_in_qemu(tmp_path: Path, start: Callable[..., QemuStation]) -> None:
     """Which QEMU's own saves do not."""
     code = DOTS.ljust(0x1_0000, b"\0") + HANDLER.ljust(0x100, b"\0")
