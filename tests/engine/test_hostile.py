@@ -8,11 +8,12 @@ import time
 import numpy as np
 import pytest
 
-from gossamer.engine.addresses import NARROW
-from gossamer.engine.context import CONTEXT
+from gossamer.core.htab import HashTable
+from gossamer.engine.addresses import addresses
 from gossamer.engine.processor import Stop
 from gossamer.engine.tier0 import Tier0
 
+from . import programs_64
 from .programs import pool, set_up
 from .rig import Rig
 
@@ -21,9 +22,9 @@ GUARD = 1 << 16
 SLICE = 20_000
 
 
-def guarded() -> Rig:
+def guarded(cpu: str = "750") -> Rig:
     """A rig whose arena has a canary block between RAM and the end."""
-    rig = Rig(Tier0)
+    rig = Rig(Tier0, cpu=cpu)
     # What lies in the arena and is mapped nowhere: above ROM there is nothing; mark ROM itself too.
     rig.arena.bytes[rig.rom.offset :] = CANARY
     return rig
@@ -32,8 +33,10 @@ def guarded() -> Rig:
 def fill_with_anything(rig: Rig, seed: int) -> None:
     """Random words (half of them instructions) all over RAM, random registers, random MSR."""
     rng = random.Random(seed)
-    words = pool(1, 2000)
-    set_up(rig, seed, translated=bool(seed & 1), words=words)
+    cpu = rig.cpu.model.name
+    words = pool(1, 2000, cpu)
+    fill = programs_64.set_up if cpu == programs_64.CPU else set_up
+    fill(rig, seed, translated=bool(seed & 1), words=words)
     data = np.frombuffer(rng.randbytes(0x8000), dtype=np.uint8)
     rig.arena.bytes[0x1_0000:0x1_8000] = data
     known = np.array([rng.choice(words) for _ in range(0x1000)], dtype=">u4")
@@ -73,9 +76,10 @@ def context_pointers(rig: Rig) -> list[bytes]:
     names = ("arena", "pages", "dirty", "code", "code_lines", "code_writes", "ready", "entries",
              "entries_end", "scratch", "banks", "d_real", "i_real", "d_null", "i_null",
              "decode_table", "load_callback", "store_callback", "effect_callback")  # fmt: skip
-    view = memoryview(rig.engine._context)
-    assert len(view) == NARROW.context_size
-    return [bytes(view[CONTEXT[n] : CONTEXT[n] + 8]) for n in names]
+    view, words = memoryview(rig.engine._context), addresses(rig.engine.architecture.word)
+    assert len(view) == words.context_size
+    names += ("table", "table_mask", "table_dirty", "call_memory") if words.width == 64 else ()
+    return [bytes(view[words.fields[n] : words.fields[n] + 8]) for n in names]
 
 
 @pytest.mark.parametrize("group", range(4))
@@ -108,4 +112,28 @@ def test_registers_out_of_any_range_do_no_harm(seed: int) -> None:
         rig.block.set("dbat", rng.getrandbits(32), n)
     rig.set(msr=rng.getrandbits(32) & 0x1FF76)
     rig.run(SLICE)
+    assert bytes(rig.arena.bytes[rig.rom.offset :]) == rig.rom_before
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_64_bit_guest_out_of_any_range_does_no_harm(seed: int) -> None:
+    """Random words, a random SLB, a random hash table: real addresses of 60 bits, hypercalls."""
+    rng = random.Random(seed)
+    rig = guarded(programs_64.CPU)
+    rig.engine.answer_calls(1 << 20)
+    fill_with_anything(rig, seed)
+    table = rig.memory.hash_table
+    assert isinstance(table, HashTable)
+    table.table.view[:] = rng.randbytes(table.size)
+    rig.run(1)
+    fixed = context_pointers(rig)
+    for n in range(64):
+        rig.block.set("slb_esid", rng.getrandbits(64), n)
+        rig.block.set("slb_vsid", rng.getrandbits(64), n)
+    for _ in range(4):
+        for n in range(32):
+            rig.block.set("gpr", rng.choice((rng.getrandbits(64), 8, rng.getrandbits(20))), n)
+        rig.set(nia=0x1_0000 + rng.randrange(0x2000) * 4, msr=rng.getrandbits(64) & ~0x640)
+        rig.run(SLICE // 4)
+    assert context_pointers(rig) == fixed
     assert bytes(rig.arena.bytes[rig.rom.offset :]) == rig.rom_before
