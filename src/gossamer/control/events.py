@@ -202,6 +202,17 @@ class SocketAddress(Data):
     text: Annotated[str | None, Name("str")] = None
 
 
+def socket_address(uri: str) -> SocketAddress:
+    """The place of unix:PATH, tcp:HOST:PORT, or a descriptor."""
+    kind, _, rest = uri.partition(":")
+    if kind == "unix":
+        return SocketAddress("unix", path=rest)
+    if kind == "tcp":
+        host, _, port = rest.rpartition(":")
+        return SocketAddress("inet", host=host.strip("[]"), port=port)
+    return SocketAddress("fd", text="")
+
+
 @event("NETDEV_STREAM_CONNECTED")
 class NetdevConnected(Event):
     """A stream network has a peer."""

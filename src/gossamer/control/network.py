@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
 from gossamer.base.errors import ConfigError, GossamerError
-from gossamer.control.events import NetdevConnected, NetdevDisconnected, SocketAddress
+from gossamer.control.events import NetdevConnected, NetdevDisconnected, socket_address
 from gossamer.control.outside import Card, cards
 from gossamer.control.runner import RUNNING, Runner
 from gossamer.machines.config import Netdev
@@ -95,15 +95,7 @@ class Network:
         if place is None:
             self.vm.events.report(NetdevDisconnected(name))
             return
-        kind, _, rest = place.partition(":")
-        if kind == "unix":
-            address = SocketAddress("unix", path=rest)
-        elif kind == "tcp":
-            host, _, port = rest.rpartition(":")
-            address = SocketAddress("inet", host=host, port=port)
-        else:
-            address = SocketAddress("fd", text="")
-        self.vm.events.report(NetdevConnected(name, address))
+        self.vm.events.report(NetdevConnected(name, socket_address(place)))
 
     # --- frames -------------------------------------------------------------------------------
 

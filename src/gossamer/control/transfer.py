@@ -33,6 +33,8 @@ class Transfer:
         self.wants_postcopy = False
         #: Where a sender or a receiver whose connection broke has another.
         self.another: Channel | Listener | None = None
+        #: Where a sender is waited for, as a URI with the port that the host chose.
+        self.listens_at = ""
 
     @property
     def over(self) -> bool:

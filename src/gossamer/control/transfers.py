@@ -95,6 +95,7 @@ class Transfers:
         transfer = self.arriving = Transfer(self.vm.events)
         mends = self.vm.mends if mend is None else mend
         listener = Listener(uri, limits) if isinstance(uri, str) else uri
+        transfer.listens_at = listener.uri
         transfer.enter("setup")
         steps = receiving(
             self.vm,

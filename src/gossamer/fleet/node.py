@@ -217,6 +217,8 @@ class Node:
     def _trust(self, it: Emulator, endpoint: str, folder: str) -> None:
         if not folder:
             return
+        with contextlib.suppress(GossamerError):  # of an earlier move: it came here, or it stayed
+            it.qmp.command("object-del", id="fleet-tls")
         it.qmp.command(
             "object-add", **{"qom-type": "tls-creds-x509"}, id="fleet-tls", dir=folder,
             endpoint=endpoint, **{"verify-peer": True},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from gossamer.base.errors import GossamerError
 from gossamer.control.commands.migration_channels import MigrationChannel, uri_of
 from gossamer.control.shapes import parsed, type_of
+from tests.front.qmp.client import Host
 
 
 def channels(*places: dict[str, Any]) -> tuple[MigrationChannel, ...]:
@@ -49,3 +51,21 @@ def test_what_is_no_place_is_refused_in_one_line() -> None:
             uri_of(*given)
     with pytest.raises(GossamerError):
         channels({"transport": "rdma", "host": "a", "port": "1"})
+
+
+def test_a_receiver_says_where_it_listens(start: Callable[..., Host]) -> None:
+    """As QEMU: with the port that the host chose, until a machine is there."""
+    sender = start("-M", "bare", "-m", "4", "-S")
+    there = start("-M", "bare", "-m", "4", "-S", "-incoming", "defer")
+    one, two = sender.client, there.client
+    assert two.do("migrate-incoming", uri="tcp:127.0.0.1:0") == {}
+    (at,) = two.do("query-migrate")["socket-address"]
+    assert (at["type"], at["host"]) == ("inet", "127.0.0.1")
+    assert int(at["port"]) > 0
+    one.do("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
+    one.do("migrate", uri=f"tcp:127.0.0.1:{at['port']}")
+    one.wait_event("MIGRATION", status="completed")
+    while two.do("query-status")["status"] == "inmigrate":
+        pass
+    assert "socket-address" not in two.do("query-migrate")
+    assert "socket-address" not in one.do("query-migrate")

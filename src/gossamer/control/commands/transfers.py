@@ -11,11 +11,13 @@ from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.base.units import PAGE_SIZE
 from gossamer.control.commands.migration_channels import MigrationChannel, uri_of
 from gossamer.control.commands.table import command
+from gossamer.control.events import SocketAddress, socket_address
 from gossamer.control.sending import Sent
 from gossamer.control.session import Session
 from gossamer.control.shapes import Json, Size
 from gossamer.control.steps import Steps, Waiting
 from gossamer.control.tls_objects import AUTHZ, X509
+from gossamer.control.transfer import Transfer
 from gossamer.machines.option_objects import MEMORY, SECRET
 from gossamer.machines.values import flattened
 from gossamer.migrate.precopy import Figures
@@ -351,6 +353,7 @@ class MigrationInfo(Data):
     """The transfer under way, or the last ones: what was lost or repaired in lines of text.
 
     Times in ms.  `expected_losses`: what the receiver will not know, said before the machine stops.
+    `socket_address`: where a sender is waited for, with the port that the host chose.
     """
 
     status: str | None = None
@@ -364,6 +367,7 @@ class MigrationInfo(Data):
     sent: str | None = None
     received: str | None = None
     expected_losses: tuple[str, ...] | None = None
+    socket_address: tuple[SocketAddress, ...] | None = None
 
 
 def _stats(f: Figures) -> MigrationStats:
@@ -374,6 +378,11 @@ def _stats(f: Figures) -> MigrationStats:
         mbps=speed * 8 / 1e6, dirty_sync_count=f.dirty_sync_count, page_size=PAGE_SIZE,
         pages_per_second=speed // PAGE_SIZE, postcopy_requests=f.postcopy_requests,
     )  # fmt: skip
+
+
+def _listening(transfer: Transfer) -> tuple[SocketAddress, ...] | None:
+    at = transfer.listens_at
+    return None if transfer.over or not at.startswith(("tcp:", "unix:")) else (socket_address(at),)
 
 
 @command("query-migrate", held=True)
@@ -390,6 +399,7 @@ def query_migrate(session: Session) -> MigrationInfo:
             error_desc=shown.error or None,
             sent=None if sent is None else sent.text,
             received=None if received is None else received.text,
+            socket_address=_listening(shown),
         )
     figures = shown.figures
     over = shown.status == "completed"
