@@ -314,6 +314,8 @@ class Machine:
             engine.close()
         self.memory.close()
         self.arena.close()
+        if self.hash_table is not None:
+            self.hash_table.close()
 
     def stop_translating(self) -> None:
         """Leave all to tier 0 from here on, and give back what translated code takes."""

@@ -98,7 +98,8 @@ def pseries(hardware: Hardware) -> Machine:
         ics.claim(pseries_tree.LSI + n, level=True)
 
     calls = Hypercalls(m.trace)
-    calls.add(PageTableCalls(table, hardware.ram_size).handlers())
+    has_64k = CPUS[cpu.model.name].has_64k
+    calls.add(PageTableCalls(table, hardware.ram_size, has_64k=has_64k).handlers())
     calls.add(ProcessorCalls(ram, own).handlers())
     calls.add(xics_calls(ics, lambda: icp))
     calls.add(terminal_calls([terminal]))

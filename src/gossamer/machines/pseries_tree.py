@@ -36,6 +36,8 @@ class CpuFacts(Data):
     """What the tree says of a CPU: its node's name, caches in bytes, sizes of pages and segments.
 
     `pages`: cells of ibm,segment-page-sizes.  `features`: ibm,pa-features, none: empty.
+    `segments`: cells of ibm,processor-segment-sizes, none: empty.  `accounts`: it has PURR and
+    SPURR.
     """
 
     name: str
@@ -46,6 +48,13 @@ class CpuFacts(Data):
     pages: tuple[int, ...]
     vmx: int = 1
     features: bytes = b""
+    segments: tuple[int, ...] = ()
+    accounts: bool = False
+
+    @property
+    def has_64k(self) -> bool:
+        """Whether it knows pages of 64 KiB."""
+        return 16 in self.pages
 
 
 class Facts(Data):
@@ -180,6 +189,11 @@ def _cpus(node: Node, f: Facts) -> None:
         cpu.set("ibm,pa-features", facts.features)
     cpu.set("ibm,segment-page-sizes", list(facts.pages))
     cpu.set("ibm,vmx", facts.vmx)
+    if facts.segments:
+        cpu.set("ibm,processor-segment-sizes", list(facts.segments))
+    if facts.accounts:
+        cpu.set("ibm,spurr", 1)
+        cpu.set("ibm,purr", 1)
     cpu.set("64-bit")
     cpu.set("status", "okay")
     cpu.set("ibm,slb-size", facts.slb)
