@@ -217,6 +217,15 @@ def test_a_person_uses_the_page(
     page.click("#discs >> text=Insert")
     page.wait_for_selector("#discs >> text=second.iso")
     one.shell("head -c 6 /dev/sr0; echo", "second")
+    page.evaluate(
+        """() => {
+          const all = new DataTransfer();
+          all.items.add(new File(["dropped\\n".repeat(4096)], "dropped.iso"));
+          document.dispatchEvent(new DragEvent("drop", { dataTransfer: all, bubbles: true }));
+        }"""
+    )
+    page.wait_for_selector("[data-drive] >> text=dropped.iso (")
+    one.shell("head -c 7 /dev/sr0; echo", "dropped")
 
     # The line of time: to its begin, and the guest goes on from there.
     one.tab("past")

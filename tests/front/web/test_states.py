@@ -98,14 +98,14 @@ def test_a_state_comes_down_and_goes_up_again(served: Make, state_home: Path) ->
     assert next(state_home.rglob("one.gossamer")).read_bytes() == data
     status, now, _ = host.get("/state")
     assert (status, now[:4]) == (200, data[:4])
-    assert upload(host, "two.gossamer", now) == {"tag": "two"}
+    assert upload(host, "two.gossamer", now) == {"name": "two"}
     assert "already" in host.get("/upload?name=two")[1].decode()
     page.do("x-loadvm", tag="two")
     assert tree(host)["two"] is None
 
 
-def upload(host: Served, name: str, data: bytes) -> Any:
-    peer = host.open("/upload", name=name)
+def upload(host: Served, name: str, data: bytes, **query: str) -> Any:
+    peer = host.open("/upload", name=name, **query)
     for at in range(0, len(data), 1 << 19):
         peer.send(data[at : at + (1 << 19)])
     peer.send(b"")
@@ -219,3 +219,20 @@ def test_a_machine_that_writes_to_a_disk_has_no_fork(served: Make, tmp_path: Pat
     assert size(host.get("/picture?tag=in-image")[1])
     status, text, _ = host.get("/state?tag=in-image")
     assert (status, b"inside a disk image" in text) == (400, True)
+
+
+def test_a_disc_that_is_dropped_is_in_the_folder(served: Make, tmp_path: Path) -> None:
+    folder = tmp_path / "discs"
+    folder.mkdir()
+    host = served(web=f"files={folder}")
+    assert upload(host, "My (new) disc.ISO", b"disc" * 1024, kind="disc") == {
+        "name": "My (new) disc.ISO"
+    }
+    assert (folder / "My (new) disc.ISO").read_bytes() == b"disc" * 1024
+    for name in ("../x.iso", "/x.iso", "x.txt", ".x.iso", "a/b.iso", "My (new) disc.ISO", ""):
+        with pytest.raises(InvalidStatus, match="400"):
+            host.open("/upload", name=name, kind="disc")
+    assert list(upload(host, "empty.iso", b"", kind="disc")) == ["error"]
+    assert [one.name for one in folder.iterdir()] == ["My (new) disc.ISO"]
+    with pytest.raises(InvalidStatus, match="400"):
+        served().open("/upload", name="x.iso", kind="disc")

@@ -12,7 +12,7 @@
 | ``/difference?tag=&other=`` | what differs between two, in words |
 | ``/state?tag=`` | a snapshot as a file; without a tag: the machine as it is |
 | ``/fork?tag=`` | a snapshot goes on in a machine of its own: its page's address |
-| ``/upload?name=`` | WebSocket: a file that becomes a snapshot |
+| ``/upload?name=`` | WebSocket: a file that becomes a snapshot, or (``kind=disc``) a disc |
 | ``/discs`` | images that can be put into a drive |
 """
 
@@ -254,7 +254,12 @@ class WebServer:
                 self._give_away(connection)
             return True
         if given.path == "/upload" and not self.options.view_only:
-            upload = states.UploadEnd(self.session, connection, given.query.get("name", ""))
+            name = given.query.get("name", "")
+            upload = (
+                discs.receive(self.session, connection, self.options.files, name)
+                if given.query.get("kind") == "disc"
+                else states.receive(self.session, connection, name)
+            )
             if not connection.accept(request, upload):
                 upload.closed()
             return True

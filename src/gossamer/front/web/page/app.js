@@ -95,6 +95,7 @@ function watchOnly() {
   for (const id of ["tools", "keys", "clip", "tab-past", "tab-discs", "tab-move"]) $(id).hidden = true;
   show("consoles");
   state("view only");
+  screen.setAbsolute(true);
   document.body.dataset.ready = "yes";
 }
 
@@ -103,6 +104,17 @@ for (const event of ["STOP", "RESUME", "RESET", "SHUTDOWN", "MIGRATION"]) {
   monitor.addEventListener(event, look);
 }
 setInterval(() => { if (!document.hidden && monitor.ready) look(); }, 2000);
+
+// What is dropped becomes a snapshot or a disc.
+document.addEventListener("dragover", (event) => event.preventDefault());
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  const file = event.dataTransfer?.files[0];
+  if (!file || !monitor.ready) return;
+  const isState = file.name.endsWith(".gossamer");
+  show(isState ? "past" : "discs");
+  does(() => (isState ? timeline.upload(file) : discs.take(file)))();
+});
 
 $("pause").onclick = does(() =>
   monitor.execute($("state").dataset.state === "running" ? "stop" : "cont"));

@@ -1,7 +1,7 @@
 // Drives: what is in them, and another disc from a list.
 
-import { bytes, does, el, prompt } from "./dom.js";
-import { address } from "./wire.js";
+import { bytes, does, el, prompt, say } from "./dom.js";
+import { address, upload } from "./wire.js";
 
 export class Discs {
   constructor(panel, monitor) {
@@ -22,6 +22,20 @@ export class Discs {
       el("p", { className: "soft" }, this.known.folder
         ? `Discs are those in ${this.known.folder}.`
         : "-web …,files=FOLDER lists the discs of a folder here."));
+  }
+
+  // A file that was dropped on the page: it goes into the folder, and into the first CD drive.
+  async take(file) {
+    const name = await upload(file, { name: file.name, kind: "disc" }, say);
+    await this.shown();
+    const disc = this.known.discs.find((one) => one.name === name);
+    const drive = (await this.monitor.execute("query-block")).find((one) => one.removable);
+    if (disc && drive) {
+      const which = drive.device ? { device: drive.device } : { id: drive.qdev };
+      await this.monitor.execute("blockdev-change-medium", { ...which, filename: disc.path });
+      await this.shown();
+    }
+    say(`${name} is ${drive ? "in the drive" : "among the discs"}`);
   }
 
   card(drive) {

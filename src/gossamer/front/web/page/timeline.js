@@ -1,7 +1,7 @@
 // The machine's past: snapshots as a tree with pictures, a slider along checkpoints.
 
 import { $, ask, bytes, does, el, prompt, say } from "./dom.js";
-import { address, socket } from "./wire.js";
+import { address, upload } from "./wire.js";
 
 const when = (ms) => new Date(ms).toLocaleString([], { dateStyle: "medium", timeStyle: "medium" });
 const clock = (ms) => `${(ms / 1000).toFixed(1)} s of its time`;
@@ -134,31 +134,10 @@ export class Timeline {
       [el("pre", { tabIndex: 0, id: "difference" }, text || "They are the same.")]);
   }
 
-  upload(file) {
-    const name = file.name.replace(/\.gossamer$/, "");
-    return new Promise((done, fail) => {
-      const peer = new WebSocket(socket("/upload", { name }));
-      let at = 0;
-      const more = async () => {
-        while (at < file.size) {
-          if (peer.readyState !== WebSocket.OPEN) return;
-          if (peer.bufferedAmount > 4 << 20) { setTimeout(more, 20); return; }
-          const piece = await file.slice(at, at += 512 << 10).arrayBuffer();
-          peer.send(piece);
-          say(`uploading ${name}: ${Math.floor(100 * Math.min(at, file.size) / file.size)} %`);
-        }
-        peer.send(new ArrayBuffer(0));
-      };
-      peer.onopen = more;
-      peer.onmessage = (event) => {
-        const { tag, error } = JSON.parse(event.data);
-        if (error) { fail(new Error(error)); return; }
-        say(`${tag} is there`);
-        this.refresh();
-        done();
-      };
-      peer.onclose = () => fail(new Error(`${name} was not taken`));
-    });
+  async upload(file) {
+    const name = await upload(file, { name: file.name.replace(/\.gossamer$/, "") }, say);
+    say(`${name} is there`);
+    await this.refresh();
   }
 
   // --- the line of time -------------------------------------------------------------------------

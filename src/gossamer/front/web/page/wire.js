@@ -70,3 +70,35 @@ export class Monitor extends EventTarget {
     }
   }
 }
+
+// Sends a file; gives the name that it has there.  `say` hears how far it is.
+export function upload(file, given, say) {
+  return new Promise((done, fail) => {
+    const peer = new WebSocket(socket("/upload", given));
+    let at = 0;
+    let answered = false;
+    const more = async () => {
+      while (at < file.size) {
+        if (peer.readyState !== WebSocket.OPEN) return;
+        if (peer.bufferedAmount > 4 << 20) { setTimeout(more, 20); return; }
+        const piece = await file.slice(at, at += 512 << 10).arrayBuffer();
+        peer.send(piece);
+        say(`uploading ${given.name}: ${Math.floor(100 * Math.min(at, file.size) / file.size)} %`);
+      }
+      peer.send(new ArrayBuffer(0));
+    };
+    peer.onopen = more;
+    peer.onmessage = (event) => {
+      const { name, error } = JSON.parse(event.data);
+      answered = true;
+      if (error) fail(new Error(error));
+      else done(name);
+    };
+    // Why it was refused, a WebSocket does not say: the same address does.
+    peer.onclose = async () => {
+      if (answered) return;
+      const text = await fetch(address("/upload", given)).then((reply) => reply.text(), () => "");
+      fail(new Error(text.trim() || `${given.name} was not taken`));
+    };
+  });
+}
