@@ -13,7 +13,7 @@ from threading import Thread
 
 
 class Loading(Thread):
-    """One load; `load` imports, and nothing else.  What it raises comes again where it is used."""
+    """One load; `load` imports, or reads what stays.  What it raises comes again at its use."""
 
     def __init__(self, load: Callable[[], object], after: Loading | None) -> None:
         super().__init__(name="ahead", daemon=True)

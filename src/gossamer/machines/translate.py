@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gossamer.base.errors import ConfigError
 from gossamer.engine.regions.soon import Soon
+from gossamer.isa.architecture import Architecture
 from gossamer.machines.config import Accel
 from gossamer.machines.machine import Machine
 
@@ -22,9 +23,19 @@ def translate(machine: Machine, accel: Accel) -> None:
     if len(machine.cpus) > 1:
         raise ConfigError("-accel tcg,tier=: regions are for machines with one CPU so far")
     if machine.translator is None and machine.cpu.model.architecture.word == 32:
-        soon = machine.translator = Soon(machine.engine, lambda: _regions(machine, accel))
+        architecture = machine.cpu.model.architecture
+        soon = machine.translator = Soon(
+            machine.engine, lambda: _regions(machine, accel), lambda: _load(architecture)
+        )
         if accel.thread != "multi":
             soon.regions()
+
+
+def _load(architecture: Architecture) -> None:
+    """Read the stencils; where they are not kept yet LLVM makes them, in a second of CPU time."""
+    from gossamer.engine.stencils.made import made
+
+    made(architecture)
 
 
 def _regions(machine: Machine, accel: Accel) -> Regions:

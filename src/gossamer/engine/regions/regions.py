@@ -8,6 +8,7 @@ words changes.
 from __future__ import annotations
 
 import struct
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -45,6 +46,8 @@ THRESHOLD: Final = 128
 #: The same where blocks are copied first: compiling gains so many times less then.  Not where one
 #: instruction of `_FLOATING` is floating point, which regions do several times as fast as blocks.
 _FLOATING: Final = 8
+#: Looks that the first region costs more: LLVM has to be loaded, 0.15 s of CPU time and 64 MiB.
+_LOADING: Final = 1 << 13
 AFTER_BLOCKS: Final = 16
 UNIT: Final = 32
 #: A place that was hot in an earlier process is compiled so many times sooner: a guest that runs
@@ -276,6 +279,8 @@ class Regions:
                 self._sizes.clear()
             size = self._sizes[s.entry] = self._weight(region)
         need = threshold * max(size // self.unit, 1)
+        if self._after_blocks > 1 and "llvmlite.binding" not in sys.modules:
+            need += _LOADING
         if s.entry not in self._jumped_to and self.installed.has_word(page, offset):
             need *= _COVERED
         return s.count < need or self.make(s.page + offset)

@@ -14,17 +14,25 @@ if TYPE_CHECKING:
 
 
 class Soon:
-    """`make` makes the regions; it is called between two native runs."""
+    """`make` makes the regions; it is called between two native runs.
 
-    def __init__(self, engine: Tier0, make: Callable[[], Regions]) -> None:
-        self._engine, self._make = engine, make
+    Before that `load` is called in a thread, once the modules are there.
+    """
+
+    def __init__(
+        self,
+        engine: Tier0,
+        make: Callable[[], Regions],
+        load: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._engine, self._make, self._load = engine, make, load
         self._loading: ahead.Loading | None = None
         self._made: Regions | None = None
         engine.before_run = self._look
 
     def _look(self) -> None:
         if self._loading is None:
-            self._loading = ahead.load(_modules)
+            self._loading = ahead.load(self._load_all)
         elif self._loading.is_done:
             self.regions()
 
@@ -41,6 +49,6 @@ class Soon:
         else:
             self._engine.before_run = lambda: None
 
-
-def _modules() -> None:
-    import_module("gossamer.engine.regions.regions")
+    def _load_all(self) -> None:
+        import_module("gossamer.engine.regions.regions")
+        self._load()
