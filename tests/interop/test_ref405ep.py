@@ -55,12 +55,17 @@ def test_every_stream_loads_and_runs(shared: Path, tmp_path: Path, name: str) ->
 
 
 def test_timers_that_the_stream_does_not_hold(shared: Path, tmp_path: Path) -> None:
-    vm, repaired, _ = taken_over(shared, tmp_path, "7.2-timers")
+    vm, repaired, out = taken_over(shared, tmp_path, "7.2-timers")
     said = "\n".join(repaired)
     assert "PIT: its reload value is not carried" in said
     assert "FIT: it never fired at the sender" in said
     assert "watchdog: MSR[CE] is off" in said
     assert vm.machine.cpu.block.get("tcr") & timers.ARE
+    vm.cont()
+    vm.run(instructions=vm.instructions + 70_000_000)  # 2.2 s
+    fits = [int(count) for count in re.findall(rb"dfit=(\d+)", out)]
+    assert len(fits) >= 4
+    assert {*fits[1:]} <= {63, 64}, "a line each 133,333,333 ticks, a time-out each 2,097,152"
 
 
 def test_busy_linux_ticks_on(shared: Path, tmp_path: Path) -> None:

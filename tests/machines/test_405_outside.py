@@ -64,6 +64,16 @@ def test_a_hand_over_names_what_is_lost() -> None:
     assert "the fixed-interval timer, which never fires there" in said
 
 
+@pytest.mark.parametrize("release", ["qemu-10.0", "qemu-11.1"])
+def test_releases_of_qemu_without_the_board_are_refused(tmp_path: Path, release: str) -> None:
+    mine = vm("-bios", "builtin-timers")
+    mine.run(instructions=1000)
+    with pytest.raises(GossamerError, match=r"QEMU 1\d\.\d has no machine ref405ep"):
+        mine.migrate(f"file:{tmp_path}/stream", profile=release)
+    assert mine.run_state != "postmigrate"
+    mine.run(instructions=1000)
+
+
 def test_pit_can_be_read_and_written_by_name() -> None:
     m = board("b .")
     cpu_of(m).set_pit(3000)

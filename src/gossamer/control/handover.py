@@ -65,7 +65,9 @@ def cut_for(m: Machine, to: Release, *, keep_tb: bool = False) -> Cut:
 
 
 def check_rate(m: Machine, to: Release) -> None:
-    """ConfigError when the guest knows another time base than the receiver's machine has."""
+    """ConfigError when the receiver has no such machine, or one with another time base."""
+    if m.name in to.without:
+        raise ConfigError(f"{to.title} has no machine {m.name}")
     theirs, mine = to.timebase.get(m.name), m.cpu.tb_hz
     if theirs is None or theirs == mine or not m.engine.count:
         return

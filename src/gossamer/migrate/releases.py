@@ -49,6 +49,8 @@ class Release(Data):
     """Sections and subsections that it has, by the names of their descriptions."""
     timebase: Mapping[str, int] = field(default_factory=dict)
     """Ticks of TB and DEC a second, by machine."""
+    without: frozenset[str] = frozenset()
+    """Machines that it no longer has."""
 
     @property
     def forms(self) -> frozenset[str]:
@@ -72,11 +74,13 @@ EVIDENCE: Final = {
     "versions": "5.2: mos6522 0 without last_irq_levels, timer/icount/shift 1 (its sources)",
     "known": "captures, dumps of 7.2 and 10.0; reservation: 8.2, rtas_stopped: 10.1 (sources)",
     "timebase": "mac99: 100 MHz up to 8.2, 25 MHz from 9.0 on (device trees of 7.2.22, 10.0.13)",
+    "without": "ref405ep: deprecated in 9.1, gone in 10.0 (its notes on removed features)",
 }
 """Where each column is known from."""
 
 _OLD_TIMEBASE: Final = {"g3beige": 16_600_000, "mac99": 100_000_000}
 _NEW_TIMEBASE: Final = {"g3beige": 16_600_000, "mac99": 25_000_000}
+_REMOVED: Final = frozenset({"ref405ep"})
 #: What all four releases have on these machines: captures of 7.2.22, dumps of 7.2.22 and 10.0.13.
 KNOWN: Final = frozenset({
     "PCIBUS", "PCIHost", "adb_bus", "adb_kbd", "adb_mouse", "cpu", "cpu_common", "cuda", "dbdma",
@@ -113,11 +117,12 @@ RELEASES: Final = {
         Release(
             "qemu-10.0", "QEMU 10.0", switchover=True, suspended=True, described=True,
             reads_decrementer=True, flush=True, known=KNOWN | {RESERVATION}, timebase=_NEW_TIMEBASE,
+            without=_REMOVED,
         ),
         Release(
             "qemu-11.1", "QEMU 11.1", switchover=True, suspended=True, described=True,
             reads_decrementer=True, flush=True, known=KNOWN | {RESERVATION, RTAS},
-            timebase=_NEW_TIMEBASE,
+            timebase=_NEW_TIMEBASE, without=_REMOVED,
         ),
     )
 }  # fmt: skip
