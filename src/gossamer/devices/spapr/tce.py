@@ -6,10 +6,10 @@ real address with two bits: the device may read, the device may write.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from gossamer.base.late import np
 from gossamer.base.wire import WireReader, WireWriter
 from gossamer.core.clock import Clock
 from gossamer.core.device import Device
@@ -25,9 +25,6 @@ from gossamer.devices.spapr.calls import (
 from gossamer.state.codec import U32, U64, Array, Codec, Int
 from gossamer.state.declare import boolean, derived, u32, u64, wiring
 from gossamer.state.layout import View, subsection
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 H_GET_TCE, H_PUT_TCE, H_STUFF_TCE, H_PUT_TCE_INDIRECT = 0x1C, 0x20, 0x138, 0x13C
 PAGE_SHIFT: Final = 12
@@ -47,6 +44,13 @@ class Words(Array):
 
     def get(self, r: WireReader) -> bytes:  # type: ignore[override]
         return bytes(r.take(self.size))
+
+
+def swapped(entries: array[int]) -> array[int]:
+    """The same with the bytes of each in the other order: big-endian is the wire's."""
+    out = entries[:]
+    out.byteswap()
+    return out
 
 
 def _entries(window: TceWindow) -> Codec:
@@ -84,7 +88,7 @@ class TceWindow(Device):
             View(
                 "mig_table",
                 Words(U64, 0),
-                lambda w: w.entries.astype(">u8").tobytes(),
+                lambda w: swapped(w.entries).tobytes(),
                 lambda w, data: w.set_entries(data),
                 sized=_entries,
             ),
@@ -98,7 +102,7 @@ class TceWindow(Device):
     liobn: int = wiring()
     main: bool = wiring()
     start: int = wiring()
-    entries: NDArray[np.uint64] = derived()
+    entries: array[int] = derived()
 
     def __init__(self, clock: Clock, liobn: int, *, start: int = 0) -> None:
         super().__init__(clock)
@@ -117,10 +121,10 @@ class TceWindow(Device):
 
     def set_size(self, count: int) -> None:
         """So many entries, all empty."""
-        self.entries = np.zeros(count, np.uint64)
+        self.entries = array("Q", bytes(8 * count))
 
     def set_entries(self, data: bytes) -> None:
-        self.entries = np.frombuffer(data, ">u8").astype(np.uint64)
+        self.entries = swapped(array("Q", data))
 
     @other.needed
     def other_needed(self) -> bool:
@@ -146,7 +150,7 @@ def tce_calls(windows: Iterable[TceWindow], ram: GuestRam) -> dict[int, Handler]
         window, n = found(regs)
         if window is None:
             return PARAMETER
-        results(regs, int(window.entries[n]))
+        results(regs, window.entries[n])
         return SUCCESS
 
     def put(regs: Registers) -> int:
@@ -161,7 +165,7 @@ def tce_calls(windows: Iterable[TceWindow], ram: GuestRam) -> dict[int, Handler]
         window, n = found(regs, min(count, MOST + 1))
         if window is None:
             return PARAMETER
-        window.entries[n : n + count] = value
+        window.entries[n : n + count] = array("Q", [value]) * count
         return SUCCESS
 
     def indirect(regs: Registers) -> int:
@@ -171,7 +175,7 @@ def tce_calls(windows: Iterable[TceWindow], ram: GuestRam) -> dict[int, Handler]
         window, n = found(regs, count)
         if window is None:
             return PARAMETER
-        window.entries[n : n + count] = np.frombuffer(ram.read(address, 8 * count), ">u8")
+        window.entries[n : n + count] = swapped(array("Q", ram.read(address, 8 * count)))
         return SUCCESS
 
     return {H_GET_TCE: get, H_PUT_TCE: put, H_STUFF_TCE: stuff, H_PUT_TCE_INDIRECT: indirect}
