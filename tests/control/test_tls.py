@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import threading
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from gossamer.control.session import Session
 from gossamer.control.vm import Vm
 from gossamer.machines.options import parse
 from gossamer.migrate import tls_init
-from gossamer.migrate.channels import Limits, Listener
+from gossamer.migrate.channels import Channel, Limits, Listener
+from gossamer.migrate.tls import Credentials, TlsChannel
 from gossamer.verify.hops.qemu import QemuStation
+from tests.control.test_postcopy import Beside, Move
 
 LINE = ["-M", "bare", "-m", "4", "-serial", "null", "-bios", "builtin", "-icount", "0,sleep=off"]
 QUICK = Limits(meet=5.0, stall=3.0, total=20.0)
@@ -84,6 +87,45 @@ def test_every_connection_of_several_is_inside_tls(pki: Path, tmp_path: Path) ->
     for vm in (sender, taker):
         vm.transfers.capabilities.add("multifd")
     assert move(sender, taker, tmp_path) == ("", "")
+
+
+def test_memory_that_follows_is_asked_for_inside_tls(pki: Path, tmp_path: Path) -> None:
+    """One thread reads the connection while another writes to it; mended, it is TLS again."""
+    sender, taker = machine(pki, "client", hostname="mac.example"), machine(pki, "server")
+    for vm in (sender, taker):
+        vm.transfers.capabilities.add("postcopy-ram")
+    sender.run(instructions=20_000)
+    sender.cont()
+    move = Move(sender, tmp_path, taker)
+    taker.run(instructions=10_000)
+    following = Beside(move.follows.pop())
+    taker.transfers.pause()
+    move.recover("again")
+    assert move.coming.channel is not None
+    assert move.coming.channel.name.endswith("(TLS)")
+    taker.run(instructions=10_000)
+    move.end()
+    following.join(60)
+    alone = Vm(parse(LINE))
+    alone.run(instructions=40_000)
+    assert taker.state_hash() == alone.state_hash()
+
+
+def test_a_peer_that_stalls_inside_tls_is_given_up(pki: Path) -> None:
+    ends = socket.socketpair()
+    limits = Limits(meet=20.0, stall=20.0, total=60.0)
+    plain = [Channel(end.detach(), "x", limits, two_way=True) for end in ends]
+    made: list[TlsChannel] = []
+    server = threading.Thread(
+        target=lambda: made.append(TlsChannel(plain[0], Credentials(pki, "server")))
+    )
+    server.start()
+    with TlsChannel(plain[1], Credentials(pki, "client"), host="mac.example") as client:
+        server.join(60)
+        client.limits = Limits(meet=20.0, stall=0.1, total=60.0)
+        with pytest.raises(HostError, match="the peer sends nothing for"):
+            client.read()
+    made[0].close()
 
 
 def test_the_bytes_on_the_way_are_not_the_machine(pki: Path, tmp_path: Path) -> None:

@@ -121,6 +121,8 @@ class Arriving:
                 except HostError:
                     if self.transfer.cancelled or self.vm.ended:
                         raise
+                    if self.transfer.another is not None:
+                        raise HostError(f"{listener.uri}: another place was named") from None
             plain = listener.accept()
         credentials = None if self._tls is None else self._tls.chosen("server")
         if self._tls is None or credentials is None:

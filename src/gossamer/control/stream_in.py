@@ -386,7 +386,10 @@ class StreamReader:
 
         False: the sender says over another connection that it goes on; call it again.
         """
+        talk = self._talk
+        assert talk is not None
         for event in self._events:
+            talk.channel.extend()
             if isinstance(event, Eof):
                 break
             if isinstance(event, Command):

@@ -61,6 +61,8 @@ class Arrival:
         """The part of `run` that is not here yet: what is may have been written to since."""
         if self.arena.arriving is None:
             return run
+        if run.kind == ram.XBZRLE:
+            raise StreamError("a delta of a page, of which nothing may be here", "ram", run.offset)
         numbers = (run.addresses // np.uint64(PAGE_SIZE)).astype(np.int64)
         absent = self.arena.absent[numbers + block.offset // PAGE_SIZE] != 0
         if absent.all():

@@ -97,6 +97,7 @@ class TlsChannel(Channel):
             socket.socket(fileno=fd), server_side=server, server_hostname=None if server else host,
             do_handshake_on_connect=False, suppress_ragged_eofs=True,
         )  # fmt: skip
+        self._tls.setblocking(False)  # else ssl waits by itself, without a limit
         try:
             self._again(self._tls.do_handshake)
             if authorized is not None and not authorized(name := self.peer):
