@@ -53,12 +53,12 @@ class Forks:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._children: list[subprocess.Popen[bytes]] = []
+        self.children: list[subprocess.Popen[bytes]] = []
 
     def check(self) -> None:
         """ConfigError where there can be no (further) fork."""
-        self._children = [one for one in self._children if one.poll() is None]
-        if len(self._children) >= MOST:
+        self.children = [one for one in self.children if one.poll() is None]
+        if len(self.children) >= MOST:
             raise ConfigError(f"{MOST} forks run already")
         written = [disk.name for disk in self._session.vm.disks.writable]
         if written:
@@ -79,20 +79,20 @@ class Forks:
                 stderr=said,
                 start_new_session=True,
             )
-            self._children.append(child)
+            self.children.append(child)
             return _address(child, said)
 
     def close(self) -> None:
         """End all of them."""
-        for child in self._children:
+        for child in self.children:
             child.terminate()
-        for child in self._children:
+        for child in self.children:
             try:
                 child.wait(10)
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
-        self._children.clear()
+        self.children = []
 
 
 def _address(child: subprocess.Popen[bytes], said: IO[bytes]) -> str:
