@@ -12,6 +12,7 @@ from gossamer.base.wire import WireReader, WireWriter
 from gossamer.cpu.cpu import VSCR_NJ, Avr, Cpu, one, put_crf, register_file
 from gossamer.cpu.exceptions import MSR_EE
 from gossamer.cpu.sprs import DEC, PVR, XER, plain
+from gossamer.isa.body import Irq, Irq405
 from gossamer.state.codec import U8, U32, U64, Array, Int, Unused
 from gossamer.state.layout import NOTHING, Constant, View, subsection
 
@@ -19,6 +20,12 @@ from gossamer.state.layout import NOTHING, Constant, View, subsection
 NO_RESERVATION: Final = (1 << 64) - 1
 #: What QEMU 7.2 has in SPRs that are no state here: AMOR, UMMCR0 (MMCR0's copy), and number 855.
 KEPT: Final = {349: (1 << 64) - 1, 779: 0x8000_0000, 855: 0x0010_0000}
+#: The same of a POWER8: RPR.
+KEPT_2_07: Final = {186: 0x103_070F_1F3F}
+PPR: Final = 896
+#: HID0 of a 970, and LPCR of a POWER8, as QEMU's pseries resets them.
+HID0_970: Final = 0x6000_0000
+LPCR_POWER8: Final = 0x1_F008
 #: MMCR0[FC]: the monitor stands still after reset.
 MMCR0: Final = 795
 MMCR0_FC: Final = 0x8000_0000
@@ -27,11 +34,12 @@ SLB_ENTRIES: Final = 64
 
 def _get_sprs(cpu: Cpu64) -> list[int]:
     out = [0] * 1024
-    for number, value in KEPT.items():
+    for number, value in (KEPT | (KEPT_2_07 if cpu.has_vsx else {})).items():
         out[number] = value
     for number, (register, element) in plain(cpu.model.features, 64).items():
         out[number] = cpu.block.get(register, element)
     out[XER], out[PVR], out[DEC] = cpu.block.xer, cpu.model.pvr, cpu.decrementer
+    out[PPR] = cpu.block.get("ppr")
     return out
 
 
@@ -42,7 +50,8 @@ def _put_sprs(cpu: Cpu64, values: list[int]) -> None:
         )
     for number, (register, element) in plain(cpu.model.features, 64).items():
         cpu.block.set(register, values[number], element)
-    cpu.block.xer = values[XER]
+    cpu.block.xer, ppr = values[XER], values[PPR]
+    cpu.block.set("ppr", ppr)
     cpu.set_decrementer(values[DEC])
 
 
@@ -121,6 +130,7 @@ class Cpu64(Cpu):
             one("vscr", "vscr", Int("cpu/altivec/vscr", 4)),
         ],
     )
+    vsx = subsection("cpu/vsx", layout=[register_file("env.vsr", "vsl", U64)])
     slb = subsection(
         "cpu/slb", layout=[View("env.slb", Array(Slbe(), SLB_ENTRIES), _get_slb, _put_slb)]
     )
@@ -142,10 +152,39 @@ class Cpu64(Cpu):
         self.clear()
         self.block.set("monitor", MMCR0_FC, MMCR0 - 784)
         self.block.set("vscr", VSCR_NJ)
+        if self.has_vsx:
+            self.block.set("lpcr", LPCR_POWER8)
+        else:
+            self.block.set("hid0", HID0_970)
         self.block.set("dec_zero", self.ticks + 0xFFFF_FFFF)
         self.rearm()
+
+    @property
+    def has_vsx(self) -> bool:
+        """Whether it has vector-scalar registers, and what else came with Power ISA 2.07."""
+        return "2.07" in self.model.features
+
+    @vsx.needed
+    def vsx_needed(self) -> bool:
+        return self.has_vsx
 
     @property
     def waiting(self) -> bool:
         """The hypervisor lets it wait (H_CEDE) for an interrupt."""
         return bool(self.block.get("halted"))
+
+
+class CpuLevel(Cpu64):
+    """The same of a part whose decrementer interrupts as long as DEC is negative (2.07 on)."""
+
+    ENGINE_INTERRUPTS: ClassVar[bool] = False
+
+    def pending(self) -> tuple[Irq | Irq405, int, bool] | None:
+        found = super().pending()
+        if found is not None and found[0] == Irq.DECREMENTER:
+            return found[0], found[1], False
+        return found
+
+    def set_decrementer(self, value: int) -> None:
+        super().set_decrementer(value)
+        self.block.set("irq", value >> 31 & 1, Irq.DECREMENTER)

@@ -78,6 +78,13 @@ MODELS: Final = {
             doze=0,
         ),
         CpuModel(
+            "power8_v2.0",
+            "POWER8 v2.0",
+            0x004D_0200,
+            architecture("power8", level="2.07", word=64, mmu="slb"),
+            doze=0,
+        ),
+        CpuModel(
             "7447a", "PowerPC 7447A v1.2 (G4)", 0x8003_0102, architecture("7450"), doze=DOZE_7450
         ),
         CpuModel(

@@ -45,6 +45,7 @@ class Interrupt(IntEnum):
     TRACE = 0xD00
     PERFORMANCE = 0xF00
     VEC_UNAVAILABLE = 0xF20
+    VSX_UNAVAILABLE = 0xF40  # Power ISA 2.07 Book III-S 6.5
     FETCH_MISS = 0x1000  # these three: MPC603eUM 4.1
     LOAD_MISS = 0x1100
     STORE_MISS = 0x1200
@@ -283,7 +284,7 @@ class Body:
     usprg0, pid, zpr, ccr0 = Register(), Register(), Register(), Register()
     dbsr, icdbdr, tcr, tsr = Register(), Register(), Register(), Register()
     pit_reload, pit_zero = Register(), Register()
-    halted, ctrl = Register(), Register()
+    halted, ctrl, ppr, lpcr = Register(), Register(), Register(), Register()
 
     def __init__(self, width: int, sf: bool | None = None) -> None:
         self.width, self._sf = width, sf
@@ -318,6 +319,7 @@ class Body:
     dcr_there: Registers
     slb_esid: Registers
     slb_vsid: Registers
+    vsl: Registers
     monitor: Registers
 
     @property
@@ -334,6 +336,8 @@ class Body:
         """Set element `index` of a register when `when` holds."""
         if not (when.is_const and when.arg == 0):
             self.trace.append(Write(reg, number(index), value, when))
+            if reg == "fpr" and self.width == 64:  # of its vector-scalar register, Book I 7.2
+                self.trace.append(Write("vsl", number(index), const(0, 64), when))
 
     # --- the word ---------------------------------------------------------------------------------
 

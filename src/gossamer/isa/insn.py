@@ -13,6 +13,7 @@ from gossamer.isa.form import Form
 
 MSR_FP_SHIFT: Final = 13
 MSR_VEC_SHIFT: Final = 25
+MSR_VSX_SHIFT: Final = 23
 
 #: Parts without floating point and vectors: their instructions are illegal there.
 NO_UNITS: Final = ("405",)
@@ -77,6 +78,8 @@ class Insn(Data):
             s.interrupt(Interrupt.FP_UNAVAILABLE, ~trunc(s.msr >> MSR_FP_SHIFT, 1))
         elif self.needs == "VEC":
             s.interrupt(Interrupt.VEC_UNAVAILABLE, ~trunc(s.msr >> MSR_VEC_SHIFT, 1))
+        elif self.needs == "VSX":
+            s.interrupt(Interrupt.VSX_UNAVAILABLE, ~trunc(s.msr >> MSR_VSX_SHIFT, 1))
         known_mask |= self.mask
         self.body(s, self.form(word, known_mask, known_bits | self.match, width))
         return s.trace

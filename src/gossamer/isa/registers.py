@@ -122,6 +122,19 @@ _LIST_64: Final[dict[str, tuple[int, int]]] = {
     "ctrl": (32, 1),
     "hid4": (WORD, 1),
     "hid5": (WORD, 1),
+    "ppr": (WORD, 1),
+    "dabrx": (WORD, 1),
+    "vsl": (64, 32),  # low doublewords of vector-scalar registers 0 to 31
+    "lpcr": (WORD, 1),  # the hypervisor's: it says where and how interrupts enter
+    "cfar": (WORD, 1),
+    "dscr": (WORD, 1),
+    "fscr": (WORD, 1),
+    "tar": (WORD, 1),
+    "ebb": (WORD, 3),  # EBBHR, EBBRR, BESCR
+    "amr": (WORD, 1),
+    "uamor": (WORD, 1),
+    "iamr": (WORD, 1),
+    "pspb": (32, 1),
     "monitor": (WORD, 16),  # SPRs 784 to 799, which user programs read as 768 to 783
 }
 

@@ -183,6 +183,13 @@ class MsrL(Form):
     XO = Field(21, 30)
 
 
+class ABC(Form):
+    """Three registers and a bit of the condition register."""
+
+    RT, RA, RB = Field(6, 10, "r{}"), Field(11, 15, "r{}"), Field(16, 20, "r{}")
+    BC, XO = Field(21, 25), Field(26, 30)
+
+
 class A(Form):
     """Floating point with three operands."""
 

@@ -28,7 +28,7 @@ from gossamer.isa.spec import (
     vector_permute,
 )
 from gossamer.isa.spec.wide import cr as wide_cr
-from gossamer.isa.spec.wide import doubleword, floats, memory
+from gossamer.isa.spec.wide import doubleword, floats, later, memory, vector_later, vsx
 from gossamer.isa.spec.wide import system as wide_system
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "float_memory",
     "float_status",
     "floats",
+    "later",
     "load_store",
     "logical",
     "memory",
@@ -58,9 +59,11 @@ __all__ = [
     "utlb",
     "vector_float",
     "vector_integer",
+    "vector_later",
     "vector_memory",
     "vector_multiply",
     "vector_permute",
+    "vsx",
     "wide_cr",
     "wide_system",
 ]

@@ -41,6 +41,14 @@ def write_decrementer(s: Body, value: Expr) -> None:
     s.effect("timer")
 
 
+def write_level_decrementer(s: Body, value: Expr) -> None:
+    """Mtdec where the interrupt is there as long as DEC is negative (Power ISA 2.07)."""
+    value = low(value)
+    s.dec_zero = ticks(s) + zext(value, 64)
+    s.write("irq", Irq.DECREMENTER, trunc(value >> 31, 8))
+    s.effect("timer")
+
+
 def write_timebase(s: Body, value: Expr) -> None:
     s.tb_offset = value - ticks(s)
     s.effect("timer")

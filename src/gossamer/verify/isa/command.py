@@ -36,6 +36,7 @@ from gossamer.verify.isa.wide import (
     NOT_RUN_64,
     QemuWide,
     QemuWideVector,
+    WideCases,
     WideCpu,
     WideVector,
     WideVectors,
@@ -46,8 +47,10 @@ FORM_LISTS: Final = (
     dict.fromkeys(("603e", "604e", "750", "750fx"), "forms.csv")
     | dict.fromkeys(("7400", "7447a", "7455"), "forms_7400.csv")
     | dict.fromkeys(PVRS_405, "forms_405.csv")
-    | {"970mp_v1.1": "forms_970.csv"}
+    | {"970mp_v1.1": "forms_970.csv", "power8_v2.0": "forms_power8.csv"}
 )
+#: Units whose instructions are run with vector records.
+VECTORS: Final = ("VEC", "VSX")
 #: What runs the vectors on our side.
 ENGINES: Final = ("reference", "regions")
 ROUNDS: Final = 2000  # of the supervisor's vectors, some 80 each
@@ -181,7 +184,8 @@ def check_vectors(
     decoder = cpu.decoder
     for row in rows:
         peer = QemuWideVector(model) if is_wide(model) else QemuVector(model)
-        cases = VectorCases(row, random.Random(f"{seed} {row.name}"))  # noqa: S311 (not a secret)
+        kind = WideCases if is_wide(model) else VectorCases
+        cases = kind(row, random.Random(f"{seed} {row.name}"))  # noqa: S311 (not a secret)
         made = (cases.make() for _ in range(max(count, 2)))
         mine: list[VectorRecord] = [r for r in made if decoder.decode(r.word) is row]
         for before, theirs in zip(mine, peer.run(mine), strict=True):
@@ -232,7 +236,7 @@ def wanted_rows(decoder: Decoder, peer: str, only: Iterable[str]) -> Iterator[In
     not_run = NOT_RUN | (NOT_RUN_64 if decoder.architecture.word == 64 else {})
     for row in decoder.rows:
         hidden = row.supervisor or row.needs or row.name in ABSENT
-        if row.name in not_run or row.needs == "VEC" or (peer == "unicorn" and hidden):
+        if row.name in not_run or row.needs in VECTORS or (peer == "unicorn" and hidden):
             continue
         if not wanted or row.name in wanted:
             yield row
@@ -282,7 +286,7 @@ def verify(
         mine = [r for r in records if decoder.decode(r.word) is row][:enough]
         check(row, there, cpu, mine, tally)
         tally.forms |= {form_of(row, r.word) for r in mine}
-    vector_rows = [r for r in decoder.rows if r.needs == "VEC" and (not only or r.name in only)]
+    vector_rows = [r for r in decoder.rows if r.needs in VECTORS and (not only or r.name in only)]
     check_vectors(vector_cpu, model, vector_rows, count, seed, tally)
     if isinstance(cpu, NativeCpu) and isinstance(vector_cpu, NativeVector):
         through = cpu.bench.through + vector_cpu.bench.through

@@ -213,6 +213,7 @@ class LocalVector(NoTable):
     """An environment of the evaluator over one vector record, in user mode."""
 
     width = 32
+    msr = MSR_USER
 
     def __init__(self, decoder: Decoder) -> None:
         self.decoder = decoder
@@ -271,7 +272,7 @@ class LocalVector(NoTable):
         g = self.registers = {n: [0] * count for n, (_, count) in registers(self.width).items()}
         g["gpr"], g["vr"] = list(before.gpr), list(before.vr)
         g["crf"] = [before.cr >> (28 - 4 * n) & 15 for n in range(8)]
-        g["vscr"], g["vrsave"], g["msr"] = [before.vscr & VSCR_MASK], [before.vrsave], [MSR_USER]
+        g["vscr"], g["vrsave"], g["msr"] = [before.vscr & VSCR_MASK], [before.vrsave], [self.msr]
         self.memory, self.signal, self.word = bytearray(before.memory), 0, before.word
         row = self.decoder.decode(before.word)
         if row is None:

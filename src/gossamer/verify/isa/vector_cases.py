@@ -24,7 +24,9 @@ SINGLES: Final = (
 
 
 class VectorCases:
-    """Makes records for one instruction."""
+    """Makes records for one instruction, of words of `WIDTH` bits."""
+
+    WIDTH = 32
 
     def __init__(self, row: Insn, rng: random.Random) -> None:
         self.row, self.rng = row, rng
@@ -35,7 +37,7 @@ class VectorCases:
         self.used = 0
         for f in self.fields.values():
             self.used |= f.mask
-        statements = row.trace(Expr("word", 32))
+        statements = row.trace(Expr("word", 32), width=self.WIDTH)
         self.memory = any(isinstance(s, Do | Store) for s in statements)
         self.float = row.name.endswith("fp") or row.name.startswith(("vrf", "vcts", "vctu"))
 

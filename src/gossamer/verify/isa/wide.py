@@ -10,8 +10,9 @@ from typing import Final
 
 from gossamer.base.data import field
 from gossamer.base.errors import ConfigError
-from gossamer.isa.body import Statement
+from gossamer.isa.body import Access, Statement
 from gossamer.isa.evaluate import execute
+from gossamer.isa.form import SplitField
 from gossamer.isa.insn import Insn, trace_word
 from gossamer.isa.registers import registers
 from gossamer.isa.text import assemble_program
@@ -19,7 +20,9 @@ from gossamer.verify.isa.local import LocalCpu
 from gossamer.verify.isa.qemu_user import BASE, run_blocks
 from gossamer.verify.isa.record import END_EA, NOP, SIZE, WINDOW, WINDOW_EA, Record
 from gossamer.verify.isa.vector import END_EA as VECTOR_END
-from gossamer.verify.isa.vector import LocalVector, QemuVector
+from gossamer.verify.isa.vector import MSR_USER as MSR_VECTORS
+from gossamer.verify.isa.vector import LocalVector, QemuVector, VectorRecord
+from gossamer.verify.isa.vector_cases import VectorCases
 from gossamer.verify.isa.vectors import Vectors
 from gossamer.verify.isa.wide_runner import DOUBLES, FPRS, GPRS, WIDE, WIDE_VECTOR, elf_64
 from gossamer.verify.isa.wide_runner import SIZE as WIDE_SIZE
@@ -28,6 +31,12 @@ from gossamer.verify.isa.wide_runner import WINDOW as WIDE_WINDOW
 #: Not run beside `command.NOT_RUN`, and why.
 NOT_RUN_64: Final = {
     "sc_1": "the peer has no hypervisor",
+    **{
+        f"{move}spr_{name}": "Linux (the peer's, or QEMU as such) has not turned it on for programs"
+        for move in ("mf", "mt")
+        for name in ("udscr", "uamr", "ebbhr", "ebbrr", "bescr", "ppr")
+    },
+    **dict.fromkeys(("mfspr_purr", "mfspr_spurr", "mfspr_vtb"), "the peer's time is its host's"),
     "mfspr_tbl_64": "the peer's time is its host's",
     "mfspr_tbu_64": "the peer's time is its host's",
     "dcbz": "for user programs of a 970 the peer clears 32 bytes, as HID5 may ask for",
@@ -39,7 +48,8 @@ WORDS_64: Final = (
     *(0xFFFF_FFFF_8000_0000, 0xFFFF_FFFF_7FFF_FFFF, 0x8000_0000_0000_0001, 0x1_FFFF_FFFF),
 )
 #: QEMU's names of the models, for user programs.
-PEERS: Final = {"970mp_v1.1": "970mp_v1.1"}
+PEERS: Final = {"970mp_v1.1": "970mp_v1.1", "power8_v2.0": "power8"}
+MSR_VSX: Final = 1 << 23
 
 _HEAD: Final = struct.Struct(">4IQI")  # word, cr, xer, signal, FPSCR, prefix
 _DOUBLES: Final = struct.Struct(">4Q")  # lr, ctr, dar, pad
@@ -87,7 +97,16 @@ class WideVectors(Vectors):
     def __init__(self, row: Insn, rng: random.Random) -> None:
         super().__init__(row, rng)
         self.aligned = row.name in ("lwarx", "stwcx.", "lmw", "stmw")
-        self.multiple = 8 if row.name in ("ldarx", "stdcx.") else self.multiple
+        sizes = {"ldarx": 8, "stdcx.": 8, "lharx": 2, "sthcx.": 2}
+        self.multiple = sizes.get(row.name, self.multiple)
+
+    def instruction(self) -> int:
+        """Of the vector-scalar registers a record has 0 to 31."""
+        word = super().instruction()
+        for f in self.fields.values():
+            if isinstance(f, SplitField) and f.shown != "{}":
+                word &= ~(1 << 31 - f.high)
+        return word
 
     def word_value(self) -> int:
         rng = self.rng
@@ -135,9 +154,42 @@ class WideVector(LocalVector):
     """An environment over one vector record, in 64-bit mode."""
 
     width = 64
+    msr = MSR_VECTORS | MSR_VSX
 
     def trace(self, row: Insn) -> list[Statement]:
         return trace_word(row, self.word, 64, sf=True)
+
+    def probe(self, ea: int, length: int, access: Access) -> None:
+        self._offset(ea, length)
+
+    def run(self, before: VectorRecord) -> VectorRecord:
+        """The record after the instruction; it has the low halves of GPRs."""
+        after = super().run(before)
+        after.gpr = [n & 0xFFFF_FFFF for n in after.gpr]
+        return after
+
+
+class WideCases(VectorCases):
+    """Vector records of 64-bit words.  Of the vector-scalar registers they have 32 to 63."""
+
+    WIDTH = 64
+
+    def reach(self, r: VectorRecord) -> None:
+        super().reach(r)
+        ra, rb = (self.fields[n].get(r.word) for n in ("RA", "RB"))
+        if ra and ra != rb:
+            target = r.gpr[ra] + r.gpr[rb] & 0xFFFF_FFFF
+            r.gpr[rb] = self.rng.randrange(64)
+            r.gpr[ra] = target - r.gpr[rb]
+
+    def make(self) -> VectorRecord:
+        r = super().make()
+        word = r.word
+        for f in self.fields.values():
+            if isinstance(f, SplitField):
+                word |= 1 << 31 - f.high
+        r.word = word
+        return r
 
 
 def qemu_ppc64() -> str:

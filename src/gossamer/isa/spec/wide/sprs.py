@@ -17,8 +17,23 @@ from gossamer.isa.spec.spr_row import Spr, plain, reader
 #: The performance monitor: first number of those that user programs read, and of the others.
 USER_MONITOR: Final = 768
 MONITOR: Final = 784
-#: SDR1, DABR.
-HYPERVISORS: Final = (25, 1013)
+#: Which of the sixteen a part has.
+MONITORS: Final = {"970": range(2, 15), "2.07": (*range(9), *range(11, 15))}
+#: SDR1, LPCR, DABR, DABRX, and where the last ones are kept.
+HYPERVISORS: Final = {
+    25: None,
+    318: ("lpcr", 0),
+    1013: ("dabr", 0),
+    1015: ("dabrx", 0),
+}
+#: Registers of Power ISA 2.07 that keep what is written: number, name, register, element.
+PLAIN_2_07: Final = (
+    *((3, "UDSCR", "dscr", 0), (13, "UAMR", "amr", 0), (17, "DSCR", "dscr", 0)),
+    *((28, "CFAR", "cfar", 0), (29, "AMR", "amr", 0), (61, "IAMR", "iamr", 0)),
+    *((153, "FSCR", "fscr", 0), (157, "UAMOR", "uamor", 0), (159, "PSPB", "pspb", 0)),
+    *((804, "EBBHR", "ebb", 0), (805, "EBBRR", "ebb", 1), (806, "BESCR", "ebb", 2)),
+    *((815, "TAR", "tar", 0), (896, "PPR", "ppr", 0)),
+)
 
 
 def refused(s: Body) -> Expr:
@@ -34,10 +49,17 @@ def write_ctrl(s: Body, value: Expr) -> None:
     s.ctrl = low(value)
 
 
+def time(s: Body) -> Expr:
+    """A clock that runs while the CPU does: the time base, as QEMU has it."""
+    return timebase.timebase(s)
+
+
 def monitor() -> Iterator[Spr]:
-    for n in range(2, 15):
-        yield Spr(f"UPM{n}", USER_MONITOR + n, reader("monitor", n), None, width=64)
-        yield plain(f"PM{n}", MONITOR + n, "monitor", n, width=64)
+    for part, numbers in MONITORS.items():
+        for n in numbers:
+            user = reader("monitor", n)
+            yield Spr(f"UPM{n}", USER_MONITOR + n, user, None, (part,), width=64)
+            yield plain(f"PM{n}", MONITOR + n, "monitor", n, features=(part,), width=64)
 
 
 SPRS: Final = (
@@ -46,8 +68,19 @@ SPRS: Final = (
     Spr("USPRG3", 259, reader("sprg", 3), None, width=64),
     Spr("TBL_64", 284, lambda s: timebase.timebase(s), refuse, width=64),
     Spr("TBU_64", 285, lambda s: low(timebase.timebase(s) >> 32), refuse, width=64),
-    *(Spr(f"HV{number}", number, refused, refuse, width=64) for number in HYPERVISORS),
+    *(
+        Spr(f"HV{number}", number, refused, refuse, state=state, width=64)
+        for number, state in HYPERVISORS.items()
+    ),
     *monitor(),
+    Spr("DEC", 22, None, timebase.write_level_decrementer, ("2.07",), width=64),
+    *(
+        plain(name, number, register, element, features=("2.07",), width=64)
+        for number, name, register, element in PLAIN_2_07
+    ),
+    Spr("PURR", 309, time, None, ("2.05",), width=64),
+    Spr("SPURR", 308, time, None, ("2.05",), width=64),
+    Spr("VTB", 849, time, None, ("2.07",), width=64),
     plain("HID0", 1008, "hid0", features=("970",), width=64),
     plain("HID1", 1009, "hid1", features=("970",), width=64),
     plain("HID4", 1012, "hid4", features=("970",), width=64),

@@ -9,14 +9,16 @@ from __future__ import annotations
 from typing import Final
 
 from gossamer.isa.body import SRR1_PRIVILEGED, Body, Interrupt, number
-from gossamer.isa.expr import Expr, eq, gtu, low, ltu, ne, select
+from gossamer.isa.expr import Expr, const, eq, gtu, low, ltu, ne, select
 from gossamer.isa.insn import insn
-from gossamer.isa.spec.forms import SCLEV, XL, MsrL, X
+from gossamer.isa.spec.forms import SCLEV, XL, MsrL, X, XRc, XRecord
 from gossamer.isa.spec.system import set_msr
 
-#: MSR bits of the 970 that a guest of a hypervisor has: SF, VEC, EE, PR, FP, ME, FE0, SE, BE, FE1,
+#: MSR bits that a guest of a hypervisor has on a 970: SF, VEC, EE, PR, FP, ME, FE0, SE, BE, FE1,
 #: IR, DR, PMM, RI.  POW reads as zero: a guest cedes its CPU instead.
 MSR_970: Final = 1 << 63 | 1 << 25 | 0xFF36
+#: On a POWER8 VSX, too.  LE reads as zero: little-endian mode is not here yet.
+MSR_2_07: Final = MSR_970 | 1 << 23
 MSR_SF: Final = 1 << 63
 MSR_EE: Final = 0x8000
 MSR_PR: Final = 0x4000
@@ -37,9 +39,9 @@ L_LP: Final = 0x130
 ENTRIES: Final = 64
 
 
-def implemented(s: Body, value: Expr) -> Expr:
-    """An MSR as the part keeps it: a program has interrupts and translation on."""
-    kept = value & MSR_970
+def implemented(s: Body, value: Expr, bits: int) -> Expr:
+    """An MSR as the part keeps it, of `bits`: a program has interrupts and translation on."""
+    kept = value & bits
     return select(ne(value & MSR_PR, 0), kept | WITH_PR, kept)
 
 
@@ -54,13 +56,42 @@ def sc_1(s: Body, _: SCLEV) -> None:
     s.effect("hypercall")
 
 
-@insn(XL, "rfid", OPCD=19, XO=18, supervisor=True, width=64)
-def rfid(s: Body, _: XL) -> None:
-    """To SRR0 in the mode that SRR1 says; ME is taken from there, as QEMU does."""
-    value = implemented(s, s.srr1)
-    set_msr(s, value)
-    wide = ne(value & MSR_SF, 0)
-    s.branch_anywhere(select(wide, s.srr0, s.word(low(s.srr0))))
+def define_msr(bits: int, features: tuple[str, ...], ending: str) -> None:
+    """What writes the MSR of a part that has these bits."""
+
+    @insn(
+        XL, "rfid", name="rfid" + ending, OPCD=19, XO=18, supervisor=True, features=features,
+        width=64,
+    )  # fmt: skip
+    def rfid(s: Body, _: XL) -> None:
+        """To SRR0 in the mode that SRR1 says; ME is taken from there, as QEMU does."""
+        value = implemented(s, s.srr1, bits)
+        set_msr(s, value)
+        wide = ne(value & MSR_SF, 0)
+        s.branch_anywhere(select(wide, s.srr0, s.word(low(s.srr0))))
+
+    def merge(s: Body, i: MsrL, mask: int) -> None:
+        """MSR with the bits of `mask` from RS; with L = 1, EE and RI alone."""
+        taken = select(eq(i.L, 1), s.word(SPARSE), s.word(mask))
+        set_msr(s, implemented(s, s.gpr[i.RS] & taken | s.msr & ~taken, bits))
+
+    @insn(
+        MsrL, "mtmsrd RS,L", name="mtmsrd" + ending, OPCD=31, XO=178, supervisor=True,
+        features=features, width=64, special=[{"L": 1}],
+    )  # fmt: skip
+    def mtmsrd(s: Body, i: MsrL) -> None:
+        merge(s, i, ~(MSR_ME | MSR_LE))
+
+    @insn(
+        MsrL, "mtmsr RS,L", name="mtmsr_64" + ending, OPCD=31, XO=146, supervisor=True,
+        features=features, width=64,
+    )  # fmt: skip
+    def mtmsr(s: Body, i: MsrL) -> None:
+        merge(s, i, 0xFFFF_FFFF & ~(MSR_ME | MSR_LE))
+
+
+define_msr(MSR_970, (), "")
+define_msr(MSR_2_07, ("2.06",), "_2_06")
 
 
 @insn(XL, "rfi", OPCD=19, XO=50, width=64, name="rfi_64")
@@ -74,44 +105,68 @@ def hrfid(s: Body, _: XL) -> None:
     hypervisors(s)
 
 
-def merge(s: Body, i: MsrL, mask: int) -> None:
-    """MSR with the bits of `mask` from RS; with L = 1, EE and RI alone."""
-    bits = select(eq(i.L, 1), s.word(SPARSE), s.word(mask))
-    set_msr(s, implemented(s, s.gpr[i.RS] & bits | s.msr & ~bits))
+# --- priority of the thread -----------------------------------------------------------------------
+
+#: PPR[PRI], and what ``or n,n,n`` sets it to; those of the second line are supervisor's.
+PRI: Final = 7 << 50
+PRIORITIES: Final = {1: 2, 6: 3, 2: 4}
+SUPERVISORS: Final = {31: 1, 5: 5, 3: 6}
 
 
-@insn(MsrL, "mtmsrd RS,L", OPCD=31, XO=178, supervisor=True, width=64, special=[{"L": 1}])
-def mtmsrd(s: Body, i: MsrL) -> None:
-    merge(s, i, ~(MSR_ME | MSR_LE))
+def define_priority(register: int, priority: int, supervisors: bool) -> None:
+    """``or n,n,n``, which changes nothing but PPR (Power ISA 2.06 Book II 3.2)."""
+
+    @insn(
+        XRc, "or{Rc} RA,RS,RB", name=f"or_{register}", OPCD=31, XO=444, Rc=0, RS=register,
+        RA=register, RB=register, width=64,
+    )  # fmt: skip
+    def or_same(s: Body, _: XRc) -> None:
+        allowed = eq(s.msr & MSR_PR, 0) if supervisors else const(1, 1)
+        s.write("ppr", 0, s.ppr & ~PRI | priority << 50, allowed)
 
 
-@insn(MsrL, "mtmsr RS,L", OPCD=31, XO=146, supervisor=True, width=64, name="mtmsr_64")
-def mtmsr_64(s: Body, i: MsrL) -> None:
-    merge(s, i, 0xFFFF_FFFF & ~(MSR_ME | MSR_LE))
+for _register, _priority in PRIORITIES.items():
+    define_priority(_register, _priority, False)
+for _register, _priority in SUPERVISORS.items():
+    define_priority(_register, _priority, True)
 
 
 # --- segment lookaside buffer ---------------------------------------------------------------------
 
 
-def slot_of(s: Body, value: Expr) -> Expr:
+def slot_of(s: Body, value: Expr, entries: int = ENTRIES) -> Expr:
     """The number of an entry, 12 bits of it; illegal where there is none."""
     slot = number(low(value)) & SLOT
-    s.illegal(gtu(slot, ENTRIES - 1))
+    s.illegal(gtu(slot, entries - 1))
     return slot
+
+
+def set_entry(s: Body, i: X, pages: tuple[int, ...], reserved: int, entries: int) -> None:
+    """Set an SLB entry; illegal where it is none that the part could use."""
+    esid, vsid = s.gpr[i.RB], s.gpr[i.RS]
+    slot = slot_of(s, esid, entries)
+    esid = esid & ~SLOT
+    usable = const(0, 1)
+    for encoding in pages:
+        usable = usable | eq(vsid & L_LP, encoding)
+    s.illegal(ne(esid & ~(ESID | ESID_V), 0) | ne(vsid & reserved, 0) | ~usable)
+    s.slb_esid[slot & ENTRIES - 1] = esid
+    s.slb_vsid[slot & ENTRIES - 1] = vsid
+    s.effect("slb")
 
 
 @insn(X, "slbmte RS,RB", OPCD=31, XO=402, supervisor=True, width=64)
 def slbmte(s: Body, i: X) -> None:
-    """Illegal where the entry is none that the part could use."""
-    esid, vsid = s.gpr[i.RB], s.gpr[i.RS]
-    slot = slot_of(s, esid)
-    esid = esid & ~SLOT
-    page = vsid & L_LP
-    usable = eq(page, 0) | eq(page, 0x100)
-    s.illegal(ne(esid & ~(ESID | ESID_V), 0) | ne(vsid & (B_RESERVED | B_1T), 0) | ~usable)
-    s.slb_esid[slot & ENTRIES - 1] = esid
-    s.slb_vsid[slot & ENTRIES - 1] = vsid
-    s.effect("slb")
+    set_entry(s, i, (0, 0x100), B_RESERVED | B_1T, ENTRIES)
+
+
+@insn(
+    X, "slbmte RS,RB", name="slbmte_2_06", OPCD=31, XO=402, supervisor=True, features=("2.06",),
+    width=64,
+)  # fmt: skip
+def slbmte_2_06(s: Body, i: X) -> None:
+    """Of 32 entries; segments of a terabyte and pages of 64 KiB and 16 GiB, too."""
+    set_entry(s, i, (0, 0x110, 0x100, 0x120), B_RESERVED, 32)
 
 
 @insn(X, "slbie RB", OPCD=31, XO=434, supervisor=True, width=64)
@@ -132,6 +187,25 @@ def slbia(s: Body, i: X) -> None:
 
     s.loop(ENTRIES - 1, one)
     s.effect("slb")
+
+
+@insn(
+    XRecord,
+    "slbfee. RT,RB",
+    name="slbfee.",
+    OPCD=31,
+    XO=979,
+    RECORD=1,
+    supervisor=True,
+    features=("2.05",),
+    width=64,
+)
+def slbfee(s: Body, i: XRecord) -> None:
+    """The second word of the entry that translates RB's segment, zero where there is none."""
+    found = s.slb_find(s.gpr[i.RB])
+    there = ltu(found, ENTRIES)
+    s.gpr[i.RT] = select(there, s.slb_vsid[number(found) & ENTRIES - 1], 0)
+    s.crf[0] = select(there, const(2, 8), const(0, 8)) | s.so
 
 
 @insn(X, "slbmfee RT,RB", OPCD=31, XO=915, supervisor=True, width=64)
