@@ -62,7 +62,12 @@ def mirrored(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_models_have_the_mmus_of_their_parts() -> None:
     found = {name: type(mmu.of(model.architecture)) for name, model in MODELS.items()}
-    others = {"603e": Loaded, "970mp_v1.1": Segments, **dict.fromkeys(PVRS_405, Embedded)}
+    others = {
+        "603e": Loaded,
+        "970mp_v1.1": Segments,
+        "power8_v2.0": Segments,
+        **dict.fromkeys(PVRS_405, Embedded),
+    }
     assert found == {name: others.get(name, Hashed) for name in MODELS}
 
 

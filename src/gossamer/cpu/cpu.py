@@ -22,7 +22,7 @@ from gossamer.cpu.exceptions import ASYNCHRONOUS, MSR_BE, MSR_EE, MSR_IP, MSR_PO
 from gossamer.cpu.model import CpuModel
 from gossamer.cpu.sprs import get_sprs, put_sprs
 from gossamer.isa.body import Irq, Irq405
-from gossamer.isa.registers import REGISTERS
+from gossamer.isa.registers import registers
 from gossamer.isa.spec.parts import ALTIVEC, SOFTWARE_SEARCH, has
 from gossamer.isa.spec.software_search import ENTRIES, VALID
 from gossamer.state.codec import I32, U8, U32, U64, Array, Codec, Equal, Int, Unused
@@ -48,7 +48,7 @@ def one(name: str, register: str, codec: Codec, **kw: Any) -> View:  # noqa: ANN
 
 def register_file(name: str, register: str, codec: Codec) -> View:
     """A register file as a wire array."""
-    count = REGISTERS[register][1]
+    count = registers(64)[register][1]  # as many on every model
 
     def put(cpu: Cpu, values: list[int]) -> None:
         for n, value in enumerate(values):

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from gossamer.isa.architecture import USUAL
-from gossamer.isa.registers import REGISTERS
+from gossamer.isa.registers import REGISTERS, registers
 from gossamer.isa.spec.parts import ALTIVEC, EMBEDDED, SOFTWARE_SEARCH, has
 from gossamer.isa.spec.spr import SPRS
 
@@ -40,11 +40,14 @@ def plain(features: frozenset[str], word: int = USUAL) -> dict[int, tuple[str, i
     return {s.number: s.state for s in rows if s.state}
 
 
-def elements(features: frozenset[str]) -> dict[str, list[int]]:
+def elements(features: frozenset[str], word: int = USUAL) -> dict[str, list[int]]:
     """The registers of the block that a model has, each with the elements that it has."""
     some = {s.state for s in SPRS if s.state}
-    mine = {s.state for s in SPRS if s.state and s.belongs(features)}
+    mine = {s.state for s in SPRS if s.state and s.belongs(features, word)}
     absent = some - mine
+    if word == 64:
+        absent |= {("sr", n) for n in range(16)}
+        absent |= set() if "2.07" in features else {("vsl", n) for n in range(32)}
     if not has(features, ALTIVEC):
         absent |= {("vscr", 0), *(("vr", n) for n in range(32))}
     if not has(features, SOFTWARE_SEARCH):
@@ -53,7 +56,7 @@ def elements(features: frozenset[str]) -> dict[str, list[int]]:
     absent |= {(name, n) for name in lacking for n in range(REGISTERS[name][1])}
     out = {
         name: [n for n in range(count) if (name, n) not in absent]
-        for name, (_, count) in REGISTERS.items()
+        for name, (_, count) in registers(word).items()
     }
     return {name: numbers for name, numbers in out.items() if numbers}
 

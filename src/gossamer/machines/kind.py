@@ -19,6 +19,7 @@ M_co = TypeVar("M_co", covariant=True)
 
 #: QEMU's other names of the same parts.
 CPU_ALIASES: Final = {
+    "power8": "power8_v2.0",
     "405": "405d4",
     "405cr": "405crc",
     "405gp": "405gpd",

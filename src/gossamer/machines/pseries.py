@@ -54,6 +54,16 @@ CPUS: Final = {
         dcache=0x8000,
         pages=(12, 0, 1, 12, 0),
     ),
+    "power8_v2.0": CpuFacts(
+        name="PowerPC,POWER8",
+        version=0x004D_0200,
+        slb=32,
+        icache=0x8000,
+        dcache=0x8000,
+        pages=(12, 0, 1, 12, 0, 16, 0x110, 1, 16, 1),
+        vmx=2,
+        features=bytes.fromhex("1800f63fc7c080f0800000000000000000008000800080000000"),
+    ),
 }
 
 

@@ -58,6 +58,18 @@ def test_qemu_agrees_on_64_bits(capsys):
 
 
 @pytest.mark.interop
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("qemu-ppc64"), reason="needs qemu-ppc64")
+def test_qemu_agrees_on_what_there_is_of_a_power8(capsys):
+    """Some forms are missing: it says so and how many were compared."""
+    assert verify("qemu", 2, 1, "power8_v2.0") == 1
+    out, err = capsys.readouterr()
+    assert out.startswith("forms=660 ")
+    assert "mismatches=0" in out
+    assert "xvdivdp" in err
+
+
+@pytest.mark.interop
 @pytest.mark.skipif(not shutil.which("qemu-ppc64"), reason="needs qemu-ppc64")
 def test_a_wrong_body_of_64_bits_is_a_mismatch(capsys, monkeypatch):
     rows = {r.name: r for r in Decoder(MODELS["970mp_v1.1"].architecture).rows}

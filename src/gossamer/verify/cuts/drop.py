@@ -27,7 +27,7 @@ from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.base.units import NS_PER_S
 from gossamer.control.vm import Vm
 from gossamer.cpu.sprs import elements
-from gossamer.isa.registers import REGISTERS
+from gossamer.isa.registers import registers
 from gossamer.machines.config import Config
 from gossamer.machines.machine import Machine
 from gossamer.state.codec import Array, Bitmap, Bool, Buffer, Int
@@ -72,8 +72,9 @@ def all_fields(machine: Machine) -> Iterator[Field]:
         for declared in owner.declared.values():
             if isinstance(declared, State):
                 yield _attribute(path, declared)
-    for name, numbers in elements(machine.cpu.model.features).items():
-        if name not in OF_THE_MODEL and REGISTERS[name][0] <= 64:
+    architecture = machine.cpu.model.architecture
+    for name, numbers in elements(architecture.features, architecture.word).items():
+        if name not in OF_THE_MODEL and registers(architecture.word)[name][0] <= 64:
             yield _register(name, numbers)
     yield _plain("timer.clock", lambda m: m.clock.now, lambda m, v: m.processor.set_clock(v))
     yield _plain("timer.count", lambda m: m.engine.count, _set_count)

@@ -73,7 +73,7 @@ SPRS: Final = (
         for number, state in HYPERVISORS.items()
     ),
     *monitor(),
-    Spr("DEC", 22, None, timebase.write_level_decrementer, ("2.07",), width=64),
+    Spr("DEC_LEVEL", 22, None, timebase.write_level_decrementer, ("2.07",), width=64),
     *(
         plain(name, number, register, element, features=("2.07",), width=64)
         for number, name, register, element in PLAIN_2_07
@@ -85,5 +85,5 @@ SPRS: Final = (
     plain("HID1", 1009, "hid1", features=("970",), width=64),
     plain("HID4", 1012, "hid4", features=("970",), width=64),
     plain("HID5", 1014, "hid5", features=("970",), width=64),
-    Spr("PIR", 1023, reader("pir"), None, ("970",), width=64),
+    Spr("PIR_970", 1023, reader("pir"), None, ("970",), width=64),
 )
