@@ -19,13 +19,13 @@ USER_MONITOR: Final = 768
 MONITOR: Final = 784
 #: Which of the sixteen a part has.
 MONITORS: Final = {"970": range(2, 15), "2.07": (*range(9), *range(11, 15))}
-#: SDR1, LPCR, DABR, DABRX, and where the last ones are kept.
+#: DABR, DABRX, and where the last ones are kept.
 HYPERVISORS: Final = {
-    25: None,
-    318: ("lpcr", 0),
     1013: ("dabr", 0),
     1015: ("dabrx", 0),
 }
+#: HTABORG and HTABSIZE.
+SDR1: Final = 0x0FFF_FFFF_FFFC_001F
 #: Registers of Power ISA 2.07 that keep what is written: number, name, register, element.
 PLAIN_2_07: Final = (
     *((3, "UDSCR", "dscr", 0), (13, "UAMR", "amr", 0), (17, "DSCR", "dscr", 0)),
@@ -66,8 +66,10 @@ SPRS: Final = (
     Spr("CTRL", 136, reader("ctrl"), None, width=64),
     Spr("CTRL", 152, None, write_ctrl, state=("ctrl", 0), width=64),
     Spr("USPRG3", 259, reader("sprg", 3), None, width=64),
-    Spr("TBL_64", 284, lambda s: timebase.timebase(s), refuse, width=64),
-    Spr("TBU_64", 285, lambda s: low(timebase.timebase(s) >> 32), refuse, width=64),
+    Spr("TBL_64", 284, lambda s: timebase.timebase(s), timebase.write_tbl, width=64),
+    Spr("TBU_64", 285, lambda s: low(timebase.timebase(s) >> 32), timebase.write_tbu, width=64),
+    plain("SDR1_64", 25, "sdr1", mask=SDR1, width=64),  # storage: the table is the hypervisor's
+    Spr("LPCR", 318, refused, refuse, ("2.06",), ("lpcr", 0), width=64),
     *(
         Spr(f"HV{number}", number, refused, refuse, state=state, width=64)
         for number, state in HYPERVISORS.items()

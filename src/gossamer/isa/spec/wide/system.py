@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.isa.body import SRR1_PRIVILEGED, Body, Interrupt, number
+from gossamer.isa.body import Body, number
 from gossamer.isa.expr import Expr, const, eq, gtu, low, ltu, ne, select
 from gossamer.isa.insn import insn
 from gossamer.isa.spec.forms import SCLEV, XL, MsrL, X, XRc, XRecord
@@ -43,11 +43,6 @@ def implemented(s: Body, value: Expr, bits: int) -> Expr:
     """An MSR as the part keeps it, of `bits`: a program has interrupts and translation on."""
     kept = value & bits
     return select(ne(value & MSR_PR, 0), kept | WITH_PR, kept)
-
-
-def hypervisors(s: Body) -> None:
-    """Privileged in supervisor state, too."""
-    s.interrupt(Interrupt.PROGRAM, srr1=SRR1_PRIVILEGED)
 
 
 @insn(SCLEV, "sc LEV", OPCD=17, ONE=1, LEV=1, width=64, name="sc_1")
@@ -102,7 +97,8 @@ def rfi_64(s: Body, _: XL) -> None:
 
 @insn(XL, "hrfid", OPCD=19, XO=274, width=64)
 def hrfid(s: Body, _: XL) -> None:
-    hypervisors(s)
+    """There is no hypervisor state: illegal, as QEMU's pseries has it."""
+    s.illegal()
 
 
 # --- priority of the thread -----------------------------------------------------------------------
@@ -220,11 +216,12 @@ def slbmfev(s: Body, i: X) -> None:
     s.gpr[i.RT] = s.slb_vsid[slot & ENTRIES - 1]
 
 
-@insn(X, "tlbie RB", OPCD=31, XO=306, width=64, name="tlbie_64")
+@insn(X, "tlbie RB", OPCD=31, XO=306, supervisor=True, width=64, name="tlbie_64")
 def tlbie_64(s: Body, _: X) -> None:
-    hypervisors(s)
+    """A guest may (QEMU's pseries): its entries are hypercalls' to change."""
+    s.effect("slb")
 
 
-@insn(X, "tlbiel RB", OPCD=31, XO=274, width=64)
+@insn(X, "tlbiel RB", OPCD=31, XO=274, supervisor=True, width=64)
 def tlbiel(s: Body, _: X) -> None:
-    hypervisors(s)
+    s.effect("slb")
