@@ -73,6 +73,7 @@ def pseries(hardware: Hardware) -> Machine:
     m = Machine(hardware, KIND, other_memory=MiB)
     m.name = hardware.full_name
     clock, cpu = m.clock, m.cpu
+    m.memory.open_bus = 0
     m.ram(KIND.ram_block, hardware.ram_size, at=0)
     table = HashTable(htab_shift(hardware.ram_size))
     m.hash_table = m.memory.hash_table = table
