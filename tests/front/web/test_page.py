@@ -52,12 +52,13 @@ def test_requests_for_other_hosts_and_from_other_pages_are_refused(served: Make)
     assert len(host.said) == 1, "one line in ten seconds"
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["/page/../server.py", "/page/%2e%2e/server.py", "/vendor/novnc/LICENSE.txt", "/page/", "//x"],
-)
-def test_only_the_files_of_the_page_are_served(served: Make, path: str) -> None:
-    assert served().get(path)[0] == 404
+def test_only_the_files_of_the_page_are_served(served: Make) -> None:
+    host = served()
+    for path in (
+        "/page/../server.py", "/page/%2e%2e/server.py", "/vendor/novnc/LICENSE.txt", "/page/",
+        "//x",
+    ):  # fmt: skip
+        assert host.get(path)[0] == 404, path
 
 
 def test_every_file_that_the_page_names_is_there() -> None:

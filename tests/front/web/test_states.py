@@ -116,15 +116,12 @@ def upload(host: Served, name: str, data: bytes, **query: str) -> Any:
     return json.loads(peer.recv(30))
 
 
-@pytest.mark.parametrize(
-    "name", ["../x", "/etc/passwd", "a/b", "..", "", ".hidden", "a\0b", "x" * 200, "ä", "a b"]
-)
-def test_a_path_in_an_upload_is_refused(served: Make, state_home: Path, name: str) -> None:
+def test_a_path_in_an_upload_is_refused(served: Make, state_home: Path) -> None:
     host = served()
-    with pytest.raises(InvalidStatus, match="400"):
-        host.open("/upload", name=name)
-    left = [p for p in state_home.rglob("*") if p.is_file()] if state_home.exists() else []
-    assert left == []
+    for name in ("../x", "/etc/passwd", "a/b", "..", "", ".hidden", "a\0b", "x" * 200, "ä", "a b"):
+        with pytest.raises(InvalidStatus, match="400"):
+            host.open("/upload", name=name)
+    assert [path for path in state_home.rglob("*") if path.is_file()] == []
 
 
 def test_an_upload_that_is_no_state_leaves_nothing(served: Make, state_home: Path) -> None:
