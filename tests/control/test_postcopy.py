@@ -281,6 +281,9 @@ def test_a_guest_that_waits_goes_on_when_the_connection_is_mended(tmp_path: Path
 
     def serve() -> None:
         served.append((target.busy, target.run_state))
+        for name in ("cont", "system_reset"):  # in the middle of an instruction
+            with pytest.raises(ConfigError, match="being sent its memory"):
+                TABLE.call(Session(target), name)
         if len(served) == 2:
             move.recover("again")
 

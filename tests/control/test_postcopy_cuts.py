@@ -14,7 +14,7 @@ from tests.control.test_postcopy import Beside, machine, running, until
 
 #: Places where it is cut.
 CUTS = int(os.environ.get("GOSSAMER_SWEEP", "16"))
-LIMITS = Limits(meet=20.0, stall=5.0, total=60.0)
+LIMITS = Limits(meet=30.0, stall=30.0, total=120.0)
 WHOLE = 1 << 40
 
 

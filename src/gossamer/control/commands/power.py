@@ -18,7 +18,8 @@ def cont(session: Session) -> None:
         session.autostart = True  # it goes on when it has arrived
     else:
         arriving = session.vm.transfers.arriving
-        if arriving is None or not arriving.follows:  # it runs here while its memory comes
+        comes = arriving is not None and arriving.follows  # it runs here while its memory comes
+        if session.vm.busy or not comes:
             session.check_idle()
         session.vm.cont()
 
