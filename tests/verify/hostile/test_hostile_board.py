@@ -62,6 +62,7 @@ def test_guest_carries_out_every_record_and_reaches_every_chip(
     track.close()
 
 
+@pytest.mark.slow
 def test_a_pit_that_begins_anew_at_each_load_is_found(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -78,6 +79,12 @@ def test_a_pit_that_begins_anew_at_each_load_is_found(
     assert "divergent=0" not in printed.out
     assert "pit_zero" in printed.err
     assert "again: gossamer verify cuts --guest hostile -M ref405ep --seed 1" in printed.err
+
+
+@pytest.mark.slow
+def test_nothing_that_changes_is_undeclared(capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify("--accesses", 200, "--census") == 0
+    assert capsys.readouterr().out.rstrip().endswith("undeclared=0")
 
 
 def test_a_table_that_the_rom_cannot_hold_is_refused(tmp_path: Path) -> None:

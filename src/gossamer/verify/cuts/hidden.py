@@ -40,6 +40,7 @@ KNOWN: Final = {
     ("IrqLine", "level"): "rebuilt by resume, and compared as derived",
     ("Trace", "counts"): "counters for the user",
     ("AddressMap", "pages"): "rebuilt from the map, which is compared as derived",
+    ("AddressMap", "page_table"): "what `pages` shows",
     ("AddressMap", "_mappings"): "compared as derived",
     ("AddressMap", "_bases"): "made from the map",
     ("AddressMap", "_flat"): "made from the map",
