@@ -372,7 +372,7 @@ def test_queries_have_qemus_form(bench: Bench) -> None:
     assert bench("info memory_size_summary") == "base memory: 4194304\nplugged memory: 0\n"
     assert bench("info dump") == "Status: none\n"
     assert bench("info replay") == "Record/replay is not active\n"
-    assert bench("info vnc") == "None\n"
+    assert bench("info vnc") == bench("info web") == "None\n"
     assert bench("info qom-tree").startswith("/machine (bare-machine)\n  /peripheral (container)\n")
     assert bench("info qom-tree /nope") == "error: Path '/nope' could not be resolved.\n"
     assert bench("qom-get /machine type") == '"bare-machine"\n'

@@ -25,6 +25,7 @@ from gossamer.control.commands.power import UuidInfo
 from gossamer.control.commands.qom import objects
 from gossamer.control.commands.texts import NetdevInfo, NetworkCard
 from gossamer.control.commands.vnc import VncServersInfo
+from gossamer.control.commands.web import WebInfo
 from gossamer.control.session import Session
 
 
@@ -124,6 +125,10 @@ def _region(one: PciRegion) -> str:
 
 def vnc(found: Sequence[VncServersInfo]) -> str:
     return "\n".join(line for one in found for line in _vnc_server(one)) or "None"
+
+
+def web(one: WebInfo) -> str:
+    return f"{one.address}\n  Connections: {one.connections}" if one.enabled else "None"
 
 
 def _vnc_server(one: VncServersInfo) -> list[str]:
