@@ -35,7 +35,11 @@ from gossamer.net.user import User
 
 CARDS = (("mac99", "sungem"), ("g3beige", "ne2k_pci"))
 PIECE = 1 << 20
-SETTLED = "ip link set eth0 up; ip addr add 10.0.2.15/24 dev eth0 2>/dev/null"
+#: An address; and the card's link, which sungem's driver looks at each second or two.
+SETTLED = (
+    "ip link set eth0 up; ip addr add 10.0.2.15/24 dev eth0 2>/dev/null; "
+    "until grep -q 1 /sys/class/net/eth0/carrier; do sleep 1; done; echo LINK${TERM#zz}"
+)
 
 
 class File:
@@ -91,7 +95,7 @@ def command(options: argparse.Namespace, emulator: str, machine: str) -> list[st
 def fetch(guest: Emulator, port: int) -> None:
     """Let the guest fetch the file; its sum comes on the serial port."""
     guest.type(f"{SETTLED}\n")
-    guest.read(3, "guest# $")
+    guest.read(60, r"LINK\w")
     guest.text = ""
     guest.type(f"wget -q -O - http://10.0.2.2:{port}/ | md5sum\n")
 
@@ -186,9 +190,8 @@ def move(options: argparse.Namespace) -> None:
     file = File(options.mb * 1_000_000)
     with tempfile.TemporaryDirectory(prefix="net-") as folder, served(file) as port:
         wire = f"{folder}/wire"
-        netdev = f"stream,id=n0,server=off,addr.type=unix,addr.path={wire},reconnect=1"
-        words = [*command(options, OURS, "mac99"), "-netdev", netdev]
-        words += ["-device", "sungem,netdev=n0"]
+        nic = f"stream,model=sungem,server=off,addr.type=unix,addr.path={wire},reconnect=1"
+        words = [*command(options, OURS, "mac99"), "-nic", nic]
         log = new_log("moved", options)
         with router(wire):
             here = Emulator(words, log)
