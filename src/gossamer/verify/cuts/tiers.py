@@ -33,20 +33,29 @@ class Tiers:
         machine.stop_translating()
         if rng.random() < 0.15:
             return
-        regions = self._regions = Regions(
-            machine.engine,
-            machine.cpu.model.architecture,
-            threshold=rng.choice((2, 2, 4, 16)),
-            interval=1 << rng.choice((8, 10, 12, 14)),
-            limits=rng.choice(_SIZES),
-            threaded=rng.random() < 0.3,
-            pause=rng.choice((0, 1000, 1_000_000)),
-            blocks=rng.random() < 0.7,
-            compiles=rng.random() < 0.7,
-            after_blocks=1,
+        size, looks, apart = (
+            rng.choice(_SIZES),
+            rng.choice((2, 2, 4, 16)),
+            rng.choice((8, 10, 12, 14)),
         )
-        machine.translator = Soon(machine.engine, lambda: regions)
-        machine.translator.regions()
+        threaded, pause = rng.random() < 0.3, rng.choice((0, 1000, 1_000_000))
+        blocks, compiles = rng.random() < 0.7, rng.random() < 0.7
+        machine.translator = Soon(
+            machine.engine,
+            lambda: Regions(
+                machine.engine,
+                machine.cpu.model.architecture,
+                threshold=looks,
+                interval=1 << apart,
+                limits=size,
+                threaded=threaded,
+                pause=pause,
+                blocks=blocks,
+                compiles=compiles,
+                after_blocks=1,
+            ),
+        )
+        self._regions = machine.translator.regions()
 
     def disturb(self) -> None:
         """Drop some regions of the machine, as a change of its code could."""
