@@ -255,7 +255,7 @@ class Regions:
         if self.store is None:
             return self.threshold
         if self.store.was_hot(name):
-            return max(self.threshold // _AGAIN, 1)
+            return max(self.threshold // (_AGAIN * min(self._after_blocks, 4)), 1)
         if count >= self.threshold // _AGAIN:
             self.store.note_hot(name)
         return self.threshold
@@ -279,7 +279,11 @@ class Regions:
                 self._sizes.clear()
             size = self._sizes[s.entry] = self._weight(region)
         need = threshold * max(size // self.unit, 1)
-        if self._after_blocks > 1 and "llvmlite.binding" not in sys.modules:
+        if (
+            threshold == self.threshold
+            and self._after_blocks > 1
+            and "llvmlite.binding" not in sys.modules
+        ):
             need += _LOADING
         if s.entry not in self._jumped_to and self.installed.has_word(page, offset):
             need *= _COVERED
