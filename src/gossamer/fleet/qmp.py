@@ -15,6 +15,8 @@ from gossamer.base.errors import HostError
 PATIENCE_S: Final = 120.0
 """For one answer: a save of a large machine on a busy host is among them."""
 
+END_S: Final = 1.0
+
 
 class Qmp:
     """One connection; several threads may call `command`, one after another is served."""
@@ -49,12 +51,21 @@ class Qmp:
     def _line(self) -> dict[str, Any]:
         try:
             line = self._lines.readline()
+        except ConnectionError:
+            raise self._gone() from None
         except (OSError, ValueError) as fault:
             raise HostError(f"does not answer: {fault}") from None
         if not line:
-            raise HostError(f"is gone: {self._why() or 'its QMP ended'}")
+            raise self._gone()
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+    def _gone(self) -> HostError:
+        """It hung up: the emulator's last words, for which it has a moment to end."""
+        end = time.monotonic() + END_S
+        while (said := self._why()) is None and time.monotonic() < end:
+            time.sleep(0.01)
+        return HostError(f"is gone: {said or 'its QMP ended'}")
 
     def command(self, name: str, **arguments: Any) -> Any:  # noqa: ANN401 - what QMP returns
         """Carry out a command; HostError with the emulator's own text where it fails."""
@@ -65,7 +76,7 @@ class Qmp:
             try:
                 self._socket.sendall(json.dumps(request).encode() + b"\n")
             except OSError:
-                raise HostError(f"is gone: {self._why() or 'its QMP ended'}") from None
+                raise self._gone() from None
             while True:
                 answer = self._line()
                 if "error" in answer:
