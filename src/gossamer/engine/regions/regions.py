@@ -50,9 +50,11 @@ _FLOATING: Final = 8
 _LOADING: Final = 1 << 13
 AFTER_BLOCKS: Final = 16
 UNIT: Final = 32
-#: A place that was hot in an earlier process is compiled so many times sooner: a guest that runs
+#: A place that was hot in an earlier process is compiled so many times sooner (where blocks are
+#: copied `_AGAIN_BLOCKS` times that, LLVM's loading not counted): a guest that runs
 #: again gets faster each time, and a first boot pays for its hottest places only.
 _AGAIN: Final = 2
+_AGAIN_BLOCKS: Final = 4
 #: A place inside a region is looked for this many times as often: slices end there, too.  Not one
 #: that indirect branches go to: they enter a region at its head only.
 _COVERED: Final = 8
@@ -255,7 +257,7 @@ class Regions:
         if self.store is None:
             return self.threshold
         if self.store.was_hot(name):
-            return max(self.threshold // (_AGAIN * min(self._after_blocks, 4)), 1)
+            return max(self.threshold // (_AGAIN * min(self._after_blocks, _AGAIN_BLOCKS)), 1)
         if count >= self.threshold // _AGAIN:
             self.store.note_hot(name)
         return self.threshold
