@@ -13,12 +13,15 @@ from gossamer.base.data import replace
 from gossamer.base.errors import ConfigError, StreamError
 from gossamer.base.units import MiB
 from gossamer.control.globalstate import GlobalState
+from gossamer.control.handover import settle
 from gossamer.control.hashing import StateHash
 from gossamer.control.stream_in import load_stream
 from gossamer.control.stream_out import Extra, save_stream
+from gossamer.control.vm import Vm
 from gossamer.machines import pseries
-from gossamer.machines.config import Hardware
+from gossamer.machines.config import Config, Hardware
 from gossamer.machines.machine import Machine
+from gossamer.migrate.releases import release
 
 #: li r3,0x58; li r4,0; li r5,2; lis r6,"hi"; sldi r6,r6,32; sc 1; li r3,0xe0; sc 1; b .-8
 PROGRAM = pack(
@@ -102,6 +105,23 @@ def test_a_stream_and_back(make: Callable[..., Machine]) -> None:
     for one in (m, again):
         one.processor.run(40)
     assert StateHash(again).value() == StateHash(m).value()
+
+
+def test_only_a_receiver_that_loses_the_decrementer_makes_it_run_on(
+    make: Callable[..., Machine],
+) -> None:
+    """A machine below a hypervisor that waits goes to ours as it stands, at any instruction."""
+    its = make().hardware
+    vm = Vm(
+        Config(
+            machine="pseries", version="7.2", ram_size=its.ram_size, kernel=its.kernel,
+            initrd=its.initrd, vga="none", nic=False, icount=0, icount_sleep=False,
+        )
+    )  # fmt: skip
+    vm.run(instructions=3)
+    assert settle(vm, release("gossamer")) == 0
+    assert vm.instructions == 3
+    assert settle(vm, release("qemu-7.2")) > 0
 
 
 def test_a_page_table_of_another_size_is_refused(make: Callable[..., Machine]) -> None:

@@ -150,6 +150,6 @@ def settle(vm: Runner, to: Release) -> int:
         if (vm.instructions, vm.clock_ns) == before:
             break
         step = min(step * 2, _SETTLE_NS // 20)
-    if isinstance(vm.machine.cpu, Cpu64) and not to.reads_decrementer:
+    if isinstance(vm.machine.cpu, Cpu64) and not to.ours and not to.reads_decrementer:
         _to_decrementer(vm.machine)
     return vm.clock_ns - start
