@@ -174,14 +174,16 @@ def _behind(handle: Handle, most: int = 0) -> int:
     """How far its count is behind its machine's clock, ns; the machine stands meanwhile.
 
     What it has written may still be on its way here: with -icount a guest that waits counts many
-    seconds in one of ours.  So this waits until it is at most `most` behind, or has for QUIET_S
-    written nothing more.
+    seconds in one of ours.  So this waits until it is at most `most` behind, or has for PATIENCE_S
+    written nothing more; without `most` for QUIET_S, and what comes later than that only makes the
+    comparison milder.
     """
+    patience = PATIENCE_S if most else QUIET_S
     handle.stop()
     try:
         clock = int(handle.status["clock-ns"])
         seen, since = -1, time.monotonic()
-        while time.monotonic() - since < QUIET_S:
+        while time.monotonic() - since < patience:
             count = last_tick(handle)[0]
             if clock - count * NS_A_TICK <= most:
                 break
