@@ -11,6 +11,7 @@ from gossamer.machines.config import Accel
 from gossamer.machines.machine import Machine
 
 if TYPE_CHECKING:
+    from gossamer.engine.build import Native
     from gossamer.engine.regions.regions import Regions
 
 
@@ -23,19 +24,19 @@ def translate(machine: Machine, accel: Accel) -> None:
     if len(machine.cpus) > 1:
         raise ConfigError("-accel tcg,tier=: regions are for machines with one CPU so far")
     if machine.translator is None and machine.cpu.model.architecture.word == 32:
-        architecture = machine.cpu.model.architecture
+        architecture, native = machine.cpu.model.architecture, machine.engine.native
         soon = machine.translator = Soon(
-            machine.engine, lambda: _regions(machine, accel), lambda: _load(architecture)
+            machine.engine, lambda: _regions(machine, accel), lambda: _load(architecture, native)
         )
         if accel.thread != "multi":
             soon.regions()
 
 
-def _load(architecture: Architecture) -> None:
+def _load(architecture: Architecture, native: Native) -> None:
     """Read the stencils; where they are not kept yet LLVM makes them, in a second of CPU time."""
     from gossamer.engine.stencils.made import made
 
-    made(architecture)
+    made(architecture, native)
 
 
 def _regions(machine: Machine, accel: Accel) -> Regions:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import pytest
 
+from gossamer.engine import build
 from gossamer.engine.regions.blocks import Block, Blocks
 from gossamer.engine.regions.regions import Regions
 from gossamer.engine.stencils import made as making
@@ -55,6 +56,14 @@ def test_what_runs_becomes_blocks_and_every_stop_is_exact() -> None:
     entry = made.engine.entries + CODE * 8
     assert entry in blocks
     assert blocks._view.handler(entry) == blocks._by_entry[entry].address
+
+
+def test_tier_0_that_was_loaded_anew_has_its_own_stencils() -> None:
+    """A process with many models forgets one, and loads it again elsewhere."""
+    both(LOOP, (20_000,), r5=40, ctr=40)
+    build.native.cache_clear()
+    _, blocks = both(LOOP, (20_000,), r5=40, ctr=40)
+    assert blocks.made
 
 
 def test_equal_words_at_different_places_are_filled_for_their_place() -> None:

@@ -158,7 +158,7 @@ class Regions:
     @cached_property
     def blocks(self) -> Blocks | None:
         """Blocks that are copied; None where there are none."""
-        found = stencils(self.architecture) if self._copies else None
+        found = stencils(self.architecture, self.engine.native) if self._copies else None
         if found is None:
             return None
         return Blocks(self.view, found, lambda: self._loader, self._is_barred)

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Final
 
 from gossamer.base.data import Data
-from gossamer.engine.build import native, stencils_for
+from gossamer.engine.build import Native, stencils_for
 from gossamer.engine.elf import X86_64, Object, Relocation, Symbol
 from gossamer.engine.stencils.holes import PLACED, PREFIX, value_of
 from gossamer.engine.stencils.text import NEXT, STENCIL, STOP
@@ -78,15 +78,18 @@ class Stencils(Data):
     constants: bytes
 
 
-def made(architecture: Architecture) -> Stencils | None:
-    """The stencils of a model, made once; None where there are none: see above, 64-bit words."""
-    return _made(architecture) if architecture.word == USUAL else None
+def made(architecture: Architecture, tier0: Native) -> Stencils | None:
+    """The stencils for a model's tier 0 where it is loaded, made once.
+
+    None where there are none: see above, and for words of 64 bits.
+    """
+    return _made(architecture, tier0) if architecture.word == USUAL else None
 
 
 @lru_cache(maxsize=4)
-def _made(architecture: Architecture) -> Stencils | None:
+def _made(architecture: Architecture, tier0: Native) -> Stencils | None:
     obj = Object(stencils_for(architecture))
-    return None if obj.machine != X86_64 else _Reader(obj).stencils(native(architecture).symbols)
+    return None if obj.machine != X86_64 else _Reader(obj).stencils(tier0.symbols)
 
 
 class _Reader:
