@@ -91,7 +91,7 @@ EFFECT_CODES: Final = {
     "busy": 5,
     "dcr": 6,
     "hypercall": 7,
-    "page": 8,
+    "absent": 8,
 }
 #: The sampler's table: slots, bytes of one (entry 8, source 8, count 4, effective page 4, 8 free),
 #: and how many hot ones are listed at the most.

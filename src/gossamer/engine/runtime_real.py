@@ -72,7 +72,7 @@ look:
   %here = icmp eq i8 %away, 0
   br i1 %here, label %out, label %wait
 wait:
-  call void @effect_python(ptr %cpu, i32 {EFFECT_CODES["page"]}, i32 %i)
+  call void @effect_python(ptr %cpu, i32 {EFFECT_CODES["absent"]}, i32 %i)
   br label %out
 out:
   ret i32 %r

@@ -60,7 +60,7 @@ _SLACK: Final = PAGE_SIZE // 4
 #: Accesses to devices (a power of two) after which `run` comes back: they take far longer than
 #: other instructions, and the engine's caller looks at the host's clock in between.
 _ACCESSES: Final = 256
-_CODE, _BUSY, _PAGE = (EFFECT_CODES[name] for name in ("code", "busy", "page"))
+_CODE, _BUSY, _ABSENT = (EFFECT_CODES[name] for name in ("code", "busy", "absent"))
 
 #: A word, and the callbacks that loads and stores take: real address, value, size.
 _WORDS: Final = {32: ctypes.c_uint32, 64: ctypes.c_uint64}
@@ -398,7 +398,7 @@ class Tier0(InstructionTime):
                 self.regions_written(argument)
             elif code == _BUSY:
                 self.regions_busy(argument)
-            elif code == _PAGE:
+            elif code == _ABSENT:
                 self.memory.arena.need(argument * PAGE_SIZE, PAGE_SIZE)
             else:
                 self._settle()
