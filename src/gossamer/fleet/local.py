@@ -126,7 +126,8 @@ class LocalNode:
         if self._lifeline is not None:
             os.close(self._lifeline)
             self._lifeline = None
-        (self._folder / f"{self.name}.sock").unlink(missing_ok=True)
+        for kind in ("sock", "early"):
+            (self._folder / f"{self.name}.{kind}").unlink(missing_ok=True)
         while self._free:
             self._free.pop().close()
 
@@ -161,8 +162,10 @@ def serve(folder: Path, name: str, lifeline: int | None) -> None:
     """Be a node until `close` is called, or until `lifeline` closes."""
     node = Node(name)
     over = threading.Event()
-    place = folder / f"{name}.sock"
-    listener = Listener(str(place), "AF_UNIX", authkey=(folder / KEY).read_bytes())
+    place, early = folder / f"{name}.sock", folder / f"{name}.early"
+    early.unlink(missing_ok=True)
+    listener = Listener(str(early), "AF_UNIX", authkey=(folder / KEY).read_bytes())
+    place.hardlink_to(early)  # who finds it may connect: a socket's file is there before it listens
 
     def answer(line: Connection) -> None:
         with contextlib.suppress(*BROKEN), line:
@@ -192,6 +195,7 @@ def serve(folder: Path, name: str, lifeline: int | None) -> None:
         threading.Thread(target=task, daemon=True).start()
     over.wait()
     place.unlink(missing_ok=True)
+    listener.close()
 
 
 if __name__ == "__main__":
