@@ -257,7 +257,7 @@ WRONG = {
     "-device sungem,netdev=n": "unknown -netdev for -device sungem 'n' (there are none)",
     "-netdev user": "-netdev: needs id=",
     "-netdev bridge,id=n": "-netdev: bridge: its helper needs rights; tap,fd= takes an open tap",
-    "-netdev spice,id=n": "unknown value for -netdev 'spice' (there is: dgram, socket, st",
+    "-netdev spice,id=n": "unknown value for -netdev 'spice' (there is: dgram, passt, so",
     "-netdev user,id=n,foo=1": "unknown property of -netdev user 'foo'",
     "-netdev user,id=n,smb=/x": "-netdev: user: smb: the network's process starts no program",
     "-netdev user,id=n,hostfwd=80": "-netdev: hostfwd: expected [tcp|udp]:[hostaddr]:hostport-",
