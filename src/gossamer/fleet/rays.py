@@ -7,6 +7,7 @@ machines move from process to process by migration and never through Ray.
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import Any, Final
 
 from gossamer.base.errors import ConfigError
@@ -15,6 +16,7 @@ from gossamer.fleet.node import Node
 
 NAMESPACE: Final = "gossamer"
 ANSWER_S: Final = 300.0
+END_S: Final = 60.0
 THREADS: Final = 64
 """Calls that a node serves at once."""
 
@@ -62,8 +64,11 @@ class RayNode:
         return False
 
     def kill(self) -> None:
-        """What a power failure does to it."""
+        """What a power failure does to it; Ray ends an actor a while after it was asked to."""
         self._ray.kill(self._actor)
+        end = time.monotonic() + END_S
+        while not self.gone and time.monotonic() < end:
+            time.sleep(0.02)
 
     def close(self) -> None:
         """End the node and its machines."""
