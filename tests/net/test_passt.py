@@ -57,9 +57,10 @@ def test_program_that_refuses_is_one_line_with_its_reason(tmp_path: Path) -> Non
 
 def test_program_that_goes_on_has_the_socket(tmp_path: Path) -> None:
     # As passt does: the first process ends when all is ready, another one goes on.
-    echo = tmp_path / "echo"
-    echo.write_text(
-        f"#!{sys.executable} -IS\nimport os, sys\nfd = int(sys.argv[2])\n"
+    echo, program = tmp_path / "echo", tmp_path / "echo.py"
+    echo.write_text(f'#!/bin/sh\nexec "{sys.executable}" -IS "{program}" "$@"\n')
+    program.write_text(
+        "import os, sys\nfd = int(sys.argv[2])\n"
         "if os.fork() == 0:\n    os.close(1)\n    os.close(2)\n"
         "    while data := os.read(fd, 1000):\n        os.write(fd, data)\n"
     )
