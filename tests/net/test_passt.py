@@ -73,8 +73,8 @@ def test_program_that_goes_on_has_the_socket(tmp_path: Path) -> None:
     passt.close()
 
 
-@pytest.mark.interop
 def test_address_from_the_real_one() -> None:
+    """Where there is one that starts: not every host lets it make its namespaces."""
     from tests.net.test_user import discover
 
     if shutil.which("passt") is None:
