@@ -84,6 +84,7 @@ class Move:
         self.sending = Beside(steps)
         receive = self.target.transfers.receive(listener, beside=self.follows.append)
         self.received = finish(receive)
+        until(lambda: self.out.status == "postcopy-active")
 
     @property
     def out(self) -> Transfer:
