@@ -325,6 +325,19 @@ def test_a_process_that_ends_waits_for_no_page(tmp_path: Path) -> None:
     until(lambda: move.out.status == "postcopy-paused")
 
 
+def test_a_guest_that_had_to_do_without_a_page_runs_no_more(tmp_path: Path) -> None:
+    move = Move(running(), tmp_path)
+    arrival = move.target.machine.arena.arriving.__self__  # type: ignore[union-attr]
+    assert move.coming.channel is not None
+    move.coming.channel.cancel()  # a sender that is there would answer in time, now and then
+    arrival.give_up("the sender has gone")
+    with pytest.raises(HostError, match="the sender has gone"):
+        move.target.run(instructions=LATER)
+    assert move.target.run_state == "internal-error"
+    with pytest.raises(HostError, match="the sender has gone"):
+        move.target.run(instructions=1000)
+
+
 def test_the_loss_of_the_receiver_is_named(tmp_path: Path) -> None:
     move = Move(running(), tmp_path)
     with pytest.raises(ConfigError, match="at both ends"):
