@@ -205,6 +205,18 @@ def _listen(address: Address) -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=1)
 
 
+def first_free(option: str, host: str, ports: range, *, backlog: int) -> socket.socket:
+    """A listener at the first of `ports` that is free; HostError, in the name of `option`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    why = ""
+    for port in ports:
+        try:
+            return socket.create_server((host, port), family=family, backlog=backlog)
+        except (OSError, OverflowError) as fault:
+            why = getattr(fault, "strerror", None) or str(fault)
+    raise HostError(f"{option}: {host}:{ports.start}: cannot listen: {why}")
+
+
 def remove_stale(path: str) -> None:
     """Remove a socket without a listener; anything else there is left alone."""
     try:

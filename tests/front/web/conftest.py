@@ -10,16 +10,14 @@ from typing import Any
 
 import pytest
 
-from gossamer.front.vnc import server as vnc_server
-from gossamer.front.web import server as web_server
+from gossamer.front import refusals
 from tests.front.web.browser import Served
 
 
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """One line about refusals, however long the test takes."""
-    for module in (vnc_server, web_server):
-        monkeypatch.setattr(module, "_REPORT_NS", 1 << 62)
+    monkeypatch.setattr(refusals, "_BETWEEN_NS", 1 << 62)
 
 
 @pytest.fixture

@@ -25,7 +25,8 @@ from gossamer.control.viewers import Access, VncClientInfo, VncListener, VncServ
 from gossamer.core import host
 from gossamer.core.host import bind_private
 from gossamer.front.loop import Loop, Timer
-from gossamer.front.sockets import remove_stale
+from gossamer.front.refusals import Refusals
+from gossamer.front.sockets import first_free, remove_stale
 from gossamer.front.vnc.encodings import MOST_TIGHT_WIDTH, TIGHT
 from gossamer.front.vnc.hub import Hub
 from gossamer.front.vnc.layers import ClosedError, WebSocketLayer
@@ -41,8 +42,6 @@ SLOWEST_NS: Final = 200_000_000
 SLOWER: Final = 1.25
 MOST_VIEWERS: Final = 128
 _WIDEST: Final = 1 << 16
-_REPORT_NS: Final = 10_000_000_000
-"""Between two lines about viewers that were refused."""
 
 
 class VncServer:
@@ -57,8 +56,7 @@ class VncServer:
         self._timer: Timer | None = None
         self._last_look = self._next_look = 0
         self._between = FRAME_NS
-        self._reported = 0
-        self._unreported = 0
+        self._refusals = Refusals(session, "vnc")
         self._listeners: dict[int, tuple[socket.socket, bool]] = {}
         try:
             if options.place.host or options.place.path:  # else viewers come by `adopt`
@@ -146,7 +144,7 @@ class VncServer:
             return
         if len(self.viewers) >= MOST_VIEWERS:
             peer.close()
-            self._report(f"{MOST_VIEWERS} viewers look already")
+            self._refusals.report(f"{MOST_VIEWERS} viewers look already")
             return
         self._begin(Viewer(self.hub, peer, self._end(peer, web=web)))
 
@@ -154,7 +152,7 @@ class VncServer:
         """Serve a viewer whose WebSocket is open; it still has to get `head`."""
         if len(self.viewers) >= MOST_VIEWERS:
             peer.close()
-            self._report(f"{MOST_VIEWERS} viewers look already")
+            self._refusals.report(f"{MOST_VIEWERS} viewers look already")
             return
         viewer = Viewer(self.hub, peer, self._end(peer, web=True), WebSocketLayer(opened))
         viewer.out += head
@@ -194,16 +192,7 @@ class VncServer:
         at = viewer.info
         where = f"{at.host}:{at.service}" if at.host else at.family
         self.drop(viewer)
-        self._report(f"{where}: {why}: the viewer is dropped")
-
-    def _report(self, text: str) -> None:
-        now = host.monotonic_ns()
-        if now - self._reported < _REPORT_NS and self._reported:
-            self._unreported += 1
-            return
-        more = f" ({self._unreported} more since the last line)" if self._unreported else ""
-        self._reported, self._unreported = now, 0
-        self.session.report(f"gossamer: vnc: {text}{more}")
+        self._refusals.report(f"{where}: {why}: the viewer is dropped")
 
     def drop(self, viewer: Viewer) -> None:
         """End a connection; its keys and buttons are let go."""
@@ -307,7 +296,7 @@ class VncServer:
                         viewer.updated()
                     self._drain(viewer)
         except MemoryError:
-            self._report("the host has no memory for a picture")
+            self._refusals.report("the host has no memory for a picture")
             self.drop_clients()
         finally:
             self._busy = False
@@ -357,14 +346,7 @@ def _listener(place: VncPlace) -> socket.socket:
             listener.close()
             raise HostError(f"-vnc: {place.path}: cannot listen: {fault.strerror}") from None
         return listener
-    family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
-    why = ""
-    for port in range(place.port, place.last + 1):
-        try:
-            return socket.create_server((place.host, port), family=family, backlog=16)
-        except (OSError, OverflowError) as fault:
-            why = getattr(fault, "strerror", None) or str(fault)
-    raise HostError(f"-vnc: {place.host}:{place.port}: cannot listen: {why}")
+    return first_free("-vnc", place.host, range(place.port, place.last + 1), backlog=16)
 
 
 def open_servers(session: Session, loop: Loop) -> list[VncServer]:

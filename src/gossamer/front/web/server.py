@@ -23,7 +23,6 @@ import json
 import os
 import select
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -31,14 +30,15 @@ from typing import Final
 
 from websockets.http11 import Request
 
-from gossamer.base.errors import ConfigError, GossamerError, HostError
+from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.control.commands.table import failure
 from gossamer.control.session import Session
 from gossamer.control.shapes import Json
 from gossamer.control.steps import Steps
-from gossamer.core import host
 from gossamer.front.loop import Loop
 from gossamer.front.port import Channel
+from gossamer.front.refusals import Refusals
+from gossamer.front.sockets import first_free
 from gossamer.front.vnc.server import VncServer
 from gossamer.front.web import discs, pages, states
 from gossamer.front.web.channels import QmpEnd, SerialEnd
@@ -51,8 +51,6 @@ from gossamer.machines.config import Vnc, VncPlace, Web
 MOST_CONNECTIONS: Final = 256
 MOST_UNASKED: Final = 64
 """Connections that have not asked for anything yet; the oldest of more is dropped."""
-_REPORT_NS: Final = 10_000_000_000
-"""Between two lines about browsers that were refused."""
 
 
 class WebServer:
@@ -67,8 +65,9 @@ class WebServer:
             channel.keeps = True
         self.gate = Gate(options)
         self.connections: dict[int, Connection] = {}
-        self._reported = self._unreported = 0
-        self._listener = _listener(options)
+        self._refusals = Refusals(session, "web")
+        ports = range(options.port, options.last + 1)
+        self._listener = first_free("-web", options.host, ports, backlog=64)
         self._listener.setblocking(False)
         # A place of neither host nor path: viewers come through this server alone.
         self.vnc = VncServer(
@@ -120,7 +119,7 @@ class WebServer:
             return
         if len(self.connections) >= MOST_CONNECTIONS:
             peer.close()
-            self._report(f"{MOST_CONNECTIONS} connections are open already")
+            self._refusals.report(f"{MOST_CONNECTIONS} connections are open already")
             return
         waiting = [one for one in self.connections.values() if not one.asked]
         if len(waiting) >= MOST_UNASKED:
@@ -134,20 +133,11 @@ class WebServer:
         with contextlib.suppress(OSError, EOFError):
             connection.drain()
         self._drop(connection)
-        self._report(f"{where}: {why}: the connection is ended")
+        self._refusals.report(f"{where}: {why}: the connection is ended")
 
     def _drop(self, connection: Connection) -> None:
         if self.connections.pop(connection.fd, None) is not None:
             connection.close()
-
-    def _report(self, text: str) -> None:
-        now = host.monotonic_ns()
-        if now - self._reported < _REPORT_NS and self._reported:
-            self._unreported += 1
-            return
-        more = f" ({self._unreported} more since the last line)" if self._unreported else ""
-        self._reported, self._unreported = now, 0
-        self.session.report(f"gossamer: web: {text}{more}")
 
     def close(self) -> None:
         """End everything."""
@@ -167,7 +157,7 @@ class WebServer:
         why = self.gate.refusal(request.headers)
         if why is not None:
             connection.answer(pages.refusal(403, why))
-            self._report(f"{connection.where}: {why}")
+            self._refusals.report(f"{connection.where}: {why}")
             return
         try:
             given = asked(request.path)
@@ -288,17 +278,6 @@ class WebServer:
 
 def _json(value: Json) -> pages.Answer:
     return pages.Answer(json.dumps(value).encode(), "json")
-
-
-def _listener(options: Web) -> socket.socket:
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-    why = ""
-    for port in range(options.port, options.last + 1):
-        try:
-            return socket.create_server((options.host, port), family=family, backlog=64)
-        except (OSError, OverflowError) as fault:
-            why = getattr(fault, "strerror", None) or str(fault)
-    raise HostError(f"-web: {options.host}:{options.port}: cannot listen: {why}")
 
 
 def show(address: str) -> None:
