@@ -72,12 +72,10 @@ INSTRUCTIONS: Final = (
     *("fadd 1,1,2", "fdiv 2,1,2", "mtfsf 255,1", "mffs 1", "tw 31,0,0", ".long 0", "mtcrf 255,8"),
 )
 
-#: r12 number of records, r13 the table, r14 records done, r15 STATE, r16 the next record, r18
-#: what was read, folded; r20 to r27 belong to the handler, r17 and r19 to one record.
-MAIN: Final = """\
-start:  lis     13,table@h
-        ori     13,13,table@l
-        li      15,state
+#: Pieces that `hostile_405` has, too, in the order in which a record goes through them.  r12 number
+#: of records, r13 the table, r14 records done, r15 STATE, r16 the next record, r18 what was read,
+#: folded; r17 and r19 belong to one record.
+CHECK: Final = """\
         lwz     3,0(13)
         lis     4,magic@h
         ori     4,4,magic@l
@@ -89,19 +87,15 @@ start:  lis     13,table@h
         mulli   3,14,12
         add     16,13,3
         addi    16,16,16
-        li      0,0
-        li      3,msrbase
-        mtmsr   3
-        isync
-next:   stw     14,0(15)
-        stw     18,4(15)
-        cmplw   14,12
-        bge     halt
+"""
+RECORD: Final = """\
         lwz     5,0(16)         # kind, repetitions, delay
         lwz     6,4(16)         # address
         lwz     7,8(16)         # value
         addi    16,16,12
         addi    14,14,1
+"""
+TURN: Final = """\
         rlwinm  9,5,16,24,31
         addi    17,9,1
         rlwinm  19,5,0,16,31
@@ -124,19 +118,8 @@ did:    cmpwi   19,0
 fold:   rotlwi  18,18,5
         xor     18,18,8
         b       did
-halt:   b       halt
-store1: stb     7,0(6)
-        b       did
-store2: sth     7,0(6)
-        b       did
-store4: stw     7,0(6)
-        b       did
-load1:  lbz     8,0(6)
-        b       fold
-load2:  lhz     8,0(6)
-        b       fold
-load4:  lwz     8,0(6)
-        b       fold
+"""
+POLL: Final = """\
 poll:   li      11,turns        # until the byte and the mask (bits 8 to 15) is bits 0 to 7
         rlwinm  9,7,24,24,31
         rlwinm  10,7,0,24,31
@@ -150,6 +133,58 @@ poll:   li      11,turns        # until the byte and the mask (bits 8 to 15) is 
         cmpwi   11,0
         bne     1b
         b       fold
+"""
+SET_MSR: Final = """\
+msr:    lis     9,msrfree@h
+        ori     9,9,msrfree@l
+        and     7,7,9
+        ori     7,7,msrbase
+        mtmsr   7
+        isync
+        b       did
+"""
+WAIT: Final = """\
+wait:   mtctr   7
+1:      bdnz    1b
+        b       did
+"""
+#: r20 to r27 belong to the handler.
+MAIN: Final = (
+    """\
+start:  lis     13,table@h
+        ori     13,13,table@l
+        li      15,state
+"""
+    + CHECK
+    + """\
+        li      0,0
+        li      3,msrbase
+        mtmsr   3
+        isync
+next:   stw     14,0(15)
+        stw     18,4(15)
+        cmplw   14,12
+        bge     halt
+"""
+    + RECORD
+    + TURN
+    + """\
+halt:   b       halt
+store1: stb     7,0(6)
+        b       did
+store2: sth     7,0(6)
+        b       did
+store4: stw     7,0(6)
+        b       did
+load1:  lbz     8,0(6)
+        b       fold
+load2:  lhz     8,0(6)
+        b       fold
+load4:  lwz     8,0(6)
+        b       fold
+"""
+    + POLL
+    + """\
 execute: cmplwi 7,instructions
         bge     did
         lis     10,code@h
@@ -159,16 +194,10 @@ execute: cmplwi 7,instructions
         mtctr   10
         mr      8,6
         bctr
-msr:    lis     9,msrfree@h
-        ori     9,9,msrfree@l
-        and     7,7,9
-        ori     7,7,msrbase
-        mtmsr   7
-        isync
-        b       did
-wait:   mtctr   7
-1:      bdnz    1b
-        b       did
+"""
+    + SET_MSR
+    + WAIT
+    + """\
 nap:    cmplwi  7,0xffff        # until the decrementer has run down from what the record says
         ble     1f
         li      7,0x7fff
@@ -189,6 +218,7 @@ nap:    cmplwi  7,0xffff        # until the decrementer has run down from what t
         b       did
 end:    b       halt
 """
+)
 
 #: Every exception comes here with its vector in r20 and CR in r27.
 HANDLER: Final = """\

@@ -96,7 +96,8 @@ _CALL: Final = "mfsrr1 24\n rlwinm 24,24,0,18,16\n rlwinm 24,24,0,28,25\n mtsrr1
 
 #: r0 TLB index, r1 mode, r12 records, r14 begun, r15 STATE, r16 the next record, r18 folded; r20
 #: to r27 belong to the handler, r2 and r28 to r31 to the critical one, r17 and r19 to a record.
-_MAIN: Final = """\
+_MAIN: Final = (
+    """\
 start:  lis     15,state@h
         ori     15,15,state@l
         lis     3,0xffff
@@ -112,17 +113,9 @@ start:  lis     15,state@h
         mtdcr   0x11,3
         lis     13,table@h
         ori     13,13,table@l
-        lwz     3,0(13)
-        lis     4,magic@h
-        ori     4,4,magic@l
-        cmpw    3,4
-        bne     halt
-        lwz     12,4(13)
-        lwz     14,0(15)
-        lwz     18,4(15)
-        mulli   3,14,12
-        add     16,13,3
-        addi    16,16,16
+"""
+    + hostile.CHECK
+    + """\
         li      0,0
         li      1,0
         li      3,msrbase
@@ -130,51 +123,20 @@ start:  lis     15,state@h
         isync
 next:   cmplw   14,12
         bge     halt
-        lwz     5,0(16)         # kind, repetitions, delay
-        lwz     6,4(16)         # address
-        lwz     7,8(16)         # value
-        addi    16,16,12
-        addi    14,14,1
+"""
+    + hostile.RECORD
+    + """\
         stw     14,0(15)
         stw     18,4(15)
-        rlwinm  9,5,16,24,31
-        addi    17,9,1
-        rlwinm  19,5,0,16,31
-        rlwinm  9,5,10,22,29
-        cmplwi  9,4*kinds
-        bge     next
-        lis     10,jumps@h
-        ori     10,10,jumps@l
-        lwzx    10,10,9
-        mtlr    10
-again:  blr
-did:    cmpwi   19,0
-        beq     2f
-        mtctr   19
-1:      bdnz    1b
-2:      addi    17,17,-1
-        cmpwi   17,0
-        bne     again
-        b       next
-fold:   rotlwi  18,18,5
-        xor     18,18,8
-        b       did
+"""
+    + hostile.TURN
+    + """\
 execute: b      did
 halt:   b       halt
 end:    b       halt
-poll:   li      11,turns        # until the byte and the mask (bits 8 to 15) is bits 0 to 7
-        rlwinm  9,7,24,24,31
-        rlwinm  10,7,0,24,31
-1:      lbz     8,0(6)
-        and     4,8,9
-        cmpw    4,10
-        beq     fold
-        mtctr   11
-2:      bdnz    2b
-        addi    11,11,-1
-        cmpwi   11,0
-        bne     1b
-        b       fold
+"""
+    + hostile.POLL
+    + """\
 cell:   cmplwi  7,instructions  # r9: the instruction's place
         bge     next
         lis     10,code@h
@@ -202,16 +164,10 @@ mode:   lis     9,0
         ori     9,9,modes
         and     1,7,9
         b       did
-msr:    lis     9,msrfree@h
-        ori     9,9,msrfree@l
-        and     7,7,9
-        ori     7,7,msrbase
-        mtmsr   7
-        isync
-        b       did
-wait:   mtctr   7
-1:      bdnz    1b
-        b       did
+"""
+    + hostile.SET_MSR
+    + hostile.WAIT
+    + """\
 nap:    rlwinm  7,7,0,12,31     # until PIT has run down from what the record says
         ori     7,7,1
         li      8,msrbase       # none before it sleeps
@@ -229,6 +185,7 @@ nap:    rlwinm  7,7,0,12,31     # until PIT has run down from what the record sa
         mttcr   9
         b       did
 """
+)
 
 #: The vector in r20, what to do in r25, CR in r27.
 _HANDLER: Final = """\

@@ -318,16 +318,8 @@ decimal: addi   4,14,digits+12
         mr.     8,11
         bne     1b
         blr
-puts:   mflr    31              # the text at r4
-1:      lbz     3,0(4)
-        addi    4,4,1
-        cmpwi   3,0
-        beq     2f
-        bl      put
-        b       1b
-2:      mtlr    31
-        blr
 """
+    + watcher.PUTS
     + watcher.PUT
     + """\
 hello:  .asciz  "gossamer: a picture; type here, it is shown there\\r\\n"

@@ -120,8 +120,8 @@ CALL: Final = (
         rfi
 """
 )
-#: Writes a text or a number by `put`, which a program brings itself.
-PRINT: Final = """\
+#: Writes a text by `put`, which a program brings itself.
+PUTS: Final = """\
 puts:   mflr    31              # the text at r4
 1:      lbz     3,0(4)
         addi    4,4,1
@@ -131,6 +131,11 @@ puts:   mflr    31              # the text at r4
         b       1b
 2:      mtlr    31
         blr
+"""
+#: The same, and a number.
+PRINT: Final = (
+    PUTS
+    + """\
 number: mflr    31              # r8 in decimal
         addi    4,14,digits
         li      3,0
@@ -146,6 +151,7 @@ number: mflr    31              # r8 in decimal
         mtlr    31
         b       puts
 """
+)
 
 #: `put` of a program that has nothing to do meanwhile: the byte in r3, when the port takes it.
 PUT: Final = """\
