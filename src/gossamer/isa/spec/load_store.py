@@ -312,21 +312,32 @@ def stswx(s: Body, i: X) -> None:
 # --- reservation ----------------------------------------------------------------------------------
 
 
-@insn(X, "lwarx RT,RA,RB", OPCD=31, XO=20)
-def lwarx(s: Body, i: X) -> None:
+def reserve(s: Body, i: X, size: int) -> None:
+    """Load `size` bytes and hold a reservation for their effective address."""
     ea = ea_x(s, i)
-    check_aligned(s, i, ea)
-    s.gpr[i.RT] = s.word(s.load(ea, 4))
+    if size > 1:
+        check_aligned(s, i, ea, size=size)
+    s.gpr[i.RT] = s.word(s.load(ea, size))
     s.reserved = 1
     s.reserve_ea = ea
 
 
-@insn(XRecord, "stwcx. RS,RA,RB", OPCD=31, XO=150, RECORD=1, name="stwcx.")
-def stwcx(s: Body, i: XRecord) -> None:
-    """Stores when the reservation is held and is for this effective address."""
+def store_conditional(s: Body, i: XRecord, size: int) -> None:
+    """Store when the reservation is held and is for this effective address."""
     ea = ea_x(s, i)
-    check_aligned(s, i, ea)
+    if size > 1:
+        check_aligned(s, i, ea, size=size)
     held = eq(s.reserved, 1) & eq(s.reserve_ea, ea)
-    s.store(ea, s.gpr[i.RS], 4, held)
+    s.store(ea, s.gpr[i.RS], size, held)
     s.crf[0] = select(held, const(2, 8), const(0, 8)) | s.so
     s.reserved = 0
+
+
+@insn(X, "lwarx RT,RA,RB", OPCD=31, XO=20)
+def lwarx(s: Body, i: X) -> None:
+    reserve(s, i, 4)
+
+
+@insn(XRecord, "stwcx. RS,RA,RB", OPCD=31, XO=150, RECORD=1, name="stwcx.")
+def stwcx(s: Body, i: XRecord) -> None:
+    store_conditional(s, i, 4)

@@ -8,11 +8,10 @@ from __future__ import annotations
 from typing import Final
 
 from gossamer.isa.body import Body
-from gossamer.isa.expr import Expr, bswap, const, eq, ltu, select, sext, trunc, zext
+from gossamer.isa.expr import Expr, bswap, const, ltu, select, sext, trunc, zext
 from gossamer.isa.insn import insn
-from gossamer.isa.spec.alignment import check_aligned
 from gossamer.isa.spec.forms import ABC, X, XRc, XRecord
-from gossamer.isa.spec.load_store import ea_x
+from gossamer.isa.spec.load_store import ea_x, reserve, store_conditional
 
 SINCE_2_02: Final = ("2.02",)
 SINCE_2_03: Final = ("2.03",)
@@ -102,25 +101,6 @@ def stdbrx(s: Body, i: X) -> None:
 
 
 # --- reservation ----------------------------------------------------------------------------------
-
-
-def reserve(s: Body, i: X, size: int) -> None:
-    ea = ea_x(s, i)
-    if size > 1:
-        check_aligned(s, i, ea, size=size)
-    s.gpr[i.RT] = s.word(s.load(ea, size))
-    s.reserved = 1
-    s.reserve_ea = ea
-
-
-def store_conditional(s: Body, i: XRecord, size: int) -> None:
-    ea = ea_x(s, i)
-    if size > 1:
-        check_aligned(s, i, ea, size=size)
-    held = eq(s.reserved, 1) & eq(s.reserve_ea, ea)
-    s.store(ea, s.gpr[i.RS], size, held)
-    s.crf[0] = select(held, const(2, 8), const(0, 8)) | s.so
-    s.reserved = 0
 
 
 @insn(X, "lbarx RT,RA,RB", OPCD=31, XO=52, features=SINCE_2_06, width=64)

@@ -6,11 +6,10 @@ Source: Power ISA 2.03 Book I 3.3.2, 3.3.3; Book II 3.3.2 (reservation).
 from __future__ import annotations
 
 from gossamer.isa.body import Body
-from gossamer.isa.expr import Expr, const, eq, select
+from gossamer.isa.expr import Expr
 from gossamer.isa.insn import insn
-from gossamer.isa.spec.alignment import check_aligned
 from gossamer.isa.spec.forms import DS, X, XRecord
-from gossamer.isa.spec.load_store import ea_x, ea_xu
+from gossamer.isa.spec.load_store import ea_x, ea_xu, reserve, store_conditional
 
 
 def ea_ds(s: Body, i: DS) -> Expr:
@@ -97,19 +96,9 @@ def stdux(s: Body, i: X) -> None:
 
 @insn(X, "ldarx RT,RA,RB", OPCD=31, XO=84, width=64)
 def ldarx(s: Body, i: X) -> None:
-    ea = ea_x(s, i)
-    check_aligned(s, i, ea, size=8)
-    s.gpr[i.RT] = s.load(ea, 8)
-    s.reserved = 1
-    s.reserve_ea = ea
+    reserve(s, i, 8)
 
 
 @insn(XRecord, "stdcx. RS,RA,RB", OPCD=31, XO=214, RECORD=1, name="stdcx.", width=64)
 def stdcx(s: Body, i: XRecord) -> None:
-    """Stores when the reservation is held and is for this effective address."""
-    ea = ea_x(s, i)
-    check_aligned(s, i, ea, size=8)
-    held = eq(s.reserved, 1) & eq(s.reserve_ea, ea)
-    s.store(ea, s.gpr[i.RS], 8, held)
-    s.crf[0] = select(held, const(2, 8), const(0, 8)) | s.so
-    s.reserved = 0
+    store_conditional(s, i, 8)
