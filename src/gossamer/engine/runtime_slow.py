@@ -95,6 +95,15 @@ def slow(w: Text) -> str:
     if ea == "i64":
         step = "  %ean.far = add i64 %ea, %n.w\n" + w.in_mode("ean", "ean.far")
         next_page = w.next_page("next", "pa")
+    # Real address %r of byte %n, in the one page or the other.
+    place = f"""{w.grow("n")}
+{step}
+  %pagen = and {ea} %ean, -4096
+  %in2 = icmp eq {ea} %pagen, %ea2
+  %low = and {ea} %ean, 4095
+  %r2 = add {ra} %ra2, %low
+  %r1 = add {ra} %ra, {w.as_("n")}
+  %r = select i1 %in2, {ra} %r2, {ra} %r1"""
     return f"""
 ; Leaves what `h_data_fault` makes an interrupt of; callers return at once.
 define internal void @data_fault(ptr %cpu, {ea} %ea, i32 %fault) nounwind {{
@@ -107,14 +116,7 @@ define internal void @data_fault(ptr %cpu, {ea} %ea, i32 %fault) nounwind {{
 ; 0 with `x_fault` set.  Two pages are read byte by byte.
 define internal i64 @slow_load(ptr %cpu, {ea} %ea, i32 %size) nounwind noinline {{{_slow(w, "read")}
   %v = phi i64 [ 0, %two ], [ %v2, %loop ]
-{w.grow("n")}
-{step}
-  %pagen = and {ea} %ean, -4096
-  %in2 = icmp eq {ea} %pagen, %ea2
-  %low = and {ea} %ean, 4095
-  %r2 = add {ra} %ra2, %low
-  %r1 = add {ra} %ra, {w.as_("n")}
-  %r = select i1 %in2, {ra} %r2, {ra} %r1
+{place}
   %byte = call i64 @bus_load(ptr %cpu, {ra} %r, i32 1)
   %vs = shl i64 %v, 8
   %v2 = or i64 %vs, %byte
@@ -135,14 +137,7 @@ one:
 ; The same for a store; nothing is written when any of it faults.
 define internal void @slow_store(ptr %cpu, {ea} %ea, i64 %value, i32 %size)
     nounwind noinline {{{_slow(w, "write")}
-{w.grow("n")}
-{step}
-  %pagen = and {ea} %ean, -4096
-  %in2 = icmp eq {ea} %pagen, %ea2
-  %low = and {ea} %ean, 4095
-  %r2 = add {ra} %ra2, %low
-  %r1 = add {ra} %ra, {w.as_("n")}
-  %r = select i1 %in2, {ra} %r2, {ra} %r1
+{place}
   %up = sub i32 %size, %n
   %up1 = sub i32 %up, 1
   %sh = shl i32 %up1, 3
