@@ -31,8 +31,10 @@ class Field(Data):
     @overload
     def __get__(self, form: Form, owner: type) -> Expr: ...
     def __get__(self, form: Form | None, owner: type) -> Field | Expr:
-        if form is None:
-            return self
+        return self if form is None else self.of(form)
+
+    def of(self, form: Form) -> Expr:
+        """The field of a form's word; a constant where its bits are known."""
         if self.mask & ~form.known_mask:
             raw = trunc(form.word >> (31 - self.last), self.width)
         else:
@@ -72,13 +74,7 @@ class SplitField(Field):
     def mask(self) -> int:
         return (1 << super().width) - 1 << 31 - self.last | 1 << 31 - self.high
 
-    @overload
-    def __get__(self, form: None, owner: type) -> Field: ...
-    @overload
-    def __get__(self, form: Form, owner: type) -> Expr: ...
-    def __get__(self, form: Form | None, owner: type) -> Field | Expr:
-        if form is None:
-            return self
+    def of(self, form: Form) -> Expr:
         five = self.last - self.first + 1
         if not self.mask & ~form.known_mask:
             return const(self.get(form.known_bits), self.width)
