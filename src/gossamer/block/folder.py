@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from gossamer.block.errors import ImageError
-from gossamer.block.hostfile import Buffer
-from gossamer.block.image import SECTOR, BaseImage
+from gossamer.block.image import SECTOR, ReadImage
 
 MOST_BYTES: Final = 2 << 30
 """Of all files together: making the disc holds everything else up meanwhile."""
@@ -31,7 +30,7 @@ _VOLUME: Final = 16
 _NOT_IN_JOLIET: Final = str.maketrans("*/:;?\\", "______")
 
 
-class FolderDisc(BaseImage):
+class FolderDisc(ReadImage):
     """The disc that a folder was when it was opened; it is only read."""
 
     format = "raw"
@@ -51,18 +50,6 @@ class FolderDisc(BaseImage):
 
     def zero_run(self, offset: int) -> int:
         return 0
-
-    def write(self, offset: int, data: Buffer) -> None:
-        self._check_write(offset, len(data))
-
-    def zero(self, offset: int, length: int) -> None:
-        self._check_write(offset, length)
-
-    def flush(self) -> None:
-        """There is nothing to write out."""
-
-    def close(self) -> None:
-        self.abandon()
 
     def abandon(self) -> None:
         self.closed = True

@@ -120,3 +120,25 @@ class BaseImage(ABC):
         self._check(offset, length)
         if self.read_only:
             raise ImageError(self.path, "the image is read-only", errno.EROFS)
+
+
+class ReadImage(BaseImage):
+    """An image as far as it is read: a write is checked and refused, and nothing is written out.
+
+    One that is written, too, overrides all of that.
+    """
+
+    def write(self, offset: int, data: Buffer) -> None:
+        self._check_write(offset, len(data))
+
+    def zero(self, offset: int, length: int) -> None:
+        self._check_write(offset, length)
+
+    def flush(self) -> None:
+        """There is nothing to write out."""
+
+    @abstractmethod
+    def abandon(self) -> None: ...
+
+    def close(self) -> None:
+        self.abandon()

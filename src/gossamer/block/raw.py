@@ -13,14 +13,14 @@ from gossamer.block.capture import ZERO_SLOT, Capture, Unpacked, check_covered, 
 from gossamer.block.errors import ImageError
 from gossamer.block.hashing import CHUNK, digest_of
 from gossamer.block.hostfile import Buffer, HostFile
-from gossamer.block.image import SECTOR, BaseImage
+from gossamer.block.image import SECTOR, ReadImage
 from gossamer.block.probe import probe_bytes
 from gossamer.block.undo import Undo
 
 _ZEROS: Final = bytes(1 << 20)
 
 
-class RawFile(BaseImage):
+class RawFile(ReadImage):
     """The file itself, to be read.  A last partial sector is filled up with zeros."""
 
     format = "raw"
@@ -39,18 +39,6 @@ class RawFile(BaseImage):
         if offset >= self.file.size:
             return self.size - offset
         return self.file.hole_at(offset)
-
-    def write(self, offset: int, data: Buffer) -> None:
-        self._check_write(offset, len(data))
-
-    def zero(self, offset: int, length: int) -> None:
-        self._check_write(offset, length)
-
-    def flush(self) -> None:
-        """There is nothing to write out."""
-
-    def close(self) -> None:
-        self.abandon()
 
     def abandon(self) -> None:
         self.closed = True
