@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from typing import Final
 
@@ -174,3 +175,18 @@ def difference(a: Rig, b: Rig) -> str:
     if a.clock.now != b.clock.now or a.clock.deadline != b.clock.deadline:
         out.append(f"clock {a.clock.now} {b.clock.now} {a.clock.deadline} {b.clock.deadline}")
     return "; ".join(out)
+
+
+def agreed(a: Rig, b: Rig, seed: int, rounds: int) -> int:
+    """Run both on, comparing now and then, until a run ends for another reason; steps done."""
+    assert not (d := difference(a, b)), d
+    rng = random.Random(seed)
+    for _ in range(rounds):
+        n = rng.choice((1, 1, 7, 30, 60))
+        where = f"seed {seed}, {n} instructions after {b.engine.count} at {b.get('nia'):#x}"
+        stops = a.run(n), b.run(n)
+        assert not (d := difference(a, b)), f"{where}: {d}"
+        assert stops[0] is stops[1], where
+        if stops[0] is not Stop.LIMIT:
+            break
+    return b.engine.count

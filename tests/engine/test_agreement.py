@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 
 from gossamer.cpu.model import MODELS
-from gossamer.engine.processor import Stop
 from gossamer.engine.reference import Reference
 from gossamer.engine.tier0 import Tier0
 
 from .programs import pool, set_up
-from .rig import Rig, difference
+from .rig import Rig, agreed, difference
 
 POOL_SEED = 1
 POOL_SIZE = 2000
@@ -28,18 +25,7 @@ def pair(seed: int, words: tuple[int, ...], cpu: str = "750") -> tuple[Rig, Rig]
 
 def compare(seed: int, rounds: int, words: tuple[int, ...], cpu: str = "750") -> int:
     """Run both engines over the program of `seed`, comparing now and then; steps done."""
-    a, b = pair(seed, words, cpu)
-    assert not (d := difference(a, b)), d
-    rng = random.Random(seed)
-    for _ in range(rounds):
-        n = rng.choice((1, 1, 7, 30, 60))
-        where = f"seed {seed}, {n} instructions after {b.engine.count} at {b.get('nia'):#x}"
-        stops = a.run(n), b.run(n)
-        assert not (d := difference(a, b)), f"{where}: {d}"
-        assert stops[0] is stops[1], where
-        if stops[0] is not Stop.LIMIT:
-            break
-    return b.engine.count
+    return agreed(*pair(seed, words, cpu), seed, rounds)
 
 
 @pytest.mark.parametrize("group", range(8))

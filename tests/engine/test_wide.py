@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 
 from gossamer.core.htab import HashTable
@@ -14,7 +12,7 @@ from gossamer.engine.tier0 import Tier0
 
 from .programs import pool
 from .programs_64 import CPU, MSR_SF, set_up
-from .rig import Rig, difference
+from .rig import Rig, agreed
 
 POOL_SIZE = 2500
 
@@ -24,17 +22,7 @@ def compare(seed: int, rounds: int, words: tuple[int, ...]) -> int:
     a, b = (Rig(kind, cpu=CPU) for kind in (Tier0, Reference))
     for rig in (a, b):
         set_up(rig, seed, translated=bool(seed & 1), words=words)
-    assert not (d := difference(a, b)), d
-    rng = random.Random(seed)
-    for _ in range(rounds):
-        n = rng.choice((1, 1, 7, 30, 60))
-        where = f"seed {seed}, {n} instructions after {b.engine.count} at {b.get('nia'):#x}"
-        stops = a.run(n), b.run(n)
-        assert not (d := difference(a, b)), f"{where}: {d}"
-        assert stops[0] is stops[1], where
-        if stops[0] is not Stop.LIMIT:
-            break
-    return b.engine.count
+    return agreed(a, b, seed, rounds)
 
 
 @pytest.mark.parametrize("group", range(4))

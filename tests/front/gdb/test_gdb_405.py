@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
-import shutil
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -14,6 +10,7 @@ import pytest
 
 from gossamer.isa.spec import timers_405 as timers
 from gossamer.machines.guests.timers import BASE
+from tests.front.gdb.real import debugged
 from tests.front.gdb.test_server import Client
 
 BOARD = ("-M", "ref405ep", "-bios", "builtin-timers")
@@ -55,24 +52,15 @@ def test_timer_registers_that_are_written_act_at_once() -> None:
 @pytest.mark.slow
 @pytest.mark.interop
 def test_gdb_itself_finds_its_way(tmp_path: Path) -> None:
-    gdb = shutil.which("gdb-multiarch")
-    if gdb is None:
-        pytest.skip("gdb-multiarch is not installed (Debian package gdb-multiarch)")
-    script = tmp_path / "s"
-    script.write_text(
-        "set confirm off\nset endian big\nset remotetimeout 600\n"
-        f"target remote | {shlex.quote(sys.executable)} -m gossamer run {' '.join(BOARD)} "
-        "-m 8 -nographic -serial null -monitor none -icount 5,sleep=off -S -gdb stdio\n"
+    ran = debugged(
+        tmp_path,
+        f"{' '.join(BOARD)} -icount 5,sleep=off",
         f"hbreak *{ON_PIT:#x}\ncontinue\ninfo registers pc tsr\nstepi\ninfo registers pc\ndelete\n"
         "watch *(unsigned*)0\ncontinue\np *(unsigned*)0\n"
         "set $pit = 77777\np $pit\nset $r15 = 5\np $r15\nset var *(unsigned*)0 = 40\n"
         f"break *{ON_PIT:#x}\ndelete 2\ncontinue\nx/1i $pc\np *(unsigned*)0\n"
-        "monitor info registers\ndetach\n"
+        "monitor info registers\ndetach\n",
     )
-    ran = subprocess.run(
-        [gdb, "-nx", "-batch", "-x", str(script)], capture_output=True, text=True, timeout=300,
-        cwd=Path(__file__).parents[3] / "src",
-    )  # fmt: skip
     seen = ran.stdout + ran.stderr
     assert f"pc             {ON_PIT:#x}" in ran.stdout, seen
     status = re.search(r"tsr +0x([0-9a-f]+)", ran.stdout)

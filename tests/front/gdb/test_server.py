@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
-import shutil
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -20,6 +16,7 @@ from gossamer.front.gdb.packets import LONGEST, checksum
 from gossamer.front.gdb.server import GdbServer
 from gossamer.machines.guests.watcher import DATA
 from gossamer.machines.options import parse
+from tests.front.gdb.real import debugged
 
 HELLO = b"qSupported:multiprocess+;swbreak+;hwbreak+"
 
@@ -214,21 +211,12 @@ def test_monitor_commands_answer() -> None:
 @pytest.mark.slow
 @pytest.mark.interop
 def test_gdb_itself_finds_its_way(tmp_path: Path) -> None:
-    gdb = shutil.which("gdb-multiarch")
-    if gdb is None:
-        pytest.skip("gdb-multiarch is not installed (Debian package gdb-multiarch)")
-    script = tmp_path / "s"
-    script.write_text(
-        "set confirm off\nset endian big\nset remotetimeout 600\n"
-        f"target remote | {shlex.quote(sys.executable)} -m gossamer run -M g3beige -bios builtin "
-        "-m 8 -nographic -serial null -monitor none -S -gdb stdio\n"
+    ran = debugged(
+        tmp_path,
+        "-M g3beige -bios builtin",
         "hbreak *0x900\ncontinue\ninfo registers pc msr\ndelete\n"
-        f"watch *(unsigned*){DATA:#x}\ncontinue\np *(unsigned*){DATA:#x}\nstepi\ndetach\n"
+        f"watch *(unsigned*){DATA:#x}\ncontinue\np *(unsigned*){DATA:#x}\nstepi\ndetach\n",
     )
-    ran = subprocess.run(
-        [gdb, "-nx", "-batch", "-x", str(script)], capture_output=True, text=True, timeout=900,
-        cwd=Path(__file__).parents[3] / "src",
-    )  # fmt: skip
     assert "0x900" in ran.stdout, ran.stdout + ran.stderr
     assert "[ ME ]" in ran.stdout
     assert "New value = 1" in ran.stdout

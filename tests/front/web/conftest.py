@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from gossamer.front import refusals
+from tests.front.hosts import each_in_a_folder
 from tests.front.web.browser import Served
 
 
@@ -23,17 +20,4 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def served() -> Iterator[Callable[..., Served]]:
     """Makes machines with a page."""
-    made: list[tuple[Served | None, Path]] = []
-
-    def make(*words: str, **given: Any) -> Served:
-        folder = Path(tempfile.mkdtemp(prefix="gsm-"))
-        made.append((None, folder))
-        host = Served(folder, *words, **given)
-        made[-1] = host, folder
-        return host
-
-    yield make
-    for host, folder in made:
-        if host is not None:
-            assert host.end() == 0
-        shutil.rmtree(folder)
+    yield from each_in_a_folder(Served)
