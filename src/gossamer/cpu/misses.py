@@ -72,11 +72,6 @@ def _look_up(s: Body, ea: Expr, access: Access) -> Translation:
     return Translation(low & 0xFFFF_F000 | ea & 0xFFF, fault, wimg, may_write & changed)
 
 
-def vector_of(fault: int) -> Interrupt:
-    """The interrupt of a data access's miss, by its fault bits."""
-    return Interrupt.STORE_MISS if fault & STORE else Interrupt.LOAD_MISS
-
-
 def enter_miss(s: Body, vector: Expr, srr0: Expr, ea: Expr) -> None:
     """Take the miss interrupt at `vector` (32 bits) for `ea`; GPR0 to GPR3 become others."""
     fetch = eq(vector, Interrupt.FETCH_MISS)

@@ -44,7 +44,6 @@ SEGMENT_1T: Final = 0xFF_FFFF_FFFF
 #: The two doublewords of an HPTE.
 V_VALID, V_SECONDARY, V_LARGE = 1, 2, 4
 V_AVPN: Final = 0x3FFF_FFFF_FFFF_FF80
-R_PP0: Final = 1 << 63
 R_RPN: Final = 0x0FFF_FFFF_FFFF_F000
 R_REFERENCED, R_CHANGED = 0x100, 0x80
 R_NX: Final = 4
