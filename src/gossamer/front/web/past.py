@@ -94,9 +94,9 @@ class Past:
             return None
         return self.session.vm.snapshot_store.existing(tag)
 
-    def _place(self, tag: str) -> str:
+    def _place(self, entry: SnapshotEntry) -> str:
         """How `gossamer stream` names a snapshot."""
-        self._entry(tag)
+        tag = entry.tag
         file = self.file(tag)
         if file is not None:
             return str(file)
@@ -132,11 +132,12 @@ class Past:
 
     def picture(self, tag: str, reply: Reply) -> None:
         """Have the picture that a snapshot shows, as PNG."""
-        name = key(tag, self._entry(tag).date_ns)
+        entry = self._entry(tag)
+        name = key(tag, entry.date_ns)
         if name in self._pictures:
             reply(Answer(self._pictures[name], "png"))
             return
-        place = self._place(tag)
+        place = self._place(entry)
 
         def draw() -> Answer:
             with tempfile.TemporaryDirectory(prefix="gossamer-web-") as folder:
@@ -153,7 +154,7 @@ class Past:
 
     def difference(self, one: str, other: str, reply: Reply) -> None:
         """Have what differs between two snapshots, in words."""
-        places = self._place(one), self._place(other)
+        places = [self._place(self._entry(tag)) for tag in (one, other)]
         self.begin(lambda: Answer(self._tool("diff", *places)[:MOST_TEXT], "txt"), reply)
 
     def _tool(self, *words: str) -> bytes:
