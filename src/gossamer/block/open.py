@@ -28,7 +28,12 @@ Identity = tuple[int, int]
 
 
 def open_image(
-    path: Path | str, *, format: str | None = None, read_only: bool = False, snapshot: bool = False
+    path: Path | str,
+    *,
+    format: str | None = None,
+    read_only: bool = False,
+    snapshot: bool = False,
+    force_share: bool = False,
 ) -> Image:
     """Open a disk image.
 
@@ -37,13 +42,16 @@ def open_image(
         format: ``raw`` or ``qcow2``; None looks at the first bytes.
         read_only: The guest cannot write.
         snapshot: The guest can write, the file never changes (QEMU's ``-snapshot``).
+        force_share: Only with `read_only`: without a lock, beside one who writes (`qemu-img -U`).
+            Snapshots are right there as long as they are not deleted; the disk itself may not be.
 
     A writable qcow2 image keeps its state in internal snapshots (`Qcow2Image`), a writable raw
     one (`RawDisk`) in an undo log beside it; with `snapshot` it is in an `OverlayImage`.
     """
     if read_only and format in (None, "raw") and Path(path).is_dir():
         return open_folder(Path(path))
-    file = HostFile(path, read_only=read_only or snapshot)
+    assert read_only or not force_share, path
+    file = HostFile(path, read_only=read_only or snapshot, lock=not force_share)
     try:
         found = format or probe(file)
         check_format(file.path, found)

@@ -76,8 +76,7 @@ def open_input(spec: str) -> Iterator[Input]:
 
 
 def _snapshot(path: str, snapshot: str, spec: str) -> Iterator[Input]:
-    image = open_image(path, format="qcow2", read_only=True)
-    assert isinstance(image, Qcow2Image)
+    image = _shared(path)
     try:
         with image.open_vmstate(snapshot) as file:
             if file.read(len(MAGIC)) not in MAGICS:
@@ -86,6 +85,13 @@ def _snapshot(path: str, snapshot: str, spec: str) -> Iterator[Input]:
             yield from _contained(Container(file, spec), spec)
     finally:
         image.close()
+
+
+def _shared(path: str) -> Qcow2Image:
+    """An image as it is, also while a machine writes to it: its snapshots do not change."""
+    image = open_image(path, format="qcow2", read_only=True, force_share=True)
+    assert isinstance(image, Qcow2Image)
+    return image
 
 
 def _contained(container: Container, spec: str) -> Iterator[Input]:
@@ -100,8 +106,7 @@ def _contained(container: Container, spec: str) -> Iterator[Input]:
 
 
 def _names(path: str) -> str:
-    image = open_image(path, format="qcow2", read_only=True)
-    assert isinstance(image, Qcow2Image)
+    image = _shared(path)
     try:
         names = [s.name for s in image.snapshots if s.vmstate_size]
     finally:

@@ -223,6 +223,20 @@ def test_a_machine_that_writes_to_a_disk_has_no_fork(served: Make, tmp_path: Pat
     assert (status, b"inside a disk image" in text) == (400, True)
 
 
+def test_a_picture_comes_out_of_an_image_that_the_machine_writes_to(
+    served: Make, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk.qcow2"
+    create(disk, "qcow2", 1 << 20)
+    host = served("-drive", f"file={disk},format=qcow2")
+    host.monitor().do("x-savevm", tag="old")
+    host.peers.close()
+    other = served("-drive", f"file={disk},format=qcow2")
+    status, drawn, _ = other.get("/picture?tag=old")
+    assert status == 200, drawn
+    assert size(drawn)
+
+
 def test_a_disc_that_is_dropped_is_in_the_folder(served: Make, tmp_path: Path) -> None:
     folder = tmp_path / "discs"
     folder.mkdir()
