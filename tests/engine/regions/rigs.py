@@ -15,6 +15,7 @@ from gossamer.engine.regions.regions import Regions
 from gossamer.engine.regions.view import View
 from gossamer.engine.tier0 import Tier0
 from gossamer.isa.architecture import Architecture
+from tests.engine import programs_64
 from tests.engine.programs import CODE, CODE_PAGES, set_up
 from tests.engine.rig import Rig, difference
 
@@ -96,7 +97,9 @@ def prepared(rig: Rig, seed: int, words: tuple[int, ...]) -> Rig:
 
     So a straight line overruns a budget by little (`SLACK`).
     """
-    set_up(rig, seed, translated=bool(seed & 1), words=words)
+    wide = rig.cpu.model.architecture.word == 64
+    fill = programs_64.set_up if wide else set_up
+    fill(rig, seed, translated=bool(seed & 1), words=words)
     for at in range(CODE, CODE + CODE_PAGES * PAGE_SIZE, 4 * LINE):
         rig.words(at, 0x4800_0004)
     return rig

@@ -110,7 +110,7 @@ class Blocks:
             if not self._install(page, at, draft):
                 return False
             left -= (draft.end - at) // 4
-            work.extend(ea - at + to & 0xFFFF_FFFF for to in draft.targets)
+            work.extend(ea - at + to & self._view.addresses for to in draft.targets)
         if arena.used > before:
             self._view.code_fresh(arena.base + before, arena.base + arena.used)
         return True

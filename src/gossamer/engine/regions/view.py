@@ -7,11 +7,13 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from gossamer.base.bits import ones
 from gossamer.base.units import PAGE_SIZE
-from gossamer.engine.context import ENTRY_STRIDE, FILLED, ITLB_ENTRIES, WITH_REGIONS
+from gossamer.engine.context import ENTRY_STRIDE, FILLED, ITLB_ENTRIES, WITH_REGIONS, line_of
 from gossamer.engine.regions.forming import Region
 from gossamer.engine.tier0 import Tier0
 
+_TAGS: Final = {32: ctypes.c_uint32, 64: ctypes.c_uint64}
 _WORD_OF_ENTRY: Final = 4  # an entry is four times as long as its instruction
 
 
@@ -23,15 +25,20 @@ class View:
         self._engine, self._decode = engine, decode
         self._entries = engine.entries
         self._end = engine.pointer("entries_end")
+        word = engine.architecture.word
+        self._line, self._tag = line_of(word), _TAGS[word]
+        #: The bits of an effective address.
+        self.addresses = ones(word)
         #: Who marked a page.
         self._owners: dict[int, set[str]] = defaultdict(set)
 
     def page(self, ea: int) -> int | None:
         """Arena page that a fetch from `ea` finds without a walk, None where there is none."""
-        line = self._engine.pointer("itlb") + (ea // PAGE_SIZE & (ITLB_ENTRIES - 1)) * 16
-        if ctypes.c_uint32.from_address(line).value != ea & ~(PAGE_SIZE - 1) & 0xFFFF_FFFF:
+        shape = self._line
+        line = self._engine.pointer("itlb") + (ea // PAGE_SIZE & (ITLB_ENTRIES - 1)) * shape.size
+        if self._tag.from_address(line).value != ea & ~(PAGE_SIZE - 1) & self.addresses:
             return None
-        entries = ctypes.c_uint64.from_address(line + 8).value
+        entries = ctypes.c_uint64.from_address(line + shape.addend).value
         if not self._entries <= entries < self._end:
             return None
         return (entries - self._entries) // ENTRY_STRIDE
@@ -127,7 +134,7 @@ class Here:
         self._view, self._page, self._is_barred = view, ea & ~(PAGE_SIZE - 1), is_barred
 
     def page(self, number: int) -> int | None:
-        return self._view.page((self._page + number * PAGE_SIZE) & 0xFFFF_FFFF)
+        return self._view.page(self._page + number * PAGE_SIZE & self._view.addresses)
 
     def word(self, page: int, offset: int) -> int | None:
         return None if self._is_barred(page, offset) else self._view.word(page, offset)
@@ -161,10 +168,10 @@ class Here:
         if page is None:
             return ()
         seen = self._targets.of(self._view.entry(page, delta % PAGE_SIZE))
-        return [_signed(ea - self._page) for ea in seen]
+        return [signed(ea - self._page, self._view.addresses) for ea in seen]
 
 
-def _signed(value: int) -> int:
-    """A 32-bit difference of addresses."""
-    value &= 0xFFFF_FFFF
-    return value - (1 << 32) if value >> 31 else value
+def signed(value: int, mask: int) -> int:
+    """A difference of addresses, which have the bits of `mask`."""
+    value &= mask
+    return value - mask - 1 if value > mask >> 1 else value

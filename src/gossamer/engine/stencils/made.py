@@ -14,7 +14,7 @@ from gossamer.engine.build import Native, stencils_for
 from gossamer.engine.elf import X86_64, Object, Relocation, Symbol
 from gossamer.engine.stencils.holes import PLACED, PREFIX, value_of
 from gossamer.engine.stencils.text import NEXT, STENCIL, STOP
-from gossamer.isa.architecture import USUAL, Architecture
+from gossamer.isa.architecture import Architecture
 
 #: R_X86_64_32, 32S and 8: bytes that they fill.
 _VALUES: Final = {10: 4, 11: 4, 14: 1}
@@ -78,16 +78,12 @@ class Stencils(Data):
     constants: bytes
 
 
+@lru_cache(maxsize=4)
 def made(architecture: Architecture, tier0: Native) -> Stencils | None:
     """The stencils for a model's tier 0 where it is loaded, made once.
 
-    None where there are none: see above, and for words of 64 bits.
+    None where there are none: see above.
     """
-    return _made(architecture, tier0) if architecture.word == USUAL else None
-
-
-@lru_cache(maxsize=4)
-def _made(architecture: Architecture, tier0: Native) -> Stencils | None:
     obj = Object(stencils_for(architecture))
     return None if obj.machine != X86_64 else _Reader(obj).stencils(tier0.symbols)
 

@@ -92,11 +92,17 @@ def _calls(s: Statement) -> bool:
     return any(_needs_tier0(e, set()) for n in names if isinstance(e := getattr(s, n, None), Expr))
 
 
+#: Leaves that call functions of tier 0's, or that no instruction alone has.
+_TIER_0: Final = frozenset(
+    ("now", "call", "ram", "ram_find", "table", "table_find", "slb_find", "index", "arg")
+)
+
+
 def _needs_tier0(e: Expr, seen: set[Expr]) -> bool:
     if e in seen:
         return False
     seen.add(e)
-    if e.op in ("now", "call", "ram", "ram_find", "index", "arg"):
+    if e.op in _TIER_0:
         return True
     args = e.args[:2] if e.op == "choose" and e.args[2].op == "call" else e.args
     return any(_needs_tier0(a, seen) for a in args)
@@ -202,7 +208,9 @@ class _Stencil(_Handler):
         return self.value(f"trunc i64 {self.hole(e)} to i32")
 
     def _cia(self, e: Expr) -> str:
-        place = self.value(f"trunc i64 {self.hole(PLACE)} to {self.ea}")
+        place = self.hole(PLACE)
+        if self.ea != "i64":
+            place = self.value(f"trunc i64 {place} to {self.ea}")
         return self.value(f"add {self.ea} {self.field('fpage', self.ea)}, {place}")
 
     # --- ways out ----
