@@ -13,6 +13,7 @@ from gossamer import cli
 from gossamer.base.errors import ConfigError
 from gossamer.bench.linux import command
 from gossamer.bench.linux.guest import Guest
+from gossamer.bench.linux.places import machine_words, place_of
 from gossamer.bench.linux.report import Figure, line
 from gossamer.bench.linux.rows import BOOT, FIGURES, ROWS
 from gossamer.bench.peer import geometric_mean
@@ -145,6 +146,7 @@ def test_wrong_result_of_a_program_is_no_figure(
 @pytest.mark.parametrize(
     ("words", "text"),
     [
+        (["--no-qemu", "-M", "pseries", "raw"], "on pseries there is no disk or screen"),
         (["--rounds", "0"], "--rounds: expected 1 or more"),
         (["--no-qemu", "nonsense"], "no row begins with nonsense"),
         (["--qemu", "no-such-emulator"], "no-such-emulator: not installed"),
@@ -158,6 +160,18 @@ def test_bad_input_is_one_line(
     kernel.write_bytes(b"")
     assert cli.main(["bench", "linux", "--kernel", str(kernel), *words]) == 2
     assert text in capsys.readouterr().err
+
+
+def test_a_pseries_is_measured_with_what_its_guest_has(tmp_path: Path) -> None:
+    bench = command.Bench(arguments(tmp_path, "-M", "pseries-7.2", "--no-qemu"), tmp_path, "")
+    assert {row.name for row in bench.rows} == {"console.text", "idle"}
+    ours, theirs = (bench._options(emulator) for emulator in ("gossamer", "qemu"))
+    assert ours[:4] == ["-M", "pseries-7.2,x-vof=on,cap-vsx=off,cap-dfp=off", "-cpu", "970mp_v1.1"]
+    assert theirs == [*ours, "-nodefaults"]
+    assert "console=hvc0" in ours
+    assert place_of("pseries").qemu == "qemu-system-ppc64"
+    assert machine_words("pseries", "power8") == ["-M", "pseries,x-vof=on", "-cpu", "power8"]
+    assert machine_words("mac99", "") == ["-M", "mac99"]
 
 
 def test_list_names_the_rows(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from gossamer.engine.processor import Stop
 from gossamer.engine.reference import Reference
 from gossamer.engine.tier0 import Tier0
 from tests.engine.programs import pool
+from tests.engine.programs_64 import CPU
 from tests.engine.regions.rigs import (
     SLACK,
     copy_all,
@@ -89,7 +90,9 @@ def test_random_programs_with_tlbs_of_their_own_end_in_the_same_state() -> None:
     assert sum(compare(2501 + 2 * n, 12, "603e") for n in range(5)) > 100
 
 
-@pytest.mark.parametrize(("seed", "cpu"), [(5000, "750"), (5100, "7400"), (5200, "603e")])
+@pytest.mark.parametrize(
+    ("seed", "cpu"), [(5000, "750"), (5100, "7400"), (5200, "603e"), (5300, CPU)]
+)
 def test_blocks_of_random_programs_end_in_the_same_state(seed: int, cpu: str) -> None:
     """Blocks alone, some dropped at random."""
     assert sum(compare(seed + n, 12, cpu, drops=bool(n & 1), blocks=True) for n in range(5)) > 100

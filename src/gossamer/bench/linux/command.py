@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from gossamer.base.errors import ConfigError
 from gossamer.bench.linux.guest import Guest, Taken
+from gossamer.bench.linux.places import machine_words, place_of
 from gossamer.bench.linux.report import HEAD, Figure, line, summary
 from gossamer.bench.linux.rows import BOOT, CD_MEGABYTES, FIGURES, MEGABYTES, ROWS, Row
 from gossamer.bench.peer import find_qemu
@@ -28,7 +29,6 @@ from gossamer.block import create, open_image
 
 OURS: Final = ("gossamer", [sys.executable, "-m", "gossamer", "run"])
 PRINTED: Final = re.compile(r"^bench ([a-z]\w*\.\w+) ([\d.]+(?:e[+\d]+)?) (\S+)", re.MULTILINE)
-SCREEN: Final = "console=ttyPZ0 console=tty0"
 _VARIABLES: Final = {
     "kernel": "GOSSAMER_LINUX_KERNEL",
     "initrd": "GOSSAMER_LINUX_INITRD",
@@ -41,12 +41,13 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse's type is pr
     p = subparsers.add_parser("linux", help="a Linux guest's figures, beside QEMU")
     p.add_argument("rows", nargs="*", metavar="ROW", help="some only, or their beginnings (--list)")
     p.add_argument("-M", "--machine", default="g3beige", help="machine (g3beige)")
+    p.add_argument("--cpu", default="", help="CPU as of -cpu (the usual one)")
     p.add_argument("-m", "--memory", default="256", help="RAM as of -m (256)")
     for name, variable in _VARIABLES.items():
         p.add_argument(f"--{name}", type=Path, help=f"file (${variable})")
     p.add_argument("--rounds", type=int, default=3, help="of each row (3)")
     p.add_argument("--seconds", type=float, default=1.0, help="of each of the guest's tests (1)")
-    p.add_argument("--qemu", default="qemu-system-ppc", help="the program to compare with")
+    p.add_argument("--qemu", help="the program to compare with (qemu-system-ppc, or -ppc64)")
     p.add_argument("--no-qemu", action="store_true", help="measure gossamer alone")
     p.add_argument("--folder", type=Path, help="for disks (the host's temporary folder)")
     p.add_argument("--json", action="store_true", help="print JSON")
@@ -60,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.rounds < 1:
         raise ConfigError(f"--rounds: expected 1 or more, got {args.rounds}")
+    if not args.qemu:
+        args.qemu = place_of(args.machine).qemu
     qemu = find_qemu(args)
     with tempfile.TemporaryDirectory(prefix="gossamer-bench-", dir=args.folder) as folder:
         bench = Bench(args, Path(folder), qemu)
@@ -101,13 +104,15 @@ class Bench:
         self.figures: dict[str, Figure] = {}
         self.programs = given_file(args, "programs")
         names = args.rows
-        have = {"", "disks", "screen"} | ({"programs"} if self.programs else set())
+        self.place = place_of(args.machine)
+        have = {"", *self.place.has} - ({"programs"} if self.programs is None else set())
         wanted = chosen(names, [row.name for row in ROWS])
         self.rows = [row for row in ROWS if row.name in wanted and row.needs in have]
         self.tests = [t for t in FIGURES if not names or any(n.split(".")[0] == t for n in names)]
         self.boots = bool(chosen(names, BOOT))
         if names and not (self.rows or self.tests or self.boots):
             lacking = "" if self.programs else "; some need --programs"
+            lacking += "" if self.place.has else f"; on {args.machine} there is no disk or screen"
             raise ConfigError(f"no row begins with {' or '.join(names)} (see --list{lacking})")
         self._prepare()
 
@@ -142,9 +147,11 @@ class Bench:
 
     def _options(self, emulator: str) -> list[str]:
         """The machine, the same for both; each has its own copies of the disks."""
-        words = ["-M", self.args.machine, "-m", self.args.memory, "-monitor", "none"]
+        words = [*machine_words(self.args.machine, self.args.cpu), *self.place.options]
+        words += ["-m", self.args.memory, "-monitor", "none"]
         words += ["-kernel", str(self.folder / "kernel"), "-initrd", str(self.initrd)]
-        words += ["-append", SCREEN, "-display", "none"]
+        words += ["-append", self.place.console, "-display", "none"]
+        words += self.place.theirs if emulator == "qemu" else ()
         if not self._uses("disks", "programs"):
             return words
         for index, kind in enumerate(("raw", "qcow2")):
@@ -212,7 +219,8 @@ class Bench:
                 taken = guest.shell(f"bench -t {self.args.seconds:g} {test}")
                 for name, value, unit in PRINTED.findall(taken.text):
                     found[name] = self._figure(name, unit, less=False)
-                    found[name].add(emulator, float(value))
+                    each = taken.cpu / taken.wall / float(value) if float(value) else None
+                    found[name].add(emulator, float(value), each)
         return found.values()
 
 

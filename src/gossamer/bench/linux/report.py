@@ -17,7 +17,7 @@ class Figure(Data, frozen=False):
     """One row's values on both, in the order they were measured.
 
     `less` says that a smaller value is the better one; `cpu` holds CPU seconds where the figure is
-    a time.
+    a time, and for one of a rate where that is known.
     """
 
     name: str

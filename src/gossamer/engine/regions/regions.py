@@ -32,7 +32,7 @@ from gossamer.engine.regions.view import Here, Targets, View
 from gossamer.engine.regions.worker import Worker
 from gossamer.engine.stencils.made import made as stencils
 from gossamer.engine.tier0 import Sample, Tier0
-from gossamer.isa.architecture import Architecture
+from gossamer.isa.architecture import USUAL, Architecture
 
 if TYPE_CHECKING:
     from gossamer.engine.regions.compiling import Compiled
@@ -101,7 +101,7 @@ class Regions:
     """Makes regions for an engine and keeps them right.
 
     `threaded` compiles beside the machine; `store` keeps compiled regions on disk.  `blocks` are
-    copied first; where `compiles` is false there are no others.
+    copied first; where `compiles` is false, and for words of 64 bits, there are no others.
     """
 
     def __init__(
@@ -125,7 +125,8 @@ class Regions:
         self.threshold, self.unit, self.limits = threshold, unit, limits
         self.counts = Counts()
         self._begun = engine.count
-        self._copies, self.compiles, self._after_blocks = blocks, compiles, after_blocks
+        self._copies, self._after_blocks = blocks, after_blocks
+        self.compiles = compiles and architecture.word == USUAL
         self.size = size
         self.store = store
         self._worker = Worker(architecture) if threaded else None
