@@ -6,6 +6,8 @@ import random
 from functools import lru_cache
 from typing import Final
 
+import numpy as np
+
 from gossamer.core.htab import HashTable
 from gossamer.isa.text import assemble
 
@@ -27,6 +29,8 @@ from .rig import IO_BASE, ROM_BASE, Rig
 
 CPU: Final = "970mp_v1.1"
 MSR_SF: Final = 1 << 63
+MSR_VSX: Final = 1 << 23
+LPCR_ILE: Final = 1 << 25
 MSR_IR, MSR_DR = 0x20, 0x10
 ONES: Final = (1 << 64) - 1
 EDGES: Final = (
@@ -44,7 +48,7 @@ _STEP_OVER: Final = """
 """
 _BACK: Final = "mtsprg 0,3; mfsprg 3,3; mtsrr0 3; mfsprg 3,0; rfid"
 VECTORS: Final = {
-    **dict.fromkeys((0x300, 0x380, 0x600, 0x700, 0x800, 0xF20), _STEP_OVER),
+    **dict.fromkeys((0x300, 0x380, 0x600, 0x700, 0x800, 0xF20, 0xF40), _STEP_OVER),
     **dict.fromkeys((0x400, 0x480), _BACK),
     0x500: "mtsprg 0,3; lis 3,-4096; rldicl 3,3,0,32; stw 3,16(3); mfsprg 3,0; rfid",
     0x900: "mtsprg 0,3; li 3,37; mtdec 3; mfsprg 3,0; rfid",
@@ -69,6 +73,11 @@ PAGES: Final = tuple(
 @lru_cache(maxsize=1)
 def vectors() -> dict[int, bytes]:
     return {at: assemble(text, at) for at, text in VECTORS.items()}
+
+
+def turned(code: bytes) -> bytes:
+    """Words in the other order of bytes."""
+    return np.frombuffer(code, "<u4").byteswap().tobytes()
 
 
 def number(rng: random.Random) -> int:
@@ -142,12 +151,20 @@ def translated_entries(rig: Rig) -> list[int]:
     return [n for n in range(table.count) if table.table.view[16 * n + 7] & 1]
 
 
-def set_up(rig: Rig, seed: int, *, translated: bool, words: tuple[int, ...]) -> None:
-    """Fill a fresh rig: vectors, code, data, registers, decrementer, all from `seed`."""
+def set_up(
+    rig: Rig, seed: int, *, translated: bool, words: tuple[int, ...], little: str = ""
+) -> None:
+    """Fill a fresh rig: vectors, code, data, registers, decrementer, all from `seed`.
+
+    `little`: "code" is in little-endian order, or "all" of the program, its vectors too.
+    """
     rng = random.Random(seed)
     for at, code in vectors().items():
-        rig.write(at, code)
+        rig.write(at, turned(code) if little == "all" else code)
     rig.words(CODE, *(rng.choice(words) for _ in range(CODE_PAGES * 1024)))
+    if little:
+        rig.write(CODE, turned(rig.memory.read(CODE, CODE_PAGES * 0x1000)))
+        rig.block.set("lpcr", LPCR_ILE if little == "all" else 0)
     rig.write(DATA, rng.randbytes(0x3000))
     rig.words(ROM_BASE + 0x3000, *(rng.choice(words) for _ in range(64)))
     for n in range(32):
@@ -169,12 +186,13 @@ def set_up(rig: Rig, seed: int, *, translated: bool, words: tuple[int, ...]) -> 
         rig.block.set("gpr", rng.choice((0, 4, 8, ONES - 3, 3, 0x1000)), n)
     msr = MSR_ME | rng.choice((0, MSR_FP, MSR_FP, MSR_FP | MSR_FE0, MSR_FP | MSR_FE1))
     msr |= MSR_SF if wide else 0
+    msr |= 1 if little else 0
     if rng.random() < 0.8:
         msr |= MSR_EE
     if rng.random() < 0.1:
         msr |= MSR_SE
     if rng.random() < 0.9:
-        msr |= MSR_VEC
+        msr |= MSR_VEC | (MSR_VSX if rig.engine.architecture.both_orders else 0)
     if translated:
         msr |= set_translation(rig, rng)
     for name in ("lr", "ctr"):

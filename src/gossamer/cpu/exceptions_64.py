@@ -17,6 +17,8 @@ MSR_BOTH: Final = 0x30  # IR, DR
 AIL_SHIFT: Final = 23
 AIL_2: Final = 0x1_8000
 AIL_3: Final = 0xC000_0000_0000_4000
+#: LPCR[ILE]: what MSR[LE] becomes (2.07 Book III-S 2.2; zero on a 970).
+ILE_SHIFT: Final = 25
 #: MSR bits that SRR1 receives: all but 33 to 36 and 42 to 47, which say what happened.
 SRR1_FROM_MSR: Final = ~0x783F_0000
 
@@ -29,7 +31,7 @@ def enter(s: Body, vector: Expr, srr0: Expr, srr1: Expr) -> None:
     s.srr0 = srr0
     s.srr1 = s.msr & SRR1_FROM_MSR | srr1
     machine_check = eq(vector, Interrupt.MACHINE_CHECK)
-    kept = select(machine_check, s.word(0), s.msr & MSR_ME) | MSR_SF
+    kept = select(machine_check, s.word(0), s.msr & MSR_ME) | MSR_SF | s.lpcr >> ILE_SHIFT & 1
     # LPCR[AIL] (zero on a 970): with translation, at an offset, if both were on
     mode = s.lpcr >> AIL_SHIFT & 3
     real = eq(vector, Interrupt.RESET) | machine_check | ne(s.msr & MSR_BOTH, MSR_BOTH)

@@ -16,17 +16,18 @@ from gossamer.base.units import PAGE_SIZE
 from gossamer.core.memory import REAL_BITS
 from gossamer.cpu.block import Layout, layout
 from gossamer.engine.context import Line, Tables, fields_of, line_of, tables_of
-from gossamer.isa.architecture import USUAL
+from gossamer.isa.architecture import USUAL, Architecture
 
 _PAGE_SHIFT: Final = PAGE_SIZE.bit_length() - 1
 
 
 class Addresses(Data):
-    """Native code's view of words of `width` bits."""
+    """Native code's view of words of `width` bits; `orders`: MSR[LE] chooses that of bytes."""
 
     __slots__ = ("__dict__",)
 
     width: int
+    orders: bool = False
 
     @property
     def type(self) -> str:
@@ -83,10 +84,15 @@ class Addresses(Data):
         return (entries - 1) * self.line.size
 
 
-@lru_cache(maxsize=2)
-def addresses(width: int) -> Addresses:
+@lru_cache(maxsize=4)
+def addresses(width: int, orders: bool = False) -> Addresses:
     """The one `Addresses` for words of `width` bits."""
-    return Addresses(width)
+    return Addresses(width, orders)
+
+
+def addresses_of(architecture: Architecture) -> Addresses:
+    """What native code for a model has to know."""
+    return addresses(architecture.word, architecture.both_orders)
 
 
 #: Those of 32-bit models; LLVM's type of a real address.

@@ -92,6 +92,7 @@ EFFECT_CODES: Final = {
     "dcr": 6,
     "hypercall": 7,
     "absent": 8,
+    "turned": 9,
 }
 #: The sampler's table: slots, bytes of one (entry 8, source 8, count 4, effective page 4, 8 free),
 #: and how many hot ones are listed at the most.
@@ -228,13 +229,17 @@ _FIELDS: Final = (
 )
 
 #: Behind them, where words have 64 bits: what the CPU computes with (`Body.mode`), and the
-#: hypervisor's hash table: its bytes, the mask of a doubleword's number, a byte a group.
+#: hypervisor's hash table: its bytes, the mask of a doubleword's number, a byte a group; then the
+#: order of bytes, of models that have two.
 _FIELDS_64: Final = (
     ("mode", 8),
     ("table", 8),
     ("table_mask", 8),
     ("table_dirty", 8),
     ("call_memory", 8),  # real addresses below are memory; 0: Python answers every hypercall
+    ("le", 8),  # MSR[LE] as the tables in force have it
+    ("orders", 8),  # a byte a page: 1 where its entries are of words in little-endian order
+    ("turned", 8),  # where how often a page's order changed is counted
 )
 
 

@@ -209,13 +209,36 @@ class _Handler(StatementWriter):
 
     def _fast_load(self, where: str, kind: str) -> str:
         raw = self.value(f"load {kind}, ptr {where}, align 1{TB_MEM}")
-        return swap_bytes(self, int(kind[1:]), raw)
+        return self._in_order(raw, int(kind[1:]))
+
+    def _in_order(self, raw: str, bits: int) -> str:
+        """What lies in memory as a value, or the other way round."""
+        turned = swap_bytes(self, bits, raw)
+        if bits == 8 or not self.addresses.orders:
+            return turned
+        return self.value(f"select i1 {self._little()}, i{bits} {raw}, i{bits} {turned}")
+
+    def _little(self) -> str:
+        """Whether MSR[LE] is set, 1 bit."""
+        return self.value(f"icmp ne i64 {self.field('le', 'i64')}, 0")
+
+    def _halves(self, first: str, second: str) -> tuple[str, str]:
+        """Two halves of a value of 128 bits as the other one of value and memory has them."""
+        if not self.addresses.orders:
+            return first, second
+        little = self._little()
+        a, b = (
+            self.value(f"select i1 {little}, i64 {x}, i64 {y}")
+            for x, y in ((second, first), (first, second))
+        )
+        return a, b
 
     def _slow_load(self, ea: str, size: int) -> str:
         self._note_time()
         if size == 16:
-            high = self._slow_load(ea, 8)
-            low = self._slow_load(self.value(f"add {self.ea} {ea}, 8"), 8)
+            first = self._slow_load(ea, 8)
+            second = self._slow_load(self.value(f"add {self.ea} {ea}, 8"), 8)
+            high, low = self._halves(first, second)
             wide = self.value(f"shl i128 {self.value(f'zext i64 {high} to i128')}, 64")
             return self.value(f"or i128 {wide}, {self.value(f'zext i64 {low} to i128')}")
         raw = self.value(f"call i64 @slow_load(ptr %cpu, {self.ea} {ea}, i32 {size})")
@@ -244,16 +267,17 @@ class _Handler(StatementWriter):
         self.start(join)
 
     def _fast_store(self, where: str, kind: str, value: str) -> None:
-        raw = swap_bytes(self, int(kind[1:]), value)
+        raw = self._in_order(value, int(kind[1:]))
         self.line(f"store {kind} {raw}, ptr {where}, align 1{TB_MEM}")
 
     def _slow_store(self, ea: str, value: str, size: int) -> None:
         self._note_time()
         if size == 16:
             high = self.value(f"trunc i128 {self.value(f'lshr i128 {value}, 64')} to i64")
-            self._slow_store(ea, high, 8)
             low = self.value(f"trunc i128 {value} to i64")
-            self._slow_store(self.value(f"add {self.ea} {ea}, 8"), low, 8)
+            first, second = self._halves(high, low)
+            self._slow_store(ea, first, 8)
+            self._slow_store(self.value(f"add {self.ea} {ea}, 8"), second, 8)
             return
         wide = value if size == 8 else self.value(f"zext i{8 * size} {value} to i64")
         self.line(f"call void @slow_store(ptr %cpu, {self.ea} {ea}, i64 {wide}, i32 {size})")

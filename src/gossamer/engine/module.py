@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gossamer.engine.addresses import addresses
+from gossamer.engine.addresses import addresses_of
 from gossamer.engine.emit import METADATA
 from gossamer.engine.handlers import handler_text
 from gossamer.engine.runtime import (
@@ -23,7 +23,7 @@ def module_text(architecture: Architecture) -> str:
     """LLVM text: every handler, the runtime and the decode table."""
     decoder = Decoder(architecture)
     intrinsics: set[str] = set(DECLARATIONS)
-    rows, words = variants(decoder), addresses(architecture.word)
+    rows, words = variants(decoder), addresses_of(architecture)
     handlers = [text for v in rows for text in handler_text(v, intrinsics, words)]
     parts = [
         translation_functions(intrinsics, architecture),

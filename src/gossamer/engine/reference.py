@@ -87,8 +87,8 @@ class _Env(Surroundings):
             raise Fault(Interrupt.DSI, dar=ea, dsisr=bits)
 
     def _in_order(self, value: int, size: int) -> int:
-        """A value as the byte order of the page looked at last has it."""
-        if not self._swapped:
+        """A value as the byte order of the CPU and of the page looked at last has it."""
+        if self._swapped == self.engine.little:
             return value
         return int.from_bytes(value.to_bytes(size, "big"), "little")
 
@@ -174,6 +174,11 @@ class Reference(InstructionTime):
         self._traces: dict[int, list[Statement] | None] = {}
         self._exit = self.calm = False
 
+    @property
+    def little(self) -> bool:
+        """Whether MSR[LE] says that bytes lie in little-endian order."""
+        return self.architecture.both_orders and bool(self.block.get("msr") & 1)
+
     def request_exit(self) -> None:
         """End the run at the next boundary."""
         self._exit = True
@@ -222,7 +227,7 @@ class Reference(InstructionTime):
             page = self.memory.page(ra)
             # Where no RAM is, every word is illegal (opcode 0 is).
             word = 0 if page == MMIO else env.ram_load(ra & ~3, 4)
-            if wimg & SWAPPED_FLAG:
+            if bool(wimg & SWAPPED_FLAG) != self.little:
                 word = int.from_bytes(word.to_bytes(4, "big"), "little")
             env.word = word
             trace = self._trace(word, sf)

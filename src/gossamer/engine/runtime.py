@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from gossamer.cpu import breakpoints, mmu, table_calls
-from gossamer.engine.addresses import NARROW, Addresses, addresses
+from gossamer.engine.addresses import NARROW, Addresses, addresses_of
 from gossamer.engine.emit import TB_CPU
 from gossamer.engine.runtime_banks import choosing
 from gossamer.engine.runtime_code import code
@@ -22,6 +22,7 @@ from gossamer.engine.runtime_fields import Text
 from gossamer.engine.runtime_float import float_settling
 from gossamer.engine.runtime_host import fresh_code
 from gossamer.engine.runtime_memory import memory
+from gossamer.engine.runtime_orders import orders
 from gossamer.engine.runtime_parts import parts as parts_of
 from gossamer.engine.runtime_real import bus, leaves
 from gossamer.engine.runtime_sampler import sampler
@@ -83,7 +84,7 @@ def service_functions(intrinsics: set[str]) -> str:
 def translation_functions(intrinsics: set[str], architecture: Architecture) -> str:
     """``xlate_<kind>(cpu, ea)``: real address; above, fault | special | writable | WIMG."""
     out = []
-    words = addresses(architecture.word)
+    words = addresses_of(architecture)
     for access in Access:
         f = _BodyFunction(intrinsics, words)
         s = Body(architecture.word)
@@ -110,7 +111,7 @@ def translation_functions(intrinsics: set[str], architecture: Architecture) -> s
 def watch_functions(intrinsics: set[str], architecture: Architecture) -> str:
     """``i32 watch_<kind>(cpu, ea, length)``: DSISR bits of a data breakpoint, or zero."""
     out = []
-    words = addresses(architecture.word)
+    words = addresses_of(architecture)
     for access in (Access.READ, Access.WRITE):
         f = _BodyFunction(intrinsics, words)
         s = Body(architecture.word)
@@ -132,7 +133,7 @@ def entry_functions(intrinsics: set[str], architecture: Architecture) -> str:
     strategy = mmu.of(architecture)
     s = Body(architecture.word)
     mmu.enter(s, args[0], args[1], args[2], architecture)
-    words = addresses(architecture.word)
+    words = addresses_of(architecture)
     out = [_entry_text("enter", s, intrinsics, words)]
     if strategy.miss:
         s = Body(architecture.word)
@@ -145,7 +146,7 @@ def call_functions(intrinsics: set[str], architecture: Architecture) -> str:
     """``i1 call_enter(cpu, memory, entries)``: answers a hypercall, if it is one of those."""
     if architecture.word == 32:
         return ""
-    words = addresses(architecture.word)
+    words = addresses_of(architecture)
     f, s = _BodyFunction(intrinsics, words), Body(architecture.word)
     usual = table_calls.enter(s, *(Expr("arg", s.width, (), n) for n in range(2)))
     result = f.expr(usual)
@@ -168,7 +169,7 @@ def _entry_text(name: str, s: Body, intrinsics: set[str], words: Addresses) -> s
 
 def fixed_functions(architecture: Architecture) -> str:
     """Everything that is not made from bodies."""
-    w = Text(addresses(architecture.word))
+    w = Text(addresses_of(architecture))
     strategy = mmu.of(architecture)
     return "\n".join(
         (
@@ -186,6 +187,7 @@ def fixed_functions(architecture: Architecture) -> str:
             parts_of(architecture, w),
             slow(w),
             tables(w) + choosing(w) + effects(w),
+            orders(w),
             timer(w),
             float_settling(w),
             stops(w),

@@ -24,6 +24,22 @@ from gossamer.engine.emit import TB_ENTRY, TB_TLB
 from gossamer.engine.runtime_fields import Text
 
 
+def forgetting(w: Text) -> str:
+    """Lines after which no word of arena page %page is decoded."""
+    field = w.field
+    return f"""{field("entries", "entries", "ptr")}
+{field("code", "code", "ptr")}
+  %po = mul i64 %page, {ENTRY_STRIDE}
+  %pp = getelementptr i8, ptr %entries, i64 %po
+  call void @fill_page(ptr %pp, ptr @h_decode)
+  call void @end_chunk(ptr %cpu, ptr %pp, i64 {ENTRY_STRIDE})
+  %off = shl i64 %page, 12
+  %lines = call ptr @line_byte(ptr %cpu, i64 %off)
+  store i128 0, ptr %lines, align 1{TB_TLB}
+  %cp = getelementptr i8, ptr %code, i64 %page
+  store i8 0, ptr %cp{TB_TLB}"""
+
+
 def lines(w: Text) -> str:
     field = w.field
     return f"""
@@ -233,17 +249,7 @@ ask:
   %kept = icmp eq i8 %g, {WITH_REGIONS}
   br i1 %kept, label %out, label %forget
 forget:
-{field("entries", "entries", "ptr")}
-{field("code", "code", "ptr")}
-  %po = mul i64 %page, {ENTRY_STRIDE}
-  %pp = getelementptr i8, ptr %entries, i64 %po
-  call void @fill_page(ptr %pp, ptr @h_decode)
-  call void @end_chunk(ptr %cpu, ptr %pp, i64 {ENTRY_STRIDE})
-  %off = shl i64 %page, 12
-  %lines = call ptr @line_byte(ptr %cpu, i64 %off)
-  store i128 0, ptr %lines, align 1{TB_TLB}
-  %cp = getelementptr i8, ptr %code, i64 %page
-  store i8 0, ptr %cp{TB_TLB}
+{forgetting(w)}
   br label %out
 out:
   ret void

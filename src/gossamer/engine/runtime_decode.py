@@ -6,8 +6,20 @@ See `handlers` for what an entry is, `runtime_code` for what is forgotten when c
 from __future__ import annotations
 
 from gossamer.engine.context import ENTRY_STRIDE
-from gossamer.engine.emit import TB_ENTRY, TB_MEM
+from gossamer.engine.emit import TB_ENTRY, TB_MEM, TB_TLB
 from gossamer.engine.runtime_fields import Text, dispatch, handler
+
+
+def _word(w: Text) -> str:
+    """Lines that make a word of what lies in page %page."""
+    if not w.addresses.orders:
+        return "  %word = call i32 @llvm.bswap.i32(i32 %raw)"
+    return f"""{w.field("orders", "orders", "ptr")}
+  %op = getelementptr i8, ptr %orders, i64 %page
+  %order = load i8, ptr %op{TB_TLB}
+  %little = icmp ne i8 %order, 0
+  %big = call i32 @llvm.bswap.i32(i32 %raw)
+  %word = select i1 %little, i32 %raw, i32 %big"""
 
 
 def decode(w: Text) -> str:
@@ -37,7 +49,7 @@ entry:
   %wp = getelementptr i8, ptr %arena, i64 %at
   call void @note_code(ptr %cpu, i64 %at)
   %raw = load i32, ptr %wp, align 4{TB_MEM}
-  %word = call i32 @llvm.bswap.i32(i32 %raw)
+{_word(w)}
   call void @decode_word(ptr %cpu, i32 %word, i64 %o, ptr %to)
   ret void
 }}

@@ -148,6 +148,9 @@ search:
 
 def jump(w: Text) -> str:
     field, store, ea, ra, x = w.field, w.store, w.ea, w.ra, w.x
+    ready, turn = "put", ""
+    if w.addresses.orders:
+        ready, turn = "order", "order:\n  call void @in_turn(ptr %cpu, i64 %j)\n  br label %put\n"
     place = w.line_offset("c", "nia", ITLB_ENTRIES)
     return f"""
 {handler("h_page_end")}
@@ -240,12 +243,12 @@ check:
   %rp = getelementptr i8, ptr %ready, i64 %j
   %r = load i8, ptr %rp{TB_TLB}
   %fresh = icmp eq i8 %r, 0
-  br i1 %fresh, label %init, label %put
+  br i1 %fresh, label %init, label %{ready}
 init:
   store i8 {FILLED}, ptr %rp{TB_TLB}
   call void @fill_page(ptr %mine, ptr @h_decode)
-  br label %put
-put:
+  br label %{ready}
+{turn}put:
 {field("itlb", "itlb", "ptr")}
 {place}
   %line = getelementptr i8, ptr %itlb, i64 %c

@@ -7,6 +7,10 @@ from gossamer.engine.runtime_fields import Text
 from gossamer.engine.runtime_tables import each_table, for_banks
 
 
+def _order(w: Text) -> str:
+    return "  call void @look_at_order(ptr %cpu)\n" if w.addresses.orders else ""
+
+
 def _segments(w: Text) -> str:
     field, store = w.field, w.store
     if w.ea == "i64":
@@ -57,7 +61,7 @@ def effects(w: Text) -> str:
         f"""
 ; MSR changed: other tables, and perhaps something for the run loop to do.
 define void @effect_msr(ptr %cpu) nounwind {{
-  call void @set_tables(ptr %cpu)
+{_order(w)}  call void @set_tables(ptr %cpu)
 {field("msr", "msr", ea)}
 {field("irq", "irq", "i64")}
   %mask = call i64 @enabled_sources({ea} %msr)

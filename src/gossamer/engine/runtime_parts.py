@@ -8,6 +8,8 @@ bytes, that MSR lets through; `watched_msr`: bits of MSR that the run loop has t
 
 from __future__ import annotations
 
+from typing import Final
+
 from gossamer.cpu import exceptions, exceptions_405
 from gossamer.cpu.translation import FAULT_BITS, NO_LINE_FLAG, SWAPPED_FLAG
 from gossamer.engine.context import DTLB_ENTRIES, EMBEDDED_ENTRIES, ITLB_ENTRIES
@@ -18,6 +20,22 @@ from gossamer.engine.runtime_tables import bank_tables, for_banks, forgotten
 from gossamer.isa.architecture import Architecture
 from gossamer.isa.body import Irq405
 from gossamer.isa.spec.parts import EMBEDDED
+
+#: Lines that end `in_order`: %bit says that the value's bytes lie the other way round.
+_TURN: Final = """  %other = icmp ne i64 %bit, 0
+  %all = call i64 @llvm.bswap.i64(i64 %value)
+  %n = shl i32 %size, 3
+  %unused = sub i32 64, %n
+  %w = zext i32 %unused to i64
+  %turned = lshr i64 %all, %w
+  %r = select i1 %other, i64 %turned, i64 %value
+  ret i64 %r"""
+
+
+def _in_order(w: Text) -> str:
+    body = f"{w.field('le', 'bit', 'i64')}\n{_TURN}" if w.addresses.orders else "  ret i64 %value"
+    head = f"(ptr %cpu, {w.x} %x, i64 %value, i32 %size) nounwind alwaysinline"
+    return f"define internal i64 @in_order{head} {{\n{body}\n}}"
 
 
 def _usual(w: Text) -> str:
@@ -30,9 +48,7 @@ def _usual(w: Text) -> str:
 define internal i1 @keeps_line({x} %x) nounwind alwaysinline {{
   ret i1 true
 }}
-define internal i64 @in_order({x} %x, i64 %value, i32 %size) nounwind alwaysinline {{
-  ret i64 %value
-}}
+{_in_order(w)}
 define internal ptr @fetch_entries(ptr %cpu, {x} %x, ptr %entries) nounwind alwaysinline {{
   ret ptr %entries
 }}
@@ -78,16 +94,9 @@ define internal i1 @keeps_line(i64 %x) nounwind alwaysinline {{
   %r = icmp eq i64 %bit, 0
   ret i1 %r
 }}
-define internal i64 @in_order(i64 %x, i64 %value, i32 %size) nounwind alwaysinline {{
+define internal i64 @in_order(ptr %cpu, i64 %x, i64 %value, i32 %size) nounwind alwaysinline {{
   %bit = and i64 %x, {SWAPPED_FLAG << 32}
-  %other = icmp ne i64 %bit, 0
-  %all = call i64 @llvm.bswap.i64(i64 %value)
-  %n = shl i32 %size, 3
-  %unused = sub i32 64, %n
-  %w = zext i32 %unused to i64
-  %turned = lshr i64 %all, %w
-  %r = select i1 %other, i64 %turned, i64 %value
-  ret i64 %r
+{_TURN}
 }}
 define internal ptr @fetch_entries(ptr %cpu, i64 %x, ptr %entries) nounwind alwaysinline {{
 {field("entries_end", "end", "ptr")}
@@ -150,7 +159,7 @@ ram:
   %raw = load i32, ptr %host, align 4{TB_MEM}
   %big = call i32 @llvm.bswap.i32(i32 %raw)
   %wide = zext i32 %big to i64
-  %ordered = call i64 @in_order(i64 %x, i64 %wide, i32 4)
+  %ordered = call i64 @in_order(ptr %cpu, i64 %x, i64 %wide, i32 4)
   %word = trunc i64 %ordered to i32
   %low = and i32 %cia, 4092
   %o = zext i32 %low to i64

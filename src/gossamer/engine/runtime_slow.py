@@ -12,14 +12,22 @@ from gossamer.engine.runtime_fields import Text
 from gossamer.isa.body import Access, Interrupt
 
 
+def _ordered(x: str, result: str, value: str) -> str:
+    """A line for models with two orders, where the page's own does not count."""
+    return f"  %{result} = call i64 @in_order(ptr %cpu, {x} 0, i64 %{value}, i32 %size)"
+
+
 #: A store to a page with code that the TLB knows.
-def _beside(ea: str) -> str:
+def _beside(w: Text) -> str:
+    ea, both = w.ea, w.addresses.orders
+    ordered = _ordered(w.x, "value.b", "value") + "\n" if both else ""
+    value = "%value.b" if both else "%value"
     return f"""other:
   %place = call ptr @beside(ptr %cpu, {ea} %ea, i32 %size)
   %near = icmp ne ptr %place, null
   br i1 %near, label %by, label %walk
 by:
-  call void @host_store(ptr %place, i64 %value, i32 %size)
+{ordered}  call void @host_store(ptr %place, i64 {value}, i32 %size)
   call void @stored_beside(ptr %cpu, {ea} %ea, ptr %place, i32 %size)
   ret void
 """
@@ -30,12 +38,16 @@ def _slow(w: Text, kind: str) -> str:
     store, ea, ra, x = w.store, w.ea, w.ra, w.x
     tag = 0 if kind == "read" else w.addresses.line.write
     give = "ret i64 0" if kind == "read" else "ret void"
+    both = w.addresses.orders
     if kind == "read":
-        found = "  %r0 = call i64 @host_load(ptr %known, i32 %size)\n  ret i64 %r0"
+        found = "  %r0 = call i64 @host_load(ptr %known, i32 %size)\n"
+        found += f"{_ordered(x, 'r0.o', 'r0')}\n  ret i64 %r0.o" if both else "  ret i64 %r0"
         look, beside = "br i1 %changed, label %look, label %walk", ""
     else:
-        found = "  call void @host_store(ptr %known, i64 %value, i32 %size)\n  ret void"
-        look, beside = "br label %look", _beside(ea)
+        value = "%value.o" if both else "%value"
+        found = f"  call void @host_store(ptr %known, i64 {value}, i32 %size)\n  ret void"
+        found = f"{_ordered(x, 'value.o', 'value')}\n{found}" if both else found
+        look, beside = "br label %look", _beside(w)
     return f"""
 entry:
 {store("x_fault", "i32", "0")}
@@ -125,13 +137,13 @@ define internal i64 @slow_load(ptr %cpu, {ea} %ea, i32 %size) nounwind noinline 
   br i1 %again, label %loop, label %done
 done:
   call void @note_access(ptr %cpu, {ea} %ea, i32 %size, i32 1)
-  %v3 = call i64 @in_order({x} %x, i64 %v2, i32 %size)
+  %v3 = call i64 @in_order(ptr %cpu, {x} %x, i64 %v2, i32 %size)
   ret i64 %v3
 one:
   call void @fill(ptr %cpu, {ea} %ea, {x} %x)
   %w0 = call i64 @bus_load(ptr %cpu, {ra} %ra, i32 %size)
   call void @note_access(ptr %cpu, {ea} %ea, i32 %size, i32 1)
-  %w = call i64 @in_order({x} %x, i64 %w0, i32 %size)
+  %w = call i64 @in_order(ptr %cpu, {x} %x, i64 %w0, i32 %size)
   ret i64 %w
 }}
 ; The same for a store; nothing is written when any of it faults.
@@ -142,7 +154,7 @@ define internal void @slow_store(ptr %cpu, {ea} %ea, i64 %value, i32 %size)
   %up1 = sub i32 %up, 1
   %sh = shl i32 %up1, 3
   %shw = zext i32 %sh to i64
-  %ordered = call i64 @in_order({x} %x, i64 %value, i32 %size)
+  %ordered = call i64 @in_order(ptr %cpu, {x} %x, i64 %value, i32 %size)
   %byte = lshr i64 %ordered, %shw
   %b = and i64 %byte, 255
   call void @bus_store(ptr %cpu, {ra} %r, i64 %b, i32 1)
@@ -153,7 +165,7 @@ done:
   call void @note_access(ptr %cpu, {ea} %ea, i32 %size, i32 2)
   ret void
 one:
-  %whole = call i64 @in_order({x} %x, i64 %value, i32 %size)
+  %whole = call i64 @in_order(ptr %cpu, {x} %x, i64 %value, i32 %size)
   call void @bus_store(ptr %cpu, {ra} %ra, i64 %whole, i32 %size)
   call void @fill(ptr %cpu, {ea} %ea, {x} %x)
   call void @note_access(ptr %cpu, {ea} %ea, i32 %size, i32 2)

@@ -24,7 +24,7 @@ from gossamer.core.memory import AddressMap, PageEntries
 from gossamer.core.table import PRIVATE, Table
 from gossamer.cpu.block import RegisterBlock
 from gossamer.engine import build
-from gossamer.engine.addresses import addresses
+from gossamer.engine.addresses import addresses_of
 from gossamer.engine.context import (
     BANKS,
     DATA_SLOTS,
@@ -60,7 +60,9 @@ _SLACK: Final = PAGE_SIZE // 4
 #: Accesses to devices (a power of two) after which `run` comes back: they take far longer than
 #: other instructions, and the engine's caller looks at the host's clock in between.
 _ACCESSES: Final = 256
-_CODE, _BUSY, _ABSENT = (EFFECT_CODES[name] for name in ("code", "busy", "absent"))
+_CODE, _BUSY, _ABSENT, _TURNED = (
+    EFFECT_CODES[name] for name in ("code", "busy", "absent", "turned")
+)
 
 #: A word, and the callbacks that loads and stores take: real address, value, size.
 _WORDS: Final = {32: ctypes.c_uint32, 64: ctypes.c_uint64}
@@ -108,6 +110,10 @@ class Decoded:
         self.ready = Table(pages)
         self.code_writes = Table(pages, "H")
         self.code_lines = Table(pages * PAGE_SIZE // LINE // 8)
+        #: Of parts with two orders of bytes: 1 for a page whose entries are of words in
+        #: little-endian order; how often a page's order has changed.
+        self.orders = Table(pages)
+        self.turned = Table(1, "Q")
 
 
 class Tier0(InstructionTime):
@@ -136,12 +142,15 @@ class Tier0(InstructionTime):
         #: Called with such a page when data were stored beside its code for a long time: when no
         #: regions are left in it, all its code is forgotten.
         self.regions_busy: Callable[[int], None] = lambda page: None
+        #: Called with such a page whose words are fetched in another order of bytes from now on:
+        #: no region with a word of it may be entered again.
+        self.regions_turned: Callable[[int], None] = lambda page: None
         #: Called before native code runs, and never while it does.
         self.before_run: Callable[[], None] = lambda: None
         #: Called with True when breakpoints are set, which regions would run past, False when not.
         self.hold_regions: Callable[[bool], None] = lambda held: None
         self.native = build.native(architecture)
-        self._words = addresses(architecture.word)
+        self._words = addresses_of(architecture)
         self._fields = self._words.fields
         self._context = mmap.mmap(-1, self._words.context_size, PRIVATE)
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._context))
@@ -211,6 +220,8 @@ class Tier0(InstructionTime):
             self._set64(name, value)
         if self._words.width == 64:
             self._find_table()
+            self._set64("orders", self.decoded.orders.address)
+            self._set64("turned", self.decoded.turned.address)
         self._set64("slack", _SLACK)
         self._set64("next_look", self._slice)
 
@@ -398,6 +409,8 @@ class Tier0(InstructionTime):
                 self.regions_written(argument)
             elif code == _BUSY:
                 self.regions_busy(argument)
+            elif code == _TURNED:
+                self.regions_turned(argument)
             elif code == _ABSENT:
                 self.memory.arena.need(argument * PAGE_SIZE, PAGE_SIZE)
             else:
@@ -434,6 +447,8 @@ class Tier0(InstructionTime):
         if self._hash_table is not self.memory.hash_table:
             self._find_table()
             self.flush()
+        if self.decoded.turned.view[0] != self._turned:
+            self.flush()  # another CPU fetches some page in the other order
         self._exit.value = 0
         self._effect_msr(self._address)  # an interrupt that is due, MSR changed from Python
         self._exit.value = 0
@@ -455,10 +470,14 @@ class Tier0(InstructionTime):
                     self._exit.value = 0
         finally:
             self._running = False
+            self._turned = self.decoded.turned.view[0]
         if self._error is not None:
             error, self._error = self._error, None
             raise error
         return self.count - start
+
+    #: How often a page's order of bytes had changed when `run` came back.
+    _turned = 0
 
     #: Nothing outside has touched a chip since `run` came back: what is known of them still holds.
     calm = False

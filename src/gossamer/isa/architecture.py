@@ -48,6 +48,11 @@ class Architecture(Data):
         return not self.features.isdisjoint(parts)
 
     @property
+    def both_orders(self) -> bool:
+        """Whether MSR[LE] chooses the order of bytes in storage (Power ISA 2.07 Book I 1.10.1)."""
+        return "2.07" in self.features
+
+    @property
     def key(self) -> str:
         """What distinguishes it from every other, as text (names of files in caches)."""
         return f"{self.word},{self.mmu},{','.join(sorted(self.features))}"

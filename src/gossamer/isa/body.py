@@ -110,7 +110,7 @@ class Do(Data, eq=False):
 
 
 class Store(Data, eq=False):
-    """Store the low `size` bytes of `value`, big-endian, at `ea` when `when` holds."""
+    """Store the low `size` bytes of `value` at `ea` when `when` holds."""
 
     ea: Expr
     size: int
@@ -379,18 +379,23 @@ class Body:
 
     # --- memory -------------------------------------------------------------------------------
 
+    @property
+    def le(self) -> Expr:
+        """Whether bytes lie in little-endian order, 1 bit: MSR[LE], 0 on parts with one order."""
+        return trunc(self.msr, 1) if self.width == 64 else const(0, 1)
+
     def ra0(self, ra: Expr) -> Expr:
         """(RA|0): register RA, or zero when the field is 0."""
         return select(eq(ra, 0), self.word(0), self.gpr[ra])
 
     def load(self, ea: Expr, size: int) -> Expr:
-        """The `size` bytes (1, 2, 4, 8, 16) at `ea`, big-endian; faults as the MMU says."""
+        """The `size` bytes (1, 2, 4, 8, 16) at `ea`, in order `le`; faults as the MMU says."""
         e = Expr("load", size * 8, (ea,), size)
         self.trace.append(Do(e))
         return e
 
     def store(self, ea: Expr, value: Expr, size: int, when: Expr = _ALWAYS) -> None:
-        """Store the low `size` bytes (1, 2, 4, 8, 16, 32) of `value` at `ea`, big-endian."""
+        """Store the low `size` bytes (1, 2, 4, 8, 16, 32) of `value` at `ea`, in order `le`."""
         assert value.width >= size * 8
         self.trace.append(Store(ea, size, trunc(value, size * 8), when))
 

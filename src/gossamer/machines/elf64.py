@@ -17,10 +17,11 @@ from gossamer.machines.firmware import MAX_FILE, MAX_SEGMENTS, Image, Segment
 PLACE: Final = 0x0FFF_FFFF
 
 
-def load_kernel(path: Path, base: int) -> Image:
+def load_kernel(path: Path, base: int, *, both_orders: bool = False) -> Image:
     """The segments of `path`, gzipped or not, moved to `base`; its entry is there, too.
 
-    ConfigError for anything but a 64-bit big-endian program for PowerPC.
+    ConfigError for anything but a 64-bit program for PowerPC, big-endian unless the CPU has
+    `both_orders`.  It is entered in big-endian mode either way, as VOF does it.
     """
     data = firmware.unpacked(path, firmware.read_file(path, what="kernel"))
     if data[:4] != b"\x7fELF":
@@ -28,12 +29,12 @@ def load_kernel(path: Path, base: int) -> Image:
     try:
         file = ELFFile(BytesIO(data))
         kind = file.elfclass, file.little_endian, file["e_machine"]
-        if kind != (64, False, "EM_PPC64"):
+        if kind not in ((64, False, "EM_PPC64"), (64, both_orders, "EM_PPC64")):
             order = "little" if file.little_endian else "big"
             name = file["e_machine"]
             raise ConfigError(
-                f"{path}: ELF, {file.elfclass}-bit, {order}-endian, {name}; "
-                "expected 64-bit, big-endian, EM_PPC64"
+                f"{path}: ELF, {file.elfclass}-bit, {order}-endian, {name}; expected 64-bit, "
+                f"{'either endian' if both_orders else 'big-endian'}, EM_PPC64"
             )
         if not 0 < file.num_segments() <= MAX_SEGMENTS:
             raise ConfigError(

@@ -7,6 +7,7 @@ QEMU 7.2 (`-machine x-vof=on`, no devices but a terminal and an NVRAM).
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Final
 
 from gossamer.base.bits import align_up
@@ -15,6 +16,7 @@ from gossamer.base.units import NS_PER_S, MiB
 from gossamer.core import host
 from gossamer.core.htab import HashTable
 from gossamer.core.irq import IrqLine
+from gossamer.cpu.cpu import Cpu
 from gossamer.devices.pci import PciBus
 from gossamer.devices.spapr import services, stub
 from gossamer.devices.spapr.calls import PARAMETER, GuestRam, Hypercalls, Registers, results
@@ -111,7 +113,7 @@ def pseries(hardware: Hardware) -> Machine:
     calls = Hypercalls(m.trace)
     has_64k = CPUS[cpu.model.name].has_64k
     calls.add(PageTableCalls(table, hardware.ram_size, has_64k=has_64k).handlers())
-    calls.add(ProcessorCalls(ram, own).handlers())
+    calls.add(ProcessorCalls(ram, own, _lpcr(cpu)).handlers())
     calls.add(xics_calls(ics, lambda: icp))
     calls.add(terminal_calls([terminal]))
     calls.add(tce_calls(windows, ram))
@@ -138,6 +140,17 @@ def pseries(hardware: Hardware) -> Machine:
     m.at_reset.append(lambda: _start(m, prom, seed))
     spapr.dtb_initial_size = len(prom.blob)
     return m
+
+
+def _lpcr(cpu: Cpu) -> Callable[[int, int], None] | None:
+    """How a mask's bits of LPCR are set, where a guest may ask for that."""
+    if not cpu.model.architecture.both_orders:
+        return None
+
+    def set_bits(mask: int, value: int) -> None:
+        cpu.block.set("lpcr", cpu.block.get("lpcr") & ~mask | value)
+
+    return set_bits
 
 
 def check(hardware: Hardware) -> None:
@@ -224,7 +237,8 @@ def _start(m: Machine, prom: Firmware, seed: bytes) -> None:
     m.memory.write(0, stub.IMAGE)
     entry, kernel, initrd = stub.NO_KERNEL, None, None
     if hardware.kernel is not None:
-        image = load_kernel(hardware.kernel, KERNEL_BASE)
+        orders = m.cpu.model.architecture.both_orders
+        image = load_kernel(hardware.kernel, KERNEL_BASE, both_orders=orders)
         firmware.check_fits(image, hardware.ram_size)
         for s in image.segments:
             m.memory.write(s.ra, s.data)

@@ -48,6 +48,11 @@ VPA_SIZE_AT, VPA_SHARED_AT, VPA_SHARED = 4, 9, 2
 #: Resources of H_SET_MODE.
 CIABR, DAWR, ALTERNATE_INTERRUPTS, ENDIAN = 1, 2, 3, 4
 
+#: What they set in LPCR (Power ISA 2.07 Book III-S 2.2).
+AIL_SHIFT: Final = 23
+LPCR_AIL: Final = 3 << AIL_SHIFT
+LPCR_ILE: Final = 1 << 25
+
 #: H_PAGE_INIT: zero the page, or copy it.
 ZERO_PAGE, COPY_PAGE = 0x8000, 0x4000
 
@@ -56,10 +61,15 @@ CHARACTER, BEHAVIOUR = 0x0400_0000_0000_0000, 0xE000_0000_0000_0000
 
 
 class ProcessorCalls:
-    """The calls of a machine with one CPU.  `own`: what it has registered."""
+    """The calls of a machine with one CPU.  `own`: what it has registered.
 
-    def __init__(self, ram: GuestRam, own: SpaprCpu) -> None:
-        self.ram, self.own = ram, own
+    `set_lpcr`, of parts with Power ISA 2.07, sets the bits of a mask in every CPU's LPCR.
+    """
+
+    def __init__(
+        self, ram: GuestRam, own: SpaprCpu, set_lpcr: Callable[[int, int], None] | None = None
+    ) -> None:
+        self.ram, self.own, self._set_lpcr = ram, own, set_lpcr
 
     def handlers(self) -> dict[int, Handler]:
         return {
@@ -70,7 +80,7 @@ class ProcessorCalls:
             H_SET_SPRG0: _set_sprg0,
             H_SET_DABR: _set_dabr,
             H_SET_XDABR: _set_xdabr,
-            H_SET_MODE: _set_mode,
+            H_SET_MODE: self.set_mode,
             H_GET_CPU_CHARACTERISTICS: _characteristics,
             H_PAGE_INIT: self.page_init,
             H_LOGICAL_CI_LOAD: self.load,
@@ -105,6 +115,33 @@ class ProcessorCalls:
         if regs.get("gpr", 4) not in (0, (1 << 64) - 1, 0xFFFF_FFFF):
             return PARAMETER
         self.own.prodded = False
+        return SUCCESS
+
+    # --- modes ------------------------------------------------------------------------------------
+
+    def set_mode(self, regs: Registers) -> int:
+        """r4 flags, r5 resource, r6 and r7 values: where interrupts go, and their byte order.
+
+        On a part before ISA 2.07 the order alone, which is the only one.
+        """
+        flags, resource, first, second = arguments(regs, 4)
+        modern = self._set_lpcr
+        if resource != ENDIAN and (resource != ALTERNATE_INTERRUPTS or modern is None):
+            return P2
+        if first:
+            return P3
+        if second:
+            return P4
+        if resource == ENDIAN:
+            if flags > (1 if modern else 0):
+                return UNSUPPORTED_FLAG
+            mask, value = LPCR_ILE, flags * LPCR_ILE
+        else:
+            if flags not in (0, 2, 3):
+                return UNSUPPORTED_FLAG
+            mask, value = LPCR_AIL, flags << AIL_SHIFT
+        if modern:
+            modern(mask, value)
         return SUCCESS
 
     # --- areas ------------------------------------------------------------------------------------
@@ -241,18 +278,6 @@ def _set_xdabr(regs: Registers) -> int:
         return RESERVED_DABR
     regs.set("dabr", value)
     return SUCCESS
-
-
-def _set_mode(regs: Registers) -> int:
-    """r4 flags, r5 resource, r6 and r7 values: on a part before ISA 2.07 the byte order alone."""
-    flags, resource, first, second = arguments(regs, 4)
-    if resource != ENDIAN:
-        return P2
-    if first:
-        return P3
-    if second:
-        return P4
-    return SUCCESS if flags == 0 else UNSUPPORTED_FLAG
 
 
 def _characteristics(regs: Registers) -> int:

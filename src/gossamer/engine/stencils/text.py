@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.engine.addresses import Addresses, addresses
+from gossamer.engine.addresses import Addresses, addresses_of
 from gossamer.engine.emit import CHAIN, LIKELY, METADATA, TB_CPU, UNLIKELY
 from gossamer.engine.handlers import _Handler
 from gossamer.engine.runtime_fields import SIGNATURE
@@ -49,13 +49,13 @@ def stencils_text(architecture: Architecture) -> str:
     intrinsics: set[str] = set()
     holes: dict[str, int] = {}
     externs = {"h_spent", "h_jump", NEXT}
-    parts = [_Stop(intrinsics, addresses(architecture.word), "", holes).stop()]
+    parts = [_Stop(intrinsics, addresses_of(architecture), "", holes).stop()]
     for v in variants(Decoder(architecture)):
         trace = v.row.trace(Expr("word", 32), v.mask, v.match, width=architecture.word)
         if not _is_simple(trace):
             continue
         for local, name in zip((True, False), v.names, strict=True):
-            writer = _Stencil(intrinsics, addresses(architecture.word), local, name, holes)
+            writer = _Stencil(intrinsics, addresses_of(architecture), local, name, holes)
             parts.append(writer.stencil(trace))
             externs.add(name)
             if v.kind == 0:

@@ -27,6 +27,11 @@ def check_multiple(s: Body, i: Form, ea: Expr) -> None:
         check_aligned(s, i, ea)
 
 
+def refuse_little(s: Body, i: Form, ea: Expr) -> None:
+    """Alignment interrupt in little-endian mode (Power ISA 2.07 Book III-S 6.5.8)."""
+    s.interrupt(Interrupt.ALIGNMENT, s.le, dar=ea, dsisr=dsisr(i))
+
+
 def check_aligned(s: Body, i: Form, ea: Expr, when: Expr | None = None, size: int = 4) -> None:
     """Alignment interrupt unless `ea` is a multiple of `size` (and `when`)."""
     odd = ne(ea & (size - 1), 0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from gossamer.isa.body import Access, Body, number
 from gossamer.isa.expr import Expr, bswap, const, eq, low, select, trunc, zext
 from gossamer.isa.insn import insn
-from gossamer.isa.spec.alignment import check_aligned, check_multiple
+from gossamer.isa.spec.alignment import check_aligned, check_multiple, refuse_little
 from gossamer.isa.spec.forms import D, X, XRecord
 
 
@@ -230,6 +230,7 @@ def stwbrx(s: Body, i: X) -> None:
 @insn(D, "lmw RT,D(RA)", OPCD=46)
 def lmw(s: Body, i: D) -> None:
     ea = ea_d(s, i)
+    refuse_little(s, i, ea)
     check_multiple(s, i, ea)
     first = number(i.RT)
     count = number(32) - first
@@ -244,6 +245,7 @@ def lmw(s: Body, i: D) -> None:
 @insn(D, "stmw RS,D(RA)", OPCD=47)
 def stmw(s: Body, i: D) -> None:
     ea = ea_d(s, i)
+    refuse_little(s, i, ea)
     check_multiple(s, i, ea)
     first = number(i.RS)
     count = number(32) - first
@@ -262,6 +264,7 @@ def byte_place(s: Body, k: Expr) -> Expr:
 
 def load_string(s: Body, i: X, ea: Expr, count: Expr) -> None:
     """Bytes fill registers from RT on, from the left; the rest of the last one is zero."""
+    refuse_little(s, i, ea)
     s.probe(ea, count, Access.READ)
     first = number(i.RT)
 
@@ -275,6 +278,7 @@ def load_string(s: Body, i: X, ea: Expr, count: Expr) -> None:
 
 
 def store_string(s: Body, i: X, ea: Expr, count: Expr) -> None:
+    refuse_little(s, i, ea)
     s.probe(ea, count, Access.WRITE)
     first = number(i.RS)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from gossamer.isa.body import Body, number
-from gossamer.isa.expr import Expr, const, low, trunc, zext
+from gossamer.isa.expr import Expr, const, low, select, trunc, zext
 from gossamer.isa.insn import insn
 from gossamer.isa.spec.forms import X
 from gossamer.isa.spec.load_store import ea_x
@@ -53,15 +53,15 @@ def stvxl(s: Body, i: X) -> None:
 # --- elements -------------------------------------------------------------------------------------
 
 
-def _place(ea: Expr, size: int) -> Expr:
+def _place(s: Body, ea: Expr, size: int) -> Expr:
     """Bits by which the element of `size` bytes at `ea` stands from the right, 128 bits wide."""
-    from_left = low(ea) & (16 - size)
-    return zext(number(16 - size) - from_left << 3, WIDTH)
+    near = low(ea) & (16 - size)
+    return zext(select(s.le, near, number(16 - size) - near) << 3, WIDTH)
 
 
 def load_element(s: Body, i: X, size: int) -> None:
     ea = ea_x(s, i) & -size
-    where = _place(ea, size)
+    where = _place(s, ea, size)
     value = zext(s.load(ea, size), WIDTH) << where
     field = const((1 << 8 * size) - 1, WIDTH) << where
     s.vr[i.VRT] = either(without(s.vr[i.VRT], field), value)
@@ -69,7 +69,7 @@ def load_element(s: Body, i: X, size: int) -> None:
 
 def store_element(s: Body, i: X, size: int) -> None:
     ea = ea_x(s, i) & -size
-    s.store(ea, s.vr[i.VRS] >> _place(ea, size), size)
+    s.store(ea, s.vr[i.VRS] >> _place(s, ea, size), size)
 
 
 @insn(X, "lvebx VRT,RA,RB", OPCD=31, XO=7, needs="VEC", features=ALTIVEC)

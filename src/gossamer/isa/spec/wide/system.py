@@ -17,8 +17,8 @@ from gossamer.isa.spec.system import set_msr
 #: MSR bits that a guest of a hypervisor has on a 970: SF, VEC, EE, PR, FP, ME, FE0, SE, BE, FE1,
 #: IR, DR, PMM, RI.  POW reads as zero: a guest cedes its CPU instead.
 MSR_970: Final = 1 << 63 | 1 << 25 | 0xFF36
-#: On a POWER8 VSX, too.  LE reads as zero: little-endian mode is not here yet.
-MSR_2_07: Final = MSR_970 | 1 << 23
+#: On a POWER8 VSX and LE, too.
+MSR_2_07: Final = MSR_970 | 1 << 23 | 1
 MSR_SF: Final = 1 << 63
 MSR_EE: Final = 0x8000
 MSR_PR: Final = 0x4000

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from gossamer.isa.body import Access, Body, Interrupt, number
-from gossamer.isa.expr import Expr, const, low, ltu, ne, select, sext, trunc, zext
+from gossamer.isa.expr import Expr, const, low, ltu, ne, rotl, select, sext, trunc, zext
 from gossamer.isa.insn import insn
 from gossamer.isa.spec.float_memory import narrow, widen
 from gossamer.isa.spec.load_store import ea_x
@@ -119,9 +119,15 @@ def lxvd2x(s: Body, i: XX1) -> None:
     write(s, i.XT, two(s, ea_x(s, i)))
 
 
+def words(s: Body, x: Expr) -> Expr:
+    """A doubleword of two words, each as bytes lie, in the order in which they lie."""
+    return select(s.le, rotl(x, const(32, 64)), x)
+
+
 @insn(XX1, "lxvw4x XT,RA,RB", needs="VSX", OPCD=31, XO=780, features=VSX, width=64)
 def lxvw4x(s: Body, i: XX1) -> None:
-    write(s, i.XT, two(s, ea_x(s, i)))
+    value = two(s, ea_x(s, i))
+    write(s, i.XT, joined(words(s, upper(value)), words(s, lower(value))))
 
 
 @insn(XX1, "lxvdsx XT,RA,RB", needs="VSX", OPCD=31, XO=332, features=VSX, width=64)
@@ -153,21 +159,23 @@ def lxsiwzx(s: Body, i: XX1) -> None:
 # --- stores ---------------------------------------------------------------------------------------
 
 
-def store_two(s: Body, i: XX1) -> None:
-    ea, value = ea_x(s, i), read(s, i.XS)
+def store_two(s: Body, i: XX1, first: Expr, second: Expr) -> None:
+    ea = ea_x(s, i)
     s.probe(ea, 16, Access.WRITE)
-    s.store(ea, upper(value), 8)
-    s.store(s.address(ea + 8), lower(value), 8)
+    s.store(ea, first, 8)
+    s.store(s.address(ea + 8), second, 8)
 
 
 @insn(XX1, "stxvd2x XS,RA,RB", needs="VSX", OPCD=31, XO=972, features=VSX, width=64)
 def stxvd2x(s: Body, i: XX1) -> None:
-    store_two(s, i)
+    value = read(s, i.XS)
+    store_two(s, i, upper(value), lower(value))
 
 
 @insn(XX1, "stxvw4x XS,RA,RB", needs="VSX", OPCD=31, XO=908, features=VSX, width=64)
 def stxvw4x(s: Body, i: XX1) -> None:
-    store_two(s, i)
+    value = read(s, i.XS)
+    store_two(s, i, words(s, upper(value)), words(s, lower(value)))
 
 
 @insn(XX1, "stxsdx XS,RA,RB", needs="VSX", OPCD=31, XO=716, features=VSX, width=64)
