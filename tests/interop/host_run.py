@@ -22,7 +22,7 @@ from gossamer.control.vm import Vm
 from gossamer.machines.options import parse
 
 #: Machine and tier of the engine.
-RUNS = (("g3beige", 0), ("g3beige", 2), ("mac99", 2))
+RUNS = (("g3beige", 0), ("g3beige", 1), ("g3beige", 2), ("mac99", 2))
 COUNTS = (1_000_000, 2_000_000, 4_000_000)
 #: There and back so often.
 HOPS = int(os.environ.get("GOSSAMER_HOPS", "2"))

@@ -13,6 +13,7 @@ from typing import Final
 
 from gossamer.base.data import Data
 from gossamer.base.errors import GossamerError
+from gossamer.base.units import MiB
 from gossamer.engine.arena import CodeArena
 
 _PROGBITS, _SYMTAB, _RELA, _NOBITS = 1, 2, 4, 8
@@ -21,6 +22,8 @@ X86_64, AARCH64 = 62, 183
 _HEADER: Final = 64
 _SECTION: Final = struct.Struct("<IIQQQQIIQQ")
 _SYMBOL: Final = struct.Struct("<IBBHQQ")
+#: Bytes of the arena in which AArch64's branches, of 128 MiB, find the same stubs.
+_REACH: Final = 64 * MiB
 _RELOCATION: Final = struct.Struct("<QQq")
 
 
@@ -58,7 +61,7 @@ class Loader:
 
     def __init__(self, arena: CodeArena, functions: Mapping[str, int]) -> None:
         self.arena, self.functions = arena, functions
-        self._stubs: dict[str, int] = {}
+        self._stubs: dict[tuple[str, int], int] = {}
 
     def clear(self) -> None:
         """Forget everything loaded."""
@@ -70,8 +73,12 @@ class Loader:
         return _Loading(self, obj).load()
 
     def stub(self, name: str, machine: int) -> int | None:
-        """Offset of a jump to a function that may be far away; None when the arena is full."""
-        found = self._stubs.get(name)
+        """Offset of a jump to a function that may be far away; None when the arena is full.
+
+        It is in reach of what is put into the arena next.
+        """
+        key = name, 0 if machine == X86_64 else self.arena.used // _REACH
+        found = self._stubs.get(key)
         if found is None:
             address = self.functions.get(name) or _of_process(name)
             target = struct.pack("<Q", address)
@@ -81,7 +88,7 @@ class Loader:
             if found is None:
                 return None
             self.arena.put(found, jump + target)
-            self._stubs[name] = found
+            self._stubs[key] = found
         return found
 
 
@@ -183,10 +190,10 @@ class _Loading(Object):
         target = self._target(symbol)
         if target is None:
             return False
-        apply = (_X86_64_KINDS if self.machine == X86_64 else _AARCH64_KINDS).get(kind)
+        apply = KINDS[self.machine].get(kind)
         if apply is None:
             raise LoadError(f"object: relocation of kind {kind} is not known")
-        size = 8 if apply is _absolute64 else 4
+        size = 8 if apply is absolute64 else 4
         old = int.from_bytes(self.arena.get(where, size), "little")
         base = self.arena.base
         new = apply(old, base + target + addend, base + where)
@@ -194,11 +201,12 @@ class _Loading(Object):
         return True
 
 
-# Each makes the new content of a place from the old: (old, target + addend, address of the place).
-_Apply = Callable[[int, int, int], int]
+#: Makes the new content of a place from the old: (old, target + addend, address of the place).
+Apply = Callable[[int, int, int], int]
 
 
-def _absolute64(old: int, target: int, place: int) -> int:
+def absolute64(old: int, target: int, place: int) -> int:
+    """The only kind whose place has eight bytes; the others' have four."""
     return target & (1 << 64) - 1
 
 
@@ -215,7 +223,7 @@ def _page21(old: int, target: int, place: int) -> int:
     return old & ~0x60FF_FFE0 | (pages & 3) << 29 | (pages >> 2 & 0x7FFFF) << 5
 
 
-def _low12(shift: int) -> _Apply:
+def _low12(shift: int) -> Apply:
     def apply(old: int, target: int, place: int) -> int:
         return old & ~0x003F_FC00 | (target & 0xFFF) >> shift << 10
 
@@ -228,17 +236,20 @@ def _fits(value: int, width: int) -> int:
     return value
 
 
-_X86_64_KINDS: Final[dict[int, _Apply]] = {1: _absolute64, 2: _relative32, 4: _relative32}
-_AARCH64_KINDS: Final[dict[int, _Apply]] = {
-    257: _absolute64,
-    261: _relative32,
-    275: _page21,
-    277: _low12(0),  # ADD
-    278: _low12(0),  # LDST8
-    282: _branch26,
-    283: _branch26,
-    284: _low12(1),
-    285: _low12(2),
-    286: _low12(3),
-    299: _low12(4),
+#: What each kind of relocation does, by machine.
+KINDS: Final[Mapping[int, Mapping[int, Apply]]] = {
+    X86_64: {1: absolute64, 2: _relative32, 4: _relative32},
+    AARCH64: {
+        257: absolute64,
+        261: _relative32,
+        275: _page21,
+        277: _low12(0),  # ADD
+        278: _low12(0),  # LDST8
+        282: _branch26,
+        283: _branch26,
+        284: _low12(1),
+        285: _low12(2),
+        286: _low12(3),
+        299: _low12(4),
+    },
 }

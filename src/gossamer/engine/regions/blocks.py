@@ -19,10 +19,10 @@ from gossamer.base.data import Data
 from gossamer.base.units import PAGE_SIZE
 from gossamer.engine.arena import CodeArena
 from gossamer.engine.context import ENTRY, LINE
-from gossamer.engine.elf import X86_64, Loader
+from gossamer.engine.elf import Apply, Loader
 from gossamer.engine.regions.names import displacement
 from gossamer.engine.regions.view import View
-from gossamer.engine.stencils.made import Distance, Stencil, Stencils
+from gossamer.engine.stencils.made import Constant, Distance, Stencil, Stencils
 
 #: Instructions of one block, and of the blocks that are made at once, at the most.
 LONGEST: Final = 64
@@ -51,7 +51,7 @@ class _Draft(Data, frozen=False):
 
     code: bytearray
     distances: list[Distance]
-    constants: list[tuple[int, int]]
+    constants: list[Constant]
     end: int
     targets: list[int]
 
@@ -163,9 +163,9 @@ class Blocks:
     def _append(draft: _Draft, stencil: Stencil, code: bytes) -> None:
         here = len(draft.code)
         for d in stencil.distances:
-            draft.distances.append(Distance(here + d.offset, d.to, d.addend))
-        for offset, place in stencil.constants:
-            draft.constants.append((here + offset, place))
+            draft.distances.append(Distance(here + d.offset, d.to, d.addend, d.apply))
+        for c in stencil.constants:
+            draft.constants.append(Constant(here + c.offset, c.place, c.apply))
         draft.code += code
 
     def _install(self, page: int, offset: int, draft: _Draft) -> bool:
@@ -174,18 +174,18 @@ class Blocks:
         stubs = {}
         for d in draft.distances:
             if d.to not in stubs:
-                stubs[d.to] = loader.stub(d.to, X86_64)
+                stubs[d.to] = loader.stub(d.to, self._stencils.machine)
         constants = self._constants_in(arena) if draft.constants else 0
         start = arena.reserve(len(draft.code), 16)
         if start is None or constants is None or None in stubs.values():
             return False
-        code = draft.code
+        code, base, here = draft.code, arena.base, arena.base + start
         for d in draft.distances:
             to = stubs[d.to]
             assert to is not None
-            struct.pack_into("<i", code, d.offset, to + d.addend - start - d.offset)
-        for at, place in draft.constants:
-            struct.pack_into("<i", code, at, constants + place - start - at)
+            _lead(code, d.offset, here, base + to + d.addend, d.apply)
+        for c in draft.constants:
+            _lead(code, c.offset, here, base + constants + c.place, c.apply)
         arena.put(start, bytes(code))
         entry = self._view.entry(page, offset)
         self._by_entry[entry] = Block(page, offset, draft.end, arena.base + start)
@@ -250,3 +250,9 @@ class Blocks:
         """Drop all; the arena begins anew."""
         self.drop_all()
         self._constants = -1
+
+
+def _lead(code: bytearray, at: int, here: int, to: int, apply: Apply) -> None:
+    """Let four bytes of code that will be at address `here` lead to address `to`."""
+    old = int.from_bytes(code[at : at + 4], "little")
+    code[at : at + 4] = apply(old, to, here + at).to_bytes(4, "little")

@@ -159,9 +159,9 @@ class Regions:
     @cached_property
     def blocks(self) -> Blocks | None:
         """Blocks that are copied; None where there are none."""
-        found = stencils(self.architecture, self.engine.native) if self._copies else None
-        if found is None:
+        if not self._copies:
             return None
+        found = stencils(self.architecture, self.engine.native)
         return Blocks(self.view, found, lambda: self._loader, self._is_barred)
 
     def _give_way(self, entry: int) -> None:
