@@ -49,6 +49,18 @@ class WireReader:
         self.at += n
         return self.data[self.at - n : self.at]
 
+    def ready(self, n: int) -> memoryview | None:
+        """The next `n` bytes if they are in memory; else None, and nothing is read."""
+        if n > len(self.data) - self.at:
+            return None
+        self.at += n
+        return self.data[self.at - n : self.at]
+
+    def next_byte(self) -> int:
+        """The next byte, without reading it; -1 at the end."""
+        ahead = self.peek(1)
+        return ahead[0] if ahead else -1
+
     def peek(self, n: int) -> bytes:
         """Up to `n` of the next bytes, without reading them."""
         return bytes(self.data[self.at : self.at + n])

@@ -205,6 +205,11 @@ class Runner:
         """
         self._unused = True
 
+    @property
+    def is_unused(self) -> bool:
+        """Whether the machine is one for a load to fill: it has never run."""
+        return self._unused
+
     def unused(self) -> Machine | None:
         """A machine for a load to fill, once."""
         unused, self._unused = self._unused, False

@@ -8,6 +8,7 @@ sender's machine as it was, and running if it ran: it is the receiver's only whe
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Collection
 from functools import partial
 from queue import SimpleQueue
@@ -25,7 +26,7 @@ from gossamer.control.postcopy_out import CAPABILITY as POSTCOPY
 from gossamer.control.postcopy_out import Following, discards
 from gossamer.control.runner import Runner
 from gossamer.control.steps import InThread, Steps, Wait
-from gossamer.control.stream_out import Extra, StreamOut
+from gossamer.control.stream_out import Extra, StreamOut, save_all
 from gossamer.control.tls_objects import TlsObjects
 from gossamer.control.transfer import Transfer
 from gossamer.core import host
@@ -57,6 +58,8 @@ MAPPED: Final = mapped_out.CAPABILITY
 AUTO_CONVERGE: Final = "auto-converge"
 _LOOK_NS: Final = 20_000_000
 """So often is looked whether a transfer that waits before its switch-over may go on."""
+_GONE_S: Final = 0.01
+"""So long is waited at most until the devices are on their way; then the description is made."""
 DOUBT: Final = (
     "whether the receiver has the machine is not known: look there; if it has not, "
     "cont goes on here"
@@ -241,7 +244,10 @@ class _Sender:
         self.stream.begin(self.out.commands)
         yield InThread(self.joined.flush)
         self._check()
-        yield InThread(self.out.greet)
+        greeting = InThread(self.out.greet)
+        greeting.ahead()
+        save_all(self.machine)  # the first time takes twice as long: not while the guest stands
+        yield greeting
         now = host.monotonic_ns()
         precopy = Precopy(self.dirty, parameters, now, auto_converge=auto_converge)
         figures = self.transfer.figures = precopy.figures
@@ -423,7 +429,8 @@ class _Sender:
             self.stream.part(self.dirty.take(self.dirty.left))
         parts = SimpleQueue[bytes | None]()
         parts.put(self.joined.take())
-        sending = InThread(lambda: self._hand_over(parts))
+        gone = threading.Event()
+        sending = InThread(lambda: self._hand_over(parts, gone))
         sending.ahead()
         try:
             self.stream.devices(
@@ -435,6 +442,7 @@ class _Sender:
             if self.out.answers:
                 self.stream.writer.command(Cmd.PING, ARRIVED.to_bytes(4, "big"))
             parts.put(self.joined.take())
+            gone.wait(_GONE_S)  # Python would not let the other thread have the CPU so soon
             self.stream.end()
             parts.put(self.joined.take())
         except BaseException:
@@ -446,8 +454,10 @@ class _Sender:
         sent: int = yield sending
         return sent
 
-    def _hand_over(self, parts: SimpleQueue[bytes | None]) -> int:
+    def _hand_over(self, parts: SimpleQueue[bytes | None], gone: threading.Event) -> int:
         """Hand over disks and machine, and wait for the receiver; how many bytes in all.
+
+        `gone`: the devices are on their way.
 
         A receiver that has not every section cannot run the machine: until it has said so, all
         that goes wrong leaves the machine here.  From the end on only its last word counts.
@@ -464,6 +474,7 @@ class _Sender:
         write_next()
         with self.vm.disks.handed_over():
             write_next()
+            gone.set()
             self.out.arrived()
             self.doubtful = self.out.answers
             write_next()

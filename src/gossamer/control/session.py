@@ -8,9 +8,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from gossamer.base import late
 from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.control.fd_sets import FdSets
 from gossamer.control.jobs import Jobs
+from gossamer.control.loading import rehearse
 from gossamer.control.objects import Objects
 from gossamer.control.steps import Steps, finish
 from gossamer.control.viewers import VncServer
@@ -84,6 +86,9 @@ class Session:
                 f"{place.text}: any peer that reaches it can send a machine, and all is readable "
                 "on the way; tls-creds encrypts and checks"
             )
+        if self.vm.is_unused:
+            rehearse(self.vm.machine)
+        late.load_all()  # a sender that has come must not wait for it
         steps = self.vm.transfers.receive(
             uri, mend=self.vm.config.repair, patient=True, beside=self.spawn
         )

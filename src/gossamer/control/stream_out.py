@@ -58,6 +58,11 @@ def body_of(owner: Stateful, profile: Profile = OURS) -> bytes:
     return bytes(w.data)
 
 
+def save_all(m: Machine) -> dict[str, bytes]:
+    """The bodies of all sections but memory's, by title, as they are between two slices."""
+    return {p.title: body_of(p.device) for p in m.sections if p.idstr != htab.IDSTR}
+
+
 def section_description(part: Part, profile: Profile = OURS, *, every: bool = False) -> Json:
     """The JSON entry of a section."""
     head: Json = {"name": part.idstr, "instance_id": part.instance}

@@ -87,6 +87,16 @@ class Source(WireReader):
         self.at += n
         return self.data[self.at - n : self.at]
 
+    def ready(self, n: int) -> memoryview | None:
+        """The next `n` bytes if they are in memory; else None, and nothing is read."""
+        return None if self.limit is not None else super().ready(n)
+
+    def next_byte(self) -> int:
+        """The next byte, without reading it; -1 at the end."""
+        if self.limit is None and self.at < len(self.data):
+            return self.data[self.at]
+        return super().next_byte()
+
     def peek(self, n: int) -> bytes:
         """Up to `n` of the next bytes, without reading them."""
         self.fill(n)

@@ -40,6 +40,12 @@ class Int(Data):
     size: int
     signed: bool = False
 
+    @property
+    def letter(self) -> str:
+        """The letter of `struct`."""
+        letter = _LETTERS[self.size]
+        return letter.lower() if self.signed else letter
+
     def put(self, w: WireWriter, value: int) -> None:
         if self.signed:
             w.sint(value, self.size)
@@ -173,8 +179,7 @@ class Array(Data):
         """All of a plain array in one step: the registers and TLBs of a CPU are thousands."""
         if not isinstance(self.of, Int):
             return None
-        letter = _LETTERS[self.of.size]
-        return Struct(f">{self.count}{letter.lower() if self.of.signed else letter}")
+        return Struct(f">{self.count}{self.of.letter}")
 
     def put(self, w: WireWriter, value: list[Any]) -> None:
         assert len(value) == self.count, (len(value), self.count)

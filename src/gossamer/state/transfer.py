@@ -10,21 +10,32 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
+from itertools import groupby
+from struct import Struct
 from typing import Any, Final
 
 from gossamer.base.data import Data, field
 from gossamer.base.wire import WireReader, WireWriter
-from gossamer.state.codec import NOT_ARMED
+from gossamer.state.codec import NOT_ARMED, Int
 from gossamer.state.declare import ChildState, State, Stateful
 from gossamer.state.layout import Constant, Item, Layout, Nested, Subsection, View
 
 SUBSECTION: Final = 0x05
 #: A point on the virtual clock that never comes (a signed 64-bit field's largest value).
 NO_EVENT: Final = (1 << 63) - 1
+_LEAST_ROW: Final = 2
 
 Items = Sequence[Item | ChildState]
+
+
+class Row(Data):
+    """Plain integers that follow each other on the wire, taken in one step."""
+
+    names: tuple[str, ...]
+    packed: Struct
 
 
 class Profile(Data):
@@ -83,6 +94,36 @@ def declared_items(kind: type[Stateful], within: Subsection | None) -> Items:
     )
 
 
+@cache
+def _rows(kind: type[Stateful], version: int) -> Sequence[Item | ChildState | Row]:
+    """What a class declares for its section of `version`, integers in rows."""
+    out: list[Item | ChildState | Row] = []
+    for plain, group in groupby(
+        declared_items(kind, None), lambda item: bool(_letter(kind, version, item))
+    ):
+        items = tuple(group)
+        if not plain or len(items) < _LEAST_ROW:
+            out += items
+            continue
+        letters = "".join(_letter(kind, version, item) for item in items)
+        out.append(Row(tuple(str(item) for item in items), Struct(">" + letters)))
+    return out
+
+
+def _letter(kind: type[Stateful], version: int, item: Item | ChildState) -> str:
+    """Of an integer attribute that every such section has as it is; "" for anything else."""
+    d = kind.declared[item] if isinstance(item, str) else None
+    if not isinstance(d, State) or type(d) is not State or not isinstance(d.codec, Int):
+        return ""
+    return d.codec.letter if d.when is None and not d.clock and d.since <= version else ""
+
+
+def _quick(owner: Stateful, items: Items, version: int) -> Sequence[Item | ChildState | Row]:
+    """The same items, with integers in rows where the class declares them so."""
+    kind = type(owner)
+    return _rows(kind, version) if items is declared_items(kind, None) else items
+
+
 def field_view(owner: Stateful, item: str) -> View:
     """A state attribute as a wire item."""
     d = owner.declared[item]
@@ -122,7 +163,8 @@ def _given(one: Stateful, owner: Stateful) -> Stateful:
 def save(owner: Stateful, w: WireWriter, profile: Profile = OURS) -> None:
     """Write the object's body (no section header)."""
     owner.pre_save()
-    _save_items(owner, layout_of(owner, profile), version_of(owner, profile), w, profile)
+    version = version_of(owner, profile)
+    _save_items(owner, _quick(owner, layout_of(owner, profile), version), version, w, profile)
     for sub in sent_subsections(owner, profile):
         w.uint(SUBSECTION, 1)
         w.cstr(sub.name)
@@ -134,7 +176,7 @@ def save(owner: Stateful, w: WireWriter, profile: Profile = OURS) -> None:
 
 def _save_items(
     owner: Stateful,
-    items: Items,
+    items: Sequence[Item | ChildState | Row],
     version: int,
     w: WireWriter,
     profile: Profile,
@@ -149,9 +191,23 @@ def _save_items(
                 item.codec.put(w, None)
         elif isinstance(item, Nested):
             _save_nested(owner, item, w, profile)
+        elif isinstance(item, Row):
+            _save_row(owner, item, version, w, profile)
         else:
-            for nested in nested_of(owner, item):
-                _save_nested(owner, nested, w, profile)
+            for one in item.objects(owner):
+                save(one, w, profile)
+
+
+def _save_row(owner: Stateful, row: Row, version: int, w: WireWriter, profile: Profile) -> None:
+    if not profile.values:
+        try:
+            w.raw(row.packed.pack(*[getattr(owner, name) for name in row.names]))
+        except struct.error:
+            pass  # one by one: the error is that of the field
+        else:
+            return
+    for name in row.names:
+        _save_view(owner, field_view(owner, name), version, w, profile)
 
 
 def _save_view(owner: Stateful, v: View, version: int, w: WireWriter, profile: Profile) -> None:
@@ -185,14 +241,14 @@ def load(owner: Stateful, r: WireReader, version: int, profile: Profile = OURS) 
 
 
 def _load_body(owner: Stateful, r: WireReader, version: int, profile: Profile) -> None:
-    _load_items(owner, layout_of(owner, profile), version, r, profile)
+    _load_items(owner, _quick(owner, layout_of(owner, profile), version), version, r, profile)
     _load_subsections(owner, r, profile)
     owner.post_load(version)
 
 
 def _load_items(
     owner: Stateful,
-    items: Items,
+    items: Sequence[Item | ChildState | Row],
     version: int,
     r: WireReader,
     profile: Profile,
@@ -208,34 +264,54 @@ def _load_items(
                     item.codec.get(r)
         elif isinstance(item, Nested):
             _load_nested(owner, item, r, profile)
+        elif isinstance(item, Row):
+            _load_row(owner, item, version, r)
         else:
             for nested in nested_of(owner, item):
                 _load_nested(owner, nested, r, profile)
 
 
+def _load_row(owner: Stateful, row: Row, version: int, r: WireReader) -> None:
+    raw = r.ready(row.packed.size)
+    if raw is None:  # one by one: the error is that of the field
+        for name in row.names:
+            _load_view(owner, field_view(owner, name), version, r)
+        return
+    for name, value in zip(row.names, row.packed.unpack(raw), strict=True):
+        setattr(owner, name, value)
+
+
 def _load_view(owner: Stateful, v: View, version: int, r: WireReader) -> None:
     if v.when(owner) if v.when else v.since <= version:
-        with r.within(v.name):
+        r.parts.append(v.name)  # as `within` does, which takes longer than a field
+        try:
             value = v.codec_of(owner).get(r)
             try:
                 v.put(owner, value)
             except (ValueError, IndexError) as e:
                 raise r.error(str(e)) from e
+        finally:
+            r.parts.pop()
 
 
 def _load_nested(owner: Stateful, item: Nested, r: WireReader, profile: Profile) -> None:
     if item.when is not None and not item.when(owner):
         return
     target = item.target(owner)
-    with r.within(item.name):
+    r.parts.append(item.name)
+    try:
         if item.layout is None:
             _load_body(target, r, version_of(target, profile), profile)
         else:
             version = target.version if item.version is None else item.version
             _load_items(target, item.layout, version, r, profile)
+    finally:
+        r.parts.pop()
 
 
 def _load_subsections(owner: Stateful, r: WireReader, profile: Profile) -> None:
+    if r.next_byte() != SUBSECTION:
+        return
     known = {s.name: s for s in (*owner.subsections, *profile.also.get(owner.vmsd, ()))}
     prefix = owner.vmsd
     while prefix:

@@ -1,0 +1,22 @@
+"""What is done before a guest stands still changes nothing in it."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import pytest
+
+from gossamer.control.loading import rehearse
+from gossamer.control.stream_out import save_all
+from gossamer.control.vm import Vm
+from gossamer.machines.options import parse
+
+
+@pytest.mark.parametrize("machine", ["g3beige", "mac99", "mac99,via=pmu", "ref405ep", "pseries"])
+def test_a_machine_that_has_rehearsed_its_arrival_is_as_it_was(machine: str) -> None:
+    with closing(Vm(parse(["-M", machine, "-nographic", "-serial", "null"]))) as vm:
+        bodies, dirty = save_all(vm.machine), bytes(vm.machine.arena.dirty_view)
+        rehearse(vm.machine)
+        assert save_all(vm.machine) == bodies
+        assert bytes(vm.machine.arena.dirty_view) == dirty, "memory was written"
+        assert bodies["cpu"]
