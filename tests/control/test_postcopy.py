@@ -25,6 +25,7 @@ from gossamer.migrate.arrival import Arrival
 from gossamer.migrate.channels import Channel, Limits, Listener
 from gossamer.migrate.demand import Demand
 from gossamer.migrate.dirty import DirtyPages
+from gossamer.migrate.outgoing import Outgoing
 from gossamer.migrate.returnpath import Message, Reply
 
 LINE = ["-M", "bare", "-m", "16", "-serial", "null", "-bios", "builtin", "-icount", "0,sleep=off"]
@@ -354,6 +355,56 @@ def test_the_loss_of_the_receiver_is_named(tmp_path: Path) -> None:
     assert move.out.status == "failed"
     assert "is whole at neither end and lost" in move.out.error
     assert move.source.run_state == "postmigrate"
+
+
+def test_it_cannot_be_cancelled_once_the_receiver_may_run_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last word is about to be written: the memory is at both ends, whatever comes."""
+    source, asked = running(), list[str]()
+    handed_over = source.disks.handed_over
+
+    @contextlib.contextmanager
+    def meanwhile() -> Iterator[None]:
+        with handed_over():
+            with pytest.raises(ConfigError, match="at both ends"):
+                source.transfers.cancel()
+            asked.append(source.transfers.outgoing.status)  # type: ignore[union-attr]
+            yield
+
+    monkeypatch.setattr(source.disks, "handed_over", meanwhile)
+    move = Move(source, tmp_path)
+    assert asked == ["postcopy-active"]
+    before = move.target.machine.engine.count
+    move.end()
+    assert (move.out.status, source.run_state) == ("completed", "postmigrate")
+    assert move.target.machine.engine.count == before
+
+
+def test_cancelled_before_the_last_word_it_stays_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The receiver has said that it could run the guest, and has not been asked to."""
+    source, target = running(), machine()
+    before = source.state_hash()
+    arrived = Outgoing.arrived
+
+    def then_cancelled(out: Outgoing) -> None:
+        arrived(out)
+        source.transfers.cancel()
+
+    monkeypatch.setattr(Outgoing, "arrived", then_cancelled)
+    listener = Listener(f"unix:{tmp_path}/m", QUICK)
+    steps = source.transfers.send(listener.uri, limits=QUICK)
+    source.transfers.start_postcopy()
+    taking = Beside(target.transfers.receive(listener))
+    with pytest.raises(HostError, match="cancelled"):
+        finish(steps)
+    taking.join(60)
+    assert isinstance(taking.fault, GossamerError)
+    assert source.transfers.outgoing is not None
+    assert (source.transfers.outgoing.status, source.run_state) == ("cancelled", "running")
+    assert source.state_hash() == before
 
 
 def test_a_receiver_that_never_ran_it_leaves_it_here(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import lzma
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import pytest
 
 from gossamer.base.errors import ConfigError, HostError
 from gossamer.cli import main
+from gossamer.control.steps import finish
+from gossamer.control.transfer import Transfer
 from gossamer.control.vm import Vm
 from gossamer.isa.body import Irq
 from gossamer.migrate.channels import Limits
@@ -252,3 +255,63 @@ def test_the_profile_in_one_word(prompt: GossamerStation, folder: Path) -> None:
     sent = prompt.vm.migrate(f"qemu-7.2+file:{folder}/m+n")
     assert (sent.profile, sent.uri) == ("qemu-7.2", f"file:{folder}/m+n")
     assert (folder / "m+n").stat().st_size == sent.stream_bytes
+
+
+def following(
+    prompt: GossamerStation, start_qemu: Start, folder: Path, *more: str
+) -> tuple[QemuStation, Transfer, threading.Thread]:
+    """A machine that has switched over to a QEMU before its memory; pages come on demand."""
+    transfers = prompt.vm.transfers
+    qemu = start_qemu("-incoming", "defer", *more)
+    on = [{"capability": "postcopy-ram", "state": True}]
+    try:
+        qemu.command("migrate-set-capabilities", capabilities=on)
+    except HostError as fault:
+        pytest.skip(f"QEMU cannot receive memory that follows here: {fault}")
+    qemu.command("migrate-incoming", uri=f"unix:{folder}/m")
+    transfers.capabilities.add("postcopy-ram")
+    transfers.parameters.max_postcopy_bandwidth = 1  # nothing goes that was not asked for
+    steps = transfers.send(f"unix:{folder}/m", profile=FORM, limits=LIMITS)
+    transfers.start_postcopy()
+    sending = threading.Thread(target=finish, args=(steps,), daemon=True)
+    sending.start()
+    assert transfers.outgoing is not None
+    return qemu, transfers.outgoing, sending
+
+
+def test_memory_that_follows(start_qemu: Start, prompt: GossamerStation, folder: Path) -> None:
+    """QEMU runs the guest, and asks for the pages that it reaches for."""
+    qemu, transfer, sending = following(prompt, start_qemu, folder)
+    assert qemu.wait_loaded() == "running"
+    computes(qemu)
+    figures = transfer.figures
+    assert transfer.status == "postcopy-active"
+    assert figures.postcopy_requests > 0
+    assert figures.remaining > 0
+    prompt.vm.transfers.parameters.max_postcopy_bandwidth = 0
+    sending.join(60)
+    assert not sending.is_alive()
+    assert (transfer.status, transfer.figures.remaining) == ("completed", 0)
+    computes(qemu)
+    assert qemu.command("query-migrate")["status"] == "completed"
+
+
+def test_memory_that_follows_over_another_connection(
+    start_qemu: Start, prompt: GossamerStation, folder: Path
+) -> None:
+    """The connection breaks while QEMU runs the guest; both ends meet again."""
+    qemu, transfer, sending = following(prompt, start_qemu, folder)
+    assert qemu.wait_loaded() == "running"
+    prompt.vm.transfers.pause()
+    while transfer.status != "postcopy-paused":
+        assert sending.is_alive()
+        sending.join(0.01)
+    while qemu.command("query-migrate")["status"] != "postcopy-paused":
+        sending.join(0.01)
+    qemu.command("migrate-recover", uri=f"unix:{folder}/n")
+    finish(prompt.vm.transfers.resuming(f"unix:{folder}/n"))
+    prompt.vm.transfers.parameters.max_postcopy_bandwidth = 0
+    sending.join(60)
+    assert not sending.is_alive()
+    assert (transfer.status, transfer.figures.remaining) == ("completed", 0)
+    computes(qemu)

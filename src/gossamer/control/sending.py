@@ -28,7 +28,7 @@ from gossamer.control.runner import Runner
 from gossamer.control.steps import InThread, Steps, Wait
 from gossamer.control.stream_out import Extra, StreamOut, save_all
 from gossamer.control.tls_objects import TlsObjects
-from gossamer.control.transfer import Transfer
+from gossamer.control.transfer import FOLLOWS, Transfer
 from gossamer.core import host
 from gossamer.machines.machine import Machine
 from gossamer.migrate import mapped_out, multifd_out
@@ -303,9 +303,8 @@ class _Sender:
 
         It goes on here if it cannot be asked to run there.
         """
-        sent = yield from self._hand_on(how, self._ahead)
+        sent = yield from self._hand_on(how, self._ahead, then="finish-migrate")
         vm, figures = self.vm, self.transfer.figures
-        vm.run_state = "finish-migrate"
         following = Following(
             self.transfer, self.out, self.stream, self.joined, self.dirty,
             lambda: parameters.max_postcopy_bandwidth,
@@ -325,8 +324,10 @@ class _Sender:
         progressed()
         return replace(sent, stream_bytes=figures.transferred)
 
-    def _hand_on(self, how: _Switch, rest: Callable[[Cut, str], Steps[int]]) -> Steps[Sent]:
-        """Stop the machine and let the receiver have it by `rest`."""
+    def _hand_on(
+        self, how: _Switch, rest: Callable[[Cut, str], Steps[int]], *, then: str = "postmigrate"
+    ) -> Steps[Sent]:
+        """Stop the machine and let the receiver have it by `rest`; `then`: its run state here."""
         vm, machine = self.vm, self.machine
         state = vm.run_state
         settled = settle(vm, self.to)
@@ -350,7 +351,7 @@ class _Sender:
                     vm.run_state = state
                 raise
         now = host.monotonic_ns()
-        vm.run_state = "postmigrate"
+        vm.run_state = then
         figures = self.transfer.figures
         figures.downtime = (now - began) // _NS_PER_MS
         figures.transferred, figures.remaining = sent, 0
@@ -389,16 +390,21 @@ class _Sender:
         last = joined.take()
         joined.keep = False
 
-        def hand_over() -> int:
+        def ready() -> None:
             self.out.write(head)
-            if not last:
-                with self.vm.disks.handed_over():
-                    self.out.write(content)
-                return self.sent
-            self.out.write(content)
-            self.out.arrived()
+            if last:
+                self.out.write(content)
+                self.out.arrived()
+
+        yield InThread(ready)
+        if self.transfer.cancelled:
+            raise HostError(f"{self.out.channel.name}: cancelled")
+        # From here on it cannot be cancelled: once the last word is written the receiver has it.
+        self.transfer.enter(FOLLOWS)
+
+        def hand_over() -> int:
             with self.vm.disks.handed_over():
-                self.out.write(last)
+                self.out.write(last or content)
             return self.sent
 
         sent: int = yield InThread(hand_over)
