@@ -147,7 +147,7 @@ def router(path: str) -> Iterator[None]:
         Stream("wire", path, server=True), User("out", parse_netdev("user,id=out").values),
     )  # fmt: skip
     for one, other in (ends, ends[::-1]):
-        one.deliver = lambda frame, other=other: (other.send(frame), True)[1]
+        one.deliver = lambda frames, other=other: len([other.send(frame) for frame in frames])
     stop = threading.Event()
 
     def pump() -> None:

@@ -158,7 +158,9 @@ def test_received_frame_is_stored_with_length_sum_and_fcs(rig):
 def test_filter_by_address_and_hash(rig):
     rig.start()
     group = b"\x01\x00\x5e\x00\x00\x01"
-    passes = lambda target: sungem_rings.accepts(rig.gem, target + OTHER)  # noqa: E731
+    passes = lambda target: sungem_rings.accepts(  # noqa: E731
+        rig.gem, target + OTHER, rig.gem.mac
+    )
     assert passes(rig.gem.mac) == 0
     assert passes(b"\xff" * 6) == 0
     assert passes(OTHER) is None
@@ -254,3 +256,46 @@ def test_long_ring_without_the_end_of_a_frame_is_taken_in_pieces(rig):
     assert rig.gem.txdmaregs[sungem.TX_COMPLETION] == sungem_rings.MOST_DESCRIPTORS
     rig.clock.advance(rig.clock.now + 100_000)
     assert rig.gem.txdmaregs[sungem.TX_COMPLETION] == 1000
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_frames_taken_at_once_are_as_one_by_one(seed):
+    """Filters, short and long frames, a ring that ends, buffers that lie on the ring itself."""
+    random_ = random.Random(seed)
+    rigs = [Rig(), Rig()]
+    places = [BUFFERS + 0x800 * n for n in range(16)] + (
+        [RX_RING, RX_RING + 70] if seed % 3 else []
+    )
+    descriptors = [
+        (1 << 31 | random_.choice((0, 40, 1536)) << 16, random_.choice(places)) for _ in range(32)
+    ]
+    config, first = random_.choice((1, 5, 0x21)), random_.randrange(32)
+    for rig in rigs:
+        rig.start()
+        rig.write(0x4000, 0x0100_0001 | 14 << 13 | random.Random(seed).randrange(8) << 10)
+        rig.write(0x6034, config)
+        for n, (control, address) in enumerate(descriptors):
+            rig.descriptor(RX_RING, n, control, address)
+        rig.gem.rxdmaregs[sungem.RX_COMPLETION] = first
+        rig.write(0x4100, first)
+    one, all_ = rigs
+    for _ in range(6):
+        to = (one.gem.mac, one.gem.mac, b"\xff" * 6, OTHER)
+        size = random_.choice((8, 60, 1500))
+        frames = [
+            random_.choice(to) + random_.randbytes(size) for _ in range(random_.randrange(20))
+        ]
+        count = 0
+        for frame in frames:
+            if not one.gem.room(len(frame)):
+                break
+            assert one.gem.receive(frame)
+            count += 1
+        assert all_.gem.receive_all(frames) == count
+        assert all_.memory.read(0, 0x10000) == one.memory.read(0, 0x10000)
+        assert save_body(all_.gem, OURS) == save_body(one.gem, OURS)
+        assert all_.irq == one.irq
+        kick = random_.randrange(32)
+        for rig in rigs:
+            rig.read(0xC)
+            rig.write(0x4100, kick)

@@ -8,12 +8,12 @@ of time, as a key is.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, cast
 
 from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.control.events import NetdevConnected, NetdevDisconnected, socket_address
-from gossamer.control.outside import Card, cards
+from gossamer.control.outside import cards
 from gossamer.control.runner import RUNNING, Runner
 from gossamer.machines.config import Netdev
 from gossamer.net.backend import Backend
@@ -110,21 +110,26 @@ class Network:
         self._sent(number, frame)
         self.pump()
 
-    def _deliverer(self, number: int, name: str) -> Callable[[bytes], bool]:
-        def deliver(frame: bytes) -> bool:
+    def _deliverer(self, number: int, name: str) -> Callable[[Sequence[bytes]], int]:
+        def deliver(frames: Sequence[bytes]) -> int:
             vm = self.vm
             if vm.busy or vm.run_state != RUNNING:
-                return False
-            if not vm.outside.links.get(name, True):
-                return True  # the cable is out
-            found = card(vm, number)
-            if found is None or not found.room(len(frame)):
-                return found is None
-            if vm.history is not None:
-                vm.noted("frame", number, frame.hex())
-            found.receive(frame)
-            self._delivered += 1
-            return True
+                return 0
+            if number >= len(vm.outside.chips) or not vm.outside.links.get(name, True):
+                return len(frames)  # the cable is out
+            found = vm.outside.chips[number]
+            if vm.history is None:
+                count = found.receive_all(frames)
+            else:
+                count = 0
+                for frame in frames:
+                    if not found.room(len(frame)):
+                        break
+                    vm.noted("frame", number, frame.hex())
+                    found.receive(frame)
+                    count += 1
+            self._delivered += count
+            return count
 
         return deliver
 
@@ -171,11 +176,6 @@ class Network:
             with contextlib.suppress(GossamerError, OSError):
                 backend.close()
         self.backends.clear()
-
-
-def card(vm: Runner, number: int) -> Card | None:
-    """The card with that number, in the order of `cards`."""
-    return next((chip for n, (_, _, chip) in enumerate(cards(vm.machine)) if n == number), None)
 
 
 def card_cables(vm: Runner) -> list[tuple[str, str]]:

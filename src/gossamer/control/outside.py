@@ -44,13 +44,18 @@ def pointers(m: Machine) -> list[Pointer]:
 
 
 class Outside(Data, frozen=False):
-    """`links`: by card, whether its cable is in; `pointer`: the place in query-mice, None: last."""
+    """`links`: by card, whether its cable is in; `pointer`: the place in query-mice, None: last.
+
+    `chips`: the cards of the machine that has it.
+    """
 
     links: dict[str, bool] = field(default_factory=dict)
+    chips: list[Card] = field(default_factory=list)
     pointer: int | None = None
 
     def attach(self, m: Machine) -> None:
         """Let `m` have it."""
+        self.chips = [chip for _, _, chip in cards(m)]
         for name, _, chip in cards(m):
             if isinstance(chip, SunGem) and name in self.links:
                 chip.phy.link = self.links[name]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Final
 
 from gossamer.core.clock import Clock
@@ -58,6 +58,14 @@ class Ne2000(PciDevice):
     def receive(self, frame: bytes) -> bool:
         """A frame from the network; false when there is no room for it now."""
         return self.ne2000.receive(frame)
+
+    def receive_all(self, frames: Sequence[bytes]) -> int:
+        """Frames from the network, as `room` and `receive` take them one by one; how many."""
+        for count, frame in enumerate(frames):
+            if not self.ne2000.room(len(frame)):
+                return count
+            self.ne2000.receive(frame)
+        return len(frames)
 
     def update_irq(self) -> None:
         self.set_intx(self.ne2000.interrupt)

@@ -278,14 +278,14 @@ class PciDevice(Device):
 
     def dma_read(self, ra: int, length: int) -> bytes:
         """Memory as this function sees it; ones while it is no bus master."""
-        if not self.command & COMMAND_MASTER or self.bus.memory is None:
+        if not self.config[COMMAND] & COMMAND_MASTER or self.bus.memory is None:
             self.note("DMA read without bus mastering")
             return b"\xff" * length
         return self.bus.memory.map.read(ra, length)
 
     def dma_write(self, ra: int, data: bytes | bytearray | memoryview) -> None:
         """Write memory as this function; nothing happens while it is no bus master."""
-        if not self.command & COMMAND_MASTER or self.bus.memory is None:
+        if not self.config[COMMAND] & COMMAND_MASTER or self.bus.memory is None:
             self.note("DMA write without bus mastering")
             return
         self.bus.memory.map.write(ra, data)
@@ -361,8 +361,9 @@ class PciBus(Device):
         """How many functions assert each line, from their state."""
         counts = [0] * PINS
         for devfn, function in self.functions.items():
-            for pin, level in enumerate(function.asserted):
-                counts[self.route(devfn, pin)] += level
+            if any(function.irq_state):
+                for pin, level in enumerate(function.asserted):
+                    counts[self.route(devfn, pin)] += level
         return counts
 
     def recount(self) -> None:

@@ -7,7 +7,7 @@ drivers/net/ethernet/sun/sungem.h; Sun GEM ASIC specification; docs page sungem.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar, Final
 
 from gossamer.core.clock import Alarm, Clock
@@ -344,6 +344,10 @@ class SunGem(PciDevice):
     def receive(self, frame: bytes) -> bool:
         """A frame from the network (no FCS); false when there is no room for it now."""
         return sungem_rings.receive(self, frame)
+
+    def receive_all(self, frames: Sequence[bytes]) -> int:
+        """Frames from the network, as `room` and `receive` take them one by one; how many."""
+        return sungem_rings.receive_all(self, frames)
 
 
 Write = Callable[[SunGem, int], None]

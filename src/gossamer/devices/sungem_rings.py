@@ -8,6 +8,7 @@ drivers/net/ethernet/sun/sungem.h; docs page sungem.md.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -135,8 +136,7 @@ def _send(gem: SunGem) -> int:
 
 def ones_sum(data: bytes | bytearray) -> int:
     """The one's complement sum of big-endian half-words."""
-    padded = bytes(data) + b"\0" * (len(data) % 2)
-    total = int.from_bytes(padded, "big")
+    total = int.from_bytes(data, "big") << 8 * (len(data) & 1)
     # 65536 is 1 modulo 65535; a sum of which nothing is left was 0 only if all words were.
     return total % 0xFFFF or (0xFFFF if total else 0)
 
@@ -167,24 +167,94 @@ def receive(gem: SunGem, frame: bytes) -> bool:
     regs = gem.rxdmaregs
     if not (regs[RX_CONFIG] & ENABLE and gem.macregs[MAC_RX_CONFIG] & ENABLE):
         return True  # the receiver is off: the frame passes by
-    passed = accepts(gem, frame)
-    if passed is None or len(frame) > MOST_FRAME:
+    passed = accepts(gem, frame, own_address(gem))
+    if passed is None:
         return True
-    position = regs[RX_COMPLETION] & gem.rx_mask
     if _is_full(gem):
         gem.raise_status(RX_NO_BUFFER)
         return False
-    _store(gem, frame.ljust(LEAST_FRAME, b"\0"), position, passed)
-    regs[RX_COMPLETION] = position + 1 & gem.rx_mask
-    gem.macregs[MAC_RX_STATUS] |= FRAME_DONE
-    gem.raise_status(RX_DONE)
+    at = _ring(gem) + DESCRIPTOR * (regs[RX_COMPLETION] & gem.rx_mask) & 0xFFFF_FFFF
+    address, status, frame = _fitted(gem, frame, gem.dma_read(at, DESCRIPTOR), passed)
+    gem.dma_write(address, frame)
+    gem.dma_write(at, status)
+    _received(gem, 1)
     return True
 
 
-def accepts(gem: SunGem, frame: bytes) -> int | None:
-    """Status bits with which the address filter lets a frame pass; None: it does not."""
+def receive_all(gem: SunGem, frames: Sequence[bytes]) -> int:
+    """Put frames into free buffers, as `receive` would one by one while there is room; how many.
+
+    The descriptors are read some at a time, but for buffers that lie on the ring itself.
+    """
+    regs = gem.rxdmaregs
+    if not (regs[RX_CONFIG] & ENABLE and gem.macregs[MAC_RX_CONFIG] & ENABLE):
+        return len(frames)
+    mask, ring, own = gem.rx_mask, _ring(gem) & 0xFFFF_FFFF, own_address(gem)
+    end = ring + DESCRIPTOR * (mask + 1)
+    position = regs[RX_COMPLETION] & mask
+    free = regs[RX_KICK] - 1 - position & mask
+    stored = count = 0
+    raw, first, statuses = b"", 0, bytearray()
+    for frame in frames:
+        if stored == free:
+            break
+        count += 1
+        passed = accepts(gem, frame, own)
+        if passed is None:
+            continue
+        read = len(statuses)
+        if read == len(raw):
+            _give_back(gem, first, statuses)
+            ahead = min(len(frames) - count + 1, free - stored, mask + 1 - position)
+            first, read = ring + DESCRIPTOR * position & 0xFFFF_FFFF, 0
+            raw = gem.dma_read(first, DESCRIPTOR * ahead)
+        descriptor = raw[read : read + DESCRIPTOR]
+        address, status, frame = _fitted(gem, frame, descriptor, passed)
+        if (address < end and ring < address + len(frame)) or end > 1 << 32:
+            # It lies on the ring: all that comes before it is there, all that follows is new.
+            _give_back(gem, first, statuses)
+            gem.dma_write(address, frame)
+            gem.dma_write(ring + DESCRIPTOR * position & 0xFFFF_FFFF, status)
+            raw = b""
+        else:
+            gem.dma_write(address, frame)
+            statuses += status + descriptor[8:]
+        position = position + 1 & mask
+        stored += 1
+    _give_back(gem, first, statuses)
+    if stored:
+        _received(gem, stored)
+    return count
+
+
+def _give_back(gem: SunGem, at: int, statuses: bytearray) -> None:
+    """Write descriptors whose buffers have been filled."""
+    if statuses:
+        gem.dma_write(at, statuses)
+        statuses.clear()
+
+
+def _ring(gem: SunGem) -> int:
+    return gem.rxdmaregs[RX_BASE_HIGH] << 32 | gem.rxdmaregs[RX_BASE_LOW] & ~0x7FF
+
+
+def _received(gem: SunGem, count: int) -> None:
+    regs = gem.rxdmaregs
+    regs[RX_COMPLETION] = (regs[RX_COMPLETION] & gem.rx_mask) + count & gem.rx_mask
+    gem.macregs[MAC_RX_STATUS] |= FRAME_DONE
+    gem.raise_status(RX_DONE)
+
+
+def own_address(gem: SunGem) -> bytes:
+    """The address that the filter compares with."""
+    return b"".join(gem.macregs[MAC_ADDRESS + n].to_bytes(4, "big")[2:] for n in (2, 1, 0))
+
+
+def accepts(gem: SunGem, frame: bytes, own: bytes) -> int | None:
+    """Status bits with which the filters let a frame pass; None: they do not."""
+    if len(frame) > MOST_FRAME:
+        return None
     config, target = gem.macregs[MAC_RX_CONFIG], frame[:6]
-    own = b"".join(gem.macregs[MAC_ADDRESS + n].to_bytes(4, "big")[2:] for n in (2, 1, 0))
     if target in (own, b"\xff" * 6) or config & PROMISCUOUS:
         return 0
     if not target[:1] or not target[0] & 1:
@@ -202,14 +272,12 @@ def hash_of(address: bytes) -> int:
     return (zlib.crc32(address) ^ 0xFFFF_FFFF) >> 24
 
 
-def _store(gem: SunGem, frame: bytes, position: int, passed: int) -> None:
-    """Write a frame and its status word."""
-    regs = gem.rxdmaregs
-    config = regs[RX_CONFIG]
-    base = regs[RX_BASE_HIGH] << 32 | regs[RX_BASE_LOW] & ~0x7FF
-    at = base + DESCRIPTOR * position & 0xFFFF_FFFF
-    raw = gem.dma_read(at, DESCRIPTOR)
+def _fitted(gem: SunGem, frame: bytes, raw: bytes, passed: int) -> tuple[int, bytes, bytes]:
+    """Where a frame goes by its descriptor, the descriptor's new status, what is written there."""
+    config = gem.rxdmaregs[RX_CONFIG]
     control, address = int.from_bytes(raw[:8], "little"), int.from_bytes(raw[8:], "little")
+    if len(frame) < LEAST_FRAME:
+        frame = frame.ljust(LEAST_FRAME, b"\0")
     total = ~ones_sum(frame[config >> 13 & 0x7F :]) & 0xFFFF
     if not gem.macregs[MAC_RX_CONFIG] & STRIP_FCS:
         frame += zlib.crc32(frame).to_bytes(4, "little")
@@ -217,5 +285,5 @@ def _store(gem: SunGem, frame: bytes, position: int, passed: int) -> None:
     if room and len(frame) > room:
         gem.note(f"frame of {len(frame)} bytes cut to its buffer of {room}")
         frame = frame[:room]
-    gem.dma_write((address + (config >> 10 & 7)) & 0xFFFF_FFFF, frame)
-    gem.dma_write(at, (passed | len(frame) << 16 | total).to_bytes(8, "little"))
+    status = (passed | len(frame) << 16 | total).to_bytes(8, "little")
+    return (address + (config >> 10 & 7)) & 0xFFFF_FFFF, status, frame

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 MOST_FRAME: Final = 68 << 10
@@ -17,7 +17,7 @@ ENDED: Final = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
 class Backend:
-    """One end of a cable.  `deliver` gives the card a frame; False: it has no room now.
+    """One end of a cable.  `deliver` gives the card frames: how many it took, the rest has no room.
 
     `changed` reports that a connection was made (with its place) or has ended (None).
     """
@@ -26,7 +26,7 @@ class Backend:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.deliver: Callable[[bytes], bool] = lambda frame: True
+        self.deliver: Callable[[Sequence[bytes]], int] = len
         self.changed: Callable[[str | None], None] = lambda place: None
         self.pending: deque[bytes] = deque()
         self.dropped = 0
@@ -49,12 +49,10 @@ class Backend:
     def flush(self) -> None:
         """Write what the host takes at once."""
 
-    def take(self, frame: bytes) -> None:
-        """A frame for the guest: delivered in order, now or when there is room."""
-        if len(frame) > MOST_FRAME or not frame:
-            return
-        if self.pending or not self.deliver(frame):
-            self.pending.append(frame)
+    def take(self, frames: Iterable[bytes]) -> None:
+        """Frames for the guest: delivered in order, now or when there is room."""
+        self.pending += [frame for frame in frames if 0 < len(frame) <= MOST_FRAME]
+        Backend.retry(self)
 
     @property
     def reads(self) -> bool:
@@ -63,8 +61,9 @@ class Backend:
 
     def retry(self) -> None:
         """Deliver what waits, as far as there is room."""
-        while self.pending and self.deliver(self.pending[0]):
-            self.pending.popleft()
+        while self.pending and (taken := self.deliver(self.pending)):
+            for _ in range(taken):
+                self.pending.popleft()
 
     def close(self) -> None:
         """Give everything back."""

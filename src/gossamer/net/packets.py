@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Mapping
 
 from gossamer.base.errors import HostError
-from gossamer.net.backend import MOST_FRAME, MOST_WAITING, Backend
+from gossamer.net.backend import MOST_FRAME, MOST_PENDING, MOST_WAITING, Backend
 
 Address = str | tuple[str, int]
 
@@ -41,9 +41,11 @@ class Packets(Backend):
         if mask & select.POLLOUT:
             self.flush()
         if mask & (select.POLLIN | select.POLLERR):
+            frames: list[bytes] = []
             with contextlib.suppress(OSError):
-                while self.reads:
-                    self.take(self.read())
+                while len(self.pending) + len(frames) < MOST_PENDING:
+                    frames.append(self.read())
+            self.take(frames)
 
     def send(self, frame: bytes) -> None:
         if self._waiting + len(frame) > MOST_WAITING or self.fd < 0:

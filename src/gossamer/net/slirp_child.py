@@ -1,9 +1,10 @@
 """The process that runs libslirp, which parses what a guest sends: no file, no program, no rights.
 
-    python -m gossamer.net.slirp_child FD OPTIONS
+    python -m gossamer.net.slirp_child FRAMES COMMANDS OPTIONS
 
-On the socket FD (packets kept apart) ``F`` and a frame go both ways; ``C`` and JSON is a command,
-``R`` and JSON its answer, the first one after the start.  The process ends when the socket does.
+On the stream socket FRAMES frames go both ways, each behind its length (four bytes, big-endian).
+On the socket COMMANDS (packets kept apart) a command is JSON and its answer too, the first one after
+the start.  The process ends when either does.
 Source: libslirp 4.7's libslirp.h; functions and the layout of structures.
 """
 
@@ -24,7 +25,18 @@ from gossamer.core import sandbox
 from gossamer.net.guest_forward import GuestForward
 
 UNPRIVILEGED: Final = 65534
-MOST: Final = 72 << 10
+MOST_FRAME: Final = 68 << 10
+"""As backend.py has it: a longer one is none, and ends the connection."""
+_HEAD: Final = 4
+_PIECE: Final = 256 << 10
+"""Bytes of frames that are taken in at a time."""
+_AT_ONCE: Final = 32 << 10
+"""Bytes of frames for the guest that are not kept back for more to come."""
+_MOST_AHEAD: Final = 256 << 10
+"""Bytes that wait for the guest while the host's sockets are still read."""
+_MOST_WAITING: Final = 1 << 20
+"""Bytes that wait for the guest; more (answers to what it sent) are lost, as on a busy wire."""
+_MOST_COMMAND: Final = 64 << 10
 _FILES: Final = 1024
 _PDEATHSIG: Final = 1
 _SIGKILL: Final = 9
@@ -111,10 +123,13 @@ def library() -> ctypes.CDLL:
 
 
 class Slirp:
-    """One network, and the socket to the emulator."""
+    """One network, and the sockets to the emulator."""
 
-    def __init__(self, peer: socket.socket, options: dict[str, Any]) -> None:
-        self.peer, self.lib = peer, library()
+    def __init__(
+        self, peer: socket.socket, commands: socket.socket, options: dict[str, Any]
+    ) -> None:
+        self.peer, self.commands, self.lib = peer, commands, library()
+        self._in, self._out = bytearray(), bytearray()
         self._timers: dict[int, tuple[Any, int, int | None]] = {}
         self._keep: list[Any] = []
         self._poller = select.poll()
@@ -154,11 +169,21 @@ class Slirp:
     # --- what libslirp calls ------------------------------------------------------------------
 
     def _send(self, data: int, length: int, _opaque: object) -> int:
-        try:
-            self.peer.send(b"F" + ctypes.string_at(data, length))
-        except OSError:  # the emulator does not read: lost, as on a wire
+        if len(self._out) + length > _MOST_WAITING:
             return 0
+        self._out += length.to_bytes(_HEAD, "big")
+        self._out += ctypes.string_at(data, length)
+        if len(self._out) >= _AT_ONCE:
+            self._flush()
         return length
+
+    def _flush(self) -> None:
+        """Give the emulator what it takes at once."""
+        try:
+            while self._out:
+                del self._out[: self.peer.send(self._out)]
+        except OSError:  # it does not read now; or it has gone, which reading finds
+            return
 
     def _timer_new(self, call: int, opaque: int | None, _mine: object) -> int:
         number = len(self._timers) + 1
@@ -216,24 +241,38 @@ class Slirp:
 
     def run(self) -> None:
         """Serve until the emulator has gone."""
+        mine, commands = self.peer.fileno(), self.commands.fileno()
         while True:
             timeout = ctypes.c_uint32(1000)
             self._polled = []
-            self.lib.slirp_pollfds_fill(self.slirp, ctypes.byref(timeout), self.add_poll, None)
-            wait = self._until_timer(int(timeout.value) if timeout.value < 1000 else 1000)
-            poller, masks = select.poll(), {self.peer.fileno(): select.POLLIN}
+            ahead = len(self._out) > _MOST_AHEAD
+            if not ahead:
+                self.lib.slirp_pollfds_fill(self.slirp, ctypes.byref(timeout), self.add_poll, None)
+            wait = self._until_timer(min(int(timeout.value), 1000))
+            masks = {mine: select.POLLIN | (select.POLLOUT if self._out else 0)}
+            masks[commands] = select.POLLIN
             for fd, mask in self._polled:
                 masks[fd] = masks.get(fd, 0) | mask
             for forward, _ in self._forwards:
-                if forward.peer is not None and (mask := forward.mask(self._room(forward))):
+                if ahead or forward.peer is None:
+                    continue
+                if mask := forward.mask(self._room(forward)):
                     masks[forward.peer.fileno()] = mask
+            poller = select.poll()
             for fd, mask in masks.items():
                 poller.register(fd, mask)
             self._ready = dict(poller.poll(wait))
-            self.lib.slirp_pollfds_poll(self.slirp, 0, self.revents, None)
+            if not ahead:
+                self.lib.slirp_pollfds_poll(self.slirp, 0, self.revents, None)
+                self._serve_forwards()
             self._fire()
-            self._serve_forwards()
-            if self.peer.fileno() in self._ready and not self._messages():
+            there = True
+            if mine in self._ready:
+                there = self._frames()
+            if there and commands in self._ready:
+                there = self._commanded()
+            self._flush()
+            if not there:
                 return
 
     def _until_timer(self, most_ms: int) -> int:
@@ -248,21 +287,45 @@ class Slirp:
                 self._timers[number] = (call, opaque, None)
                 call(opaque)
 
-    def _messages(self) -> bool:
-        for _ in range(64):
-            try:
-                data = self.peer.recv(MOST, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return True
-            except OSError:
+    def _frames(self) -> bool:
+        """Take in what the guest has sent; whether the emulator is still there."""
+        if self._ready[self.peer.fileno()] & ~select.POLLOUT == 0:
+            return True
+        try:
+            data = self.peer.recv(_PIECE, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        if not data:
+            return False
+        if self._in:
+            data = bytes(self._in + data)
+        at, end = 0, len(data)
+        while end - at >= _HEAD:
+            first = at + _HEAD
+            last = first + int.from_bytes(data[at:first], "big")
+            if last - first > MOST_FRAME:
                 return False
-            if not data:
-                return False
-            if data[:1] == b"F":
-                self.lib.slirp_input(self.slirp, data[1:], len(data) - 1)
-            elif data[:1] == b"C":
-                self.peer.send(b"R" + json.dumps(self._command(json.loads(data[1:]))).encode())
+            if last > end:
+                break
+            if last > first:
+                self.lib.slirp_input(self.slirp, data[first:last], last - first)
+            at = last
+        self._in = bytearray(data[at:])
         return True
+
+    def _commanded(self) -> bool:
+        """Carry out a command; whether the emulator is still there."""
+        try:
+            data = self.commands.recv(_MOST_COMMAND, socket.MSG_DONTWAIT)
+            if data:
+                self.commands.send(json.dumps(self._command(json.loads(data))).encode())
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return bool(data)
 
     def _command(self, given: dict[str, Any]) -> object:
         """What went wrong (None: nothing), or what was asked for."""
@@ -297,11 +360,11 @@ def confine() -> None:
 
 
 def main() -> None:
-    """Serve the socket whose number is the first argument."""
-    peer = socket.socket(fileno=int(sys.argv[1]))
+    """Serve the sockets whose numbers are the first two arguments."""
+    peer, commands = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
     try:
-        options = json.loads(sys.argv[2])
-        slirp = Slirp(peer, options)
+        options = json.loads(sys.argv[3])
+        slirp = Slirp(peer, commands, options)
         for one in options["guestfwd"]:
             slirp.lead(one)
         for one in options["hostfwd"]:
@@ -311,10 +374,10 @@ def main() -> None:
                 raise OSError(0, f"could not set up the forwarding of {where} (is it taken?)")
         confine()
     except OSError as fault:
-        peer.send(b"R" + json.dumps(fault.strerror or str(fault)).encode())
+        commands.send(json.dumps(fault.strerror or str(fault)).encode())
         return
-    peer.send(b"Rnull")
     peer.setblocking(False)
+    commands.send(b"null")
     slirp.run()
 
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from gossamer.base.errors import HostError
 from gossamer.core import host
-from gossamer.net.backend import ENDED, MOST_FRAME, MOST_WAITING, Backend
+from gossamer.net.backend import ENDED, MOST_FRAME, MOST_PENDING, MOST_WAITING, Backend
 
 _HEAD: Final = 4
 _PIECE: Final = 64 << 10
@@ -137,18 +137,24 @@ class Stream(Backend):
         self._frames()
 
     def _frames(self) -> None:
-        """Deliver what has come whole."""
-        at, data = 0, self._in
-        while self.reads and len(data) - at >= _HEAD:
-            length = int.from_bytes(data[at : at + _HEAD], "big")
-            if length > MOST_FRAME:
-                self._drop()
-                return
-            if len(data) - at < _HEAD + length:
+        """Deliver what has come whole, some frames at a time."""
+        data, at, end, broken = bytes(self._in), 0, len(self._in), False
+        while self.reads and not broken:
+            frames: list[bytes] = []
+            while len(self.pending) + len(frames) < MOST_PENDING and end - at >= _HEAD:
+                first = at + _HEAD
+                last = first + int.from_bytes(data[at:first], "big")
+                broken = last - first > MOST_FRAME
+                if broken or last > end:
+                    break
+                frames.append(data[first:last])
+                at = last
+            if not frames:
                 break
-            self.take(bytes(data[at + _HEAD : at + _HEAD + length]))
-            at += _HEAD + length
-        del data[:at]
+            self.take(frames)
+        del self._in[:at]
+        if broken:
+            self._drop()
 
     def send(self, frame: bytes) -> None:
         if self.peer is None or len(self._out) + len(frame) > MOST_WAITING:

@@ -20,9 +20,9 @@ from gossamer.base.errors import ConfigError, HostError
 from gossamer.recipes.work import Work
 
 SOURCES: Final = Path("/etc/apt")
-_URI_OF_DEBIAN: Final = re.compile(r"^\s*URIs:.*debian", re.MULTILINE | re.IGNORECASE)
+_URI_OF_DEBIAN: Final = re.compile(r"^[ \t]*URIs:.*debian", re.MULTILINE | re.IGNORECASE)
 _ONE_LINE: Final = re.compile(r"^deb\s+(?=.*debian)(.*)$", re.MULTILINE | re.IGNORECASE)
-_TYPES: Final = re.compile(r"^\s*Types:.*$", re.MULTILINE | re.IGNORECASE)
+_TYPES: Final = re.compile(r"^[ \t]*Types:.*$", re.MULTILINE | re.IGNORECASE)
 _INSTALLED: Final = "ii"
 
 
