@@ -287,7 +287,9 @@ def test_entries_of_apt_that_are_debians_are_asked_for_sources_too(tmp_path: Pat
     (start / "sources.list.d" / "other.sources").write_text(f"Types: deb\nURIs: {host}/node\n")
     assert packages._copy_sources(start, to) == 2
     assert sorted(path.name for path in to.iterdir()) == ["debian.sources", "sources.list"]
-    assert (to / "debian.sources").read_text().count("Types: deb deb-src\n") == 2
+    copied = (to / "debian.sources").read_text()
+    assert copied.count("Types: deb deb-src\n") == 2
+    assert len(copied.split("\n\n")) == 2, "the blank line between two entries is gone"
     assert (to / "sources.list").read_text() == (
         f"deb [trusted=no] {host}/debian stable main\n"
         f"deb-src [trusted=no] {host}/debian stable main\n"

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 
 MOST_NETDEVS: Final = 64
+_HELD_BACK: Final = 16 << 10
+"""Bytes of frames that may wait for the end of a slice."""
 
 
 class Network:
@@ -34,6 +36,8 @@ class Network:
         #: By card, the netdev that its cable leads to.
         self.cables: dict[str, str] = {}
         self._delivered = 0
+        #: Bytes that cards have sent since the last flush; None: nothing yet in this slice.
+        self._held: int | None = None
         self._numbers: list[Backend | None] = []
         try:
             for netdev in vm.config.netdevs:
@@ -102,8 +106,14 @@ class Network:
     def _sent(self, number: int, frame: bytes) -> None:
         """A card has put a frame on its cable (in the middle of a slice)."""
         backend = self._numbers[number] if number < len(self._numbers) else None
-        if backend is not None:
-            backend.send(frame)
+        if backend is None:
+            return
+        backend.send(frame)
+        # The first leaves at once, so that the peer works on its answer beside the guest.
+        if self._held is None or self._held >= _HELD_BACK:
+            self._held = 0
+            backend.flush()
+        self._held += len(frame)
 
     def announce(self, number: int, frame: bytes) -> None:
         """Put a frame of the emulator's own on a card's cable, beside what the guest sends."""
@@ -135,7 +145,7 @@ class Network:
 
     def pump(self) -> bool:
         """After a slice: write what the guest sent, deliver what waited; whether that was some."""
-        before = self._delivered
+        before, self._held = self._delivered, None
         for backend in self.backends.values():
             backend.flush()
             backend.retry()

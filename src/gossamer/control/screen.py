@@ -16,7 +16,7 @@ from gossamer.base.data import Data, replace
 from gossamer.base.late import np
 from gossamer.base.units import PAGE_SIZE
 from gossamer.control.runner import Runner
-from gossamer.devices.vga.render import render_array
+from gossamer.devices.vga.render import render_packed
 from gossamer.devices.vga.shown import YRES, Shown
 from gossamer.machines.machine import Display, Machine
 
@@ -47,10 +47,7 @@ class Look(Data):
         """The lines that were seen."""
         if self.shown is None:
             return np.zeros(EMPTY[::-1], np.uint32)
-        rgb = render_array(self.shown, self.memory)
-        out = np.zeros((*rgb.shape[:2], 4), np.uint8)
-        out[..., 2::-1] = rgb
-        return out.view("<u4")[..., 0].astype(np.uint32, copy=False)
+        return render_packed(self.shown, self.memory)
 
 
 class Screen:

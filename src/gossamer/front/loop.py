@@ -105,6 +105,8 @@ class Loop:
         self._timers: list[tuple[int, int, Timer]] = []
         self._serial = count()
         self._posted: deque[Callable[[], None]] = deque()
+        #: How long it has waited with nothing to do, in all.
+        self.waited_ns = 0
         self._wake_out, self._wake_in = os.pipe()
         for fd in (self._wake_out, self._wake_in):
             os.set_blocking(fd, False)
@@ -157,7 +159,11 @@ class Loop:
         poller = select.poll()
         for fd, mask in masks.items():
             poller.register(fd, mask)
-        ready = dict(poller.poll(self._milliseconds(timeout_s)))
+        wait_ms = self._milliseconds(timeout_s)
+        began = time.monotonic_ns() if wait_ms else 0
+        ready = dict(poller.poll(wait_ms))
+        if wait_ms:
+            self.waited_ns += time.monotonic_ns() - began
         if self._wake_out in ready:
             self._drain()
         for fd, mask in ready.items():

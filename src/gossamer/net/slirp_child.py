@@ -3,8 +3,8 @@
     python -m gossamer.net.slirp_child FRAMES COMMANDS OPTIONS
 
 On the stream socket FRAMES frames go both ways, each behind its length (four bytes, big-endian).
-On the socket COMMANDS (packets kept apart) a command is JSON and its answer too, the first one after
-the start.  The process ends when either does.
+On the socket COMMANDS (packets kept apart) a command is JSON and its answer too, the first one
+after the start.  The process ends when either does.
 Source: libslirp 4.7's libslirp.h; functions and the layout of structures.
 """
 
@@ -30,7 +30,7 @@ MOST_FRAME: Final = 68 << 10
 _HEAD: Final = 4
 _PIECE: Final = 256 << 10
 """Bytes of frames that are taken in at a time."""
-_AT_ONCE: Final = 32 << 10
+_AT_ONCE: Final = 48 << 10
 """Bytes of frames for the guest that are not kept back for more to come."""
 _MOST_AHEAD: Final = 256 << 10
 """Bytes that wait for the guest while the host's sockets are still read."""

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gossamer.base.data import replace
 from gossamer.base.wire import WireReader, WireWriter
 from gossamer.devices.vga.edid import SIZE, edid
+from gossamer.devices.vga.render import render_array, render_packed
 from gossamer.state.transfer import load, save
 from tests.devices.captures import QEMU
 from tests.devices.pci_rig import Access, PciRig, little, set_config
@@ -360,3 +362,20 @@ def test_window_chained_and_odd_even(rig: PciRig):
     w.store(0x18003, 0x1F, 1)
     assert rig.map.read(VRAM + 4, 2) == b"\x41\x1f"
     assert w.load(0, 1) == 0xFF, "only the text window is open"
+
+
+@pytest.mark.parametrize("bpp", [4, 8, 15, 16, 24, 32])
+@pytest.mark.parametrize("big", [False, True])
+def test_words_of_pixels_are_those_of_the_picture(rig: PciRig, bpp: int, big: bool) -> None:
+    random_ = random.Random(bpp)
+    for index, value in ((1, 64), (2, 20), (3, bpp), (4, 0x01)):
+        rig.vga.vga.write_vbe(index, value)
+    rig.vga.vga.ar_index = 0x20
+    rig.vga.vga.palette[:] = random_.randbytes(768)
+    shown = replace(rig.vga.shown(), big_endian_fb=big)
+    memory = np.frombuffer(random_.randbytes(1 << 16), np.uint8)
+    rgb = render_array(shown, memory).astype(np.uint32)
+    words = rgb[..., 0] << 16 | rgb[..., 1] << 8 | rgb[..., 2]
+    packed = render_packed(shown, memory)
+    assert packed.dtype == np.uint32
+    assert (packed == words).all()

@@ -43,6 +43,25 @@ def render_array(vga: Shown, memory: Bytes) -> Bytes:
     return _graphics(vga, memory) if vga.gr[6] & 1 else _text(vga, memory)
 
 
+def render_packed(vga: Shown, memory: Bytes) -> NDArray[np.uint32]:
+    """The screen: rows of 0x00RRGGBB."""
+    if vga.ar_index & SHOWN and vga.vbe_on and vga.vbe_regs[BPP] in (8, 32):
+        raw, wide = _dispi_rows(vga, memory)
+        if wide == 4:
+            words = np.ascontiguousarray(raw).view(">u4" if vga.big_endian_fb else "<u4")
+            picture: NDArray[np.uint32] = np.bitwise_and(words, 0xFF_FFFF, dtype=np.uint32)
+            return picture
+        return _packed(_colours(vga))[raw]
+    return _packed(render_array(vga, memory))
+
+
+def _packed(rgb: Bytes) -> NDArray[np.uint32]:
+    """Red, green, blue (the last axis) as 0x00RRGGBB."""
+    out = np.zeros((*rgb.shape[:-1], 4), np.uint8)
+    out[..., 2::-1] = rgb
+    return out.view("<u4")[..., 0].astype(np.uint32, copy=False)
+
+
 def _rows(memory: Bytes, start: int, stride: int, length: int, count: int) -> Bytes:
     """`count` rows of `length` bytes, `stride` apart; memory wraps round."""
     if start + stride * count <= len(memory) and length <= stride:
@@ -67,20 +86,31 @@ def _colours(vga: Shown) -> Bytes:
 # --- DISPI --------------------------------------------------------------------------------------
 
 
-def _dispi(vga: Shown, memory: Bytes) -> Bytes:
+def _dispi_shape(vga: Shown, memory: Bytes) -> tuple[int, int, int, int]:
+    """Width, height, start and stride."""
     # A stream may hold what no guest can set: no more pixels than the memory has.
     width = min(max(vga.vbe_regs[XRES], 8), MAX_WIDTH)
     height = max(min(vga.vbe_regs[YRES], 2 * len(memory) // width), 1)
-    start, stride = vga.vbe_start_addr * 4, vga.vbe_line_offset
+    return width, height, vga.vbe_start_addr * 4, vga.vbe_line_offset
+
+
+def _dispi_rows(vga: Shown, memory: Bytes) -> tuple[Bytes, int]:
+    """Rows of pixels of whole bytes (8 to 32 bits), and how many bytes each has."""
+    width, height, start, stride = _dispi_shape(vga, memory)
+    size = (vga.vbe_regs[BPP] + 7) // 8
+    return _rows(memory, start, stride, width * size, height), size
+
+
+def _dispi(vga: Shown, memory: Bytes) -> Bytes:
     bpp = vga.vbe_regs[BPP]
     if bpp == 4:
+        width, height, start, stride = _dispi_shape(vga, memory)
         planes = _rows(memory, start, stride * 4, width // 2, height)
         return _colours(vga)[_attributes(vga)[_planar(vga, planes)]]
-    if bpp == 8:
-        return _colours(vga)[_rows(memory, start, stride, width, height)]
-    size = (bpp + 7) // 8
-    raw = _rows(memory, start, stride, width * size, height)
-    pixels = np.ascontiguousarray(raw).reshape(height, width, size)
+    raw, size = _dispi_rows(vga, memory)
+    if size == 1:
+        return _colours(vga)[raw]
+    pixels = np.ascontiguousarray(raw).reshape(raw.shape[0], -1, size)
     if size == 2:
         order = ">u2" if vga.big_endian_fb else "<u2"
         return _high_colour(pixels.view(order)[..., 0], 5 if bpp == 15 else 6)

@@ -3,7 +3,8 @@
 A look is taken at most 30 times a second, and only while a viewer waits for a change; a screen that
 stays as it is is looked at less often.  What a look gives is made into pixels and encoded in a
 thread, one at a time for all viewers, so that the guest runs on beside it and a hundred viewers
-take turns.  A viewer gets the next piece of an update when it has read the one before.
+take turns; all of it together takes a twentieth of the machine's time (budget.py).  A viewer gets
+the next piece of an update when it has read the one before.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from websockets.server import ServerProtocol
 
@@ -27,6 +29,7 @@ from gossamer.core.host import bind_private
 from gossamer.front.loop import Loop, Timer
 from gossamer.front.refusals import Refusals
 from gossamer.front.sockets import first_free, remove_stale
+from gossamer.front.vnc.budget import Budget
 from gossamer.front.vnc.encodings import MOST_TIGHT_WIDTH, TIGHT
 from gossamer.front.vnc.hub import Hub
 from gossamer.front.vnc.layers import ClosedError, WebSocketLayer
@@ -42,6 +45,8 @@ SLOWEST_NS: Final = 200_000_000
 SLOWER: Final = 1.25
 MOST_VIEWERS: Final = 128
 _WIDEST: Final = 1 << 16
+_LEAST_WAIT_NS: Final = 1_000_000
+T = TypeVar("T")
 
 
 class VncServer:
@@ -51,6 +56,7 @@ class VncServer:
         self.session, self.loop = session, loop
         self.hub = Hub(session, options)
         self.screen = Screen(session.vm)
+        self.budget = Budget(lambda: host.thread_cpu_ns() + loop.waited_ns)
         self.viewers: dict[int, Viewer] = {}
         self._busy = False
         self._timer: Timer | None = None
@@ -126,7 +132,7 @@ class VncServer:
         if viewer is None:
             return
         try:
-            viewer.handle(mask)
+            self._costed(lambda: viewer.handle(mask))
         except (EOFError, OSError):
             self.drop(viewer)
         except ClosedError:
@@ -237,13 +243,18 @@ class VncServer:
         """Go on with what viewers wait for, or say when."""
         if self._busy:
             return
-        wait = self._next_look - host.monotonic_ns()
         looked_for = any(viewer.looks for viewer in self.viewers.values())
-        if looked_for and wait <= 0:
-            self._look()
-        elif any(viewer.hungry for viewer in self.viewers.values()):
-            self.session.spawn(self._serve())
-        elif looked_for:
+        hungry = any(viewer.hungry for viewer in self.viewers.values())
+        if not looked_for and not hungry:
+            return
+        wait, short = self._next_look - host.monotonic_ns(), self.budget.left_ns
+        if short:
+            self._after(max(short, _LEAST_WAIT_NS, 0 if hungry else wait))
+        elif looked_for and wait <= 0:
+            self._costed(self._look)
+        elif hungry:
+            self._costed(lambda: self.session.spawn(self._serve()))
+        else:
             self._after(wait)
 
     def _after(self, wait_ns: int) -> None:
@@ -282,25 +293,47 @@ class VncServer:
         self._busy = True
         try:
             if look is not None:
-                marks: Cells | None = yield InThread(lambda: self.hub.picture.apply(look))
+                marks: Cells | None = yield InThread(
+                    lambda: self._costed(lambda: self.hub.picture.apply(look), beside=True)
+                )
                 for viewer in self.viewers.values():
                     viewer.changed(marks)
             hungry = [viewer for viewer in self.viewers.values() if viewer.hungry]
             for viewer in hungry:
                 self._promise(viewer)
-            pieces = yield InThread(lambda: [(viewer, self._piece(viewer)) for viewer in hungry])
-            for viewer, data in pieces:
-                if viewer.fd in self.viewers and self.viewers[viewer.fd] is viewer:
-                    viewer.send(data)
-                    if not viewer.todo:
-                        viewer.updated()
-                    self._drain(viewer)
+            pieces = yield InThread(
+                lambda: self._costed(
+                    lambda: [(one, self._piece(one)) for one in hungry], beside=True
+                )
+            )
+            self._costed(lambda: self._sent(pieces))
         except MemoryError:
             self._refusals.report("the host has no memory for a picture")
             self.drop_clients()
         finally:
             self._busy = False
         self._after(0)
+
+    def _costed(self, work: Callable[[], T], *, beside: bool = False) -> T:
+        """Do work for viewers at their cost; `beside`: in this thread, which is not the loop's."""
+        began = self.budget.cpu_ns()
+        try:
+            return work()
+        finally:
+            took = self.budget.cpu_ns() - began
+            if beside:
+                self.loop.post(lambda: self.budget.spent(took))
+            else:
+                self.budget.spent(took)
+
+    def _sent(self, pieces: list[tuple[Viewer, bytes]]) -> None:
+        """Send parts of updates to those who are still there."""
+        for viewer, data in pieces:
+            if self.viewers.get(viewer.fd) is viewer:
+                viewer.send(data)
+                if not viewer.todo:
+                    viewer.updated()
+                self._drain(viewer)
 
     def _drain(self, viewer: Viewer) -> None:
         try:
