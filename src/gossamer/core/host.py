@@ -29,6 +29,11 @@ def thread_cpu_ns() -> int:
     return time.thread_time_ns()
 
 
+def process_cpu_ns() -> int:
+    """CPU time of this process, all threads, ns."""
+    return time.process_time_ns()
+
+
 def utc_ns() -> int:
     """Nanoseconds since 1970, UTC."""
     return time.time_ns()

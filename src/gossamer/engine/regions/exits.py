@@ -7,18 +7,33 @@ another round may begin: a region never spends more than the budget that it was 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
+from gossamer.base.data import Data, field
 from gossamer.base.units import PAGE_SIZE
 from gossamer.cpu.block import OFFSET
 from gossamer.engine.context import CONTEXT, ITLB_ENTRIES
 from gossamer.engine.emit import CHAIN, LIKELY, TB_CPU, TB_ENTRY, TB_TLB, UNLIKELY
+from gossamer.engine.regions.code import Key
 from gossamer.engine.regions.forming import Region
 from gossamer.engine.regions.names import Names
-from gossamer.engine.regions.values import Values
+from gossamer.engine.regions.values import Difference, Values
 from gossamer.isa.expr import Expr
 
 _PAGE_MASK: Final = PAGE_SIZE - 1
+#: Bits of 16 x the instructions left, beside an entry's place in one constant.
+_LEFT_BITS: Final = 24
+
+
+class Meeting(Data):
+    """Where ways out of one block of the region meet that have CR fields and page in common."""
+
+    label: str
+    fields: dict[Key, str | Difference]
+    page: int
+    #: (block, handler, the entry's place and what is left) of each.
+    ways: list[tuple[str, str, int]] = field(default_factory=list)
 
 
 class Exits(Values):
@@ -34,6 +49,7 @@ class Exits(Values):
         #: The instruction being written: where it lies, how many of its block came before it.
         self.delta = self.index = 0
         self._left = ""
+        self._meetings: dict[object, Meeting] = {}
 
     def begin_left(self) -> None:
         self._left = ""
@@ -68,10 +84,13 @@ class Exits(Values):
     def leaving(self, done: int) -> str:
         """`left` on a way out; what was executed is counted (that costs nothing measured)."""
         left = self.left(done)
+        self._count(left)
+        return left
+
+    def _count(self, left: str) -> None:
         where = self.at(CONTEXT["region_count"])
         count = self.value(f"load i64, ptr {where}{TB_CPU}")
         self.line(f"store i64 {self.value(f'sub i64 {count}, {left}')}, ptr {where}{TB_CPU}")
-        return left
 
     # --- cold text --------------------------------------------------------------------------------
 
@@ -101,18 +120,25 @@ class Exits(Values):
     def store_rest(self) -> None:
         """Store what is not written through: the block is whole then."""
         self.store_fields()
+        self.store_record()
+
+    def store_record(self) -> None:
+        """Store what is put off of FPSCR."""
 
     def entry(self, delta: int) -> str:
         """The entry at `delta`, in a page of the region."""
-        number = delta // PAGE_SIZE
+        page = self._page_entries(delta // PAGE_SIZE)
         offset = (delta % PAGE_SIZE - self.region.head) * 4
+        return self.value(f"getelementptr i8, ptr {page}, i64 {offset}")
+
+    def _page_entries(self, number: int) -> str:
+        """The entry in a page of the region that is as far from its start as the head is."""
         if number == 0:
-            return self.value(f"getelementptr i8, ptr %e, i64 {offset}")
+            return "%e"
         place = sorted(self.region.pages).index(number)
         slot = self.value(f"getelementptr i64, ptr @places, i64 {place}")
         apart = self.value(f"load volatile i64, ptr {slot}")
-        page = self.value(f"getelementptr i8, ptr %e, i64 {apart}")
-        return self.value(f"getelementptr i8, ptr {page}, i64 {offset}")
+        return self.value(f"getelementptr i8, ptr %e, i64 {apart}")
 
     def _enter_page(self, delta: int) -> None:
         if delta // PAGE_SIZE:
@@ -127,14 +153,44 @@ class Exits(Values):
         return label
 
     def _leave_here(self) -> None:
-        self.store_rest()
-        self._enter_page(self.delta)
-        e = self.entry(self.delta)
-        k = self.value(
-            f"add i64 {self.leaving(self.index)}, {self.value(f'ptrtoint ptr {e} to i64')}"
-        )
+        """What only this way out has: the rest is done where ways of the same state meet."""
+        self.store_record()
+        fields = {key: self.now[key] for key in sorted(self.written & self.fields)}
+        number = self.delta // PAGE_SIZE
+        key = tuple(fields.items()), number
+        if key not in self._meetings:
+            self._meetings[key] = Meeting(self.label("leave"), fields, number)
+        meeting = self._meetings[key]
         word = self.region.words[self.delta]
-        self.tail_to(self.names.handler(word, self.delta % PAGE_SIZE), e, k)
+        handler = self.names.handler(word, self.delta % PAGE_SIZE)
+        self.externs.add(handler)
+        place = (self.delta % PAGE_SIZE - self.region.head) * 4 << _LEFT_BITS
+        left = 16 * (self.longest - self.index)
+        meeting.ways.append((self.block, f"@{handler}", place | left))
+        self.line(f"br label %{meeting.label}")
+
+    def end_ways_out(self) -> None:
+        """Write where the ways out of this block of the region meet."""
+        for meeting in self._meetings.values():
+            self.aside(meeting.label, partial(self._meet, meeting))
+        self._meetings = {}
+
+    def _meet(self, m: Meeting) -> None:
+        handlers = ", ".join(f"[ {handler}, %{block} ]" for block, handler, _ in m.ways)
+        places = ", ".join(f"[ {place}, %{block} ]" for block, _, place in m.ways)
+        handler = self.value(f"phi ptr {handlers}")
+        place = self.value(f"phi i64 {places}")
+        self.now, self.memo, self._left = dict(m.fields), {}, ""
+        self.store_fields()
+        self._enter_page(m.page * PAGE_SIZE)
+        page = self._page_entries(m.page)
+        apart = self.value(f"ashr i64 {place}, {_LEFT_BITS}")
+        e = self.value(f"getelementptr i8, ptr {page}, i64 {apart}")
+        done = self.value(f"and i64 {place}, {(1 << _LEFT_BITS) - 1}")
+        left = self.value(f"add i64 {self.reduced()}, {done}")
+        self._count(left)
+        k = self.value(f"add i64 {left}, {self.value(f'ptrtoint ptr {e} to i64')}")
+        self.tail(handler, e, k)
 
     def unless(self, condition: str) -> None:
         """Leave when `condition` (i1) holds."""

@@ -77,10 +77,6 @@ class Floats(Memory):
                 self.line(f"store double {value}, ptr {self.at(CONTEXT[name])}{TB_CPU}")
             self.line(f"store i32 {self._kind}, ptr {self.at(CONTEXT['fp_kind'])}{TB_CPU}")
 
-    def store_rest(self) -> None:
-        super().store_rest()
-        self.store_record()
-
     def _add_to_kind(self, mask: int, bits: str) -> None:
         """Something after the last operation: `bits` (i32) in the place of `mask`."""
         kind = self._kind or self.field("fp_kind", "i32")

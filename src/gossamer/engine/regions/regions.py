@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from gossamer.base.data import Data
 from gossamer.base.errors import HostError
 from gossamer.base.units import PAGE_SIZE, MiB
+from gossamer.core import host
 from gossamer.engine import build
 from gossamer.engine.arena import CodeArena
 from gossamer.engine.context import ENTRY_STRIDE, LINE
@@ -29,6 +30,7 @@ from gossamer.engine.regions.names import NAME, PLACES, names_of
 from gossamer.engine.regions.pauses import Pauses
 from gossamer.engine.regions.store import RegionStore, Stored, name_of
 from gossamer.engine.regions.view import Here, Targets, View
+from gossamer.engine.regions.weighing import weigh
 from gossamer.engine.regions.worker import Worker
 from gossamer.engine.stencils.made import made as stencils
 from gossamer.engine.tier0 import Sample, Tier0
@@ -50,14 +52,19 @@ _FLOATING: Final = 8
 _LOADING: Final = 1 << 13
 AFTER_BLOCKS: Final = 16
 UNIT: Final = 32
-#: A place that was hot in an earlier process is compiled so many times sooner (where blocks are
-#: copied `_AGAIN_BLOCKS` times that, LLVM's loading not counted): a guest that runs
-#: again gets faster each time, and a first boot pays for its hottest places only.
+#: A place that was hot in an earlier process is compiled so many times sooner (LLVM's loading not
+#: counted): a first boot pays for its hottest places only, and a guest that runs again and again
+#: is compiled in its second and third run, for all those that follow.
 _AGAIN: Final = 2
-_AGAIN_BLOCKS: Final = 4
+_AGAIN_BLOCKS: Final = 16
+#: What such places take at the most: one part in so many of the process' CPU time.
+_INVESTED: Final = 4
+#: CPU time of compiling a region, ns, before it is known.
+_USUAL_NS: Final = 40_000_000
 #: A place inside a region is looked for this many times as often: slices end there, too.  Not one
 #: that indirect branches go to: they enter a region at its head only.
 _COVERED: Final = 8
+_COVERED_AGAIN: Final = 2
 ARENA: Final = 64 * MiB
 LIMITS: Final = Limits()
 #: Bytes of code from the head on that a stored region is found by.
@@ -263,6 +270,11 @@ class Regions:
             self.store.note_hot(name)
         return self.threshold
 
+    def _may_invest(self) -> bool:
+        """Whether compiling for later processes has taken no more than its part so far."""
+        spent = self.counts.ns + len(self._asked) * _USUAL_NS
+        return spent * _INVESTED <= host.process_cpu_ns()
+
     def _note_jump(self, s: Sample) -> None:
         """An indirect branch went to a place."""
         self.targets.note(s.source, s.page + self.view.place(s.entry)[1])
@@ -274,30 +286,29 @@ class Regions:
         """Make the region of a hot place once it is worth it; False: there is none."""
         size = self._sizes.get(s.entry)
         if size is None:
-            region = self._form(s.page + offset)
-            if region is None:
+            size = self._weight(s.page + offset)
+            if not size:
                 self.counts.unformed += 1
                 return False
             if len(self._sizes) > _MOST_REFUSED:
                 self._sizes.clear()
-            size = self._sizes[s.entry] = self._weight(region)
-        need = threshold * max(size // self.unit, 1)
-        if (
-            threshold == self.threshold
-            and self._after_blocks > 1
-            and "llvmlite.binding" not in sys.modules
-        ):
+            self._sizes[s.entry] = size
+        need, was_hot = threshold * max(size // self.unit, 1), threshold < self.threshold
+        if not was_hot and self._after_blocks > 1 and "llvmlite.binding" not in sys.modules:
             need += _LOADING
         if s.entry not in self._jumped_to and self.installed.has_word(page, offset):
-            need *= _COVERED
-        return s.count < need or self.make(s.page + offset)
+            need *= _COVERED_AGAIN if was_hot else _COVERED
+        if s.count < need or (was_hot and not self._may_invest()):
+            return True  # it will be asked for again while it stays hot
+        return self.make(s.page + offset)
 
-    def _weight(self, region: Region) -> int:
-        """The instructions of a region; as many times more as compiling it gains less."""
-        floating = sum(code.put_off for code in region.codes())
-        if self.blocks is None or floating * _FLOATING >= region.count:
-            return region.count
-        return region.count * self._after_blocks
+    def _weight(self, ea: int) -> int:
+        """The instructions of a region or so; as many times more as compiling it gains less."""
+        here = Here(self.view, ea, self._is_barred, self.targets)
+        w = weigh(here, ea % PAGE_SIZE, self.limits)
+        if self.blocks is None or w.floating * _FLOATING >= w.instructions:
+            return w.instructions
+        return w.instructions * self._after_blocks
 
     def _is_barred(self, page: int, offset: int) -> bool:
         """Whether the line of a word changed too short a time ago."""

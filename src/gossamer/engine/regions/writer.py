@@ -153,6 +153,7 @@ class Writer(Singles):
             self.delta, self.index = delta, n
             self._instruction(code)
         self._edges(place, block)
+        self.end_ways_out()
 
     def _instruction(self, code: Code) -> None:
         self.memo, self._branch = {}, None
