@@ -7,7 +7,8 @@ What a command needs is imported when it is called, so that `--help` is quick.  
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -156,30 +157,46 @@ def wants_help(words: list[str]) -> bool:
 
 def run(words: list[str]) -> int:
     """`gossamer run`: a machine from QEMU's options."""
-    from gossamer.machines import options
+    with uncollected():
+        from gossamer.machines import options
 
-    if wants_help(words):
-        from gossamer.machines.option_help import help_text
+        if wants_help(words):
+            from gossamer.machines.option_help import help_text
 
-        print(RUN_HELP.format(options=help_text()), end="")
-        return 0
-    if words[:1] in (["-version"], ["--version"]):
-        return dispatch(["--version"])
-    from gossamer.machines import machine_options
+            print(RUN_HELP.format(options=help_text()), end="")
+            return 0
+        if words[:1] in (["-version"], ["--version"]):
+            return dispatch(["--version"])
+        from gossamer.machines import machine_options
 
-    text = machine_options.asked(words)
-    if text is not None:
-        print(text, end="")
-        return 0
-    return start(options.parse(words))
+        text = machine_options.asked(words)
+        if text is not None:
+            print(text, end="")
+            return 0
+        return start(options.parse(words))
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """What is made until the machine runs stays: the garbage collector need not look at it.
+
+    `run_machine` switches it on again.  At the end of the process all memory goes at once.
+    """
+    import atexit
+    import gc
+
+    gc.disable()
+    atexit.unregister(gc.freeze)
+    atexit.register(gc.freeze)
+    try:
+        yield
+    finally:
+        gc.enable()  # it may have come to nothing, and the process may go on
 
 
 def start(config: Config) -> int:
     """Build the machine and run it until it ends."""
-    import gc
-
-    gc.disable()  # what is made until the machine runs stays; run_machine switches it on again
-    try:
+    with uncollected():
         ready = _nothing
         if config.daemonize:
             from gossamer.front.daemon import detach
@@ -193,8 +210,6 @@ def start(config: Config) -> int:
             if console.controlled:
                 return console.beside(lambda: run_machine(config, console, ready))
             return run_machine(config, console, ready)
-    finally:
-        gc.enable()  # it may have come to nothing, and the process may go on
 
 
 def _nothing() -> None:

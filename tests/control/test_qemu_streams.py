@@ -14,7 +14,7 @@ from gossamer.base.units import MiB
 from gossamer.control.vm import Vm
 from gossamer.devices.escc import MASTER_ENABLE, Escc
 from gossamer.devices.heathrow import Heathrow
-from gossamer.isa.body import Irq
+from gossamer.isa.interrupts import Irq
 from gossamer.machines.config import Config
 from gossamer.migrate.framing import Section
 from gossamer.migrate.inspect import open_stream

@@ -12,7 +12,7 @@ from gossamer.base.errors import ConfigError
 from gossamer.control.vm import Vm
 from gossamer.devices.cuda import Cuda
 from gossamer.devices.fwcfg import PPC_TBFREQ, FwCfg
-from gossamer.isa.body import Irq
+from gossamer.isa.interrupts import Irq
 from gossamer.machines.options import parse
 from gossamer.migrate.inspect import StreamFile, open_stream
 

@@ -13,8 +13,8 @@ from gossamer.control import disk_state
 from gossamer.control.vm import Vm
 from gossamer.core import host
 from gossamer.core.clock import Clock
-from gossamer.cpu.exceptions import MSR_EE, MSR_POW
 from gossamer.cpu.model import DOZE_750
+from gossamer.cpu.msr import MSR_EE, MSR_POW
 from gossamer.engine.processor import Stop
 from gossamer.isa.text import assemble
 from gossamer.machines.config import Config

@@ -22,8 +22,9 @@ from gossamer.engine.reference import Reference
 from gossamer.engine.runtime import translation_functions
 from gossamer.engine.tier0 import Tier0
 from gossamer.isa.architecture import Architecture, architecture
-from gossamer.isa.body import Access, Body
+from gossamer.isa.body import Body
 from gossamer.isa.expr import Expr, const, ltu, select
+from gossamer.isa.interrupts import Access
 from gossamer.isa.text import assemble
 
 LIMIT: Final = 0x8000

@@ -6,7 +6,7 @@ import pytest
 
 from gossamer.base.units import tick_time, ticks_at
 from gossamer.engine.processor import Stop
-from gossamer.isa.body import Irq
+from gossamer.isa.interrupts import Irq
 from gossamer.isa.text import assemble
 from tests.engine.rig import Rig
 

@@ -18,7 +18,7 @@ from gossamer.cpu.model import find
 from gossamer.engine.processor import Processor, Stop
 from gossamer.engine.reference import Reference
 from gossamer.engine.tier0 import Tier0
-from gossamer.isa.body import Irq
+from gossamer.isa.interrupts import Irq
 
 RAM_SIZE: Final = 1 << 20
 ROM_BASE: Final = 0xFFF0_0000

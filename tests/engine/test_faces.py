@@ -11,10 +11,10 @@ from gossamer.core import faces
 from gossamer.core.faces import DATA, NO, YES
 from gossamer.core.irq import IrqLine
 from gossamer.core.region import Region
-from gossamer.cpu.exceptions import MSR_EE
+from gossamer.cpu.msr import MSR_EE
 from gossamer.engine.reference import Reference
 from gossamer.engine.tier0 import Tier0
-from gossamer.isa.body import Irq
+from gossamer.isa.interrupts import Irq
 from gossamer.isa.text import assemble
 
 from .rig import IO_BASE, Rig

@@ -17,7 +17,7 @@ from gossamer.cli import main
 from gossamer.control.steps import finish
 from gossamer.control.transfer import Transfer
 from gossamer.control.vm import Vm
-from gossamer.isa.body import Irq
+from gossamer.isa.interrupts import Irq
 from gossamer.migrate.channels import Limits
 from gossamer.migrate.inspect import open_stream
 from gossamer.verify.hops.command import GossamerStation

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-from gossamer.isa.body import Access, Interrupt, Statement
+from gossamer.isa.body import Statement
 from gossamer.isa.evaluate import execute
 from gossamer.isa.insn import TABLE, trace_word
+from gossamer.isa.interrupts import Access, Interrupt
 from gossamer.isa.registers import REGISTERS
 from gossamer.isa.spec import float_arith, float_compare, float_convert, table
 

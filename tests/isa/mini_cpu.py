@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gossamer.isa.body import Access, Interrupt
 from gossamer.isa.evaluate import Fault, NoTable, execute
 from gossamer.isa.insn import Decoder, trace_word
+from gossamer.isa.interrupts import Access, Interrupt
 from gossamer.isa.registers import REGISTERS
 from gossamer.isa.text import assemble
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from gossamer.isa.body import Access, Body, Interrupt
+from gossamer.isa.body import Body
 from gossamer.isa.evaluate import evaluate, execute
 from gossamer.isa.expr import Expr, const, eq, select, zext
+from gossamer.isa.interrupts import Access, Interrupt
 from tests.isa.mini_cpu import BASE, MiniCpu
 
 

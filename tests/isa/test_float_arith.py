@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from gossamer.isa.body import Interrupt
+from gossamer.isa.interrupts import Interrupt
 from tests.isa import float_cases, float_reference
 from tests.isa.float_cpu import FRT, MSR_FE0, MSR_FE1, UNTOUCHED, execute_float
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from gossamer.isa.body import Interrupt
 from gossamer.isa.insn import Decoder
+from gossamer.isa.interrupts import Interrupt
 from gossamer.isa.service import SERVICES, Service
 from tests.isa.float_cpu import (
     FRT,

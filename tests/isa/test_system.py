@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gossamer.isa.body import Interrupt, Irq
+from gossamer.isa.interrupts import Interrupt, Irq
 from tests.isa.mini_cpu import BASE, FP, USER, MiniCpu
 
 NS = 10**9

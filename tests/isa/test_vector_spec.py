@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gossamer.isa.body import Interrupt
 from gossamer.isa.insn import Decoder
+from gossamer.isa.interrupts import Interrupt
 from gossamer.isa.text import assemble, disassemble
 from gossamer.isa.vector.lanes import split
 from gossamer.verify.isa.vector_cases import VectorCases

@@ -9,7 +9,7 @@ import pytest
 
 from gossamer.cpu.exceptions_405 import Vector
 from gossamer.cpu.model import find
-from gossamer.isa.body import Interrupt
+from gossamer.isa.interrupts import Interrupt
 from gossamer.isa.spec.table import Decoder
 from gossamer.machines.machine import Machine
 from tests.machines.board405 import DATA, SRAM, VECTORS, alike

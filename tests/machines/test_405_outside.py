@@ -12,7 +12,7 @@ from gossamer.control import look
 from gossamer.control.losses import losses
 from gossamer.control.vm import Vm
 from gossamer.front.hmp import texts
-from gossamer.isa.body import Irq405
+from gossamer.isa.interrupts import Irq405
 from gossamer.isa.spec import timers_405 as timers
 from gossamer.machines.options import parse
 from gossamer.migrate import releases

@@ -13,7 +13,7 @@ from gossamer.control import look
 from gossamer.control.vm import Vm
 from gossamer.core.irq import IrqLine
 from gossamer.devices.console_port import ConsolePort
-from gossamer.isa.body import Irq
+from gossamer.isa.interrupts import Irq
 from gossamer.machines import machine_options, registry
 from gossamer.machines.bare import KIND as BARE
 from gossamer.machines.bare import bare

@@ -19,11 +19,11 @@ from gossamer.core.clock import Clock
 from gossamer.core.device import Device
 from gossamer.core.irq import IrqLine
 from gossamer.core.region import Region
-from gossamer.cpu.exceptions import MSR_ME, MSR_RI
+from gossamer.cpu.msr import MSR_ME, MSR_RI
 from gossamer.engine.processor import Stop
 from gossamer.engine.reference import Reference
 from gossamer.engine.turns import TURN, Turns
-from gossamer.isa.body import Irq
+from gossamer.isa.interrupts import Irq
 from gossamer.isa.text import assemble_program
 from gossamer.machines import bare
 from gossamer.machines.config import Accel, Hardware

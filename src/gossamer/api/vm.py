@@ -26,9 +26,9 @@ from gossamer.control.receiving import Received
 from gossamer.control.sending import Sent
 from gossamer.control.snapshots import SnapshotEntry
 from gossamer.control.vm import Vm as Control
-from gossamer.cpu.exceptions import MSR_IP
+from gossamer.cpu.msr import MSR_IP
 from gossamer.engine.stops import Met, Watch
-from gossamer.isa.body import Interrupt
+from gossamer.isa.interrupts import Interrupt
 from gossamer.machines.config import DEFAULT_MACHINE, Config
 from gossamer.migrate.container_writer import Written
 

@@ -15,7 +15,7 @@ from gossamer.control.losses import losses
 from gossamer.control.profiles import profile_of
 from gossamer.control.runner import Runner
 from gossamer.cpu.cpu_64 import Cpu64
-from gossamer.isa.body import Interrupt, Irq
+from gossamer.isa.interrupts import Interrupt, Irq
 from gossamer.machines.machine import Machine
 from gossamer.migrate.releases import Release
 from gossamer.state.transfer import Profile

@@ -17,7 +17,7 @@ from gossamer.devices.escc import MASTER_ENABLE, Escc
 from gossamer.devices.heathrow import Heathrow
 from gossamer.devices.ide.cell import MacioIde
 from gossamer.devices.ide.drive import BSY
-from gossamer.isa.body import Irq
+from gossamer.isa.interrupts import Irq
 from gossamer.machines.machine import Machine
 
 FAR_NS: Final = 3600 * NS_PER_S

@@ -30,7 +30,7 @@ from gossamer.control.steps import InThread, Steps, finish
 from gossamer.control.stream_out import Carried, Extra, save_stream
 from gossamer.control.transfers import Transfers
 from gossamer.core import host
-from gossamer.isa.body import Irq
+from gossamer.isa.interrupts import Irq
 from gossamer.machines.config import Config
 from gossamer.machines.machine import Machine
 from gossamer.migrate.channels import Limits, Listener

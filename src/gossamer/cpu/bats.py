@@ -15,8 +15,9 @@ from gossamer.cpu.translation import (
     with_store,
 )
 from gossamer.isa.architecture import Architecture
-from gossamer.isa.body import Access, Body
+from gossamer.isa.body import Body
 from gossamer.isa.expr import Expr, const, eq, ne, select, trunc
+from gossamer.isa.interrupts import Access
 from gossamer.isa.spec.parts import EIGHT_BATS
 
 HIGH_BAT_EN: Final = bit(8)

@@ -18,19 +18,20 @@ from gossamer.base.wire import WireReader, WireWriter
 from gossamer.core.clock import Alarm, Clock
 from gossamer.core.device import Device
 from gossamer.cpu.block import RegisterBlock
-from gossamer.cpu.exceptions import ASYNCHRONOUS, MSR_BE, MSR_EE, MSR_IP, MSR_POW, MSR_SE
 from gossamer.cpu.model import CpuModel
+from gossamer.cpu.msr import ASYNCHRONOUS, MSR_BE, MSR_EE, MSR_IP, MSR_POW, MSR_SE
 from gossamer.cpu.sprs import get_sprs, put_sprs
-from gossamer.isa.body import Irq, Irq405
+from gossamer.isa.interrupts import Irq, Irq405
 from gossamer.isa.registers import registers
 from gossamer.isa.spec.parts import ALTIVEC, SOFTWARE_SEARCH, has
-from gossamer.isa.spec.software_search import ENTRIES, VALID
 from gossamer.state.codec import I32, U8, U32, U64, Array, Codec, Equal, Int, Unused
 from gossamer.state.declare import compat, derived, wiring
 from gossamer.state.layout import NOTHING, Constant, Loss, Nested, View, subsection
 
 _FPR: Final = Int("fpr", 8)
 _VSCR: Final = Int("cpu/altivec/vscr", 4)
+ENTRIES: Final = registers(32)["tlb_upper"][1] // 2
+"""Entries of a TLB that software loads: those of the data TLB come first."""
 VSCR_NJ: Final = 0x0001_0000
 """Non-Java mode: set by reset (MPC7400UM 2.1)."""
 
@@ -307,6 +308,8 @@ class Cpu(Device):
 
     @fetch_tlb.losing
     def fetch_tlb_lost(self) -> Iterator[Loss]:
+        from gossamer.isa.spec.software_search import VALID  # noqa: PLC0415 - a start needs none
+
         if any(upper & VALID for upper in self.block.all("tlb_upper")[ENTRIES:]):
             yield Loss("the instruction TLB's entries, which the guest will load again")
         if any(self.block.all("tlb_way")):

@@ -16,9 +16,9 @@ from gossamer.core.dcr import DcrBus
 from gossamer.cpu import exceptions_405
 from gossamer.cpu import wire_405 as wire
 from gossamer.cpu.cpu import Cpu
-from gossamer.cpu.exceptions import MSR_POW
 from gossamer.cpu.exceptions_405 import ASYNCHRONOUS, MSR_CE, MSR_EE
-from gossamer.isa.body import Irq, Irq405
+from gossamer.cpu.msr import MSR_POW
+from gossamer.isa.interrupts import Irq, Irq405
 from gossamer.isa.spec import timers_405 as timers
 from gossamer.isa.spec.embedded import DCR_WRITE, MSR_405
 from gossamer.isa.spec.sprs_405 import RealMode

@@ -10,9 +10,9 @@ from typing import ClassVar, Final
 from gossamer.base.data import Data
 from gossamer.base.wire import WireReader, WireWriter
 from gossamer.cpu.cpu import VSCR_NJ, Avr, Cpu, one, put_crf, register_file
-from gossamer.cpu.exceptions import MSR_EE
+from gossamer.cpu.msr import MSR_EE
 from gossamer.cpu.sprs import DEC, PVR, XER, plain
-from gossamer.isa.body import Irq, Irq405
+from gossamer.isa.interrupts import Irq, Irq405
 from gossamer.state.codec import U8, U32, U64, Array, Int, Unused
 from gossamer.state.layout import NOTHING, Constant, View, subsection
 

@@ -23,8 +23,9 @@ from gossamer.cpu.translation import (
     with_store,
 )
 from gossamer.isa.architecture import Architecture
-from gossamer.isa.body import Access, Body
+from gossamer.isa.body import Body
 from gossamer.isa.expr import Expr, choose, const, eq, gtu, ne, select, trunc, zext
+from gossamer.isa.interrupts import Access
 from gossamer.isa.spec import utlb
 from gossamer.isa.spec.sprs_405 import RealMode
 

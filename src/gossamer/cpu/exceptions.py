@@ -7,41 +7,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.base.bits import bit
 from gossamer.cpu import exceptions_64
+from gossamer.cpu.msr import MSR_ILE, MSR_IP, MSR_ME
 from gossamer.cpu.translation import Mmu
-from gossamer.isa.body import Body, Interrupt, Irq
+from gossamer.isa.body import Body
 from gossamer.isa.expr import Expr, eq, ne, select
-
-MSR_POW: Final = bit(13)
-MSR_ILE: Final = bit(15)
-MSR_EE: Final = bit(16)
-MSR_PR: Final = bit(17)
-MSR_FP: Final = bit(18)
-MSR_ME: Final = bit(19)
-MSR_SE: Final = bit(21)
-MSR_BE: Final = bit(22)
-MSR_IP: Final = bit(25)
-MSR_IR: Final = bit(26)
-MSR_DR: Final = bit(27)
-MSR_RI: Final = bit(30)
+from gossamer.isa.interrupts import Interrupt
 
 #: MSR bits that SRR1 receives: 0, 5..9, 16..31.
 SRR1_FROM_MSR: Final = 0x87C0_FFFF
 #: MSR bits that survive into the handler (ME too, except for machine check; IP, ILE).
 MSR_KEPT: Final = MSR_ILE | MSR_ME | MSR_IP
-
-#: Interrupts that arrive between instructions: source, vector, MSR bits that all must be set,
-#: in order of priority (MPC750UM table 4-3).  Edge sources are cleared when taken.
-ASYNCHRONOUS: Final = (
-    (Irq.RESET, Interrupt.RESET, 0, True),
-    (Irq.MACHINE_CHECK, Interrupt.MACHINE_CHECK, MSR_ME, True),
-    (Irq.SMI, Interrupt.SMI, MSR_EE, True),
-    (Irq.EXTERNAL, Interrupt.EXTERNAL, MSR_EE, False),
-    (Irq.PERFORMANCE, Interrupt.PERFORMANCE, MSR_EE, True),
-    (Irq.DECREMENTER, Interrupt.DECREMENTER, MSR_EE, True),
-    (Irq.THERMAL, Interrupt.THERMAL, MSR_EE, True),
-)
 
 
 def enter(s: Body, vector: Expr, srr0: Expr, srr1: Expr, mmu: Mmu) -> None:

@@ -11,15 +11,9 @@ from typing import Final
 
 from gossamer.base.bits import bit
 from gossamer.cpu.translation import STORE, ZONE
-from gossamer.isa.body import (
-    SRR1_ILLEGAL,
-    SRR1_PRIVILEGED,
-    SRR1_TRAP,
-    Body,
-    Interrupt,
-    Irq405,
-)
+from gossamer.isa.body import Body
 from gossamer.isa.expr import Expr, const, eq, ne, select
+from gossamer.isa.interrupts import SRR1_ILLEGAL, SRR1_PRIVILEGED, SRR1_TRAP, Interrupt, Irq405
 
 MSR_CE: Final = bit(14)
 MSR_EE: Final = bit(16)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.isa.body import Body, Interrupt
+from gossamer.isa.body import Body
 from gossamer.isa.expr import Expr, eq, gtu, ne, select
+from gossamer.isa.interrupts import Interrupt
 
 MSR_SF: Final = 1 << 63
 MSR_ME: Final = 0x1000

@@ -26,8 +26,9 @@ from gossamer.cpu.translation import (
     with_store,
 )
 from gossamer.isa.architecture import Architecture
-from gossamer.isa.body import Access, Body
+from gossamer.isa.body import Body
 from gossamer.isa.expr import Expr, choose, clz, const, eq, ne, select, trunc
+from gossamer.isa.interrupts import Access
 
 PTE_R: Final = bit(23)
 PTE_C: Final = bit(24)

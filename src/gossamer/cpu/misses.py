@@ -21,8 +21,9 @@ from gossamer.cpu.hashed import (
 )
 from gossamer.cpu.translation import MISS_VECTORS, NOT_FOUND, STORE, Translation
 from gossamer.isa.architecture import Architecture
-from gossamer.isa.body import Access, Body, Interrupt, number
+from gossamer.isa.body import Body, number
 from gossamer.isa.expr import Expr, eq, ne, select, trunc
+from gossamer.isa.interrupts import Access, Interrupt
 from gossamer.isa.spec import software_search
 from gossamer.isa.spec.software_search import MSR_TGPR
 

@@ -25,8 +25,9 @@ from gossamer.cpu.translation import (
     with_store,
 )
 from gossamer.isa.architecture import Architecture
-from gossamer.isa.body import Access, Body, Interrupt, number
+from gossamer.isa.body import Body, number
 from gossamer.isa.expr import Expr, choose, clz, const, eq, ltu, ne, select, trunc
+from gossamer.isa.interrupts import Access, Interrupt
 
 REAL: Final = 0x0FFF_FFFF_FFFF_FFFF
 """What of an effective address counts in real mode."""

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final
 from gossamer.isa.architecture import USUAL
 from gossamer.isa.registers import REGISTERS, registers
 from gossamer.isa.spec.parts import ALTIVEC, EMBEDDED, SOFTWARE_SEARCH, has
-from gossamer.isa.spec.spr import SPRS
 
 if TYPE_CHECKING:
     from gossamer.cpu.cpu import Cpu
+    from gossamer.isa.spec.spr_row import Spr
 
 XER: Final = 1
 DEC: Final = 22
@@ -30,20 +30,27 @@ NOT_OF_405: Final = ("fpr", "fpscr", "sr", "dec_zero", "dar", "dsisr")
 OF_TLBS: Final = ("tgpr", "tlb_upper", "tlb_lower", "tlb_page", "tlb_way")
 
 
+def _rows() -> tuple[Spr, ...]:
+    """The table of SPRs; what only runs a CPU does without it, and the instructions it is for."""
+    from gossamer.isa.spec.spr import SPRS  # noqa: PLC0415 - a start needs none
+
+    return SPRS
+
+
 @lru_cache(maxsize=8)
 def plain(features: frozenset[str], word: int = USUAL) -> dict[int, tuple[str, int]]:
     """The SPR numbers of a model that stand for a whole register: its name and element.
 
     XER, DEC and PVR are seen to below.
     """
-    rows = (s for s in SPRS if s.belongs(features, word) and s.number not in NOT_SENT)
+    rows = (s for s in _rows() if s.belongs(features, word) and s.number not in NOT_SENT)
     return {s.number: s.state for s in rows if s.state}
 
 
 def elements(features: frozenset[str], word: int = USUAL) -> dict[str, list[int]]:
     """The registers of the block that a model has, each with the elements that it has."""
-    some = {s.state for s in SPRS if s.state}
-    mine = {s.state for s in SPRS if s.state and s.belongs(features, word)}
+    some = {s.state for s in _rows() if s.state}
+    mine = {s.state for s in _rows() if s.state and s.belongs(features, word)}
     absent = some - mine
     if word == 64:
         absent |= {("sr", n) for n in range(16)}

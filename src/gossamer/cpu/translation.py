@@ -10,8 +10,9 @@ from typing import Final, Protocol
 
 from gossamer.base.bits import bit
 from gossamer.base.data import Data
-from gossamer.isa.body import Access, Body, Interrupt
+from gossamer.isa.body import Body
 from gossamer.isa.expr import Expr, eq, select
+from gossamer.isa.interrupts import Access, Interrupt
 
 MSR_PR: Final = bit(17)
 MSR_IR: Final = bit(26)

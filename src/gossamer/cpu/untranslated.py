@@ -6,8 +6,9 @@ from gossamer.base.data import Data
 from gossamer.core.memory import REAL_BITS
 from gossamer.cpu.translation import NO_VECTORS, NOT_FOUND, WIMG_REAL, Translation
 from gossamer.isa.architecture import Architecture
-from gossamer.isa.body import Access, Body
+from gossamer.isa.body import Body
 from gossamer.isa.expr import Expr, const, low, ltu, select
+from gossamer.isa.interrupts import Access
 
 
 class Untranslated(Data):

@@ -25,18 +25,10 @@ from gossamer.engine.variants import (
     looks_at,
     loops,
 )
-from gossamer.isa.body import (
-    Access,
-    Branch,
-    Effect,
-    Probe,
-    Raise,
-    Statement,
-    Store,
-    number,
-)
+from gossamer.isa.body import Branch, Effect, Probe, Raise, Statement, Store, number
 from gossamer.isa.expr import Expr
 from gossamer.isa.form import Form
+from gossamer.isa.interrupts import Access
 from gossamer.isa.spec.alignment import dsisr
 
 #: Bytes of an entry that hold the operand fields at bits 6, 11, 16 and 21, by their shift.

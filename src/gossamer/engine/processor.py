@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gossamer.core.clock import NEVER, Clock
 from gossamer.cpu.breakpoints import IABR_BE, is_branch, is_return, stops_at, watches_data
 from gossamer.cpu.cpu import Cpu
-from gossamer.cpu.exceptions import MSR_BE, MSR_ME, MSR_SE
+from gossamer.cpu.msr import MSR_BE, MSR_ME, MSR_SE
 from gossamer.engine.context import EFFECT_CODES
 from gossamer.engine.protocol import Engine
-from gossamer.engine.stops import Met, Stops
 from gossamer.engine.tier0 import Tier0
-from gossamer.engine.translate import translate
-from gossamer.isa.body import Access, Interrupt, Irq
+from gossamer.isa.interrupts import Access, Interrupt, Irq
+
+if TYPE_CHECKING:
+    from gossamer.engine.stops import Met, Stops
 
 #: Instructions in one native run at the most, so that the host is never kept out for long.
 CHUNK: Final = 1 << 22
@@ -68,6 +69,8 @@ class Processor:
     def debug(self) -> Stops:
         """Breakpoints and watchpoints; `run` comes back with `Stop.BREAK` at one of them."""
         if self.stops is None:
+            from gossamer.engine.stops import Stops  # noqa: PLC0415 - most runs need none
+
             assert isinstance(self.engine, Tier0), "the reference engine has none"
             self.stops = Stops(self.engine)
         return self.stops
@@ -239,6 +242,8 @@ class Processor:
 
     def _word_at(self, cia: int) -> int:
         """The instruction word that a fetch from `cia` finds; 0 when it faults."""
+        from gossamer.engine.translate import translate  # noqa: PLC0415 - a trace is rare
+
         memory = self.engine.memory
         cpu = self.cpu
         ra, fault, _ = translate(

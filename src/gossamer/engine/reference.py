@@ -12,18 +12,20 @@ from typing import Final
 from gossamer.base.bits import ones
 from gossamer.base.units import PAGE_SIZE
 from gossamer.core.memory import MMIO, AddressMap
-from gossamer.cpu import exceptions, exceptions_405, mmu
+from gossamer.cpu import exceptions_405, mmu
 from gossamer.cpu.block import RegisterBlock, layout
+from gossamer.cpu.msr import MSR_BE, MSR_EE, MSR_POW, MSR_SE
 from gossamer.cpu.translation import STORE, SWAPPED_FLAG, WIMG_I, WIMG_W
 from gossamer.engine.context import EFFECT_CODES
 from gossamer.engine.protocol import InstructionTime
 from gossamer.engine.translate import Surroundings, translate, watched
 from gossamer.isa.architecture import Architecture
-from gossamer.isa.body import SRR1_ILLEGAL, Access, Body, Interrupt, Statement
+from gossamer.isa.body import Body, Statement
 from gossamer.isa.evaluate import Fault, evaluate, execute
 from gossamer.isa.expr import Expr, const
 from gossamer.isa.form import Form
 from gossamer.isa.insn import trace_word
+from gossamer.isa.interrupts import SRR1_ILLEGAL, Access, Interrupt
 from gossamer.isa.spec.alignment import dsisr
 from gossamer.isa.spec.parts import EMBEDDED
 from gossamer.isa.spec.table import Decoder
@@ -208,11 +210,11 @@ class Reference(InstructionTime):
         msr = self.block.get("msr")
         irq = self.block.all("irq")
         if self.architecture.is_one(EMBEDDED):
-            return exceptions_405.is_due(irq, msr) or bool(msr & exceptions.MSR_POW)
+            return exceptions_405.is_due(irq, msr) or bool(msr & MSR_POW)
         if self.architecture.word == 64 and self.block.get("halted"):
             return True
-        due = any(irq) if msr & exceptions.MSR_EE else any(irq[:2])
-        return due or bool(msr & (exceptions.MSR_POW | exceptions.MSR_SE | exceptions.MSR_BE))
+        due = any(irq) if msr & MSR_EE else any(irq[:2])
+        return due or bool(msr & (MSR_POW | MSR_SE | MSR_BE))
 
     def _step(self) -> None:
         env, block = self._env, self.block

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.cpu import breakpoints, mmu, table_calls
+from gossamer.cpu import mmu, table_calls
+from gossamer.cpu.data_breakpoint import data_breakpoint
 from gossamer.engine.addresses import NARROW, Addresses, addresses_of
 from gossamer.engine.emit import TB_CPU
 from gossamer.engine.runtime_banks import choosing
@@ -33,8 +34,9 @@ from gossamer.engine.runtime_tables import tables
 from gossamer.engine.runtime_timer import drive, timer
 from gossamer.engine.statements import StatementWriter, text_of
 from gossamer.isa.architecture import Architecture
-from gossamer.isa.body import Access, Body, Branch, Effect, Raise, number
+from gossamer.isa.body import Body, Branch, Effect, Raise, number
 from gossamer.isa.expr import Expr
+from gossamer.isa.interrupts import Access
 from gossamer.isa.registers import NUMBER
 from gossamer.isa.service import SERVICES
 
@@ -116,7 +118,7 @@ def watch_functions(intrinsics: set[str], architecture: Architecture) -> str:
         f = _BodyFunction(intrinsics, words)
         s = Body(architecture.word)
         ea, length = Expr("arg", s.width, (), 0), Expr("arg", NUMBER, (), 1)
-        result = f.expr(breakpoints.data_breakpoint(s, ea, length, access))
+        result = f.expr(data_breakpoint(s, ea, length, access))
         f.line(f"ret i32 {result}")
         name = f"watch_{access.name.lower()}"
         head = f"define internal i32 @{name}(ptr %cpu, {words.type} %a0, i32 %a1) nounwind {{"

@@ -9,7 +9,7 @@ from gossamer.cpu.translation import FAULT_BITS, STORE
 from gossamer.engine.context import ENTRY_STRIDE, FILLED, ITLB_ENTRIES
 from gossamer.engine.emit import TB_TLB
 from gossamer.engine.runtime_fields import Text, dispatch, handler, tail
-from gossamer.isa.body import SRR1_ILLEGAL, Interrupt
+from gossamer.isa.interrupts import SRR1_ILLEGAL, Interrupt
 
 
 def exits(w: Text) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.cpu.exceptions import MSR_BE, MSR_EE, MSR_POW, MSR_SE
+from gossamer.cpu.msr import MSR_BE, MSR_EE, MSR_POW, MSR_SE
 from gossamer.engine.context import (
     DATA_SLOTS,
     IRQ_EXIT,
@@ -23,7 +23,7 @@ from gossamer.engine.context import (
 )
 from gossamer.engine.emit import TB_CPU, TB_TLB
 from gossamer.engine.runtime_fields import Text, handler, tail
-from gossamer.isa.body import Interrupt, Irq
+from gossamer.isa.interrupts import Interrupt, Irq
 
 _SPREAD_KEY: Final = 0x9E37_79B9_7F4A_7C15 - (1 << 64)
 _SPREAD_VALUE: Final = 0x2545_F491_4F6C_DD1D

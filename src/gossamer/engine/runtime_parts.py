@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.cpu import exceptions, exceptions_405
+from gossamer.cpu import exceptions_405
+from gossamer.cpu.msr import MSR_BE, MSR_EE, MSR_POW, MSR_SE
 from gossamer.cpu.translation import FAULT_BITS, NO_LINE_FLAG, SWAPPED_FLAG
 from gossamer.engine.context import DTLB_ENTRIES, EMBEDDED_ENTRIES, ITLB_ENTRIES
 from gossamer.engine.emit import CHAIN, TB_CPU, TB_ENTRY, TB_MEM
@@ -18,7 +19,7 @@ from gossamer.engine.runtime_fields import Text, handler, tail
 from gossamer.engine.runtime_table import tables_64
 from gossamer.engine.runtime_tables import bank_tables, for_banks, forgotten
 from gossamer.isa.architecture import Architecture
-from gossamer.isa.body import Irq405
+from gossamer.isa.interrupts import Irq405
 from gossamer.isa.spec.parts import EMBEDDED
 
 #: Lines that end `in_order`: %bit says that the value's bytes lie the other way round.
@@ -53,13 +54,13 @@ define internal ptr @fetch_entries(ptr %cpu, {x} %x, ptr %entries) nounwind alwa
   ret ptr %entries
 }}
 define internal i64 @enabled_sources({ea} %msr) nounwind alwaysinline {{
-  %eeb = and {ea} %msr, {exceptions.MSR_EE}
+  %eeb = and {ea} %msr, {MSR_EE}
   %ee = icmp ne {ea} %eeb, 0
   %mask = select i1 %ee, i64 -1, i64 65535
   ret i64 %mask
 }}
 define internal i32 @watched_msr({ea} %msr) nounwind alwaysinline {{
-  %bits = and {ea} %msr, {exceptions.MSR_POW | exceptions.MSR_SE | exceptions.MSR_BE}
+  %bits = and {ea} %msr, {MSR_POW | MSR_SE | MSR_BE}
 {w.shrink("bits")}
   ret i32 {w.as_("bits")}
 }}
@@ -106,7 +107,7 @@ define internal ptr @fetch_entries(ptr %cpu, i64 %x, ptr %entries) nounwind alwa
   ret ptr %r
 }}
 define internal i64 @enabled_sources(i32 %msr) nounwind alwaysinline {{
-  %eeb = and i32 %msr, {exceptions.MSR_EE}
+  %eeb = and i32 %msr, {MSR_EE}
   %ee = icmp ne i32 %eeb, 0
   %ceb = and i32 %msr, {exceptions_405.MSR_CE}
   %ce = icmp ne i32 %ceb, 0
@@ -117,7 +118,7 @@ define internal i64 @enabled_sources(i32 %msr) nounwind alwaysinline {{
   ret i64 %mask
 }}
 define internal i32 @watched_msr(i32 %msr) nounwind alwaysinline {{
-  %bits = and i32 %msr, {exceptions.MSR_POW}
+  %bits = and i32 %msr, {MSR_POW}
   ret i32 %bits
 }}
 define internal <16 x i32> @context_key(ptr %cpu) nounwind alwaysinline {{

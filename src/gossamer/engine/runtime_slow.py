@@ -9,7 +9,7 @@ from gossamer.cpu.translation import FAULT_BITS, WIMG_I, WIMG_W
 from gossamer.engine.context import DTLB_ENTRIES
 from gossamer.engine.emit import TB_MEM, TB_TLB
 from gossamer.engine.runtime_fields import Text
-from gossamer.isa.body import Access, Interrupt
+from gossamer.isa.interrupts import Access, Interrupt
 
 
 def _ordered(x: str, result: str, value: str) -> str:

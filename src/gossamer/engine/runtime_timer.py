@@ -14,7 +14,7 @@ from gossamer.base.units import NS_PER_S
 from gossamer.engine.context import EFFECT_CODES, IRQ_EXIT, TIMER_EXIT
 from gossamer.engine.emit import TB_CPU
 from gossamer.engine.runtime_fields import Text
-from gossamer.isa.body import Irq
+from gossamer.isa.interrupts import Irq
 
 _CODE: Final = EFFECT_CODES["timer"]
 

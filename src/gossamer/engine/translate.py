@@ -7,13 +7,15 @@ from functools import lru_cache
 from typing import Final
 
 from gossamer.core.memory import MMIO, AddressMap
-from gossamer.cpu import breakpoints, mmu
+from gossamer.cpu import mmu
 from gossamer.cpu.block import RegisterBlock
+from gossamer.cpu.data_breakpoint import data_breakpoint
 from gossamer.cpu.translation import MSR_DR, MSR_IR, Translation
 from gossamer.isa.architecture import Architecture, NotDescribedError
-from gossamer.isa.body import Access, Body, Interrupt, RamStore, TableStore
+from gossamer.isa.body import Body, RamStore, TableStore
 from gossamer.isa.evaluate import evaluate
 from gossamer.isa.expr import Expr
+from gossamer.isa.interrupts import Access, Interrupt
 from gossamer.isa.registers import NUMBER
 
 PAGE: Final = 4096
@@ -128,7 +130,7 @@ def translate(
 @lru_cache(maxsize=4)
 def _watch(access: Access, word: int) -> Expr:
     ea, length = Expr("arg", word, (), 0), Expr("arg", NUMBER, (), 1)
-    return breakpoints.data_breakpoint(Body(word), ea, length, access)
+    return data_breakpoint(Body(word), ea, length, access)
 
 
 def watched(

@@ -13,15 +13,17 @@ without more, and nothing depends on what an engine happens to keep.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gossamer.base.errors import ConfigError
 from gossamer.core.clock import Clock
 from gossamer.cpu.cpu import Cpu
-from gossamer.cpu.exceptions import MSR_EE
+from gossamer.cpu.msr import MSR_EE
 from gossamer.engine.processor import Processor
 from gossamer.engine.protocol import Engine
-from gossamer.engine.stops import Stops
+
+if TYPE_CHECKING:
+    from gossamer.engine.stops import Stops
 
 #: Instructions of a turn.
 TURN: Final = 1 << 14

@@ -14,11 +14,9 @@ from typing import Final, Protocol
 from gossamer.base.bits import ones
 from gossamer.isa.architecture import USUAL
 from gossamer.isa.body import (
-    Access,
     Branch,
     Do,
     Effect,
-    Interrupt,
     Loop,
     Probe,
     Raise,
@@ -30,6 +28,7 @@ from gossamer.isa.body import (
     Write,
 )
 from gossamer.isa.expr import Expr
+from gossamer.isa.interrupts import Access, Interrupt
 from gossamer.isa.ops import OPS
 from gossamer.isa.service import SERVICES
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from gossamer.isa.body import SRR1_FP_ENABLED, Body, Interrupt
+from gossamer.isa.body import Body
 from gossamer.isa.expr import Expr, const, ne, trunc, zext
 from gossamer.isa.fpscr import TRAPS_BIT, WRITES_BIT
+from gossamer.isa.interrupts import SRR1_FP_ENABLED, Interrupt
 
 #: MSR[FE0] and MSR[FE1]: floating-point enabled exceptions are taken when either is set.  The 750
 #: takes them precisely in every mode (MPC750UM 4.5.7.1).

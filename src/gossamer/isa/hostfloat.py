@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import struct
-from fractions import Fraction
 
 _DOUBLE, _BITS = struct.Struct("<d"), struct.Struct("<Q")
 _SINGLE, _WORD = struct.Struct("<f"), struct.Struct("<I")
@@ -52,6 +51,8 @@ def fused(a: int, b: int, c: int) -> int:
         return bits(x * y + z)
     if not math.isfinite(z):
         return c
+    from fractions import Fraction  # noqa: PLC0415 - as heavy as the whole of `isa.expr`
+
     exact = Fraction(x) * Fraction(y) + Fraction(z)
     if exact == 0:  # zeros add as their signs say; a true cancellation gives +0
         return bits(x * y + z)

@@ -7,9 +7,10 @@ from typing import Any, Final, TypeVar
 
 from gossamer.base.data import Data, field
 from gossamer.isa.architecture import USUAL, Architecture
-from gossamer.isa.body import Body, Interrupt, Statement
+from gossamer.isa.body import Body, Statement
 from gossamer.isa.expr import Expr, const, trunc
 from gossamer.isa.form import Form
+from gossamer.isa.interrupts import Interrupt
 
 MSR_FP_SHIFT: Final = 13
 MSR_VEC_SHIFT: Final = 25

@@ -72,7 +72,7 @@ _LIST: Final[dict[str, tuple[int, int]]] = {
     "l3pm": (32, 1),
     "l3itcr0": (32, 1),
     # interrupt inputs (levels) and pending exceptions, one a source
-    "irq": (8, 8),  # by body.Irq
+    "irq": (8, 8),  # by interrupts.Irq
     # table search by software: `isa.spec.software_search` says what is where
     "dmiss": (32, 1),
     "dcmp": (32, 1),

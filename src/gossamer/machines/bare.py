@@ -7,9 +7,9 @@ from typing import Final
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import MiB
 from gossamer.core.irq import IrqLine
-from gossamer.cpu.exceptions import MSR_FP, MSR_ME, MSR_RI
+from gossamer.cpu.msr import MSR_FP, MSR_ME, MSR_RI
 from gossamer.devices.console_port import ConsolePort
-from gossamer.isa.body import Irq
+from gossamer.isa.interrupts import Irq
 from gossamer.machines.config import Hardware
 from gossamer.machines.firmware import Image, check_fits, load_program
 from gossamer.machines.guests import watcher

@@ -15,7 +15,7 @@ from gossamer.devices.heathrow import Heathrow
 from gossamer.devices.macio import MacIoOldWorld
 from gossamer.devices.nvram import MacioNvram
 from gossamer.devices.pci import PciBus
-from gossamer.isa.body import Irq
+from gossamer.isa.interrupts import Irq
 from gossamer.machines.config import Hardware
 from gossamer.machines.devices_attach import add_display, add_network, add_usb, room
 from gossamer.machines.kind import CPUS, MAC_PROPERTIES, MachineKind, Version

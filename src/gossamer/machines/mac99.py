@@ -20,7 +20,7 @@ from gossamer.devices.openpic import OpenPic
 from gossamer.devices.pci import PciBus
 from gossamer.devices.pmu import Pmu
 from gossamer.devices.via import Via
-from gossamer.isa.body import Irq
+from gossamer.isa.interrupts import Irq
 from gossamer.machines import boot
 from gossamer.machines.config import Hardware
 from gossamer.machines.device_options import built_in

@@ -7,7 +7,7 @@ from typing import Final
 from gossamer.base.units import MiB
 from gossamer.core.irq import IrqLine
 from gossamer.devices.console_port import ConsolePort
-from gossamer.isa.body import Irq
+from gossamer.isa.interrupts import Irq
 from gossamer.machines.config import Hardware
 from gossamer.machines.kind import CPUS, MachineKind, Version
 from gossamer.machines.machine import Machine

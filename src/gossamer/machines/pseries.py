@@ -29,7 +29,7 @@ from gossamer.devices.spapr.tce import TceWindow, tce_calls
 from gossamer.devices.spapr.vio import Nvram, Terminal, terminal_calls
 from gossamer.devices.spapr.vof import H_VOF_CLIENT, Firmware
 from gossamer.devices.spapr.xics import H_XIRR_X, Icp, Ics, xics_calls
-from gossamer.isa.body import Irq
+from gossamer.isa.interrupts import Irq
 from gossamer.machines import firmware, pseries_tree
 from gossamer.machines.config import ON_OFF, Hardware, mebibytes
 from gossamer.machines.elf64 import load_kernel

@@ -21,7 +21,7 @@ from gossamer.devices.m48t59 import M48t59
 from gossamer.devices.opb_405ep import I2cBus, Opb405ep
 from gossamer.devices.uart16550 import Uart16550
 from gossamer.devices.uic import Uic
-from gossamer.isa.body import Irq405
+from gossamer.isa.interrupts import Irq405
 from gossamer.machines import firmware
 from gossamer.machines.config import Hardware, mebibytes
 from gossamer.machines.guests import timers

@@ -15,7 +15,7 @@ from gossamer.base.errors import ConfigError
 from gossamer.control.outside import cards
 from gossamer.control.pointer import pointer
 from gossamer.control.registers import registers
-from gossamer.isa.body import Irq
+from gossamer.isa.interrupts import Irq
 from gossamer.machines import drives_attach
 from gossamer.machines.machine import Machine, Tablet
 

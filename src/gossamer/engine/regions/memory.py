@@ -18,8 +18,9 @@ from gossamer.engine.regions.exits import Exits
 from gossamer.engine.regions.forming import Region
 from gossamer.engine.regions.groups import Member, chased, groups_of
 from gossamer.engine.regions.names import Names
-from gossamer.isa.body import Access, Probe, Store
+from gossamer.isa.body import Probe, Store
 from gossamer.isa.expr import Expr
+from gossamer.isa.interrupts import Access
 
 USUAL: Final = ", !prof !22"
 USUAL_METADATA: Final = '!22 = !{!"branch_weights", i32 2000, i32 1}\n'

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from gossamer.isa.body import Body, Interrupt
+from gossamer.isa.body import Body
 from gossamer.isa.expr import Expr, ne
 from gossamer.isa.form import Form
+from gossamer.isa.interrupts import Interrupt
 from gossamer.isa.spec.forms import D
 
 

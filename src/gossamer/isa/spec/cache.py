@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.isa.body import Access, Body
+from gossamer.isa.body import Body
 from gossamer.isa.expr import const
 from gossamer.isa.insn import insn
+from gossamer.isa.interrupts import Access
 from gossamer.isa.spec.forms import X
 from gossamer.isa.spec.load_store import ea_x
 from gossamer.isa.spec.parts import EMBEDDED, G4

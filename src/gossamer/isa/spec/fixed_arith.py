@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gossamer.isa.body import SRR1_TRAP, Body, Interrupt
+from gossamer.isa.body import Body
 from gossamer.isa.expr import (
     Expr,
     const,
@@ -26,6 +26,7 @@ from gossamer.isa.expr import (
     zext,
 )
 from gossamer.isa.insn import insn
+from gossamer.isa.interrupts import SRR1_TRAP, Interrupt
 from gossamer.isa.spec.forms import XO, XOOE, D, X
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Final
 
 from gossamer.base.bits import bit
-from gossamer.isa.body import SRR1_FP_ENABLED, Body, Interrupt
+from gossamer.isa.body import Body
 from gossamer.isa.expr import Expr, const, ne, select, trunc, zext
 from gossamer.isa.fpscr import FEX, FX, INVALID, OX, UX, VX, XX, ZX, flag, has, summarize
 from gossamer.isa.insn import insn
+from gossamer.isa.interrupts import SRR1_FP_ENABLED, Interrupt
 from gossamer.isa.spec.forms import XFL, X, XRc
 
 EXCEPTIONS: Final = OX | UX | ZX | XX | INVALID

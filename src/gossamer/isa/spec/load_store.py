@@ -7,9 +7,10 @@ takes its addresses from the registers as they were (docs/isa.md).
 
 from __future__ import annotations
 
-from gossamer.isa.body import Access, Body, number
+from gossamer.isa.body import Body, number
 from gossamer.isa.expr import Expr, bswap, const, eq, low, select, trunc, zext
 from gossamer.isa.insn import insn
+from gossamer.isa.interrupts import Access
 from gossamer.isa.spec.alignment import check_aligned, check_multiple, refuse_little
 from gossamer.isa.spec.forms import D, X, XRecord
 

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from enum import IntEnum
 from typing import Final
 
-from gossamer.isa.body import Body, Irq405
+from gossamer.isa.body import Body
 from gossamer.isa.expr import Expr, low, ne, trunc, zext
+from gossamer.isa.interrupts import Irq405
 from gossamer.isa.spec import timebase, timers_405
 from gossamer.isa.spec.parts import EMBEDDED
 from gossamer.isa.spec.spr_row import Spr, WriteTo, plain, reader

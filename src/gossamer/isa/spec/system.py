@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import Final
 
 from gossamer.base.bits import bit
-from gossamer.isa.body import SRR1_FP_ENABLED, SRR1_SUBSEQUENT, Body, Interrupt, number
+from gossamer.isa.body import Body, number
 from gossamer.isa.expr import Expr, eq, trunc
 from gossamer.isa.fpscr import FEX, has
 from gossamer.isa.insn import insn
+from gossamer.isa.interrupts import SRR1_FP_ENABLED, SRR1_SUBSEQUENT, Interrupt
 from gossamer.isa.spec.alignment import check_aligned
 from gossamer.isa.spec.forms import SC, XL, X
 from gossamer.isa.spec.load_store import ea_x

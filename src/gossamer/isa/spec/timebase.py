@@ -6,8 +6,9 @@ DEC = (dec_zero - ticks) mod 2**32.
 
 from __future__ import annotations
 
-from gossamer.isa.body import Body, Irq
+from gossamer.isa.body import Body
 from gossamer.isa.expr import Expr, const, low, trunc, udiv, zext
+from gossamer.isa.interrupts import Irq
 
 NS = 10**9
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.isa.body import Body, Irq405
+from gossamer.isa.body import Body
 from gossamer.isa.expr import Expr, choose, const, eq, low, ltu, ne, select, trunc, udiv, zext
+from gossamer.isa.interrupts import Irq405
 from gossamer.isa.spec import timebase
 
 # TCR

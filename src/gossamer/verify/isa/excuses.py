@@ -11,7 +11,7 @@ from typing import Final
 
 from gossamer.base.data import Data
 from gossamer.isa import fpscr
-from gossamer.isa.body import Interrupt
+from gossamer.isa.interrupts import Interrupt
 from gossamer.verify.isa.record import FLOATING, ILLEGAL, MISALIGNED, STOPPED, Record
 
 ALL: Final = (1 << 64) - 1

@@ -6,15 +6,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from gossamer.base.bits import bit
-from gossamer.isa.body import (
-    SRR1_FP_ENABLED,
-    SRR1_TRAP,
-    Access,
-    Interrupt,
-    Statement,
-)
+from gossamer.isa.body import Statement
 from gossamer.isa.evaluate import Fault, NoTable, execute
 from gossamer.isa.insn import trace_word
+from gossamer.isa.interrupts import SRR1_FP_ENABLED, SRR1_TRAP, Access, Interrupt
 from gossamer.isa.registers import REGISTERS
 from gossamer.isa.spec.table import Decoder
 from gossamer.verify.isa.record import (

@@ -14,7 +14,7 @@ from gossamer.core.memory import AddressMap, Arena
 from gossamer.engine.regions.regions import Regions
 from gossamer.engine.tier0 import Tier0
 from gossamer.isa.architecture import Architecture
-from gossamer.isa.body import Interrupt
+from gossamer.isa.interrupts import Interrupt
 from gossamer.isa.spec.table import Decoder
 from gossamer.verify.isa.local import MSR_USER, TAKEN, LocalCpu
 from gossamer.verify.isa.record import (

@@ -13,9 +13,10 @@ from typing import Final
 
 from gossamer.base.bits import bit
 from gossamer.base.data import Data, field
-from gossamer.isa.body import Access, Interrupt, Statement
+from gossamer.isa.body import Statement
 from gossamer.isa.evaluate import Fault, NoTable, execute
 from gossamer.isa.insn import Decoder, Insn, trace_word
+from gossamer.isa.interrupts import Access, Interrupt
 from gossamer.isa.registers import registers
 from gossamer.isa.text import assemble_program
 from gossamer.verify.isa.qemu_user import BASE, elf, qemu_ppc, run_blocks

@@ -10,10 +10,11 @@ from typing import Final
 
 from gossamer.base.data import field
 from gossamer.base.errors import ConfigError
-from gossamer.isa.body import Access, Statement
+from gossamer.isa.body import Statement
 from gossamer.isa.evaluate import execute
 from gossamer.isa.form import SplitField
 from gossamer.isa.insn import Insn, trace_word
+from gossamer.isa.interrupts import Access
 from gossamer.isa.registers import registers
 from gossamer.isa.text import assemble_program
 from gossamer.verify.isa.local import LocalCpu

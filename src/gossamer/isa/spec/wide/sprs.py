@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from gossamer.isa.body import SRR1_PRIVILEGED, Body, Interrupt
+from gossamer.isa.body import Body
 from gossamer.isa.expr import Expr, low
+from gossamer.isa.interrupts import SRR1_PRIVILEGED, Interrupt
 from gossamer.isa.spec import timebase
 from gossamer.isa.spec.spr_row import Spr, plain, reader
 

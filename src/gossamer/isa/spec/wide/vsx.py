@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from gossamer.isa.body import Access, Body, Interrupt, number
+from gossamer.isa.body import Body, number
 from gossamer.isa.expr import Expr, const, low, ltu, ne, rotl, select, sext, trunc, zext
 from gossamer.isa.insn import insn
+from gossamer.isa.interrupts import Access, Interrupt
 from gossamer.isa.spec.float_memory import narrow, widen
 from gossamer.isa.spec.load_store import ea_x
 from gossamer.isa.spec.wide.vsx_forms import XX1, XX2, XX3, XX4
