@@ -1,9 +1,17 @@
-"""Libraries that take long to load, loaded when they are first used.
+"""What takes long to load, loaded when it is first used.
 
     from gossamer.base.late import np
 
-A start uses neither: without numpy it is a tenth of a second shorter.  What stands at the top of a
+A start uses no numpy, and is a tenth of a second shorter without it.  What stands at the top of a
 module (aliases of types) is written as text, so that it uses nothing.
+
+Modules of gossamer's own that only a command or an option needs are loaded late, too, where the
+start's modules meet them (docs/decisions/0015); checkers of types see an import like any other:
+
+    if TYPE_CHECKING:
+        from gossamer.control import sending
+    else:
+        sending = LateModule(lambda: import_module("gossamer.control.sending"))
 """
 
 from __future__ import annotations
@@ -25,6 +33,13 @@ class Late:
         return value
 
 
+class LateModule(Late):
+    """A module of gossamer's own: its names are asked for each time, as they may be replaced."""
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the module has
+        return getattr(self._load(), name)
+
+
 def load_all() -> None:
     """Load them now: they will soon be used."""
     import_module("numpy")
@@ -38,4 +53,4 @@ else:
     np = Late(lambda: import_module("numpy"))
     zstandard = Late(lambda: import_module("zstandard"))
 
-__all__ = ["Late", "load_all", "np", "zstandard"]
+__all__ = ["Late", "LateModule", "load_all", "np", "zstandard"]

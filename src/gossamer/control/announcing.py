@@ -13,7 +13,6 @@ from gossamer.control.network import Network
 from gossamer.control.outside import Card, cards
 from gossamer.control.steps import Steps, Wait
 from gossamer.core import host
-from gossamer.devices.sungem import SunGem
 
 BROADCAST: Final = b"\xff" * 6
 RARP: Final = bytes.fromhex("8035 0001 0800 06 04 0003")
@@ -41,7 +40,7 @@ def rarp(mac: bytes) -> bytes:
 
 def address(chip: Card) -> bytes:
     """The address that a card was made with."""
-    return chip.mac if isinstance(chip, SunGem) else chip.ne2000.mac
+    return chip.mac
 
 
 def announcing(

@@ -10,25 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import xxhash
 
 from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError, GossamerError, HostError
+from gossamer.base.late import LateModule
 from gossamer.base.units import NS_PER_S
-from gossamer.block import (
-    Image,
-    ImageError,
-    OverlayImage,
-    Qcow2Image,
-    RawDisk,
-    Snapshot,
-    StandbyImage,
-    open_image,
-    stand_by,
-)
 from gossamer.control import flushes
 from gossamer.control.counted import Counted, Traffic
 from gossamer.devices.ide.drive import CDROM, IdeDrive
@@ -37,6 +28,11 @@ from gossamer.machines import drives_attach
 from gossamer.machines.config import Config, Drive, unknown
 from gossamer.machines.machine import Machine
 
+if TYPE_CHECKING:
+    from gossamer import block
+else:  # a machine without a disk needs none of it
+    block = LateModule(lambda: import_module("gossamer.block"))
+
 PLACES: Final = 4
 
 
@@ -44,9 +40,9 @@ class Disk(Data, frozen=False):
     """An image in its place; `reopen` opens it once more, as it was."""
 
     index: int
-    image: Image
+    image: block.Image
     name: str
-    reopen: Callable[[], Image]
+    reopen: Callable[[], block.Image]
 
     @property
     def key(self) -> str:
@@ -130,7 +126,7 @@ class Disks:
         """Let go of the writable images, as if they had not been opened yet."""
         for disk in self.writable if not self.lent else ():
             disk.image.close()
-            disk.image = StandbyImage(disk.image.path, disk.image.format, disk.image.size, ())
+            disk.image = block.StandbyImage(disk.image.path, disk.image.format, disk.image.size, ())
             self._away.append(disk)
         self.lent = bool(self._away)
 
@@ -164,7 +160,7 @@ class Disks:
         """
         self.write_back()
         for disk in self.writable:
-            if isinstance(disk.image, OverlayImage) and disk.image.changed_bytes:
+            if isinstance(disk.image, block.OverlayImage) and disk.image.changed_bytes:
                 raise ConfigError(
                     f"{disk.name}: its changes are kept here alone (snapshot=on): the receiver "
                     "would not have them"
@@ -185,7 +181,7 @@ class Disks:
         """Open what was handed over, if anything was; HostError while another program has it."""
         if not self.lent:
             return
-        opened: list[Image] = []
+        opened: list[block.Image] = []
         try:
             opened += (disk.reopen() for disk in self._away)
         except BaseException:
@@ -234,7 +230,7 @@ class Disks:
             with suppress(GossamerError):  # the guest's next flush reports it
                 disk.image.settle()
 
-    def _flush_ahead(self, image: Image) -> Callable[[], bool]:
+    def _flush_ahead(self, image: block.Image) -> Callable[[], bool]:
         return flushes.begin(image) if self.in_background else lambda: True
 
     def find(self, m: Machine, name: str) -> tuple[int, IdeDrive]:
@@ -261,31 +257,33 @@ class Disks:
         return [disk for disk in self if not disk.image.read_only]
 
     @property
-    def snapshots(self) -> list[tuple[Qcow2Image | StandbyImage, Snapshot]]:
+    def snapshots(self) -> list[tuple[block.Qcow2Image | block.StandbyImage, block.Snapshot]]:
         """The internal snapshots of all writable images, also before they are opened."""
-        kinds = (Qcow2Image, StandbyImage)
         return [
             (disk.image, snapshot)
             for disk in self.writable
-            if isinstance(disk.image, kinds)
+            if isinstance(disk.image, block.Qcow2Image | block.StandbyImage)
             for snapshot in disk.image.snapshots
         ]
 
     @property
-    def qcow2(self) -> list[tuple[Disk, Qcow2Image]]:
+    def qcow2(self) -> list[tuple[Disk, block.Qcow2Image]]:
         """Writable images with internal snapshots."""
-        return [(d, d.image) for d in self.writable if isinstance(d.image, Qcow2Image)]
+        return [(d, d.image) for d in self.writable if isinstance(d.image, block.Qcow2Image)]
 
     @property
-    def captured(self) -> list[tuple[Disk, OverlayImage | RawDisk]]:
+    def captured(self) -> list[tuple[Disk, block.OverlayImage | block.RawDisk]]:
         """Writable images whose content a save captures itself."""
-        kinds = (OverlayImage, RawDisk)
-        return [(d, d.image) for d in self.writable if isinstance(d.image, kinds)]
+        return [
+            (d, d.image)
+            for d in self.writable
+            if isinstance(d.image, block.OverlayImage | block.RawDisk)
+        ]
 
     @property
-    def raw(self) -> list[tuple[Disk, RawDisk]]:
+    def raw(self) -> list[tuple[Disk, block.RawDisk]]:
         """Those of them that keep it in an undo log."""
-        return [(d, d.image) for d in self.writable if isinstance(d.image, RawDisk)]
+        return [(d, d.image) for d in self.writable if isinstance(d.image, block.RawDisk)]
 
     def content_hash(self) -> bytes:
         """Of all writable disks that are ours; empty when there is none."""
@@ -298,10 +296,10 @@ class Disks:
         return h.digest()
 
 
-def _open(drive: Drive) -> Image:
+def _open(drive: Drive) -> block.Image:
     return _named(
         drive,
-        lambda file: open_image(
+        lambda file: block.open_image(
             file,
             format=drive.format,
             read_only=drive.readonly,
@@ -310,16 +308,16 @@ def _open(drive: Drive) -> Image:
     )
 
 
-def _peek(drive: Drive) -> Image:
-    return _named(drive, lambda file: stand_by(file, drive.format))
+def _peek(drive: Drive) -> block.Image:
+    return _named(drive, lambda file: block.stand_by(file, drive.format))
 
 
-def _named(drive: Drive, open_: Callable[[Path], Image]) -> Image:
+def _named(drive: Drive, open_: Callable[[Path], block.Image]) -> block.Image:
     """The image of a drive, which errors name."""
     assert drive.file is not None
     try:
         image = open_(drive.file)
-    except ImageError as fault:
+    except block.ImageError as fault:
         raise HostError(f"{drive.name}: {fault}") from fault
     if not image.size:
         image.close()

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from gossamer.block.image import Image
+if TYPE_CHECKING:
+    from gossamer.block.image import Image
 
 QUICK_S: Final = 0.0002
 """So long a flush may take at once."""

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gossamer.base.errors import ConfigError, HostError
-from gossamer.block import Image, Qcow2Image, StandbyImage, open_image, stand_by
+from gossamer.base.late import LateModule
 from gossamer.control.disks import Disk
 from gossamer.control.events import TrayMoved
 from gossamer.control.runner import Runner
 from gossamer.devices.ide import atapi
 from gossamer.devices.ide.drive import CDROM, IdeDrive
 from gossamer.machines import drives_attach
+
+if TYPE_CHECKING:
+    from gossamer import block
+else:  # a machine without a disk needs none of it
+    block = LateModule(lambda: import_module("gossamer.block"))
 
 MOST_NODES: Final = 64
 
@@ -24,7 +30,7 @@ class Media:
 
     def __init__(self, vm: Runner) -> None:
         self.vm = vm
-        self.nodes: dict[str, tuple[Path, str | None, Image]] = {}
+        self.nodes: dict[str, tuple[Path, str | None, block.Image]] = {}
         self.files: dict[str, Path] = dict(vm.config.file_nodes)
         self._placed: dict[str, tuple[Path, str | None]] = {}
 
@@ -33,12 +39,12 @@ class Media:
     def add(self, name: str, path: Path, format: str | None) -> None:
         """Open an image for reading, to be put into a drive by its name."""
         self._check_new(name)
-        self.nodes[name] = path, format, open_image(path, format=format, read_only=True)
+        self.nodes[name] = path, format, block.open_image(path, format=format, read_only=True)
 
     def add_writable(self, name: str, path: Path, format: str) -> None:
         """Note an image that a disk may go on in (`control.overlays`); it is not opened yet."""
         self._check_new(name)
-        self.nodes[name] = path, format, stand_by(path, format)
+        self.nodes[name] = path, format, block.stand_by(path, format)
 
     def add_file(self, name: str, path: Path) -> None:
         """Note a file that an image is in."""
@@ -70,10 +76,10 @@ class Media:
     def _used(self) -> Iterator[Path]:
         """The files of disks, with those below them, and of named images."""
         for disk in self.vm.disks:
-            image: Image | None = disk.image
+            image: block.Image | None = disk.image
             while image is not None:
                 yield image.path
-                image = image.backing if isinstance(image, Qcow2Image) else None
+                image = image.backing if isinstance(image, block.Qcow2Image) else None
         for path, _, _ in self.nodes.values():
             yield path
 
@@ -141,11 +147,11 @@ class Media:
             raise ConfigError(f"There already is a medium in device '{self._id(index)}'")
         if node not in self.nodes:
             raise ConfigError(f"Failed to find node with node-name='{node}'")
-        if isinstance(self.nodes[node][2], StandbyImage):
+        if isinstance(self.nodes[node][2], block.StandbyImage):
             raise ConfigError(f"{node}: is writable: only discs go into this drive")
         path, format, image = self.nodes.pop(node)
         self._placed[node] = path, format
-        reopen = partial(open_image, path, format=format, read_only=True)
+        reopen = partial(block.open_image, path, format=format, read_only=True)
         self.vm.disks.at[index] = Disk(index, image, node, reopen)
 
     def change(
@@ -153,14 +159,14 @@ class Media:
     ) -> None:
         """Open, take out, put in, close."""
         index, _ = place
-        image = open_image(path, format=format, read_only=True)
+        image = block.open_image(path, format=format, read_only=True)
         try:
             self.open_tray(place, force=force)
         except BaseException:
             image.close()
             raise
         self.take_out(place)
-        reopen = partial(open_image, path, format=format, read_only=True)
+        reopen = partial(block.open_image, path, format=format, read_only=True)
         self.vm.disks.at[index] = Disk(index, image, self._name(index), reopen)
         self.close_tray(place)
 

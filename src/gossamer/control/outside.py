@@ -8,39 +8,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 
 from gossamer.base.data import Data, field
-from gossamer.devices.adb.mouse import AdbMouse
-from gossamer.devices.ne2000 import Ne2000
-from gossamer.devices.sungem import SunGem
-from gossamer.devices.usb.hid import UsbMouse
-from gossamer.devices.usb.tablet import UsbTablet
-from gossamer.machines.machine import Machine
+from gossamer.machines import devices_attach
+from gossamer.machines.machine import Machine, Mouse
 
-Card = SunGem | Ne2000
-Pointer = AdbMouse | UsbMouse | UsbTablet
+if TYPE_CHECKING:
+    from gossamer.devices.ne2000 import Ne2000
+    from gossamer.devices.sungem import SunGem
+
+Card: TypeAlias = "SunGem | Ne2000"
 
 
 def cards(m: Machine) -> Iterator[tuple[str, str, Card]]:
     """Network cards: the id or MODEL.N, the model, the chip."""
     counts: dict[str, int] = {}
-    for part in m.parts:
-        if isinstance(part.device, Card):
-            model, _, name = part.known_as.partition(", id ")
-            n = counts[model] = counts.get(model, -1) + 1
-            yield name.strip('"') or f"{model}.{n}", model, part.device
+    for part, card in devices_attach.cards(m):
+        model, _, name = part.known_as.partition(", id ")
+        n = counts[model] = counts.get(model, -1) + 1
+        yield name.strip('"') or f"{model}.{n}", model, card
 
 
 def connect(m: Machine, send: Callable[[int, bytes], None]) -> None:
     """Let all that cards send go to `send`, with the card's number."""
     for n, (_, _, chip) in enumerate(cards(m)):
-        core = chip if isinstance(chip, SunGem) else chip.ne2000
-        core.send = partial(send, n)
+        chip.connect(partial(send, n))
 
 
-def pointers(m: Machine) -> list[Pointer]:
+def pointers(m: Machine) -> list[Mouse]:
     """Mice and tablets, in the order of query-mice."""
-    return [part.device for part in m.parts if isinstance(part.device, Pointer)]
+    return [part.device for part in m.parts if isinstance(part.device, Mouse)]
 
 
 class Outside(Data, frozen=False):
@@ -57,8 +55,8 @@ class Outside(Data, frozen=False):
         """Let `m` have it."""
         self.chips = [chip for _, _, chip in cards(m)]
         for name, _, chip in cards(m):
-            if isinstance(chip, SunGem) and name in self.links:
-                chip.phy.link = self.links[name]
+            if name in self.links:
+                chip.plug(self.links[name])
         found = pointers(m)
         if self.pointer is not None and self.pointer < len(found):
             m.mouse = found[self.pointer]

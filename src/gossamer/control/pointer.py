@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from gossamer.devices.adb.mouse import AdbMouse
-from gossamer.devices.usb.hid import UsbPointer
 from gossamer.machines.machine import Machine, Mouse
 
 
 def pointer(m: Machine) -> Mouse | None:
     """The pointer that was added last, as in QEMU; the ADB mouse until the guest has set it up."""
+    from gossamer.devices.adb.mouse import AdbMouse  # noqa: PLC0415 - when it is first moved
+    from gossamer.devices.usb.hid import UsbPointer  # noqa: PLC0415
+
     if isinstance(m.mouse, UsbPointer) and not m.mouse.is_configured:
         adb = next((p.device for p in m.parts if isinstance(p.device, AdbMouse)), None)
         return adb if adb is not None else m.mouse

@@ -11,7 +11,7 @@ import heapq
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count as counting
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from xxhash import xxh3_64_intdigest
 
@@ -27,14 +27,11 @@ from gossamer.control.events import (
     Stopped,
     WasReset,
 )
-from gossamer.control.hashing import StateHash
 from gossamer.control.history import History
 from gossamer.control.outside import Outside
 from gossamer.control.pace import Pace
-from gossamer.control.placed import Standing
 from gossamer.control.progress import SILENT
 from gossamer.control.snapshots import Snapshots
-from gossamer.control.stream_out import Carried
 from gossamer.core import host
 from gossamer.core.clock import NEVER
 from gossamer.engine.processor import Stop
@@ -44,6 +41,11 @@ from gossamer.machines.config import Config
 from gossamer.machines.machine import Machine
 from gossamer.machines.translate import translate
 from gossamer.migrate.releases import OURS
+
+if TYPE_CHECKING:
+    from gossamer.control.hashing import StateHash
+    from gossamer.control.placed import Standing
+    from gossamer.control.stream_out import Carried
 
 #: An idle guest goes so far ahead of the host, ns, rather than wait: a disk's next step.
 _AHEAD: Final = 100_000
@@ -273,6 +275,8 @@ class Runner:
     def state_hash(self) -> int:
         """64-bit hash of the whole state."""
         if self._hash is None:
+            from gossamer.control.hashing import StateHash  # noqa: PLC0415 - most runs need none
+
             self._hash = StateHash(self.machine)
         disks = self.disks.content_hash()
         mine = self._hash.value()

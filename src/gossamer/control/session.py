@@ -17,7 +17,6 @@ from gossamer.control.objects import Objects
 from gossamer.control.steps import Steps, finish
 from gossamer.control.viewers import VncServer
 from gossamer.control.vm import Vm
-from gossamer.migrate.channels import is_loopback, parse
 
 if TYPE_CHECKING:
     from gossamer.control.network import Network
@@ -80,6 +79,8 @@ class Session:
 
     def take_in(self, uri: str, *, exit_on_error: bool = True) -> None:
         """Begin to wait at `uri` for a machine."""
+        from gossamer.migrate.channels import is_loopback, parse  # noqa: PLC0415 - most take in none
+
         place = parse(uri)
         if place.kind == "tcp" and not is_loopback(place) and not self.vm.transfers.tls.creds:
             self.report(

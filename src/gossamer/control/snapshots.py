@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +20,6 @@ from gossamer.base.errors import ConfigError, GossamerError, HostError, there_is
 from gossamer.core import host
 from gossamer.machines.config import Config
 from gossamer.machines.stored import stored
-from gossamer.migrate.container import open_container
 
 SUFFIX: Final = ".gossamer"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
@@ -46,6 +45,8 @@ _HARDWARE: Final = (
 
 def hardware_id(data: Mapping[str, Any]) -> str:
     """Eight digits that two machines share only when they have the same hardware."""
+    import json  # noqa: PLC0415 - a start needs none
+
     drives = [[d.get("index"), d.get("media")] for d in data.get("drives", [])]
     parts = [[name, data.get(name)] for name in _HARDWARE] + [["drives", drives]]
     text = json.dumps(parts, sort_keys=True).encode()
@@ -61,11 +62,19 @@ class Snapshots:
 
     def __init__(self, config: Config) -> None:
         base = os.environ.get("XDG_STATE_HOME") or host.home() / ".local" / "state"
-        mine = config.name or f"{config.machine}-{hardware_id(stored(config))}"
-        self.folder = Path(base) / "gossamer" / mine
+        self._base, self._config = Path(base) / "gossamer", config
         #: Where 0.1.0 kept those of all machines of a kind; each still finds its own.
-        self.common = None if config.name else Path(base) / "gossamer" / config.machine
-        self._mine = hardware_id(stored(config))
+        self.common = None if config.name else self._base / config.machine
+
+    @cached_property
+    def _mine(self) -> str:
+        return hardware_id(stored(self._config))
+
+    @property
+    def folder(self) -> Path:
+        """Where they are."""
+        config = self._config
+        return self._base / (config.name or f"{config.machine}-{self._mine}")
 
     def path(self, name: str, *, make: bool = False) -> Path:
         """Where snapshot `name` is kept; ConfigError for a name that cannot be a file's."""
@@ -95,6 +104,8 @@ class Snapshots:
 
     def _fits(self, path: Path) -> bool:
         """Whether a save from the common folder is of this machine."""
+        from gossamer.migrate.container import open_container  # noqa: PLC0415 - a start needs none
+
         try:
             with open_container(path, verify=False) as container:
                 meta = container.meta
@@ -104,6 +115,8 @@ class Snapshots:
 
     def entries(self) -> Iterator[SnapshotEntry]:
         """Every snapshot that can be read."""
+        from gossamer.migrate.container import open_container  # noqa: PLC0415 - a start needs none
+
         for number, path in enumerate(self.files(), 1):
             try:
                 with open_container(path, verify=False) as container:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from gossamer.base.data import Data, field
 from gossamer.base.errors import ConfigError
-from gossamer.migrate.channels import Channel, parse
-from gossamer.migrate.tls import ENDPOINTS, Credentials, TlsChannel
+from gossamer.base.late import LateModule
 
 if TYPE_CHECKING:
     import ssl
+
+    from gossamer.migrate import channels, tls
+    from gossamer.migrate.channels import Channel
+    from gossamer.migrate.tls import Credentials
+else:
+    channels = LateModule(lambda: import_module("gossamer.migrate.channels"))
+    tls = LateModule(lambda: import_module("gossamer.migrate.tls"))
 
 X509: Final = "tls-creds-x509"
 AUTHZ: Final = "authz-simple"
@@ -39,12 +46,12 @@ class TlsObjects(Data, frozen=False):
             self.objects[name] = str(values.get("identity", ""))
             return
         endpoint = values.get("endpoint", "client")
-        if endpoint not in ENDPOINTS:
+        if endpoint not in tls.ENDPOINTS:
             raise ConfigError(f"{kind}: endpoint is client or server, got {endpoint!r}")
         if "dir" not in values:
             raise ConfigError(f"{kind}: needs dir=, the folder of the certificates")
         verify = values.get("verify-peer", True) in (True, "on", "yes", "true")
-        made = Credentials(Path(values["dir"]), endpoint, verify)
+        made = tls.Credentials(Path(values["dir"]), endpoint, verify)
         made.context()
         self.objects[name] = made
 
@@ -58,7 +65,7 @@ class TlsObjects(Data, frozen=False):
         if not self.creds:
             return None
         found = self.objects.get(self.creds)
-        if not isinstance(found, Credentials):
+        if not isinstance(found, tls.Credentials):
             raise ConfigError(f"tls-creds: no TLS credentials with id {self.creds!r}")
         if found.endpoint != endpoint:
             text = f"tls-creds: {self.creds} is for a {found.endpoint}, a {endpoint} is needed here"
@@ -68,7 +75,7 @@ class TlsObjects(Data, frozen=False):
     def server_context(self, name: str) -> ssl.SSLContext:
         """What another server needs; ConfigError when they are not a server's."""
         found = self.objects.get(name)
-        if not isinstance(found, Credentials):
+        if not isinstance(found, tls.Credentials):
             raise ConfigError(f"tls-creds: no TLS credentials with id {name!r}")
         if found.endpoint != "server":
             raise ConfigError(f"tls-creds: {name} is for a {found.endpoint}, a server is needed")
@@ -83,7 +90,7 @@ class TlsObjects(Data, frozen=False):
 
     def host_of(self, uri: str) -> str:
         """The name that the receiver must show: tls-hostname, else the one of a tcp: place."""
-        place = parse(uri)
+        place = channels.parse(uri)
         host = self.hostname
         if not host and place.kind == "tcp":
             host = place.rest.rpartition(":")[0].strip("[]")
@@ -99,4 +106,4 @@ class TlsObjects(Data, frozen=False):
         if self.authz and not isinstance(identity, str):
             raise ConfigError(f"tls-authz: no authorization with id {self.authz!r}")
         welcome = None if not isinstance(identity, str) else lambda name: name == identity
-        return TlsChannel(channel, credentials, host=host, authorized=welcome)
+        return tls.TlsChannel(channel, credentials, host=host, authorized=welcome)

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from importlib import import_module
+from typing import TYPE_CHECKING, TypeVar
 
 from gossamer.base.errors import ConfigError, GossamerError
-from gossamer.control.postcopy_out import CAPABILITY as POSTCOPY
-from gossamer.control.receiving import Received, receiving
+from gossamer.base.late import LateModule
 from gossamer.control.runner import Runner
-from gossamer.control.sending import MULTIFD, Sent, connector, sending, wanted
 from gossamer.control.steps import InThread, Steps, finish
 from gossamer.control.tls_objects import TlsObjects
-from gossamer.control.transfer import FOLLOWS, PAUSED, RECOVERS, Transfer
-from gossamer.migrate.channels import Channel, Limits, Listener, parse
 from gossamer.migrate.precopy import Parameters
+
+if TYPE_CHECKING:
+    from gossamer.control import postcopy_out, receiving, sending
+    from gossamer.control import transfer as states
+    from gossamer.control.receiving import Received
+    from gossamer.control.sending import Sent
+    from gossamer.control.transfer import Transfer
+    from gossamer.migrate import channels
+    from gossamer.migrate.channels import Channel, Limits, Listener
+else:  # most machines stay where they are
+    postcopy_out = LateModule(lambda: import_module("gossamer.control.postcopy_out"))
+    receiving = LateModule(lambda: import_module("gossamer.control.receiving"))
+    sending = LateModule(lambda: import_module("gossamer.control.sending"))
+    states = LateModule(lambda: import_module("gossamer.control.transfer"))
+    channels = LateModule(lambda: import_module("gossamer.migrate.channels"))
 
 T = TypeVar("T")
 
@@ -56,11 +68,11 @@ class Transfers:
         if self.under_way is not None:
             raise ConfigError("There's a migration process in progress")
         self._check_free()
-        named, place, keeps = wanted(uri)
+        named, place, keeps = sending.wanted(uri)
         keep = (self.vm.keep_tb or keeps) if keep_tb is None else keep_tb
-        transfer = self.outgoing = Transfer(self.vm.events)
+        transfer = self.outgoing = states.Transfer(self.vm.events)
         transfer.enter("setup")
-        steps = sending(
+        steps = sending.sending(
             self.vm,
             place,
             transfer,
@@ -73,7 +85,7 @@ class Transfers:
             tls=self.tls,
         )
         try:
-            parse(place)
+            channels.parse(place)
         except GossamerError as fault:
             transfer.fail(str(fault))
             raise
@@ -92,12 +104,12 @@ class Transfers:
         if self.under_way is not None:
             raise ConfigError("The incoming migration has already been started")
         self._check_free()
-        transfer = self.arriving = Transfer(self.vm.events)
+        transfer = self.arriving = states.Transfer(self.vm.events)
         mends = self.vm.mends if mend is None else mend
-        listener = Listener(uri, limits) if isinstance(uri, str) else uri
+        listener = channels.Listener(uri, limits) if isinstance(uri, str) else uri
         transfer.listens_at = listener.uri
         transfer.enter("setup")
-        steps = receiving(
+        steps = receiving.receiving(
             self.vm,
             listener,
             transfer,
@@ -106,7 +118,7 @@ class Transfers:
             tls=self.tls,
             further=self._further,
             beside=beside,
-            postcopy=lambda: POSTCOPY in self.capabilities,
+            postcopy=lambda: postcopy_out.CAPABILITY in self.capabilities,
         )
         return self._watched(transfer, steps, self._received)
 
@@ -117,7 +129,7 @@ class Transfers:
 
     def _further(self) -> int:
         """How many connections more a sender makes."""
-        return self.parameters.multifd_channels if MULTIFD in self.capabilities else 0
+        return self.parameters.multifd_channels if sending.MULTIFD in self.capabilities else 0
 
     def may_switch(self) -> None:
         """Let a transfer that waits before the switch-over go on; ConfigError if none does."""
@@ -134,7 +146,7 @@ class Transfers:
         transfer = self.under_way
         if transfer is None:
             return
-        if transfer.follows and (transfer is self.arriving or transfer.status != PAUSED):
+        if transfer.follows and (transfer is self.arriving or transfer.status != states.PAUSED):
             raise ConfigError(
                 "the guest's memory is at both ends: it cannot be cancelled; migrate-pause breaks "
                 "the connection"
@@ -154,7 +166,7 @@ class Transfers:
     def start_postcopy(self) -> None:
         """Let the machine switch over now, and its memory follow."""
         transfer = self.outgoing
-        if POSTCOPY not in self.capabilities:
+        if postcopy_out.CAPABILITY not in self.capabilities:
             raise ConfigError(
                 "Enable postcopy with migrate_set_capability before the start of migration"
             )
@@ -165,7 +177,7 @@ class Transfers:
     def pause(self) -> None:
         """Break the connection of a transfer whose memory follows."""
         transfer = self.under_way
-        if transfer is None or transfer.status not in (FOLLOWS, RECOVERS):
+        if transfer is None or transfer.status not in (states.FOLLOWS, states.RECOVERS):
             raise ConfigError(
                 "migrate-pause is currently only supported during postcopy-active or "
                 "postcopy-recover state"
@@ -175,16 +187,16 @@ class Transfers:
     def recover(self, uri: str) -> None:
         """Wait at `uri` for the sender whose connection has broken."""
         transfer = self.arriving
-        if transfer is None or transfer.status != PAUSED or transfer.another is not None:
+        if transfer is None or transfer.status != states.PAUSED or transfer.another is not None:
             raise ConfigError("Migrate recover can only be run when postcopy is paused.")
-        transfer.another = Listener(uri)
+        transfer.another = channels.Listener(uri)
 
     def resuming(self, uri: str) -> Steps[None]:
         """The steps that connect to the receiver anew; ConfigError at once if none waits for it."""
         transfer = self.outgoing
-        if transfer is None or transfer.status != PAUSED or transfer.another is not None:
+        if transfer is None or transfer.status != states.PAUSED or transfer.another is not None:
             raise ConfigError("Cannot resume if there is no paused migration")
-        return self._resuming(transfer, connector(uri, self.tls))
+        return self._resuming(transfer, sending.connector(uri, self.tls))
 
     def _resuming(self, transfer: Transfer, connected: Callable[[], Channel]) -> Steps[None]:
         try:
@@ -192,7 +204,7 @@ class Transfers:
         except GossamerError as fault:
             transfer.error = str(fault)
             return
-        if transfer.status == PAUSED and transfer.another is None:
+        if transfer.status == states.PAUSED and transfer.another is None:
             transfer.another = channel
         else:
             channel.close()

@@ -8,34 +8,52 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from gossamer.base.data import replace
 from gossamer.base.errors import ConfigError
-from gossamer.control import disk_restore, disk_state, look
+from gossamer.base.late import LateModule
 from gossamer.control.events import SnapshotChanged
-from gossamer.control.globalstate import GlobalState
 from gossamer.control.inputs import Inputs
-from gossamer.control.loading import take_over
 from gossamer.control.media import Media
-from gossamer.control.receiving import Received
-from gossamer.control.registers import registers
 from gossamer.control.runner import Runner
-from gossamer.control.saved_config import saved_config
-from gossamer.control.sending import Sent
-from gossamer.control.snapshots import SnapshotEntry
 from gossamer.control.steps import InThread, Steps, finish
-from gossamer.control.stream_out import Carried, Extra, save_stream
 from gossamer.control.transfers import Transfers
 from gossamer.core import host
 from gossamer.isa.interrupts import Irq
 from gossamer.machines.config import Config
 from gossamer.machines.machine import Machine
-from gossamer.migrate.channels import Limits, Listener
-from gossamer.migrate.container_writer import Written
 from gossamer.migrate.releases import Release, release
+
+if TYPE_CHECKING:
+    from gossamer.control import (
+        disk_restore,
+        disk_state,
+        globalstate,
+        loading,
+        look,
+        registers,
+        saved_config,
+        stream_out,
+    )
+    from gossamer.control.receiving import Received
+    from gossamer.control.sending import Sent
+    from gossamer.control.snapshots import SnapshotEntry
+    from gossamer.control.stream_out import Carried
+    from gossamer.migrate.channels import Limits, Listener
+    from gossamer.migrate.container_writer import Written
+else:  # what a machine is asked for once it runs
+    disk_restore = LateModule(lambda: import_module("gossamer.control.disk_restore"))
+    disk_state = LateModule(lambda: import_module("gossamer.control.disk_state"))
+    globalstate = LateModule(lambda: import_module("gossamer.control.globalstate"))
+    loading = LateModule(lambda: import_module("gossamer.control.loading"))
+    look = LateModule(lambda: import_module("gossamer.control.look"))
+    registers = LateModule(lambda: import_module("gossamer.control.registers"))
+    saved_config = LateModule(lambda: import_module("gossamer.control.saved_config"))
+    stream_out = LateModule(lambda: import_module("gossamer.control.stream_out"))
 
 #: What a thread does with a machine that it has (`Runner.busy`).
 SAVED: Final = "saved"
@@ -61,13 +79,14 @@ class Vm(Runner):
     def save_bytes(self) -> bytes:
         """The state as a bare stream."""
         out = BytesIO()
-        extra = Extra("globalstate", GlobalState(self.run_state))
-        save_stream(self.machine, out, extra, carried=self.carried)
+        state = globalstate.GlobalState(self.run_state)
+        extra = stream_out.Extra("globalstate", state)
+        stream_out.save_stream(self.machine, out, extra, carried=self.carried)
         return out.getvalue()
 
     def load_bytes(self, data: bytes) -> None:
         """Take on the state of a bare stream; on an error the machine stays as it was."""
-        _, self.repairs = take_over(self, cast(BinaryIO, BytesIO(data)), mend=self.mends)
+        _, self.repairs = loading.take_over(self, cast(BinaryIO, BytesIO(data)), mend=self.mends)
 
     def save(self, path: Path | str, name: str = "") -> Written:
         """Write a save file; it is whole on the medium, or the old one stays.
@@ -147,7 +166,7 @@ class Vm(Runner):
         A save opens no file of the host by itself: each that its machine had (``drive0`` to
         ``drive3``, ``kernel``, ``initrd``) is named in `files`, or None to go without.
         """
-        vm = cls(saved_config(path, files or {}) if config is None else config)
+        vm = cls(saved_config.saved_config(path, files or {}) if config is None else config)
         try:
             vm.starting()
             vm.restore(path)
@@ -248,7 +267,7 @@ class Vm(Runner):
 
     def put_register(self, name: str, value: int) -> None:
         """Write a register; ConfigError where there is none of that name, or it is read only."""
-        found = registers(self.machine.cpu.model).get(name)
+        found = registers.registers(self.machine.cpu.model).get(name)
         if found is None or found.put is None:
             raise ConfigError(f"{name}: no register that can be written")
         self.noted("register", name, value)

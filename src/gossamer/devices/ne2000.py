@@ -51,6 +51,18 @@ class Ne2000(PciDevice):
         self.add_bar(ROM, rom, "rom")
         self.reset()
 
+    @property
+    def mac(self) -> bytes:
+        """Its address as it was made."""
+        return self.ne2000.mac
+
+    def connect(self, send: Callable[[bytes], None]) -> None:
+        """Let what it sends go to `send`."""
+        self.ne2000.send = send
+
+    def plug(self, link: bool) -> None:
+        """Whether a cable is in: the chip does not see it."""
+
     def room(self, length: int) -> bool:
         """Whether a frame of that length could be taken now."""
         return self.ne2000.room(length)

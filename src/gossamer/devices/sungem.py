@@ -151,6 +151,14 @@ class SunGem(PciDevice):
         self.add_bar(0, region)
         self.reset()
 
+    def connect(self, send: Callable[[bytes], None]) -> None:
+        """Let what it sends go to `send`."""
+        self.send = send
+
+    def plug(self, link: bool) -> None:
+        """Whether a cable is in."""
+        self.phy.link = link
+
     def reset(self) -> None:
         super().reset()
         self.macaddr[:] = self.mac

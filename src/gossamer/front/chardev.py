@@ -39,6 +39,8 @@ class Chardev:
     """Why output waits for the host (a full medium), one line; cleared, it is tried again."""
     mid_line = False
     """Whether what was written last did not end its line."""
+    pty_path = ""
+    """What peers open, where it is a pseudo-terminal."""
     queued = False
     """Whether lines that came wait for a monitor to begin them."""
 

@@ -20,7 +20,6 @@ from gossamer.front.loop import LONGEST_WAIT_S, Loop
 from gossamer.front.mux import Mux
 from gossamer.front.open_chardev import open_chardev
 from gossamer.front.port import Channel
-from gossamer.front.ptys import PtyChardev
 from gossamer.front.signals import Signals, stop_process
 from gossamer.machines.chardev_options import CONTROL, PRETTY
 from gossamer.machines.config import Config
@@ -182,7 +181,7 @@ class Console:
         device.id, device.most = name, LIMIT
         self._added[name] = device
         device.start()
-        return device.path if isinstance(device, PtyChardev) else ""
+        return device.pty_path
 
     def remove_chardev(self, name: str) -> None:
         """Close a device that `add_chardev` has opened."""

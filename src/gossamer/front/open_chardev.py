@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Final
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
 
 from gossamer.base.errors import ConfigError
+from gossamer.base.late import LateModule
 from gossamer.front.chardev import Chardev, FileOut, Null
-from gossamer.front.fd_sockets import open_fd
-from gossamer.front.ptys import PtyChardev
-from gossamer.front.sockets import open_socket
 from gossamer.front.stdio import Stdio
 from gossamer.machines.values import choice, on_off, pairs, place_and_options
+
+if TYPE_CHECKING:
+    from gossamer.front import fd_sockets, ptys, sockets
+else:
+    fd_sockets = LateModule(lambda: import_module("gossamer.front.fd_sockets"))
+    ptys = LateModule(lambda: import_module("gossamer.front.ptys"))
+    sockets = LateModule(lambda: import_module("gossamer.front.sockets"))
 
 KINDS: Final = "stdio, null, none, file:PATH, unix:PATH, tcp:HOST:PORT, pty; mon: before one"
 
@@ -30,7 +36,7 @@ def open_chardev(spec: str, *, signals: bool = True) -> Chardev | None:
         if kind == "none":
             return None
         if kind == "pty":
-            return PtyChardev()
+            return ptys.PtyChardev()
     elif kind == "file" and rest:
         path, tail = place_and_options(rest)
         options = pairs(spec, tail) if tail else {}
@@ -39,8 +45,8 @@ def open_chardev(spec: str, *, signals: bool = True) -> Chardev | None:
         return FileOut(path, append=on_off(f"{spec}: append", options.get("append", "off")))
     elif kind == "fd":
         place, tail = place_and_options(rest)
-        return open_fd(spec, place, pairs(spec, tail) if tail else {})
+        return fd_sockets.open_fd(spec, place, pairs(spec, tail) if tail else {})
     elif kind in ("unix", "tcp"):
         place, tail = place_and_options(rest)
-        return open_socket(spec, kind, place, pairs(spec, tail) if tail else {})
+        return sockets.open_socket(spec, kind, place, pairs(spec, tail) if tail else {})
     raise ConfigError(f"unknown character device {spec!r} (there is: {KINDS})")

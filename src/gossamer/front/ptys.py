@@ -13,7 +13,7 @@ from gossamer.front.chardev import HANGUP, FdChardev
 
 
 class PtyChardev(FdChardev):
-    """A pseudo-terminal that peers may open at `path`; output is dropped while none has it open."""
+    """A pseudo-terminal that peers open at `pty_path`; output is dropped while none has."""
 
     is_terminal = True
 
@@ -23,16 +23,16 @@ class PtyChardev(FdChardev):
         except OSError as fault:
             raise HostError(f"pty: cannot be opened: {fault.strerror or fault}") from None
         tty.setraw(slave)
-        self.path = os.ttyname(slave)
+        self.pty_path = os.ttyname(slave)
         os.close(slave)
         os.set_blocking(master, False)
         super().__init__("pty", master, master)
         self._present = False
-        print(f"character device redirected to {self.path}", file=sys.stderr, flush=True)
+        print(f"character device redirected to {self.pty_path}", file=sys.stderr, flush=True)
 
     @property
     def filename(self) -> str:
-        return f"pty:{self.path}"
+        return f"pty:{self.pty_path}"
 
     @property
     def connected(self) -> bool:

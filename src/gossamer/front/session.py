@@ -11,15 +11,13 @@ from typing import Final
 from gossamer.base import late
 from gossamer.base.errors import HostError
 from gossamer.control.session import STARTED, Session
-from gossamer.control.stream_out import section_description
 from gossamer.control.vm import Vm
-from gossamer.core import ahead, sandbox
+from gossamer.core import ahead
 from gossamer.front.console import Console
 from gossamer.front.progress_bar import ProgressBar
 from gossamer.front.signals import held
 from gossamer.front.trace_log import TraceLog
 from gossamer.machines.config import Config
-from gossamer.migrate import vmstate_dump
 
 DEFER: Final = "defer"
 
@@ -59,6 +57,8 @@ def _run(config: Config, console: Console, ready: Callable[[], None], log: Trace
         session.report = lambda text: print(text, file=sys.stderr, flush=True)
         console.attach(session)
         if config.sandbox is not None:
+            from gossamer.core import sandbox  # noqa: PLC0415 - most runs need none
+
             sandbox.enter(config.sandbox)
         if config.incoming is not None:
             vm.starting()
@@ -84,6 +84,9 @@ def _run(config: Config, console: Console, ready: Callable[[], None], log: Trace
 
 def dump_schema(vm: Vm, path: Path) -> None:
     """Write what each section of a stream can hold, in the form of QEMU's -dump-vmstate."""
+    from gossamer.control.stream_out import section_description  # noqa: PLC0415 - most runs need none
+    from gossamer.migrate import vmstate_dump  # noqa: PLC0415 - most runs need none
+
     described = [
         (
             part.title,

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Final
 
 from gossamer.base.errors import ConfigError, HostError
-from gossamer.block.open import backing_of
 from gossamer.machines.config import unknown
 from gossamer.machines.drives import FORMATS, DriveOptions, host_path
 from gossamer.machines.values import choice, identifier, keyval, on_off
@@ -67,6 +66,8 @@ class Nodes:
 
     def _check_backing(self, name: str, path: Path, backing: str) -> None:
         """The node below is of the file that the image names."""
+        from gossamer.block.open import backing_of  # noqa: PLC0415 - most runs need none
+
         if backing not in self._formats:
             raise unknown(f"node for {_OPTION} {name}: backing", backing, self._formats)
         there = self._formats[backing].file

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -261,6 +260,8 @@ class Config(Hardware):
 
 def unknown(what: str, got: str, known: Iterable[str]) -> ConfigError:
     """The error for a name that does not exist: what exists, and what was perhaps meant."""
+    import difflib  # noqa: PLC0415 - only for what is wrong
+
     names = sorted(known)
     near = difflib.get_close_matches(got, names, 1)
     hint = f"; did you mean {near[0]}?" if near else ""

@@ -6,22 +6,30 @@ first free port of the USB controller.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator
+from importlib import import_module
+from typing import TYPE_CHECKING, Final, cast
 
 from gossamer.base.errors import ConfigError
+from gossamer.base.late import LateModule
 from gossamer.base.units import KiB, MiB
-from gossamer.devices.ne2000 import Ne2000
 from gossamer.devices.pci import PciBus, PciDevice
-from gossamer.devices.sungem import SunGem
-from gossamer.devices.usb.ohci import Ohci
 from gossamer.devices.vga.card import Vga
 from gossamer.machines import firmware
 from gossamer.machines.config import Added, Hardware
 from gossamer.machines.device_options import NICS, built_in, network
 from gossamer.machines.kind import MachineKind
-from gossamer.machines.loader import add_loader
-from gossamer.machines.machine import Machine
-from gossamer.machines.usb_attach import USB_DEVICES, add_controller, add_usb_device, controller
+from gossamer.machines.machine import Machine, Part
+
+if TYPE_CHECKING:
+    from gossamer.devices import ne2000, sungem
+    from gossamer.devices.usb.ohci import Ohci
+    from gossamer.machines import loader, usb_attach
+else:  # a machine loads the devices that it has
+    ne2000 = LateModule(lambda: import_module("gossamer.devices.ne2000"))
+    sungem = LateModule(lambda: import_module("gossamer.devices.sungem"))
+    loader = LateModule(lambda: import_module("gossamer.machines.loader"))
+    usb_attach = LateModule(lambda: import_module("gossamer.machines.usb_attach"))
 
 PCI_BUS: Final = "pci/bus"
 #: What libvirt calls the bus of any machine; on mac99 QEMU's own pci.0 has no place for devices.
@@ -32,7 +40,9 @@ SLOTS: Final = 32
 
 def add_usb(m: Machine, bus: PciBus) -> Ohci | None:
     """The machine's own USB controller, if it has one."""
-    return add_controller(m, bus, free_slot(bus)) if m.kind.has_usb(m.hardware) else None
+    if not m.kind.has_usb(m.hardware):
+        return None
+    return usb_attach.add_controller(m, bus, free_slot(bus))
 
 
 def room(hardware: Hardware, kind: MachineKind[Machine]) -> int:
@@ -119,6 +129,13 @@ def add_display(m: Machine, bus: PciBus, added: Added | None = None) -> None:
     m.display = m.add("pci/vga", vga, known_as=added.title)
 
 
+def cards(m: Machine) -> Iterator[tuple[Part, sungem.SunGem | ne2000.Ne2000]]:
+    """The network cards, in the order in which they were added."""
+    for part in m.parts:
+        if part.known_as.partition(",")[0] in NICS:
+            yield part, cast("sungem.SunGem | ne2000.Ne2000", part.device)
+
+
 def add_network(m: Machine, bus: PciBus) -> None:
     """The network cards in the machine's own place."""
     for one in network(m.hardware, m.kind):
@@ -133,20 +150,21 @@ def add_nic(m: Machine, bus: PciBus, added: Added) -> None:
     index = added.number("bootindex")
     if added.driver == "sungem":
         path = _path(m, "pci/sungem", _spelled(devfn))
-        card: PciDevice = m.add(path, SunGem(m.clock, bus, devfn, mac=mac), known_as=added.title)
+        gem = sungem.SunGem(m.clock, bus, devfn, mac=mac)
+        card: PciDevice = m.add(path, gem, known_as=added.title)
         m.boot_indices += [(card, index)] if index >= 0 else []
         return
     content = firmware.optional_rom(firmware.NE2K_ROM, 256 * KiB, m.hardware.firmware_folders)
     rom = m.rom(f"{bus.name}:{_spelled(devfn)}/ne2000.rom", 256 * KiB, content)
     path = _path(m, "pci/ne2000", _spelled(devfn))
-    card = m.add(path, Ne2000(m.clock, bus, devfn, rom=rom, mac=mac), known_as=added.title)
+    ne2k = ne2000.Ne2000(m.clock, bus, devfn, rom=rom, mac=mac)
+    card = m.add(path, ne2k, known_as=added.title)
     m.boot_indices += [(card, index)] if index >= 0 else []
 
 
 def _free_mac(m: Machine) -> bytes:
     """The first of QEMU's addresses that no card of the machine has yet."""
-    taken = {p.device.mac for p in m.parts if isinstance(p.device, SunGem)}
-    taken |= {p.device.ne2000.mac for p in m.parts if isinstance(p.device, Ne2000)}
+    taken = {card.mac for _, card in cards(m)}
     free = (mac for n in range(256) if (mac := (FIRST_MAC + n).to_bytes(6, "big")) not in taken)
     return next(free)
 
@@ -159,15 +177,16 @@ def add_devices(m: Machine) -> None:
     bus = next((p.device for p in m.parts if p.path == PCI_BUS), None)
     for added in m.hardware.devices:
         if added.driver == "loader":
-            add_loader(m, added)
-        elif added.driver in USB_DEVICES:
-            m.plugged += add_usb_device(m, controller(m, added.where), added)
+            loader.add_loader(m, added)
+        elif added.driver in usb_attach.USB_DEVICES:
+            usb = usb_attach.controller(m, added.where)
+            m.plugged += usb_attach.add_usb_device(m, usb, added)
         elif not isinstance(bus, PciBus):
             raise ConfigError(f"{added.where}: {m.name} has no PCI bus")
         elif added.driver == "VGA":
             add_display(m, bus, added)
         elif added.driver == "pci-ohci":
-            add_controller(m, bus, _place(m, bus, added), added)
+            usb_attach.add_controller(m, bus, _place(m, bus, added), added)
         else:
             assert added.driver in NICS, added.driver
             add_nic(m, bus, added)

@@ -6,7 +6,6 @@ Every check that a file needs is made here, once; a file that is not what it sho
 
 from __future__ import annotations
 
-import gzip
 import os
 import zlib
 from collections.abc import Iterable, Sequence
@@ -247,6 +246,8 @@ def unpacked(path: Path, data: bytes, most: int = MAX_FILE) -> bytes:
     """What is in a gzip file, at most `most` bytes; other bytes as they are."""
     if data[:3] != _GZIP:
         return data
+    import gzip  # noqa: PLC0415 - a firmware is not packed
+
     try:
         with gzip.GzipFile(fileobj=BytesIO(data)) as file:
             whole = file.read(most + 1)

@@ -6,7 +6,7 @@ their offsets in mac-io.  Sources: docs/chips/ of each part; numbers as QEMU 7.2
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gossamer.base.data import Data
 from gossamer.core.irq import IrqLine, IrqSink
@@ -18,11 +18,13 @@ from gossamer.devices.dbdma import Dbdma
 from gossamer.devices.escc import Escc
 from gossamer.devices.ide.cell import MacioIde
 from gossamer.devices.macio import MacIo
-from gossamer.devices.pmu import Pmu
 from gossamer.devices.via import Via
 from gossamer.machines import boot
 from gossamer.machines.machine import Machine
 from gossamer.machines.serial import EsccPort
+
+if TYPE_CHECKING:
+    from gossamer.devices.pmu import Pmu
 
 #: Of each IDE channel: its interrupt, the interrupt of its DMA, its DBDMA channel.
 IDE_IRQS: Final = (0x0D, 0x0E)

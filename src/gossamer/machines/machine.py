@@ -62,6 +62,7 @@ class Keyboard(Protocol):
         """Codes of the keys that are down."""
 
 
+@runtime_checkable
 class Mouse(Protocol):
     """A mouse: movement in counts, buttons as bits (1 left, 2 middle, 4 right), notches up."""
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Final
 
 from gossamer.base.errors import ConfigError
-from gossamer.core.sandbox import OBSOLETE, PRIVILEGES, RESOURCES, SPAWN, here
 from gossamer.machines.config import Logging, unknown
 from gossamer.machines.draft import Draft
 from gossamer.machines.values import (
@@ -133,6 +132,8 @@ def overcommit(draft: Draft, value: str) -> None:
 
 def sandbox(draft: Draft, value: str) -> None:
     """-sandbox: which groups of system calls are denied."""
+    from gossamer.core.sandbox import OBSOLETE, PRIVILEGES, RESOURCES, SPAWN, here  # noqa: PLC0415
+
     given = pairs("-sandbox", value, first="enable")
     groups = (OBSOLETE, PRIVILEGES, SPAWN, RESOURCES)
     denied = [OBSOLETE]

@@ -6,7 +6,6 @@ is ignored except what the table says is without effect (`option_table`).
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Final
 
 from gossamer.base.data import replace
 from gossamer.base.errors import ConfigError
-from gossamer.machines import config_file, device_options, machine_options, registry
+from gossamer.machines import device_options, machine_options, registry
 from gossamer.machines.config import Accel, Config, unknown
 from gossamer.machines.draft import Draft
 from gossamer.machines.drives import DriveOptions, host_path, place_all
@@ -50,6 +49,8 @@ def _take(draft: Draft, words: Iterator[str]) -> None:
 def _option(draft: Draft, name: str, spelled: str, words: Iterator[str]) -> None:
     option = OPTIONS.get(name)
     if option is None:
+        import difflib  # noqa: PLC0415 - only for what is wrong
+
         near = difflib.get_close_matches(name, OPTIONS, 1, _ALIKE)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ConfigError(f"unknown option {spelled!r}{hint} (gossamer run --help lists them)")
@@ -57,6 +58,8 @@ def _option(draft: Draft, name: str, spelled: str, words: Iterator[str]) -> None
         raise ConfigError(f"{name}: {option.refused}")
     value = _value(name, words) if option.value else ""
     if name == "-readconfig":
+        from gossamer.machines import config_file  # noqa: PLC0415 - most runs need none
+
         _take(draft, iter(config_file.words(Path(value))))
     elif option.act is not None:
         option.act(draft, value)

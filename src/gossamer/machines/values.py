@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from typing import Any, Final
@@ -49,6 +48,8 @@ def keyval(option: str, text: str, *, first: str | None = None) -> dict[str, str
     """The same, or a JSON object as libvirt writes it: members of members become ``a.b``."""
     if not text.lstrip().startswith("{"):
         return pairs(option, text, first=first)
+    import json
+
     try:
         tree = json.loads(text)
     except (ValueError, RecursionError) as fault:

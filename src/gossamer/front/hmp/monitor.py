@@ -5,18 +5,26 @@ from __future__ import annotations
 import shlex
 from collections import deque
 from collections.abc import Generator
-from typing import Any, Final
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
+from gossamer.base.late import LateModule
 from gossamer.base.version import VERSION
-from gossamer.control.commands.rows import TABLE
-from gossamer.control.commands.table import failure
 from gossamer.control.session import Session
 from gossamer.control.steps import Steps, Wait, finish
 from gossamer.core import host
 from gossamer.front.chardev import CHUNK, Chardev
-from gossamer.front.hmp.completion import candidates
 from gossamer.front.hmp.line_editor import LineEditor
-from gossamer.front.hmp.rows import UsageError, find
+
+if TYPE_CHECKING:
+    from gossamer.control.commands import rows as commands
+    from gossamer.control.commands import table
+    from gossamer.front.hmp import completion, rows
+else:  # the commands: most machines end without one
+    commands = LateModule(lambda: import_module("gossamer.control.commands.rows"))
+    table = LateModule(lambda: import_module("gossamer.control.commands.table"))
+    completion = LateModule(lambda: import_module("gossamer.front.hmp.completion"))
+    rows = LateModule(lambda: import_module("gossamer.front.hmp.rows"))
 
 PROMPT: Final = b"(gossamer) "
 _LOOK_NS: Final = 20_000_000
@@ -38,7 +46,7 @@ class Monitor:
             self._line,
             device.write,
             echo=device.is_terminal,
-            complete=lambda text: candidates(session, text),
+            complete=lambda text: completion.candidates(session, text),
             prompt=PROMPT,
         )
         self._lines: deque[str] = deque()
@@ -93,19 +101,19 @@ class Monitor:
                 text = history(self.editor)
             else:
                 text = (yield from self._do(words)) if words else ""
-        except UsageError as fault:
+        except rows.UsageError as fault:
             text = f"usage: {fault}"
         except Exception as fault:
-            text = f"error: {failure(fault)}"
+            text = f"error: {table.failure(fault)}"
         return text if not text or text.endswith("\n") else text + "\n"
 
     def _do(self, words: list[str]) -> Steps[str]:
-        row, rest = find(words)
+        row, rest = rows.find(words)
         given = row.matched(rest)
         if row.do is not None:
             said = row.do(self.session, given)
             return said if isinstance(said, str) else (yield from said)
-        result: Any = TABLE.find(row.command)(self.session, row.arguments(given))
+        result: Any = commands.TABLE.find(row.command)(self.session, row.arguments(given))
         if isinstance(result, Generator):
             result = yield from result
         return row.text(result)
