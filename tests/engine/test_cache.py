@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ PART = architecture("750")
 
 
 def only(folder: Path) -> Path:
-    (path,) = folder.iterdir()
+    (path,) = folder.glob("tier0-*")
     return path
 
 
@@ -96,6 +97,30 @@ def test_key_depends_on_architecture_and_sources(monkeypatch: pytest.MonkeyPatch
     assert build.cache_key(architecture("750", mmu="loaded")) != one
     monkeypatch.setattr(build, "_source_hash", lambda: "other")
     assert build.cache_key(PART) != one
+
+
+def test_hash_of_the_sources_is_kept_by_their_places_sizes_and_times(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed = build._source_hash.__wrapped__
+    made = hashed()
+    (path,) = folder.iterdir()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert hashed() == made
+    build._write(path, b"kept")
+    assert hashed() == "kept", "the sources were read again"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert hashed() == made, "a damaged file was used"
+    build._write(path, b"kept")
+    found = build._sources
+
+    def touched(root: str, package: str) -> Iterator[tuple[str, os.stat_result]]:
+        for name, status in found(root, package):
+            new = os.stat_result([*status[:8], status.st_mtime + (name == "isa/form.py"), 0])
+            yield name, new if name == "isa/form.py" else status
+
+    monkeypatch.setattr(build, "_sources", touched)
+    assert hashed() == made, "a file with another time was taken for the old one"
 
 
 def test_a_run_of_libvirts_keeps_its_code_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -319,7 +319,7 @@ def test_pty_can_be_opened_left_and_opened_again(capfd: pytest.CaptureFixture[st
     with console("pty") as c:
         device = c.devices[0]
         assert isinstance(device, PtyChardev)
-        assert f"character device redirected to {device.path}" in capfd.readouterr().err
+        assert f"character device redirected to {device.pty_path}" in capfd.readouterr().err
         c.attach(session_of(vm))
         sink = c.serial_sink(0)
         sink(65)
@@ -327,7 +327,7 @@ def test_pty_can_be_opened_left_and_opened_again(capfd: pytest.CaptureFixture[st
         for _ in range(2):
             vm.received.clear()
             vm.room = 99
-            user = os.open(device.path, os.O_RDWR | os.O_NOCTTY)
+            user = os.open(device.pty_path, os.O_RDWR | os.O_NOCTTY)
             sink(66)
             device.flush()
             assert os.read(user, 9) == b"B"

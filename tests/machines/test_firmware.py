@@ -60,18 +60,16 @@ def test_elf_goes_to_its_physical_addresses(tmp_path: Path) -> None:
 def test_rom_from_elf_and_from_raw(tmp_path: Path) -> None:
     path = write(tmp_path, elf((0xFFF0_0000, b"boot", 6), (0xFFFF_FFFC, b"\x48\0\0\0", 4)))
     rom = firmware.load_image(path, PROM, SIZE)
-    assert len(rom) == SIZE
-    assert rom[0x30_0000:0x30_0006] == b"boot\0\0"
-    assert rom[-4:] == b"\x48\0\0\0"
-    assert rom.count(0) == SIZE - 5
+    assert rom.ra == 0xFFF0_0000
+    assert rom.data == b"boot".ljust(0xF_FFFC, b"\0") + b"\x48\0\0\0"
     raw = firmware.load_image(write(tmp_path, b"vectors", "raw"), PROM, SIZE)
-    assert raw == bytes(SIZE - 7) + b"vectors"
+    assert raw == firmware.Segment(0xFFFF_FFF9, b"vectors")
 
 
 def test_openbios_is_found_and_loaded(openbios: Path) -> None:
     rom = firmware.load_image(firmware.find_firmware(folders=[openbios.parent]), PROM, SIZE)
-    assert b"OpenBIOS" in rom
-    branch = int.from_bytes(rom[-4:], "big")
+    assert b"OpenBIOS" in rom.data
+    branch = int.from_bytes(rom.data[-4:], "big")
     assert branch >> 26 == 18, "the reset vector holds a branch"
 
 

@@ -57,6 +57,5 @@ class Outside(Data, frozen=False):
         for name, _, chip in cards(m):
             if name in self.links:
                 chip.plug(self.links[name])
-        found = pointers(m)
-        if self.pointer is not None and self.pointer < len(found):
+        if self.pointer is not None and self.pointer < len(found := pointers(m)):
             m.mouse = found[self.pointer]

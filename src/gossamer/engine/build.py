@@ -10,7 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -33,14 +33,41 @@ _SOURCES: Final = ("base", "isa", "cpu", "engine")
 
 @lru_cache(maxsize=1)
 def _source_hash() -> str:
-    """Hash of every source file that the native code is made from."""
-    h = xxhash.xxh3_128()
-    root = Path(__file__).resolve().parents[1]
+    """Hash of every source file that the native code is made from.
+
+    Kept in the cache by the files' places, sizes and times, as Python keeps compiled modules:
+    reading them all takes longer than loading the code.
+    """
+    root = str(Path(__file__).resolve().parents[1])
+    seen = xxhash.xxh3_128(root.encode())
+    names = []
     for package in _SOURCES:
-        for path in sorted((root / package).rglob("*.py")):
-            h.update(str(path.relative_to(root)).encode())
-            h.update(path.read_bytes())
-    return h.hexdigest()
+        for name, status in _sources(root, package):
+            names.append(name)
+            seen.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+    path = cache_folder() / f"sources-{seen.hexdigest()}.hash"
+    kept = _read(path)
+    if kept is not None:
+        return kept.decode("ascii", "replace")
+    h = xxhash.xxh3_128()
+    for name in names:
+        h.update(name.encode())
+        h.update((Path(root) / name).read_bytes())
+    made = h.hexdigest()
+    _write(path, made.encode())
+    return made
+
+
+def _sources(root: str, folder: str) -> Iterator[tuple[str, os.stat_result]]:
+    """The sources below a folder, in order: place and status."""
+    with os.scandir(f"{root}/{folder}") as found:
+        entries = sorted(found, key=lambda entry: entry.name)
+    for entry in entries:
+        name = f"{folder}/{entry.name}"
+        if entry.name.endswith(".py"):
+            yield name, entry.stat()
+        elif entry.is_dir() and entry.name != "__pycache__":
+            yield from _sources(root, name)
 
 
 def cache_key(architecture: Architecture) -> str:

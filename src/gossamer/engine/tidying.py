@@ -19,9 +19,11 @@ from gossamer.base.units import MiB
 
 #: Bytes of the folder's files at the most, beside those of the key in use.
 MOST: Final = 64 * MiB
-#: Objects of tier 0 and of stencils, and compiled regions, by their key.
+#: Objects of tier 0 and of stencils, and compiled regions, by their key; hashes of sources.
 _OURS: Final = re.compile(
-    r"(?:(?:tier0|stencils)-([0-9a-f]{32})\.o|regions-([0-9a-f]{32})\.cache)", re.ASCII
+    r"(?:(?:tier0|stencils)-([0-9a-f]{32})\.o|regions-([0-9a-f]{32})\.cache"
+    r"|sources-([0-9a-f]{32})\.hash)",
+    re.ASCII,
 )
 
 
@@ -67,5 +69,5 @@ def _files(folder: Path) -> list[tuple[Path, str, os.stat_result]]:
         with suppress(OSError):
             found = path.lstat()
             if stat.S_ISREG(found.st_mode) and found.st_uid == os.getuid():
-                out.append((path, m[1] or m[2], found))
+                out.append((path, m[1] or m[2] or m[3], found))
     return out

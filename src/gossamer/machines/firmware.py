@@ -184,8 +184,8 @@ def _absent(path: Path) -> str:
     return f"{path}: no such file"
 
 
-def load_image(path: Path, base: int, size: int) -> bytes:
-    """Firmware as the content of a ROM of `size` bytes at real address `base`.
+def load_image(path: Path, base: int, size: int) -> Segment:
+    """Firmware as what is in a ROM of `size` bytes at real address `base`; around it are zeros.
 
     An ELF file's segments are put where their physical addresses say, gaps are zeros.  A raw file
     is put at the ROM's end, where the reset vector is, as QEMU does.
@@ -194,13 +194,11 @@ def load_image(path: Path, base: int, size: int) -> bytes:
 
 
 @lru_cache(maxsize=4)
-def _rom(path: Path, data: bytes, base: int, size: int) -> bytes:
-    rom = bytearray(size)
+def _rom(path: Path, data: bytes, base: int, size: int) -> Segment:
     if data[:4] != b"\x7fELF":
         if len(data) > size:
             raise ConfigError(f"{path}: {len(data)} bytes do not fit in a ROM of {size}")
-        rom[size - len(data) :] = data
-        return bytes(rom)
+        return Segment(base + size - len(data), data)
     image = parse_elf(path, data)
     for s in image.segments:
         if s.ra < base or s.ra + len(s.data) > base + size:
@@ -208,8 +206,11 @@ def _rom(path: Path, data: bytes, base: int, size: int) -> bytes:
             raise ConfigError(
                 f"{path}: a segment at {where} is outside the ROM ({base:#x}..{base + size:#x})"
             )
-        rom[s.ra - base : s.ra - base + len(s.data)] = s.data
-    return bytes(rom)
+    rom = bytearray(image.end - image.start)
+    for s in image.segments:
+        at = s.ra - image.start
+        rom[at : at + len(s.data)] = s.data
+    return Segment(image.start, bytes(rom))
 
 
 def load_elf(path: Path) -> Image:

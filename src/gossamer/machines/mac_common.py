@@ -11,15 +11,18 @@ from gossamer.machines.machine import Machine
 def add_rom(m: Machine, name: str, base: int, size: int) -> None:
     """The boot ROM: the firmware of -bios, or a built-in guest."""
     bios = m.hardware.bios
-    content = b"" if bios == firmware.SAVED else None
-    if bios is not None and bios.startswith(firmware.BUILT_IN):
+    found = None
+    if bios == firmware.SAVED:
+        found = firmware.Segment(base, b"")
+    elif bios is not None and bios.startswith(firmware.BUILT_IN):
         from gossamer.machines.guests import catalogue
 
         content = catalogue.rom(m, bios, size)
-    if content is None:
+        found = None if content is None else firmware.Segment(base, content)
+    if found is None:
         file = firmware.find_firmware(bios, m.hardware.firmware_folders)
-        content = firmware.load_image(file, base, size)
-    m.rom(name, size, content, at=base)
+        found = firmware.load_image(file, base, size)
+    m.rom(name, size, found.data, at=base, start=found.ra - base)
 
 
 def add_fw_cfg(

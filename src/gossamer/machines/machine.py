@@ -252,15 +252,17 @@ class Machine:
             self.memory.map(block, at)
         return block
 
-    def rom(self, name: str, size: int, content: bytes, *, at: int | None = None) -> RamBlock:
-        """A read-only block with its content."""
+    def rom(
+        self, name: str, size: int, content: bytes, *, at: int | None = None, start: int = 0
+    ) -> RamBlock:
+        """A read-only block with its content, from offset `start` on."""
         block = self.arena.add(name, size, read_only=True)
-        if len(content) > size:
-            raise ConfigError(f"{name}: content of {len(content)} bytes, room for {size}")
+        if start + len(content) > size:
+            raise ConfigError(f"{name}: content of {len(content)} bytes, room for {size - start}")
         # Its memory is new: what is zero stays untouched, and costs the host no page.
         body = content.rstrip(b"\0")
-        start = len(body) - len(body.lstrip(b"\0"))
-        self.memory.write_arena(block.offset + start, body[start:])
+        skipped = len(body) - len(body.lstrip(b"\0"))
+        self.memory.write_arena(block.offset + start + skipped, body[skipped:])
         if at is not None:
             self.memory.map(block, at)
         return block
