@@ -6,7 +6,7 @@ A start uses no numpy, and is a tenth of a second shorter without it.  What stan
 module (aliases of types) is written as text, so that it uses nothing.
 
 Modules of gossamer's own that only a command or an option needs are loaded late, too, where the
-start's modules meet them (docs/decisions/0015); checkers of types see an import like any other:
+start's modules meet them (docs/decisions/0016); checkers of types see an import like any other:
 
     if TYPE_CHECKING:
         from gossamer.control import sending
