@@ -12,7 +12,6 @@ from gossamer.base import late
 from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.control.fd_sets import FdSets
 from gossamer.control.jobs import Jobs
-from gossamer.control.loading import rehearse
 from gossamer.control.objects import Objects
 from gossamer.control.steps import Steps, finish
 from gossamer.control.viewers import VncServer
@@ -79,7 +78,8 @@ class Session:
 
     def take_in(self, uri: str, *, exit_on_error: bool = True) -> None:
         """Begin to wait at `uri` for a machine."""
-        from gossamer.migrate.channels import is_loopback, parse  # noqa: PLC0415 - most take in none
+        from gossamer.control.loading import rehearse  # noqa: PLC0415 - most take in none
+        from gossamer.migrate.channels import is_loopback, parse  # noqa: PLC0415
 
         place = parse(uri)
         if place.kind == "tcp" and not is_loopback(place) and not self.vm.transfers.tls.creds:
