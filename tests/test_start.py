@@ -58,7 +58,7 @@ def test_start_imports_no_heavy_library_and_few_modules(tmp_path: Path) -> None:
     firmware = tmp_path / "firmware"
     firmware.write_bytes(FIRMWARE)
     found = imported_by_a_start(firmware)
-    if "gossamer.engine.llvm" in found:  # tier 0 of this version had not been compiled yet
+    if "tempfile" in found:  # something of this version was put into the cache
         found = imported_by_a_start(firmware)
     assert "gossamer.machines.g3beige" in found
     assert sorted(HEAVY & found) == []
