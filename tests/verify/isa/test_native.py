@@ -1,4 +1,4 @@
-"""`verify isa --engine regions`: every vector compiled, and a fault in a region is noticed."""
+"""`verify isa --engine regions` and `blocks`: every vector translated, and a fault is noticed."""
 
 from __future__ import annotations
 
@@ -7,17 +7,33 @@ from typing import Any
 import pytest
 
 from gossamer.engine.regions import compiling, values
+from gossamer.engine.stencils import made
 from gossamer.verify.isa.command import verify
 
 ONLY = ["add", "cmp", "rlwinm", "lwzu", "fadd", "bc"]
 
 
 @pytest.mark.interop
-def test_regions_give_what_the_peer_gives(
-    qemu_user: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("engine", ["regions", "blocks"])
+def test_translated_code_gives_what_the_peer_gives(
+    engine: str, qemu_user: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert verify("qemu", 4, 1, only=ONLY, engine="regions") == 0
+    assert verify("qemu", 4, 1, only=ONLY, engine=engine) == 0
     assert "mismatches=0" in capsys.readouterr().out
+
+
+@pytest.mark.interop
+def test_wrong_immediate_in_a_stencil_is_noticed(
+    qemu_user: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = made.value_of
+
+    def wrong(name: str, word: int, place: int) -> int:
+        return real(name, word, place) + 4 * ("sext.32" in name and word >> 26 == 14)
+
+    monkeypatch.setattr(made, "value_of", wrong)
+    assert verify("qemu", 8, 1, only=["addi"], engine="blocks") == 1
+    assert "mismatches=0" not in capsys.readouterr().out
 
 
 @pytest.mark.interop
@@ -38,5 +54,5 @@ def test_wrong_field_of_cr_is_noticed(
 def test_engine_that_does_not_exist(capsys: Any) -> None:
     from gossamer.base.errors import ConfigError
 
-    with pytest.raises(ConfigError, match="--engine 'tier9': expected reference or regions"):
+    with pytest.raises(ConfigError, match="--engine 'tier9': expected reference, regions, blocks"):
         verify("unicorn", 1, 1, only=["add"], engine="tier9")

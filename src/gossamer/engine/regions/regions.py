@@ -241,20 +241,20 @@ class Regions:
             name = b"" if self.store is None else self._name(page, offset)
             if not is_refused and self._from_store(s.page + offset, name):
                 continue
-            self._copy(s.entry, s.page, offset)
+            self.copy(s.page + offset)
             if is_refused or not self.compiles:
                 continue
             threshold = self._threshold(name, s.count)
             if s.count >= threshold and not self._consider(s, page, offset, threshold):
                 self._refuse(s.entry)
 
-    def _copy(self, entry: int, page: int, offset: int) -> None:
-        """Make the block at an offset of an effective page; a full arena begins anew."""
+    def copy(self, ea: int) -> None:
+        """Make the block at `ea`, if there is none; a full arena begins anew."""
         blocks = self.blocks
-        if blocks is None or entry in blocks:
+        if blocks is None:
             return
         try:
-            if not blocks.make(page + offset, self.installed.__contains__):
+            if not blocks.make(ea, self.installed.__contains__):
                 self._begin_anew()
         except (LoadError, HostError) as fault:
             self._failed(fault)

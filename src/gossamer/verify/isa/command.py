@@ -52,7 +52,7 @@ FORM_LISTS: Final = (
 #: Units whose instructions are run with vector records.
 VECTORS: Final = ("VEC", "VSX")
 #: What runs the vectors on our side.
-ENGINES: Final = ("reference", "regions")
+ENGINES: Final = ("reference", "regions", "blocks")
 ROUNDS: Final = 2000  # of the supervisor's vectors, some 80 each
 SHOWN: Final = 3  # differences printed for one instruction
 
@@ -252,7 +252,8 @@ def verify(
 ) -> int:
     """Compare `count` vectors of each instruction; 0 when nothing differs.
 
-    `engine` "regions" runs them compiled, each as a region, but not what only a supervisor can.
+    `engine` "regions" runs them compiled, each as a region, "blocks" copied from stencils; neither
+    runs what only a supervisor can.
     `only` names the instructions wanted (none: all, and then at least 95 % of the assembler's
     forms must have been run on a peer that has them all).  Prints one line at the end.
     """
@@ -266,17 +267,23 @@ def verify(
         raise ConfigError(f"no instruction of the {model} is called {sorted(strange)[0]!r}")
     there = make_peer(peer, model)
     if engine not in ENGINES:
-        raise ConfigError(f"--engine {engine!r}: expected {' or '.join(ENGINES)}")
+        raise ConfigError(f"--engine {engine!r}: expected {', '.join(ENGINES)}")
     architecture = find(model).architecture
-    compiled = engine == "regions"
+    compiled, blocks = engine != "reference", engine == "blocks"
     wide = architecture.word == 64
     if wide and compiled:
-        raise ConfigError(f"--engine regions: there are none of the {model} yet")
+        raise ConfigError(f"--engine {engine}: not for the {model} yet")
     local = WideCpu if wide else LocalCpu
     make_vectors = WideVectors if wide else Vectors
-    cpu = NativeCpu(decoder, architecture) if compiled else local(decoder, floating=True)
     plain_vector = WideVector if wide else LocalVector
-    vector_cpu = NativeVector(decoder, architecture) if compiled else plain_vector(decoder)
+    cpu = (
+        NativeCpu(decoder, architecture, blocks=blocks)
+        if compiled
+        else local(decoder, floating=True)
+    )
+    vector_cpu = (
+        NativeVector(decoder, architecture, blocks=blocks) if compiled else plain_vector(decoder)
+    )
     tally = Tally()
     for row in wanted_rows(decoder, peer, only):
         rng = random.Random(f"{seed} {row.name}")  # noqa: S311 (not a secret)
@@ -290,9 +297,9 @@ def verify(
     check_vectors(vector_cpu, model, vector_rows, count, seed, tally)
     if isinstance(cpu, NativeCpu) and isinstance(vector_cpu, NativeVector):
         through = cpu.bench.through + vector_cpu.bench.through
-        print(f"regions executed instructions of {through} vectors", file=sys.stderr)
+        print(f"{engine} executed instructions of {through} vectors", file=sys.stderr)
         if not through:
-            raise GossamerError("no region was entered: this run proves nothing")
+            raise GossamerError(f"none of the {engine} was entered: this run proves nothing")
     if not only and peer == "qemu" and not compiled:
         if model not in PVRS_405 and not wide:  # its SPRs are another part's
             check_supervisor(decoder, model, min(count, ROUNDS), seed, tally)
@@ -318,7 +325,9 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps its ty
     p.add_argument("--count", type=int, default=1000, help="vectors an instruction (1000)")
     p.add_argument("--seed", type=int, default=1, help="chooses the vectors (1)")
     p.add_argument("--model", default="750", help="CPU model (750)")
-    p.add_argument("--engine", default="reference", help="reference, or regions: compiled")
+    p.add_argument(
+        "--engine", default="reference", help="reference, regions: compiled, or blocks: copied"
+    )
     p.add_argument("--only", action="append", default=[], help="one instruction; may be repeated")
 
 

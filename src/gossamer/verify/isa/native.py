@@ -1,8 +1,9 @@
-"""Our side of the comparison on native code: each record's instructions compiled as a region.
+"""Our side of the comparison on native code: each record compiled as a region, or into a block.
 
 A record runs in user mode on an engine of its own memory: code at `SLOT`, its window in a page that
-is mapped alone, branches to themselves wherever control may end.  What a region does not do is
-tier 0's; `through` counts the records of which a region executed something.
+is mapped alone, branches to themselves wherever control may end.  What a region or block does not
+do is tier 0's; `through` counts the records of which a region executed something, or for which all
+instructions were copied into the block that is entered.
 """
 
 from __future__ import annotations
@@ -52,14 +53,15 @@ _VECTORS: Final = {
 
 
 class Bench:
-    """An engine that compiles what it is given."""
+    """An engine that compiles what it is given, or copies it into `blocks`."""
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: Architecture, *, blocks: bool = False) -> None:
         arena = Arena(_RAM)
         self.memory = AddressMap(arena)
         self.memory.map(arena.add("ram", _RAM), 0)
         self.engine = Tier0(self.memory, architecture)
         self.regions = Regions(self.engine, architecture, pause=0)
+        self._copies = blocks
         self.block = self.engine.block
         self.through = 0
         for vector in Interrupt:
@@ -77,18 +79,29 @@ class Bench:
         self.memory.write(at, b"".join(w.to_bytes(4, "big") for w in words))
 
     def execute(self, memory: bytes, start: int, *words: int) -> tuple[int, bytes]:
-        """Run words from `start`, their region compiled; where it ended, and the window then."""
+        """Run words from `start`, translated; where it ended, and the window then."""
         self.memory.write(WINDOW_EA, memory)
         self._words(start, *words)
         self.block.set("nia", start)
         self.engine.flush()
-        before = self.regions.executed()
-        # The first run finds the page; then nothing but what is compiled has been executed.
+        # The first run finds the page; then nothing but what is translated has been executed.
         self._find(start, len(words))
-        self.regions.make(start)
+        if self._copies:
+            self.through += self._copied(start) >= len(words)
+        else:
+            self.regions.make(start)
+        before = self.regions.executed()
         self.engine.run(_ENOUGH)
         self.through += self.regions.executed() > before
         return self.block.get("nia"), self.memory.read(WINDOW_EA, SIZE - WINDOW)
+
+    def _copied(self, start: int) -> int:
+        """Make the block at `start`, and say how many instructions it has."""
+        blocks = self.regions.blocks
+        assert blocks is not None
+        before = blocks.instructions
+        self.regions.copy(start)
+        return blocks.instructions - before
 
     def _find(self, start: int, count: int) -> None:
         """Let the fetch TLB know the page of the code, and decode it."""
@@ -105,9 +118,11 @@ class Bench:
 class NativeCpu(LocalCpu):
     """`LocalCpu` on native code, in user mode."""
 
-    def __init__(self, decoder: Decoder, architecture: Architecture) -> None:
+    def __init__(
+        self, decoder: Decoder, architecture: Architecture, *, blocks: bool = False
+    ) -> None:
         super().__init__(decoder, floating=True)
-        self.bench = Bench(architecture)
+        self.bench = Bench(architecture, blocks=blocks)
 
     def run(self, r: Record) -> Record:
         self.enter(r)
@@ -145,9 +160,11 @@ _COMPARED: Final = ("gpr", "fpr", "crf", "so", "ov", "ca", "xer", "lr", "ctr", "
 class NativeVector(LocalVector):
     """`LocalVector` on native code."""
 
-    def __init__(self, decoder: Decoder, architecture: Architecture) -> None:
+    def __init__(
+        self, decoder: Decoder, architecture: Architecture, *, blocks: bool = False
+    ) -> None:
         super().__init__(decoder)
-        self.bench = Bench(architecture)
+        self.bench = Bench(architecture, blocks=blocks)
 
     def run(self, before: VectorRecord) -> VectorRecord:
         block = self.bench.block
