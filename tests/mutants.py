@@ -36,6 +36,9 @@ REGIONS = ENGINE + "regions/"
 CHANGES = ("tests/engine/test_code.py", "tests/engine/regions/test_changes.py")
 AGREEMENT = ("tests/engine/regions/test_exits.py", "tests/engine/regions/test_agreement.py")
 MAKING = ("tests/engine/regions/test_making.py",)
+STENCILS = ENGINE + "stencils/"
+BLOCKS = ("tests/engine/stencils", "tests/engine/regions/test_blocks.py")
+COPIED = (*BLOCKS, "tests/engine/regions/test_agreement.py")
 GROUPS = ("tests/engine/regions/test_groups.py", *AGREEMENT)
 ESTIMATES = ("tests/isa/test_float_estimate.py", "tests/isa/test_float_native.py")
 
@@ -400,6 +403,151 @@ MUTANTS = (
         "if s.entry not in self._jumped_to and",
         "if",
         MAKING,
+    ),
+    # blocks, stencils
+    one(
+        "the first word of a block is not of it",
+        "blocks",
+        REGIONS + "blocks.py",
+        "self._by_entry[entry].offset <= offset <",
+        "self._by_entry[entry].offset < offset <",
+        BLOCKS,
+    ),
+    one(
+        "the last word of a block is not of it",
+        "blocks",
+        REGIONS + "blocks.py",
+        "offset < self._by_entry[entry].end",
+        "offset < self._by_entry[entry].end - 4",
+        BLOCKS,
+    ),
+    one(
+        "code is kept whatever its place",
+        "blocks",
+        REGIONS + "blocks.py",
+        "if not stencil.depends_on_place:",
+        "if stencil.code:",
+        BLOCKS,
+    ),
+    one(
+        "lines that changed are copied at once",
+        "blocks",
+        REGIONS + "blocks.py",
+        "and self._is_barred(page, at):",
+        "and self._is_barred(page, at) and at < 0:",
+        BLOCKS,
+    ),
+    one(
+        "constants stay where they were",
+        "blocks",
+        REGIONS + "blocks.py",
+        "self.drop_all()\n        self._constants = -1",
+        "self.drop_all()",
+        BLOCKS,
+    ),
+    one(
+        "stubs are not fresh",
+        "blocks",
+        REGIONS + "blocks.py",
+        "before = arena.used\n",
+        "before = arena.used + 64\n",
+        BLOCKS,
+    ),
+    one(
+        "a block stays below its region",
+        "blocks",
+        REGIONS + "blocks.py",
+        "        if entry in self._by_entry:\n            self._remove(entry)",
+        "        if entry not in self._by_entry:\n            self._remove(entry)",
+        BLOCKS,
+    ),
+    one(
+        "a block goes on in the next page",
+        "blocks",
+        REGIONS + "blocks.py",
+        "most = min(LONGEST, (PAGE_SIZE - offset) // 4)",
+        "most = LONGEST",
+        BLOCKS,
+    ),
+    one(
+        "pages of blocks are not marked",
+        "blocks",
+        REGIONS + "blocks.py",
+        'self._view.mark(page, "blocks", regions=True)',
+        'self._view.mark(page, "blocks", regions=False)',
+        BLOCKS,
+    ),
+    one(
+        "FPSCR is not settled",
+        "stencils",
+        STENCILS + "text.py",
+        'looks_at(trace, "fpscr")',
+        'looks_at(trace, "vscr")',
+        COPIED,
+    ),
+    one(
+        "a branch is one instruction cheaper",
+        "stencils",
+        STENCILS + "text.py",
+        "{-_BIAS - 16}",
+        "{-_BIAS}",
+        BLOCKS,
+    ),
+    one(
+        "no interrupt before the instruction",
+        "stencils",
+        STENCILS + "text.py",
+        "if not s.when.is_const:",
+        "if s.when.is_const:",
+        COPIED,
+    ),
+    one(
+        "RA|0 is always a register",
+        "stencils",
+        STENCILS + "text.py",
+        "return select(e.args[0], zero, place)",
+        "return place",
+        BLOCKS,
+    ),
+    one(
+        "a field has one bit less",
+        "stencils",
+        STENCILS + "holes.py",
+        "mask |= (1 << size) - 1 << shift",
+        "mask |= (1 << size - 1) - 1 << shift",
+        BLOCKS,
+    ),
+    one(
+        "constants lie elsewhere",
+        "stencils",
+        STENCILS + "made.py",
+        "place = self.constants[symbol.section] + symbol.value",
+        "place = self.constants[symbol.section] + symbol.value + 16",
+        COPIED,
+    ),
+    one(
+        "AArch64's upper half is the lower one",
+        "stencils",
+        STENCILS + "hosts.py",
+        "high << 5) | _SHIFTED | register",
+        "high << 5) | register",
+        BLOCKS,
+    ),
+    one(
+        "AArch64's other additions are taken",
+        "stencils",
+        STENCILS + "hosts.py",
+        "and word & 31 == word >> 5 & 31",
+        "and word >= 0",
+        BLOCKS,
+    ),
+    one(
+        "one stub for an arena of any size",
+        "stencils",
+        ENGINE + "elf.py",
+        "0 if machine == X86_64 else self.arena.used // _REACH",
+        "0",
+        BLOCKS,
     ),
 )
 

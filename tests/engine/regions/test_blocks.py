@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from typing import Any, Final
 
@@ -9,7 +10,8 @@ import pytest
 
 from gossamer.engine import build
 from gossamer.engine.regions.blocks import Block, Blocks
-from gossamer.engine.regions.regions import Regions
+from gossamer.engine.regions.regions import PAUSE, Regions
+from gossamer.engine.regions.view import View
 from gossamer.engine.stencils import made as making
 from gossamer.engine.stencils.holes import PLACE, WORD, _value, is_hole, name_of, value_of
 from gossamer.engine.tier0 import Tier0
@@ -21,15 +23,15 @@ CODE: Final = 0x1_0000
 LOOP: Final = "1: addi 3,3,1; xor 4,4,3; bdnz 1b; mtctr 5; b 1b"
 
 
-def rig(text: str, **registers: int) -> Rig:
-    made = Rig(Tier0)
+def rig(text: str, cpu: str = "750", **registers: int) -> Rig:
+    made = Rig(Tier0, cpu=cpu)
     made.write(CODE, assemble(text, CODE))
     made.set(nia=CODE, **registers)
     return made
 
 
-def with_blocks(text: str, **registers: int) -> tuple[Rig, Blocks]:
-    made = rig(text, **registers)
+def with_blocks(text: str, cpu: str = "750", **registers: int) -> tuple[Rig, Blocks]:
+    made = rig(text, cpu, **registers)
     assert isinstance(made.engine, Tier0)
     regions = Regions(
         made.engine, made.cpu.model.architecture, compiles=False, interval=128, pause=0
@@ -38,9 +40,11 @@ def with_blocks(text: str, **registers: int) -> tuple[Rig, Blocks]:
     return made, regions.blocks
 
 
-def both(text: str, counts: tuple[int, ...], **registers: int) -> tuple[Rig, Blocks]:
+def both(
+    text: str, counts: tuple[int, ...], cpu: str = "750", **registers: int
+) -> tuple[Rig, Blocks]:
     """Run a program with blocks and without: equal after each part."""
-    (a, blocks), b = with_blocks(text, **registers), rig(text, **registers)
+    (a, blocks), b = with_blocks(text, cpu, **registers), rig(text, cpu, **registers)
     for count in counts:
         a.run(count)
         b.run(count)
@@ -127,6 +131,74 @@ def test_full_arena_begins_anew() -> None:
     plain = rig(LOOP, r5=40, ctr=40)
     plain.run(80_000)
     assert not difference(made, plain)
+
+
+def test_constants_lie_in_an_arena_that_begins_anew() -> None:
+    """Some stencils (of `vsldoi`, here) load constants, which are copied into the arena once."""
+    text = "1: vsldoi 3,4,5,3; vsldoi 4,3,5,9; vaddubm 5,4,3; addi 3,3,1; bdnz 1b; mtctr 5; b 1b"
+    registers = {"r5": 40, "ctr": 40, "msr": 0x0200_0000}
+    (a, blocks), b = with_blocks(text, "7400", **registers), rig(text, "7400", **registers)
+    for made in (a, b):
+        for n in range(3, 6):
+            made.block.set("vr", int.from_bytes(random.Random(n).randbytes(16)), n)
+    for _ in range(2):
+        a.run(20_000)
+        b.run(20_000)
+        assert not (d := difference(a, b)), d
+        assert any(s.constants for s in blocks._stencils.by_handler.values())
+        assert blocks._constants >= 0
+        arena = blocks._loader().arena
+        blocks.forget()
+        blocks._loader().clear()
+        arena.put(0, bytes(1 << 14))
+    assert blocks.made >= 2
+
+
+def test_all_that_is_copied_is_said_to_be_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hosts that need it let their instruction caches know: of blocks, stubs and all."""
+    fresh: list[tuple[int, int]] = []
+    monkeypatch.setattr(View, "code_fresh", lambda self, start, end: fresh.append((start, end)))
+    _, blocks = both(LOOP, (20_000,), r5=40, ctr=40)
+    arena = blocks._loader().arena
+    assert blocks.made
+    assert fresh[0][0] == arena.base
+    assert fresh[-1][1] == arena.base + arena.used
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(fresh))
+
+
+def test_region_takes_the_place_of_a_block() -> None:
+    """Of its entry alone; when it goes, tier 0 has the entry."""
+    made, blocks = with_blocks(LOOP, r5=40, ctr=40)
+    made.run(20_000)
+    (entry,) = blocks.entries
+    block = blocks._by_entry[entry]
+    blocks.give_way(entry)
+    assert entry not in blocks
+    assert blocks._view.handler(entry) == block.address, "the region's pointer is written next"
+    blocks._view.restore(entry)
+    assert blocks._view.handler(entry) in blocks._stencils.by_handler
+
+
+def test_last_word_of_a_block_is_of_it_and_the_next_is_not() -> None:
+    made, blocks = both(LOOP + "; nop; nop", (20_000,), r5=40, ctr=40)
+    made.words(CODE + 20, 0x3863_0007)
+    assert blocks.entries
+    made.words(CODE + 16, 0x4BFF_FFF0)  # b 1b
+    assert not blocks.entries
+
+
+def test_line_that_changed_lately_is_left_alone() -> None:
+    made = rig(LOOP, r5=40, ctr=40)
+    assert isinstance(made.engine, Tier0)
+    regions = Regions(made.engine, made.cpu.model.architecture, compiles=False, interval=128)
+    made.run(20_000)
+    assert regions.blocks is not None
+    assert regions.blocks.entries
+    made.words(CODE, 0x3863_0007)
+    made.run(20_000)
+    assert not regions.blocks.entries
+    made.run(2 * PAUSE + 200_000)  # counts are reported at powers of two
+    assert regions.blocks.entries
 
 
 def test_fault_in_a_stencil_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
