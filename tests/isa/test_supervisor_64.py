@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gossamer.base.units import MiB
-from gossamer.machines import pseries
+from gossamer.machines.build import build
 from gossamer.machines.config import Hardware
 
 SOURCE = Path(__file__).with_name("programs") / "supervisor_64.s"
@@ -46,7 +46,7 @@ def on_qemu(program: Path) -> bytes:
 
 
 def on_gossamer(program: Path) -> bytes:
-    m = pseries.pseries(
+    m = build(
         Hardware(
             machine="pseries",
             version="7.2",

@@ -173,7 +173,7 @@ WRONG = {
     "-smp 2": "-smp: the machines here have one CPU, got '2'",
     "-accel kvm": "-accel: kvm: there is tcg, gossamer's own engine",
     "-M g3beige,accel=kvm:hvf": "-accel: kvm, hvf: there is tcg",
-    "-drive file=x,if=scsi": "-drive: if=scsi: the machines here have if=ide only (or none)",
+    "-drive file=x,if=scsi": "-drive: if=scsi: the machines here have if=ide or if=virtio",
     "-drive file=x,index=7": "-drive: index must be a number from 0 to 3, got '7'",
     "-drive file=x,index=1,bus=1": "-drive: give index, or bus and unit, not both",
     "-drive file=x,format=vmdk": "unknown value for -drive: format 'vmdk' (there is: qcow2, raw)",

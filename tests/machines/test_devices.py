@@ -238,7 +238,7 @@ D = "-drive if=none,id=d,file=x"
 WRONG = {
     "-device usb-tabletop": "unknown device 'usb-tabletop'; did you mean usb-tablet? (there is: "
     "VGA, ide-cd, ide-hd, loader, ne2k_pci, pci-ohci, sungem, usb-hub, usb-kbd, usb-mouse, "
-    "usb-tablet)",
+    "usb-tablet, virtio-blk-pci)",
     "-device id=x": "-device: expected DRIVER[,property=value], got 'id=x'",
     "-device usb-kbd,colour=red": "unknown property of usb-kbd 'colour' "
     "(there is: port, serial, usb_version)",
@@ -290,7 +290,7 @@ WRONG = {
     "-drive file=x,serial=1": "-drive: serial: give it to the device: -device ide-hd,drive=ID,seri",
     "-drive file=x,copy-on-read=on": "-drive: copy-on-read=on: what is read is not copied",
     "-drive file=x,iops=7": "-drive: iops: the speed of a disk is the emulated drive's",
-    "-drive file=x,if=virtio": "-drive: if=virtio: the machines here have if=ide only",
+    "-drive file=x,if=virtio": "-drive: if=virtio: g3beige has no virtio; pseries has",
     "-nic bridge": "-nic: bridge: its helper needs rights; tap,fd= takes an open tap",
     "-net user": "-net: user: give -nic or -netdev, or model= for a card without a cable",
     "-net nic,model=e1000": "unknown network card 'e1000' (there is: ne2k_pci, sungem)",

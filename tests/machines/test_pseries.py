@@ -18,7 +18,7 @@ from gossamer.control.hashing import StateHash
 from gossamer.control.stream_in import load_stream
 from gossamer.control.stream_out import Extra, save_stream
 from gossamer.control.vm import Vm
-from gossamer.machines import pseries
+from gossamer.machines.build import build
 from gossamer.machines.config import Config, Hardware
 from gossamer.machines.machine import Machine
 from gossamer.migrate.releases import release
@@ -55,7 +55,7 @@ def make(tmp_path: Path) -> Callable[..., Machine]:
     )
 
     def made(**other: object) -> Machine:
-        return pseries.pseries(replace(usual, **other))
+        return build(replace(usual, **other))
 
     return made
 

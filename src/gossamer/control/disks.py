@@ -22,10 +22,11 @@ from gossamer.base.late import LateModule
 from gossamer.base.units import NS_PER_S
 from gossamer.control import flushes
 from gossamer.control.counted import Counted, Traffic
-from gossamer.devices.ide.drive import CDROM, IdeDrive
+from gossamer.devices.ide.drive import CDROM
 from gossamer.devices.ide.media import BlockBackend
 from gossamer.machines import drives_attach
 from gossamer.machines.config import Config, Drive, unknown
+from gossamer.machines.drives import usual_name
 from gossamer.machines.machine import Machine
 
 if TYPE_CHECKING:
@@ -233,13 +234,12 @@ class Disks:
     def _flush_ahead(self, image: block.Image) -> Callable[[], bool]:
         return flushes.begin(image) if self.in_background else lambda: True
 
-    def find(self, m: Machine, name: str) -> tuple[int, IdeDrive]:
+    def find(self, m: Machine, name: str) -> tuple[int, drives_attach.AnyDrive]:
         """The place called `name`: ide1-cd0 and the like, or what id= gave."""
         names: dict[str, int] = {}
         for index, kind in drives_attach.drive_kinds(m).items():
             options = m.hardware.drive(index)
-            letters = "cd" if kind == CDROM else "hd"
-            names[f"ide{index // 2}-{letters}{index % 2}"] = index
+            names[usual_name(index, "cdrom" if kind == CDROM else "disk")] = index
             if options is not None:
                 names[options.name] = index
         if name not in names:

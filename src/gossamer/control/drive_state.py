@@ -7,9 +7,10 @@ from gossamer.block import OverlayImage, RawDisk, StandbyImage
 from gossamer.control.disks import Disk
 from gossamer.control.runner import Runner
 from gossamer.control.shapes import Size
-from gossamer.devices.ide.drive import CDROM, NONE, IdeDrive
+from gossamer.devices.ide.drive import CDROM, DISK, IdeDrive
 from gossamer.machines import drives_attach
 from gossamer.machines.config import Drive
+from gossamer.machines.drives import usual_name
 
 
 class Medium(Data):
@@ -49,28 +50,32 @@ class DrivePlace(Data):
     """A drive of the machine: its place, what it was made from, its image if it has one."""
 
     index: int
-    drive: IdeDrive
+    drive: drives_attach.AnyDrive
     options: Drive | None
     disk: Disk | None
 
     @property
     def name(self) -> str:
         """What the user calls it, or QEMU by its place."""
-        letters = "cd" if self.drive.kind == CDROM else "hd"
-        return (
-            self.options.name if self.options else f"ide{self.index // 2}-{letters}{self.index % 2}"
-        )
+        media = "cdrom" if self.kind == CDROM else "disk"
+        return self.options.name if self.options else usual_name(self.index, media)
+
+    @property
+    def kind(self) -> str:
+        """DISK or CDROM."""
+        return self.drive.kind if isinstance(self.drive, IdeDrive) else DISK
+
+    @property
+    def tray(self) -> IdeDrive | None:
+        """The drive, where it has a tray."""
+        return self.drive if isinstance(self.drive, IdeDrive) and self.kind == CDROM else None
 
 
 def drive_places(vm: Runner) -> list[DrivePlace]:
     """The drives by place."""
     m = vm.machine
-    found = ((n, drives_attach.drive_at(m, n)) for n in range(m.kind.drives))
-    return [
-        DrivePlace(n, drive, m.hardware.drive(n), vm.disks.at.get(n))
-        for n, drive in found
-        if drive.kind != NONE
-    ]
+    found = ((n, drives_attach.drive_at(m, n)) for n in sorted(drives_attach.drive_kinds(m)))
+    return [DrivePlace(n, drive, m.hardware.drive(n), vm.disks.at.get(n)) for n, drive in found]
 
 
 def drive_states(vm: Runner) -> tuple[DriveState, ...]:
@@ -78,17 +83,17 @@ def drive_states(vm: Runner) -> tuple[DriveState, ...]:
     found = []
     for place in drive_places(vm):
         drive, disk, options = place.drive, place.disk, place.options
-        is_cd = drive.kind == CDROM
+        tray = place.tray
         writable = disk is not None and not disk.image.read_only and options is not None
         found.append(
             DriveState(
                 device=place.name,
-                kind="CD-ROM" if is_cd else "disk",
+                kind="disk" if tray is None else "CD-ROM",
                 model=drive.model,
                 serial=drive.serial,
                 medium=None if disk is None else _medium(disk, lent=vm.disks.lent),
-                tray_open=bool(drive.tray_open) if is_cd else None,
-                tray_locked=bool(drive.tray_locked) if is_cd else None,
+                tray_open=None if tray is None else bool(tray.tray_open),
+                tray_locked=None if tray is None else bool(tray.tray_locked),
                 rerror=options.rerror if writable and options else None,
                 werror=options.werror if writable and options else None,
                 stalled=bool(drive.stalled),

@@ -96,7 +96,7 @@ class Media:
                 if options is not None and options.device == id_:
                     name = options.name
         index, drive = self.vm.disks.find(machine, name)
-        if drive.kind != CDROM:
+        if not isinstance(drive, IdeDrive) or drive.kind != CDROM:
             raise ConfigError(f"Device '{name}' is not removable")
         return index, drive
 

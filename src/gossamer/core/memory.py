@@ -470,6 +470,10 @@ class AddressMap:
             ra = (ra + step) & REAL_MASK
             data = data[step:]
 
+    def has_ram(self, ra: int, length: int) -> bool:
+        """Whether a range lies in one block of RAM that can be written."""
+        return self._in_ram(ra, length, write=True) >= 0
+
     def _in_ram(self, ra: int, length: int, *, write: bool = False) -> int:
         """Arena offset of a range that lies in one RAM block (that can be written); else -1."""
         found = self.find(ra)

@@ -9,7 +9,7 @@ space.  Source: PCI Local Bus Specification 2.1, chapter 6; what QEMU 7.2 shows:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Protocol
 
 from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
@@ -51,7 +51,8 @@ STATUS_CAPABILITIES: Final = 1 << 4
 ROM: Final = 6
 """Index of the expansion ROM's BAR."""
 ROM_ENABLE: Final = 1
-BAR_TYPE: Final = {"mem": 0x0, "prefetch": 0x8, "io": 0x1, "rom": 0x0}
+BAR_TYPE: Final = {"mem": 0x0, "prefetch": 0x8, "io": 0x1, "rom": 0x0, "wide": 0xC}
+"""By kind; `wide`: 64 bits of address in two registers, prefetchable."""
 QEMU_SUBSYSTEM: Final = (0x1AF4, 0x1100)
 """Subsystem vendor and device that QEMU gives where a device names none."""
 BAR_PRIORITY: Final = -0x1000
@@ -89,9 +90,14 @@ class Bar(Data):
         return ROM_BAR if self.number == ROM else BAR0 + 4 * self.number
 
     @property
+    def width(self) -> int:
+        """Bytes of the register."""
+        return 8 if self.kind == "wide" else 4
+
+    @property
     def mask(self) -> int:
         """The address bits of the register."""
-        return 0x1_0000_0000 - self.target.size
+        return (1 << 8 * self.width) - self.target.size
 
 
 class IrqState(Data):
@@ -177,15 +183,16 @@ class PciDevice(Device):
             store[at : at + size] = bits.to_bytes(size, "little")
 
     def add_bar(self, number: int, target: Region | RamBlock, kind: str = "mem") -> None:
-        """Give BAR `number` (0..5, ROM) a target; kind: mem, prefetch, io, rom."""
+        """Give BAR `number` (0..5, ROM) a target; kind: mem, prefetch, wide, io, rom."""
         bar, size = Bar(number, target, kind), target.size
         if size & (size - 1) or size < (4 if kind == "io" else 16):
             raise ConfigError(f"{target.name}: a BAR's size must be a power of two, got {size:#x}")
-        if (kind == "rom") != (number == ROM):
+        if (kind == "rom") != (number == ROM) or (kind == "wide" and number == ROM - 1):
             raise ConfigError(f"{target.name}: BAR {number} cannot be of kind {kind}")
         writable = bar.mask | (ROM_ENABLE if kind == "rom" else 0)
         self.bars.append(bar)
-        self.define(bar.at, 4, BAR_TYPE[kind], writable=writable, compared=0xFFFF_FFFF)
+        compared = (1 << 8 * bar.width) - 1
+        self.define(bar.at, bar.width, BAR_TYPE[kind], writable=writable, compared=compared)
 
     # --- registers ------------------------------------------------------------------------------
 
@@ -235,7 +242,7 @@ class PciDevice(Device):
 
     def bar_address(self, bar: Bar) -> int | None:
         """The bus address of a BAR, none when it does not decode."""
-        value, command = self.read_config(bar.at, 4), self.command
+        value, command = self.read_config(bar.at, bar.width), self.command
         if not command & (COMMAND_IO if bar.kind == "io" else COMMAND_MEMORY):
             return None
         if bar.kind == "rom" and not value & ROM_ENABLE:
@@ -245,20 +252,24 @@ class PciDevice(Device):
     def update_mappings(self) -> None:
         """Bring each BAR to where the registers say, or out of the address map."""
         for order, bar in enumerate(self.bars):
-            window = self.bus.io if bar.kind == "io" else self.bus.memory
-            if window is None:
+            windows = self.bus.windows(bar.kind)
+            if not windows:
                 continue
             address = self.bar_address(bar)
-            ra = None if address is None else window.real(address, bar.target.size)
+            shown = (
+                window.real(address, bar.target.size) for window in windows if address is not None
+            )
+            ra = next((one for one in shown if one is not None), None)
             old = self.mapped[bar.number]
             if (None if old is None else old.base) == ra:
                 continue
+            map_ = windows[0].map
             if old is not None:
-                window.map.unmap(old)
+                map_.unmap(old)
                 self.mapped[bar.number] = None
             if ra is not None:
                 priority = BAR_PRIORITY + self.devfn * 8 + order
-                self.mapped[bar.number] = window.map.map(bar.target, ra, priority=priority)
+                self.mapped[bar.number] = map_.map(bar.target, ra, priority=priority)
 
     # --- interrupts and bus mastering -----------------------------------------------------------
 
@@ -281,6 +292,8 @@ class PciDevice(Device):
         if not self.config[COMMAND] & COMMAND_MASTER or self.bus.memory is None:
             self.note("DMA read without bus mastering")
             return b"\xff" * length
+        if self.bus.dma is not None:
+            return self.bus.dma.read(ra, length) or b"\xff" * length
         return self.bus.memory.map.read(ra, length)
 
     def dma_write(self, ra: int, data: bytes | bytearray | memoryview) -> None:
@@ -288,7 +301,19 @@ class PciDevice(Device):
         if not self.config[COMMAND] & COMMAND_MASTER or self.bus.memory is None:
             self.note("DMA write without bus mastering")
             return
-        self.bus.memory.map.write(ra, data)
+        if self.bus.dma is not None:
+            self.bus.dma.write(ra, data)
+        else:
+            self.bus.memory.map.write(ra, data)
+
+    def send_message(self, address: int, data: int) -> None:
+        """Write a message (MSI) of 32 bits; nothing happens while it is no bus master."""
+        if not self.command & COMMAND_MASTER:
+            self.note("message without bus mastering")
+        elif self.bus.message is not None:
+            self.bus.message(address, data)
+        else:
+            self.dma_write(address, data.to_bytes(4, "little"))
 
 
 def pci_struct(name: str) -> Nested:
@@ -316,8 +341,21 @@ def swizzle(devfn: int, pin: int) -> int:
     return ((devfn >> 3) + pin) % PINS
 
 
+class Dma(Protocol):
+    """Memory as the functions of a bus see it, where a host bridge translates."""
+
+    def read(self, address: int, length: int) -> bytes | None:
+        """The bytes; None where the range is not all memory that may be read."""
+
+    def write(self, address: int, data: bytes | bytearray | memoryview) -> bool:
+        """Whether the bytes were written: all of them, or none."""
+
+
 class PciBus(Device):
     """A bus: its functions, its windows into real memory, and its four interrupt lines.
+
+    `memory64` is a second window for memory, above the first; `dma` and `message` are there where
+    the bridge translates what functions read and write, and takes their messages.
 
     `irq_count` is how many functions assert each line.  It follows from the functions' state and
     is on the wire because QEMU has it there.
@@ -332,6 +370,9 @@ class PciBus(Device):
     lines: list[IrqLine] = wiring()
     memory: Window | None = wiring()
     io: Window | None = wiring()
+    memory64: Window | None = wiring()
+    dma: Dma | None = wiring()
+    message: Callable[[int, int], None] | None = wiring()
     route: Callable[[int, int], int] = wiring()
     functions: dict[int, PciDevice] = wiring()
 
@@ -347,6 +388,7 @@ class PciBus(Device):
     ) -> None:
         super().__init__(clock)
         self.name, self.lines, self.memory, self.io = name, lines, memory, io
+        self.memory64, self.dma, self.message = None, None, None
         self.route, self.functions, self.idstr = route, {}, "PCIBUS"
         if len(lines) != PINS:
             raise ConfigError(f"{name}: a PCI bus has {PINS} interrupt lines, got {len(lines)}")
@@ -356,6 +398,11 @@ class PciBus(Device):
         if function.devfn in self.functions or not 0 <= function.devfn < 256:
             raise ConfigError(f"{self.name}: function {function.devfn:#x} cannot be placed")
         self.functions[function.devfn] = function
+
+    def windows(self, kind: str) -> list[Window]:
+        """Those that show a BAR of this kind, by their bus addresses."""
+        found = (self.io,) if kind == "io" else (self.memory, self.memory64)
+        return [one for one in found if one is not None]
 
     def count(self) -> list[int]:
         """How many functions assert each line, from their state."""

@@ -24,6 +24,7 @@ def build(hardware: Hardware) -> Machine:
         from gossamer.machines.boot_order import set_boot_order
 
         set_boot_order(machine)
+    machine.complete()
     set_compat(machine)
     return machine
 

@@ -15,6 +15,8 @@ ON_OFF: Final = ("on", "off")
 CLOCK_POLICIES: Final = ("freeze", "continue", "step")
 
 
+#: Place of the first virtio disk.
+FIRST_VIRTIO: Final = 16
 DEFAULT_MACHINE: Final = "g3beige"
 
 
@@ -53,7 +55,10 @@ class Added(Data):
 
 
 class Drive(Data):
-    """A disk or CD-ROM.  `index` is its place: 0, 1 first IDE channel, 2, 3 second.
+    """A disk or CD-ROM.
+
+    `index` is its place: 0, 1 first IDE channel, 2, 3 second; virtio disks from `FIRST_VIRTIO` on,
+    in the order of their devices.
 
     `rerror`, `werror`: what an error of the host does, in QEMU's words.  `serial`, `model` and
     `firmware` are what the drive says of itself, empty for the usual; `wwn` 0: none; `bootindex`

@@ -181,6 +181,48 @@ def _drive(text: str, model: str) -> Driver:
     )
 
 
+_VIRTIO: Final = {
+    "addr": _SLOT,
+    "iommu_platform": _switch(False, "its DMA goes through the bridge's translation"),
+}
+_VIRTIO_REFUSED: Final = {
+    "disable-legacy": "both interfaces are there",
+    "disable-modern": "both interfaces are there",
+    "packed": "rings are split ones",
+    "ats": "there is no cache of translations",
+    "vectors": "there is one for each queue and one for the configuration",
+    "ioeventfd": "requests are done where they are made",
+    "iothread": "requests are done where they are made",
+    **_PCI_REFUSED,
+}
+
+
+def _virtio_blk() -> Driver:
+    return Driver(
+        "Storage devices",
+        "PCI",
+        "virtio disk",
+        {
+            **_VIRTIO,
+            "drive": _text(64, "id of a -drive if=none"),
+            "serial": _text(20, "what a guest reads"),
+            "rerror": _choice("BlockdevOnError", ("auto", *RERROR), "auto"),
+            "werror": _choice("BlockdevOnError", ("auto", *WERROR), "auto"),
+            "logical_block_size": _range(512, 512, 512, "bytes"),
+            "physical_block_size": _range(512, 512, 512, "bytes"),
+            "bootindex": _BOOT_INDEX,
+        },
+        {
+            "num-queues": "there is one",
+            "queue-size": "it is 256",
+            "scsi": "there are no SCSI commands",
+            "write-cache": "the drive has a cache, which the guest can flush",
+            "share-rw": "an image belongs to one machine",
+            **_VIRTIO_REFUSED,
+        },
+    )
+
+
 def _own(group: str, text: str, rate: str) -> Driver:
     """A part of the machine itself."""
     properties = {"true-rate": _switch(False, f"{rate}, not the host's speed")}
@@ -227,6 +269,7 @@ DRIVERS: Final[dict[str, Driver]] = {
             **_PCI_REFUSED,
         },
     ),
+    "virtio-blk-pci": _virtio_blk(),
     "ide-hd": _drive("virtual IDE disk", "QEMU HARDDISK"),
     "ide-cd": _drive("virtual IDE CD-ROM", "QEMU DVD-ROM"),
     "loader": Driver(

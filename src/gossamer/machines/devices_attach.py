@@ -18,18 +18,20 @@ from gossamer.devices.vga.card import Vga
 from gossamer.machines import firmware
 from gossamer.machines.config import Added, Hardware
 from gossamer.machines.device_options import NICS, built_in, network
+from gossamer.machines.drives import VIRTIO_DEVICES
 from gossamer.machines.kind import MachineKind
 from gossamer.machines.machine import Machine, Part
 
 if TYPE_CHECKING:
     from gossamer.devices import ne2000, sungem
     from gossamer.devices.usb.ohci import Ohci
-    from gossamer.machines import loader, usb_attach
+    from gossamer.machines import loader, usb_attach, virtio_attach
 else:  # a machine loads the devices that it has
     ne2000 = LateModule(lambda: import_module("gossamer.devices.ne2000"))
     sungem = LateModule(lambda: import_module("gossamer.devices.sungem"))
     loader = LateModule(lambda: import_module("gossamer.machines.loader"))
     usb_attach = LateModule(lambda: import_module("gossamer.machines.usb_attach"))
+    virtio_attach = LateModule(lambda: import_module("gossamer.machines.virtio_attach"))
 
 PCI_BUS: Final = "pci/bus"
 #: What libvirt calls the bus of any machine; on mac99 QEMU's own pci.0 has no place for devices.
@@ -63,7 +65,7 @@ def room(hardware: Hardware, kind: MachineKind[Machine]) -> int:
 def free_slot(bus: PciBus) -> int:
     """The first free place behind the bridge's own, as 8 * slot."""
     taken = {devfn >> 3 for devfn in bus.functions}
-    for slot in range(min(taken), SLOTS):
+    for slot in range(min(taken, default=0), SLOTS):
         if slot not in taken:
             return slot << 3
     raise ConfigError(f"{bus.name}: no slot is free")
@@ -183,6 +185,11 @@ def add_devices(m: Machine) -> None:
             m.plugged += usb_attach.add_usb_device(m, usb, added)
         elif not isinstance(bus, PciBus):
             raise ConfigError(f"{added.where}: {m.name} has no PCI bus")
+        elif (added.driver in VIRTIO_DEVICES) != m.kind.virtio:
+            only = "virtio devices only" if m.kind.virtio else "no virtio devices; pseries does"
+            raise ConfigError(f"{added.where}: {m.name} takes {only}")
+        elif added.driver in VIRTIO_DEVICES:
+            virtio_attach.add_virtio(m, bus, added, _place(m, bus, added))
         elif added.driver == "VGA":
             add_display(m, bus, added)
         elif added.driver == "pci-ohci":

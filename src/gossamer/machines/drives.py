@@ -8,7 +8,7 @@ from typing import Final
 
 from gossamer.base.data import Data, replace
 from gossamer.base.errors import ConfigError
-from gossamer.machines.config import ON_OFF, Added, Drive, unknown
+from gossamer.machines.config import FIRST_VIRTIO, ON_OFF, Added, Drive, unknown
 from gossamer.machines.values import choice, identifier, number, on_off, pairs
 
 FORMATS: Final = ("raw", "qcow2")
@@ -29,7 +29,7 @@ _KNOWN: Final = (
 )  # fmt: skip
 _REFUSED: Final = {
     "serial": "give it to the device: -device ide-hd,drive=ID,serial=…",
-    "addr": "there is no virtio",
+    "addr": "give it to the device: -device virtio-blk-pci,drive=ID,addr=…",
     "cyls": "the geometry follows from the size",
     "heads": "the geometry follows from the size",
     "secs": "the geometry follows from the size",
@@ -37,7 +37,9 @@ _REFUSED: Final = {
     "force-share": "an image belongs to one machine",
 }
 #: Other interfaces that QEMU knows.
-_INTERFACES: Final = ("scsi", "sd", "mtd", "floppy", "pflash", "virtio")
+_INTERFACES: Final = ("scsi", "sd", "mtd", "floppy", "pflash")
+VIRTIO_DISK: Final = "virtio-blk-pci"
+VIRTIO_DEVICES: Final = (VIRTIO_DISK,)
 RERROR: Final = ("report", "ignore", "stop")
 WERROR: Final = (*RERROR, "enospc")
 #: Where a drive goes that names no bus: QEMU 7.2 takes the second channel of these machines.
@@ -59,6 +61,25 @@ def host_path(option: str, text: str) -> Path:
     if colon and protocol in _PROTOCOLS:
         raise ConfigError(f"{option}: {protocol}: images are files of this host, got {text!r}")
     return Path(text)
+
+
+def usual_name(index: int, media: str) -> str:
+    """What QEMU calls the drive at a place."""
+    if index >= FIRST_VIRTIO:
+        return f"virtio{index - FIRST_VIRTIO}"
+    return f"ide{index // 2}-{'hd' if media == 'disk' else 'cd'}{index % 2}"
+
+
+def virtio_disks(drives: Sequence[DriveOptions]) -> tuple[list[DriveOptions], list[str]]:
+    """The drives, each of if=virtio with a name, and those names: a device for each follows."""
+    named: list[DriveOptions] = []
+    names: list[str] = []
+    for one in drives:
+        if one.interface == "virtio":
+            one = replace(one, name=one.name or f"virtio{len(names)}")
+            names.append(one.name)
+        named.append(one)
+    return named, names
 
 
 class DriveOptions(Data):
@@ -95,15 +116,14 @@ class DriveOptions(Data):
         assert isinstance(wwn, int)
         assert isinstance(bootindex, int)
         return Drive(
-            interface="ide",
+            interface="virtio" if index >= FIRST_VIRTIO else "ide",
             index=index,
             media=self.media,
             file=self.file,
             format=self.format,
             readonly=self.readonly or self.media == "cdrom",
             snapshot=self.snapshot or snapshot,
-            name=self.name
-            or f"ide{index // 2}-{'hd' if self.media == 'disk' else 'cd'}{index % 2}",
+            name=self.name or usual_name(index, self.media),
             rerror=self.rerror,
             werror=self.werror,
             serial=str(says.get("serial", "")),
@@ -132,8 +152,12 @@ def parse_drive(text: str) -> DriveOptions:
             raise unknown("part of -drive", key, _KNOWN)
     interface = given.get("if", "ide")
     if interface in _INTERFACES:
-        raise ConfigError(f"-drive: if={interface}: the machines here have if=ide only (or none)")
-    choice("-drive: if", interface, ("ide", "none"))
+        raise ConfigError(
+            f"-drive: if={interface}: the machines here have if=ide or if=virtio (or none)"
+        )
+    choice("-drive: if", interface, ("ide", "virtio", "none"))
+    if interface == "virtio" and {"index", "bus", "unit"} & given.keys():
+        raise ConfigError("-drive: if=virtio: these disks stand in the order they are given")
     if interface == "none" and not given.get("id"):
         raise ConfigError("-drive: if=none needs id=, which a -device names")
     media = given.get("media", "disk")
@@ -178,16 +202,16 @@ def place_all(
 ) -> tuple[Drive, ...]:
     """The drives, each at its place; those without an index get the first free one.
 
-    `devices`: ide-hd and ide-cd, which take the drives of if=none, and `nodes`, by name, of
-    -blockdev.  `path` says where a file really is.
+    `devices`: ide-hd, ide-cd and virtio-blk-pci, which take the drives of if=none, and `nodes`, by
+    name, of -blockdev.  `path` says where a file really is.
     """
     named = [d.name for d in drives if d.name]
     for name in named:
         if named.count(name) > 1:
             raise ConfigError(f"-drive: id={name} is given twice")
-    waiting = {d.name: d for d in drives if d.interface == "none"}
+    waiting = {d.name: d for d in drives if d.interface != "ide"}
     used: set[str] = set()
-    own = [d for d in drives if d.interface != "none"]
+    own = [d for d in drives if d.interface == "ide"]
     taken = {d.index for d in own if d.index is not None}
     placed = []
     for given in own:
@@ -197,7 +221,10 @@ def place_all(
             taken.add(index)
         placed.append((given, index))
     for device in devices:
-        index = _device_place(device, taken)
+        if device.driver == VIRTIO_DISK:
+            index = max(FIRST_VIRTIO, *(n + 1 for n in taken), 0)
+        else:
+            index = _device_place(device, taken)
         taken.add(index)
         placed.append((_with_drive(device, waiting, used, nodes), index))
     if waiting:
@@ -237,7 +264,7 @@ def _with_drive(
     nodes: Callable[[str], DriveOptions | None],
 ) -> DriveOptions:
     """The device with its drive, which no other device can have then."""
-    name, media = device.text("drive"), "disk" if device.driver == "ide-hd" else "cdrom"
+    name, media = device.text("drive"), "cdrom" if device.driver == "ide-cd" else "disk"
     if name:
         if name in used:
             raise ConfigError(f"{device.where}: drive={name} is another device's already")

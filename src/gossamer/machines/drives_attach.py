@@ -8,12 +8,23 @@ stands at index 2 unless the user left it out or wants something else there.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import TYPE_CHECKING, TypeAlias
 
 from gossamer.base.data import Data
+from gossamer.base.late import LateModule
 from gossamer.devices.ide.cell import MacioIde
 from gossamer.devices.ide.drive import CDROM, DISK, NONE, IdeDrive
 from gossamer.devices.ide.media import BlockBackend, error_policy
+from gossamer.machines.config import FIRST_VIRTIO
 from gossamer.machines.machine import Machine
+
+if TYPE_CHECKING:
+    from gossamer.devices.virtio import blk
+else:  # most machines have no virtio
+    blk = LateModule(lambda: import_module("gossamer.devices.virtio.blk"))
+
+AnyDrive: TypeAlias = "IdeDrive | blk.VirtioBlk"
 
 
 def serial_number(index: int) -> str:
@@ -27,9 +38,18 @@ def cell(m: Machine, n: int) -> MacioIde:
     return found
 
 
-def drive_at(m: Machine, index: int) -> IdeDrive:
-    """The drive, or the empty place, at `index` 0 to 3."""
+def drive_at(m: Machine, index: int) -> AnyDrive:
+    """The drive, or the empty place, at `index`."""
+    if index >= FIRST_VIRTIO:
+        return virtio_disks(m)[index - FIRST_VIRTIO]
     return cell(m, index // 2).bus.drives[index % 2]
+
+
+def virtio_disks(m: Machine) -> list[blk.VirtioBlk]:
+    """The virtio disks, in the order of their devices."""
+    if not m.kind.virtio:
+        return []
+    return [part.device for part in m.parts if isinstance(part.device, blk.VirtioBlk)]
 
 
 def drive_kinds(m: Machine) -> dict[int, str]:
@@ -43,6 +63,8 @@ def drive_kinds(m: Machine) -> dict[int, str]:
 def place_drives(m: Machine) -> None:
     """Put the drives that the configuration asks for in their places, with nothing in them."""
     for index, kind in drive_kinds(m).items():
+        if index >= FIRST_VIRTIO:
+            continue  # a device of -device
         drive = m.hardware.drive(index)
         cell(m, index // 2).attach(
             index % 2,
@@ -100,6 +122,8 @@ def insert(m: Machine, index: int, media: BlockBackend | None, stop: Callable[[]
 
 def stalled(m: Machine) -> bool:
     """Whether a failure of the host has stopped a request, here or in QEMU."""
+    if any(disk.stalled for disk in virtio_disks(m)):
+        return True
     return any(
         bus.error_status or any(drive.stalled for drive in bus.drives)
         for bus in (cell(m, n).bus for n in range(len(m.kind.ide)))
@@ -110,3 +134,5 @@ def retry(m: Machine) -> None:
     """Repeat the requests that a failure of the host stopped."""
     for n in range(len(m.kind.ide)):
         cell(m, n).retry()
+    for disk in virtio_disks(m):
+        disk.retry()

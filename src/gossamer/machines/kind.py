@@ -13,7 +13,7 @@ from typing import Final, Generic, TypeVar
 from gossamer.base.data import Data, field
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import KiB
-from gossamer.machines.config import ON_OFF, Hardware, mebibytes, unknown
+from gossamer.machines.config import FIRST_VIRTIO, ON_OFF, Hardware, mebibytes, unknown
 
 M_co = TypeVar("M_co", covariant=True)
 
@@ -81,7 +81,7 @@ class MachineKind(Data, Generic[M_co]):
     drive stands that was not asked for.  `nic`: its network card, empty for none; `usb`: whether it
     has USB by default, None for never.  `pics`: paths of its interrupt controllers; `irq_names`:
     what is at their inputs.  `runs`: whether its CPU executes anything; `cpu_count`: CPUs that
-    it has.
+    it has; `virtio`: whether what can be added are virtio devices.
     """
 
     name: str
@@ -108,6 +108,7 @@ class MachineKind(Data, Generic[M_co]):
     irq_names: Mapping[int, str] = field(default_factory=dict)
     runs: bool = True
     cpu_count: int = 1
+    virtio: bool = False
 
     @property
     def drives(self) -> int:
@@ -167,7 +168,9 @@ class MachineKind(Data, Generic[M_co]):
     def _check_drives(self, hardware: Hardware) -> None:
         taken: dict[int, object] = {}
         for drive in hardware.drives:
-            if drive.index >= self.drives:
+            if drive.index >= FIRST_VIRTIO and not self.virtio:
+                raise ConfigError(f"-drive: if=virtio: {self.name} has no virtio; pseries has")
+            if self.drives <= drive.index < FIRST_VIRTIO:
                 raise ConfigError(
                     f"-drive: {self.name} has {self.drives} IDE places, got index {drive.index}"
                 )

@@ -156,6 +156,8 @@ class Machine:
         self.boot_indices: list[tuple[Device, int]] = []
         #: What puts a kernel back into memory when the machine is reset.
         self.at_reset: list[Callable[[], object]] = []
+        #: Called when all devices are there: the last step of building it.
+        self.complete: Callable[[], None] = lambda: None
         #: Says that what -boot once= asks for is over.
         self.booted: Callable[[], None] = lambda: None
         #: Lets the firmware find another boot device, by its letters of -boot; None: it has none.

@@ -16,7 +16,13 @@ from gossamer.base.errors import ConfigError
 from gossamer.machines import device_options, machine_options, registry
 from gossamer.machines.config import Accel, Config, unknown
 from gossamer.machines.draft import Draft
-from gossamer.machines.drives import DriveOptions, host_path, place_all
+from gossamer.machines.drives import (
+    VIRTIO_DISK,
+    DriveOptions,
+    host_path,
+    place_all,
+    virtio_disks,
+)
 from gossamer.machines.option_table import OPTIONS
 from gossamer.machines.values import choice
 
@@ -92,7 +98,11 @@ def _finish(draft: Draft) -> Config:
         draft.set["accel"] = Accel(stands=True)
     if draft.properties.get("graphics") == "off":
         draft.set["graphic"] = False
-    devices = device_options.resolve_all([*draft.usb_devices, *draft.devices], draft.globals)
+    drives, names = virtio_disks(draft.drives)
+    virtio = [device_options.Asked("-drive", VIRTIO_DISK, {"drive": name}) for name in names]
+    devices = device_options.resolve_all(
+        [*draft.usb_devices, *draft.devices, *virtio], draft.globals
+    )
     # As QEMU: a device of a kind takes the place of the machine's usual one, if only by -global.
     kinds = {d.driver for d in devices} | set(draft.globals)
     chosen: dict[str, object] = {
@@ -115,8 +125,8 @@ def _finish(draft: Draft) -> Config:
         prom_env=tuple(draft.prom_env),
         fw_cfg=tuple(draft.fw_cfg),
         drives=place_all(
-            draft.drives,
-            [d for d in devices if d.driver in device_options.IDE],
+            drives,
+            [d for d in devices if d.driver in (*device_options.IDE, VIRTIO_DISK)],
             draft.globals,
             bool(draft.set.get("snapshot")),
             draft.nodes.find,

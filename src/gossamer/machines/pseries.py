@@ -17,20 +17,19 @@ from gossamer.core import host
 from gossamer.core.htab import HashTable
 from gossamer.core.irq import IrqLine
 from gossamer.cpu.cpu import Cpu
-from gossamer.devices.pci import PciBus
 from gossamer.devices.spapr import services, stub
 from gossamer.devices.spapr.calls import PARAMETER, GuestRam, Hypercalls, Registers, results
+from gossamer.devices.spapr.pci_services import add_pci
 from gossamer.devices.spapr.pft import PageTableCalls
-from gossamer.devices.spapr.phb import LSIS, WINDOW, WINDOW_ENTRIES, Phb
 from gossamer.devices.spapr.processor_calls import ProcessorCalls
 from gossamer.devices.spapr.rtas import H_RTAS, Rtas
 from gossamer.devices.spapr.spapr import PageTable, Rtc, Spapr, SpaprCpu
-from gossamer.devices.spapr.tce import TceWindow, tce_calls
+from gossamer.devices.spapr.tce import tce_calls
 from gossamer.devices.spapr.vio import Nvram, Terminal, terminal_calls
 from gossamer.devices.spapr.vof import H_VOF_CLIENT, Firmware
 from gossamer.devices.spapr.xics import H_XIRR_X, Icp, Ics, xics_calls
 from gossamer.isa.interrupts import Irq
-from gossamer.machines import firmware, pseries_tree
+from gossamer.machines import firmware, pseries_pci, pseries_tree
 from gossamer.machines.config import ON_OFF, Hardware, mebibytes
 from gossamer.machines.elf64 import load_kernel
 from gossamer.machines.kind import PROPERTIES, MachineKind, Version
@@ -95,20 +94,12 @@ def pseries(hardware: Hardware) -> Machine:
     m.add("vty", terminal)
     m.serials.append(terminal)
     nvram = m.add("nvram", Nvram(clock, pseries_tree.NVRAM, pseries_tree.VIO_IRQ + 1))
-    windows = [
-        m.add("phb/dma0", TceWindow(clock, WINDOW, start=WINDOW_ENTRIES), instance=WINDOW),
-        m.add("phb/dma1", TceWindow(clock, WINDOW + 1), instance=WINDOW + 1),
-    ]
-    m.add("phb", Phb(clock, pseries_tree.LSI))
-    lines = [IrqLine(ics, pseries_tree.LSI + n) for n in range(LSIS)]
-    m.add("pci", PciBus(clock, "pci", lines))
+    phb = pseries_pci.add_bridge(m, ics, spapr, ram)
     m.add("spapr", spapr)
     m.add("htab", PageTable(clock, table))
 
     for number in (pseries_tree.EPOW, pseries_tree.HOT_PLUG, terminal.source, nvram.source):
         ics.claim(number)
-    for n in range(LSIS):
-        ics.claim(pseries_tree.LSI + n, level=True)
 
     calls = Hypercalls(m.trace)
     has_64k = CPUS[cpu.model.name].has_64k
@@ -116,13 +107,14 @@ def pseries(hardware: Hardware) -> Machine:
     calls.add(ProcessorCalls(ram, own, _lpcr(cpu)).handlers())
     calls.add(xics_calls(ics, lambda: icp))
     calls.add(terminal_calls([terminal]))
-    calls.add(tce_calls(windows, ram))
+    calls.add(tce_calls(phb.windows, ram))
 
     def xirr_x(regs: Registers) -> int:
         results(regs, icp.accept(), cpu.timebase)
         return 0
 
     rtas = _services(m, ram, terminal, rtc, ics, nvram, spapr)
+    add_pci(rtas, phb)
     # What only the firmware SLOF calls, with trees and buffers of its own.
     calls.add({number: lambda regs: PARAMETER for number in (H_CAS, H_UPDATE_DT)})
     calls.add({H_XIRR_X: xirr_x, H_RTAS: rtas.call, H_VOF_CLIENT: prom.call})
@@ -136,9 +128,13 @@ def pseries(hardware: Hardware) -> Machine:
     prom.write = write
     prom.leave = lambda: m.power_off()
     seed = random_seed(hardware)
-    _start(m, prom, seed)
+
+    def complete() -> None:
+        _start(m, prom, seed)
+        spapr.dtb_initial_size = len(prom.blob)
+
+    m.complete = complete
     m.at_reset.append(lambda: _start(m, prom, seed))
-    spapr.dtb_initial_size = len(prom.blob)
     return m
 
 
@@ -266,7 +262,7 @@ def _start(m: Machine, prom: Firmware, seed: bytes) -> None:
     reserved = [one for one in (kernel, initrd) if one is not None]
     taken = [(start, start + size) for start, size in reserved]
     taken += [(0, stub.END), (stub.STACK_BASE, stub.STACK_END)]
-    prom.begin(pseries_tree.tree(facts), reserved, taken)
+    prom.begin(pseries_tree.tree(facts, pseries_pci.functions(m)), reserved, taken)
     at, size = initrd or (0, 0)
     for register, value in ((1, stub.STACK), (3, at), (4, size), (5, stub.CLIENT_ENTRY)):
         block.set("gpr", value, register)
@@ -301,4 +297,5 @@ KIND: Final = MachineKind(
         pseries_tree.VIO_IRQ + 1: "NVRAM",
     },
     pics=("ics",),
+    virtio=True,
 )

@@ -7,12 +7,15 @@ order, and neither resizing of the page table nor watchdogs are offered.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from gossamer.base.data import Data
+from gossamer.devices.pci import PciDevice
 from gossamer.devices.spapr import phb, rtas
 from gossamer.devices.spapr.fdt import Node, encoded
 from gossamer.devices.spapr.vio import NVRAM_SIZE
+from gossamer.machines.pseries_functions import add_functions
 
 INTERRUPT_CONTROLLER: Final = 0x1111
 FIRST_PHANDLE: Final = 0x1112
@@ -81,8 +84,11 @@ def wide(value: int) -> list[int]:
     return [value >> 32, value & 0xFFFF_FFFF]
 
 
-def tree(f: Facts) -> Node:
-    """The whole tree, every node with a handle."""
+def tree(f: Facts, functions: Sequence[tuple[PciDevice, str]] = ()) -> Node:
+    """The whole tree, every node with a handle.
+
+    `functions`: those behind the PCI bridge, with QEMU's names of their kinds.
+    """
     root = Node("")
     for name, value in connectors("PHB", PHB_CONNECTOR, PHB_CONNECTORS, "PHB ").items():
         root.set(name, value)
@@ -100,7 +106,9 @@ def tree(f: Facts) -> Node:
     _rtas(root.add("rtas"))
     _events(root.add("event-sources"))
     _cpus(root.add("cpus"), f)
-    _phb(root.add(f"pci@{phb.BUID:x}"))
+    bridge = root.add(f"pci@{phb.BUID:x}")
+    _phb(bridge)
+    add_functions(bridge, functions, PCI_CONNECTOR)
     _vdevice(root.add("vdevice"))
     ram = root.add("memory@0")
     ram.set("ibm,associativity", [4, 0, 0, 0, 0])

@@ -98,6 +98,9 @@ KNOWN: Final = frozenset({
     "spapr_nvram", "spapr_pci", "spapr_vty", "spapr/cap/hpt_maxpagesize", "spapr_cpu/vpa",
     "spapr_cpu/vpa/dtl", "spapr_cpu/vpa/slb_shadow", "spapr_dtb", "spapr_fwnmi",
     "spapr_iommu_ex", "spapr_irq_map", "spapr_option_vector_ov5_cas",
+    "virtio-blk", "virtio-net", "virtio/64bit_features", "virtio/broken", "virtio/device_endian",
+    "virtio/disabled", "virtio/extra_state", "virtio/ringsize", "virtio/started",
+    "virtio/virtqueues", "virtio_pci/modern_state",
 })  # fmt: skip
 RTAS, RESERVATION, SHIFT = "cpu/rtas_stopped", "cpu/reservation", "timer/icount/shift"
 

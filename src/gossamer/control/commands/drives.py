@@ -14,7 +14,6 @@ from gossamer.control.disks import Disk
 from gossamer.control.drive_state import DriveState, drive_places, drive_states
 from gossamer.control.session import Session
 from gossamer.control.shapes import Name, Size
-from gossamer.devices.ide.drive import CDROM
 
 _NS = 1_000_000_000
 
@@ -100,16 +99,16 @@ def block_infos(session: Session) -> Iterator[tuple[BlockInfo, int, Disk | None]
     vm = session.vm
     for place in drive_places(vm):
         drive, options = place.drive, place.options
-        is_cd = drive.kind == CDROM
+        tray = place.tray
         named = options.device if options else ""
         disk = place.disk
         info = BlockInfo(
             device="" if named else place.name,
             type="unknown",
-            removable=is_cd,
-            locked=bool(drive.tray_locked),
+            removable=tray is not None,
+            locked=tray is not None and bool(tray.tray_locked),
             qdev=named or None,
-            tray_open=bool(drive.tray_open) if is_cd else None,
+            tray_open=None if tray is None else bool(tray.tray_open),
             io_status="failed" if drive.stalled else "ok",
             inserted=None if disk is None else _opened(disk.name, disk.image),
         )

@@ -32,8 +32,8 @@ PAGE_SHIFT: Final = 12
 READ, WRITE = 1, 2
 #: Entries that one H_PUT_TCE_INDIRECT takes: a page of them.
 MOST_INDIRECT: Final = 512
-#: Entries of a window: those of 1 GiB in pages of 4 KiB.
-MOST: Final = 0x4_0000
+#: Entries of a window: those of 4 GiB in pages of 4 KiB.
+MOST: Final = 0x10_0000
 
 
 class Words(Array):
@@ -113,7 +113,22 @@ class TceWindow(Device):
     def reset(self) -> None:
         super().reset()
         self.def_win = self.main
-        self.set_size(self.start)
+        self.close()
+        if self.main:
+            self.open(PAGE_SHIFT, 0, self.start)
+
+    def open(self, page_shift: int, bus_offset: int, count: int) -> None:
+        """There is such a window, its entries all empty."""
+        self.page_shift, self.bus_offset = page_shift, bus_offset
+        self.set_size(count)
+
+    def close(self) -> None:
+        """There is no window."""
+        self.open(0, 0, 0)
+
+    def post_load(self, version: int) -> None:
+        if self.count and not PAGE_SHIFT <= self.page_shift < 64:
+            raise ValueError(f"page_shift must be {PAGE_SHIFT}..63, got {self.page_shift}")
 
     @property
     def count(self) -> int:
@@ -128,13 +143,57 @@ class TceWindow(Device):
 
     @other.needed
     def other_needed(self) -> bool:
-        return not self.def_win
+        return bool(self.bus_offset) or self.page_shift != PAGE_SHIFT
 
     def place(self, address: int, count: int = 1) -> int:
         """Which entry is for a bus address; -1 where `count` of them are not in the window."""
-        shift = self.page_shift or PAGE_SHIFT
-        n = (address - self.bus_offset) >> shift
+        n = (address - self.bus_offset) >> self.page_shift
         return n if n >= 0 and n + count <= self.count else -1
+
+    def holds(self, address: int) -> bool:
+        """Whether a bus address is one of the window's."""
+        return self.count > 0 and self.place(address) >= 0
+
+
+class TranslatedRam:
+    """Guest memory as a device sees it: each page by its entry, which says what is allowed."""
+
+    def __init__(self, windows: Iterable[TceWindow], ram: GuestRam) -> None:
+        self.windows, self.ram = tuple(windows), ram
+
+    def _pieces(self, address: int, length: int, wanted: int) -> list[tuple[int, int]] | None:
+        """Real address and length of each piece; None where an entry does not allow it."""
+        window = next((one for one in self.windows if one.holds(address)), None)
+        if window is None:
+            return None
+        page, pieces = 1 << window.page_shift, []
+        while length > 0:
+            n = window.place(address)
+            entry = window.entries[n] if n >= 0 else 0
+            offset = address & (page - 1)
+            size = min(length, page - offset)
+            ra = (entry & -(1 << PAGE_SHIFT) & -page) + offset
+            if not entry & wanted or not self.ram.has(ra, size):
+                return None
+            pieces.append((ra, size))
+            address, length = address + size, length - size
+        return pieces
+
+    def read(self, address: int, length: int) -> bytes | None:
+        pieces = self._pieces(address, length, READ)
+        if pieces is None:
+            return None
+        return b"".join(self.ram.read(ra, size) for ra, size in pieces)
+
+    def write(self, address: int, data: bytes | bytearray | memoryview) -> bool:
+        pieces = self._pieces(address, len(data), WRITE)
+        if pieces is None:
+            return False
+        done = 0
+        for ra, size in pieces:
+            self.ram.write(ra, bytes(data[done : done + size]))
+            done += size
+        return True
 
 
 def tce_calls(windows: Iterable[TceWindow], ram: GuestRam) -> dict[int, Handler]:

@@ -1,0 +1,136 @@
+"""Run-time services for PCI: configuration space, messages, DMA windows.
+
+Sources: LoPAR 7.3.3 (configuration), 7.3.10.5 (messages), 7.3.10.6 to 9 (DMA windows); what the
+book leaves open as QEMU 7.2 answers.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gossamer.devices.pci import CONFIG_SIZE, PciDevice
+from gossamer.devices.spapr.phb import BUID, MSI_WINDOW, Phb, msix_of
+from gossamer.devices.spapr.rtas import HARDWARE_ERROR, OK, PARAMETER_ERROR, Results, Rtas
+from gossamer.devices.spapr.tce import MOST
+
+#: Functions of ibm,change-msi, and the kind that comes back.
+CHANGE, CHANGE_MSI, CHANGE_MSIX, MSIX = 0, 1, 4, 2
+#: Sizes of pages of a DMA window, log2, and their bits in an answer (LoPAR table 163).
+PAGES: Final = {12: 1, 16: 2, 21: 0x100, 24: 4}
+#: The largest window that is promised, in pages of 4 KiB.
+MOST_PAGES: Final = 0x20_0000_0000
+EDGE: Final = 1
+_LOW: Final = 0xFFFF_FFFF
+
+
+def add_pci(rtas: Rtas, phb: Phb) -> None:
+    """Let the services of bridge `phb` answer."""
+    _add_config(rtas, phb)
+    _add_messages(rtas, phb)
+    _add_windows(rtas, phb)
+
+
+def _buid(arguments: list[int]) -> int:
+    return arguments[1] << 32 | arguments[2]
+
+
+def _add_config(rtas: Rtas, phb: Phb) -> None:
+    def register(address: int, size: int, buid: int) -> tuple[PciDevice, int] | None:
+        """The function and register; None where it cannot be reached so."""
+        function = phb.function(buid, address)
+        at = address >> 20 & 0xF00 | address & 0xFF
+        if function is None or size not in (1, 2, 4) or at % size or at + size > CONFIG_SIZE:
+            return None
+        return function, at
+
+    def read_at(address: int, size: int, buid: int) -> Results:
+        found = register(address, size, buid)
+        if found is None:
+            return HARDWARE_ERROR
+        return [OK, found[0].read_config(found[1], size)]
+
+    def write_at(address: int, size: int, buid: int, value: int) -> Results:
+        found = register(address, size, buid)
+        if found is None:
+            return HARDWARE_ERROR
+        found[0].write_config(found[1], size, value & (1 << 8 * size) - 1)
+        return OK
+
+    rtas.add("ibm,read-pci-config", 4, 2, lambda a: read_at(a[0], a[3], _buid(a)))
+    rtas.add("ibm,write-pci-config", 5, 1, lambda a: write_at(a[0], a[3], _buid(a), a[4]))
+
+
+def _add_messages(rtas: Rtas, phb: Phb) -> None:
+    def change(arguments: list[int]) -> Results:
+        address, kind, count, sequence = arguments[0], *arguments[3:6]
+        function = phb.function(_buid(arguments), address)
+        msix = None if function is None else msix_of(function)
+        if msix is None or kind not in (CHANGE, CHANGE_MSIX):
+            return PARAMETER_ERROR
+        if not count:
+            if address not in phb.messages:
+                return HARDWARE_ERROR
+            for n in range(msix.count):
+                msix.set_message(n, 0, 0)
+            phb.release(address)
+            return [OK, 0]
+        if count <= msix.count:
+            first = phb.allocate(count, aligned=False)
+            if not first:
+                return HARDWARE_ERROR
+            if address in phb.messages:
+                phb.release(address)
+            phb.messages[address] = first, count
+            for n in range(count):
+                msix.set_message(n, MSI_WINDOW, first + n)
+        return [OK, min(count, msix.count), sequence + 1, MSIX]
+
+    def query(arguments: list[int]) -> Results:
+        address, n = arguments[0], arguments[3]
+        if phb.function(_buid(arguments), address) is None:
+            return PARAMETER_ERROR
+        first, count = phb.messages.get(address, (0, 0))
+        return [OK, first + n, EDGE] if n < count else HARDWARE_ERROR
+
+    rtas.add("ibm,change-msi", 6, 3, change)
+    rtas.add("ibm,query-interrupt-source-number", 4, 3, query)
+
+
+def _add_windows(rtas: Rtas, phb: Phb) -> None:
+    def is_here(arguments: list[int]) -> bool:
+        return _buid(arguments) == BUID
+
+    def query(arguments: list[int]) -> Results:
+        if not is_here(arguments):
+            return PARAMETER_ERROR
+        free = sum(not window.count for window in phb.windows)
+        return [OK, free, MOST_PAGES >> 32, MOST_PAGES & _LOW, sum(PAGES.values()), 0]
+
+    def create(arguments: list[int]) -> Results:
+        page_shift, window_shift = arguments[3:5]
+        if not is_here(arguments) or page_shift not in PAGES or window_shift < page_shift:
+            return PARAMETER_ERROR
+        window = phb.free_window
+        count = 1 << window_shift - page_shift if window_shift < 64 else MOST + 1
+        if window is None or count > MOST:
+            return HARDWARE_ERROR
+        start = phb.start_of_next()
+        window.open(page_shift, start, count)
+        return [OK, window.liobn, start >> 32, start & _LOW]
+
+    def remove(arguments: list[int]) -> Results:
+        found = [one for one in phb.windows if one.liobn == arguments[0] and one.count]
+        for window in found:
+            window.close()
+        return OK if found else PARAMETER_ERROR
+
+    def reset(arguments: list[int]) -> Results:
+        if not is_here(arguments):
+            return PARAMETER_ERROR
+        phb.reset_windows()
+        return OK
+
+    rtas.add("ibm,query-pe-dma-window", 3, 5, query)
+    rtas.add("ibm,create-pe-dma-window", 5, 4, create)
+    rtas.add("ibm,remove-pe-dma-window", 1, 1, remove)
+    rtas.add("ibm,reset-pe-dma-window", 3, 1, reset)

@@ -1,0 +1,68 @@
+"""The PCI host bridge of a pseries, and what stands behind it.
+
+Source: LoPAR chapter 7; addresses, numbers and order of sections as measured with QEMU 7.2.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gossamer.core.irq import IrqLine
+from gossamer.devices.pci import PciBus, PciDevice, Window
+from gossamer.devices.spapr.calls import GuestRam
+from gossamer.devices.spapr.phb import (
+    IO_BASE,
+    IO_SIZE,
+    LSIS,
+    MEM64_BASE,
+    MEM64_SIZE,
+    MEM_BASE,
+    MEM_BUS,
+    MEM_SIZE,
+    WINDOW,
+    WINDOW_ENTRIES,
+    Phb,
+)
+from gossamer.devices.spapr.spapr import Spapr
+from gossamer.devices.spapr.tce import TceWindow, TranslatedRam
+from gossamer.devices.spapr.xics import Ics
+from gossamer.machines import pseries_tree
+from gossamer.machines.devices_attach import PCI_BUS
+from gossamer.machines.machine import Machine
+
+#: What QEMU puts before the names of sections and of blocks of memory.
+PREFIX: Final = "pci@800000020000000"
+
+
+def add_bridge(m: Machine, ics: Ics, spapr: Spapr, ram: GuestRam) -> Phb:
+    """The bridge with its DMA windows, and its bus, which is empty."""
+    clock = m.clock
+    windows = [
+        m.add("phb/dma0", TceWindow(clock, WINDOW, start=WINDOW_ENTRIES), instance=WINDOW),
+        m.add("phb/dma1", TceWindow(clock, WINDOW + 1), instance=WINDOW + 1),
+    ]
+    first = pseries_tree.LSI
+    bus = PciBus(
+        clock,
+        PREFIX,
+        [IrqLine(ics, first + n) for n in range(LSIS)],
+        memory=Window(m.memory, MEM_BUS, MEM_SIZE, MEM_BASE),
+        io=Window(m.memory, 0, IO_SIZE, IO_BASE),
+    )
+    bus.memory64 = Window(m.memory, MEM64_BASE, MEM64_SIZE, MEM64_BASE)
+    dma = bus.dma = TranslatedRam(windows, ram)
+    phb = Phb(clock, bus, ics, spapr, windows, dma, first_lsi=first, first_msi=pseries_tree.MSI)
+    m.add("phb", phb)
+    m.add(PCI_BUS, bus)
+    for n in range(LSIS):
+        ics.claim(first + n, level=True)
+    return phb
+
+
+def functions(m: Machine) -> list[tuple[PciDevice, str]]:
+    """The functions behind the bridge, each with QEMU's name of its kind."""
+    found = []
+    for part in m.parts:
+        if isinstance(part.device, PciDevice):
+            found.append((part.device, part.known_as.partition(",")[0]))
+    return found
