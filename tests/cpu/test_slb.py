@@ -13,7 +13,8 @@ import pytest
 from gossamer.core.htab import CHANGED, REFERENCED, SECONDARY, VALID, HashTable
 from gossamer.core.memory import AddressMap, Arena
 from gossamer.cpu.model import find
-from gossamer.engine.reference import MSR_SF, Reference
+from gossamer.engine.reference import Reference
+from gossamer.isa.architecture import MSR_SF
 from gossamer.isa.text import assemble
 
 RAM: Final = 0x20_0000

@@ -17,8 +17,8 @@ import gossamer
 from gossamer.core.memory import AddressMap, Arena
 from gossamer.cpu import mmu
 from gossamer.cpu.block import BLOCK_SIZE, layout
-from gossamer.engine.reference import MSR_SF, Reference
-from gossamer.isa.architecture import LEVELS, NotDescribedError, architecture
+from gossamer.engine.reference import Reference
+from gossamer.isa.architecture import LEVELS, MSR_SF, NotDescribedError, architecture
 from gossamer.isa.body import Body
 from gossamer.isa.evaluate import execute
 from gossamer.isa.insn import Decoder, Insn, trace_word

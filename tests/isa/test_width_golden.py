@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from gossamer.core.memory import AddressMap, Arena
-from gossamer.engine.reference import MSR_SF, Reference
-from gossamer.isa.architecture import architecture
+from gossamer.engine.reference import Reference
+from gossamer.isa.architecture import MSR_SF, architecture
 from tests.isa.width_vectors import (
     MEMORY,
     RUNS,

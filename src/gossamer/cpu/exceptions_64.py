@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from gossamer.isa.architecture import MSR_SF
 from gossamer.isa.body import Body
 from gossamer.isa.expr import Expr, eq, gtu, ne, select
 from gossamer.isa.interrupts import Interrupt
 
-MSR_SF: Final = 1 << 63
 MSR_ME: Final = 0x1000
 MSR_BOTH: Final = 0x30  # IR, DR
 #: LPCR[AIL] 2 and 3, and what they add to a vector (Power ISA 2.07 Book III-S 2.2).

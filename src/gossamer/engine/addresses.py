@@ -2,8 +2,8 @@
 
 Code that is made from bodies (`emit`, `statements`, `handlers`) and the runtime's hand-written text
 (`runtime_*`, through `runtime_fields.Text`) ask an `Addresses` for the types of addresses, the
-layout of registers, fields and lines of the TLBs.  Regions are for words of 32 bits so far.  Real
-addresses (`RA`) have as many bits on every model.
+layout of registers, fields and lines of the TLBs.  Real addresses
+(`RA`) have as many bits on every model.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from gossamer.cpu.translation import STORE, SWAPPED_FLAG, WIMG_I, WIMG_W
 from gossamer.engine.context import EFFECT_CODES
 from gossamer.engine.protocol import InstructionTime
 from gossamer.engine.translate import Surroundings, translate, watched
-from gossamer.isa.architecture import Architecture
+from gossamer.isa.architecture import MSR_SF, Architecture
 from gossamer.isa.body import Body, Statement
 from gossamer.isa.evaluate import Fault, evaluate, execute
 from gossamer.isa.expr import Expr, const
@@ -32,7 +32,6 @@ from gossamer.isa.spec.table import Decoder
 
 _LINE: Final = 32
 #: MSR[SF]: words of 64 bits are computed with (Book III-S 3.2.1).
-MSR_SF: Final = 1 << 63
 
 
 @lru_cache(maxsize=8)

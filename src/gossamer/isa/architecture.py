@@ -19,6 +19,8 @@ LEVELS: Final = ("2.01", "2.02", "2.03", "2.04", "2.05", "2.06", "2.07")
 #: Widths that a word can have, and that of every part which does not say otherwise.
 WIDTHS: Final = (32, 64)
 USUAL: Final = 32
+#: The bit of MSR with which a 64-bit part computes with 64 bits.
+MSR_SF: Final = 1 << 63
 
 
 class NotDescribedError(GossamerError):

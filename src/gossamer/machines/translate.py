@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gossamer.base.errors import ConfigError
 from gossamer.engine.regions.soon import Soon
-from gossamer.isa.architecture import USUAL, Architecture
+from gossamer.isa.architecture import Architecture
 from gossamer.machines.config import Accel
 from gossamer.machines.machine import Machine
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 def translate(machine: Machine, accel: Accel) -> None:
     """Let a machine's engine make regions, if it does not already.
 
-    For a CPU whose words have 64 bits it copies blocks: regions are for words of 32 bits so far.
     ConfigError for a machine with several CPUs: a region is entered from one engine only.
     """
     if len(machine.cpus) > 1:
@@ -44,12 +43,11 @@ def _regions(machine: Machine, accel: Accel) -> Regions:
     from gossamer.engine.regions.store import shared_store
 
     architecture = machine.cpu.model.architecture
-    compiles = accel.tier > 1 and architecture.word == USUAL
     return Regions(
         machine.engine,
         architecture,
         size=accel.tb_size,
         threaded=accel.thread == "multi",
-        store=shared_store(store_path(architecture)) if compiles else None,
-        compiles=compiles,
+        store=shared_store(store_path(architecture)) if accel.tier > 1 else None,
+        compiles=accel.tier > 1,
     )

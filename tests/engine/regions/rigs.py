@@ -84,24 +84,27 @@ class Eager(Tier0):
         return noted
 
 
-def eager(seed: int, words: tuple[int, ...], cpu: str = "750") -> Rig:
-    return prepared(Rig(Eager, cpu=cpu), seed, words)
+def eager(seed: int, words: tuple[int, ...], cpu: str = "750", little: str = "") -> Rig:
+    return prepared(Rig(Eager, cpu=cpu), seed, words, little)
 
 
-def plain(seed: int, words: tuple[int, ...], cpu: str = "750") -> Rig:
-    return prepared(Rig(Tier0, cpu=cpu), seed, words)
+def plain(seed: int, words: tuple[int, ...], cpu: str = "750", little: str = "") -> Rig:
+    return prepared(Rig(Tier0, cpu=cpu), seed, words, little)
 
 
-def prepared(rig: Rig, seed: int, words: tuple[int, ...]) -> Rig:
+def prepared(rig: Rig, seed: int, words: tuple[int, ...], little: str = "") -> Rig:
     """The program of `seed`, with a branch to the next word every so often.
 
-    So a straight line overruns a budget by little (`SLACK`).
+    So a straight line overruns a budget by little (`SLACK`).  `little` as in `programs_64`.
     """
-    wide = rig.cpu.model.architecture.word == 64
-    fill = programs_64.set_up if wide else set_up
-    fill(rig, seed, translated=bool(seed & 1), words=words)
+    translated = bool(seed & 1)
+    if rig.cpu.model.architecture.word == 64:
+        programs_64.set_up(rig, seed, translated=translated, words=words, little=little)
+    else:
+        set_up(rig, seed, translated=translated, words=words)
+    branch = (0x4800_0004).to_bytes(4, "little" if little else "big")
     for at in range(CODE, CODE + CODE_PAGES * PAGE_SIZE, 4 * LINE):
-        rig.words(at, 0x4800_0004)
+        rig.write(at, branch)
     return rig
 
 
@@ -130,10 +133,16 @@ def run_both(a: Rig, b: Rig, instructions: int) -> Stop:
     return stop
 
 
-def prepare_all(rig: Rig, places: list[tuple[int, int]]) -> None:
-    """Let entries of the program be decoded from the start: (arena page, offset) each."""
+def prepare_all(rig: Rig, places: list[tuple[int, int]], as_in: Rig | None = None) -> None:
+    """Let entries of the program be decoded from the start: (arena page, offset) each.
+
+    In the orders of bytes that pages have in another rig.
+    """
     engine = rig.engine
     assert isinstance(engine, Tier0)
+    if as_in is not None:
+        assert isinstance(as_in.engine, Tier0)
+        engine.decoded.orders.view[:] = as_in.engine.decoded.orders.view
     handlers = engine.native.symbols
     for page in {page for page, _ in places}:
         if not engine.ready[page]:

@@ -42,18 +42,19 @@ def compare(
     drops: bool = False,
     engine: type[Tier0 | Reference] = Tier0,
     blocks: bool = False,
+    little: str = "",
 ) -> int:
     """Run both over the program of `seed`; instructions that regions executed, or those copied.
 
     What a first run meets is compiled from the start: every place of it is the head of a region.
     """
     words = pool(seed // 40, POOL_SIZE, cpu)
-    scout, a = plain(seed, words, cpu), eager(seed, words, cpu)
-    b = prepared(Rig(engine, cpu=cpu), seed, words)
+    scout, a = plain(seed, words, cpu, little), eager(seed, words, cpu, little)
+    b = prepared(Rig(engine, cpu=cpu), seed, words, little)
     scout.run(40 * rounds)
     places = decoded_places(scout)
     for rig in (a, b) if engine is Tier0 else (a,):
-        prepare_all(rig, places)
+        prepare_all(rig, places, scout)
     rng = random.Random(seed)
     if blocks:
         regions_of(a).compiles = False
@@ -98,12 +99,28 @@ def test_blocks_of_random_programs_end_in_the_same_state(seed: int, cpu: str) ->
     assert sum(compare(seed + n, 12, cpu, drops=bool(n & 1), blocks=True) for n in range(5)) > 100
 
 
+def test_random_programs_of_64_bits_end_in_the_same_state() -> None:
+    assert sum(compare(6000 + n, 10, CPU, drops=bool(n & 1)) for n in range(5)) > 100
+
+
+@pytest.mark.parametrize("blocks", [False, True], ids=["regions", "blocks"])
+@pytest.mark.parametrize("little", ["", "all", "code"])
+def test_random_programs_in_either_order_of_bytes_end_in_the_same_state(
+    little: str, blocks: bool
+) -> None:
+    seeds = range(7000, 7002)
+    done = sum(compare(n, 8, "power8_v2.0", little=little, blocks=blocks) for n in seeds)
+    assert done > 10
+
+
 def test_random_drops_change_nothing() -> None:
     assert sum(compare(3000 + n, 12, drops=True) for n in range(5)) > 100
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seed", "cpu"), [(4000, "750"), (4041, "7400"), (4082, "603e")])
+@pytest.mark.parametrize(
+    ("seed", "cpu"), [(4000, "750"), (4041, "7400"), (4082, "603e"), (4120, CPU)]
+)
 def test_random_programs_end_as_on_the_reference(seed: int, cpu: str) -> None:
     executed = [compare(seed + n, 20, cpu, drops=True, engine=Reference) for n in range(3)]
     assert sum(executed) > 100
@@ -116,7 +133,7 @@ def test_a_million_steps_of_the_reference_end_in_the_same_state(group: int) -> N
     """10**6 steps in all, every place met the head of a region, faults and interrupts."""
     steps, seed, done = 0, 20_000 + 1000 * group, 0
     while steps < 100_000:
-        cpu = ("750", "7400", "603e")[seed % 3]
+        cpu = ("750", "7400", "603e", CPU)[seed % 4]
         done += compare(seed, 20, cpu, drops=bool(seed & 2), engine=Reference)
         steps += 20 * 130
         seed += 1
@@ -125,7 +142,7 @@ def test_a_million_steps_of_the_reference_end_in_the_same_state(group: int) -> N
 
 @pytest.mark.once
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("cpu", ["750", "7400", "603e"])
+@pytest.mark.parametrize("cpu", ["750", "7400", "603e", CPU])
 def test_a_million_instructions_in_regions_end_in_the_same_state(cpu: str) -> None:
     """All models together pass 10**6 instructions in regions."""
     done, seed = 0, 10_000

@@ -8,7 +8,7 @@ from typing import Final
 
 from gossamer.engine.statements import is_true
 from gossamer.engine.variants import is_deferred
-from gossamer.isa.architecture import Architecture
+from gossamer.isa.architecture import USUAL, Architecture
 from gossamer.isa.body import (
     Branch,
     Do,
@@ -27,7 +27,11 @@ from gossamer.isa.insn import Insn, trace_word
 from gossamer.isa.spec.table import Decoder
 
 #: Registers that a region keeps in values; all others are read and written in their block.
-KEPT: Final = frozenset(("gpr", "crf", "so", "ov", "ca", "xer", "lr", "ctr", "fpr", "vr"))
+KEPT: Final = frozenset(("gpr", "crf", "so", "ov", "ca", "xer", "lr", "ctr", "fpr", "vr", "vsl"))
+#: Leaves of expressions that a region has no text for.
+_NOT_HERE: Final = frozenset(
+    ("call", "ram", "ram_find", "table", "table_find", "slb_find", "word", "mode")
+)
 #: A register file's name and an element's number.
 Key = tuple[str, int]
 
@@ -43,11 +47,11 @@ class Code:
 
     `supported` False: a region ends before it.  `loops` are the iterations of a loop of constant
     count (lmw), each a list of statements; they follow `trace`.  `guards` are conditions on MSR
-    alone under which tier 0 must do the instruction.
+    alone under which tier 0 must do the instruction.  `sf` is the mode that it is for (`Body`).
     """
 
-    def __init__(self, word: int, row: Insn | None, width: int) -> None:
-        self.word, self.width = word, width
+    def __init__(self, word: int, row: Insn | None, width: int, sf: bool | None = None) -> None:
+        self.word, self.width, self._sf = word, width, sf
         self.row = row
         self.supported = False
         self.trace: list[Statement] = []
@@ -69,7 +73,7 @@ class Code:
         return any(isinstance(s, Do | Store | Probe) for s in self.trace)
 
     def _read(self, row: Insn) -> None:
-        trace = trace_word(row, self.word, self.width)
+        trace = trace_word(row, self.word, self.width, self._sf)
         self.put_off = row.name in PUT_OFF and (row.name == "fcmpu" or not self.word & 1)
         seen: set[Expr] = set()
         for s in trace:
@@ -136,7 +140,7 @@ class Code:
                 if not e.args[0].is_const:
                     return False
                 self.reads.add((str(e.arg), e.args[0].value))
-        elif e.op in ("call", "ram", "word"):
+        elif e.op in _NOT_HERE:
             return False
         elif is_deferred(e):
             # The other side is left to tier 0; what it reads does not matter.
@@ -196,12 +200,17 @@ def _replace(e: Expr, index: Expr, k: int, memo: dict[Expr, Expr]) -> Expr:
 
 
 class Codes:
-    """The codes of words for one CPU model, each made once; bounded."""
+    """The codes of words for one CPU model, each made once; bounded.
+
+    `narrow`: for 32-bit mode, of a model whose words have 64 bits.
+    """
 
     _MOST: Final = 1 << 13
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: Architecture, *, narrow: bool = False) -> None:
         self._decoder = Decoder(architecture)
+        self.width, self.narrow = architecture.word, narrow
+        self._sf = None if architecture.word == USUAL else not narrow
         self._known: dict[int, Code] = {}
 
     def __getitem__(self, word: int) -> Code:
@@ -209,13 +218,12 @@ class Codes:
         if code is None:
             if len(self._known) >= self._MOST:
                 self._known.clear()
-            code = self._known[word] = Code(
-                word, self._decoder.decode(word), self._decoder.architecture.word
-            )
+            row = self._decoder.decode(word)
+            code = self._known[word] = Code(word, row, self.width, self._sf)
         return code
 
 
 @lru_cache(maxsize=8)
-def codes_of(architecture: Architecture) -> Codes:
-    """The one `Codes` of a model in this process."""
-    return Codes(architecture)
+def codes_of(architecture: Architecture, *, narrow: bool = False) -> Codes:
+    """The one `Codes` of a model and mode in this process."""
+    return Codes(architecture, narrow=narrow)

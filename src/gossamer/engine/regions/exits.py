@@ -12,8 +12,7 @@ from typing import Final
 
 from gossamer.base.data import Data, field
 from gossamer.base.units import PAGE_SIZE
-from gossamer.cpu.block import OFFSET
-from gossamer.engine.context import CONTEXT, ITLB_ENTRIES
+from gossamer.engine.context import ITLB_ENTRIES
 from gossamer.engine.emit import CHAIN, LIKELY, TB_CPU, TB_ENTRY, TB_TLB, UNLIKELY
 from gossamer.engine.regions.code import Key
 from gossamer.engine.regions.forming import Region
@@ -55,7 +54,12 @@ class Exits(Values):
         self._left = ""
 
     def _cia(self, e: Expr) -> str:
-        return self.value(f"add i32 %fpage, {self.delta}")
+        return self.near(self.delta)
+
+    def near(self, delta: int) -> str:
+        """The effective address at `delta`."""
+        ea = self.value(f"add {self.ea} %fpage, {delta}")
+        return self.value(f"and i64 {ea}, {0xFFFF_FFFF}") if self.region.narrow else ea
 
     def _now(self, e: Expr) -> str:
         """Virtual time as `now_of` makes it of the budget left before this instruction."""
@@ -88,7 +92,7 @@ class Exits(Values):
         return left
 
     def _count(self, left: str) -> None:
-        where = self.at(CONTEXT["region_count"])
+        where = self.at(self.addresses.fields["region_count"])
         count = self.value(f"load i64, ptr {where}{TB_CPU}")
         self.line(f"store i64 {self.value(f'sub i64 {count}, {left}')}, ptr {where}{TB_CPU}")
 
@@ -142,8 +146,8 @@ class Exits(Values):
 
     def _enter_page(self, delta: int) -> None:
         if delta // PAGE_SIZE:
-            page = self.value(f"add i32 %fpage, {delta & ~_PAGE_MASK}")
-            self.line(f"store i32 {page}, ptr {self.at(CONTEXT['fpage'])}{TB_CPU}")
+            page = self.near(delta & ~_PAGE_MASK)
+            self.set_field("fpage", self.ea, page)
 
     def exit_here(self) -> str:
         """Label of a way out to tier 0's handler of this instruction, the state as before it."""
@@ -217,37 +221,41 @@ class Exits(Values):
             k = self.value(f"add i64 {self.leaving(done)}, {here}")
             self.tail(self.value(f"load ptr, ptr {e}{TB_ENTRY}"), e, k)
         else:
-            self.go_far(self.value(f"add i32 %fpage, {delta}"), self.leaving(done))
+            self.go_far(self.near(delta), self.leaving(done))
 
     def go_far(self, ea: str, left: str) -> None:
         """Leave for an effective address through the fetch TLB; the rest is stored already."""
-        base = self.value(f"load ptr, ptr {self.at(CONTEXT['itlb'])}{TB_CPU}")
+        base = self.field("itlb", "ptr")
         line, hit = self.fetch_line(base, ea)
         go, miss = self.label("go"), self.label("miss")
         self.line(f"br i1 {hit}, label %{go}, label %{miss}{LIKELY}")
         self.start(miss)
-        self.line(f"store i32 {ea}, ptr {self.at(OFFSET['nia'])}{TB_CPU}")
+        nia = self.at(self.addresses.layout.offset["nia"])
+        self.line(f"store {self.ea} {ea}, ptr {nia}{TB_CPU}")
         self.tail_to("h_jump", "null", left)
         self.start(go)
-        page = self.value(f"and i32 {ea}, {~_PAGE_MASK}")
-        self.line(f"store i32 {page}, ptr {self.at(CONTEXT['fpage'])}{TB_CPU}")
+        page = self.value(f"and {self.ea} {ea}, {~_PAGE_MASK}")
+        self.set_field("fpage", self.ea, page)
         entries = self.line_entries(line)
-        low = self.value(f"shl i32 {self.value(f'and i32 {ea}, {_PAGE_MASK & ~3}')}, 2")
-        offset = self.value(f"zext i32 {low} to i64")
+        word = self.value(f"and {self.ea} {ea}, {_PAGE_MASK & ~3}")
+        offset = self.wide(self.value(f"shl {self.ea} {word}, 2"))
         e = self.value(f"getelementptr i8, ptr {entries}, i64 {offset}")
         k = self.value(f"add i64 {left}, {self.value(f'ptrtoint ptr {e} to i64')}")
         self.tail(self.value(f"load ptr, ptr {e}{TB_ENTRY}"), e, k)
 
     def fetch_line(self, table: str, ea: str) -> tuple[str, str]:
         """(line of the fetch TLB for `ea`, whether it holds that page)."""
-        shifted = self.value(f"lshr i32 {ea}, 8")
-        index = self.value(f"and i32 {shifted}, {(ITLB_ENTRIES - 1) * 16}")
-        wide = self.value(f"zext i32 {index} to i64")
-        line = self.value(f"getelementptr i8, ptr {table}, i64 {wide}")
-        tag = self.value(f"load i32, ptr {line}{TB_TLB}")
-        page = self.value(f"and i32 {ea}, {~_PAGE_MASK}")
-        return line, self.value(f"icmp eq i32 {tag}, {page}")
+        line = self.tlb_line(table, ea, ITLB_ENTRIES)
+        tag = self.value(f"load {self.ea}, ptr {line}{TB_TLB}")
+        page = self.value(f"and {self.ea} {ea}, {~_PAGE_MASK}")
+        return line, self.value(f"icmp eq {self.ea} {tag}, {page}")
+
+    def tlb_line(self, table: str, ea: str, entries: int) -> str:
+        """The line where a table of so many has the page of `ea`, if it has it."""
+        shifted = self.value(f"lshr {self.ea} {ea}, {self.addresses.line_shift}")
+        index = self.value(f"and {self.ea} {shifted}, {self.addresses.lines(entries)}")
+        return self.value(f"getelementptr i8, ptr {table}, i64 {self.wide(index)}")
 
     def line_entries(self, line: str) -> str:
-        where = self.value(f"getelementptr i8, ptr {line}, i64 8")
+        where = self.value(f"getelementptr i8, ptr {line}, i64 {self.addresses.line.addend}")
         return self.value(f"load ptr, ptr {where}{TB_TLB}")

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.engine.context import CONTEXT
 from gossamer.engine.emit import TB_CPU
 from gossamer.engine.regions.code import Code
 from gossamer.engine.regions.forming import Region
@@ -28,6 +27,7 @@ from gossamer.engine.runtime_float import (
     MULTIPLY,
     ROUND,
 )
+from gossamer.isa.architecture import USUAL
 from gossamer.isa.expr import Expr
 from gossamer.isa.fpscr import RN, XE, XX
 from gossamer.isa.softfloat.arith import NEGATE, NO_ADDEND, SINGLE, SUBTRACT
@@ -74,8 +74,8 @@ class Floats(Memory):
         """Leave in the context what is not there yet."""
         if self._kind:
             for name, value in self._operands.items():
-                self.line(f"store double {value}, ptr {self.at(CONTEXT[name])}{TB_CPU}")
-            self.line(f"store i32 {self._kind}, ptr {self.at(CONTEXT['fp_kind'])}{TB_CPU}")
+                self.set_field(name, "double", value)
+            self.set_field("fp_kind", "i32", self._kind)
 
     def _add_to_kind(self, mask: int, bits: str) -> None:
         """Something after the last operation: `bits` (i32) in the place of `mask`."""
@@ -104,6 +104,11 @@ class Floats(Memory):
 
     def _operand(self, field: Expr) -> str:
         return self.read(("fpr", field.value))
+
+    def _write_float(self, number: int, value: str) -> None:
+        self.write(("fpr", number), value)
+        if self.addresses.width != USUAL:
+            self.write(("vsl", number), "0")
 
     def _arithmetic(self, name: str, i: A) -> None:
         options = OPTIONS.get(name, SINGLE)
@@ -135,7 +140,7 @@ class Floats(Memory):
             result = self._to_single(result, exact=name == "frsp")
         if options & NEGATE:
             result = self.value(f"fneg double {result}")
-        self.write(("fpr", i.FRT.value), result)
+        self._write_float(i.FRT.value, result)
         self._operands, self._kind = parts, str(kind)
 
     def _in_range(self, result: str, single: bool, zero: list[str] | None) -> None:
@@ -198,7 +203,7 @@ class Floats(Memory):
             negative: self.value(f"icmp slt i64 {bits}, 0"),
         }
         result = self.expr(integer_result(number, negative))
-        self.write(("fpr", i.FRT.value), self.value(f"bitcast i64 {result} to double"))
+        self._write_float(i.FRT.value, self.value(f"bitcast i64 {result} to double"))
         self._operands["fp_convert"] = b
         self._add_to_kind(CONVERTED, str(CONVERTED))
 

@@ -12,10 +12,12 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
 
+from gossamer.base.bits import signed
 from gossamer.base.data import Data, field
 from gossamer.base.units import PAGE_SIZE
 from gossamer.engine.regions.code import Code, Codes, Key
 from gossamer.engine.statements import is_true
+from gossamer.isa.architecture import USUAL
 
 #: How far apart pages of a region may lie.
 APART: Final = 64
@@ -66,11 +68,20 @@ class Block(Data, frozen=False):
 
 
 class Region:
-    """A formed region.  `pages` maps page numbers (0: the head's) to arena pages."""
+    """A formed region.  `pages` maps page numbers (0: the head's) to arena pages.
 
-    def __init__(self, head: int, pages: dict[int, int]) -> None:
+    `width` is that of the model's word; `narrow`: it is for the 32-bit mode of a 64-bit one.
+    `orders`: the model has two orders of bytes; `little`: it is for the one that MSR[LE] chooses.
+    """
+
+    orders = little = False
+
+    def __init__(
+        self, head: int, pages: dict[int, int], width: int = USUAL, *, narrow: bool = False
+    ) -> None:
         self.head = head
         self.pages = pages
+        self.width, self.narrow = width, narrow
         self.words: dict[int, int] = {}
         self.blocks: dict[Place, Block] = {}
         #: Edges that go back: every cycle has one.
@@ -137,7 +148,7 @@ def form(source: Source, codes: Codes, head: int, limits: Limits) -> Region | No
     nodes.grow()
     if (head, ()) not in nodes.found:
         return None
-    region = Region(head, nodes.pages)
+    region = Region(head, nodes.pages, codes.width, narrow=codes.narrow)
     _make_blocks(region, nodes)
     _order(region)
     _find_loops(region)
@@ -198,8 +209,7 @@ class _Nodes:
         if b is None:
             return
         if b.offset is not None:
-            offset = b.offset.value
-            target = delta + (offset - (1 << 32) if offset >> 31 else offset)
+            target = delta + signed(b.offset.value, b.offset.width)
             if not code.links:
                 yield Edge("taken", (target, stack), target)
             elif self._enters(stack, target):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from gossamer.base.bits import signed
 from gossamer.base.data import Data
 from gossamer.engine.regions.code import Code
 from gossamer.engine.statements import is_true
@@ -128,8 +129,7 @@ def place_of(ea: Expr) -> tuple[int, int] | None:
     """(base register, offset) of an address of that form."""
     offset = 0
     if ea.op == "add" and ea.args[1].is_const:
-        offset = ea.args[1].value
-        offset -= (offset >> 31) << 32
+        offset = signed(ea.args[1].value, ea.width)
         ea = ea.args[0]
     return (ea.args[0].value, offset) if _is_gpr(ea) else None
 

@@ -59,8 +59,7 @@ class Installed:
             for delta, word in region.words.items()
         ]
         return all(
-            self._view.code(page, offset, 4) == word.to_bytes(4, "big")
-            for page, offset, word in places
+            self._view.word_in_memory(page, offset) == word for page, offset, word in places
         ) and all(self._view.decode(page, offset) for page, offset, _ in places)
 
     def install(self, made: Made) -> None:

@@ -11,19 +11,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from gossamer.engine.context import DTLB_ENTRIES, DTLB_FLAGS
+from gossamer.base.units import PAGE_SIZE
+from gossamer.engine.context import DTLB_ENTRIES
 from gossamer.engine.emit import LIKELY, TB_MEM, TB_TLB, swap_bytes
 from gossamer.engine.regions.code import Code
 from gossamer.engine.regions.exits import Exits
 from gossamer.engine.regions.forming import Region
 from gossamer.engine.regions.groups import Member, chased, groups_of
 from gossamer.engine.regions.names import Names
+from gossamer.isa.architecture import USUAL
 from gossamer.isa.body import Probe, Store
 from gossamer.isa.expr import Expr
 from gossamer.isa.interrupts import Access
 
-USUAL: Final = ", !prof !22"
-USUAL_METADATA: Final = '!22 = !{!"branch_weights", i32 2000, i32 1}\n'
+MOSTLY: Final = ", !prof !22"
+MOSTLY_METADATA: Final = '!22 = !{!"branch_weights", i32 2000, i32 1}\n'
 
 
 class Memory(Exits):
@@ -32,6 +34,8 @@ class Memory(Exits):
     def __init__(self, intrinsics: set[str], region: Region, names: Names) -> None:
         super().__init__(intrinsics, region, names)
         self.in_loop = False
+        #: Whether the instruction accesses a double.
+        self.moves_double = True
         #: Base registers whose addends are predicted.
         self.predicted: set[int] = set()
         self._probed = ""  # the addend that a probe found, for the loop after it
@@ -48,11 +52,11 @@ class Memory(Exits):
     def load(self, e: Expr) -> str:
         size = int(e.arg)
         where = self._place(e.args[0], size, write=False)
-        if size == 8:
+        if size == 8 and self.moves_double and not self.region.little:
             raw = self.value(f"load <8 x i8>, ptr {where}, align 1{TB_MEM}")
             return self.value(f"bitcast <8 x i8> {self._reversed(raw)} to i64")
         raw = self.value(f"load i{8 * size}, ptr {where}, align 1{TB_MEM}")
-        return swap_bytes(self, 8 * size, raw)
+        return self._in_order(8 * size, raw)
 
     def store(self, s: Store) -> None:
         if s.size == 32:
@@ -60,16 +64,20 @@ class Memory(Exits):
             return
         value = self.stored(s)
         where = self._place(s.ea, s.size, write=True)
-        if s.size == 8:
+        if s.size == 8 and self.moves_double and not self.region.little:
             raw = self._reversed(self.value(f"bitcast i64 {value} to <8 x i8>"))
             self.line(f"store <8 x i8> {raw}, ptr {where}, align 1{TB_MEM}")
             return
-        raw = swap_bytes(self, 8 * s.size, value)
+        raw = self._in_order(8 * s.size, value)
         self.line(f"store i{8 * s.size} {raw}, ptr {where}, align 1{TB_MEM}")
 
     def stored(self, s: Store) -> str:
         """The value that a store stores."""
         return self.expr(s.value)
+
+    def _in_order(self, bits: int, value: str) -> str:
+        """What lies in memory as a value, or the other way round."""
+        return value if self.region.little else swap_bytes(self, bits, value)
 
     def _reversed(self, value: str) -> str:
         """A double's eight bytes in the other order, without leaving the vector registers."""
@@ -95,13 +103,13 @@ class Memory(Exits):
         """Host pointer of `size` bytes at `e`."""
         ea = self.expr(e)
         if self._probed:
-            return self.value(f"getelementptr i8, ptr {self._probed}, i64 {self._wide(ea)}")
+            return self.value(f"getelementptr i8, ptr {self._probed}, i64 {self.wide(ea)}")
         member = None if self.nested else self._groups.get((self.index, write))
         if member is None:
             return self._pointer(ea, size, write, _base_of(e))
         group, apart = member.group, member.offset - member.group.low
         if not group.pointer:
-            low = self.value(f"sub i32 {ea}, {apart}") if apart else ea
+            low = self.value(f"sub {self.ea} {ea}, {apart}") if apart else ea
             group.pointer = self._pointer(low, group.high - group.low, write, _base_of(e))
         return self.value(f"getelementptr i8, ptr {group.pointer}, i64 {apart}")
 
@@ -109,21 +117,20 @@ class Memory(Exits):
         """Host pointer of `ea`; leaves where the TLB does not hold all of its bytes' page."""
         if base is None or self.nested or not self.in_loop or base in self._chased:
             addend = self._addend(ea, size, write, base)
-            return self.value(f"getelementptr i8, ptr {addend}, i64 {self._wide(ea)}")
+            return self.value(f"getelementptr i8, ptr {addend}, i64 {self.wide(ea)}")
         return self._in_known_page(ea, size, write, base)
 
     def _in_known_page(self, ea: str, size: int, write: bool, base: int) -> str:
         """The same where the base's last access found its page: nothing inside changes the TLB."""
         key = f"{base}.{'w' if write else 'r'}"
         self.known.add(key)
-        wide = self._wide(ea)
+        wide = self.wide(ea)
         page = self.value(f"load i64, ptr %page.{key}")
         addend = self.value(f"load ptr, ptr %near.{key}")
-        inside = self.value(f"sub i64 {wide}, {page}")
-        fits = self.value(f"icmp ule i64 {inside}, {4096 - size}")
+        fits = self._fits(wide, page, size)
         known, look, join = self.label("known"), self.label("look"), self.label("join")
         leave = self.exit_here()
-        self.line(f"br i1 {fits}, label %{known}, label %{look}{USUAL}")
+        self.line(f"br i1 {fits}, label %{known}, label %{look}{MOSTLY}")
         found: list[str] = []
 
         def body() -> None:
@@ -131,7 +138,7 @@ class Memory(Exits):
             new = self.label("new")
             self.line(f"br i1 {hit}, label %{new}, label %{leave}{LIKELY}")
             self.start(new)
-            addend_at = self.value(f"getelementptr i8, ptr {entry}, i64 8")
+            addend_at = self._addend_of(entry)
             other = self.value(f"load ptr, ptr {addend_at}{TB_TLB}")
             start = self.value(f"and i64 {wide}, -4096")
             self.line(f"store i64 {start}, ptr %page.{key}")
@@ -146,38 +153,59 @@ class Memory(Exits):
         right = self.value(f"phi ptr [ {addend}, %{known} ], [ {found[0]}, %{found[1]} ]")
         return self.value(f"getelementptr i8, ptr {right}, i64 {wide}")
 
+    def _fits(self, wide: str, page: str, size: int) -> str:
+        """Whether all bytes of an access lie in a page, which is none at first (`NO_PAGE`)."""
+        if self.addresses.width == USUAL:
+            inside = self.value(f"sub i64 {wide}, {page}")
+            return self.value(f"icmp ule i64 {inside}, {PAGE_SIZE - size}")
+        if size & size - 1:
+            start = self.value(f"and i64 {wide}, {-PAGE_SIZE}")
+            low = self.value(f"and i64 {wide}, {PAGE_SIZE - 1}")
+            within = self.value(f"icmp ule i64 {low}, {PAGE_SIZE - size}")
+            return self.value(f"and i1 {within}, {self.value(f'icmp eq i64 {start}, {page}')}")
+        # What is aligned crosses no page; anything else is looked up.
+        start = self.value(f"and i64 {wide}, {-PAGE_SIZE | size - 1}")
+        return self.value(f"icmp eq i64 {start}, {page}")
+
+    @property
+    def no_page(self) -> int:
+        """A page that no address is in, as `_fits` compares."""
+        return -(1 << 40) if self.addresses.width == USUAL else PAGE_SIZE - 1
+
+    def _addend_of(self, entry: str) -> str:
+        """Where a line of the data TLB has what is added."""
+        return self.value(f"getelementptr i8, ptr {entry}, i64 {self.addresses.line.addend}")
+
     def _clear(self, s: Store) -> None:
         """dcbz: as tier 0, in pages only that are copy-back cached."""
         ea = self.expr(s.ea)
-        flags = self.value(f"getelementptr i8, ptr %dtlb, i64 {DTLB_FLAGS}")
-        line = self.value(f"and i32 {self.value(f'lshr i32 {ea}, 12')}, {DTLB_ENTRIES - 1}")
-        flag_at = self.value(f"getelementptr i8, ptr {flags}, i64 {self._wide(line)}")
+        flags = self.value(f"getelementptr i8, ptr %dtlb, i64 {self.addresses.tables.dtlb_flags}")
+        page = self.value(f"lshr {self.ea} {ea}, 12")
+        line = self.wide(self.value(f"and {self.ea} {page}, {DTLB_ENTRIES - 1}"))
+        flag_at = self.value(f"getelementptr i8, ptr {flags}, i64 {line}")
         flag = self.value(f"load i8, ptr {flag_at}{TB_TLB}")
         self.only_if(self.value(f"icmp eq i8 {flag}, 0"))
         where = self._place(s.ea, 32, write=True)
         self.line(f"store <4 x i64> zeroinitializer, ptr {where}, align 1{TB_MEM}")
 
-    def _wide(self, ea: str) -> str:
-        return self.value(f"zext i32 {ea} to i64")
-
     def _addend(self, ea: str, size: int, write: bool, base: int | None) -> str:
         """What to add to `ea` for its host pointer; leaves on a miss, or across a page."""
         entry, hit = self._look_up(ea, size, write)
         self.only_if(hit)
-        found_at = self.value(f"getelementptr i8, ptr {entry}, i64 8")
+        found_at = self._addend_of(entry)
         if base is None or not self.in_loop:
             return self.value(f"load ptr, ptr {found_at}{TB_TLB}")
         return self._predicted(found_at, base)
 
     def _look_up(self, ea: str, size: int, write: bool) -> tuple[str, str]:
         """(line of the data TLB for `ea`, whether it holds that page and all bytes lie in it)."""
-        index = self.value(f"and i32 {self.value(f'lshr i32 {ea}, 8')}, {(DTLB_ENTRIES - 1) * 16}")
-        entry = self.value(f"getelementptr i8, ptr %dtlb, i64 {self._wide(index)}")
-        tag_at = self.value(f"getelementptr i8, ptr {entry}, i64 4") if write else entry
-        tag = self.value(f"load i32, ptr {tag_at}{TB_TLB}")
-        last = self.value(f"add i32 {ea}, {size - 1}") if size > 1 else ea
-        page = self.value(f"and i32 {last}, -4096")
-        return entry, self.value(f"icmp eq i32 {page}, {tag}")
+        entry = self.tlb_line("%dtlb", ea, DTLB_ENTRIES)
+        at = self.addresses.line.write
+        tag_at = self.value(f"getelementptr i8, ptr {entry}, i64 {at}") if write else entry
+        tag = self.value(f"load {self.ea}, ptr {tag_at}{TB_TLB}")
+        last = self.value(f"add {self.ea} {ea}, {size - 1}") if size > 1 else ea
+        page = self.value(f"and {self.ea} {last}, {-PAGE_SIZE}")
+        return entry, self.value(f"icmp eq {self.ea} {page}, {tag}")
 
     def _predicted(self, found_at: str, base: int) -> str:
         self.predicted.add(base)
@@ -188,7 +216,7 @@ class Memory(Exits):
         found = self.value(f"load ptr, ptr {found_at}{TB_TLB}")
         same, other, join = self.label("same"), self.label("other"), self.label("join")
         equal = self.value(f"icmp eq ptr {found}, {old}")
-        self.line(f"br i1 {equal}, label %{same}, label %{other}{USUAL}")
+        self.line(f"br i1 {equal}, label %{same}, label %{other}{MOSTLY}")
         self.aside(other, lambda: self.line(f"br label %{join}"))
         self.start(same)
         self.line(f"br label %{join}")

@@ -34,7 +34,7 @@ from gossamer.engine.regions.weighing import weigh
 from gossamer.engine.regions.worker import Worker
 from gossamer.engine.stencils.made import made as stencils
 from gossamer.engine.tier0 import Sample, Tier0
-from gossamer.isa.architecture import USUAL, Architecture
+from gossamer.isa.architecture import Architecture
 
 if TYPE_CHECKING:
     from gossamer.engine.regions.compiling import Compiled
@@ -67,6 +67,8 @@ _COVERED: Final = 8
 _COVERED_AGAIN: Final = 2
 ARENA: Final = 64 * MiB
 LIMITS: Final = Limits()
+#: Behind the code, where it is for a 64-bit CPU's 32-bit mode.
+_NARROW: Final = b"narrow"
 #: Bytes of code from the head on that a stored region is found by.
 _NAMED: Final = 16
 #: New regions that are written to disk together.
@@ -108,7 +110,7 @@ class Regions:
     """Makes regions for an engine and keeps them right.
 
     `threaded` compiles beside the machine; `store` keeps compiled regions on disk.  `blocks` are
-    copied first; where `compiles` is false, and for words of 64 bits, there are no others.
+    copied first; where `compiles` is false there are no others.
     """
 
     def __init__(
@@ -133,7 +135,7 @@ class Regions:
         self.counts = Counts()
         self._begun = engine.count
         self._copies, self._after_blocks = blocks, after_blocks
-        self.compiles = compiles and architecture.word == USUAL
+        self.compiles = compiles
         self.size = size
         self.store = store
         self._worker = Worker(architecture) if threaded else None
@@ -149,7 +151,7 @@ class Regions:
         self._jumped_to: set[int] = set()
         self.last_fault = ""
         engine.hot_found, engine.regions_written = self.found, self.code_gone
-        engine.regions_busy = self.page_busy
+        engine.regions_busy, engine.regions_turned = self.page_busy, self.page_turned
         engine.before_run, engine.hold_regions = self.take_compiled, self.hold
         engine.sample(interval)
 
@@ -205,6 +207,7 @@ class Regions:
         engine.hot_found, engine.before_run = lambda samples: None, lambda: None
         engine.hold_regions = lambda held: None
         engine.regions_busy = engine.regions_written = lambda where: None
+        engine.regions_turned = lambda page: None
 
     def _give_back(self) -> None:
         loader = self.__dict__.pop("_loader", None)
@@ -238,7 +241,9 @@ class Regions:
                 self.counts.woken += 1
                 continue
             is_refused = self._refused.get(s.entry, 0) > self.engine.count
-            name = b"" if self.store is None else self._name(page, offset)
+            name = b""
+            if self.store is not None:
+                name = self._name(page, offset, narrow=self.view.narrow)
             if not is_refused and self._from_store(s.page + offset, name):
                 continue
             self.copy(s.page + offset)
@@ -347,7 +352,11 @@ class Regions:
 
     def _form(self, ea: int) -> Region | None:
         here = Here(self.view, ea, self._is_barred, self.targets)
-        return form(here, codes_of(self.architecture), ea % PAGE_SIZE, self.limits)
+        codes = codes_of(self.architecture, narrow=self.view.narrow)
+        region = form(here, codes, ea % PAGE_SIZE, self.limits)
+        if region is not None and self.architecture.both_orders:
+            region.orders, region.little = True, self.view.is_little(region.pages[0])
+        return region
 
     def take_compiled(self) -> None:
         """Install what the worker has compiled: between two native runs."""
@@ -368,7 +377,7 @@ class Regions:
         self.counts.ns += compiled.ns
         self.counts.made += 1
         self.counts.instructions += region.count
-        name = self._name(region.pages[0], region.head)
+        name = self._name(region.pages[0], region.head, narrow=region.narrow)
         region.settle()
         if not self._install(region, compiled.obj):
             return False
@@ -430,9 +439,9 @@ class Regions:
 
     # --- regions on disk ---
 
-    def _name(self, page: int, head: int) -> bytes:
-        length = min(_NAMED, PAGE_SIZE - head)
-        return name_of(head, self.view.code(page, head, length))
+    def _name(self, page: int, head: int, *, narrow: bool) -> bytes:
+        code = self.view.code(page, head, min(_NAMED, PAGE_SIZE - head))
+        return name_of(head, code + _NARROW if narrow else code)
 
     def _from_store(self, ea: int, name: bytes) -> bool:
         """Install a stored region for the head at `ea` if its words are all there."""
@@ -522,6 +531,12 @@ class Regions:
         if len(self._busy) >= _MOST_BUSY:
             self._busy.clear()
         self._busy[page] = since, samples if since == now else before
+
+    def page_turned(self, page: int) -> None:
+        """An arena page's words are read in the other order of bytes from here on."""
+        self._note_dropped(self.installed.drop_page(page))
+        if self.blocks is not None:
+            self.blocks.drop_page(page)
 
     def _note_dropped(self, entries: list[int]) -> None:
         """These places begin anew to become hot."""

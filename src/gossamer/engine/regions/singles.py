@@ -26,6 +26,7 @@ class Singles(Floats):
 
     def begin_instruction(self, code: Code) -> None:
         self._code = code
+        self.moves_double = any(file == "fpr" for file, _ in code.reads | code.writes)
 
     def _is_one_of(self, names: tuple[str, ...]) -> bool:
         return (

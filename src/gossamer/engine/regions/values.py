@@ -11,15 +11,15 @@ from __future__ import annotations
 from typing import Final
 
 from gossamer.base.data import Data
-from gossamer.cpu.block import OFFSET
+from gossamer.engine.addresses import addresses
 from gossamer.engine.emit import TB_CPU
 from gossamer.engine.emit_vector import PAIR, enter, leave
 from gossamer.engine.regions.code import KEPT, Key
 from gossamer.engine.regions.forming import Region
 from gossamer.engine.statements import PendingWrite, StatementWriter, is_true
+from gossamer.isa.architecture import USUAL, WIDTHS
 from gossamer.isa.body import Write
 from gossamer.isa.expr import Expr
-from gossamer.isa.registers import REGISTERS
 
 _RANGES: Final = {"crf": ", !range !20", "so": ", !range !21", "ov": ", !range !21",
                   "ca": ", !range !21"}  # fmt: skip
@@ -27,9 +27,13 @@ RANGE_METADATA: Final = "!20 = !{i8 0, i8 16}\n!21 = !{i8 0, i8 2}\n"
 
 
 class Difference(Data):
-    """A CR field not made yet: the difference of what was compared (i64), SO, the conditions."""
+    """A CR field not made yet: the difference of what was compared (i64), SO, the conditions.
+
+    Two words of 64 bits have none of 64 bits: there `value` and `other` are compared, as signed.
+    """
 
     value: str
+    other: str
     so: str
     less: str
     equal: str
@@ -49,7 +53,7 @@ class Compare(Data):
 
 
 def compare_of(e: Expr) -> Compare | None:
-    """The parts of a `Body.compare_code` of 32-bit operands, None for anything else."""
+    """The parts of a `Body.compare_code` of integers, None for anything else."""
     if e.op != "or" or e.width != 8:
         return None
     code, so = e.args
@@ -60,7 +64,7 @@ def compare_of(e: Expr) -> Compare | None:
     if values != [8, 2, 4] or less.op not in ("lts", "ltu") or equal.op != "eq":
         return None
     a, b = less.args
-    if a.width != 32 or not (same(a, equal.args[0]) and same(b, equal.args[1])):
+    if a.width not in WIDTHS or not (same(a, equal.args[0]) and same(b, equal.args[1])):
         return None
     return Compare(less, equal, so)
 
@@ -79,23 +83,12 @@ def compared_fields(region: Region) -> set[Key]:
     }
 
 
-def type_of(key: Key) -> str:
-    """LLVM type of a kept register between instructions."""
-    if key[0] == "fpr":
-        return "double"
-    return PAIR if key[0] == "vr" else f"i{REGISTERS[key[0]][0]}"
-
-
-def offset_of(key: Key) -> int:
-    return OFFSET[key[0]] + REGISTERS[key[0]][0] // 8 * key[1]
-
-
 class Values(StatementWriter):
     """Writes statements on kept registers."""
 
     def __init__(self, intrinsics: set[str], region: Region) -> None:
-        super().__init__(intrinsics)
-        self.region = region
+        super().__init__(intrinsics, addresses(region.width, region.orders))
+        self.region, self.ea = region, self.addresses.type
         self.fields = compared_fields(region)
         self.now: dict[Key, str | Difference] = {}
         #: Doubles in `now`, also as the 64 bits that they are.
@@ -108,21 +101,35 @@ class Values(StatementWriter):
 
     # --- variables --------------------------------------------------------------------------------
 
+    def type_of(self, key: Key) -> str:
+        """LLVM type of a kept register between instructions."""
+        if key[0] == "fpr":
+            return "double"
+        return PAIR if key[0] == "vr" else f"i{self.addresses.layout.registers[key[0]][0]}"
+
+    def offset_of(self, key: Key) -> int:
+        layout = self.addresses.layout
+        return layout.offset[key[0]] + layout.registers[key[0]][0] // 8 * key[1]
+
+    @property
+    def _parts(self) -> tuple[tuple[str, str], ...]:
+        """What a variable of a difference has: names and types of its parts."""
+        other = () if self.addresses.width == USUAL else (("other", "i64"),)
+        return (("value", "i64"), *other, ("so", "i8"), ("made", "i1"))
+
     @staticmethod
     def variable(key: Key) -> str:
         return f"%{key[0]}.{key[1]}"
 
     def declare(self, key: Key) -> None:
         """The variable of a kept register, set from its block."""
-        kind, name = type_of(key), self.variable(key)
+        kind, name = self.type_of(key), self.variable(key)
         self.allocas.append(f"  {name} = alloca {kind}")
         if key in self.fields:
-            for part, of in (("value", "i64"), ("so", "i8"), ("made", "i1")):
+            for part, of in self._parts:
                 self.allocas.append(f"  {name}.{part} = alloca {of}")
-            self.line(f"store i64 0, ptr {name}.value")
-            self.line(f"store i8 0, ptr {name}.so")
-            self.line(f"store i1 true, ptr {name}.made")
-        where = self.at(offset_of(key))
+                self.line(f"store {of} {'true' if part == 'made' else '0'}, ptr {name}.{part}")
+        where = self.at(self.offset_of(key))
         align = ", align 8" if key[0] == "vr" else ""
         value = self.value(f"load {kind}, ptr {where}{align}{TB_CPU}{_RANGES.get(key[0], '')}")
         self.line(f"store {kind} {value}, ptr {name}")
@@ -139,10 +146,12 @@ class Values(StatementWriter):
             name, value = self.variable(key), self.now[key]
             if isinstance(value, Difference):
                 self.line(f"store i64 {value.value}, ptr {name}.value")
+                if value.other:
+                    self.line(f"store i64 {value.other}, ptr {name}.other")
                 self.line(f"store i8 {value.so}, ptr {name}.so")
                 self.line(f"store i1 false, ptr {name}.made")
                 continue
-            self.line(f"store {type_of(key)} {value}, ptr {name}")
+            self.line(f"store {self.type_of(key)} {value}, ptr {name}")
             if key in self.fields:
                 self.line(f"store i1 true, ptr {name}.made")
 
@@ -155,7 +164,7 @@ class Values(StatementWriter):
             return self._make(value)
         if value is None:
             name = self.variable(key)
-            value = self.value(f"load {type_of(key)}, ptr {name}")
+            value = self.value(f"load {self.type_of(key)}, ptr {name}")
             if key in self.fields:
                 value = self._made_or(name, value)
             if not self.nested:
@@ -168,12 +177,14 @@ class Values(StatementWriter):
 
     def _made_or(self, name: str, made: str) -> str:
         """A CR field where blocks meet: made already, or a difference."""
-        value = self.value(f"load i64, ptr {name}.value")
+        value, other = self.value(f"load i64, ptr {name}.value"), ""
+        if self.addresses.width != USUAL:
+            other = self.value(f"load i64, ptr {name}.other")
         so = self.value(f"load i8, ptr {name}.so")
         is_made = self.value(f"load i1, ptr {name}.made")
-        less = self.value(f"icmp slt i64 {value}, 0")
-        equal = self.value(f"icmp eq i64 {value}, 0")
-        code = self._make(Difference(value, so, less, equal))
+        less = self.value(f"icmp slt i64 {value}, {other or 0}")
+        equal = self.value(f"icmp eq i64 {value}, {other or 0}")
+        code = self._make(Difference(value, other, so, less, equal))
         return self.value(f"select i1 {is_made}, i8 {made}, i8 {code}")
 
     def bits(self, number: int) -> str:
@@ -233,6 +244,8 @@ class Values(StatementWriter):
 
     def write(self, key: Key, value: str | Difference) -> None:
         """Set a kept register to a value of `type_of`."""
+        if key[0] == "vsl" and self.now.get(key) == value:
+            return  # zero, after another write to the same floating-point register
         self.now[key] = value
         self.as_bits.pop(key, None)
         self.written.add(key)
@@ -244,10 +257,11 @@ class Values(StatementWriter):
         """The value that a write to a kept register gives it."""
         key = (s.reg, s.index.value)
         if key in self.fields and is_true(s.when) and (c := compare_of(s.value)) is not None:
-            extend = "sext" if c.less.op == "lts" else "zext"
-            a, b = (self.value(f"{extend} i32 {self.expr(x)} to i64") for x in c.less.args)
+            a, b = (self._compared(x, is_signed=c.less.op == "lts") for x in c.less.args)
             less, equal = self.expr(c.less), self.expr(c.equal)
-            return Difference(self.value(f"sub i64 {a}, {b}"), self.expr(c.so), less, equal)
+            if self.addresses.width != USUAL:
+                return Difference(a, b, self.expr(c.so), less, equal)
+            return Difference(self.value(f"sub i64 {a}, {b}"), "", self.expr(c.so), less, equal)
         value = self.expr(s.value)
         if key[0] == "fpr":
             value = self.value(f"bitcast i64 {value} to double")
@@ -255,18 +269,25 @@ class Values(StatementWriter):
             value = enter(self, PAIR, value)
         if is_true(s.when):
             return value
-        kind = type_of(key)
+        kind = self.type_of(key)
         return self.value(f"select i1 {self.expr(s.when)}, {kind} {value}, {kind} {self.read(key)}")
+
+    def _compared(self, e: Expr, *, is_signed: bool) -> str:
+        """An operand of a compare as 64 bits that give the same order when they are signed."""
+        text = self.expr(e)
+        if e.width == USUAL:
+            return self.value(f"{'sext' if is_signed else 'zext'} i32 {text} to i64")
+        return text if is_signed else self.value(f"xor i64 {text}, {-(1 << 63)}")
 
     def store_all(self) -> None:
         """Store what was written since the last way out."""
         for key, value in self.unstored.items():
             align = ", align 8" if key[0] == "vr" else ""
-            where = self.at(offset_of(key))
-            self.line(f"store {type_of(key)} {value}, ptr {where}{align}{TB_CPU}")
+            where = self.at(self.offset_of(key))
+            self.line(f"store {self.type_of(key)} {value}, ptr {where}{align}{TB_CPU}")
         self.unstored = {}
 
     def store_fields(self) -> None:
         """Store the CR fields that are not in the block yet (on the way out)."""
         for key in sorted((self.owed | self.written) & self.fields):
-            self.line(f"store i8 {self.read(key)}, ptr {self.at(offset_of(key))}{TB_CPU}")
+            self.line(f"store i8 {self.read(key)}, ptr {self.at(self.offset_of(key))}{TB_CPU}")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ctypes
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Literal
 
 from gossamer.base.bits import ones
 from gossamer.base.units import PAGE_SIZE
 from gossamer.engine.context import ENTRY_STRIDE, FILLED, ITLB_ENTRIES, WITH_REGIONS, line_of
 from gossamer.engine.regions.forming import Region
 from gossamer.engine.tier0 import Tier0
+from gossamer.isa.architecture import MSR_SF
 
 _TAGS: Final = {32: ctypes.c_uint32, 64: ctypes.c_uint64}
 _WORD_OF_ENTRY: Final = 4  # an entry is four times as long as its instruction
@@ -27,10 +28,18 @@ class View:
         self._end = engine.pointer("entries_end")
         word = engine.architecture.word
         self._line, self._tag = line_of(word), _TAGS[word]
-        #: The bits of an effective address.
-        self.addresses = ones(word)
         #: Who marked a page.
         self._owners: dict[int, set[str]] = defaultdict(set)
+
+    @property
+    def narrow(self) -> bool:
+        """Whether a CPU whose words have 64 bits computes with 32 now."""
+        return self._tag is _TAGS[64] and not self._engine.block.get("msr") & MSR_SF
+
+    @property
+    def addresses(self) -> int:
+        """The bits that an effective address has now."""
+        return ones(32 if self.narrow else 8 * ctypes.sizeof(self._tag))
 
     def page(self, ea: int) -> int | None:
         """Arena page that a fetch from `ea` finds without a walk, None where there is none."""
@@ -66,8 +75,16 @@ class View:
         """The word in memory, None where the entry is not decoded."""
         if self.handler(self.entry(page, offset)) == self._decode:
             return None
-        at = page * PAGE_SIZE + offset
-        return int.from_bytes(self._engine.memory.arena.view[at : at + 4], "big")
+        return self.word_in_memory(page, offset)
+
+    def word_in_memory(self, page: int, offset: int) -> int:
+        """The word in memory, decoded or not, in the order of the page's code."""
+        order: Literal["big", "little"] = "little" if self.is_little(page) else "big"
+        return int.from_bytes(self.code(page, offset, 4), order)
+
+    def is_little(self, page: int) -> bool:
+        """Whether an arena page's code is in little-endian order."""
+        return bool(self._engine.decoded.orders.view[page])
 
     def code(self, page: int, offset: int, length: int) -> bytes:
         """Bytes in memory, decoded or not."""
@@ -154,7 +171,7 @@ class Here:
             offset = delta % PAGE_SIZE
             if page is None or self._is_barred(page, offset):
                 return None
-            if self._view.code(page, offset, 4) != word.to_bytes(4, "big"):
+            if self._view.word_in_memory(page, offset) != word:
                 return None
         for delta in words:
             if not self._view.decode(pages[delta // PAGE_SIZE], delta % PAGE_SIZE):

@@ -12,9 +12,9 @@ from gossamer.engine.regions.forming import APART, Limits, Place, Source
 from gossamer.engine.regions.names import displacement
 
 _BC, _SC, _B, _BY_REGISTER, _INTEGER, _SINGLE, _DOUBLE = 16, 17, 18, 19, 31, 59, 63
-_BCLR, _BCCTR, _RFI = 16, 528, 50
-#: mtmsr, mtsr, mtsrin, tlbie.
-_CONTROL: Final = frozenset((146, 210, 242, 306))
+_BCLR, _BCCTR, _RFI, _RFID = 16, 528, 50, 18
+#: mtmsr, mtmsrd, mtsr, mtsrin, tlbie, slbmte, slbie, slbia.
+_CONTROL: Final = frozenset((146, 178, 210, 242, 306, 402, 434, 498))
 #: Arithmetic by its low five bits; fcmpu, frsp and fctiwz by all ten.
 _ARITHMETIC: Final = frozenset((18, 20, 21, 25, 28, 29, 30, 31))
 _OTHER_FLOATING: Final = frozenset((0, 12, 15))
@@ -103,7 +103,7 @@ def _ends(word: int) -> bool:
     """Whether no region goes on with a word: most of those that change MSR or translations."""
     op = word >> 26
     if op == _BY_REGISTER:
-        return word >> 1 & 0x3FF == _RFI
+        return word >> 1 & 0x3FF in (_RFI, _RFID)
     return op == _SC or (op == _INTEGER and word >> 1 & 0x3FF in _CONTROL)
 
 

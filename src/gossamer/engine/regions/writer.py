@@ -13,17 +13,17 @@ from typing import Final
 import llvmlite.binding as llvm
 
 from gossamer.base.units import PAGE_SIZE
-from gossamer.engine.context import CONTEXT
 from gossamer.engine.emit import CHAIN, LIKELY, METADATA, TB_CPU
 from gossamer.engine.regions.code import Code, Key
 from gossamer.engine.regions.forming import Block, Edge, Place, Region
-from gossamer.engine.regions.memory import USUAL_METADATA
+from gossamer.engine.regions.memory import MOSTLY_METADATA
 from gossamer.engine.regions.names import NAME, PLACES, Names
 from gossamer.engine.regions.singles import Singles
 from gossamer.engine.regions.values import RANGE_METADATA
 from gossamer.engine.runtime_fields import SIGNATURE
 from gossamer.engine.statements import is_true
 from gossamer.engine.variants import is_deferred
+from gossamer.isa.architecture import USUAL
 from gossamer.isa.body import Branch, Effect, Raise
 from gossamer.isa.expr import Expr
 
@@ -52,7 +52,7 @@ class Writer(Singles):
                 text,
                 METADATA,
                 RANGE_METADATA,
-                USUAL_METADATA,
+                MOSTLY_METADATA,
             ]
         )
 
@@ -64,8 +64,7 @@ class Writer(Singles):
         clear = [f"  store ptr null, ptr %addend.{n}" for n in sorted(self.predicted)]
         for key in sorted(self.known):
             addends += [f"  %page.{key} = alloca i64", f"  %near.{key} = alloca ptr"]
-            # No address is near this page.
-            clear += [f"  store i64 {-(1 << 40)}, ptr %page.{key}"]
+            clear += [f"  store i64 {self.no_page}, ptr %page.{key}"]
             clear += [f"  store ptr null, ptr %near.{key}"]
         head = f"define {CHAIN} void @{NAME}{SIGNATURE} nounwind {{"
         parts = [head, "entry:", *self.allocas, *addends, *clear, *self.lines, *self.cold, "}"]
@@ -82,8 +81,9 @@ class Writer(Singles):
         reduced = self.value(f"sub i64 {left}, {16 * self.longest}")
         self._guard(self.value(f"icmp sgt i64 {reduced}, 0"), head)
         self.line(f"store i64 {reduced}, ptr %left")
-        self.line(f"%fpage = load i32, ptr {self.at(CONTEXT['fpage'])}{TB_CPU}")
-        self.line(f"%msr = load i32, ptr {self.register('msr', _ZERO)}{TB_CPU}")
+        self.line(f"%fpage = load {self.ea}, ptr {self.at(self.addresses.fields['fpage'])}{TB_CPU}")
+        self.line(f"%msr = load {self.ea}, ptr {self.register('msr', _ZERO)}{TB_CPU}")
+        self._guard_mode(head)
         for condition in self._msr_guards():
             self._guard(self.value(f"xor i1 {self.expr(condition)}, true"), head)
         self.memo = {}
@@ -91,10 +91,10 @@ class Writer(Singles):
             self._guard(self.allowed(), head)
         if self.region.looks_up():
             self._guard_pages(head)
-        self.line(f"%dtlb = load ptr, ptr {self.at(CONTEXT['dtlb'])}{TB_CPU}")
+        self.line(f"%dtlb = load ptr, ptr {self.at(self.addresses.fields['dtlb'])}{TB_CPU}")
         for key in sorted(self.region.kept()):
             self.declare(key)
-        where = self.at(CONTEXT["region_count"])
+        where = self.at(self.addresses.fields["region_count"])
         count = self.value(f"load i64, ptr {where}{TB_CPU}")
         self.line(f"store i64 {self.value(f'add i64 {count}, {left}')}, ptr {where}{TB_CPU}")
         self.line(f"br label %{self._labels[self.region.start]}")
@@ -107,6 +107,16 @@ class Writer(Singles):
         self.tail_to(head, "%e", "%K")
         self.start(on)
 
+    def _guard_mode(self, head: str) -> None:
+        """The mode and the order of bytes are those that the code is for."""
+        if self.region.width != USUAL:
+            test = "sge" if self.region.narrow else "slt"
+            self._guard(self.value(f"icmp {test} i64 %msr, 0"), head)
+        if self.region.orders:
+            little = self.value("trunc i64 %msr to i1")
+            is_right = little if self.region.little else self.value(f"xor i1 {little}, true")
+            self._guard(is_right, head)
+
     def _msr_guards(self) -> list[Expr]:
         found = {_spelled(e): e for code in self.region.codes() for e in code.guards}
         return [found[text] for text in sorted(found)]
@@ -115,7 +125,7 @@ class Writer(Singles):
         """Tier 0 would find each page in the fetch TLB, where it was when the code was made."""
         table = self.field("itlb", "ptr")
         for n, number in enumerate(sorted(self.region.pages)):
-            page = self.value(f"add i32 %fpage, {number * PAGE_SIZE}")
+            page = self.near(number * PAGE_SIZE)
             line, hit = self.fetch_line(table, page)
             entries = self.line_entries(line)
             slot = self.value(f"getelementptr i64, ptr @{PLACES}, i64 {n}")
@@ -215,9 +225,9 @@ class Writer(Singles):
         for e in edges:
             if not self.region.is_inside(e.place):
                 continue
-            expected = self.value(f"add i32 %fpage, {e.delta}")
+            expected = self.near(e.delta)
             yes, no = self.label("guess"), self.label("no")
-            same = self.value(f"icmp eq i32 {target}, {expected}")
+            same = self.value(f"icmp eq {self.ea} {target}, {expected}")
             self.line(f"br i1 {same}, label %{yes}, label %{no}")
             self.start(yes)
             self._keeping(lambda e=e: self._follow(place, e, done))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from gossamer.isa.architecture import MSR_SF
 from gossamer.isa.body import Body, number
 from gossamer.isa.expr import Expr, const, eq, gtu, low, ltu, ne, select
 from gossamer.isa.insn import insn
@@ -19,7 +20,6 @@ from gossamer.isa.spec.system import set_msr
 MSR_970: Final = 1 << 63 | 1 << 25 | 0xFF36
 #: On a POWER8 VSX and LE, too.
 MSR_2_07: Final = MSR_970 | 1 << 23 | 1
-MSR_SF: Final = 1 << 63
 MSR_EE: Final = 0x8000
 MSR_PR: Final = 0x4000
 MSR_ME: Final = 0x1000
