@@ -193,7 +193,8 @@ class Web(Data):
     """The page for browsers: the first free TCP port of a range.
 
     `token` what its address has to hold, empty: one of chance; `files` the folder whose discs it
-    offers; `opens`: a browser is started; `words` the options of the whole machine.
+    offers; `opens`: a browser is started; `words` the options of the whole machine; `leash`: a
+    descriptor at whose end the machine ends (a fork has one of its parent's).
     """
 
     host: str
@@ -203,6 +204,7 @@ class Web(Data):
     files: Path | None = None
     view_only: bool = False
     opens: bool = False
+    leash: int | None = None
     words: tuple[str, ...] = ()
 
 

@@ -13,7 +13,7 @@ from gossamer.machines.vnc_options import LOOPBACK
 
 PORT: Final = 8006
 _LAST: Final = 65535
-_KNOWN: Final = ("web", "to", "token", "files", "open", "view-only")
+_KNOWN: Final = ("web", "to", "token", "files", "open", "view-only", "leash")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{16,128}")
 
 
@@ -42,6 +42,7 @@ def parse_web(text: str) -> Web | None:
         None if folder is None else Path(folder).absolute(),
         on_off("-web: view-only", values.get("view-only", "off")),
         on_off("-web: open", values.get("open", "off")),
+        number("-web: leash", values["leash"], 3, _LAST) if "leash" in values else None,
     )
 
 

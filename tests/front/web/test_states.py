@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import struct
 import zlib
@@ -15,7 +16,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from gossamer.block.open import create
-from gossamer.front.web.forks import words_for
+from gossamer.front.loop import Loop
+from gossamer.front.web.forks import Leash, words_for
 from gossamer.front.web.lineage import MOST, NAME, Lineage
 from gossamer.front.web.server import WebServer
 from gossamer.machines.options import parse
@@ -181,13 +183,13 @@ def test_words_of_a_fork_leave_out_what_one_process_can_have() -> None:
         "-M", "g3beige", "-web", ":1", "-qmp", "unix:q,server=on", "-S", "--serial", "stdio",
         "-cdrom", "d.iso", "-nographic", "-m", "8", "-gdb", "tcp::1", "disk.img",
     ]  # fmt: skip
-    made = words_for(words, "tag", "127.0.0.1", 8006)
+    made = words_for(words, "tag", "127.0.0.1", 8006, 7)
     own = ["-display", "none", "-serial", "null", "-monitor", "none", "-web"]
     assert made == [
         "-M", "g3beige", "-cdrom", "d.iso", "-m", "8", "disk.img",
-        *own, "127.0.0.1:8007,to=9006", "-loadvm", "tag",
+        *own, "127.0.0.1:8007,to=9006,leash=7", "-loadvm", "tag",
     ]  # fmt: skip
-    parse(words_for(["-M", "g3beige"], "tag", "::1", 65535 - 1))
+    parse(words_for(["-M", "g3beige"], "tag", "::1", 65535 - 1, 7))
 
 
 def test_a_fork_goes_on_from_a_snapshot_and_ends_with_its_machine(served: Make) -> None:
@@ -209,6 +211,20 @@ def test_a_fork_goes_on_from_a_snapshot_and_ends_with_its_machine(served: Make) 
     assert [one.poll() for one in children] == [None]
     assert host.end() == 0
     assert all(one.poll() is not None for one in children)
+
+
+def test_a_fork_ends_when_nothing_of_its_parent_is_left() -> None:
+    ours, theirs = os.pipe()
+    ended: list[bool] = []
+    loop = Loop()
+    loop.add(Leash(ours, lambda: ended.append(True)))
+    loop.poll()
+    assert not ended
+    os.close(theirs)  # as the host does, whichever way the parent ends
+    loop.poll(20)
+    loop.poll()
+    assert ended == [True]
+    loop.close()
 
 
 def test_a_machine_that_writes_to_a_disk_has_no_fork(served: Make, tmp_path: Path) -> None:

@@ -1,18 +1,21 @@
 """Forks: a snapshot goes on in a second machine, a process with a page of its own.
 
 It is started with the words that this one was started with, but for what only one process can have
-(ports, monitors, files of logs), and ends with it.  A machine whose disks are written to has no
-forks: both would write to the same.
+(ports, monitors, files of logs), and ends with it, however that ends: each holds one end of a pipe.
+A machine whose disks are written to has no forks: both would write to the same.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import select
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import IO, Final
 
 from gossamer.base.errors import ConfigError, HostError
@@ -32,8 +35,8 @@ _OWN: Final = frozenset(
 )  # fmt: skip
 
 
-def words_for(words: Sequence[str], tag: str, host: str, port: int) -> list[str]:
-    """The options of a fork that begins with snapshot `tag`."""
+def words_for(words: Sequence[str], tag: str, host: str, port: int, leash: int) -> list[str]:
+    """The options of a fork that begins with snapshot `tag`; `leash`: its end of the pipe."""
     kept: list[str] = []
     rest = iter(words)
     for word in rest:
@@ -43,9 +46,30 @@ def words_for(words: Sequence[str], tag: str, host: str, port: int) -> list[str]
         if option is None or not _OWN & set(option.names):
             kept += [word, *value]
     there = f"[{host}]" if ":" in host else host
-    page = f"{there}:{port + 1},to={min(port + 1000, 65535)}"
+    page = f"{there}:{port + 1},to={min(port + 1000, 65535)},leash={leash}"
     own = ["-display", "none", "-serial", "null", "-monitor", "none", "-web", page]
     return [*kept, *own, "-loadvm", tag]
+
+
+class Leash:
+    """A fork's end of the pipe, a source of its loop: it ends when its parent has."""
+
+    def __init__(self, fd: int, end: Callable[[], None]) -> None:
+        self._fd, self._end = fd, end
+
+    def events(self) -> dict[int, int]:
+        return {self._fd: select.POLLIN} if self._fd >= 0 else {}
+
+    def handle(self, fd: int, mask: int) -> None:
+        del fd, mask
+        self.close()
+        self._end()
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            with contextlib.suppress(OSError):
+                os.close(self._fd)
+            self._fd = -1
 
 
 class Forks:
@@ -54,6 +78,7 @@ class Forks:
     def __init__(self, session: Session) -> None:
         self._session = session
         self.children: list[subprocess.Popen[bytes]] = []
+        self._theirs, self._mine = os.pipe()
 
     def check(self) -> None:
         """ConfigError where there can be no (further) fork."""
@@ -70,13 +95,14 @@ class Forks:
         """Start one and wait for its page, whose address is given (in a thread).  HostError."""
         options = self._session.vm.config.web
         assert options is not None
-        words = words_for(options.words, tag, host, port)
+        words = words_for(options.words, tag, host, port, self._theirs)
         with tempfile.TemporaryFile() as said:
             child = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-m", "gossamer", "run", *words],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=said,
+                pass_fds=(self._theirs,),
                 start_new_session=True,
             )
             self.children.append(child)
@@ -93,6 +119,10 @@ class Forks:
                 child.kill()
                 child.wait()
         self.children = []
+        if self._mine >= 0:
+            os.close(self._mine)
+            os.close(self._theirs)
+            self._mine = -1
 
 
 def _address(child: subprocess.Popen[bytes], said: IO[bytes]) -> str:

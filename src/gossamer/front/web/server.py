@@ -43,7 +43,7 @@ from gossamer.front.vnc.server import VncServer
 from gossamer.front.web import discs, pages, states
 from gossamer.front.web.channels import QmpEnd, SerialEnd
 from gossamer.front.web.connection import Connection, PeerError
-from gossamer.front.web.forks import Forks
+from gossamer.front.web.forks import Forks, Leash
 from gossamer.front.web.gate import Asked, Gate, asked
 from gossamer.front.web.past import Past
 from gossamer.machines.config import Vnc, VncPlace, Web
@@ -78,6 +78,10 @@ class WebServer:
 
         self.past = Past(session)
         self.forks = Forks(session)
+        self._leash: Leash | None = None
+        if options.leash is not None:
+            self._leash = Leash(options.leash, session.vm.quit)
+            loop.add(self._leash)
 
     @property
     def address(self) -> str:
@@ -145,6 +149,9 @@ class WebServer:
             self._drop(connection)
         self.past.close()
         self.forks.close()
+        if self._leash is not None:
+            self._leash.close()
+            self.loop.remove(self._leash)
         self.vnc.close()
         self.loop.remove(self.vnc)
         self.loop.remove(self)
