@@ -9,6 +9,7 @@ from gossamer.block.folder import FolderDisc
 from gossamer.block.image import Image
 from gossamer.block.open import create, create_over, open_image
 from gossamer.block.overlay import OverlayImage
+from gossamer.block.parting import part_snapshot
 from gossamer.block.qcow2 import Qcow2Image, Snapshot, VmstateWriter
 from gossamer.block.raw import RawDisk
 from gossamer.block.standby import StandbyImage, stand_by
@@ -28,5 +29,6 @@ __all__ = [
     "create",
     "create_over",
     "open_image",
+    "part_snapshot",
     "stand_by",
 ]

@@ -15,9 +15,10 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from gossamer.block.open import create
+from gossamer.base.errors import ConfigError
+from gossamer.block.open import create, open_image
 from gossamer.front.loop import Loop
-from gossamer.front.web.forks import Leash, words_for
+from gossamer.front.web.forks import Leash, with_other_disks, words_for
 from gossamer.front.web.lineage import MOST, NAME, Lineage
 from gossamer.front.web.server import WebServer
 from gossamer.machines.options import parse
@@ -227,16 +228,67 @@ def test_a_fork_ends_when_nothing_of_its_parent_is_left() -> None:
     loop.close()
 
 
-def test_a_machine_that_writes_to_a_disk_has_no_fork(served: Make, tmp_path: Path) -> None:
+def test_a_fork_of_a_machine_that_writes_to_a_disk_has_a_disk_of_its_own(
+    served: Make, tmp_path: Path
+) -> None:
+    disk = tmp_path / "a,disk.qcow2"
+    create(disk, "qcow2", 3 << 20)
+    host = served("-drive", f"format=qcow2,file={str(disk).replace(',', ',,')}")
+    page = host.monitor()
+    page.do("x-savevm", tag="before")  # takes the disk
+    mine = host.vm.disks.at[0].image
+    host.do(lambda: mine.write(70_000, b"then" * 1000))
+    page.do("x-savevm", tag="in-image")
+    host.do(lambda: (mine.write(70_000, b"now!" * 1000), mine.flush()))
+    status, body, _ = host.get("/fork?tag=in-image")
+    assert status == 200, body
+    (folder,) = host.do(lambda: server(host).forks._folders.values())
+    there = open_image(Path(folder) / "0.qcow2", read_only=True, force_share=True)
+    assert there.read(70_000, 8) == b"thenthen"
+    assert [(s.name, bool(s.vmstate_size)) for s in there.snapshots] == [("in-image", True)]
+    there.close()
+    assert host.do(lambda: mine.read(70_000, 8)) == b"now!now!"
+    page.do("x-delvm", tag="in-image")  # the fork does not need it any more
+    assert host.get("/fork?tag=in-image")[0] == 400
+    (child,) = host.do(lambda: server(host).forks.children)
+    assert child.poll() is None
+    assert host.end() == 0
+    assert child.poll() is not None
+    assert not Path(folder).exists()
+
+
+def test_a_machine_that_writes_to_a_raw_disk_has_no_fork(served: Make, tmp_path: Path) -> None:
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(bytes(1 << 20))
+    host = served("-drive", f"file={disk},format=raw")
+    host.monitor().do("x-savevm", tag="here")
+    status, text, _ = host.get("/fork?tag=here")
+    assert (status, text.decode()[:9]) == (400, "no fork: ")
+
+
+def test_a_snapshot_inside_an_image_has_a_picture_and_is_no_file(
+    served: Make, tmp_path: Path
+) -> None:
     disk = tmp_path / "disk.qcow2"
     create(disk, "qcow2", 1 << 20)
     host = served("-drive", f"file={disk},format=qcow2")
     host.monitor().do("x-savevm", tag="in-image")
-    status, text, _ = host.get("/fork?tag=in-image")
-    assert (status, text.decode()[:9]) == (400, "no fork: ")
     assert size(host.get("/picture?tag=in-image")[1])
     status, text, _ = host.get("/state?tag=in-image")
     assert (status, b"inside a disk image" in text) == (400, True)
+
+
+def test_disks_of_a_fork_are_found_in_the_words() -> None:
+    copies = {Path("/d/a,b"): Path("/x/0"), Path("c.img").absolute(): Path("/x/1,")}
+    words = ["-M", "mac99", "-drive", "if=ide,file=/d/a,,b,media=disk", "-cdrom", "c", "c.img"]
+    assert with_other_disks(words, copies) == [
+        "-M", "mac99", "-drive", "if=ide,file=/x/0,media=disk", "-cdrom", "c", "/x/1,",
+    ]  # fmt: skip
+    assert with_other_disks(["--hda", "c.img", "-hdb", "/d/a,b"], copies) == [
+        "--hda", "/x/1,", "-hdb", "/x/0",
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match=r"no fork: /d/a,b: not named by"):
+        with_other_disks(["c.img", "-blockdev", "file=/d/a,,b"], copies)
 
 
 def test_a_picture_comes_out_of_an_image_that_the_machine_writes_to(

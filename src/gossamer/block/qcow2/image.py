@@ -114,6 +114,11 @@ class Qcow2Image(Qcow2Disk):
         raw = VmstateReader(self, l1, start, snapshot.vmstate_size)
         return io.BufferedReader(raw, _CHUNK)
 
+    def read_snapshot(self, snapshot: Snapshot, offset: int, length: int) -> bytes:
+        """Bytes of the disk as it was in a snapshot."""
+        assert 0 <= offset <= offset + length <= snapshot.disk_size, (offset, length)
+        return self.read_through(self._l1_of(snapshot), offset, length) if length else b""
+
     def vmstate_bytes(self, snapshot: Snapshot) -> int:
         """What a snapshot's machine state takes, holes left out, shared clusters counted."""
         clusters = int(np.count_nonzero(self.vmstate_entries(snapshot)))

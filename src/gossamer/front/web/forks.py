@@ -2,7 +2,8 @@
 
 It is started with the words that this one was started with, but for what only one process can have
 (ports, monitors, files of logs), and ends with it, however that ends: each holds one end of a pipe.
-A machine whose disks are written to has no forks: both would write to the same.
+A disk that is written to (qcow2) is parted first: the fork gets the disk of the snapshot, and the
+snapshot, in an image of its own, which goes when the fork does.
 """
 
 from __future__ import annotations
@@ -11,20 +12,26 @@ import contextlib
 import os
 import re
 import select
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Final
 
 from gossamer.base.errors import ConfigError, HostError
+from gossamer.block import part_snapshot
 from gossamer.control.session import Session
 from gossamer.machines.option_table import OPTIONS
 
 MOST: Final = 8
 """Forks of a machine at a time."""
 _START_S: Final = 60
+_NONE: Final[Mapping[Path, int]] = MappingProxyType({})
+_HARD_DISKS: Final = frozenset(("-hda", "-hdb", "-hdc", "-hdd"))
 #: What the fork gets anew, or not at all.
 _OWN: Final = frozenset(
     (
@@ -49,6 +56,40 @@ def words_for(words: Sequence[str], tag: str, host: str, port: int, leash: int) 
     page = f"{there}:{port + 1},to={min(port + 1000, 65535)},leash={leash}"
     own = ["-display", "none", "-serial", "null", "-monitor", "none", "-web", page]
     return [*kept, *own, "-loadvm", tag]
+
+
+def with_other_disks(words: Sequence[str], copies: Mapping[Path, Path]) -> list[str]:
+    """The options of a machine with other images; ConfigError where one is not found in them."""
+    left = {path.absolute(): f"{copy}" for path, copy in copies.items()}
+
+    def other(name: str) -> str:
+        return left.pop(Path(name).absolute(), name)
+
+    made: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        option = OPTIONS.get("-" + word.lstrip("-")) if word.startswith("-") else None
+        if option is None:
+            made.append(other(word))
+            continue
+        made.append(word)
+        if not option.value:
+            continue
+        value = next(rest)
+        if _HARD_DISKS & set(option.names):
+            value = other(value)
+        elif "-drive" in option.names:
+            parts = re.split(r"(?<!,),(?!,)", value)
+            names = [part.removeprefix("file=").replace(",,", ",") for part in parts]
+            for n, part in enumerate(parts):
+                if part.startswith("file=") and Path(names[n]).absolute() in left:
+                    parts[n] = "file=" + other(names[n]).replace(",", ",,")
+            value = ",".join(parts)
+        made.append(value)
+    if left:
+        names_left = ", ".join(map(str, left))
+        raise ConfigError(f"no fork: {names_left}: not named by -drive file=, -hda or by itself")
+    return made
 
 
 class Leash:
@@ -78,25 +119,76 @@ class Forks:
     def __init__(self, session: Session) -> None:
         self._session = session
         self.children: list[subprocess.Popen[bytes]] = []
+        #: By process, where its disks are.
+        self._folders: dict[int, str] = {}
         self._theirs, self._mine = os.pipe()
 
     def check(self) -> None:
         """ConfigError where there can be no (further) fork."""
-        self.children = [one for one in self.children if one.poll() is None]
+        self._forget_ended()
         if len(self.children) >= MOST:
             raise ConfigError(f"{MOST} forks run already")
-        written = [disk.name for disk in self._session.vm.disks.writable]
-        if written:
-            raise ConfigError(f"no fork: {', '.join(written)} is written to, by one machine alone")
+        disks = self._session.vm.disks
+        for disk in disks.writable:
+            if disk.image.format != "qcow2" or disk in [one for one, _ in disks.captured]:
+                raise ConfigError(
+                    f"no fork: {disk.name} is written to, by one machine alone (a qcow2 image has "
+                    "snapshots that a second one can go on with)"
+                )
         if self._session.vm.config.web is None or not self._session.vm.config.web.words:
             raise ConfigError("no fork: it is not known how this machine was started")
 
-    def begin(self, tag: str, host: str, port: int) -> str:
-        """Start one and wait for its page, whose address is given (in a thread).  HostError."""
+    def _forget_ended(self) -> None:
+        for child in [one for one in self.children if one.poll() is not None]:
+            self.children.remove(child)
+            self._forget_folder(child.pid)
+
+    def _forget_folder(self, pid: int) -> None:
+        folder = self._folders.pop(pid, None)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def parts(self, tag: str) -> dict[Path, int]:
+        """The images that a fork from a snapshot needs parts of, and the date of their snapshots.
+
+        In the loop's thread, as the machine writes to them.
+        """
+        disks = self._session.vm.disks
+        written = disks.writable
+        found = [one for _, one in disks.snapshots if one.name == tag and one.vmstate_size]
+        if written and not found:
+            raise ConfigError(f"no fork: {tag!r} is in none of the disks that are written to")
+        return {Path(disk.image.path): found[0].date_ns for disk in written}
+
+    def begin(self, tag: str, host: str, port: int, parts: Mapping[Path, int] = _NONE) -> str:
+        """Start one and wait for its page, whose address is given (in a thread).
+
+        ConfigError, HostError.
+        """
         options = self._session.vm.config.web
         assert options is not None
-        words = words_for(options.words, tag, host, port, self._theirs)
-        with tempfile.TemporaryFile() as said:
+        folder = tempfile.mkdtemp(prefix="gossamer-fork-") if parts else None
+        try:
+            copies = {}
+            for n, (path, date_ns) in enumerate(parts.items()):
+                copies[path] = Path(str(folder)) / f"{n}.qcow2"
+                part_snapshot(path, date_ns, copies[path])
+            words = with_other_disks(options.words, copies)
+            words = words_for(words, tag, host, port, self._theirs)
+            child, said = self._started(words)
+            if folder is not None:
+                self._folders[child.pid] = folder
+            self.children.append(child)
+            folder = None
+        finally:
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+        with said:
+            return _address(child, said)
+
+    def _started(self, words: Sequence[str]) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+        said = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+        try:
             child = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-m", "gossamer", "run", *words],
                 stdin=subprocess.DEVNULL,
@@ -105,8 +197,10 @@ class Forks:
                 pass_fds=(self._theirs,),
                 start_new_session=True,
             )
-            self.children.append(child)
-            return _address(child, said)
+        except BaseException:
+            said.close()
+            raise
+        return child, said
 
     def close(self) -> None:
         """End all of them."""
@@ -118,6 +212,7 @@ class Forks:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
+            self._forget_folder(child.pid)
         self.children = []
         if self._mine >= 0:
             os.close(self._mine)

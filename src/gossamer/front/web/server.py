@@ -223,10 +223,11 @@ class WebServer:
     def _fork(self, connection: Connection, tag: str) -> None:
         self.past.check(tag)
         self.forks.check()
+        parts = self.forks.parts(tag)
         host, port = self._listener.getsockname()[:2]
 
         def begin() -> pages.Answer:
-            return _json({"address": self.forks.begin(tag, host, port)})
+            return _json({"address": self.forks.begin(tag, host, port, parts)})
 
         self.past.begin(begin, lambda found: self._reply(connection, found))
 
