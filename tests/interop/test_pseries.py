@@ -169,14 +169,16 @@ def test_hypercalls_answer_alike(tmp_path: Path, start: Callable[..., QemuStatio
         assert mine[area[0] :][: area[1]] == theirs[area[0] :][: area[1]]
 
 
-def test_the_tree_is_qemus(tmp_path: Path, qemu64: Path) -> None:
+@pytest.mark.parametrize("cpus", ["1", "3"])
+def test_the_tree_is_qemus(tmp_path: Path, qemu64: Path, cpus: str) -> None:
     path, blob = kernel(tmp_path, CALLER), tmp_path / "blob"
     options = (*QEMU, "-nodefaults", "-nographic", "-serial", "null", "-monitor", "none")
+    options += ("-smp", cpus)
     command = [str(qemu64), *options, "-kernel", str(path), "-append", "a=b"]
     command += ["-machine", f"dumpdtb={blob}"]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     theirs, reserved = unflatten(blob.read_bytes())
-    m = build(parse([*OURS, "-kernel", str(path), "-append", "a=b"]))
+    m = build(parse([*OURS, "-smp", cpus, "-kernel", str(path), "-append", "a=b"]))
     firmware = m.part("spapr").firmware  # type: ignore[attr-defined]
     assert reserved == firmware.reserved
     ours = {node.path: node.properties for node in firmware.root.walk()}

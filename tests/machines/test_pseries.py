@@ -181,3 +181,43 @@ def test_kernels_that_are_none(
     bad.write_bytes(data)
     with pytest.raises(ConfigError, match=text):
         make(kernel=bad)
+
+
+#: Starts CPU 1 at "there" by start-cpu with 42 in r3, and waits; CPU 1 stores r3 and waits.
+STARTER = pack(
+    ">28I",
+    *(0x3C80_0041, 0x3860_2006, 0x9064_0000, 0x3860_0003, 0x9064_0004),  # lis r4,0x41; token
+    *(0x3860_0001, 0x9064_0008, 0x9064_000C, 0x3C60_0040, 0x6063_0060),  # 1 result; CPU 1
+    *(0x9064_0010, 0x3860_002A, 0x9064_0014, 0x3860_F000, 0x7863_0420),  # li r3,0xF000 (16 bits)
+    *(0x4400_0022, 0x3860_00E0, 0x4400_0022, 0x4BFF_FFF8),
+    *(0x6000_0000,) * 5,
+    # there (at 0x60): lis r4,0x42; stw r3,0(r4); b .
+    *(0x3C80_0042, 0x9064_0000, 0x4800_0000, 0x6000_0000),
+)
+
+
+def test_a_second_cpu_is_started(make: Callable[..., Machine], tmp_path: Path) -> None:
+    kernel = tmp_path / "starter"
+    kernel.write_bytes(elf(STARTER))
+    m = make(kernel=kernel, cpus=2)
+    assert [p.title for p in m.sections[:11]] == [
+        *("timer", "ics", "cpu_common", "cpu", "icp/server", "spapr_cpu"),
+        *("cpu_common/1", "cpu/1", "icp/server/1", "spapr_cpu/1", "gossamer-turn"),
+    ]
+    assert [cpu.block.get("halted") for cpu in m.cpus] == [0, 1]
+    m.processor.run(17)
+    assert m.memory.read(0x41_0018, 4) == bytes(4), "the service's answer"
+    m.processor.run(23)
+    assert m.turn == 1
+    assert m.memory.read(0x42_0000, 4) == (42).to_bytes(4, "big")
+    assert m.cpus[1].block.get("msr") == 1 << 63 | 1 << 12
+    hashes = [StateHash(one).value() for one in (m, again(m, make(kernel=kernel, cpus=2)))]
+    assert hashes[0] == hashes[1]
+
+
+def again(m: Machine, fresh: Machine) -> Machine:
+    out = BytesIO()
+    save_stream(m, out, Extra("globalstate", GlobalState("paused")))
+    load_stream(fresh, BytesIO(out.getvalue()), Extra("globalstate", GlobalState("paused")))
+    fresh.resume()
+    return fresh

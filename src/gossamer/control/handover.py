@@ -14,6 +14,7 @@ from gossamer.base.units import NS_PER_S, tick_time
 from gossamer.control.losses import losses
 from gossamer.control.profiles import profile_of
 from gossamer.control.runner import Runner
+from gossamer.cpu.cpu import Cpu
 from gossamer.cpu.cpu_64 import Cpu64
 from gossamer.isa.interrupts import Interrupt, Irq
 from gossamer.machines.machine import Machine
@@ -51,14 +52,20 @@ def cut_for(m: Machine, to: Release, *, keep_tb: bool = False) -> Cut:
     values: dict[tuple[str, str], Callable[[Any], Any]] = {}
     if seconds:
         values["cuda", "tick_offset"] = lambda offset: (offset - seconds) & 0xFFFF_FFFF
-    if m.cpu.HAS_DECREMENTER and to.reads_decrementer and m.cpu.block.get("irq", Irq.DECREMENTER):
+    waiting = [cpu.decrementer for cpu in m.cpus if cpu.block.get("irq", Irq.DECREMENTER)]
+    if m.cpu.HAS_DECREMENTER and to.reads_decrementer and waiting:
         # A counter about to pass zero: the pending interrupt comes there at once.
-        values["cpu", "env.spr"] = lambda sprs: [*sprs[:22], 1, *sprs[23:]]
-    if m.cpu.HAS_DECREMENTER and not to.reads_decrementer and not sets_decrementer(m):
-        dec = m.cpu.decrementer
-        if dec != (_POWER_ON_DEC - target * hz // NS_PER_S) & 0xFFFF_FFFF:
+        values["cpu", "env.spr"] = lambda sprs: (
+            [*sprs[:22], 1, *sprs[23:]] if sprs[22] in waiting else sprs
+        )
+    if m.cpu.HAS_DECREMENTER and not to.reads_decrementer:
+        for n, cpu in enumerate(m.cpus):
+            dec = cpu.decrementer
+            if _at_decrementer(cpu) or dec == (_POWER_ON_DEC - target * hz // NS_PER_S) % _TICK_32:
+                continue
+            name = f"cpu/{n}" if n else "cpu"
             lost.append(
-                f"cpu: the decrementer ({dec:#x}); {to.title} raises its interrupt at once, an "
+                f"{name}: the decrementer ({dec:#x}); {to.title} raises its interrupt at once, an "
                 "operating system sets it anew there"
             )
     return Cut(replace(profile_of(to), shift=shift, values=values), tuple(lost))
@@ -116,7 +123,11 @@ def sets_decrementer(m: Machine) -> bool:
 
     A receiver that does not load DEC takes nothing from it there.
     """
-    return isinstance(m.cpu, Cpu64) and m.cpu.block.get("nia") == Interrupt.DECREMENTER
+    return _at_decrementer(m.cpu)
+
+
+def _at_decrementer(cpu: Cpu) -> bool:
+    return isinstance(cpu, Cpu64) and cpu.block.get("nia") == Interrupt.DECREMENTER
 
 
 def _to_decrementer(m: Machine) -> None:

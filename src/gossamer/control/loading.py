@@ -36,7 +36,8 @@ def adopt_rate(fresh: Machine, loaded: Loaded) -> list[str]:
     hz = sender.timebase.get(fresh.name)
     if not loaded.foreign or hz is None or hz == fresh.cpu.tb_hz:
         return []
-    fresh.cpu.set_rate(hz)
+    for cpu in fresh.cpus:
+        cpu.set_rate(hz)
     return [f"time base: {hz:,} Hz, as the sender's machine has it ({sender.title} and its like)"]
 
 

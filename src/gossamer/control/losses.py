@@ -28,9 +28,9 @@ def losses(m: Machine, receiver: Release) -> list[Loss]:
 
 def _pending(m: Machine, receiver: Release) -> Iterator[Loss]:
     """Interrupts that are there and not taken."""
-    levels = m.cpu.block.all("irq")
-    for source in m.cpu.SOURCES:
-        if not levels[source]:
+    raised = [(cpu, source) for cpu in m.cpus for source in cpu.SOURCES]
+    for cpu, source in raised:
+        if not cpu.block.get("irq", source):
             continue
         match source.name:
             case "EXTERNAL" | "CRITICAL":

@@ -12,6 +12,7 @@ from typing import Final
 from gossamer.base.units import NS_PER_S
 from gossamer.control import repair_405
 from gossamer.control.stream_in import Loaded
+from gossamer.cpu.cpu import Cpu
 from gossamer.cpu.cpu_405 import Cpu405
 from gossamer.devices.escc import MASTER_ENABLE, Escc
 from gossamer.devices.heathrow import Heathrow
@@ -40,7 +41,8 @@ def complete(m: Machine, loaded: Loaded, *, mend: bool = True) -> list[str]:
     if isinstance(m.cpu, Cpu405):
         lines += repair_405.complete(m, m.cpu)
     else:
-        lines += _decrementer(m, loaded)
+        for n, cpu in enumerate(m.cpus):
+            lines += (f"cpu {n}: {one}" if n else one for one in _decrementer(m, cpu, loaded))
     lines += _timebase(m)
     lines += _timers(m)
     lines += _drives(m)
@@ -49,13 +51,12 @@ def complete(m: Machine, loaded: Loaded, *, mend: bool = True) -> list[str]:
     return lines
 
 
-def _decrementer(m: Machine, loaded: Loaded) -> Iterator[str]:
+def _decrementer(m: Machine, cpu: Cpu, loaded: Loaded) -> Iterator[str]:
     """DEC as the stream has it, if its sender knows it.
 
     QEMU before 8.2 does not: its spr[22] is 0, or what an earlier sender left in it.
     """
-    cpu, hz = m.cpu, m.cpu.tb_hz
-    dec = cpu.decrementer
+    hz, dec = cpu.tb_hz, cpu.decrementer
     known = dec and (loaded.modern or "cpu/rtas_stopped" in loaded.subsections)
     if not m.clock.now and dec in (0, 0xFFFF_FFFF):
         cpu.set_decrementer(0xFFFF_FFFF)

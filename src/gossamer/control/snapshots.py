@@ -49,6 +49,8 @@ def hardware_id(data: Mapping[str, Any]) -> str:
 
     drives = [[d.get("index"), d.get("media")] for d in data.get("drives", [])]
     parts = [[name, data.get(name)] for name in _HARDWARE] + [["drives", drives]]
+    if (cpus := data.get("cpus", 1)) != 1:
+        parts.append(["cpus", cpus])
     text = json.dumps(parts, sort_keys=True).encode()
     return f"{xxh3_64_intdigest(text) & 0xFFFF_FFFF:08x}"
 

@@ -121,7 +121,7 @@ class _Bodies:
             self.profile = replace(self.profile, versions=versions)
         load(owner, source, section.version_id, self.profile)
         self.loaded.sections.add(section.key)
-        if owner is self.machine.cpu:
+        if owner is self.machine.cpus[-1]:
             self.cpu_clock = self.machine.clock.now
 
     def _table(self, section: Section, source: Source) -> None:
@@ -309,8 +309,9 @@ class _Bodies:
             # The clock came after the CPU: what DEC was measured by moves along.
             hz = m.cpu.tb_hz
             moved = ticks_at(m.clock.now, hz) - ticks_at(clock, hz)
-            m.cpu.block.set("dec_zero", m.cpu.block.get("dec_zero") + moved)
-            m.cpu.rearm()
+            for cpu in m.cpus:
+                cpu.block.set("dec_zero", cpu.block.get("dec_zero") + moved)
+                cpu.rearm()
         m.arena.dirty[:] = 0xFF
         return loaded
 

@@ -64,6 +64,10 @@ class Turns(Processor):
             self.breakpoints_changed()
         self.used = used
 
+    def pass_turn(self) -> None:
+        """The CPU whose turn it is gives up the rest of it: for what it has called just now."""
+        self.used = TURN
+
     def _attach(self) -> None:
         self.engine.attach()
         # The line of learned accesses goes to one CPU, and it need not be its turn.

@@ -100,6 +100,7 @@ class Hardware(Data):
     version: str = "1.0"
     ram_size: int = 128 * MiB
     cpu: str = ""
+    cpus: int = 1
     properties: Mapping[str, str] = field(default_factory=dict)
     bios: str | None = None
     firmware_folders: tuple[Path, ...] = ()

@@ -80,8 +80,8 @@ class MachineKind(Data, Generic[M_co]):
     mean something to it.  `ide`: paths of its IDE cells, two drives each; `cd_place`: where a CD
     drive stands that was not asked for.  `nic`: its network card, empty for none; `usb`: whether it
     has USB by default, None for never.  `pics`: paths of its interrupt controllers; `irq_names`:
-    what is at their inputs.  `runs`: whether its CPU executes anything; `cpu_count`: CPUs that
-    it has; `virtio`: whether what can be added are virtio devices.
+    what is at their inputs.  `runs`: whether its CPU executes anything; `cpu_most`: CPUs that
+    -smp can give it; `virtio`: whether what can be added are virtio devices.
     """
 
     name: str
@@ -107,7 +107,7 @@ class MachineKind(Data, Generic[M_co]):
     pics: tuple[str, ...] = ()
     irq_names: Mapping[int, str] = field(default_factory=dict)
     runs: bool = True
-    cpu_count: int = 1
+    cpu_most: int = 1
     virtio: bool = False
 
     @property
@@ -158,6 +158,9 @@ class MachineKind(Data, Generic[M_co]):
         """ConfigError when the parts of `hardware` do not fit the machine."""
         self.version(hardware.version)
         self.check_ram(hardware.ram_size)
+        if not 1 <= hardware.cpus <= self.cpu_most:
+            most = "has one CPU" if self.cpu_most == 1 else f"takes 1 to {self.cpu_most} CPUs"
+            raise ConfigError(f"-smp: {self.name} {most}, got {hardware.cpus}")
         if hardware.vga not in self.vga:
             raise unknown(f"display adapter for {self.name}", hardware.vga, self.vga)
         if hardware.boot and not set(hardware.boot) & set(self.boot):

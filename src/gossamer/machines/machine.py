@@ -172,9 +172,9 @@ class Machine:
         self._alarms_named = 0
         model = find_cpu(kind.find_cpu(hardware.cpu))
         engines = [Tier0(self.memory, model.architecture)]
-        for _ in range(1, kind.cpu_count):
+        for _ in range(1, hardware.cpus):
             engines.append(Tier0(self.memory, model.architecture, beside=engines[0]))
-        self._engines = engines
+        self.engines = engines
         #: What translates hot code, where that was asked for (`translate`).
         self.translator: Soon | None = None
         self.timer = self.add("timer", Timer(self.clock), idstr="timer")
@@ -192,10 +192,20 @@ class Machine:
     def _processor(self) -> Processor:
         if len(self.cpus) == 1:
             return Processor(self.cpu, self.engine, self.clock)
-        turns = Turns(list(zip(self.cpus, self._engines, strict=True)), self.clock)
+        turns = Turns(list(zip(self.cpus, self.engines, strict=True)), self.clock)
         self.add("turn", Turn(self.clock, turns))
         self._turns = turns
         return turns
+
+    @property
+    def turn(self) -> int:
+        """The number of the CPU whose turn it is: the one that executes."""
+        return self._turns.turn if self._turns else 0
+
+    def pass_turn(self) -> None:
+        """Let the next CPU go on, if there is one, when the instruction that calls is over."""
+        if self._turns is not None:
+            self._turns.pass_turn()
 
     @property
     def cpu(self) -> Cpu:
@@ -205,7 +215,7 @@ class Machine:
     @property
     def engine(self) -> Tier0:
         """The engine; where there are several CPUs, that of the one whose turn it is."""
-        return self._engines[self._turns.turn if self._turns else 0]
+        return self.engines[self.turn]
 
     @property
     def regions(self) -> Regions | None:
@@ -315,7 +325,7 @@ class Machine:
     def close(self) -> None:
         """Give the memory back to the host now; the machine can run no more."""
         self.stop_translating()
-        for engine in self._engines:
+        for engine in self.engines:
             engine.close()
         self.memory.close()
         self.arena.close()

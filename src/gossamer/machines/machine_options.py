@@ -35,7 +35,7 @@ TEXTS: Final = {
     "mem-merge": "without effect",
     "memory": "size of RAM",
     "memory-backend": "an -object memory-backend-ram, for its size",
-    "smp": "number of CPUs: 1",
+    "smp": "number of CPUs (pseries: 1 to 8)",
     "suppress-vmdesc": "streams without their own description",
     "usb": "USB controller",
     "timebase": "Hz of TB and DEC: 25000000 as QEMU from 9.0 on, 100000000 before",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +27,7 @@ from gossamer.machines.values import (
 
 Act = Callable[[Draft, str], None]
 LETTERS: Final = "acdn"
+_SMP: Final = ("cpus", "sockets", "cores", "threads", "maxcpus")
 
 
 def machine(draft: Draft, value: str) -> None:
@@ -93,9 +95,22 @@ def gdb_here(draft: Draft, value: str) -> None:
 
 
 def smp(draft: Draft, value: str) -> None:
-    del draft
-    if set(pairs("-smp", value, first="cpus").values()) != {"1"}:
-        raise ConfigError(f"-smp: the machines here have one CPU, got {value!r}")
+    """As QEMU counts: cpus, or what sockets, cores and threads make together."""
+    given = pairs("-smp", value, first="cpus")
+    counts = {
+        key: whole(f"-smp: {choice('-smp', key, _SMP)}", text, 1, 1 << 16)
+        for key, text in given.items()
+    }
+    if counts.get("threads", 1) != 1:
+        raise ConfigError(f"-smp: a core here has one thread, got threads={counts['threads']}")
+    places = [counts[key] for key in ("sockets", "cores") if key in counts]
+    cpus = counts.get("cpus", counts.get("maxcpus", math.prod(places)))
+    most = counts.get("maxcpus", cpus)
+    if most != cpus:
+        raise ConfigError(f"-smp: no CPU can be added later: expected maxcpus={cpus}, got {most}")
+    if (len(places) == 2 and math.prod(places) != cpus) or any(cpus % one for one in places):
+        raise ConfigError(f"-smp: sockets and cores must make {cpus} CPUs, got {value!r}")
+    draft.set["cpus"] = cpus
 
 
 def prom_env(draft: Draft, value: str) -> None:

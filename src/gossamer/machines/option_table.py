@@ -75,7 +75,7 @@ GROUPS: Final[dict[str, tuple[Option, ...]]] = {
             "the engine: 0 interprets, 1 copies blocks, 2 compiles too",
             act.accel,
         ),
-        _o("-smp", "1", "number of CPUs: 1", act.smp),
+        _o("-smp", "N", "number of CPUs (pseries: 1 to 8)", act.smp),
         _no("-numa", "…", "the machines here have no NUMA nodes"),
         _o("-add-fd", "fd=N,set=N", "an inherited descriptor as /dev/fdset/N", obj.add_fd),
         _o("-set", "device.ID.PROP=VALUE", "a property of a -device before it", obj.set_property),

@@ -7,7 +7,6 @@ QEMU 7.2 (`-machine x-vof=on`, no devices but a terminal and an NVRAM).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from typing import Final
 
 from gossamer.base.bits import align_up
@@ -16,7 +15,6 @@ from gossamer.base.units import NS_PER_S, MiB
 from gossamer.core import host
 from gossamer.core.htab import HashTable
 from gossamer.core.irq import IrqLine
-from gossamer.cpu.cpu import Cpu
 from gossamer.devices.spapr import services, stub
 from gossamer.devices.spapr.calls import PARAMETER, GuestRam, Hypercalls, Registers, results
 from gossamer.devices.spapr.pci_services import add_pci
@@ -25,6 +23,7 @@ from gossamer.devices.spapr.processor_calls import ProcessorCalls
 from gossamer.devices.spapr.rtas import H_RTAS, Rtas
 from gossamer.devices.spapr.spapr import PageTable, Rtc, Spapr, SpaprCpu
 from gossamer.devices.spapr.tce import tce_calls
+from gossamer.devices.spapr.vcpus import Vcpu, Vcpus
 from gossamer.devices.spapr.vio import Nvram, Terminal, terminal_calls
 from gossamer.devices.spapr.vof import H_VOF_CLIENT, Firmware
 from gossamer.devices.spapr.xics import H_XIRR_X, Icp, Ics, xics_calls
@@ -73,20 +72,19 @@ def pseries(hardware: Hardware) -> Machine:
     check(hardware)
     m = Machine(hardware, KIND, other_memory=MiB)
     m.name = hardware.full_name
-    clock, cpu = m.clock, m.cpu
+    clock, model = m.clock, m.cpu.model
     m.memory.open_bus = 0
     m.ram(KIND.ram_block, hardware.ram_size, at=0)
     table = HashTable(htab_shift(hardware.ram_size))
     m.hash_table = m.memory.hash_table = table
-    table.changed, table.gone = m.engine.flush, m.engine.forget_entry
+    table.changed = lambda: m.engine.flush()
+    table.gone = lambda n, v: m.engine.forget_entry(n, v)
     ram = GuestRam(m.memory, hardware.ram_size)
     prom = Firmware(ram, m.trace)
     spapr = Spapr(clock, prom, TB_HZ, seconds(hardware) * NS_PER_S)
 
     ics = m.add("ics", Ics(clock, FIRST_IRQ))
-    m.parts.insert(1, m.parts.pop())  # as QEMU's streams have it
-    icp = m.add("icp", Icp(clock, 0, IrqLine(cpu, Irq.EXTERNAL), ics))
-    own = m.add("cpu/spapr", SpaprCpu(clock))
+    vcpus = _vcpus(m, ics)
     rtc = m.add("rtc", Rtc(clock, spapr.utc))
     terminal = Terminal(
         clock, pseries_tree.TERMINAL, pseries_tree.VIO_IRQ, IrqLine(ics, pseries_tree.VIO_IRQ)
@@ -102,24 +100,25 @@ def pseries(hardware: Hardware) -> Machine:
         ics.claim(number)
 
     calls = Hypercalls(m.trace)
-    has_64k = CPUS[cpu.model.name].has_64k
+    has_64k = CPUS[model.name].has_64k
     calls.add(PageTableCalls(table, hardware.ram_size, has_64k=has_64k).handlers())
-    calls.add(ProcessorCalls(ram, own, _lpcr(cpu)).handlers())
-    calls.add(xics_calls(ics, lambda: icp))
+    calls.add(ProcessorCalls(ram, vcpus, modern=model.architecture.both_orders).handlers())
+    calls.add(xics_calls(ics, lambda: vcpus.caller.icp))
     calls.add(terminal_calls([terminal]))
     calls.add(tce_calls(phb.windows, ram))
 
     def xirr_x(regs: Registers) -> int:
-        results(regs, icp.accept(), cpu.timebase)
+        results(regs, vcpus.caller.icp.accept(), m.cpus[m.turn].timebase)
         return 0
 
-    rtas = _services(m, ram, terminal, rtc, ics, nvram, spapr)
+    rtas = _services(m, ram, vcpus, terminal, rtc, ics, nvram, spapr)
     add_pci(rtas, phb)
     # What only the firmware SLOF calls, with trees and buffers of its own.
     calls.add({number: lambda regs: PARAMETER for number in (H_CAS, H_UPDATE_DT)})
     calls.add({H_XIRR_X: xirr_x, H_RTAS: rtas.call, H_VOF_CLIENT: prom.call})
-    cpu.hypercall = lambda: calls(cpu.block)
-    m.engine.answer_calls(hardware.ram_size)
+    for one, engine in zip(m.cpus, m.engines, strict=True):
+        one.hypercall = lambda: calls(m.cpus[m.turn].block)
+        engine.answer_calls(hardware.ram_size)
 
     def write(data: bytes) -> None:
         for byte in data:
@@ -138,15 +137,18 @@ def pseries(hardware: Hardware) -> Machine:
     return m
 
 
-def _lpcr(cpu: Cpu) -> Callable[[int, int], None] | None:
-    """How a mask's bits of LPCR are set, where a guest may ask for that."""
-    if not cpu.model.architecture.both_orders:
-        return None
-
-    def set_bits(mask: int, value: int) -> None:
-        cpu.block.set("lpcr", cpu.block.get("lpcr") & ~mask | value)
-
-    return set_bits
+def _vcpus(m: Machine, ics: Ics) -> Vcpus:
+    """What each CPU has of its own; the sections in the order of QEMU's streams."""
+    members, order = [], ["timer", "ics"]
+    for n, cpu in enumerate(m.cpus):
+        last = str(n) if n else ""
+        line = IrqLine(cpu, Irq.EXTERNAL)
+        icp = m.add(f"icp{last}", Icp(m.clock, n, line, ics), instance=n)
+        own = m.add(f"cpu{last}/spapr", SpaprCpu(m.clock), instance=n)
+        members.append(Vcpu(cpu.block, icp, own))
+        order += [f"cpu_common{last}", f"cpu{last}", f"icp{last}", f"cpu{last}/spapr"]
+    m.parts.sort(key=lambda part: order.index(part.path) if part.path in order else len(order))
+    return Vcpus(members, lambda: m.turn, m.pass_turn)
 
 
 def check(hardware: Hardware) -> None:
@@ -193,6 +195,7 @@ def random_seed(hardware: Hardware) -> bytes:
 def _services(
     m: Machine,
     ram: GuestRam,
+    vcpus: Vcpus,
     terminal: Terminal,
     rtc: Rtc,
     ics: Ics,
@@ -208,12 +211,13 @@ def _services(
         lambda: m.system_reset(),
         lambda: m.power_off(),
     )
-    services.add_cpus(rtas, 1, lambda: m.cpu.block.set("halted", 1))
+    services.add_cpus(rtas, vcpus)
     services.add_interrupts(rtas, ics)
     services.add_nvram(rtas, nvram, ram)
     services.add_events(rtas, spapr, ram)
     megabytes = m.hardware.ram_size // MiB
-    shared = f"MaxEntCap=1,DesMem={megabytes},DesProcs=1,MaxPlatProcs=1"
+    cpus = m.hardware.cpus
+    shared = f"MaxEntCap={cpus},DesMem={megabytes},DesProcs={cpus},MaxPlatProcs={cpus}"
     uuid = bytes.fromhex(m.hardware.uuid.replace("-", "")) if m.hardware.uuid else b""
     services.add_parameters(
         rtas,
@@ -249,6 +253,7 @@ def _start(m: Machine, prom: Firmware, seed: bytes) -> None:
             initrd = at, len(data)
     facts = Facts(
         cpu=CPUS[m.cpu.model.name],
+        cpus=hardware.cpus,
         tb_hz=TB_HZ,
         ram_size=hardware.ram_size,
         htab_shift=htab_shift(hardware.ram_size),
@@ -268,6 +273,8 @@ def _start(m: Machine, prom: Firmware, seed: bytes) -> None:
         block.set("gpr", value, register)
     block.set("nia", entry)
     block.set("msr", 0)
+    for other in m.cpus[1:]:
+        other.block.set("halted", 1)
 
 
 KIND: Final = MachineKind(
@@ -281,6 +288,7 @@ KIND: Final = MachineKind(
     ram_default=512 * MiB,
     ram_least=256 * MiB,
     ram_most=2048 * MiB,
+    cpu_most=8,
     serials=1,
     properties={
         **PROPERTIES,

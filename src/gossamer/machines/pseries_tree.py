@@ -68,6 +68,7 @@ class Facts(Data):
     """
 
     cpu: CpuFacts
+    cpus: int
     tb_hz: int
     ram_size: int
     htab_shift: int
@@ -103,7 +104,7 @@ def tree(f: Facts, functions: Sequence[tuple[PciDevice, str]] = ()) -> Node:
     memory.set("#size-cells", 0)
     memory.set("#address-cells", 1)
     _chosen(root.add("chosen"), f)
-    _rtas(root.add("rtas"))
+    _rtas(root.add("rtas"), f.cpus)
     _events(root.add("event-sources"))
     _cpus(root.add("cpus"), f)
     bridge = root.add(f"pci@{phb.BUID:x}")
@@ -118,7 +119,7 @@ def tree(f: Facts, functions: Sequence[tuple[PciDevice, str]] = ()) -> Node:
     controller.set("phandle", INTERRUPT_CONTROLLER)
     controller.set("linux,phandle", INTERRUPT_CONTROLLER)
     controller.set("#interrupt-cells", 2)
-    controller.set("ibm,interrupt-server-ranges", [0, 1])
+    controller.set("ibm,interrupt-server-ranges", [0, f.cpus])
     controller.set("interrupt-controller")
     controller.set("compatible", "IBM,ppc-xicp")
     controller.set("device_type", "PowerPC-External-Interrupt-Presentation")
@@ -160,15 +161,15 @@ def _chosen(node: Node, f: Facts) -> None:
     node.set("bootargs", f.bootargs)
 
 
-def _rtas(node: Node) -> None:
+def _rtas(node: Node, cpus: int) -> None:
     for name, token in reversed(rtas.TOKENS.items()):
         node.set(name, token)
-    node.set("ibm,lrdr-capacity", [0, 0, *wide(0x1000_0000), 1])  # no memory can be added
+    node.set("ibm,lrdr-capacity", [0, 0, *wide(0x1000_0000), cpus])  # no memory can be added
     node.set("ibm,extended-os-term")
     node.set("ibm,change-msix-capable")
     node.set("rtas-event-scan-rate", 1)
     node.set("rtas-error-log-max", 2048)
-    node.set("rtas-size", rtas.SIZE)
+    node.set("rtas-size", rtas.SIZE + cpus * rtas.SIZE_OF_CPU)
     node.set("ibm,max-associativity-domains", [4, 0, 0, 0, 1])
     node.set("ibm,associativity-reference-points", [4, 4, 2])
     node.set("qemu,hypertas-functions", "hcall-memop1")
@@ -184,13 +185,18 @@ def _events(node: Node) -> None:
 
 
 def _cpus(node: Node, f: Facts) -> None:
-    for name, value in connectors("CPU", CPU_CONNECTOR, 1, "CPU ").items():
+    for name, value in connectors("CPU", CPU_CONNECTOR, f.cpus, "CPU ").items():
         node.set(name, value)
     node.set("#size-cells", 0)
     node.set("#address-cells", 1)
-    cpu, facts = node.add(f"{f.cpu.name}@0"), f.cpu
-    cpu.set("ibm,ppc-interrupt-gserver#s", [0, 0])
-    cpu.set("ibm,ppc-interrupt-server#s", 0)
+    for number in range(f.cpus):
+        _cpu(node.add(f"{f.cpu.name}@{number:x}"), number, f)
+
+
+def _cpu(cpu: Node, number: int, f: Facts) -> None:
+    facts = f.cpu
+    cpu.set("ibm,ppc-interrupt-gserver#s", [number, 0])
+    cpu.set("ibm,ppc-interrupt-server#s", number)
     cpu.set("ibm,pft-size", [0, f.htab_shift])
     cpu.set("ibm,chip-id", 0)
     if facts.features:
@@ -215,8 +221,8 @@ def _cpus(node: Node, f: Facts) -> None:
         cpu.set(f"{kind}-cache-block-size", 128)
     cpu.set("cpu-version", facts.version)
     cpu.set("device_type", "cpu")
-    cpu.set("reg", 0)
-    cpu.set("ibm,my-drc-index", CPU_CONNECTOR)
+    cpu.set("reg", number)
+    cpu.set("ibm,my-drc-index", CPU_CONNECTOR + number)
 
 
 def _phb(node: Node) -> None:

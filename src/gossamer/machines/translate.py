@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gossamer.base.errors import ConfigError
 from gossamer.engine.regions.soon import Soon
 from gossamer.isa.architecture import Architecture
 from gossamer.machines.config import Accel
@@ -18,11 +17,9 @@ if TYPE_CHECKING:
 def translate(machine: Machine, accel: Accel) -> None:
     """Let a machine's engine make regions, if it does not already.
 
-    ConfigError for a machine with several CPUs: a region is entered from one engine only.
+    A machine with several CPUs stays on tier 0: a region is entered from one engine only.
     """
-    if len(machine.cpus) > 1:
-        raise ConfigError("-accel tcg,tier=: regions are for machines with one CPU so far")
-    if machine.translator is None:
+    if len(machine.cpus) == 1 and machine.translator is None:
         architecture, native = machine.cpu.model.architecture, machine.engine.native
         soon = machine.translator = Soon(
             machine.engine, lambda: _regions(machine, accel), lambda: _load(architecture, native)

@@ -20,21 +20,16 @@ FAR = ((1 << 64) - 8, 1 << 63, RAM, RAM - 4)
 
 
 @pytest.fixture
-def own() -> SpaprCpu:
-    return SpaprCpu(Clock())
-
-
-@pytest.fixture
-def rig(own: SpaprCpu) -> Rig:
+def rig() -> Rig:
     made = Rig()
-    made.add(ProcessorCalls(made.ram, own).handlers())
+    made.add(ProcessorCalls(made.ram, made.vcpus).handlers())
     made.memory.write(AREA + 4, b"\x02\x80")
     made.memory.write(SHADOW + 4, b"\0\0\0\x80")
     return made
 
 
-def test_areas(rig: Rig, own: SpaprCpu) -> None:
-    call = rig.call
+def test_areas(rig: Rig) -> None:
+    call, own = rig.call, rig.vcpus.caller.own
     assert call(calls.H_REGISTER_VPA, calls.SLB_SHADOW, 0, SHADOW)[0] == -16
     assert call(calls.H_REGISTER_VPA, calls.VPA, 0, 0)[0] == -1
     assert call(calls.H_REGISTER_VPA, calls.VPA, 1, AREA)[0] == -4

@@ -23,7 +23,7 @@ SOURCE = 0x1100
 
 class Board:
     def __init__(self) -> None:
-        self.rig, self.clock = Rig(), Clock()
+        self.rig, self.clock = Rig(2), Clock()
         ram = self.rig.ram
         self.said = bytearray()
         self.events: list[str] = []
@@ -41,7 +41,7 @@ class Board:
         services.add_power(
             made, *(lambda n=n: self.events.append(n) for n in ("off", "boot", "die"))
         )
-        services.add_cpus(made, 1, lambda: self.events.append("stop"))
+        services.add_cpus(made, self.rig.vcpus)
         services.add_interrupts(made, self.ics)
         services.add_nvram(made, self.nvram, ram)
         services.add_events(made, self.spapr, ram)
@@ -75,11 +75,23 @@ def test_console_and_power(board: Board) -> None:
     board.call("power-off", 0, 0)
     board.call("system-reboot")
     board.call("ibm,os-term", 0)
+    assert board.events == ["off", "boot", "die"]
+
+
+def test_cpus_stop_and_are_started(board: Board) -> None:
+    first, second = board.rig.vcpus.members
+    assert board.call("query-cpu-stopped-state", 1, results=2) == [0, 2]
+    assert board.call("start-cpu", 1, 0x4000, 5) == [-1], "it runs"
+    board.rig.turn = 1
     board.call("stop-self", results=0)
-    assert board.events == ["off", "boot", "die", "stop"]
-    assert board.call("query-cpu-stopped-state", 0, results=2) == [0, 2]
-    assert board.call("query-cpu-stopped-state", 1, results=2)[0] == -3
-    assert board.call("start-cpu", 0, 0, 0) == [-1]
+    board.rig.turn = 0
+    assert board.call("query-cpu-stopped-state", 1, results=2) == [0, 0]
+    assert board.call("start-cpu", 1, 0x4000, 5) == [0]
+    assert (second.regs.get("nia"), second.regs.get("gpr", 3)) == (0x4000, 5)
+    assert board.call("query-cpu-stopped-state", 1, results=2) == [0, 2]
+    assert board.call("query-cpu-stopped-state", 2, results=2)[0] == -3
+    assert board.call("start-cpu", 2, 0, 0) == [-3]
+    assert not first.stopped
 
 
 def test_clock(board: Board) -> None:

@@ -34,7 +34,7 @@ def query_machines(session: Session) -> tuple[MachineInfo, ...]:
     return tuple(
         MachineInfo(
             name=kind.name,
-            cpu_max=kind.cpu_count,
+            cpu_max=kind.cpu_most,
             hotpluggable_cpus=False,
             numa_mem_supported=False,
             deprecated=False,

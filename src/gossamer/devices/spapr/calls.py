@@ -15,6 +15,7 @@ from gossamer.core.trace import QUIET, Trace
 # Return codes (LoPAR 14.4, table 163).
 SUCCESS: Final = 0
 BUSY: Final = 1
+BAD_MODE, CONTINUE = 16, 18
 HARDWARE, FUNCTION, PRIVILEGE, PARAMETER = -1, -2, -3, -4
 PTEG_FULL, NOT_FOUND, RESERVED_DABR = -6, -7, -8
 RESOURCE: Final = -16

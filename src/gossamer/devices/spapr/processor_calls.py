@@ -10,6 +10,8 @@ from typing import Final
 
 from gossamer.base.units import PAGE_SIZE
 from gossamer.devices.spapr.calls import (
+    BAD_MODE,
+    CONTINUE,
     HARDWARE,
     P2,
     P3,
@@ -26,6 +28,7 @@ from gossamer.devices.spapr.calls import (
     results,
 )
 from gossamer.devices.spapr.spapr import SpaprCpu
+from gossamer.devices.spapr.vcpus import LPCR_AIL, LPCR_ILE, MSR_EE, Vcpus
 
 H_SET_SPRG0, H_SET_DABR, H_PAGE_INIT, H_SET_XDABR = 0x24, 0x28, 0x2C, 0x134
 H_LOGICAL_CI_LOAD, H_LOGICAL_CI_STORE, H_LOGICAL_CACHE_LOAD, H_LOGICAL_CACHE_STORE = (
@@ -33,25 +36,25 @@ H_LOGICAL_CI_LOAD, H_LOGICAL_CI_STORE, H_LOGICAL_CACHE_LOAD, H_LOGICAL_CACHE_STO
     *(0x44, 0x48),
 )
 H_LOGICAL_ICBI, H_LOGICAL_DCBF = 0x4C, 0x50
-H_REGISTER_VPA, H_CEDE, H_CONFER, H_PROD = 0xDC, 0xE0, 0xE4, 0xE8
+H_REGISTER_VPA, H_CEDE, H_CONFER, H_PROD, H_JOIN = 0xDC, 0xE0, 0xE4, 0xE8, 0x298
 H_GET_CPU_CHARACTERISTICS, H_SET_MODE = 0x1C8, 0x31C
 H_LOGICAL_MEMOP: Final = 0xF001
-
-MSR_EE: Final = 0x8000
 
 #: Functions of H_REGISTER_VPA.
 VPA, DTL, SLB_SHADOW, NO_VPA, NO_DTL, NO_SLB_SHADOW = (n << 45 for n in (1, 2, 3, 5, 6, 7))
 VPA_LEAST, VPA_ALIGNMENT, SLB_SHADOW_LEAST, DTL_LEAST = 640, 128, 8, 48
 #: Of a VPA: its size, and the byte that says that the processor is shared, with what is set there.
 VPA_SIZE_AT, VPA_SHARED_AT, VPA_SHARED = 4, 9, 2
+#: Where a VPA counts how often its CPU was dispatched and ceased: odd while it does not run.
+VPA_DISPATCHES_AT: Final = 0x100
+#: H_CONFER: to all.
+ALL: Final = (1 << 64) - 1
 
 #: Resources of H_SET_MODE.
 CIABR, DAWR, ALTERNATE_INTERRUPTS, ENDIAN = 1, 2, 3, 4
 
 #: What they set in LPCR (Power ISA 2.07 Book III-S 2.2).
 AIL_SHIFT: Final = 23
-LPCR_AIL: Final = 3 << AIL_SHIFT
-LPCR_ILE: Final = 1 << 25
 
 #: H_PAGE_INIT: zero the page, or copy it.
 ZERO_PAGE, COPY_PAGE = 0x8000, 0x4000
@@ -61,21 +64,17 @@ CHARACTER, BEHAVIOUR = 0x0400_0000_0000_0000, 0xE000_0000_0000_0000
 
 
 class ProcessorCalls:
-    """The calls of a machine with one CPU.  `own`: what it has registered.
+    """The calls of a machine's CPUs; `modern`: they are parts with Power ISA 2.07."""
 
-    `set_lpcr`, of parts with Power ISA 2.07, sets the bits of a mask in every CPU's LPCR.
-    """
-
-    def __init__(
-        self, ram: GuestRam, own: SpaprCpu, set_lpcr: Callable[[int, int], None] | None = None
-    ) -> None:
-        self.ram, self.own, self._set_lpcr = ram, own, set_lpcr
+    def __init__(self, ram: GuestRam, vcpus: Vcpus, *, modern: bool = False) -> None:
+        self.ram, self.vcpus, self._modern = ram, vcpus, modern
 
     def handlers(self) -> dict[int, Handler]:
         return {
             H_CEDE: self.cede,
             H_PROD: self.prod,
             H_CONFER: self.confer,
+            H_JOIN: self.join,
             H_REGISTER_VPA: self.register_vpa,
             H_SET_SPRG0: _set_sprg0,
             H_SET_DABR: _set_dabr,
@@ -97,24 +96,45 @@ class ProcessorCalls:
     def cede(self, regs: Registers) -> int:
         """Wait for an interrupt, with interrupts enabled."""
         regs.set("msr", regs.get("msr") | MSR_EE)
-        if self.own.prodded:
-            self.own.prodded = False
-        else:
-            regs.set("halted", 1)
+        self.vcpus.caller.await_prod()
         return SUCCESS
 
     def prod(self, regs: Registers) -> int:
         """r4: the CPU that shall go on."""
-        if regs.get("gpr", 4) != 0:
+        target = self.vcpus.find(regs.get("gpr", 4))
+        if target is None:
             return PARAMETER
-        self.own.prodded = True
+        target.prod()
         return SUCCESS
 
     def confer(self, regs: Registers) -> int:
-        """r4: the CPU that shall run instead; the only one gives itself nothing."""
-        if regs.get("gpr", 4) not in (0, (1 << 64) - 1, 0xFFFF_FFFF):
+        """r4: the CPU that shall run instead, -1: any; r5: its dispatches as the caller saw them.
+
+        To itself: wait for H_PROD.  A CPU that has been dispatched since, or runs, needs nothing.
+        """
+        number, seen = arguments(regs, 2)
+        if number == ALL:
+            self.vcpus.pass_turn()
+            return SUCCESS
+        target, caller = self.vcpus.find(number), self.vcpus.caller
+        if target is None:
             return PARAMETER
-        self.own.prodded = False
+        if target is caller:
+            caller.await_prod()
+        elif target.own.vpa and seen & 1:
+            at = target.own.vpa + VPA_DISPATCHES_AT
+            if self.ram.has(at, 4) and self.ram.uint(at, 4) == seen & 0xFFFF_FFFF:
+                self.vcpus.pass_turn()
+        return SUCCESS
+
+    def join(self, regs: Registers) -> int:
+        """Wait for H_PROD alone, unless all others do."""
+        if regs.get("msr") & MSR_EE:
+            return BAD_MODE
+        caller = self.vcpus.caller
+        if all(one.stopped for one in self.vcpus.members if one is not caller):
+            return CONTINUE
+        caller.await_prod()
         return SUCCESS
 
     # --- modes ------------------------------------------------------------------------------------
@@ -125,8 +145,8 @@ class ProcessorCalls:
         On a part before ISA 2.07 the order alone, which is the only one.
         """
         flags, resource, first, second = arguments(regs, 4)
-        modern = self._set_lpcr
-        if resource != ENDIAN and (resource != ALTERNATE_INTERRUPTS or modern is None):
+        modern = self._modern
+        if resource != ENDIAN and (resource != ALTERNATE_INTERRUPTS or not modern):
             return P2
         if first:
             return P3
@@ -141,7 +161,7 @@ class ProcessorCalls:
                 return UNSUPPORTED_FLAG
             mask, value = LPCR_AIL, flags << AIL_SHIFT
         if modern:
-            modern(mask, value)
+            self.vcpus.set_lpcr(mask, value)
         return SUCCESS
 
     # --- areas ------------------------------------------------------------------------------------
@@ -149,9 +169,10 @@ class ProcessorCalls:
     def register_vpa(self, regs: Registers) -> int:
         """r4 function, r5 CPU, r6 address of the area."""
         function, number, address = arguments(regs, 3)
-        if number != 0:
+        target = self.vcpus.find(number)
+        if target is None:
             return PARAMETER
-        own = self.own
+        own = target.own
         if function == NO_VPA:
             if own.slb_shadow or own.dtl:
                 return RESOURCE
@@ -161,17 +182,22 @@ class ProcessorCalls:
         elif function == NO_DTL:
             own.dtl = own.dtl_size = 0
         elif function == VPA:
-            return self._register(address, 2, VPA_LEAST, self._set_vpa)
+            return self._register(own, address, 2, VPA_LEAST, self._set_vpa)
         elif function == SLB_SHADOW:
-            return self._register(address, 4, SLB_SHADOW_LEAST, self._set_shadow)
+            return self._register(own, address, 4, SLB_SHADOW_LEAST, self._set_shadow)
         elif function == DTL:
-            return self._register(address, 4, DTL_LEAST, self._set_log)
+            return self._register(own, address, 4, DTL_LEAST, self._set_log)
         else:
             return PARAMETER
         return SUCCESS
 
     def _register(
-        self, address: int, width: int, least: int, take: Callable[[int, int], int]
+        self,
+        own: SpaprCpu,
+        address: int,
+        width: int,
+        least: int,
+        take: Callable[[SpaprCpu, int, int], int],
     ) -> int:
         """Check an area, which says its own size, and take it."""
         if address == 0:
@@ -181,28 +207,28 @@ class ProcessorCalls:
         size = self.ram.uint(address + VPA_SIZE_AT, width)
         if size < least or not self.ram.has(address, size):
             return PARAMETER
-        return take(address, size)
+        return take(own, address, size)
 
-    def _set_vpa(self, address: int, size: int) -> int:
+    def _set_vpa(self, own: SpaprCpu, address: int, size: int) -> int:
         if address % VPA_ALIGNMENT or _crosses(address, size):
             return PARAMETER
-        self.own.vpa = address
+        own.vpa = address
         at = address + VPA_SHARED_AT
         self.ram.put(at, self.ram.uint(at, 1) | VPA_SHARED, 1)
         return SUCCESS
 
-    def _set_shadow(self, address: int, size: int) -> int:
+    def _set_shadow(self, own: SpaprCpu, address: int, size: int) -> int:
         if _crosses(address, size):
             return PARAMETER
-        if not self.own.vpa:
+        if not own.vpa:
             return RESOURCE
-        self.own.slb_shadow, self.own.slb_shadow_size = address, size
+        own.slb_shadow, own.slb_shadow_size = address, size
         return SUCCESS
 
-    def _set_log(self, address: int, size: int) -> int:
-        if not self.own.vpa:
+    def _set_log(self, own: SpaprCpu, address: int, size: int) -> int:
+        if not own.vpa:
             return RESOURCE
-        self.own.dtl, self.own.dtl_size = address, size
+        own.dtl, own.dtl_size = address, size
         return SUCCESS
 
     # --- memory -----------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ from gossamer.devices.spapr.calls import PARAMETER, SUCCESS, GuestRam, Registers
 
 H_RTAS: Final = 0xF000
 BASE: Final = 0x2000
-#: Bytes that a guest sets aside for the services' code.
-SIZE: Final = 0x82C
+#: Bytes that a guest sets aside for the services' code, and for each CPU beside.
+SIZE, SIZE_OF_CPU = 0x81C, 16
 #: Arguments and results of a block, each.
 MOST: Final = 64
 

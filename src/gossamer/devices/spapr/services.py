@@ -21,12 +21,13 @@ from gossamer.devices.spapr.rtas import (
     Rtas,
 )
 from gossamer.devices.spapr.spapr import Rtc, Spapr
+from gossamer.devices.spapr.vcpus import Vcpus
 from gossamer.devices.spapr.vio import NVRAM_SIZE, Nvram, Terminal
 from gossamer.devices.spapr.xics import MASKED, Ics
 
 DAY_SECONDS: Final = 86_400
 #: query-cpu-stopped-state: the CPU runs.
-NOT_STOPPED: Final = 2
+STOPPED, NOT_STOPPED = 0, 2
 #: get-power-level: the domain that is the whole machine.
 WHOLE, FULL_LEVEL = 0xFFFF_FFFF, 100
 # System parameters (LoPAR table 118).
@@ -90,20 +91,31 @@ def add_power(
     )
 
 
-def add_cpus(rtas: Rtas, count: int, stop: Callable[[], None]) -> None:
-    """`stop` lets the calling CPU stand still."""
+def add_cpus(rtas: Rtas, vcpus: Vcpus) -> None:
+    """CPUs stop themselves, and are started by others."""
 
     def query(arguments: list[int]) -> Results:
-        if arguments[0] >= count:
+        target = vcpus.find(arguments[0])
+        if target is None:
             return [PARAMETER_ERROR, 0]
-        return [OK, NOT_STOPPED]
+        return [OK, STOPPED if target.stopped else NOT_STOPPED]
+
+    def start(arguments: list[int]) -> Results:
+        number, address, argument = arguments[:3]
+        target = vcpus.find(number)
+        if target is None:
+            return PARAMETER_ERROR
+        if not target.stopped:
+            return HARDWARE_ERROR
+        target.start(vcpus.caller, address, argument)
+        return OK
 
     def stop_self(arguments: list[int]) -> Results:
-        stop()
+        vcpus.caller.stop()
         return OK
 
     rtas.add("query-cpu-stopped-state", 1, 2, query)
-    rtas.add("start-cpu", 3, 1, lambda a: HARDWARE_ERROR if a[0] < count else PARAMETER_ERROR)
+    rtas.add("start-cpu", 3, 1, start)
     rtas.add("stop-self", 0, 0, stop_self)
 
 
