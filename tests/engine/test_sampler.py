@@ -69,7 +69,7 @@ def test_ways_through_the_fetch_tlb_are_distinguished_by_their_sources() -> None
     rig.engine.sample(1 << 7)
     for _ in range(20):
         rig.run(20_000)
-    slots = [s for s in rig.engine.slots().tolist() if s[1]]
+    slots = [s for s in rig.engine.slots() if s[1]]
     ways = {(s[0], s[1]) for s in slots}
     call = entry(rig, CODE + 16), entry(rig, CODE + 8)
     back = entry(rig, CODE + 12), entry(rig, CODE + 20)

@@ -16,16 +16,16 @@ start's modules meet them (docs/decisions/0016); checkers of types see an import
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from importlib import import_module
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 
 class Late:
-    """A module's names, each kept here once it was asked for; `load` imports the module."""
+    """A module's or an object's names, each kept here once it was asked for; `load` makes it."""
 
-    def __init__(self, load: Callable[[], ModuleType]) -> None:
+    def __init__(self, load: Callable[[], object]) -> None:
         self._load = load
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the module has
@@ -38,6 +38,11 @@ class LateModule(Late):
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the module has
         return getattr(self._load(), name)
+
+
+def pattern(text: str, flags: re.RegexFlag = re.NOFLAG) -> re.Pattern[str]:
+    """A regular expression that is compiled when it is first used: 0.3 ms for a short one."""
+    return cast("re.Pattern[str]", Late(lambda: re.compile(text, flags)))
 
 
 def load_all() -> None:
@@ -53,4 +58,4 @@ else:
     np = Late(lambda: import_module("numpy"))
     zstandard = Late(lambda: import_module("zstandard"))
 
-__all__ = ["Late", "LateModule", "load_all", "np", "zstandard"]
+__all__ = ["Late", "LateModule", "load_all", "np", "pattern", "zstandard"]

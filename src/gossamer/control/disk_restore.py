@@ -99,7 +99,7 @@ def _restore(
             raise ConfigError(f"{container.path}: {what}: expected {mine}, got {got}")
     _check_disks(vm, container)
     config = as_saved(vm.config, meta.hardware, container.path) if meta.hardware else vm.config
-    into = build(config) if config is not vm.config else None
+    into = build(config, arrives=True) if config is not vm.config else None
     if meta.devices:  # a save from before they were noted has none
         check_fitted(container.path, meta.devices, into or vm.machine)
     going = list[tuple[Qcow2Image, Snapshot]]()
@@ -218,7 +218,7 @@ def _take_on(
 
     A thread does what takes long.  Gives the run state that the machine had until then.
     """
-    fresh = into or vm.unused() or build(config)
+    fresh = into or vm.unused() or build(config, arrives=True)
     prepared: list[Going] = []
 
     def read() -> Arrived:

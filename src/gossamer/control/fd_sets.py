@@ -9,9 +9,10 @@ from typing import Final
 
 from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
+from gossamer.base.late import pattern
 
 MOST_FDS: Final = 256
-_PATH: Final = re.compile(r"/dev/fdset/([0-9]{1,9})", re.ASCII)
+_PATH: Final = pattern(r"/dev/fdset/([0-9]{1,9})", re.ASCII)
 
 
 class PassedFd(Data):

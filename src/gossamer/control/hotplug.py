@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Final
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
 
 from gossamer.base.data import replace
 from gossamer.base.errors import ConfigError
+from gossamer.base.late import LateModule
 from gossamer.control.events import DeviceDeleted
 from gossamer.control.runner import Runner
 from gossamer.machines.build import set_compat
@@ -20,7 +22,11 @@ from gossamer.machines.device_options import asked_for, resolve
 from gossamer.machines.device_table import DRIVERS
 from gossamer.machines.machine import Machine, Plugged
 from gossamer.machines.stored import stored_devices
-from gossamer.machines.usb_attach import USB_DEVICES, add_usb_device, controller, unplug
+
+if TYPE_CHECKING:
+    from gossamer.machines import usb_attach
+else:  # of machines with USB
+    usb_attach = LateModule(lambda: import_module("gossamer.machines.usb_attach"))
 
 MOST_DEVICES: Final = 64
 """A save holds no more."""
@@ -32,7 +38,7 @@ def add(vm: Runner, driver: str, given: Mapping[str, str]) -> None:
         raise ConfigError(f"'{driver}' is not a valid device model name")
     asked = asked_for("device_add", driver, given)
     added = replace(resolve(asked, vm.config.defaults), hot=True)
-    if driver not in USB_DEVICES:
+    if driver not in usb_attach.USB_DEVICES:
         bus = DRIVERS[driver].bus or "its bus"
         raise ConfigError(f"{driver}: {bus} does not support hotplugging; only USB does")
     if added.id and added.id in _ids(vm.config):
@@ -41,7 +47,9 @@ def add(vm: Runner, driver: str, given: Mapping[str, str]) -> None:
         raise ConfigError(f"{driver}: {MOST_DEVICES} devices were added already")
     machine = vm.machine
     vm.outside.pointer = None  # the last one that came is the one in hand
-    made = add_usb_device(machine, controller(machine, asked.where), added, hot=True)
+    made = usb_attach.add_usb_device(
+        machine, usb_attach.controller(machine, asked.where), added, hot=True
+    )
     set_compat(machine)
     for one in made:
         record = replace(one.added, hot=True)
@@ -57,7 +65,7 @@ def remove(vm: Runner, name: str) -> None:
     if found is None:
         raise ConfigError(f"Device '{name}' is part of the machine: it cannot be taken out")
     part = next(p for p in machine.parts if p.device is found.device)
-    unplug(machine, controller(machine, name), part)
+    usb_attach.unplug(machine, usb_attach.controller(machine, name), part)
     devices = [one for one in _pinned(machine) if one is not found.added]
     machine.plugged = [one for one in machine.plugged if one.device is not found.device]
     gone = vm.config.unplugged
@@ -74,7 +82,7 @@ def _pinned(machine: Machine) -> list[Added]:
     """The devices, each USB one in the port where it is; `plugged` says so from now on."""
     devices: list[Added] = []
     for one in machine.hardware.devices:
-        if one.driver in USB_DEVICES:
+        if one.driver in usb_attach.USB_DEVICES:
             devices += [p.added for p in machine.plugged if p.origin is one]
         else:
             devices.append(one)
@@ -103,8 +111,8 @@ def as_saved(config: Config, hardware: object, where: str) -> Config:
         return config
     if _first(devices, unplugged) != _first(config.devices, config.unplugged):
         return config
-    mine = (one for one in config.devices if one.driver not in USB_DEVICES)
-    taken = tuple(one if one.driver in USB_DEVICES else next(mine) for one in devices)
+    mine = (one for one in config.devices if one.driver not in usb_attach.USB_DEVICES)
+    taken = tuple(one if one.driver in usb_attach.USB_DEVICES else next(mine) for one in devices)
     return replace(config, devices=taken, unplugged=unplugged)
 
 

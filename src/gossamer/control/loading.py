@@ -7,7 +7,7 @@ puts that machine in the place of the one that runs, and is the last that can fa
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from gossamer.base.data import Data
 from gossamer.base.wire import WireReader
@@ -21,10 +21,12 @@ from gossamer.control.stream_out import Extra, save_all
 from gossamer.machines.build import build
 from gossamer.machines.machine import Machine
 from gossamer.migrate.incoming import Incoming
-from gossamer.migrate.multifd_in import MultifdIn
 from gossamer.migrate.releases import release
 from gossamer.migrate.source import Source
 from gossamer.state.transfer import load
+
+if TYPE_CHECKING:
+    from gossamer.migrate.multifd_in import MultifdIn
 
 
 def adopt_rate(fresh: Machine, loaded: Loaded) -> list[str]:
@@ -132,5 +134,5 @@ def take_over(
 
     Returns whether the stream was foreign, and what was repaired.
     """
-    arrived = read_machine(into or build(vm.config), file, vm.progress)
+    arrived = read_machine(into or build(vm.config, arrives=True), file, vm.progress)
     return arrived.loaded.foreign, take_place(vm, arrived, mend=mend, before=before)

@@ -81,7 +81,7 @@ def receiving(
                     channels.append(open_ones.enter_context((yield InThread(wrapped))))
                 else:
                     channels.append(plain)
-        fresh = vm.unused() or build(vm.config)
+        fresh = vm.unused() or build(vm.config, arrives=True)
         for channel in channels[1:]:
             transfer.also(channel)
         channel = channels[0]

@@ -10,15 +10,14 @@ from collections.abc import Iterator
 from typing import Final
 
 from gossamer.base.units import NS_PER_S
-from gossamer.control import repair_405
 from gossamer.control.stream_in import Loaded
 from gossamer.cpu.cpu import Cpu
-from gossamer.cpu.cpu_405 import Cpu405
 from gossamer.devices.escc import MASTER_ENABLE, Escc
 from gossamer.devices.heathrow import Heathrow
 from gossamer.devices.ide.cell import MacioIde
 from gossamer.devices.ide.drive import BSY
 from gossamer.isa.interrupts import Irq
+from gossamer.isa.spec.parts import EMBEDDED, has
 from gossamer.machines.machine import Machine
 
 FAR_NS: Final = 3600 * NS_PER_S
@@ -38,8 +37,10 @@ def complete(m: Machine, loaded: Loaded, *, mend: bool = True) -> list[str]:
         m.resume()
         return []
     lines = [f"section {name} is not in the stream: as at power on" for name in loaded.missing]
-    if isinstance(m.cpu, Cpu405):
-        lines += repair_405.complete(m, m.cpu)
+    if has(m.cpu.model.features, EMBEDDED):
+        from gossamer.control import repair_405  # noqa: PLC0415 - of one board
+
+        lines += repair_405.complete(m)
     else:
         for n, cpu in enumerate(m.cpus):
             lines += (f"cpu {n}: {one}" if n else one for one in _decrementer(m, cpu, loaded))

@@ -13,8 +13,10 @@ from gossamer.isa.spec import timers_405 as timers
 from gossamer.machines.machine import Machine
 
 
-def complete(m: Machine, cpu: Cpu405) -> Iterator[str]:
+def complete(m: Machine) -> Iterator[str]:
     """Timers and memory of a CPU whose registers have been loaded."""
+    cpu = m.cpu
+    assert isinstance(cpu, Cpu405), cpu
     yield from _memory(m)
     if m.clock.now or cpu.block.get("tcr"):
         yield from _timers(cpu)

@@ -11,7 +11,6 @@ from typing import Final
 from gossamer.base.units import NS_PER_S
 from gossamer.core.clock import Alarm
 from gossamer.devices.cuda import Cuda
-from gossamer.devices.m48t59 import M48t59
 from gossamer.machines.config import CLOCK_POLICIES, unknown
 from gossamer.machines.machine import Machine
 
@@ -37,6 +36,8 @@ def pass_downtime(m: Machine, policy: str, downtime_ns: int) -> None:
 
 def step_rtc(m: Machine, downtime_ns: int) -> None:
     """Put the clock chip on, to the second that it would have come to."""
+    from gossamer.devices.m48t59 import M48t59  # noqa: PLC0415 - of one board
+
     now = int(m.clock.now)
     for part in m.parts:
         moved = (now + downtime_ns) // NS_PER_S - now // NS_PER_S

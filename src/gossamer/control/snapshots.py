@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -17,12 +16,13 @@ from xxhash import xxh3_64_intdigest
 
 from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError, GossamerError, HostError, there_is
+from gossamer.base.late import pattern
 from gossamer.core import host
 from gossamer.machines.config import Config
 from gossamer.machines.stored import stored
 
 SUFFIX: Final = ".gossamer"
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
+_NAME: Final = pattern(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 
 
 class SnapshotEntry(Data):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from io import SEEK_CUR
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from gossamer.base.data import Data, field, replace
 from gossamer.base.errors import StreamError
@@ -33,11 +33,13 @@ from gossamer.migrate.framing import (
     Walker,
 )
 from gossamer.migrate.incoming import Incoming
-from gossamer.migrate.multifd_in import MultifdIn
 from gossamer.migrate.pages import inflate_page, mapped_pages, xbzrle_decode
 from gossamer.migrate.source import Source
 from gossamer.state.declare import Stateful
 from gossamer.state.transfer import OURS, Profile, load
+
+if TYPE_CHECKING:
+    from gossamer.migrate.multifd_in import MultifdIn
 
 #: QEMU's user-mode network (version 4): no sockets, then an id and 16 leases.
 _SLIRP_VERSION, _SLIRP_SIZE = 4, 131

@@ -19,6 +19,7 @@ import llvmlite
 import xxhash
 
 from gossamer.base.bits import align_up
+from gossamer.base.late import pattern
 from gossamer.core import host
 from gossamer.engine.arena import CodeArena
 from gossamer.engine.elf import Loader
@@ -27,7 +28,7 @@ from gossamer.isa.architecture import Architecture
 
 _MAGIC: Final = b"gossamer object 1\n"
 #: A folder of libvirt's for one run of a domain.
-_OF_ONE_RUN: Final = re.compile(r"domain-[0-9]+-.*", re.ASCII)
+_OF_ONE_RUN: Final = pattern(r"domain-[0-9]+-.*", re.ASCII)
 _SOURCES: Final = ("base", "isa", "cpu", "engine")
 
 

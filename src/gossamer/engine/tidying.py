@@ -15,12 +15,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from gossamer.base.late import pattern
 from gossamer.base.units import MiB
 
 #: Bytes of the folder's files at the most, beside those of the key in use.
 MOST: Final = 64 * MiB
 #: Objects of tier 0 and of stencils, and compiled regions, by their key; hashes of sources.
-_OURS: Final = re.compile(
+_OURS: Final = pattern(
     r"(?:(?:tier0|stencils)-([0-9a-f]{32})\.o|regions-([0-9a-f]{32})\.cache"
     r"|sources-([0-9a-f]{32})\.hash)",
     re.ASCII,

@@ -14,7 +14,6 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final, Literal
 
 from gossamer.base.data import Data
-from gossamer.base.late import np
 from gossamer.base.units import PAGE_SIZE
 from gossamer.core import host
 from gossamer.core.clock import NEVER
@@ -53,7 +52,7 @@ from gossamer.engine.protocol import InstructionTime
 from gossamer.isa.architecture import Architecture
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
 #: A straight line of code can overrun the budget by a page of instructions at the most.
 _SLACK: Final = PAGE_SIZE // 4
@@ -78,7 +77,7 @@ _EFFECT = ctypes.CFUNCTYPE(None, ctypes.c_uint32, ctypes.c_uint32)
 
 #: A slot of the sampler's table, as native code lays it out.
 _SLOTS: Final = {32: Struct("<QQII"), 64: Struct("<QQIxxxxQ")}
-_SLOT_PAGES: Final = {32: ("<u4", 20), 64: ("<u8", 24)}
+_COUNT_AT: Final = 16
 #: What tables of translations are filled with, by the width of a tag.
 _TAGS: Final[dict[int, Literal["I", "Q"]]] = {32: "I", 64: "Q"}
 
@@ -529,27 +528,30 @@ class Tier0(InstructionTime):
     def samples_in(self, page: int) -> int:
         """How often the guest was found in an arena page, as far as it is remembered."""
         first = self.entries + page * ENTRY_STRIDE
-        slots = self.slots()
-        inside = slots["entry"] - np.uint64(first) < ENTRY_STRIDE
-        return int(slots["count"][inside].sum())
+        counts = self._samples.view.cast("I")[_COUNT_AT // 4 :: SAMPLE_SLOT // 4].tolist()
+        there = zip(self._sampled(), counts, strict=True)
+        return sum(count for entry, count in there if first <= entry < first + ENTRY_STRIDE)
 
     def forget_samples(self, entries: list[int]) -> None:
         """Count these entries anew."""
-        slots = self.slots()
-        slots["count"][np.isin(slots["entry"], entries)] = 0
+        counts, sampled = self._samples.view.cast("I"), self._sampled()
+        for entry in entries:
+            slot = -1
+            for _ in range(sampled.count(entry)):
+                slot = sampled.index(entry, slot + 1)
+                counts[(slot * SAMPLE_SLOT + _COUNT_AT) // 4] = 0
 
-    def slots(self) -> NDArray[np.void]:
-        """The sampler's table as numpy has it."""
-        page, at = _SLOT_PAGES[self._words.width]
-        kinds = np.dtype(
-            {
-                "names": ["entry", "source", "count", "page"],
-                "formats": ["<u8", "<u8", "<u4", page],
-                "offsets": [0, 8, 16, at],
-                "itemsize": SAMPLE_SLOT,
-            }
-        )
-        return np.frombuffer(self._samples.memory, kinds)
+    def _sampled(self) -> list[int]:
+        """The entry of each slot of the sampler's table.
+
+        Without numpy: a process that is not asked for anything has no other use for it.
+        """
+        return self._samples.view.cast("Q")[:: SAMPLE_SLOT // 8].tolist()
+
+    def slots(self) -> list[tuple[int, int, int, int]]:
+        """The sampler's table: entry, source, count and page of each slot."""
+        form, slots = _SLOTS[self._words.width], range(SAMPLES)
+        return [form.unpack_from(self._samples.view, n * SAMPLE_SLOT) for n in slots]
 
     def decode(self, entry: int) -> None:
         """Decode an entry, by its address, before it is executed."""

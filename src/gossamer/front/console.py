@@ -33,6 +33,8 @@ TYPING_SLICE_NS: Final = 1_000_000
 """The same while typed bytes wait for the guest to take them."""
 _WAITING_S: Final = 0.005
 """How long a round takes at the most while the guest waits for memory."""
+_LEISURE_NS: Final = 20_000_000
+"""A guest that waits for so long has nothing to do."""
 MOST_ADDED: Final = 64
 """Character devices that clients may add."""
 
@@ -58,6 +60,8 @@ class Console:
         self._added: dict[str, Chardev] = {}
         self._gdb, self._qtest, self._web = config.gdb, config.qtest, config.web is not None
         self._closings: list[Callable[[], None]] = []
+        #: Called once, when the guest first has nothing to do for a while.
+        self.at_leisure: Callable[[], object] | None = None
         self._steps_clock, self._qtest_log = config.accel.stands, config.qtest_log
         try:
             for number, spec in enumerate(config.serials):
@@ -315,7 +319,11 @@ class Console:
         until = vm.idle_until_ns
         if until is None or vm.ended:
             return 0.0
-        return max(until - time.monotonic_ns(), 0) / 1e9
+        left = max(until - time.monotonic_ns(), 0)
+        if left > _LEISURE_NS and self.at_leisure is not None:
+            call, self.at_leisure = self.at_leisure, None
+            call()
+        return left / 1e9
 
     def _serve_others(self) -> None:
         """A round of the loop in the middle of a slice: the guest waits for its memory."""

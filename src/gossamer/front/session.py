@@ -17,6 +17,7 @@ from gossamer.front.console import Console
 from gossamer.front.progress_bar import ProgressBar
 from gossamer.front.signals import held
 from gossamer.front.trace_log import TraceLog
+from gossamer.machines.build import build
 from gossamer.machines.config import Config
 
 DEFER: Final = "defer"
@@ -32,7 +33,8 @@ def run_machine(config: Config, console: Console, ready: Callable[[], None] = la
 
 
 def _run(config: Config, console: Console, ready: Callable[[], None], log: TraceLog) -> int:
-    vm = Vm(config)
+    loaded = config.loadvm is not None
+    vm = Vm(config, build(config, arrives=True) if loaded else None)
     session = Session(vm)
     for warning in vm.disks.warnings:
         print(f"gossamer: warning: {warning}", file=sys.stderr, flush=True)
@@ -70,7 +72,8 @@ def _run(config: Config, console: Console, ready: Callable[[], None], log: Trace
         gc.enable()
         if config.incoming is None and config.start and vm.run_state in STARTED:
             vm.cont()
-        ahead.load(late.load_all)  # saves, hashes and pictures must not wait for it
+        # Saves, hashes and pictures must not wait for it, nor a guest that has something to do.
+        console.at_leisure = lambda: ahead.load(late.load_all)
         status = console.run(session)
         if session.fault is not None:
             raise session.fault

@@ -51,8 +51,12 @@ def default_device(config: Hardware) -> str:
 
 
 def load_kernel(m: Machine) -> Kernel | None:
-    """Put -kernel, -append and -initrd into RAM; where they are."""
+    """Put -kernel, -append and -initrd into RAM; where they are.
+
+    A machine that will be loaded is only told where: what it loads has them.
+    """
     config = m.hardware
+    write = _leave if config.arrives else m.memory.write
     if config.kernel is None:
         return None
     image = firmware.load_program(config.kernel)
@@ -61,7 +65,7 @@ def load_kernel(m: Machine) -> Kernel | None:
     size = max(s.ra + len(s.data) for s in segments) - start
     _check(config, "kernel", start + size)
     for s in segments:
-        m.memory.write(s.ra, s.data)
+        write(s.ra, s.data)
     gap = GAP if start == KERNEL_BASE else LINKED_GAP
     end = align_up(max(start + size, KERNEL_BASE) + gap, PAGE_SIZE)
     initrd_at, initrd_size = 0, 0
@@ -69,12 +73,16 @@ def load_kernel(m: Machine) -> Kernel | None:
         initrd = firmware.read_file(config.initrd, what="initial RAM disk")
         initrd_at, initrd_size = end, len(initrd)
         _check(config, "-initrd", initrd_at + initrd_size)
-        m.memory.write(initrd_at, initrd)
+        write(initrd_at, initrd)
         end = align_up(initrd_at + initrd_size, PAGE_SIZE)
     line = config.append.encode() + b"\0"
     _check(config, "kernel command line", end + len(line))
-    m.memory.write(end, line)
+    write(end, line)
     return Kernel(entry, size, end, initrd_at, initrd_size)
+
+
+def _leave(ra: int, data: bytes) -> None:
+    """Nothing is written."""
 
 
 def _placed(image: firmware.Image) -> tuple[list[firmware.Segment], int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gossamer.base.data import replace
 from gossamer.base.errors import ConfigError
 from gossamer.machines import registry
 from gossamer.machines.config import Hardware
@@ -11,9 +12,15 @@ from gossamer.machines.rates import set_rates
 from gossamer.state.declare import Compat
 
 
-def build(hardware: Hardware) -> Machine:
-    """The machine that `hardware` describes, at power on."""
-    machine = registry.find(hardware.machine).compose(hardware)
+def build(hardware: Hardware, *, arrives: bool = False) -> Machine:
+    """The machine that `hardware` describes, at power on.
+
+    `arrives`: it is loaded before it runs, memory included; a kernel is not put there first.
+    """
+    made = replace(hardware, arrives=True) if arrives else hardware
+    machine = registry.find(hardware.machine).compose(made)
+    if arrives:
+        machine.hardware = hardware
     place_drives(machine)
     set_rates(machine)
     if hardware.devices:

@@ -93,7 +93,8 @@ class Hardware(Data):
     -device or device_add added, `unplugged` what was there at first; `defaults` by driver and
     property what -global set.
     `boot_once`: the -boot letters until the first reset; `fw_cfg`: name and text or file of each
-    entry that the firmware gets besides its own.
+    entry that the firmware gets besides its own.  `arrives`: the machine will be loaded, so that
+    what lies in its RAM at power on need not be put there (`machines.build` alone sets it).
     """
 
     machine: str = DEFAULT_MACHINE
@@ -124,6 +125,7 @@ class Hardware(Data):
     defaults: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     rtc_base: str | int = "utc"
     uuid: str = ""
+    arrives: bool = False
 
     @property
     def full_name(self) -> str:

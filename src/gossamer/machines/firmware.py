@@ -329,7 +329,8 @@ def _segment(path: Path, data: bytes, head: _Header) -> Segment:
         )
     if size > MAX_FILE or ra + size > 4 * GiB:
         raise ConfigError(f"{path}: a segment at {ra:#x} of {size:#x} bytes cannot be loaded")
-    return Segment(ra, data[offset : offset + held].ljust(size, b"\0"))
+    whole = memoryview(data)[offset : offset + held]
+    return Segment(ra, b"".join((whole, bytes(size - held))))  # one copy of some MiB, not two
 
 
 def _check_overlap(path: Path, segments: list[Segment]) -> None:

@@ -13,6 +13,7 @@ from typing import Final
 
 from gossamer.base.data import replace
 from gossamer.base.errors import ConfigError
+from gossamer.base.late import pattern
 from gossamer.machines import device_options, machine_options, registry
 from gossamer.machines.config import Accel, Config, unknown
 from gossamer.machines.draft import Draft
@@ -28,8 +29,8 @@ from gossamer.machines.values import choice
 
 #: What the clock of a deterministic run shows at power on: 2026-01-01T00:00:00 UTC.
 ICOUNT_DATE: Final = 1_767_225_600
-_FDSET: Final = re.compile(r"/dev/fdset/([0-9]{1,9})(?![0-9])")
-_FD: Final = re.compile(r"(?:^|:)fd:([0-9]{1,9})")
+_FDSET: Final = pattern(r"/dev/fdset/([0-9]{1,9})(?![0-9])")
+_FD: Final = pattern(r"(?:^|:)fd:([0-9]{1,9})")
 _ALIKE: Final = 0.8
 """How much of an unknown option must be right for a guess at what was meant."""
 _TERMINAL: Final = ("stdio", "mon:stdio")

@@ -6,7 +6,6 @@ address, entry, checksum of the data, operating system, architecture, type, comp
 
 from __future__ import annotations
 
-import gzip
 import struct
 import zlib
 from io import BytesIO
@@ -70,6 +69,8 @@ def read(path: Path, data: bytes) -> Payload | None:
 
 
 def _unpacked(path: Path, body: bytes) -> bytes:
+    import gzip  # noqa: PLC0415 - few are packed
+
     try:
         with gzip.GzipFile(fileobj=BytesIO(body)) as file:
             whole = file.read(_MOST + 1)

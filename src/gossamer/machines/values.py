@@ -7,18 +7,17 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from gossamer.base.errors import ConfigError
+from gossamer.base.late import pattern
 from gossamer.base.units import MiB
 from gossamer.machines.config import unknown
 
 _SUFFIXES: Final = {"b": 0, "k": 10, "m": 20, "g": 30, "t": 40}
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)([bkmgt]?)", re.IGNORECASE | re.ASCII)
-_BYTE: Final = re.compile(r"[0-9a-fA-F]{1,2}")
-_PLACE: Final = re.compile(r"(?:0x)?0*([0-9a-f]{1,2})(?:\.(?:0x)?0*([0-7]))?", re.IGNORECASE)
-_IDENTIFIER: Final = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
+_SIZE: Final = pattern(r"(\d+(?:\.\d+)?)([bkmgt]?)", re.IGNORECASE | re.ASCII)
+_BYTE: Final = pattern(r"[0-9a-fA-F]{1,2}")
+_PLACE: Final = pattern(r"(?:0x)?0*([0-9a-f]{1,2})(?:\.(?:0x)?0*([0-7]))?", re.IGNORECASE)
+_IDENTIFIER: Final = pattern(r"[A-Za-z][A-Za-z0-9._-]*")
 _LONGEST: Final = 64
-_DATE: Final = re.compile(
-    r"(\d{4})-(\d{1,2})-(\d{1,2})(?:T(\d{1,2}):(\d{1,2}):(\d{1,2}))?", re.ASCII
-)
+_DATE: Final = pattern(r"(\d{4})-(\d{1,2})-(\d{1,2})(?:T(\d{1,2}):(\d{1,2}):(\d{1,2}))?", re.ASCII)
 
 
 def pairs(option: str, text: str, *, first: str | None = None) -> dict[str, str]:

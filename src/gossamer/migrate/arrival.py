@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gossamer.base.errors import HostError, StreamError
 from gossamer.base.late import np
@@ -20,8 +20,10 @@ from gossamer.base.wire import WireReader
 from gossamer.core import host
 from gossamer.core.memory import Arena, RamBlock
 from gossamer.migrate import ram
-from gossamer.migrate.channels import Channel
 from gossamer.migrate.returnpath import Message, Reply, encode
+
+if TYPE_CHECKING:
+    from gossamer.migrate.channels import Channel
 
 _LOOK_S: Final = 0.02
 """How long a page may take before others are served meanwhile."""

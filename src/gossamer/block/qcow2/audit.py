@@ -13,7 +13,15 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from gossamer.base.late import np
-from gossamer.block.qcow2.entries import COMPRESSED, COPIED, OFFSET, Clusters, Table, all_clusters
+from gossamer.block.qcow2.entries import (
+    COMPRESSED,
+    COPIED,
+    OFFSET,
+    Clusters,
+    Table,
+    all_clusters,
+    distinct,
+)
 from gossamer.block.qcow2.snapshots import check_l1
 from gossamer.block.qcow2.switch import extent, l2_mentions
 from gossamer.block.qcow2.tables import read_l1
@@ -63,7 +71,7 @@ class _Needed:
 
     def add(self, clusters: Clusters, times: int) -> None:
         indexes, places = np.divmod(clusters, self._entries)
-        for index in np.unique(indexes).tolist():
+        for index in distinct(indexes).tolist():
             block = self.blocks.setdefault(index, np.zeros(self._entries, np.uint64))
             counts = np.bincount(places[indexes == index], minlength=self._entries)
             block += counts.astype(np.uint64) * np.uint64(times)
@@ -73,7 +81,7 @@ class _Needed:
         indexes, places = np.divmod(clusters, self._entries)
         return any(
             bool((self.blocks[index][places[indexes == index]] > 1).any())
-            for index in np.unique(indexes).tolist()
+            for index in distinct(indexes).tolist()
         )
 
 

@@ -5,12 +5,14 @@ Tables are kept as native-endian uint64 arrays.  Source: qcow2 specification, "C
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from gossamer.base.late import np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    Numbers = TypeVar("Numbers", NDArray[np.uint64], NDArray[np.int64])
 
 Table: TypeAlias = "NDArray[np.uint64]"
 Clusters: TypeAlias = "NDArray[np.int64]"
@@ -31,6 +33,29 @@ def decode(raw: bytes) -> Table:
 
 def encode(table: Table) -> bytes:
     return table.astype(">u8").tobytes()
+
+
+def distinct(numbers: Numbers) -> Numbers:
+    """Each of the numbers once, in order.
+
+    `np.unique` does the same, and takes 8 ms in a process that has not used it yet.
+    """
+    ordered = np.sort(numbers)
+    return ordered[np.flatnonzero(_firsts(ordered))]
+
+
+def tally(clusters: Clusters) -> tuple[Clusters, Clusters]:
+    """Each of the clusters once, in order, and how often it is there."""
+    ordered = np.sort(clusters)
+    at = np.flatnonzero(_firsts(ordered))
+    return ordered[at], np.diff(at, append=ordered.size)
+
+
+def _firsts(ordered: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where a number stands for the first time."""
+    first = np.ones(ordered.size, np.bool_)
+    first[1:] = ordered[1:] != ordered[:-1]
+    return first
 
 
 def compressed_extent(entry: int, cluster_bits: int) -> tuple[int, int]:

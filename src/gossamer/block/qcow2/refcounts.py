@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from gossamer.base.late import np
 from gossamer.block.errors import ImageError
 from gossamer.block.hostfile import HostFile
-from gossamer.block.qcow2.entries import Clusters, decode, encode
+from gossamer.block.qcow2.entries import Clusters, decode, distinct, encode, tally
 from gossamer.block.qcow2.header import MAX_TABLE_BYTES, Header
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Refcounts:
                 raise self._corrupt("a refcount block is not aligned to a cluster")
             if last >= self.file.size:
                 raise self._corrupt(f"refcount block at {last:#x} is outside the file")
-            if np.unique(used).size != used.size:
+            if distinct(used).size != used.size:
                 raise self._corrupt("two refcount table entries point to one block")
         last_used = np.flatnonzero(table)[-1:]
         self.table = table[: int(last_used[0]) + 1 if last_used.size else 0].tolist()
@@ -97,7 +97,7 @@ class Refcounts:
         """The counts of many clusters at once."""
         counts = np.zeros(clusters.size, np.uint64)
         indexes, places = np.divmod(clusters, self.block_entries)
-        for index in np.unique(indexes).tolist():
+        for index in distinct(indexes).tolist():
             block = self.block(index)
             if block is not None:
                 here = indexes == index
@@ -162,13 +162,13 @@ class Refcounts:
         self, clusters: Clusters, *, create: bool
     ) -> Iterable[tuple[int, Block, Clusters, Clusters]]:
         """The mentions by block: index, counts, distinct places in it, how often each."""
-        distinct, times = np.unique(clusters, return_counts=True)
-        indexes, places = np.divmod(distinct, self.block_entries)
-        for index in np.unique(indexes).tolist():
+        found, times = tally(clusters)
+        indexes, places = np.divmod(found, self.block_entries)
+        for index in distinct(indexes).tolist():
             block = self.block(index)
             if block is None:
                 if not create:
-                    where = int(distinct[indexes == index][0]) << self.cluster_bits
+                    where = int(found[indexes == index][0]) << self.cluster_bits
                     raise self._corrupt(f"cluster {where:#x} is used but not counted")
                 block = self._create_unplaced(index)
                 self._unplaced.append(index)
@@ -383,7 +383,7 @@ class Refcounts:
         while True:
             touched = set(self.dirty)
             for clusters in frees:
-                touched.update(np.unique(clusters // self.block_entries).tolist())
+                touched.update(distinct(clusters // self.block_entries).tolist())
             todo = sorted(touched - self.fresh - moved)
             for index in todo:
                 if self.block(index) is None:

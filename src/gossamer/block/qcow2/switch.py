@@ -20,6 +20,7 @@ from gossamer.block.qcow2.entries import (
     Clusters,
     Table,
     all_clusters,
+    distinct,
     encode,
 )
 from gossamer.block.qcow2.header import DIRTY
@@ -111,9 +112,9 @@ def _balance(change: Change) -> tuple[Clusters, Clusters]:
     none = np.zeros(0, np.int64)
     more = np.concatenate([none, *change.gained])
     less = np.concatenate([none, *change.lost])
-    used, times = np.unique(np.concatenate([more, less]), return_inverse=True)
-    net = np.bincount(times[: len(more)], minlength=len(used))
-    net -= np.bincount(times[len(more) :], minlength=len(used))
+    used = distinct(np.concatenate([more, less]))
+    net = np.bincount(np.searchsorted(used, more), minlength=len(used))
+    net -= np.bincount(np.searchsorted(used, less), minlength=len(used))
     return np.repeat(used, np.maximum(net, 0)), np.repeat(used, np.maximum(-net, 0))
 
 

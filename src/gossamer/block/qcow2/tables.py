@@ -17,6 +17,7 @@ from gossamer.block.qcow2.entries import (
     STANDARD_RESERVED,
     Table,
     decode,
+    distinct,
     encode,
 )
 from gossamer.block.qcow2.header import Header
@@ -37,7 +38,7 @@ def read_l1(file: HostFile, offset: int, entries: int) -> Table:
         message = f"corrupt: L1 entry {at} at {offset:#x} has reserved bits: {int(table[at]):#x}"
         raise ImageError(file.path, message, errno.EIO)
     used = table[table != 0] & np.uint64(OFFSET)
-    if np.unique(used).size != used.size:
+    if distinct(used).size != used.size:
         message = f"corrupt: two entries of the L1 table at {offset:#x} share an L2 table"
         raise ImageError(file.path, message, errno.EIO)
     return table
