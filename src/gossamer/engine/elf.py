@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from gossamer.base.data import Data
 from gossamer.base.errors import GossamerError
@@ -46,7 +46,7 @@ class Section(Data):
     entry_size: int
 
 
-class Symbol(Data):
+class Symbol(NamedTuple):
     """A symbol: `value` is an offset in its section."""
 
     name: str
@@ -101,7 +101,7 @@ def _of_process(name: str) -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
-class Relocation(Data):
+class Relocation(NamedTuple):
     """What a place of a section has to be made: `offset` in it, the number of a symbol."""
 
     offset: int

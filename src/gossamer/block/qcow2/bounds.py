@@ -11,7 +11,7 @@ import errno
 from gossamer.base.late import np
 from gossamer.block.errors import ImageError
 from gossamer.block.hostfile import HostFile
-from gossamer.block.qcow2.entries import COMPRESSED, OFFSET, ZERO, Table, decode
+from gossamer.block.qcow2.entries import COMPRESSED, OFFSET, ZERO, Table, decode, distinct
 from gossamer.block.qcow2.header import MAX_L1_BYTES, Header, check_extent
 from gossamer.block.qcow2.snapshots import read_table
 
@@ -27,7 +27,7 @@ def check_bounds(file: HostFile, header: Header) -> None:
         check_extent(file, header, what, offset, entries * 8, MAX_L1_BYTES)
         found = decode(file.read_at(offset, entries * 8)) & OFFSET
         _check(file, f"{what} leads to an L2 table", int(np.max(found, initial=0)))
-        tables = np.union1d(tables, found)
+        tables = distinct(np.concatenate((tables, found)))
     for l2 in tables.tolist():
         if l2 and l2 % header.cluster_size == 0:  # a misaligned one is refused on use
             table = decode(file.read_at(l2, header.cluster_size))

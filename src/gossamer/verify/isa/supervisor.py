@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from gossamer.isa.spec.parts import SOFTWARE_SEARCH, has
-from gossamer.isa.spec.spr import SPRS, row_name
+from gossamer.isa.spec.spr import SPRS
+from gossamer.isa.spec.spr_moves import row_name
 from gossamer.isa.text import assemble
 from gossamer.verify.isa.record import PAD_COUNT, PAD_SIZE, PADS, SIZE, WINDOW, WINDOW_EA, Record
 from gossamer.verify.isa.vectors import WORDS
