@@ -53,7 +53,7 @@ def default_device(config: Hardware) -> str:
 def load_kernel(m: Machine) -> Kernel | None:
     """Put -kernel, -append and -initrd into RAM; where they are.
 
-    A machine that will be loaded is only told where: what it loads has them.
+    Of a machine that will be loaded only the places are found: what it loads has the rest.
     """
     config = m.hardware
     write = _leave if config.arrives else m.memory.write
