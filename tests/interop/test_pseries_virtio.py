@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import lzma
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
+from struct import pack, unpack_from
 
 import pytest
 
 from gossamer.control.vm import Vm
+from gossamer.devices.spapr.fdt import unflatten
+from gossamer.machines.build import build
 from gossamer.machines.options import parse
 from gossamer.verify.hops.qemu import QemuStation
-from tests.interop.test_pseries import OURS, qemu64, start
+from tests.interop.test_pseries import AT, CALLER, OURS, QEMU, kernel, qemu64, start
 
 __all__ = ["qemu64", "start"]
 
@@ -59,24 +64,132 @@ class Guest:
         return self.until(b"\r\ndone:")
 
 
+BUID = (0x0800_0000, 0x2000_0000)
+READ, WRITE, QUERY_IRQ, CHANGE = 0x2016, 0x2017, 0x2018, 0x2019
+DDW_QUERY, DDW_CREATE, DDW_REMOVE, DDW_RESET = 0x2026, 0x2027, 0x2028, 0x2029
+#: Token, arguments, number of results.
+SERVICES = [
+    *((READ, (at, *BUID, size), 2) for at, size in [(n, 4) for n in range(0, 0x100, 4)]),
+    *((READ, (at, *BUID, size), 2) for at, size in ((0, 3), (1, 2), (2, 2), (0x3D, 1), (0xFE, 4))),
+    *((READ, (at, *BUID, 4), 2) for at in (0x800, 0x1_0000, 0x1000_0000, 0x100)),
+    (READ, (0, 0, 0, 4), 2),
+    *((WRITE, (at, *BUID, 4, 0xFFFF_FFFF), 1) for at in (0x10, 0x14, 0x20, 0x24, 0x30, 0x98, 0x40)),
+    *((READ, (at, *BUID, 4), 2) for at in (0x10, 0x14, 0x20, 0x24, 0x30, 0x98, 0x40)),
+    *((WRITE, (at, *BUID, 4, 0), 1) for at in (0x10, 0x14, 0x20, 0x24, 0x30, 0x98)),
+    (WRITE, (0x800, *BUID, 4, 0), 1),
+    (WRITE, (4, *BUID, 2, 0xFFFF), 1),
+    (READ, (4, *BUID, 4), 2),
+    (QUERY_IRQ, (0, *BUID, 0), 3),
+    (CHANGE, (0, *BUID, 1, 1, 7), 4),
+    (CHANGE, (0, *BUID, 4, 9, 7), 4),
+    (CHANGE, (0, *BUID, 4, 0, 7), 4),
+    (CHANGE, (0, *BUID, 9, 1, 7), 4),
+    (CHANGE, (0x800, *BUID, 4, 1, 7), 4),
+    (CHANGE, (0, *BUID, 3, 2, 7), 4),
+    (CHANGE, (0, *BUID, 4, 2, 7), 4),
+    *((QUERY_IRQ, (0, *BUID, n), 3) for n in (0, 1, 2)),
+    (QUERY_IRQ, (0x800, *BUID, 0), 3),
+    (CHANGE, (0, *BUID, 0, 4, 8), 4),
+    *((QUERY_IRQ, (0, *BUID, n), 3) for n in (0, 3, 4)),
+    (CHANGE, (0, *BUID, 4, 0, 9), 4),
+    (CHANGE, (0, *BUID, 4, 0, 9), 3),
+    (DDW_QUERY, (0, *BUID), 5),
+    (DDW_QUERY, (0, *BUID), 6),
+    (DDW_QUERY, (0, 1, 2), 5),
+    (DDW_CREATE, (0, *BUID, 13, 28), 4),
+    (DDW_CREATE, (0, *BUID, 16, 12), 4),
+    (DDW_CREATE, (0, *BUID, 24, 28), 4),
+    (DDW_QUERY, (0, *BUID), 6),
+    (DDW_CREATE, (0, *BUID, 24, 28), 4),
+    (DDW_REMOVE, (0x8000_0000,), 1),
+    (DDW_REMOVE, (0x8000_0000,), 1),
+    (DDW_REMOVE, (5,), 1),
+    (DDW_CREATE, (0, *BUID, 16, 28), 4),
+    (DDW_REMOVE, (0x8000_0001,), 1),
+    (DDW_QUERY, (0, *BUID), 6),
+    (DDW_RESET, (0, *BUID), 1),
+    (DDW_QUERY, (0, *BUID), 6),
+    (0x2021, (0, *BUID, 1), 2),
+]
+BLOCKS, BLOCK = 0x5_0000, 64
+
+
+def test_services_for_pci_answer_alike(tmp_path: Path, start: Callable[..., QemuStation]) -> None:
+    image = bytearray(0x6_0000)
+    image[: len(CALLER)] = CALLER
+    image[0x8000:0x8008] = len(SERVICES).to_bytes(8, "big")
+    for n, (token, arguments, results) in enumerate(SERVICES):
+        at = BLOCKS + BLOCK * n
+        cells = (token, len(arguments), results, *arguments, *[0x7777_7777] * results)
+        image[at : at + 4 * len(cells)] = pack(f">{len(cells)}I", *cells)
+        row = (0xF000, AT + at, *[0] * 7)
+        image[0x1_0000 + 72 * n : 0x1_0048 + 72 * n] = pack(">9Q", *row)
+    path = kernel(tmp_path, bytes(image))
+    options = ("-kernel", str(path), "-device", "virtio-net-pci")
+    m = build(parse([*OURS, *options]))
+    m.processor.run(40 * len(SERVICES) + 100)
+    mine = m.memory.read(AT, len(image))
+    assert mine[0x800F] == 1
+    station = start(*options)
+    out = tmp_path / "memory"
+    end = time.monotonic() + 60
+    theirs = bytes(len(image))
+    while not theirs[0x800F] and time.monotonic() < end:
+        time.sleep(0.02)
+        station.command("pmemsave", val=AT, size=len(image), filename=str(out))
+        theirs = out.read_bytes()
+    assert theirs[0x800F] == 1
+    differs = []
+    for n, (token, arguments, results) in enumerate(SERVICES):
+        at = BLOCKS + BLOCK * n + 12 + 4 * len(arguments)
+        want, got = (unpack_from(f">{results}i", one, at) for one in (theirs, mine))
+        if want != got:
+            differs.append((hex(token), [hex(a) for a in arguments], want, got))
+    assert not differs, "\n".join(map(str, differs))
+
+
+def test_the_nodes_of_functions_are_qemus(tmp_path: Path, qemu64: Path, disk: Path) -> None:
+    path, blob = kernel(tmp_path, CALLER), tmp_path / "blob"
+    devices = ["-drive", f"if=virtio,file={disk},format=raw", "-device", "virtio-net-pci"]
+    options = (*QEMU, "-nodefaults", "-nographic", "-serial", "null", "-monitor", "none")
+    command = [str(qemu64), *options, *devices, "-kernel", str(path)]
+    command += ["-machine", f"dumpdtb={blob}"]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    theirs, _ = unflatten(blob.read_bytes())
+    m = build(parse([*OURS, *devices, "-kernel", str(path)]))
+    firmware = m.part("spapr").firmware  # type: ignore[attr-defined]
+    bridge = "/pci@800000020000000"
+    want, got = theirs.find(bridge), firmware.root.find(bridge)
+    assert want is not None
+    assert [one.name for one in want.children] == [one.name for one in got.children]
+    for a, b in zip(want.children, got.children, strict=True):
+        assert list(a.properties.items()) == list(b.properties.items()), a.name
+
+
 def test_a_mounted_disk_moves_both_ways(
     files: list[str], disk: Path, tmp_path: Path, start: Callable[..., QemuStation]
 ) -> None:
     drive = ["-drive", f"if=virtio,file={disk},format=raw"]
-    ours = [*OURS, "-icount", "3,sleep=off", *drive]
+    card = ["-device", "virtio-net-pci"]
+    cable = ["-device", "virtio-net-pci,netdev=n0", "-netdev", "user,id=n0"]
+    ours = [*OURS, "-icount", "3,sleep=off", *drive, *card]
     vm = Vm(parse([*ours, *files, "-append", "console=hvc0"]))
     guest = Guest(vm)
     guest.until(b"guest# ")
     guest.ask("mke2fs /dev/vda && mount /dev/vda /mnt && echo here > /mnt/first; sync")
+    guest.ask("ifconfig eth0 10.0.2.15 up")
     sent = vm.migrate(f"file:{tmp_path}/stream", profile="qemu-7.2")
     assert sent.lost == ()
-    station = start("-incoming", f"exec:cat {tmp_path}/stream", *drive)
+    station = start("-incoming", f"exec:cat {tmp_path}/stream", *drive, *cable)
     station.wait_loaded()
     if station.status != "running":
         station.command("cont")
-    station.type(b"cat /mnt/first; echo there > /mnt/second; sync; echo ok:$?\r")
+    station.type(
+        b"ping -c 1 10.0.2.2; cat /mnt/first; echo there > /mnt/second; sync; echo ok:$?\r"
+    )
     station.expect(b"\r\nok:0", 20.0)
     assert b"\r\nhere\r\n" in station.output
+    assert b"1 packets received" in station.output
     station.command("stop")
     station.migrate(f"exec:cat > {tmp_path}/back")
     station.close()
@@ -84,5 +197,6 @@ def test_a_mounted_disk_moves_both_ways(
     again.incoming(f"file:{tmp_path}/back")
     guest = Guest(again)
     again.cont()
+    assert guest.vm.machine.part("pci/virtio-net@00.0").queues[0].last >= 2  # type: ignore[attr-defined]
     assert "\r\nhere\r\nthere\r\n" in guest.ask("cat /mnt/first /mnt/second; umount /mnt")
     again.close()

@@ -8,17 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from gossamer.base.data import Data, field
 from gossamer.machines import devices_attach
 from gossamer.machines.machine import Machine, Mouse
 
-if TYPE_CHECKING:
-    from gossamer.devices.ne2000 import Ne2000
-    from gossamer.devices.sungem import SunGem
-
-Card: TypeAlias = "SunGem | Ne2000"
+Card: TypeAlias = devices_attach.Card
 
 
 def cards(m: Machine) -> Iterator[tuple[str, str, Card]]:

@@ -13,6 +13,7 @@ from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.machines.config import Added, Hardware, unknown
 from gossamer.machines.device_table import COMMON, DRIVERS, Driver, Property
+from gossamer.machines.drives import VIRTIO_NIC
 from gossamer.machines.kind import MachineKind
 from gossamer.machines.values import keyval, mac_address, pairs, pci_address
 
@@ -104,11 +105,14 @@ def parse_nic(option: str, text: str, model: MachineKind[Any]) -> Asked | None:
         raise unknown(
             f"value for {option}", kind, ("nic", "none") if option == "-net" else ("none",)
         )
+    if model.virtio:
+        raise ConfigError(f"{option}: {model.name}: give -device virtio-net-pci,netdev=ID")
     if not model.nic:
         raise ConfigError(f"{option}: {model.name} has no PCI bus for a network card")
     card = given.pop("model", model.nic)
-    if card not in NICS:
-        raise unknown("network card", card, NICS)
+    here = [name for name in NICS if name != VIRTIO_NIC]
+    if card not in here:
+        raise unknown("network card", card, here)
     spelled = {"macaddr": "mac", "mac": "mac", "addr": "addr"}
     known = {"macaddr", "addr", "model", "netdev"}
     if option != "-net":

@@ -223,6 +223,24 @@ def _virtio_blk() -> Driver:
     )
 
 
+def _virtio_net() -> Driver:
+    usual = _nic("virtio network card")
+    return Driver(
+        usual.group,
+        usual.bus,
+        usual.text,
+        {**usual.properties, **_VIRTIO},
+        {
+            "mq": "there is one pair of queues",
+            "rx_queue_size": "it is 256",
+            "tx_queue_size": "it is 256",
+            "csum": "there are no offloads",
+            "gso": "there are no offloads",
+            **_VIRTIO_REFUSED,
+        },
+    )
+
+
 def _own(group: str, text: str, rate: str) -> Driver:
     """A part of the machine itself."""
     properties = {"true-rate": _switch(False, f"{rate}, not the host's speed")}
@@ -270,6 +288,7 @@ DRIVERS: Final[dict[str, Driver]] = {
         },
     ),
     "virtio-blk-pci": _virtio_blk(),
+    "virtio-net-pci": _virtio_net(),
     "ide-hd": _drive("virtual IDE disk", "QEMU HARDDISK"),
     "ide-cd": _drive("virtual IDE CD-ROM", "QEMU DVD-ROM"),
     "loader": Driver(

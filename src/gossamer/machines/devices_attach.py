@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import import_module
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from gossamer.base.errors import ConfigError
 from gossamer.base.late import LateModule
@@ -18,13 +18,14 @@ from gossamer.devices.vga.card import Vga
 from gossamer.machines import firmware
 from gossamer.machines.config import Added, Hardware
 from gossamer.machines.device_options import NICS, built_in, network
-from gossamer.machines.drives import VIRTIO_DEVICES
+from gossamer.machines.drives import VIRTIO_DEVICES, VIRTIO_NIC
 from gossamer.machines.kind import MachineKind
 from gossamer.machines.machine import Machine, Part
 
 if TYPE_CHECKING:
     from gossamer.devices import ne2000, sungem
     from gossamer.devices.usb.ohci import Ohci
+    from gossamer.devices.virtio import net
     from gossamer.machines import loader, usb_attach, virtio_attach
 else:  # a machine loads the devices that it has
     ne2000 = LateModule(lambda: import_module("gossamer.devices.ne2000"))
@@ -33,6 +34,7 @@ else:  # a machine loads the devices that it has
     usb_attach = LateModule(lambda: import_module("gossamer.machines.usb_attach"))
     virtio_attach = LateModule(lambda: import_module("gossamer.machines.virtio_attach"))
 
+Card: TypeAlias = "sungem.SunGem | ne2000.Ne2000 | net.VirtioNet"
 PCI_BUS: Final = "pci/bus"
 #: What libvirt calls the bus of any machine; on mac99 QEMU's own pci.0 has no place for devices.
 FIRST_BUS: Final = "pci.0"
@@ -131,11 +133,11 @@ def add_display(m: Machine, bus: PciBus, added: Added | None = None) -> None:
     m.display = m.add("pci/vga", vga, known_as=added.title)
 
 
-def cards(m: Machine) -> Iterator[tuple[Part, sungem.SunGem | ne2000.Ne2000]]:
+def cards(m: Machine) -> Iterator[tuple[Part, Card]]:
     """The network cards, in the order in which they were added."""
     for part in m.parts:
         if part.known_as.partition(",")[0] in NICS:
-            yield part, cast("sungem.SunGem | ne2000.Ne2000", part.device)
+            yield part, cast("Card", part.device)
 
 
 def add_network(m: Machine, bus: PciBus) -> None:
@@ -146,6 +148,8 @@ def add_network(m: Machine, bus: PciBus) -> None:
 
 def add_nic(m: Machine, bus: PciBus, added: Added) -> None:
     """A network card; without an address of its own it gets the next of QEMU's."""
+    if added.driver == VIRTIO_NIC:
+        raise ConfigError(f"{added.where}: {m.name} takes no virtio devices; pseries does")
     devfn = _place(m, bus, added)
     mac = added.values["mac"] or _free_mac(m)
     assert isinstance(mac, bytes)
@@ -189,7 +193,8 @@ def add_devices(m: Machine) -> None:
             only = "virtio devices only" if m.kind.virtio else "no virtio devices; pseries does"
             raise ConfigError(f"{added.where}: {m.name} takes {only}")
         elif added.driver in VIRTIO_DEVICES:
-            virtio_attach.add_virtio(m, bus, added, _place(m, bus, added))
+            devfn = _place(m, bus, added)
+            virtio_attach.add_virtio(m, bus, added, devfn, lambda: _free_mac(m))
         elif added.driver == "VGA":
             add_display(m, bus, added)
         elif added.driver == "pci-ohci":

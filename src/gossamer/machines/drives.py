@@ -39,7 +39,8 @@ _REFUSED: Final = {
 #: Other interfaces that QEMU knows.
 _INTERFACES: Final = ("scsi", "sd", "mtd", "floppy", "pflash")
 VIRTIO_DISK: Final = "virtio-blk-pci"
-VIRTIO_DEVICES: Final = (VIRTIO_DISK,)
+VIRTIO_NIC: Final = "virtio-net-pci"
+VIRTIO_DEVICES: Final = (VIRTIO_DISK, VIRTIO_NIC)
 RERROR: Final = ("report", "ignore", "stop")
 WERROR: Final = (*RERROR, "enospc")
 #: Where a drive goes that names no bus: QEMU 7.2 takes the second channel of these machines.

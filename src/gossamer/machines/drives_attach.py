@@ -20,9 +20,10 @@ from gossamer.machines.config import FIRST_VIRTIO
 from gossamer.machines.machine import Machine
 
 if TYPE_CHECKING:
-    from gossamer.devices.virtio import blk
+    from gossamer.devices.virtio import blk, net
 else:  # most machines have no virtio
     blk = LateModule(lambda: import_module("gossamer.devices.virtio.blk"))
+    net = LateModule(lambda: import_module("gossamer.devices.virtio.net"))
 
 AnyDrive: TypeAlias = "IdeDrive | blk.VirtioBlk"
 
@@ -136,3 +137,7 @@ def retry(m: Machine) -> None:
         cell(m, n).retry()
     for disk in virtio_disks(m):
         disk.retry()
+    if m.kind.virtio:
+        for part in m.parts:
+            if isinstance(part.device, net.VirtioNet):
+                part.device.retry()

@@ -36,6 +36,7 @@ PLACES: Final = (
 )
 VGA_ROM: Final = ("vgabios-stdvga.bin",)
 VGA_DRIVER: Final = ("qemu_vga.ndrv",)
+VIRTIO_NET_ROM: Final = ("efi-virtio.rom", "pxe-virtio.rom")
 NE2K_ROM: Final = ("efi-ne2k_pci.rom", "pxe-ne2k_pci.rom")
 HOW_TO_GET: Final = (
     "Debian and Ubuntu have it in the package qemu-system-data (older ones: openbios-ppc); "

@@ -70,7 +70,7 @@ CPUS: Final = {
 def pseries(hardware: Hardware) -> Machine:
     """Compose the machine and put its kernel into memory."""
     check(hardware)
-    m = Machine(hardware, KIND, other_memory=MiB)
+    m = Machine(hardware, KIND, other_memory=MiB + pseries_pci.roms(hardware))
     m.name = hardware.full_name
     clock, model = m.clock, m.cpu.model
     m.memory.open_bus = 0

@@ -27,10 +27,13 @@ from gossamer.devices.spapr.spapr import Spapr
 from gossamer.devices.spapr.tce import TceWindow, TranslatedRam
 from gossamer.devices.spapr.xics import Ics
 from gossamer.machines import pseries_tree
+from gossamer.machines.config import Hardware
 from gossamer.machines.devices_attach import PCI_BUS
+from gossamer.machines.drives import VIRTIO_NIC
 from gossamer.machines.machine import Machine
 
 #: What QEMU puts before the names of sections and of blocks of memory.
+ROM_SIZE: Final = 0x4_0000
 PREFIX: Final = "pci@800000020000000"
 
 
@@ -57,6 +60,11 @@ def add_bridge(m: Machine, ics: Ics, spapr: Spapr, ram: GuestRam) -> Phb:
     for n in range(LSIS):
         ics.claim(first + n, level=True)
     return phb
+
+
+def roms(hardware: Hardware) -> int:
+    """Bytes of option ROMs that the machine's devices have."""
+    return sum(ROM_SIZE for one in hardware.devices if one.driver == VIRTIO_NIC)
 
 
 def functions(m: Machine) -> list[tuple[PciDevice, str]]:

@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gossamer.devices.pci import PciBus
 from gossamer.devices.virtio.blk import VirtioBlk
+from gossamer.devices.virtio.net import ROM_SIZE, VirtioNet
+from gossamer.machines import firmware
 from gossamer.machines.config import Added
+from gossamer.machines.drives import VIRTIO_NIC
 from gossamer.machines.machine import Machine
 
 
-def add_virtio(m: Machine, bus: PciBus, added: Added, devfn: int) -> None:
-    """A device at its place on the bus."""
+def add_virtio(
+    m: Machine, bus: PciBus, added: Added, devfn: int, free_mac: Callable[[], bytes]
+) -> None:
+    """A device at its place on the bus; a card without an address gets the next free one."""
     translated = bool(added.values["iommu_platform"])
     slot = f"{devfn >> 3:02x}.{devfn & 7}"
+
+    def is_little() -> bool:
+        return bool(m.cpu.block.get("msr") & 1)
+
+    if added.driver == VIRTIO_NIC:
+        mac = added.values["mac"] or free_mac()
+        assert isinstance(mac, bytes)
+        folders = m.hardware.firmware_folders
+        content = firmware.optional_rom(firmware.VIRTIO_NET_ROM, ROM_SIZE, folders)
+        rom = m.rom(f"{bus.name}:{slot}/virtio-net-pci.rom", ROM_SIZE, content)
+        card = VirtioNet(
+            m.clock, bus, devfn, rom=rom, mac=mac, translated=translated, is_little=is_little
+        )
+        m.add(f"pci/virtio-net@{slot}", card, known_as=added.title)
+        return
     disk = VirtioBlk(
         m.clock,
         bus,
         devfn,
         serial=added.text("serial"),
         translated=translated,
-        is_little=lambda: bool(m.cpu.block.get("msr") & 1),
+        is_little=is_little,
     )
     m.add(f"pci/virtio-blk@{slot}", disk, known_as=added.title)

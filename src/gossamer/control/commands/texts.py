@@ -7,7 +7,6 @@ from gossamer.base.errors import ConfigError
 from gossamer.control import look, outside
 from gossamer.control.commands.table import command
 from gossamer.control.session import Session
-from gossamer.devices.sungem import SunGem
 from gossamer.devices.usb.device import UsbFunction
 from gossamer.devices.usb.ohci import Ohci
 from gossamer.machines.usb_attach import port_of
@@ -91,7 +90,7 @@ def query_network(session: Session) -> tuple[NetworkCard, ...]:
     links, network = session.vm.outside.links, session.network
     found = []
     for name, model, chip in outside.cards(session.vm.machine):
-        mac = chip.mac if isinstance(chip, SunGem) else chip.ne2000.mac
+        mac = chip.mac
         cable = network.cables.get(name) if network is not None else None
         peer = None
         if network is not None and cable in network.backends:

@@ -14,11 +14,11 @@ from gossamer.devices.spapr.rtas import HARDWARE_ERROR, OK, PARAMETER_ERROR, Res
 from gossamer.devices.spapr.tce import MOST
 
 #: Functions of ibm,change-msi, and the kind that comes back.
-CHANGE, CHANGE_MSI, CHANGE_MSIX, MSIX = 0, 1, 4, 2
+CHANGE, CHANGE_MSIX, MSIX = 1, 4, 2
 #: Sizes of pages of a DMA window, log2, and their bits in an answer (LoPAR table 163).
 PAGES: Final = {12: 1, 16: 2, 21: 0x100, 24: 4}
-#: The largest window that is promised, in pages of 4 KiB.
-MOST_PAGES: Final = 0x20_0000_0000
+#: The largest window that is promised, in pages of 4 KiB; and in an answer of 32 bits.
+MOST_PAGES, FEWER_PAGES = 0x20_0000_0000, 0x8000_0000
 EDGE: Final = 1
 _LOW: Final = 0xFFFF_FFFF
 
@@ -104,7 +104,13 @@ def _add_windows(rtas: Rtas, phb: Phb) -> None:
         if not is_here(arguments):
             return PARAMETER_ERROR
         free = sum(not window.count for window in phb.windows)
-        return [OK, free, MOST_PAGES >> 32, MOST_PAGES & _LOW, sum(PAGES.values()), 0]
+        return [OK, free, FEWER_PAGES, sum(PAGES.values()), 0]
+
+    def query_more(arguments: list[int]) -> Results:
+        short = query(arguments)
+        if isinstance(short, int):
+            return short
+        return [*short[:2], MOST_PAGES >> 32, MOST_PAGES & _LOW, *short[3:]]
 
     def create(arguments: list[int]) -> Results:
         page_shift, window_shift = arguments[3:5]
@@ -130,7 +136,7 @@ def _add_windows(rtas: Rtas, phb: Phb) -> None:
         phb.reset_windows()
         return OK
 
-    rtas.add("ibm,query-pe-dma-window", 3, 5, query)
+    rtas.add("ibm,query-pe-dma-window", 3, 5, query, longer=query_more)
     rtas.add("ibm,create-pe-dma-window", 5, 4, create)
     rtas.add("ibm,remove-pe-dma-window", 1, 1, remove)
     rtas.add("ibm,reset-pe-dma-window", 3, 1, reset)

@@ -84,13 +84,24 @@ class Rtas:
 
     def __init__(self, ram: GuestRam, trace: Trace = QUIET) -> None:
         self.ram, self.trace = ram, trace
-        self._services: dict[int, tuple[int, int, Service]] = {}
+        self._services: dict[int, tuple[int, int, Service, Service]] = {}
 
-    def add(self, name: str, arguments: int, results: int, service: Service) -> None:
-        """Let `service` answer; it is called with so many arguments, for so many results."""
+    def add(
+        self,
+        name: str,
+        arguments: int,
+        results: int,
+        service: Service,
+        *,
+        longer: Service | None = None,
+    ) -> None:
+        """Let `service` answer; it is called with so many arguments, for so many results.
+
+        `longer` answers instead where a caller has room for more results.
+        """
         token = TOKENS[name]
         assert token not in self._services, name
-        self._services[token] = arguments, results, service
+        self._services[token] = arguments, results, service, longer or service
 
     def call(self, regs: Registers) -> int:
         """H_RTAS: r4 is the address of the argument block."""
@@ -110,7 +121,8 @@ class Rtas:
         elif count < found[0] or wanted < found[1]:
             results = PARAMETER_ERROR
         else:
-            results = found[2](arguments)
+            service = found[3] if wanted > found[1] else found[2]
+            results = service(arguments)
         listed = [results] if isinstance(results, int) else results
         for n, value in enumerate(listed[:wanted]):
             ram.put(at + 12 + 4 * (count + n), value, 4)
