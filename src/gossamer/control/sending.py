@@ -56,8 +56,10 @@ PAUSE_FIRST: Final = "pause-before-switchover"
 MULTIFD: Final = "multifd"
 MAPPED: Final = mapped_out.CAPABILITY
 AUTO_CONVERGE: Final = "auto-converge"
+_FIRST_LOOK_NS: Final = 1_000_000
 _LOOK_NS: Final = 20_000_000
-"""So often is looked whether a transfer that waits before its switch-over may go on."""
+"""So soon at first, and so often later, is looked whether a transfer that waits before its
+switch-over may go on."""
 _GONE_S: Final = 0.01
 """So long is waited at most until the devices are on their way; then the description is made."""
 DOUBT: Final = (
@@ -414,10 +416,13 @@ class _Sender:
         transfer = self.transfer
         transfer.may_switch = False
         transfer.enter("pre-switchover")
+        began = host.monotonic_ns()
         while not transfer.may_switch:
             if transfer.cancelled:
                 raise ConfigError("cancelled before the switch-over")
-            yield Wait(until_ns=host.monotonic_ns() + _LOOK_NS)
+            now = host.monotonic_ns()
+            # The guest stands still: a client that is quick is not kept waiting.
+            yield Wait(until_ns=now + min(_LOOK_NS, _FIRST_LOOK_NS + (now - began) // 10))
         transfer.enter("device")
 
     def _rest(self, cut: Cut, state: str) -> Steps[int]:
