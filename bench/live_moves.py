@@ -37,7 +37,7 @@ class Subject:
         self.figures: dict[str, list[float]] = {figure: [] for figure in FIGURES}
         self.emulator = Emulator(self.command, self.log)
         self.emulator.start_guest()
-        self.right = self.ticked = self.lost = 0
+        self.right = self.ticked = self.lost = self.gaps = 0
         if options.load:
             self.emulator.type(f"{options.load} &\n")
             self.emulator.read(3)
@@ -85,16 +85,21 @@ class Subject:
         self.right += 1
 
     def look_at_ticks(self) -> None:
-        """The guest's timers go on, and none of its clocks went back or leapt."""
+        """The guest's timers go on, and none of its clocks went back or leapt.
+
+        It says how many of its periods of 10 ms have gone by without a timer signal, which is what
+        a standstill is to it, and names each second and more without one (a gap).
+        """
         there, wanted = self.emulator, self.ticked + 1
         for _ in range(30):
             there.text = ""
-            there.type("tail -n 1 /tmp/t; grep -c -e BACK -e STEP /tmp/t\n")
-            there.read(10, r"ticks t=\d+[^\n]*\n(?s:.*?)\n?\d+\r")
-            found = re.search(r"ticks t=(\d+)[^\n]*lost=(\d+)(?s:.*?)\n(\d+)\r", there.text)
+            there.type("tail -n 1 /tmp/t; grep -c -e BACK -e STEP /tmp/t; grep -c GAP /tmp/t\n")
+            line = r"ticks t=(\d+)[^\n]*lost=(\d+)(?s:.*?)\n(\d+)\r\n(\d+)\r"
+            there.read(10, line)
+            found = re.search(line, there.text)
             if found is None:
                 continue
-            self.ticked, self.lost, back = int(found[1]), int(found[2]), int(found[3])
+            self.ticked, self.lost, back, self.gaps = (int(found[n]) for n in range(1, 5))
             if back:
                 raise SystemExit(f"{self.name}: a clock went back: {there.text!r}")
             if self.ticked >= wanted:
@@ -115,8 +120,12 @@ def main() -> None:
     options = parser.parse_args()
     subjects = in_turn(Subject, options, options.moves, Subject.move)
     for subject in subjects:
+        stood = sum(subject.figures["downtime"]) / 10
         timers = (
-            f", {subject.ticked} s of ticks, {subject.lost} periods late" if options.ticks else ""
+            f", {subject.ticked} s of ticks: {subject.lost} periods of 10 ms without one (the "
+            f"standstills are {stood:.0f}), {subject.gaps} gaps of more than a second"
+            if options.ticks
+            else ""
         )
         print(f"{subject.name}: {subject.right} of {options.moves} moves, the guest right{timers}")
     for figure in FIGURES:

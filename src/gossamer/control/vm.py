@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -22,7 +23,7 @@ from gossamer.control.media import Media
 from gossamer.control.runner import Runner
 from gossamer.control.steps import InThread, Steps, finish
 from gossamer.control.transfers import Transfers
-from gossamer.core import host
+from gossamer.core import ahead, host
 from gossamer.isa.interrupts import Irq
 from gossamer.machines.config import Config
 from gossamer.machines.machine import Machine
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from gossamer.migrate.channels import Limits, Listener
     from gossamer.migrate.container_writer import Written
 else:  # what a machine is asked for once it runs
-    disk_restore = LateModule(lambda: import_module("gossamer.control.disk_restore"))
+    disk_restore = LateModule(lambda: import_module(_RESTORE))
     disk_state = LateModule(lambda: import_module("gossamer.control.disk_state"))
     globalstate = LateModule(lambda: import_module("gossamer.control.globalstate"))
     loading = LateModule(lambda: import_module("gossamer.control.loading"))
@@ -55,6 +56,7 @@ else:  # what a machine is asked for once it runs
     saved_config = LateModule(lambda: import_module("gossamer.control.saved_config"))
     stream_out = LateModule(lambda: import_module("gossamer.control.stream_out"))
 
+_RESTORE: Final = "gossamer.control.disk_restore"
 #: What a thread does with a machine that it has (`Runner.busy`).
 SAVED: Final = "saved"
 LOADED: Final = "loaded"
@@ -183,6 +185,8 @@ class Vm(Runner):
         """
         with self._written_for(profile):
             self._saved(lambda: disk_state.savevm(self, name))
+        if _RESTORE not in sys.modules:
+            ahead.load(lambda: import_module(_RESTORE))  # who saves will go back
 
     @contextmanager
     def _written_for(self, profile: str) -> Iterator[Release]:

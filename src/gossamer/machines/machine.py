@@ -324,7 +324,7 @@ class Machine:
 
     def close(self) -> None:
         """Give the memory back to the host now; the machine can run no more."""
-        self.stop_translating()
+        self.stop_translating(ends=True)
         for engine in self.engines:
             engine.close()
         self.memory.close()
@@ -332,8 +332,11 @@ class Machine:
         if self.hash_table is not None:
             self.hash_table.close()
 
-    def stop_translating(self) -> None:
-        """Leave all to tier 0 from here on, and give back what translated code takes."""
+    def stop_translating(self, *, ends: bool = False) -> None:
+        """Leave all to tier 0 from here on, and give back what translated code takes.
+
+        `ends`: the machine runs no more.
+        """
         if self.translator is not None:
-            self.translator.leave()
+            self.translator.leave(ends=ends)
             self.translator = None

@@ -198,21 +198,26 @@ class Regions:
         """In a fork, whose code is its parent's: what there is stays in force, nothing is added."""
         self.engine.hot_found, self.engine.before_run = lambda samples: None, lambda: None
 
-    def leave(self) -> None:
-        """Leave the engine to tier 0, and give back the memory of the code."""
+    def leave(self, *, ends: bool = False) -> None:
+        """Leave the engine to tier 0, and give back the memory of the code.
+
+        `ends`: the engine runs no more; what leads to the code is left as it is.
+        """
         self.close()
-        self.drop_all()
-        self._give_back()
+        if not ends:
+            self.drop_all()
+        self._give_back(ends=ends)
         engine = self.engine
         engine.hot_found, engine.before_run = lambda samples: None, lambda: None
         engine.hold_regions = lambda held: None
         engine.regions_busy = engine.regions_written = lambda where: None
         engine.regions_turned = lambda page: None
 
-    def _give_back(self) -> None:
+    def _give_back(self, *, ends: bool) -> None:
         loader = self.__dict__.pop("_loader", None)
         if loader is not None:
-            self._forget()
+            if not ends:
+                self._forget()
             self.engine.set_regions(0, 0)
             loader.arena.close()
 

@@ -42,10 +42,10 @@ class Soon:
             self._made = self._make()
         return self._made
 
-    def leave(self) -> None:
-        """Leave the engine to tier 0."""
+    def leave(self, *, ends: bool = False) -> None:
+        """Leave the engine to tier 0; `ends`: it runs no more."""
         if self._made is not None:
-            self._made.leave()
+            self._made.leave(ends=ends)
         else:
             self._engine.before_run = lambda: None
 
