@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from gossamer.engine.build import cache_folder
+from gossamer.migrate import tls_init
 from tests.conftest import program
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
@@ -67,7 +68,10 @@ class Daemon:
         config = self.home / ".config" / "libvirt"
         config.mkdir(parents=True)
         self.run.mkdir(mode=0o700)
-        (config / "qemu.conf").write_text('stdio_handler = "file"\nsecurity_driver = "none"\n')
+        (config / "qemu.conf").write_text(
+            f'stdio_handler = "file"\nsecurity_driver = "none"\n'
+            f'migrate_tls_x509_cert_dir = "{folder}/pki"\nmigrate_tls_x509_verify = 1\n'
+        )
         uuid = f"00000000-0000-0000-0000-00000000000{letter}"
         (config / "libvirtd.conf").write_text(f'host_uuid = "{uuid}"\n')
         self.env = os.environ | {
@@ -134,6 +138,7 @@ def folder(qemu_img: Path) -> Iterator[Path]:
     emulator.chmod(0o755)
     (path / "mac.xml").write_text(DOMAIN.format(emulator=emulator, folder=path))
     (path / "keys.xml").write_text(KEYBOARD)
+    tls_init.make(path / "pki", ["127.0.0.1"])
     for name in ("a.iso", "b.iso"):
         (path / name).write_bytes(b"CD001" + bytes(40955))
     yield path
@@ -232,6 +237,14 @@ def test_domain_moves_between_two_daemons(daemon: Daemon, folder: Path) -> None:
         back = ("--live", "--p2p", "--unsafe", "mac", daemon.uri)
         other.virsh("migrate", *back, "--migrateuri", f"unix://{folder}/move")
         assert daemon.state() == "running"
+        goes_on(folder)
+        # Inside TLS, with the names and both ends' certificates checked; virsh tells the downtime.
+        other_way = ("--live", "--unsafe", "--tls", "mac", daemon.uri)
+        inside = ("--live", "--unsafe", "--tls", "mac", other.uri)
+        daemon.virsh("migrate", *inside, "--migrateuri", "tcp://127.0.0.1:49262")
+        said = other.virsh("domjobinfo", "mac", "--completed")
+        assert re.search(r"Total downtime: +\d+ +ms", said), said
+        other.virsh("migrate", *other_way, "--migrateuri", "tcp://127.0.0.1:49263")
         goes_on(folder)
         daemon.virsh("detach-device", "mac", str(folder / "keys.xml"), "--live")
         over = f"hda,file={folder}/over.qcow2"

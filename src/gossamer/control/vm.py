@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from gossamer.migrate.channels import Limits, Listener
     from gossamer.migrate.container_writer import Written
 else:  # what a machine is asked for once it runs
-    disk_restore = LateModule(lambda: import_module(_RESTORE))
+    disk_restore = LateModule(lambda: import_module("gossamer.control.disk_restore"))
     disk_state = LateModule(lambda: import_module("gossamer.control.disk_state"))
     globalstate = LateModule(lambda: import_module("gossamer.control.globalstate"))
     loading = LateModule(lambda: import_module("gossamer.control.loading"))
@@ -56,7 +56,6 @@ else:  # what a machine is asked for once it runs
     saved_config = LateModule(lambda: import_module("gossamer.control.saved_config"))
     stream_out = LateModule(lambda: import_module("gossamer.control.stream_out"))
 
-_RESTORE: Final = "gossamer.control.disk_restore"
 #: What a thread does with a machine that it has (`Runner.busy`).
 SAVED: Final = "saved"
 LOADED: Final = "loaded"
@@ -185,8 +184,8 @@ class Vm(Runner):
         """
         with self._written_for(profile):
             self._saved(lambda: disk_state.savevm(self, name))
-        if _RESTORE not in sys.modules:
-            ahead.load(lambda: import_module(_RESTORE))  # who saves will go back
+        if "gossamer.control.disk_restore" not in sys.modules:  # who saves will go back
+            ahead.load(lambda: import_module("gossamer.control.disk_restore"))
 
     @contextmanager
     def _written_for(self, profile: str) -> Iterator[Release]:
