@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -161,3 +163,40 @@ def test_object_that_is_made_tidies_and_one_that_is_found_is_marked(
     os.utime(path, ns=(1, 1))
     build.object_for(PART)
     assert path.stat().st_mtime_ns > 1
+
+
+LEAVING = """
+from threading import Event, Thread
+from gossamer.engine import llvm
+
+def compiling():
+    with llvm._compiling:
+        begun.set()
+        ended.wait(0.2)
+        print("compiled", flush=True)
+
+begun, ended = Event(), Event()
+Thread(target=compiling, daemon=True).start()
+begun.wait()
+print("leaves", flush=True)
+"""
+
+
+def test_a_process_waits_for_what_it_is_compiling_at_its_end() -> None:
+    """LLVM would crash otherwise: its data go before a thread of `core.ahead` does."""
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVING], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.split()) == (0, ["leaves", "compiled"])
+
+
+def test_compiling_is_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, parse = [], llvm.llvm.parse_assembly
+
+    def parsed(text: str) -> object:
+        seen.append(llvm._compiling.locked())
+        return parse(text)
+
+    monkeypatch.setattr(llvm.llvm, "parse_assembly", parsed)
+    assert llvm.compile_object("define void @f() { ret void }")
+    assert (seen, llvm._compiling.locked()) == ([True], False)

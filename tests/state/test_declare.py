@@ -251,3 +251,20 @@ def test_profile_for_others_hides_our_subsections() -> None:
     one.reset()
     assert "subsections" in describe(one, OURS)
     assert "subsections" not in describe(one, Profile("qemu-7.2", ours=False))
+
+
+def test_subsections_that_a_class_leaves_are_left_by_those_that_derive_from_it() -> None:
+    class First(Stateful):
+        one = u8()
+        kept, gone = subsection("first/kept"), subsection("first/gone")
+
+    class Second(First):
+        without = ("first/gone",)
+        own = subsection("second/own")
+
+    class Third(Second):
+        pass
+
+    assert [s.name for s in Third.subsections] == ["first/kept", "second/own"]
+    assert [s.name for s in Second.subsections] == ["first/kept", "second/own"]
+    assert [s.name for s in First.subsections] == ["first/kept", "first/gone"]

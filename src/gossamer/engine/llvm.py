@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 from functools import lru_cache
+from threading import Lock
+from typing import Final
 
 import llvmlite.binding as llvm
 
@@ -40,13 +43,20 @@ def _target(pic: bool) -> llvm.TargetMachine:
     return target_machine(2, pic=pic)
 
 
+#: Held while a thread that ends with the process (`core.ahead`) may be inside LLVM.  The process
+#: waits for it at its end: LLVM aborts where its own data go away under it.
+_compiling: Final = Lock()
+atexit.register(_compiling.acquire)
+
+
 def compile_object(text: str, *, pic: bool = True) -> bytes:
     """Optimise LLVM text and emit an object file."""
-    target = _target(pic)
-    module = llvm.parse_assembly(text)
-    module.verify()
-    options = llvm.create_pipeline_tuning_options(speed_level=2)
-    builder = llvm.create_pass_builder(target, options)
-    builder.getModulePassManager().run(module, builder)
-    obj: bytes = target.emit_object(module)
-    return obj
+    with _compiling:
+        target = _target(pic)
+        module = llvm.parse_assembly(text)
+        module.verify()
+        options = llvm.create_pipeline_tuning_options(speed_level=2)
+        builder = llvm.create_pass_builder(target, options)
+        builder.getModulePassManager().run(module, builder)
+        obj: bytes = target.emit_object(module)
+        return obj

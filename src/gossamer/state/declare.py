@@ -15,7 +15,7 @@ fails at import.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -253,6 +253,7 @@ class StateMeta(type):
         known: list[Subsection] = []
         for base in reversed(cls.__mro__[1:]):
             inherited.update(base.__dict__.get("own_declared", {}))
+            known = _left(known, base.__dict__)
             known += base.__dict__.get("own_subsections", [])
         for sub in subsections:
             if sub.ours and not sub.is_judged:
@@ -263,9 +264,13 @@ class StateMeta(type):
         cls.own_declared = declared  # type: ignore[attr-defined]
         cls.own_subsections = subsections  # type: ignore[attr-defined]
         cls.declared = inherited | declared  # type: ignore[attr-defined]
-        left = body.get("without", ())
-        cls.subsections = [s for s in known if s.name not in left] + subsections  # type: ignore[attr-defined]
+        cls.subsections = _left(known, body) + subsections  # type: ignore[attr-defined]
         return cls
+
+
+def _left(known: list[Subsection], body: Mapping[str, Any]) -> list[Subsection]:
+    """What a class with such a body leaves of its bases' subsections."""
+    return [s for s in known if s.name not in body.get("without", ())]
 
 
 def _is_class_level(key: str, value: object) -> bool:
