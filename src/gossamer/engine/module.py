@@ -30,7 +30,7 @@ def module_text(architecture: Architecture) -> str:
         watch_functions(intrinsics, architecture),
         entry_functions(intrinsics, architecture),
         call_functions(intrinsics, architecture),
-        service_functions(intrinsics),
+        service_functions(intrinsics, wide=architecture.word == 64),
         fixed_functions(architecture),
         *handlers,
         decode_rows(rows),

@@ -67,10 +67,12 @@ class _BodyFunction(StatementWriter):
                 self.ends.append(f"call void @effect_{s.name}(ptr %cpu)")
 
 
-def service_functions(intrinsics: set[str]) -> str:
-    """One function for each registered service of `isa.service`."""
+def service_functions(intrinsics: set[str], *, wide: bool = False) -> str:
+    """One function for each registered service of `isa.service`: `wide`, those of 64 bits too."""
     out = []
     for s in SERVICES.values():
+        if s.wide and not wide:
+            continue
         f = _BodyFunction(intrinsics)
         result = f.expr(s.result)
         f.line(f"ret i{s.width} {result}")

@@ -15,12 +15,22 @@ from gossamer.isa.ops import OPS
 
 
 class Service:
-    """A named function of parameters of `widths` bits whose result has `width` bits."""
+    """A named function of parameters of `widths` bits whose result has `width` bits.
+
+    `wide`: only bodies of 64-bit models call it.
+    """
 
     def __init__(
-        self, name: str, widths: tuple[int, ...], width: int, build: Callable[..., Expr]
+        self,
+        name: str,
+        widths: tuple[int, ...],
+        width: int,
+        build: Callable[..., Expr],
+        *,
+        wide: bool = False,
     ) -> None:
         self.name, self.widths, self.width, self._build = name, widths, width, build
+        self.wide = wide
 
     @cached_property
     def result(self) -> Expr:
@@ -62,13 +72,15 @@ def _evaluate(e: Expr, values: list[int], known: dict[Expr, int]) -> int:
 SERVICES: Final[dict[str, Service]] = {}
 
 
-def service(*widths: int, result: int) -> Callable[[Callable[..., Expr]], Service]:
+def service(
+    *widths: int, result: int, wide: bool = False
+) -> Callable[[Callable[..., Expr]], Service]:
     """Register the decorated function of expressions of `widths` bits as a service."""
 
     def register(build: Callable[..., Expr]) -> Service:
         name = build.__name__
         assert name not in SERVICES, f"service {name} is registered twice"
-        SERVICES[name] = Service(name, widths, result, build)
+        SERVICES[name] = Service(name, widths, result, build, wide=wide)
         return SERVICES[name]
 
     return register

@@ -13,6 +13,7 @@ from gossamer.isa.insn import Decoder
 from gossamer.verify.isa.command import known_forms, make_peer, verify
 from gossamer.verify.isa.vector import SIZE, LocalVector, QemuVector, VectorRecord
 from gossamer.verify.isa.vector_excuses import VECTOR_EXCUSES, compare_vectors, vector_markdown
+from gossamer.verify.isa.vsx_excuses import VSX_EXCUSES
 
 DOCS = Path(__file__).parents[3] / "docs"
 DECODER = Decoder(("7400",))
@@ -83,6 +84,7 @@ def test_an_estimate_outside_its_bound_is_not_excused() -> None:
 def test_documented_deviations_are_the_excuses() -> None:
     assert vector_markdown() in (DOCS / "altivec.md").read_text()
     assert {n for e in VECTOR_EXCUSES for n in e.family} <= NAMES
+    assert vector_markdown(VSX_EXCUSES) in (DOCS / "isa.md").read_text()
 
 
 def test_a_peer_that_dies_is_an_error() -> None:

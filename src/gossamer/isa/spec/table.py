@@ -28,7 +28,18 @@ from gossamer.isa.spec import (
     vector_permute,
 )
 from gossamer.isa.spec.wide import cr as wide_cr
-from gossamer.isa.spec.wide import doubleword, floats, later, memory, vector_later, vsx
+from gossamer.isa.spec.wide import (
+    doubleword,
+    floats,
+    later,
+    memory,
+    vector_crypto,
+    vector_later,
+    vsx,
+    vsx_arith,
+    vsx_compare,
+    vsx_convert,
+)
 from gossamer.isa.spec.wide import system as wide_system
 
 __all__ = [
@@ -57,6 +68,7 @@ __all__ = [
     "spr_moves",
     "system",
     "utlb",
+    "vector_crypto",
     "vector_float",
     "vector_integer",
     "vector_later",
@@ -64,6 +76,9 @@ __all__ = [
     "vector_multiply",
     "vector_permute",
     "vsx",
+    "vsx_arith",
+    "vsx_compare",
+    "vsx_convert",
     "wide_cr",
     "wide_system",
 ]

@@ -14,6 +14,14 @@ class VX(Form):
     XO = Field(21, 31)
 
 
+class VXSigma(Form):
+    """One operand, which of two kinds, and which of two for each word."""
+
+    VRT, VRA = Field(6, 10, "v{}"), Field(11, 15, "v{}")
+    ST, SIX = Field(16, 16), Field(17, 20)
+    XO = Field(21, 31)
+
+
 class VC(Form):
     """A comparison; Rc sets CR field 6."""
 

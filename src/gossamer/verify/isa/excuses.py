@@ -110,6 +110,13 @@ def directed_and_one_traps(before: Record, ours: Record, theirs: Record) -> bool
     return directed(before) and (ours.signal == FLOATING) != (theirs.signal == FLOATING)
 
 
+def no_room_for_a_sign(before: Record, *_: Record) -> bool:
+    a, b = (n - (n >> 63 << 64) for n in (_ra(before), _rb(before)))
+    if not abs(a) < abs(b):
+        return False
+    return (abs(a) << 64) // abs(b) > ALL >> 1
+
+
 def writes_time(before: Record, *_: Record) -> bool:
     return field_of(before.word, 16, 20) == 8 and field_of(before.word, 11, 15) in (28, 29)
 
@@ -195,9 +202,16 @@ FUSED: Final = ("fmadd", "fmadds", "fmsub", "fmsubs")
 NEGATED: Final = ("fnmadd", "fnmadds", "fnmsub", "fnmsubs")
 SUMS: Final = ("fadd", "fadds", "fsub", "fsubs", "fmul", "fmuls", "fdiv", "fdivs", "frsp")
 SINGLES: Final = ("frsp", "fsqrts", *(n for n in (*SUMS, *FUSED, *NEGATED) if n.endswith("s")))
+LATER_INTEGERS: Final = ("fcfids", "fcfidu", "fcfidus")
+UNSIGNED_RESULTS: Final = ("fctidu", "fctiduz", "fctiwu", "fctiwuz")
+LATER_ROUNDING: Final = (
+    *(*LATER_INTEGERS, *UNSIGNED_RESULTS),
+    *("frin", "friz", "frip", "frim", "fre", "frsqrtes"),
+)
 ROUNDING: Final = (
     *(*SUMS, *FUSED, *NEGATED, "fctiw", "fctiwz"),
     *("fcfid", "fctid", "fctidz", "fsqrt", "fsqrts"),
+    *LATER_ROUNDING,
 )
 STATUS: Final = fpscr.FX | fpscr.XX | fpscr.FI | fpscr.FR | fpscr.FPRF
 
@@ -450,7 +464,7 @@ EXCUSES: Final = (
         both_trap,
     ),
     Excuse(
-        ("fcfid",),
+        ("fcfid", *LATER_INTEGERS),
         {"FRT": ALL, "fpscr": fpscr.FPRF},
         "the result is inexact and that is an enabled exception",
         "FRT and FPRF are written; the peer traps before",
@@ -466,7 +480,7 @@ EXCUSES: Final = (
         denormal_single,
     ),
     Excuse(
-        ("fres", "frsqrte"),
+        ("fres", "frsqrte", "fre", "frsqrtes"),
         OUTCOME,
         "XE is set and the peer traps",
         "an estimate is never inexact",
@@ -474,7 +488,7 @@ EXCUSES: Final = (
         inexact_trap,
     ),
     Excuse(
-        ("fres",),
+        ("fres", "fre"),
         {"FRT": ALL, "fpscr": fpscr.FPRF},
         "the operand is zero",
         "the result is infinity; the peer's is 0.5 when rounding towards -infinity",
@@ -530,7 +544,7 @@ EXCUSES: Final = (
         stopped,
     ),
     Excuse(
-        ("fctiw", "fctiwz", "fctid", "fctidz"),
+        ("fctiw", "fctiwz", "fctid", "fctidz", *UNSIGNED_RESULTS),
         {"fpscr": fpscr.FPRF},
         "FPSCR[FPRF]",
         "left as it was; the peer sets it for an invalid conversion",
@@ -544,6 +558,22 @@ EXCUSES: Final = (
         "FR says whether rounding increased the fraction; the peer never sets it",
         "PEM 2.1.4, FR",
         always,
+    ),
+    Excuse(
+        LATER_INTEGERS,
+        {"fpscr": fpscr.FPRF},
+        "FPSCR[FPRF]",
+        "the class of the result; the peer leaves it",
+        "Power ISA 2.07 Book I 4.6.7.2",
+        always,
+    ),
+    Excuse(
+        ("divde",),
+        {"RT": ALL, "cr": 0xF000_0000, "xer": 0xC000_0000},
+        "a quotient of 64 bits without room for its sign",
+        "an overflow; the peer sees none",
+        "Power ISA 2.07 Book I 3.3.9.1",
+        no_room_for_a_sign,
     ),
     Excuse(
         NEGATED,
@@ -578,7 +608,7 @@ EXCUSES: Final = (
         fits_tiny,
     ),
     Excuse(
-        ("fres", "frsqrte"),
+        ("fres", "frsqrte", "fre", "frsqrtes"),
         {"FRT": ALL, "fpscr": STATUS, "cr": CR1_FX},
         "the two results are within 1/256, or both overflow or underflow",
         "the estimate is the 750's and sets no XX; the peer computes the exact quotient",

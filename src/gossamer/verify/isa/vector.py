@@ -16,11 +16,11 @@ from gossamer.base.data import Data, field
 from gossamer.isa.body import Statement
 from gossamer.isa.evaluate import Fault, NoTable, execute
 from gossamer.isa.insn import Decoder, Insn, trace_word
-from gossamer.isa.interrupts import Access, Interrupt
+from gossamer.isa.interrupts import SRR1_FP_ENABLED, Access, Interrupt
 from gossamer.isa.registers import registers
 from gossamer.isa.text import assemble_program
 from gossamer.verify.isa.qemu_user import BASE, elf, qemu_ppc, run_blocks
-from gossamer.verify.isa.record import ACCESS, ILLEGAL, record_differences
+from gossamer.verify.isa.record import ACCESS, FLOATING, ILLEGAL, record_differences
 
 SIZE: Final = 2048
 REC: Final = 0x7800
@@ -32,6 +32,8 @@ MSR_USER: Final = bit(6) | bit(16) | bit(17) | bit(18) | bit(26) | bit(27)  # VE
 VSCR_MASK: Final = (1 << 32) - 1
 
 _HEAD: Final = struct.Struct(">5I")  # word, signal, CR, VSCR, VRSAVE
+_FPSCR: Final = struct.Struct(">Q")  # of 64-bit parts, whose VSX instructions look at it
+_FPSCR_AT: Final = 24
 _GPRS: Final = struct.Struct(">32I")  # at 64
 _VRS: Final = 256
 _VSCR_AFTER: Final = 768
@@ -48,10 +50,12 @@ class VectorRecord(Data, frozen=False):
     gpr: list[int] = field(default_factory=lambda: [0] * 32)
     vr: list[int] = field(default_factory=lambda: [0] * 32)
     memory: bytes = bytes(SIZE - WINDOW)
+    fpscr: int = 0
 
     def pack(self) -> bytes:
         block = bytearray(WINDOW)
         _HEAD.pack_into(block, 0, self.word, self.signal, self.cr, 0, self.vrsave)
+        _FPSCR.pack_into(block, _FPSCR_AT, self.fpscr)
         _GPRS.pack_into(block, 64, *self.gpr)
         for n, value in enumerate(self.vr):
             block[_VRS + 16 * n : _VRS + 16 * n + 16] = value.to_bytes(16, "big")
@@ -64,11 +68,15 @@ class VectorRecord(Data, frozen=False):
         gpr = list(_GPRS.unpack_from(block, 64))
         vr = [int.from_bytes(block[n : n + 16], "big") for n in range(_VRS, _VSCR_AFTER, 16)]
         vscr = int.from_bytes(block[_VSCR_AFTER : _VSCR_AFTER + 16], "big")
-        return cls(word, signal, cr, vscr, vrsave, gpr, vr, block[WINDOW:SIZE])
+        (fpscr,) = _FPSCR.unpack_from(block, _FPSCR_AT)
+        memory = block[WINDOW:SIZE]
+        return cls(word, signal, cr, vscr, vrsave, gpr, vr, memory, fpscr & 0xFFFF_FFFF)
 
     def differences(self, other: VectorRecord) -> dict[str, tuple[int, int]]:
         """Fields that differ, by name, with both values; memory by its first byte that differs."""
-        return record_differences(self, other, ("signal", "cr", "vscr", "vrsave"), ("gpr", "vr"))
+        return record_differences(
+            self, other, ("signal", "cr", "vscr", "vrsave", "fpscr"), ("gpr", "vr")
+        )
 
 
 PROGRAM: Final = r"""
@@ -262,6 +270,8 @@ class LocalVector(NoTable):
         self, interrupt: Interrupt, srr1: int, dar: int | None, dsisr: int | None, srr0: int
     ) -> int:
         self.signal = ACCESS if interrupt is Interrupt.DSI else ILLEGAL
+        if srr1 & SRR1_FP_ENABLED:
+            self.signal = FLOATING
         return srr0
 
     def trace(self, row: Insn) -> list[Statement]:
@@ -274,6 +284,7 @@ class LocalVector(NoTable):
         g["gpr"], g["vr"] = list(before.gpr), list(before.vr)
         g["crf"] = [before.cr >> (28 - 4 * n) & 15 for n in range(8)]
         g["vscr"], g["vrsave"], g["msr"] = [before.vscr & VSCR_MASK], [before.vrsave], [self.msr]
+        g["fpscr"] = [before.fpscr]
         self.memory, self.signal, self.word = bytearray(before.memory), 0, before.word
         row = self.decoder.decode(before.word)
         if row is None:
@@ -283,4 +294,4 @@ class LocalVector(NoTable):
         cr = sum(f << (28 - 4 * n) for n, f in enumerate(g["crf"]))
         memory = bytes(self.memory)
         state = (self.signal, cr, g["vscr"][0], g["vrsave"][0], g["gpr"], g["vr"], memory)
-        return VectorRecord(before.word, *state)
+        return VectorRecord(before.word, *state, g["fpscr"][0])

@@ -10,13 +10,17 @@ from typing import Final
 
 from gossamer.base.data import field
 from gossamer.base.errors import ConfigError
+from gossamer.isa import fpscr, hostfloat
 from gossamer.isa.body import Statement
 from gossamer.isa.evaluate import execute
+from gossamer.isa.expr import const
+from gossamer.isa.float_commit import MSR_FE
 from gossamer.isa.form import SplitField
 from gossamer.isa.insn import Insn, trace_word
 from gossamer.isa.interrupts import Access
 from gossamer.isa.registers import registers
 from gossamer.isa.text import assemble_program
+from gossamer.isa.vector.lanes import join
 from gossamer.verify.isa.local import LocalCpu
 from gossamer.verify.isa.qemu_user import BASE, run_blocks
 from gossamer.verify.isa.record import END_EA, NOP, SIZE, WINDOW, WINDOW_EA, Record
@@ -24,6 +28,7 @@ from gossamer.verify.isa.vector import END_EA as VECTOR_END
 from gossamer.verify.isa.vector import MSR_USER as MSR_VECTORS
 from gossamer.verify.isa.vector import LocalVector, QemuVector, VectorRecord
 from gossamer.verify.isa.vector_cases import VectorCases
+from gossamer.verify.isa.vectors import DOUBLES as DOUBLE_VALUES
 from gossamer.verify.isa.vectors import Vectors
 from gossamer.verify.isa.wide_runner import DOUBLES, FPRS, GPRS, WIDE, WIDE_VECTOR, elf_64
 from gossamer.verify.isa.wide_runner import SIZE as WIDE_SIZE
@@ -51,6 +56,9 @@ WORDS_64: Final = (
 #: QEMU's names of the models, for user programs.
 PEERS: Final = {"970mp_v1.1": "970mp_v1.1", "power8_v2.0": "power8"}
 MSR_VSX: Final = 1 << 23
+#: What FPSCR may have of enables (the peer delivers other results with the others), of exceptions.
+ENABLES: Final = fpscr.VE | fpscr.ZE
+STICKY: Final = fpscr.XX | fpscr.OX | fpscr.UX | fpscr.ZX | fpscr.VXSNAN | fpscr.VXVC
 
 _HEAD: Final = struct.Struct(">4IQI")  # word, cr, xer, signal, FPSCR, prefix
 _DOUBLES: Final = struct.Struct(">4Q")  # lr, ctr, dar, pad
@@ -155,7 +163,7 @@ class WideVector(LocalVector):
     """An environment over one vector record, in 64-bit mode."""
 
     width = 64
-    msr = MSR_VECTORS | MSR_VSX
+    msr = MSR_VECTORS | MSR_VSX | MSR_FE
 
     def trace(self, row: Insn) -> list[Statement]:
         return trace_word(row, self.word, 64, sf=True)
@@ -168,6 +176,11 @@ class WideVector(LocalVector):
         after = super().run(before)
         after.gpr = [n & 0xFFFF_FFFF for n in after.gpr]
         return after
+
+
+def evaluated(value: int) -> int:
+    """FPSCR with what summarizes the rest."""
+    return fpscr.summarize(const(value, 32)).value
 
 
 class WideCases(VectorCases):
@@ -183,8 +196,53 @@ class WideCases(VectorCases):
             r.gpr[rb] = self.rng.randrange(64)
             r.gpr[ra] = target - r.gpr[rb]
 
+    def __init__(self, row: Insn, rng: random.Random) -> None:
+        super().__init__(row, rng)
+        self.floating = row.name.startswith(("xs", "xv"))
+        self.singles = self.floating and (
+            row.name.startswith(("xvcvsp", "xscvsp"))
+            or ("sp" in row.name[-3:] and row.name[1] == "v")
+        )
+
+    def double(self) -> int:
+        rng = self.rng
+        kind = rng.random()
+        sign = rng.getrandbits(1) << 63
+        if self.row.name.endswith("sp"):  # the peer rounds twice what is none
+            return hostfloat.widen(self.single())
+        if kind < 0.35:
+            return rng.choice(DOUBLE_VALUES) ^ sign
+        if kind < 0.45:
+            return rng.getrandbits(64)
+        if kind < 0.55:  # integers, halves and quarters
+            return sign ^ hostfloat.bits(rng.getrandbits(rng.randrange(1, 60)) / 4)
+        if kind < 0.7:  # singles
+            return sign ^ hostfloat.widen(self.single())
+        middle = rng.choice((1023, 1023, 1023, 900, 30, 2000))
+        return sign | middle + rng.randrange(-30, 30) << 52 | rng.getrandbits(52)
+
+    def vector(self) -> int:
+        if not self.floating:
+            return super().vector()
+        if self.singles:
+            return join([self.single() for _ in range(4)], 32)
+        return join([self.double(), self.double()], 64)
+
     def make(self) -> VectorRecord:
         r = super().make()
+        rng = self.rng
+        if self.floating:
+            if "XA" in self.fields and rng.random() < 0.2:
+                a, b = (self.fields[n].get(r.word) & 31 for n in ("XA", "XB"))
+                r.vr[b] = r.vr[a] ^ rng.choice((0, 0, 1, 1 << 127, 1 << 63))
+            value = rng.getrandbits(2)
+            if rng.random() < 0.2:
+                value |= rng.getrandbits(32) & ENABLES
+            if rng.random() < 0.2:
+                value |= rng.getrandbits(32) & STICKY
+            r.fpscr = evaluated(value)
+            if r.fpscr & fpscr.FEX:  # setting it would trap
+                r.fpscr = evaluated(value & ~ENABLES)
         word = r.word
         for f in self.fields.values():
             if isinstance(f, SplitField):

@@ -103,6 +103,19 @@ def _vector_program() -> str:
     text = text.replace(r"lwz 7, 4*\n(6)", r"ld 7, 8*\n(6)").replace(
         "lwz 7, 38*4(6)", "ld 7, 38*8(6)"
     )
+    text = text.replace(
+        "    lwz 3, R_VRSAVE(0)", "    lfd 0, R_FPSCR(0)\n    mtfsf 255, 0\n    lwz 3, R_VRSAVE(0)"
+    )
+    text = text.replace("vectors:", "    mffs 0\n    stfd 0, R_FPSCR(0)\nvectors:")
+    text = text.replace(
+        "    stw 3, R_SIGNAL(0)\n    b vectors",
+        f"    stw 3, R_SIGNAL(0)\n    lfd 0, {_FRAME_FPRS}+8*32(5)\n"
+        "    stfd 0, R_FPSCR(0)\n    b vectors",
+    )
+    text = text.replace(
+        "    li 3, 4\n    bl catch", "    li 3, 4\n    bl catch\n    li 3, 8\n    bl catch"
+    )
+    text = text.replace("    .equ R_GPR", "    .equ R_FPSCR, REC+24\n    .equ R_GPR")
     head = text[: text.index("action:")]
     return head.replace("ALL", ",".join(map(str, range(32)))) + _TAIL[_TAIL.index("    .balign") :]
 

@@ -12,6 +12,7 @@ from gossamer.isa.expr import (
     clz,
     const,
     eq,
+    gtu,
     low,
     lts,
     ltu,
@@ -25,6 +26,7 @@ from gossamer.isa.expr import (
     zext,
 )
 from gossamer.isa.insn import insn
+from gossamer.isa.service import service
 from gossamer.isa.spec.fixed_arith import lowest, trap
 from gossamer.isa.spec.forms import MD, MDS, XO, XOOE, XS, D, X, XRc
 from gossamer.isa.spec.logical import finish
@@ -78,6 +80,71 @@ def divdu(s: Body, i: XOOE) -> None:
     none = eq(b, 0)
     s.gpr[i.RT] = result = udiv(a, select(none, 1, b))
     s.record(i.Rc, result, s.mark_overflow(i.OE, none))
+
+
+# --- extended division ----------------------------------------------------------------------------
+
+
+@service(64, 64, result=64, wide=True)
+def long_quotient(high: Expr, divisor: Expr) -> Expr:
+    """High x 2**64 ÷ divisor, which is larger than `high`."""
+    rest, quotient, by = zext(high, 128), const(0, 64), zext(divisor, 128)
+    for _ in range(64):
+        rest = rest << 1
+        fits = ~ltu(rest, by)
+        rest = select(fits, rest - by, rest)
+        quotient = quotient << 1 | zext(fits, 64)
+    return quotient
+
+
+def extended(s: Body, i: XOOE, width: int, signed: bool) -> None:
+    """RT when there is no quotient is undefined: zero here, as QEMU has it."""
+    a, b = (trunc(s.gpr[n], width) for n in (i.RA, i.RB))
+    minus_a, minus_b = (trunc(x >> width - 1, 1) & const(signed, 1) for x in (a, b))
+    a = select(minus_a, const(0, width) - a, a)
+    b = select(minus_b, const(0, width) - b, b)
+    none = ~ltu(a, b)
+    if width == 64:
+        quotient = long_quotient(a, b)
+    else:
+        quotient = trunc(udiv(zext(a, 64) << 32, select(none, 1, zext(b, 64))), 32)
+    negative = minus_a ^ minus_b
+    if signed:
+        limit = const(1 << width - 1, width)
+        none = none | gtu(quotient, select(negative, limit, limit - 1))
+    result = select(negative, const(0, width) - quotient, quotient)
+    result = select(none, 0, result)
+    s.gpr[i.RT] = result = s.signed(result) if signed else s.word(result)
+    s.record(i.Rc, result, s.mark_overflow(i.OE, none))
+
+
+@insn(XOOE, "divde{OE}{Rc} RT,RA,RB", OPCD=31, XO=425, features=("2.06",), width=64)
+def divde(s: Body, i: XOOE) -> None:
+    extended(s, i, 64, True)
+
+
+@insn(XOOE, "divdeu{OE}{Rc} RT,RA,RB", OPCD=31, XO=393, features=("2.06",), width=64)
+def divdeu(s: Body, i: XOOE) -> None:
+    extended(s, i, 64, False)
+
+
+@insn(XOOE, "divwe{OE}{Rc} RT,RA,RB", OPCD=31, XO=427, features=("2.06",), width=64)
+def divwe(s: Body, i: XOOE) -> None:
+    extended(s, i, 32, True)
+
+
+@insn(XOOE, "divweu{OE}{Rc} RT,RA,RB", OPCD=31, XO=395, features=("2.06",), width=64)
+def divweu(s: Body, i: XOOE) -> None:
+    extended(s, i, 32, False)
+
+
+@insn(X, "addg6s RT,RA,RB", OPCD=31, XO=74, features=("2.06",), width=64)
+def addg6s(s: Body, i: X) -> None:
+    """A six for each digit of a sum that carries nothing."""
+    a, b = s.gpr[i.RA], s.gpr[i.RB]
+    total = a + b
+    carried = (a ^ b ^ total) >> 4 & 0x0111_1111_1111_1111 | zext(ltu(total, a), 64) << 60
+    s.gpr[i.RT] = (carried ^ 0x1111_1111_1111_1111) * 6
 
 
 # --- trap, extend, count --------------------------------------------------------------------------

@@ -154,6 +154,16 @@ def lfiwzx(s: Body, i: X) -> None:
     s.fpr[i.FRT] = zext(s.load(ea_x(s, i), 4), 64)
 
 
+@insn(X, "fmrgew FRT,FRA,FRB", needs="FP", OPCD=63, XO=966, features=("2.07",), width=64)
+def fmrgew(s: Body, i: X) -> None:
+    s.fpr[i.FRT] = s.fpr[i.FRA] >> 32 << 32 | s.fpr[i.FRB] >> 32
+
+
+@insn(X, "fmrgow FRT,FRA,FRB", needs="FP", OPCD=63, XO=838, features=("2.07",), width=64)
+def fmrgow(s: Body, i: X) -> None:
+    s.fpr[i.FRT] = s.fpr[i.FRA] << 32 | zext(trunc(s.fpr[i.FRB], 32), 64)
+
+
 @insn(XRc, "fcpsgn{Rc} FRT,FRA,FRB", needs="FP", OPCD=63, XO=8, features=SINCE_2_05, width=64)
 def fcpsgn(s: Body, i: XRc) -> None:
     sign = 1 << 63

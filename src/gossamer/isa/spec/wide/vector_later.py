@@ -26,7 +26,7 @@ from gossamer.isa.expr import (
     zext,
 )
 from gossamer.isa.insn import insn
-from gossamer.isa.spec.vector_forms import VC, VX
+from gossamer.isa.spec.vector_forms import VA, VC, VX
 from gossamer.isa.spec.wide.later import bits_in_bytes, bits_in_words
 
 SINCE: Final = ("2.07",)
@@ -73,6 +73,19 @@ def one(name: str, xo: int, width: int, does: One) -> None:
         s.vr[i.VRT] = whole([does(b) for b in parts(s.vr[i.VRB], width)])
 
 
+def evens(x: Expr) -> list[Expr]:
+    """Its first and third word."""
+    return parts(x, 32)[::2]
+
+
+def odds(x: Expr) -> list[Expr]:
+    return parts(x, 32)[1::2]
+
+
+def in_turn(a: list[Expr], b: list[Expr]) -> Expr:
+    return whole([x for pair in zip(a, b, strict=True) for x in pair])
+
+
 def low_half(x: Expr) -> Expr:
     """The low 32 bits of a doubleword, with their sign."""
     return sext(low(x), 64)
@@ -84,6 +97,9 @@ two("vadduqm", 256, 128, lambda a, b: a + b)
 two("vsubuqm", 1280, 128, lambda a, b: a - b)
 two("vaddcuq", 320, 128, lambda a, b: zext(ltu(a + b, a), 128))
 two("vsubcuq", 1344, 128, lambda a, b: zext(~ltu(a, b), 128))
+two("vmrgew", 1932, 128, lambda a, b: in_turn(evens(a), evens(b)))
+two("vmrgow", 1676, 128, lambda a, b: in_turn(odds(a), odds(b)))
+two("vpkudum", 1102, 128, lambda a, b: whole([*odds(a), *odds(b)]))
 two("vmuluwm", 137, 32, lambda a, b: a * b)
 two("vmulesw", 904, 64, lambda a, b: low_half(a >> 32) * low_half(b >> 32))
 two("vmulosw", 392, 64, lambda a, b: low_half(a) * low_half(b))
@@ -100,6 +116,8 @@ two("vrld", 196, 64, lambda a, b: rotl(a, b & 63))
 two("vsld", 1476, 64, lambda a, b: a << (b & 63))
 two("vsrd", 1732, 64, lambda a, b: a >> (b & 63))
 two("vsrad", 964, 64, lambda a, b: ashr(a, b & 63))
+one("vupkhsw", 1614, 128, lambda x: whole([sext(w, 64) for w in parts(x, 32)[:2]]))
+one("vupklsw", 1742, 128, lambda x: whole([sext(w, 64) for w in parts(x, 32)[2:]]))
 one("vpopcntb", 1795, 64, bits_in_bytes)
 one("vpopcntw", 1923, 64, bits_in_words)
 one("vpopcntd", 1987, 64, lambda x: bits_in_words(x) + (bits_in_words(x) >> 32) & 0x7F)
@@ -126,6 +144,59 @@ def transposed(x: Expr) -> Expr:
 
 
 one("vgbbd", 1292, 64, transposed)
+
+
+def clamped(x: Expr, source_signed: bool, target_signed: bool) -> Expr:
+    """A doubleword as the nearest word."""
+    word = low(x)
+    if not source_signed:
+        return select(gtu(x, 0xFFFF_FFFF), const(-1, 32), word)
+    least, most = (-(1 << 31), (1 << 31) - 1) if target_signed else (0, (1 << 32) - 1)
+    top = select(gts(x, most), const(most, 32), word)
+    return select(gts(const(least, 64), x), const(least, 32), top)
+
+
+def packs(name: str, xo: int, source_signed: bool, target_signed: bool) -> None:
+    """Doublewords of VRA and VRB as words; SAT where one does not fit."""
+
+    @insn(
+        VX, f"{name} VRT,VRA,VRB", name=name, needs="VEC", OPCD=4, XO=xo, features=SINCE, width=64
+    )
+    def body(s: Body, i: VX) -> None:
+        wide = [*parts(s.vr[i.VRA], 64), *parts(s.vr[i.VRB], 64)]
+        words = [clamped(x, source_signed, target_signed) for x in wide]
+        lost = const(0, 1)
+        for x, word in zip(wide, words, strict=True):
+            lost = lost | ~eq(sext(word, 64) if target_signed else zext(word, 64), x)
+        s.vr[i.VRT] = whole(words)
+        s.vscr = s.vscr | zext(lost, 32)
+
+
+packs("vpkudus", 1230, False, False)
+packs("vpksdus", 1358, True, False)
+packs("vpksdss", 1486, True, True)
+
+
+def extended(name: str, xo: int, subtracts: bool, carries: bool) -> None:
+    """VRA ± VRB with a carry from VRC's last bit, or what is carried then."""
+
+    @insn(
+        VA, f"{name} VRT,VRA,VRB,VRC", name=name, needs="VEC", OPCD=4, XO=xo, features=SINCE,
+        width=64,
+    )  # fmt: skip
+    def body(s: Body, i: VA) -> None:
+        a, b = s.vr[i.VRA], s.vr[i.VRB]
+        b = ~b if subtracts else b
+        partial = a + b
+        whole_ = partial + (s.vr[i.VRC] & 1)
+        carry = zext(ltu(partial, a) | ltu(whole_, partial), 128)
+        s.vr[i.VRT] = carry if carries else whole_
+
+
+extended("vaddeuqm", 60, False, False)
+extended("vaddecuq", 61, False, True)
+extended("vsubeuqm", 62, True, False)
+extended("vsubecuq", 63, True, True)
 
 
 @insn(VX, "vbpermq VRT,VRA,VRB", needs="VEC", OPCD=4, XO=1356, features=SINCE, width=64)

@@ -29,6 +29,30 @@ class XX3(Form):
     ZERO, DM, SHW, SHORT = Field(21, 21), Field(22, 23), Field(22, 23), Field(24, 28)
 
 
+class XX3Rc(Form):
+    """Comparisons of two operands; the sum of them can go to CR6."""
+
+    XT = SplitField(6, 10, "vs{}", high=31)
+    XA, XB = SplitField(11, 15, "vs{}", high=29), SplitField(16, 20, "vs{}", high=30)
+    Rc, XO = Field(21, 21), Field(22, 28)
+
+
+class XX3Field(Form):
+    """Two operands and a field of CR."""
+
+    BF = Field(6, 8, "cr{}")
+    XA, XB = SplitField(11, 15, "vs{}", high=29), SplitField(16, 20, "vs{}", high=30)
+    XO = Field(21, 28)
+
+
+class XX2Field(Form):
+    """One operand and a field of CR."""
+
+    BF = Field(6, 8, "cr{}")
+    XB = SplitField(16, 20, "vs{}", high=30)
+    XO = Field(21, 29)
+
+
 class XX4(Form):
     """Three operands."""
 
