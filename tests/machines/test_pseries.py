@@ -221,3 +221,26 @@ def again(m: Machine, fresh: Machine) -> Machine:
     load_stream(fresh, BytesIO(out.getvalue()), Extra("globalstate", GlobalState("paused")))
     fresh.resume()
     return fresh
+
+
+def test_each_cpu_leaves_for_qemu_at_its_decrementers_interrupt(
+    make: Callable[..., Machine], tmp_path: Path
+) -> None:
+    """Both wait for DEC, which QEMU 7.2 does not take over: 10 ms and 20 ms from now."""
+    # mtdec r6; H_CEDE again and again
+    wait = (0x7CD6_03A6, 0x3860_00E0, 0x4400_0022, 0x4BFF_FFF8)
+    code = STARTER[:64] + pack(">8I", 0x3CC0_004E, *wait, *(0x6000_0000,) * 3)
+    code += pack(">5I", 0x3CC0_009C, *wait)  # there
+    kernel = tmp_path / "both"
+    kernel.write_bytes(elf(code))
+    vm = Vm(
+        Config(
+            machine="pseries", version="7.2", ram_size=256 * MiB, kernel=kernel, cpus=2,
+            vga="none", nic=False, icount=0, icount_sleep=False,
+        )
+    )  # fmt: skip
+    vm.machine.memory.write(0x900, pack(">2I", 0x7CD6_03A6, 0x4C00_0024))  # mtdec r6; rfid
+    vm.run(instructions=24)
+    assert all(cpu.waiting for cpu in vm.machine.cpus)
+    assert 19_000_000 < settle(vm, release("qemu-7.2")) < 31_000_000
+    assert [cpu.block.get("nia") for cpu in vm.machine.cpus] == [0x900, 0x900]

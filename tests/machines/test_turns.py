@@ -243,6 +243,25 @@ def word(m: Machine, offset: int) -> int:
     return int.from_bytes(m.memory.read(DATA + offset, 4), "big")
 
 
+def test_a_cpu_that_is_held_stands_still() -> None:
+    m = new()
+
+    def place(n: int) -> list[int]:
+        block = m.cpus[n].block
+        return [block.get("nia"), *block.all("gpr")]
+
+    for held in (1, 0):
+        there = place(held)
+        m.processor.hold([held])
+        run(m, m.engine.count + 3 * TURN)
+        assert m.processor.turn == 1 - held
+        assert place(held) == there
+    m.processor.hold(())
+    run(m, m.engine.count + 2 * TURN)
+    assert place(0) != there
+    m.close()
+
+
 END: Final = 32 * TURN
 
 

@@ -5,7 +5,7 @@ The guest's time base goes on at the receiver's; what that does not carry is nam
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from gossamer.base.data import Data, replace
@@ -16,6 +16,8 @@ from gossamer.control.profiles import profile_of
 from gossamer.control.runner import Runner
 from gossamer.cpu.cpu import Cpu
 from gossamer.cpu.cpu_64 import Cpu64
+from gossamer.cpu.msr import MSR_EE
+from gossamer.engine.turns import Turns
 from gossamer.isa.interrupts import Interrupt, Irq
 from gossamer.machines.machine import Machine
 from gossamer.migrate.releases import Release
@@ -28,6 +30,8 @@ _LONGEST_DEC_NS: Final = 5 * NS_PER_S
 """Longer than an operating system can have set DEC to: 2**31 ticks of 512 MHz."""
 _MASKED_STEPS: Final = 50_000
 """Instructions for which a guest may hold an interrupt back."""
+_MASKED_TRIES: Final = 50
+"""How often a CPU is run on to its decrementer's interrupt: others may hold it back."""
 _TICK_32: Final = 1 << 32
 _MAX_CLOCK: Final = 1 << 62
 _POWER_ON_DEC: Final = 0xFFFF_FFFF
@@ -130,24 +134,59 @@ def _at_decrementer(cpu: Cpu) -> bool:
     return isinstance(cpu, Cpu64) and cpu.block.get("nia") == Interrupt.DECREMENTER
 
 
-def _to_decrementer(m: Machine) -> None:
-    """Run a guest on to where its decrementer's interrupt has just been taken, if that comes.
+def _to_decrementers(m: Machine) -> None:
+    """Run a guest on to where its decrementers' interrupts have just been taken, if they come.
 
-    An idle one is there at once, at the virtual time at which it would have been woken.
+    One CPU after the other comes there, and stands there until all do.  What comes last comes
+    first, so that none stands for long.  An idle guest is there at once, at the virtual time at
+    which it would have been woken.
     """
-    processor, clock = m.processor, m.clock
-    end = clock.now + _LONGEST_DEC_NS
+    processor, end = m.processor, m.clock.now + _LONGEST_DEC_NS
+    coming = [n for n, cpu in enumerate(m.cpus) if not _stopped(cpu)]
+    arrived: list[int] = []
     warps, processor.idle_warps = processor.idle_warps, True
     try:
-        while clock.now < end and not sets_decrementer(m):
-            processor.run(until_ns=min(m.cpu.decrement.when, end))
-            for _ in range(_MASKED_STEPS):
-                # Held back by MSR[EE]: step by step, so that nothing behind the entry is executed.
-                if sets_decrementer(m) or not m.cpu.block.get("irq", Irq.DECREMENTER):
-                    break
-                processor.run(m.engine.count + 1)
+        while coming and m.clock.now < end:
+            n = max(coming, key=lambda n: m.cpus[n].decrement.when)
+            if not _to_decrementer(m, n, arrived, end):
+                break
+            coming.remove(n)
+            arrived.append(n)
     finally:
         processor.idle_warps = warps
+        if isinstance(processor, Turns):
+            processor.hold(())
+
+
+def _stopped(cpu: Cpu) -> bool:
+    """Whether no interrupt wakes a CPU: there it may have been stopped, or not started yet."""
+    return cpu.waiting and not cpu.block.get("msr") & MSR_EE
+
+
+def _to_decrementer(m: Machine, n: int, arrived: Sequence[int], end: int) -> bool:
+    """Run a CPU on to its decrementer's interrupt, while those that have arrived stand still."""
+    processor, cpu = m.processor, m.cpus[n]
+    others = [other for other in range(len(m.cpus)) if other != n]
+    for _ in range(_MASKED_TRIES):
+        if _at_decrementer(cpu):
+            return True
+        if m.clock.now >= end:
+            break
+        if isinstance(processor, Turns):
+            processor.hold(arrived)
+        if cpu.block.get("irq", Irq.DECREMENTER):
+            processor.run(until_ns=min(m.clock.now + _FIRST_STEP_NS, end))  # others hold it back
+        else:
+            processor.run(until_ns=min(cpu.decrement.when, end))
+        if isinstance(processor, Turns):
+            processor.hold(others)
+            processor.run(m.engine.count)  # it may have waited for its turn to take it
+        for _ in range(_MASKED_STEPS):
+            # Held back by MSR[EE]: step by step, so that nothing behind the entry is executed.
+            if _at_decrementer(cpu) or not cpu.block.get("irq", Irq.DECREMENTER):
+                break
+            processor.run(m.engine.count + 1)
+    return _at_decrementer(cpu)
 
 
 def settle(vm: Runner, to: Release) -> int:
@@ -162,5 +201,5 @@ def settle(vm: Runner, to: Release) -> int:
             break
         step = min(step * 2, _SETTLE_NS // 20)
     if isinstance(vm.machine.cpu, Cpu64) and not to.ours and not to.reads_decrementer:
-        _to_decrementer(vm.machine)
+        _to_decrementers(vm.machine)
     return vm.clock_ns - start

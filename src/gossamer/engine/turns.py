@@ -12,7 +12,7 @@ without more, and nothing depends on what an engine happens to keep.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from gossamer.base.errors import ConfigError
@@ -37,6 +37,8 @@ class Turns(Processor):
         super().__init__(*self.members[0], clock)
         #: Number of the CPU whose turn it is, and instructions of it that are over.
         self.turn = self.used = 0
+        #: Numbers of CPUs that get no turn for now (`hold`).
+        self.held: frozenset[int] = frozenset()
         clock.deadline_moved = self._exit
         for cpu, engine in self.members:
             cpu.changed = self._exit
@@ -64,6 +66,19 @@ class Turns(Processor):
             self.breakpoints_changed()
         self.used = used
 
+    def hold(self, numbers: Iterable[int]) -> None:
+        """Let these CPUs, and no others, stand still between two instructions; never all."""
+        self.held = frozenset(numbers)
+        assert len(self.held) < len(self.members), self.held
+        if self.turn in self.held:
+            self.give(self._following()[0])
+
+    def _following(self) -> list[int]:
+        """Numbers of the CPUs that may have a turn, the next one first, this one last."""
+        count = len(self.members)
+        order = [(self.turn + n) % count for n in range(1, count + 1)]
+        return [n for n in order if n not in self.held]
+
     def pass_turn(self) -> None:
         """The CPU whose turn it is gives up the rest of it: for what it has called just now."""
         self.used = TURN
@@ -79,15 +94,14 @@ class Turns(Processor):
         super()._execute(min(end, start + TURN - self.used))
         self.used += engine.count - start
         if self.used >= TURN:
-            self.give((self.turn + 1) % len(self.members))
+            self.give(self._following()[0])
 
     def _idle(self, deadline: int, until_ns: int) -> bool:
         """The next CPU that has something to do takes the turn; none: all wait."""
-        count = len(self.members)
-        for n in range(self.turn + 1, self.turn + count):
-            cpu, _ = self.members[n % count]
-            if not cpu.waiting or cpu.pending() is not None:
-                self.give(n % count)
+        for n in self._following():
+            cpu, _ = self.members[n]
+            if n != self.turn and (not cpu.waiting or cpu.pending() is not None):
+                self.give(n)
                 return True
         return super()._idle(deadline, until_ns)
 

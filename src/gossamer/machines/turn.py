@@ -31,6 +31,7 @@ class Turn(Device):
     vmsd = "gossamer-turn"
     version = 1
     minimum = 1
+    lost = "which CPU goes on first"
     layouts = {
         "": [
             View("cpu", U32, lambda t: t.turns.turn, _put_turn),
