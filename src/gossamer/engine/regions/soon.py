@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gossamer.core import ahead
 from gossamer.engine.tier0 import Tier0
@@ -12,11 +12,16 @@ from gossamer.engine.tier0 import Tier0
 if TYPE_CHECKING:
     from gossamer.engine.regions.regions import Regions
 
+#: Some 10 ms of tier 0.
+FIRST: Final = 4_000_000
+
 
 class Soon:
     """`make` makes the regions; it is called between two native runs.
 
-    Before that `load` is called in a thread, once the modules are there.
+    Before that `load` is called in a thread, once the modules are there.  Loading begins when the
+    guest has executed `FIRST` instructions: what it answers first, a guest that goes on from a save
+    above all, is not held up by it, and one that waits for a key costs nothing.
     """
 
     def __init__(
@@ -28,11 +33,16 @@ class Soon:
         self._engine, self._make, self._load = engine, make, load
         self._loading: ahead.Loading | None = None
         self._made: Regions | None = None
+        self._began: int | None = None
         engine.before_run = self._look
 
     def _look(self) -> None:
         if self._loading is None:
-            self._loading = ahead.load(self._load_all)
+            count = self._engine.count
+            if self._began is None or count < self._began:  # it has gone back
+                self._began = count
+            elif count - self._began >= FIRST:
+                self._loading = ahead.load(self._load_all)
         elif self._loading.is_done:
             self.regions()
 
