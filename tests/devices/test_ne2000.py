@@ -175,3 +175,38 @@ def test_random_accesses_never_raise_and_always_save(rig: PciRig):
             rig.clock.advance(rig.clock.now + rnd.randrange(200_000))
         if n % 500 == 0:
             save(rig.nic, WireWriter())
+
+
+@pytest.mark.parametrize("size", [60, 250, 1000])
+def test_a_ring_that_is_full_does_not_look_empty(rig: PciRig, size: int):
+    """It did when a frame ended just before the boundary: the next went over unread ones."""
+    nic, frame = rig.nic, MAC + bytes(size - 6)
+    for boundary in range(0x46, 0x50):
+        listen(rig)
+        nic.ne2000.boundary, nic.ne2000.curpag = boundary, boundary + 1 if boundary < 0x4F else 0x46
+        taken = 0
+        while nic.room(size):
+            assert nic.receive(frame)
+            put(rig, {7: 1})  # as a driver that acknowledges what it has not read
+            assert nic.ne2000.curpag != boundary
+            taken += 1
+        assert taken == 8 // -(-(size + 8) // 256)
+        assert not nic.receive(frame)
+
+
+def test_frames_come_when_those_before_are_acknowledged(rig: PciRig):
+    """A driver that acknowledges what it has not seen learned of that by the next frame only."""
+    listen(rig)
+    nic, frames = rig.nic, [MAC + bytes(60)] * 20
+    put(rig, {2: 0x80})
+    assert nic.receive_all(frames) == 8
+    put(rig, {3: nic.ne2000.curpag - 1})  # all read, not yet acknowledged
+    assert nic.receive_all(frames) == 0
+    put(rig, {7: 1})
+    assert not rig.lines[2].level
+    assert nic.receive_all(frames) == 8
+    assert rig.lines[2].level
+    put(rig, {0xF: 0})  # a driver that polls
+    assert nic.receive_all(frames) == 0
+    put(rig, {3: nic.ne2000.curpag - 1})
+    assert nic.receive_all(frames) == 8

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Final, cast
 
 from gossamer.base.errors import ConfigError, GossamerError
@@ -132,7 +133,7 @@ class Network:
                 count = found.receive_all(frames)
             else:
                 count = 0
-                for frame in frames:
+                for frame in islice(frames, found.burst):
                     if not found.room(len(frame)):
                         break
                     vm.noted("frame", number, frame.hex())

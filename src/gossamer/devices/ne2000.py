@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import ClassVar, Final
 
 from gossamer.core.clock import Clock
@@ -71,13 +72,20 @@ class Ne2000(PciDevice):
         """A frame from the network; false when there is no room for it now."""
         return self.ne2000.receive(frame)
 
+    @property
+    def burst(self) -> int:
+        """How many frames should be given at once, now."""
+        return self.ne2000.burst
+
     def receive_all(self, frames: Sequence[bytes]) -> int:
-        """Frames from the network, as `room` and `receive` take them one by one; how many."""
-        for count, frame in enumerate(frames):
+        """Frames from the network, as far as there is room; how many."""
+        count = 0
+        for frame in islice(frames, self.burst):
             if not self.ne2000.room(len(frame)):
-                return count
+                break
             self.ne2000.receive(frame)
-        return len(frames)
+            count += 1
+        return count
 
     def update_irq(self) -> None:
         self.set_intx(self.ne2000.interrupt)

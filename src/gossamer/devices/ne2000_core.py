@@ -41,6 +41,7 @@ PROMISCUOUS: Final = 0x10
 
 MIN_FRAME: Final = 60
 MAX_FRAME: Final = 1514
+BURST: Final = 8
 BYTE_NS: Final = 800
 """A byte at 10 Mbit/s."""
 OVERHEAD: Final = 8 + 4 + 12
@@ -319,11 +320,31 @@ class Ne2000Core(Stateful):
         pages = (max(length, MIN_FRAME) + 4 + 4 + 0xFF) >> 8
         return self.can_receive and self._has_room(self.curpag << 8, pages)
 
+    @property
+    def burst(self) -> int:
+        """How many frames should be given at once, now.
+
+        None more before those that came are acknowledged: drivers do that at the end of their
+        loop, after so many frames at the most (Linux' ei_receive: nine), for all that has come; of
+        one that they have not seen they would learn by the next frame, which a sender whose window
+        is full never sends.  A driver that polls, with the interrupt masked, empties the ring.
+        """
+        if not self.isr & RECEIVED:
+            return BURST
+        ring = max(self.stop - self.start >> 8, 1)
+        all_read = (self.curpag - self.boundary) % ring in (0, 1)
+        return BURST if all_read and not self.imr & RECEIVED else 0
+
     def _has_room(self, at: int, pages: int) -> bool:
-        """Whether `pages` fit between the page being written and the boundary page."""
+        """Whether `pages` fit between the page being written and the boundary page.
+
+        One stays unused: a full ring whose pages met would look like an empty one, and the next
+        frame would go over what the driver has not read.  The chip stops there, too (DP8390D,
+        "Buffer Ring Overflow"); QEMU 7.2 goes on.
+        """
         ring = self.stop - self.start
         free = ((self.boundary << 8) - at - 1) % ring + 1
-        return free >= pages << 8
+        return free > pages << 8
 
     def _wanted(self, to: bytes) -> bool:
         if self.rxcr & PROMISCUOUS:

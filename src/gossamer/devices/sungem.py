@@ -353,6 +353,11 @@ class SunGem(PciDevice):
         """A frame from the network (no FCS); false when there is no room for it now."""
         return sungem_rings.receive(self, frame)
 
+    @property
+    def burst(self) -> int:
+        """How many frames should be given at once, now: the ring's room is all that counts."""
+        return self.rx_mask + 1
+
     def receive_all(self, frames: Sequence[bytes]) -> int:
         """Frames from the network, as `room` and `receive` take them one by one; how many."""
         return sungem_rings.receive_all(self, frames)
