@@ -132,7 +132,7 @@ def _keep_in_mind(vm: Runner, area: Area, source: Source | None) -> None:
 
 def _index(meta: DiskMeta) -> int:
     digits = meta.name.removeprefix("drive")
-    return int(digits) if digits in ("0", "1", "2", "3") else -1
+    return int(digits) if digits.isdecimal() and digits.isascii() and len(digits) < 3 else -1
 
 
 def _check_disks(vm: Runner, container: Container) -> None:

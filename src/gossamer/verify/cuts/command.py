@@ -28,6 +28,7 @@ from gossamer.verify.cuts.guests import (
     scout,
     scout_hostile,
 )
+from gossamer.verify.cuts.linux import SERVER
 from gossamer.verify.cuts.process import serve
 from gossamer.verify.cuts.run import Cutter, Reference
 from gossamer.verify.cuts.tiers import Tiers
@@ -145,7 +146,8 @@ def prepare(arguments: argparse.Namespace, name: str, folder: Path) -> Plan:
     rates = arguments.true_rates
     files = arguments.kernel, arguments.initrd, arguments.cdrom
     guest = guest_named(name, *files, folder, true_rates=rates, machine=arguments.machine)
-    memory = arguments.memory or DEFAULT_MEMORY[guest.name]
+    usual = "256M" if arguments.machine.startswith(SERVER) else DEFAULT_MEMORY[guest.name]
+    memory = arguments.memory or usual
     cpu, shift = arguments.cpu, arguments.shift
     config = config_for(guest, arguments.machine, memory, shift, cpu, true_rates=rates)
     plan = scout(guest, config, say)

@@ -145,6 +145,12 @@ def guest_named(
                 )
             board = linux.board_files(kernel, initrd)
             return Guest(name, board, linux.WORK_ON_BOARD, boots=True, limit=_LONG)
+        if machine.startswith(linux.SERVER):
+            server = linux.server_files(folder, kernel, initrd)
+            if name == linux.BOOT:
+                return Guest(name, server, linux.BOOTS, limit=_LONG, events=linux.BOOT_EVENTS)
+            work = linux.WORK_ON_SERVER
+            return Guest(name, server, work, boots=True, limit=_LONG, events=linux.ASKED)
         files = linux.files(folder, kernel, initrd, cdrom)
         if name == linux.BOOT:
             return Guest(name, files, linux.BOOTS, limit=_LONG, events=linux.BOOT_EVENTS)
@@ -200,7 +206,8 @@ def config_for(
         cpu = guest.cpu
     icount = f"shift={shift},sleep=off"
     model = ["-cpu", cpu] if cpu else []
-    model += TRUE_RATES if true_rates and not machine.startswith(linux.BOARD) else []
+    rated = not machine.startswith((linux.BOARD, linux.SERVER))
+    model += TRUE_RATES if true_rates and rated else []
     config = parse(["-M", machine, *model, "-m", memory, *COMMON, "-icount", icount, *arguments])
     if guest.via and _via(config) != guest.via:
         wanted = f"{guest.machine},via={guest.via}"

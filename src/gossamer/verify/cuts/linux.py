@@ -28,6 +28,21 @@ _DO_ON_BOARD: Final = (
     "dd if=/dev/urandom bs=4k count=20 2>&1 | md5sum | wc -c; dmesg | wc -l",
     "trap 'echo usr' USR1; for i in 1 2 3; do sleep 5 & kill $!; kill -USR1 $$; done; wait $!",
 )
+#: With a virtio disk and a virtio card.
+SERVER: Final = "pseries"
+_VIRTIO_DISK: Final = "/dev/vda bs=4k count"
+_DO_ON_SERVER: Final = (
+    "ticks -n 2 -g 60 -r; selfcheck -n 1 -m 1",
+    f"dd if=/dev/urandom of={_VIRTIO_DISK}=30 conv=fsync; dd if={_VIRTIO_DISK}=40 | md5sum",
+    "mke2fs /dev/vda | wc -l; mount /dev/vda /mnt; dmesg > /mnt/a; umount /mnt",
+    "ifconfig eth0 10.0.2.15 up",
+    "for n in 1 2 3 4 5 6; do sleep 0.01; ifconfig eth0 | md5sum; done",
+    *_DO_ON_BOARD[2:],
+)
+#: Who has 10.0.2.15?  A card whose driver is up is asked, and answers.
+_ASKED: Final = bytes.fromhex(
+    "ffffffffffff 525400123402 0806 0001 0800 06 04 0001525400123402 0a000202 000000000000 0a00020f"
+).ljust(60, b"\0")
 _DO: Final = (
     "(cat /dev/input/event* | md5sum) & ticks -n 2 -g 60 -r; selfcheck -n 1 -m 1",
     f"dd if=/dev/urandom of={_DISK}=30 conv=fsync 2>&1; dd if={_DISK}=40 2>&1 | md5sum",
@@ -50,6 +65,10 @@ def _work(commands: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 
 WORK: Final = _work(_DO)
 WORK_ON_BOARD: Final = _work(_DO_ON_BOARD)
+WORK_ON_SERVER: Final = _work(_DO_ON_SERVER)
+ASKED: Final = {
+    4: tuple(Input(2_000_000 + 3_000_000 * n, 0, "frame", _ASKED.hex()) for n in range(8))
+}
 BOOTS: Final = ((PROMPT, "reboot -f\r"), (PROMPT, ""))
 BOOT_EVENTS: Final = {0: (Input(300_000_000, 0, "reset"),)}
 _A, _RETURN = 0x00, 0x24
@@ -72,6 +91,17 @@ def board_files(kernel: Path, initrd: Path | None) -> tuple[str, ...]:
     """The same for the board."""
     disk = () if initrd is None else ("-initrd", str(initrd))
     return ("-kernel", str(kernel), "-append", "console=ttyS0", *disk)
+
+
+def server_files(folder: Path, kernel: Path, initrd: Path | None) -> tuple[str, ...]:
+    """The same for the server, with a disk that is made in `folder`."""
+    disk = folder / "disk"
+    disk.write_bytes(random.Random("linux").randbytes(4096) * 1024)  # noqa: S311 - content of an image
+    return (
+        *("-kernel", str(kernel), "-append", "console=hvc0"),
+        *(() if initrd is None else ("-initrd", str(initrd))),
+        *("-drive", f"if=virtio,file={disk},format=raw,snapshot=on", "-device", "virtio-net-pci"),
+    )
 
 
 def work_events(folder: Path) -> Mapping[int, tuple[Input, ...]]:
