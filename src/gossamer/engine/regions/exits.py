@@ -26,10 +26,12 @@ _LEFT_BITS: Final = 24
 
 
 class Meeting(Data):
-    """Where ways out of one block of the region meet that have CR fields and page in common."""
+    """Where ways out of one block of the region meet that have to store the same, from one page."""
 
     label: str
-    fields: dict[Key, str | Difference]
+    #: Values that the block made of what is owed; the others are in variables.
+    values: dict[Key, str | Difference]
+    owed: set[Key]
     page: int
     #: (block, handler, the entry's place and what is left) of each.
     ways: list[tuple[str, str, int]] = field(default_factory=list)
@@ -123,11 +125,7 @@ class Exits(Values):
 
     def store_rest(self) -> None:
         """Store what is not written through: the block is whole then."""
-        self.store_fields()
-        self.store_record()
-
-    def store_record(self) -> None:
-        """Store what is put off of FPSCR."""
+        self.store_owed(self.owed)
 
     def entry(self, delta: int) -> str:
         """The entry at `delta`, in a page of the region."""
@@ -158,12 +156,13 @@ class Exits(Values):
 
     def _leave_here(self) -> None:
         """What only this way out has: the rest is done where ways of the same state meet."""
-        self.store_record()
-        fields = {key: self.now[key] for key in sorted(self.written & self.fields)}
+        # Else LLVM would make the constants of this way out before the branch to it.
+        self.line('call void asm sideeffect "", ""()')
+        values = {key: self.now[key] for key in sorted(self.owed & self.written)}
         number = self.delta // PAGE_SIZE
-        key = tuple(fields.items()), number
+        key = tuple(values.items()), frozenset(self.owed), number
         if key not in self._meetings:
-            self._meetings[key] = Meeting(self.label("leave"), fields, number)
+            self._meetings[key] = Meeting(self.label("leave"), values, set(self.owed), number)
         meeting = self._meetings[key]
         word = self.region.words[self.delta]
         handler = self.names.handler(word, self.delta % PAGE_SIZE)
@@ -184,8 +183,9 @@ class Exits(Values):
         places = ", ".join(f"[ {place}, %{block} ]" for block, _, place in m.ways)
         handler = self.value(f"phi ptr {handlers}")
         place = self.value(f"phi i64 {places}")
-        self.now, self.memo, self._left = dict(m.fields), {}, ""
-        self.store_fields()
+        self.now, self.memo, self._left = dict(m.values), {}, ""
+        self.owed = m.owed
+        self.store_owed(m.owed)
         self._enter_page(m.page * PAGE_SIZE)
         page = self._page_entries(m.page)
         apart = self.value(f"ashr i64 {place}, {_LEFT_BITS}")

@@ -4,8 +4,9 @@ A region with such instructions is entered only while FPSCR rounds to nearest, i
 not trap, and XX is set already.  Then an operation whose result lies in a safe range changes
 nothing of FPSCR but FPRF, FR and FI, which the next one overwrites: the region keeps what the last
 operation was (kind and operands), what the last compare found and what a conversion read, and
-leaves them in the context where a block ends, and on exits.  Tier 0 makes FPSCR of them when it is
-looked at (`runtime_float`).  Any other operand or result leaves for tier 0's handler.
+leaves them in the context where a block ends (of a short loop: where the loop ends), and on exits.
+Tier 0 makes FPSCR of them when it is looked at (`runtime_float`).  Any other operand or result
+leaves for tier 0's handler.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ OPTIONS: Final = {
         "fnmsub": NEGATE | SUBTRACT,
     }.items()
 }
+#: What the last operation was, as a key of the record.
+KIND: Final = ("fp_kind", 0)
 #: Biased exponents between which a result raises nothing.
 _DOUBLE_LOW, _DOUBLE_TOP = 2, 2046
 _SINGLE_LOW, _SINGLE_TOP = 1023 - 125, 1023 + 127
@@ -60,28 +63,15 @@ class Floats(Memory):
     def __init__(self, intrinsics: set[str], region: Region, names: Names) -> None:
         super().__init__(intrinsics, region, names)
         self.puts_off = any(code.put_off for code in region.codes())
-        #: What is not in the context yet: operands (doubles) and the kind.
-        self._operands: dict[str, str] = {}
-        self._kind = ""
 
     # --- the record ---
 
-    def begin_record(self) -> None:
-        """A block begins: everything before it is in the context."""
-        self._operands, self._kind = {}, ""
-
-    def store_record(self) -> None:
-        """Leave in the context what is not there yet."""
-        if self._kind:
-            for name, value in self._operands.items():
-                self.set_field(name, "double", value)
-            self.set_field("fp_kind", "i32", self._kind)
-
     def _add_to_kind(self, mask: int, bits: str) -> None:
         """Something after the last operation: `bits` (i32) in the place of `mask`."""
-        kind = self._kind or self.field("fp_kind", "i32")
+        is_kept = KIND in self.now or self.is_tight
+        kind = self.read(KIND) if is_kept else self.field("fp_kind", "i32")
         kept = self.value(f"and i32 {kind}, {~mask}")
-        self._kind = self.value(f"or i32 {kept}, {bits}")
+        self.write(KIND, self.value(f"or i32 {kept}, {bits}"))
 
     def allowed(self) -> str:
         """Whether FPSCR is one that can be put off, at the region's entry."""
@@ -141,7 +131,9 @@ class Floats(Memory):
         if options & NEGATE:
             result = self.value(f"fneg double {result}")
         self._write_float(i.FRT.value, result)
-        self._operands, self._kind = parts, str(kind)
+        for operand, value in parts.items():
+            self.write((operand, 0), value)
+        self.write(KIND, str(kind))
 
     def _in_range(self, result: str, single: bool, zero: list[str] | None) -> None:
         """Leave unless the result is in the safe range, or an exact zero where `zero` allows it.
@@ -149,10 +141,12 @@ class Floats(Memory):
         A zero is exact when one of the factors in `zero` is; an empty list: always.
         """
         low, top = (_SINGLE_LOW, _SINGLE_TOP) if single else (_DOUBLE_LOW, _DOUBLE_TOP)
-        twice = self.value(f"shl i64 {self.value(f'bitcast double {result} to i64')}, 1")
-        above = self.value(f"sub i64 {twice}, {low << 53}")
-        width = (top - low) << 53
-        inside = self.value(f"icmp ult i64 {above}, {width - (1 << 64) if width >> 63 else width}")
+        # Of the upper word without its sign: bounds are powers of two, and 32-bit constants small.
+        bits = self.value(f"bitcast double {result} to i64")
+        upper = self.value(f"trunc i64 {self.value(f'lshr i64 {bits}, 32')} to i32")
+        twice = self.value(f"shl i32 {upper}, 1")
+        above = self.value(f"sub i32 {twice}, {low << 21}")
+        inside = self.value(f"icmp ult i32 {above}, {top - low << 21}")
         if zero is None:
             self.only_if(inside)
             return
@@ -204,7 +198,7 @@ class Floats(Memory):
         }
         result = self.expr(integer_result(number, negative))
         self._write_float(i.FRT.value, self.value(f"bitcast i64 {result} to double"))
-        self._operands["fp_convert"] = b
+        self.write(("fp_convert", 0), b)
         self._add_to_kind(CONVERTED, str(CONVERTED))
 
 

@@ -90,10 +90,12 @@ class Region:
         self.count = 0
         #: Blocks in some loop.
         self.loops: set[Place] = set()
+        #: The blocks of each loop.
+        self.natural: list[set[Place]] = []
 
     def settle(self) -> None:
         """The code is made: forget the graph, which takes far more memory than the words."""
-        self.blocks, self.back, self.loops = {}, set(), set()
+        self.blocks, self.back, self.loops, self.natural = {}, set(), set(), []
 
     @property
     def start(self) -> Place:
@@ -301,3 +303,4 @@ def _find_loops(region: Region) -> None:
                 seen.add(place)
                 work.extend(before[place])
         region.loops |= seen
+        region.natural.append(seen)

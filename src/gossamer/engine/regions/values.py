@@ -8,14 +8,15 @@ difference (`Difference`) and made only where they are read, and by exits.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from gossamer.base.data import Data
 from gossamer.engine.addresses import addresses
 from gossamer.engine.emit import TB_CPU
 from gossamer.engine.emit_vector import PAIR, enter, leave
-from gossamer.engine.regions.code import KEPT, Key
-from gossamer.engine.regions.forming import Region
+from gossamer.engine.regions.code import KEPT, Code, Key
+from gossamer.engine.regions.forming import Place, Region
 from gossamer.engine.statements import PendingWrite, StatementWriter, is_true
 from gossamer.isa.architecture import USUAL, WIDTHS
 from gossamer.isa.body import Write
@@ -83,6 +84,42 @@ def compared_fields(region: Region) -> set[Key]:
     }
 
 
+#: What is put off of FPSCR (`floats`), as keys: kept as registers are.
+RECORD: Final = {"fp_a": "double", "fp_b": "double", "fp_c": "double", "fp_convert": "double",
+                 "fp_kind": "i32"}  # fmt: skip
+
+
+def record_of(code: Code) -> set[Key]:
+    """What of the record an instruction may write."""
+    if not code.put_off:
+        return set()
+    return {(name, 0) for name in RECORD}
+
+
+#: Stores on ways out that sinking may add to a region, at the most.
+_MOST_SUNK: Final = 400
+
+
+class Sinking:
+    """Loops of a region whose registers are stored on ways out only, not as they are written.
+
+    The host stores once or twice a cycle: in a short loop that is what bounds it.  Each way out
+    has to store all of them then, so that only short loops are worth it.
+    """
+
+    def __init__(self, region: Region) -> None:
+        self.places: set[Place] = set()
+        self.keys: set[Key] = set()
+        for loop in sorted(region.natural, key=len):
+            places = self.places | loop
+            codes = [code for p in places for _, code in region.blocks[p].instructions]
+            keys = {key for code in codes for key in code.writes | record_of(code)}
+            keys = {key for key in keys if key[0] != "vsl"}  # floats write those by the way
+            ways_out = sum(code.put_off or code.touches_memory for code in codes) + len(places)
+            if ways_out * len(keys) <= _MOST_SUNK:
+                self.places, self.keys = places, keys
+
+
 class Values(StatementWriter):
     """Writes statements on kept registers."""
 
@@ -95,7 +132,10 @@ class Values(StatementWriter):
         self.as_bits: dict[Key, str] = {}
         self.written: set[Key] = set()
         self.unstored: dict[Key, str] = {}
-        #: CR fields that may not be in the block where this block of the region begins.
+        self.sinking = Sinking(region)
+        #: Whether the block being written is one of those that store sunk registers on ways out.
+        self.is_tight = False
+        #: Registers whose values may not be in their block yet at this point.
         self.owed: set[Key] = set()
         self.nested = 0
 
@@ -103,11 +143,15 @@ class Values(StatementWriter):
 
     def type_of(self, key: Key) -> str:
         """LLVM type of a kept register between instructions."""
+        if key[0] in RECORD:
+            return RECORD[key[0]]
         if key[0] == "fpr":
             return "double"
         return PAIR if key[0] == "vr" else f"i{self.addresses.layout.registers[key[0]][0]}"
 
     def offset_of(self, key: Key) -> int:
+        if key[0] in RECORD:
+            return self.addresses.fields[key[0]]
         layout = self.addresses.layout
         return layout.offset[key[0]] + layout.registers[key[0]][0] // 8 * key[1]
 
@@ -134,10 +178,16 @@ class Values(StatementWriter):
         value = self.value(f"load {kind}, ptr {where}{align}{TB_CPU}{_RANGES.get(key[0], '')}")
         self.line(f"store {kind} {value}, ptr {name}")
 
-    def begin(self, owed: set[Key]) -> None:
-        """Forget values: a block begins."""
+    def begin(self, place: Place, owed: set[Key]) -> None:
+        """Forget values: a block begins, where `owed` may not be in the register block yet."""
         self.now, self.as_bits, self.written, self.unstored = {}, {}, set(), {}
-        self.owed = owed
+        self.owed, self.is_tight = set(owed), place in self.sinking.places
+
+    def is_put_off(self, key: Key) -> bool:
+        """Whether a register is stored on ways out only, in this block."""
+        if key in self.fields or key[0] in RECORD:
+            return True
+        return self.is_tight and key in self.sinking.keys
 
     def leave_in_variables(self) -> None:
         """Put what the block wrote where following blocks find it."""
@@ -249,7 +299,9 @@ class Values(StatementWriter):
         self.now[key] = value
         self.as_bits.pop(key, None)
         self.written.add(key)
-        if key not in self.fields:
+        if self.is_put_off(key):
+            self.owed.add(key)
+        else:
             assert isinstance(value, str)
             self.unstored[key] = value
 
@@ -287,7 +339,21 @@ class Values(StatementWriter):
             self.line(f"store {self.type_of(key)} {value}, ptr {where}{align}{TB_CPU}")
         self.unstored = {}
 
-    def store_fields(self) -> None:
-        """Store the CR fields that are not in the block yet (on the way out)."""
-        for key in sorted((self.owed | self.written) & self.fields):
-            self.line(f"store i8 {self.read(key)}, ptr {self.at(self.offset_of(key))}{TB_CPU}")
+    def store_owed(self, keys: Iterable[Key]) -> None:
+        """Store those of `keys` that may not be in the block yet (on a way out)."""
+        for key in sorted(self.owed.intersection(keys)):
+            align = ", align 8" if key[0] == "vr" else ""
+            where = self.at(self.offset_of(key))
+            self.line(f"store {self.type_of(key)} {self.read(key)}, ptr {where}{align}{TB_CPU}")
+
+    def store_record(self) -> None:
+        """Store what is put off of FPSCR where a block ends; short loops do so where they end."""
+        if self.is_tight:
+            return
+        record = {key for key in self.owed if key[0] in RECORD}
+        self.store_owed(record)
+        self.owed -= record
+        if not record <= self.sinking.keys:  # no variable, then
+            self.written -= record
+            for key in record:
+                self.now.pop(key, None)

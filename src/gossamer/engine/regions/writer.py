@@ -19,7 +19,7 @@ from gossamer.engine.regions.forming import Block, Edge, Place, Region
 from gossamer.engine.regions.memory import MOSTLY_METADATA
 from gossamer.engine.regions.names import NAME, PLACES, Names
 from gossamer.engine.regions.singles import Singles
-from gossamer.engine.regions.values import RANGE_METADATA
+from gossamer.engine.regions.values import RANGE_METADATA, record_of
 from gossamer.engine.runtime_fields import SIGNATURE
 from gossamer.engine.statements import is_true
 from gossamer.engine.variants import is_deferred
@@ -92,7 +92,7 @@ class Writer(Singles):
         if self.region.looks_up():
             self._guard_pages(head)
         self.line(f"%dtlb = load ptr, ptr {self.at(self.addresses.fields['dtlb'])}{TB_CPU}")
-        for key in sorted(self.region.kept()):
+        for key in sorted(self.region.kept() | self.sinking.keys):
             self.declare(key)
         where = self.at(self.addresses.fields["region_count"])
         count = self.value(f"load i64, ptr {where}{TB_CPU}")
@@ -138,24 +138,29 @@ class Writer(Singles):
     # --- blocks ----
 
     def _flow(self) -> dict[Place, set[Key]]:
-        """The CR fields that blocks before may not have stored."""
+        """What blocks before may not have stored: CR fields, and what short loops write."""
         blocks = self.region.blocks
         owed: dict[Place, set[Key]] = {place: set() for place in blocks}
         again = True
         while again:
             again = False
             for place, b in blocks.items():
-                out = owed[place].union(*(c.writes & self.fields for _, c in b.instructions))
+                tight = place in self.sinking.places
+                late = self.fields | (self.sinking.keys if tight else set())
+                made = (c.writes | record_of(c) for _, c in b.instructions)
+                out = owed[place].union(*made) & late
                 for e in b.edges:
-                    if e.place in blocks and not out <= owed[e.place]:
-                        owed[e.place] |= out
+                    if e.place not in blocks:
+                        continue
+                    on = out if e.place in self.sinking.places else out & self.fields
+                    if not on <= owed[e.place]:
+                        owed[e.place] |= on
                         again = True
         return owed
 
     def _block(self, place: Place, block: Block) -> None:
         self.start(self._labels[place])
-        self.begin(self._owed[place])
-        self.begin_record()
+        self.begin(place, self._owed[place])
         self.begin_left()
         self.begin_groups(block.instructions)
         self.in_loop = place in self.region.loops
@@ -201,7 +206,6 @@ class Writer(Singles):
         """Go on behind the block's last instruction."""
         self.store_all()
         self.store_record()
-        self.begin_record()
         done = len(block.instructions)
         following = [e for e in block.edges if e.kind == "next"]
         if self._branch is None:
@@ -246,6 +250,8 @@ class Writer(Singles):
         if edge.place is None or edge.place not in self.region.blocks:
             self.go_to(edge.delta, done)
             return
+        if self.is_tight and edge.place not in self.sinking.places:
+            self.store_owed(self.sinking.keys)
         self.leave_in_variables()
         reduced = self.value(f"sub i64 {self.reduced()}, {16 * done}")
         self.line(f"store i64 {reduced}, ptr %left")
