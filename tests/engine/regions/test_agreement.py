@@ -126,15 +126,25 @@ def test_random_programs_end_as_on_the_reference(seed: int, cpu: str) -> None:
     assert sum(executed) > 100
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("seed", "cpu"), [(6000, "750"), (6041, "7400"), (6082, CPU)])
+def test_blocks_of_random_programs_end_as_on_the_reference(seed: int, cpu: str) -> None:
+    compared = [
+        compare(seed + n, 8, cpu, drops=bool(n), engine=Reference, blocks=True) for n in range(2)
+    ]
+    assert sum(compared) > 50
+
+
 @pytest.mark.once
 @pytest.mark.timeout(7200)
+@pytest.mark.parametrize("blocks", [False, True], ids=["regions", "blocks"])
 @pytest.mark.parametrize("group", range(10))
-def test_a_million_steps_of_the_reference_end_in_the_same_state(group: int) -> None:
-    """10**6 steps in all, every place met the head of a region, faults and interrupts."""
+def test_a_million_steps_of_the_reference_end_in_the_same_state(group: int, blocks: bool) -> None:
+    """10**6 steps in all, every place met the head of a region or block, faults and interrupts."""
     steps, seed, done = 0, 20_000 + 1000 * group, 0
     while steps < 100_000:
         cpu = ("750", "7400", "603e", CPU)[seed % 4]
-        done += compare(seed, 20, cpu, drops=bool(seed & 2), engine=Reference)
+        done += compare(seed, 20, cpu, drops=bool(seed & 2), engine=Reference, blocks=blocks)
         steps += 20 * 130
         seed += 1
     assert done > 3000  # of 10**5 steps, since tiny programs with faults leave regions soon

@@ -70,11 +70,11 @@ def test_tier_0_that_was_loaded_anew_has_its_own_stencils() -> None:
 
 
 def test_equal_words_at_different_places_are_filled_for_their_place() -> None:
-    """``bl`` has the return address in it."""
-    text = "1: bl 2f; bl 2f; bl 2f; b 1b; 2: mflr 6; add 3,3,6; bctr"
-    text = text.replace("bctr", "blr")
-    _, blocks = both(text, (9000, 3000))
+    """``bcl`` has the return address in it, and the same word wherever it goes on behind itself."""
+    text = "1: bcl 20,31,2f; 2: mflr 6; add 3,3,6; bcl 20,31,3f; 3: mflr 7; add 4,4,7; b 1b"
+    made, blocks = both(text, (9000, 3000))
     assert blocks.made > 2
+    assert made.get("r6") != made.get("r7")
 
 
 def test_accesses_calls_records_and_carries() -> None:
