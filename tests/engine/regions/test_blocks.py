@@ -201,6 +201,19 @@ def test_line_that_changed_lately_is_left_alone() -> None:
     assert regions.blocks.entries
 
 
+def test_block_ends_before_a_line_that_changed_lately() -> None:
+    made = rig("1: " + "addi 3,3,1; " * 10 + "b 1b")
+    assert isinstance(made.engine, Tier0)
+    regions = Regions(made.engine, made.cpu.model.architecture, compiles=False, interval=128)
+    ends = []
+    for _ in range(2):
+        made.run(20_000)
+        assert regions.blocks is not None
+        ends.append(regions.blocks._by_entry[made.engine.entries + CODE * 8].end)
+        made.words(CODE + 36, 0x3863_0007)
+    assert ends == [44, 32]
+
+
 def test_fault_in_a_stencil_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison above is one that can fail."""
     real = value_of
