@@ -462,14 +462,6 @@ MUTANTS = (
         BLOCKS,
     ),
     one(
-        "a block goes on in the next page",
-        "blocks",
-        REGIONS + "blocks.py",
-        "most = min(LONGEST, (PAGE_SIZE - offset) // 4)",
-        "most = LONGEST",
-        BLOCKS,
-    ),
-    one(
         "pages of blocks are not marked",
         "blocks",
         REGIONS + "blocks.py",
