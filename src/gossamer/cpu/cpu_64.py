@@ -14,6 +14,7 @@ from gossamer.cpu.msr import MSR_EE
 from gossamer.cpu.sprs import DEC, PVR, XER, plain
 from gossamer.isa.interrupts import Irq, Irq405
 from gossamer.state.codec import U8, U32, U64, Array, Int, Unused
+from gossamer.state.declare import u32
 from gossamer.state.layout import NOTHING, Constant, View, subsection
 
 #: QEMU's value of a register that holds no reservation.
@@ -134,6 +135,9 @@ class Cpu64(Cpu):
     slb = subsection(
         "cpu/slb", layout=[View("env.slb", Array(Slbe(), SLB_ENTRIES), _get_slb, _put_slb)]
     )
+    #: The PVR of what the guest and its hypervisor agreed on to be; 0: nothing yet.
+    compat = subsection("cpu/compat")
+    compat_pvr: int = u32(within=compat)
     own = subsection(
         "cpu/64/gossamer",
         ours=True,
@@ -150,6 +154,7 @@ class Cpu64(Cpu):
     def reset(self) -> None:
         """As QEMU's pseries starts its first CPU, in 32-bit mode; the machine sets NIA and GPRs."""
         self.clear()
+        self.compat_pvr = 0
         self.block.set("monitor", MMCR0_FC, MMCR0 - 784)
         self.block.set("vscr", VSCR_NJ)
         if self.has_vsx:
@@ -163,6 +168,10 @@ class Cpu64(Cpu):
     def has_vsx(self) -> bool:
         """Whether it has vector-scalar registers, and what else came with Power ISA 2.07."""
         return "2.07" in self.model.features
+
+    @compat.needed
+    def compat_needed(self) -> bool:
+        return bool(self.compat_pvr)
 
     @vsx.needed
     def vsx_needed(self) -> bool:
