@@ -572,6 +572,8 @@ def first_failure(mutant: Mutant) -> str:
         )
     if run.returncode == 0:
         return ""
+    if "Fatal Python error" in run.stdout + run.stderr:
+        return "the process ended"
     found = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", run.stdout, re.MULTILINE)
     if found is None:
         raise SystemExit(f"{mutant.name}: pytest did not run:\n{run.stdout[-2000:]}{run.stderr}")

@@ -86,6 +86,16 @@ def test_accesses_calls_records_and_carries() -> None:
     both(text, (30_000, 4001, 3000), r5=200, ctr=200, r7=0x2_0000)
 
 
+def test_base_register_0_is_none() -> None:
+    """Whatever r0 holds; the same instruction with another base is filled otherwise."""
+    text = (
+        "1: lwz 9,0x7000(0); addi 9,9,1; stw 9,0x7000(0); lwzx 10,0,7; lwz 11,4(7); add 3,3,10; "
+        "dcbz 0,7; lbz 12,0x7003(0); stwx 12,7,0; b 1b"
+    )
+    _, blocks = both(text, (20_000, 3001), r0=0x100, r7=0x2_0000)
+    assert blocks.made
+
+
 def test_word_that_changes_drops_its_blocks_alone() -> None:
     text = "1: addi 3,3,1; b 2f; nop; nop; 2: xor 4,4,3; b 1b"
     made, blocks = both(text, (20_000,))
