@@ -45,7 +45,9 @@ def _source_hash() -> str:
     for package in _SOURCES:
         for name, status in _sources(root, package):
             names.append(name)
-            seen.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+            # A file that was put back has its old mtime, but not its old ctime.
+            times = f"{status.st_mtime_ns}\0{status.st_ctime_ns}"
+            seen.update(f"{name}\0{status.st_size}\0{times}\0".encode())
     path = cache_folder() / f"sources-{seen.hexdigest()}.hash"
     kept = _read(path)
     if kept is not None:

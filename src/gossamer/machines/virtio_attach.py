@@ -21,7 +21,7 @@ def add_virtio(
     slot = f"{devfn >> 3:02x}.{devfn & 7}"
 
     def is_little() -> bool:
-        return bool(m.cpu.block.get("msr") & 1)
+        return bool(m.cpus[m.turn].block.get("msr") & 1)
 
     if added.driver == VIRTIO_NIC:
         mac = added.values["mac"] or free_mac()
