@@ -43,7 +43,7 @@ def text_for(width: int) -> str:
             seen.add(v.row.name)
             parts += handler_text(v, intrinsics, addresses(width))
     parts += [translation_functions(intrinsics, part), watch_functions(intrinsics, part)]
-    parts.append(service_functions(intrinsics))
+    parts.append(service_functions(intrinsics, wide=width == 64))
     body = "\n".join(parts)
     return "\n".join([*sorted(intrinsics), *sorted(declarations(body)), body, METADATA])
 

@@ -18,6 +18,7 @@ from rich.console import Console
 from gossamer.base.errors import GossamerError, HostError
 from gossamer.control.progress import Progress
 from gossamer.control.session import Session
+from gossamer.control.snapshots import Snapshots
 from gossamer.control.vm import Vm
 from gossamer.front import progress_bar, progress_view
 from gossamer.front.chardev import FdChardev
@@ -314,7 +315,7 @@ def test_savevm_in_a_monitor_draws_beside_the_console_not_into_it(
     machine: Vm, clock: Clock, screen: Screen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    machine.snapshot_store.folder = tmp_path / "kept"
+    machine.snapshot_store = Snapshots(machine.config)
     commit = ContainerWriter.commit
 
     def slow(self: ContainerWriter) -> object:

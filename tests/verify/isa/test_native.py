@@ -43,7 +43,7 @@ def test_wrong_field_of_cr_is_noticed(
     real = values.Values._make
 
     def wrong(self: values.Values, d: values.Difference) -> str:
-        return real(self, values.Difference(d.value, d.so, d.equal, d.less))
+        return real(self, values.Difference(d.value, d.other, d.so, d.equal, d.less))
 
     monkeypatch.setattr(values.Values, "_make", wrong)
     monkeypatch.setattr(compiling, "_objects", {})
