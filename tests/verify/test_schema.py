@@ -172,6 +172,7 @@ def vm_of(name: str, *, click: bool) -> Vm:
 PAIRS = [
     (f"{kind.name}-{a.name}", f"{kind.name}-{b.name}")
     for kind in registry.kinds()
+    if not kind.names_version  # a stream of each other version is refused
     for a, b in product(kind.versions, repeat=2)
 ]
 

@@ -13,8 +13,8 @@ from gossamer.cpu.cpu import VSCR_NJ, Avr, Cpu, one, put_crf, register_file
 from gossamer.cpu.msr import MSR_EE
 from gossamer.cpu.sprs import DEC, PVR, XER, plain
 from gossamer.isa.interrupts import Irq, Irq405
-from gossamer.state.codec import U8, U32, U64, Array, Int, Unused
-from gossamer.state.declare import u32
+from gossamer.state.codec import I32, U8, U32, U64, Array, Int, Unused
+from gossamer.state.declare import compat, u32
 from gossamer.state.layout import NOTHING, Constant, View, subsection
 
 #: QEMU's value of a register that holds no reservation.
@@ -95,6 +95,18 @@ def _put_slb(cpu: Cpu64, values: list[int]) -> None:
         cpu.block.set("slb_vsid", value, n)
 
 
+_SLB: Final = View("env.slb", Array(Slbe(), SLB_ENTRIES), _get_slb, _put_slb)
+
+
+def _slb_size(cpu: Cpu64) -> int:
+    return 32 if cpu.has_vsx else SLB_ENTRIES
+
+
+def _check_slb_size(cpu: Cpu64, size: int) -> None:
+    if size != _slb_size(cpu):
+        raise ValueError(f"an SLB of {size} entries, {cpu.model.name} has {_slb_size(cpu)}")
+
+
 class Cpu64(Cpu):
     """A PowerPC of 64 bits whose hypervisor is the machine.
 
@@ -132,12 +144,19 @@ class Cpu64(Cpu):
         ],
     )
     vsx = subsection("cpu/vsx", layout=[register_file("env.vsr", "vsl", U64)])
-    slb = subsection(
-        "cpu/slb", layout=[View("env.slb", Array(Slbe(), SLB_ENTRIES), _get_slb, _put_slb)]
+    #: Early versions of machines say how many entries of the SLB there are.
+    counts_slb: bool = compat(False)
+    slb_alone: bool = compat(True)
+    counted_slb = subsection(
+        "cpu/slb",
+        layout=[View("mig_slb_nr", I32, _slb_size, _check_slb_size), _SLB],
+        compat="counts_slb",
     )
+    slb = subsection("cpu/slb", layout=[_SLB], compat="slb_alone")
+    knows_compat: bool = compat(True)
     #: The PVR of what the guest and its hypervisor agreed on to be; 0: nothing yet.
-    compat = subsection("cpu/compat")
-    compat_pvr: int = u32(within=compat)
+    agreed = subsection("cpu/compat", compat="knows_compat")
+    compat_pvr: int = u32(within=agreed)
     own = subsection(
         "cpu/64/gossamer",
         ours=True,
@@ -169,8 +188,8 @@ class Cpu64(Cpu):
         """Whether it has vector-scalar registers, and what else came with Power ISA 2.07."""
         return "2.07" in self.model.features
 
-    @compat.needed
-    def compat_needed(self) -> bool:
+    @agreed.needed
+    def agreed_needed(self) -> bool:
         return bool(self.compat_pvr)
 
     @vsx.needed

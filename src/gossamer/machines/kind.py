@@ -81,7 +81,8 @@ class MachineKind(Data, Generic[M_co]):
     drive stands that was not asked for.  `nic`: its network card, empty for none; `usb`: whether it
     has USB by default, None for never.  `pics`: paths of its interrupt controllers; `irq_names`:
     what is at their inputs.  `runs`: whether its CPU executes anything; `cpu_most`: CPUs that
-    -smp can give it; `virtio`: whether what can be added are virtio devices.
+    -smp can give it; `virtio`: whether what can be added are virtio devices;
+    `names_version`: whether a stream says the machine's version, so that no other one loads it.
     """
 
     name: str
@@ -109,6 +110,7 @@ class MachineKind(Data, Generic[M_co]):
     runs: bool = True
     cpu_most: int = 1
     virtio: bool = False
+    names_version: bool = False
 
     @property
     def drives(self) -> int:

@@ -21,19 +21,20 @@ from gossamer.devices.spapr.pci_services import add_pci
 from gossamer.devices.spapr.pft import PageTableCalls
 from gossamer.devices.spapr.processor_calls import ProcessorCalls
 from gossamer.devices.spapr.rtas import H_RTAS, Rtas
-from gossamer.devices.spapr.spapr import PageTable, Rtc, Spapr, SpaprCpu
+from gossamer.devices.spapr.spapr import EarlySpaprCpu, PageTable, Rtc, Spapr, SpaprCpu
 from gossamer.devices.spapr.tce import tce_calls
 from gossamer.devices.spapr.vcpus import Vcpu, Vcpus
 from gossamer.devices.spapr.vio import Nvram, Terminal, terminal_calls
 from gossamer.devices.spapr.vof import H_VOF_CLIENT, Firmware
-from gossamer.devices.spapr.xics import H_XIRR_X, Icp, Ics, xics_calls
+from gossamer.devices.spapr.xics import H_XIRR_X, EarlyIcs, Icp, Ics, xics_calls
 from gossamer.isa.interrupts import Irq
 from gossamer.machines import firmware, pseries_pci, pseries_tree
 from gossamer.machines.config import ON_OFF, Hardware, mebibytes
 from gossamer.machines.elf64 import load_kernel
-from gossamer.machines.kind import PROPERTIES, MachineKind, Version
+from gossamer.machines.kind import PROPERTIES, MachineKind
 from gossamer.machines.machine import Machine
 from gossamer.machines.pseries_tree import CpuFacts, Facts
+from gossamer.machines.pseries_versions import ERAS, FIRST_IRQ, FIXED, VERSIONS, Era, era
 
 #: What the time base counts at, whatever the CPU.
 TB_HZ: Final = 512_000_000
@@ -41,7 +42,6 @@ GRAIN: Final = 256 * MiB
 KERNEL_BASE: Final = 0x40_0000
 KERNEL_ALIGNMENT: Final = 0x1_0000
 H_CAS, H_UPDATE_DT = 0xF002, 0xF003
-FIRST_IRQ: Final = 0x1000
 #: log2 of RAM's size to that of the page table's.
 HTAB_SHIFT: Final = 7
 
@@ -52,7 +52,7 @@ CPUS: Final = {
         slb=64,
         icache=0x1_0000,
         dcache=0x8000,
-        pages=(12, 0, 1, 12, 0),
+        pages=((12, 0, ((12, 0),)), (24, 0x100, ((24, 0),))),
     ),
     "power8_v2.0": CpuFacts(
         name="PowerPC,POWER8",
@@ -60,7 +60,12 @@ CPUS: Final = {
         slb=32,
         icache=0x8000,
         dcache=0x8000,
-        pages=(12, 0, 1, 12, 0, 16, 0x110, 1, 16, 1),
+        pages=(
+            (12, 0, ((12, 0), (24, 0x38))),
+            (16, 0x110, ((16, 1), (24, 8))),
+            (24, 0x100, ((24, 0),)),
+            (34, 0x120, ((34, 3),)),
+        ),
         vmx=2,
         features=bytes.fromhex("1800f63fc7c080f0800000000000000000008000800080000000"),
     ),
@@ -81,28 +86,32 @@ def pseries(hardware: Hardware) -> Machine:
     table.gone = lambda n, v: m.engine.forget_entry(n, v)
     ram = GuestRam(m.memory, hardware.ram_size)
     prom = Firmware(ram, m.trace)
-    spapr = Spapr(clock, prom, TB_HZ, seconds(hardware) * NS_PER_S)
+    modern = model.architecture.both_orders
+    spapr = Spapr(clock, prom, TB_HZ, seconds(hardware) * NS_PER_S, modern=modern)
+    age = era(hardware.version)
+    numbers = age.numbers
 
-    ics = m.add("ics", Ics(clock, FIRST_IRQ))
-    vcpus = _vcpus(m, ics)
+    ics = m.add("ics", (EarlyIcs if numbers.in_order else Ics)(clock, FIRST_IRQ))
+    vcpus = _vcpus(m, ics, age)
     rtc = m.add("rtc", Rtc(clock, spapr.utc))
     terminal = Terminal(
-        clock, pseries_tree.TERMINAL, pseries_tree.VIO_IRQ, IrqLine(ics, pseries_tree.VIO_IRQ)
+        clock, pseries_tree.TERMINAL, numbers.terminal, IrqLine(ics, numbers.terminal)
     )
     m.add("vty", terminal)
     m.serials.append(terminal)
-    nvram = m.add("nvram", Nvram(clock, pseries_tree.NVRAM, pseries_tree.VIO_IRQ + 1))
-    phb = pseries_pci.add_bridge(m, ics, spapr, ram)
+    nvram = m.add("nvram", Nvram(clock, pseries_tree.NVRAM, numbers.nvram))
+    phb = pseries_pci.add_bridge(m, ics, spapr, ram, numbers)
     m.add("spapr", spapr)
     m.add("htab", PageTable(clock, table))
 
-    for number in (pseries_tree.EPOW, pseries_tree.HOT_PLUG, terminal.source, nvram.source):
+    for number in (numbers.epow, numbers.hot_plug, terminal.source, nvram.source):
         ics.claim(number)
 
     calls = Hypercalls(m.trace)
-    has_64k = CPUS[model.name].has_64k
-    calls.add(PageTableCalls(table, hardware.ram_size, has_64k=has_64k).handlers())
-    calls.add(ProcessorCalls(ram, vcpus, modern=model.architecture.both_orders).handlers())
+    bases = CPUS[model.name].bases(age.page_shift)
+    large = [size for _, _, sizes in bases for size in sizes if size[0] > 12]
+    calls.add(PageTableCalls(table, hardware.ram_size, large).handlers())
+    calls.add(ProcessorCalls(ram, vcpus, modern=modern).handlers())
     calls.add(xics_calls(ics, lambda: vcpus.caller.icp))
     calls.add(terminal_calls([terminal]))
     calls.add(tce_calls(phb.windows, ram))
@@ -137,18 +146,19 @@ def pseries(hardware: Hardware) -> Machine:
     return m
 
 
-def _vcpus(m: Machine, ics: Ics) -> Vcpus:
+def _vcpus(m: Machine, ics: Ics, age: Era) -> Vcpus:
     """What each CPU has of its own; the sections in the order of QEMU's streams."""
     members, order = [], ["timer", "ics"]
     for n, cpu in enumerate(m.cpus):
         last = str(n) if n else ""
         line = IrqLine(cpu, Irq.EXTERNAL)
-        icp = m.add(f"icp{last}", Icp(m.clock, n, line, ics), instance=n)
-        own = m.add(f"cpu{last}/spapr", SpaprCpu(m.clock), instance=n)
+        icp = m.add(f"icp{last}", Icp(m.clock, n * age.spacing, line, ics), instance=n)
+        registered = (SpaprCpu if age.areas else EarlySpaprCpu)(m.clock)
+        own = m.add(f"cpu{last}/spapr", registered, instance=n)
         members.append(Vcpu(cpu.block, icp, own))
         order += [f"cpu_common{last}", f"cpu{last}", f"icp{last}", f"cpu{last}/spapr"]
     m.parts.sort(key=lambda part: order.index(part.path) if part.path in order else len(order))
-    return Vcpus(members, lambda: m.turn, m.pass_turn)
+    return Vcpus(members, lambda: m.turn, m.pass_turn, age.spacing)
 
 
 def check(hardware: Hardware) -> None:
@@ -160,6 +170,12 @@ def check(hardware: Hardware) -> None:
         )
     if hardware.bios not in (None, firmware.SAVED):
         raise ConfigError(f"-bios: {KIND.name} runs no firmware, got {hardware.bios}")
+    if hardware.devices and not era(hardware.version).virtio:
+        first = next(one.name for one in ERAS if one.virtio)
+        raise ConfigError(
+            f"{hardware.devices[0].where}: {hardware.full_name} takes no virtio devices, "
+            f"{KIND.name}-{first} and later do"
+        )
     properties = hardware.properties
     if properties.get("x-vof", "on") == "off":
         raise ConfigError("-M x-vof=off: the firmware SLOF cannot be run yet")
@@ -214,7 +230,7 @@ def _services(
     services.add_cpus(rtas, vcpus)
     services.add_interrupts(rtas, ics)
     services.add_nvram(rtas, nvram, ram)
-    services.add_events(rtas, spapr, ram)
+    services.add_events(rtas, spapr, ram, nmi=era(m.hardware.version).nmi)
     megabytes = m.hardware.ram_size // MiB
     cpus = m.hardware.cpus
     shared = f"MaxEntCap={cpus},DesMem={megabytes},DesProcs={cpus},MaxPlatProcs={cpus}"
@@ -252,6 +268,7 @@ def _start(m: Machine, prom: Firmware, seed: bytes) -> None:
             m.memory.write(at, data)
             initrd = at, len(data)
     facts = Facts(
+        era=era(hardware.version),
         cpu=CPUS[m.cpu.model.name],
         cpus=hardware.cpus,
         tb_hz=TB_HZ,
@@ -281,7 +298,8 @@ KIND: Final = MachineKind(
     name="pseries",
     title="paravirtual server (LoPAR), 64 bits",
     compose=pseries,
-    versions=(Version("7.2", released=False),),
+    versions=VERSIONS,
+    names_version=True,
     cpus=tuple(CPUS),
     tb_hz=TB_HZ,
     ram_block="ppc_spapr.ram",
@@ -299,10 +317,10 @@ KIND: Final = MachineKind(
         "cap-nested-hv": ON_OFF,
     },
     irq_names={
-        pseries_tree.EPOW: "EPOW",
-        pseries_tree.HOT_PLUG: "hot plug",
-        pseries_tree.VIO_IRQ: "terminal",
-        pseries_tree.VIO_IRQ + 1: "NVRAM",
+        FIXED.epow: "EPOW",
+        FIXED.hot_plug: "hot plug",
+        FIXED.terminal: "terminal",
+        FIXED.nvram: "NVRAM",
     },
     pics=("ics",),
     virtio=True,

@@ -26,25 +26,25 @@ from gossamer.devices.spapr.phb import (
 from gossamer.devices.spapr.spapr import Spapr
 from gossamer.devices.spapr.tce import TceWindow, TranslatedRam
 from gossamer.devices.spapr.xics import Ics
-from gossamer.machines import pseries_tree
 from gossamer.machines.config import Hardware
 from gossamer.machines.devices_attach import PCI_BUS
 from gossamer.machines.drives import VIRTIO_NIC
 from gossamer.machines.machine import Machine
+from gossamer.machines.pseries_versions import Numbers
 
 #: What QEMU puts before the names of sections and of blocks of memory.
 ROM_SIZE: Final = 0x4_0000
 PREFIX: Final = "pci@800000020000000"
 
 
-def add_bridge(m: Machine, ics: Ics, spapr: Spapr, ram: GuestRam) -> Phb:
+def add_bridge(m: Machine, ics: Ics, spapr: Spapr, ram: GuestRam, numbers: Numbers) -> Phb:
     """The bridge with its DMA windows, and its bus, which is empty."""
     clock = m.clock
     windows = [
         m.add("phb/dma0", TceWindow(clock, WINDOW, start=WINDOW_ENTRIES), instance=WINDOW),
         m.add("phb/dma1", TceWindow(clock, WINDOW + 1), instance=WINDOW + 1),
     ]
-    first = pseries_tree.LSI
+    first = numbers.lsi
     bus = PciBus(
         clock,
         PREFIX,
@@ -54,7 +54,10 @@ def add_bridge(m: Machine, ics: Ics, spapr: Spapr, ram: GuestRam) -> Phb:
     )
     bus.memory64 = Window(m.memory, MEM64_BASE, MEM64_SIZE, MEM64_BASE)
     dma = bus.dma = TranslatedRam(windows, ram)
-    phb = Phb(clock, bus, ics, spapr, windows, dma, first_lsi=first, first_msi=pseries_tree.MSI)
+    phb = Phb(
+        clock, bus, ics, spapr, windows, dma,
+        first_lsi=first, first_msi=numbers.msi, msis=numbers.msis, in_order=numbers.in_order,
+    )  # fmt: skip
     m.add("phb", phb)
     m.add(PCI_BUS, bus)
     for n in range(LSIS):

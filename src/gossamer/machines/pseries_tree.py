@@ -16,16 +16,15 @@ from gossamer.devices.spapr import phb, rtas
 from gossamer.devices.spapr.fdt import Node, encoded
 from gossamer.devices.spapr.vio import NVRAM_SIZE
 from gossamer.machines.pseries_functions import add_functions
+from gossamer.machines.pseries_versions import Era
 
 INTERRUPT_CONTROLLER: Final = 0x1111
 FIRST_PHANDLE: Final = 0x1112
-EPOW, HOT_PLUG = 0x1000, 0x1001
-VIO_IRQ, LSI, MSI = 0x1100, 0x1200, 0x1300
 TERMINAL, NVRAM = 0x7100_0000, 0x7100_0001
 CLOCK_HZ: Final = 1_000_000_000
 #: A hot-plug connector's index has its kind above its number.
 CPU_CONNECTOR, PHB_CONNECTOR, PCI_CONNECTOR = 0x1000_0000, 0x2000_0000, 0x4000_0000
-PHB_CONNECTORS, PCI_CONNECTORS = 31, 256
+PCI_CONNECTORS: Final = 256
 NO_DOMAIN: Final = 0xFFFF_FFFF
 
 HYPERCALLS: Final = (
@@ -35,12 +34,16 @@ HYPERCALLS: Final = (
 )
 
 
+Base = tuple[int, int, tuple[tuple[int, int], ...]]
+
+
 class CpuFacts(Data):
     """What the tree says of a CPU: its node's name, caches in bytes, sizes of pages and segments.
 
-    `pages`: cells of ibm,segment-page-sizes.  `features`: ibm,pa-features, none: empty.
-    `segments`: cells of ibm,processor-segment-sizes, none: empty.  `accounts`: it has PURR and
-    SPURR.
+    `pages`: for each size of a segment's pages its log2, L || LP of the segment, and the pages that
+    may lie there: log2 of each, and what an entry of the page table says.  `features`:
+    ibm,pa-features, none: empty.  `segments`: cells of ibm,processor-segment-sizes, none: empty.
+    `accounts`: it has PURR and SPURR.
     """
 
     name: str
@@ -48,16 +51,19 @@ class CpuFacts(Data):
     slb: int
     icache: int
     dcache: int
-    pages: tuple[int, ...]
+    pages: tuple[Base, ...]
     vmx: int = 1
     features: bytes = b""
     segments: tuple[int, ...] = ()
     accounts: bool = False
 
-    @property
-    def has_64k(self) -> bool:
-        """Whether it knows pages of 64 KiB."""
-        return 16 in self.pages
+    def bases(self, limit: int) -> list[Base]:
+        """The same, with pages of up to 2**`limit` bytes."""
+        return [
+            (base, encoding, tuple(size for size in sizes if size[0] <= limit))
+            for base, encoding, sizes in self.pages
+            if base <= limit
+        ]
 
 
 class Facts(Data):
@@ -67,6 +73,7 @@ class Facts(Data):
     page table's size.
     """
 
+    era: Era
     cpu: CpuFacts
     cpus: int
     tb_hz: int
@@ -91,7 +98,7 @@ def tree(f: Facts, functions: Sequence[tuple[PciDevice, str]] = ()) -> Node:
     `functions`: those behind the PCI bridge, with QEMU's names of their kinds.
     """
     root = Node("")
-    for name, value in connectors("PHB", PHB_CONNECTOR, PHB_CONNECTORS, "PHB ").items():
+    for name, value in connectors("PHB", PHB_CONNECTOR, f.era.bridges, "PHB ").items():
         root.set(name, value)
     root.set("#size-cells", 2)
     root.set("#address-cells", 2)
@@ -99,18 +106,19 @@ def tree(f: Facts, functions: Sequence[tuple[PciDevice, str]] = ()) -> Node:
     root.set("compatible", "qemu,pseries")
     root.set("model", "IBM pSeries (emulated by qemu)")
     root.set("device_type", "chrp")
-    memory = root.add("ibm,persistent-memory")
-    memory.set("device_type", "ibm,persistent-memory")
-    memory.set("#size-cells", 0)
-    memory.set("#address-cells", 1)
+    if f.era.persistent_memory:
+        memory = root.add("ibm,persistent-memory")
+        memory.set("device_type", "ibm,persistent-memory")
+        memory.set("#size-cells", 0)
+        memory.set("#address-cells", 1)
     _chosen(root.add("chosen"), f)
-    _rtas(root.add("rtas"), f.cpus)
-    _events(root.add("event-sources"))
+    _rtas(root.add("rtas"), f)
+    _events(root.add("event-sources"), f.era)
     _cpus(root.add("cpus"), f)
     bridge = root.add(f"pci@{phb.BUID:x}")
-    _phb(bridge)
+    _phb(bridge, f.era)
     add_functions(bridge, functions, PCI_CONNECTOR)
-    _vdevice(root.add("vdevice"))
+    _vdevice(root.add("vdevice"), f.era)
     ram = root.add("memory@0")
     ram.set("ibm,associativity", [4, 0, 0, 0, 0])
     ram.set("reg", [0, 0, *wide(f.ram_size)])
@@ -119,7 +127,7 @@ def tree(f: Facts, functions: Sequence[tuple[PciDevice, str]] = ()) -> Node:
     controller.set("phandle", INTERRUPT_CONTROLLER)
     controller.set("linux,phandle", INTERRUPT_CONTROLLER)
     controller.set("#interrupt-cells", 2)
-    controller.set("ibm,interrupt-server-ranges", [0, f.cpus])
+    controller.set("ibm,interrupt-server-ranges", [0, f.era.spacing * f.cpus])
     controller.set("interrupt-controller")
     controller.set("compatible", "IBM,ppc-xicp")
     controller.set("device_type", "PowerPC-External-Interrupt-Presentation")
@@ -131,13 +139,14 @@ def tree(f: Facts, functions: Sequence[tuple[PciDevice, str]] = ()) -> Node:
     return root
 
 
-def connectors(kind: str, first: int, count: int, prefix: str) -> dict[str, bytes]:
+def connectors(kind: str, first: int, count: int, prefix: str, step: int = 1) -> dict[str, bytes]:
     """The lists that say where something can be plugged in."""
+    numbers = range(0, step * count, step)
     return {
         "ibm,drc-types": encoded([count]) + encoded([kind] * count),
-        "ibm,drc-names": encoded([count]) + encoded([f"{prefix}{n}" for n in range(count)]),
+        "ibm,drc-names": encoded([count]) + encoded([f"{prefix}{n}" for n in numbers]),
         "ibm,drc-power-domains": encoded([count, *[NO_DOMAIN] * count]),
-        "ibm,drc-indexes": encoded([count, *range(first, first + count)]),
+        "ibm,drc-indexes": encoded([count, *(first + n for n in numbers)]),
     }
 
 
@@ -145,7 +154,8 @@ def _chosen(node: Node, f: Facts) -> None:
     node.set("ibm,architecture-vec-5", bytes(2))
     node.set("rng-seed", f.seed)
     node.set("ibm,arch-vec-5-platform-support", bytes.fromhex("1700180019001a40"))
-    node.set("linux,pci-probe-only", 0)
+    if f.era.probe_only:
+        node.set("linux,pci-probe-only", 0)
     terminal = f"/vdevice/vty@{TERMINAL:x}"
     node.set("stdout-path", terminal)
     node.set("linux,stdout-path", terminal)
@@ -161,35 +171,37 @@ def _chosen(node: Node, f: Facts) -> None:
     node.set("bootargs", f.bootargs)
 
 
-def _rtas(node: Node, cpus: int) -> None:
+def _rtas(node: Node, f: Facts) -> None:
     for name, token in reversed(rtas.TOKENS.items()):
         node.set(name, token)
-    node.set("ibm,lrdr-capacity", [0, 0, *wide(0x1000_0000), cpus])  # no memory can be added
+    node.set("ibm,lrdr-capacity", [0, 0, *wide(0x1000_0000), f.cpus])  # no memory can be added
     node.set("ibm,extended-os-term")
     node.set("ibm,change-msix-capable")
     node.set("rtas-event-scan-rate", 1)
     node.set("rtas-error-log-max", 2048)
-    node.set("rtas-size", rtas.SIZE + cpus * rtas.SIZE_OF_CPU)
+    node.set("rtas-size", rtas.SIZE + f.cpus * rtas.SIZE_OF_CPU)
     node.set("ibm,max-associativity-domains", [4, 0, 0, 0, 1])
-    node.set("ibm,associativity-reference-points", [4, 4, 2])
+    node.set("ibm,associativity-reference-points", [4, 4, 2] if f.era.nodes_apart else [4, 4])
     node.set("qemu,hypertas-functions", "hcall-memop1")
     node.set("ibm,hypertas-functions", list(HYPERCALLS))
 
 
-def _events(node: Node) -> None:
-    node.set("interrupt-ranges", [EPOW, 1, HOT_PLUG, 1])
+def _events(node: Node, era: Era) -> None:
+    epow, hot_plug = era.numbers.epow, era.numbers.hot_plug
+    node.set("interrupt-ranges", [epow, 1, hot_plug, 1])
     node.set("#interrupt-cells", 2)
     node.set("interrupt-controller")
-    node.add("hot-plug-events").set("interrupts", [HOT_PLUG, 0])
-    node.add("epow-events").set("interrupts", [EPOW, 0])
+    node.add("hot-plug-events").set("interrupts", [hot_plug, 0])
+    node.add("epow-events").set("interrupts", [epow, 0])
 
 
 def _cpus(node: Node, f: Facts) -> None:
-    for name, value in connectors("CPU", CPU_CONNECTOR, f.cpus, "CPU ").items():
+    spacing = f.era.spacing
+    for name, value in connectors("CPU", CPU_CONNECTOR, f.cpus, "CPU ", spacing).items():
         node.set(name, value)
     node.set("#size-cells", 0)
     node.set("#address-cells", 1)
-    for number in range(f.cpus):
+    for number in range(0, spacing * f.cpus, spacing):
         _cpu(node.add(f"{f.cpu.name}@{number:x}"), number, f)
 
 
@@ -198,10 +210,15 @@ def _cpu(cpu: Node, number: int, f: Facts) -> None:
     cpu.set("ibm,ppc-interrupt-gserver#s", [number, 0])
     cpu.set("ibm,ppc-interrupt-server#s", number)
     cpu.set("ibm,pft-size", [0, f.htab_shift])
-    cpu.set("ibm,chip-id", 0)
+    cpu.set("ibm,chip-id", number // f.era.spacing if f.era.sockets else 0)
     if facts.features:
         cpu.set("ibm,pa-features", facts.features)
-    cpu.set("ibm,segment-page-sizes", list(facts.pages))
+    bases = facts.bases(f.era.page_shift)
+    rows = (
+        [base, encoding, len(sizes), *(cell for size in sizes for cell in size)]
+        for base, encoding, sizes in bases
+    )
+    cpu.set("ibm,segment-page-sizes", [cell for row in rows for cell in row])
     cpu.set("ibm,vmx", facts.vmx)
     if facts.segments:
         cpu.set("ibm,processor-segment-sizes", list(facts.segments))
@@ -225,18 +242,19 @@ def _cpu(cpu: Node, number: int, f: Facts) -> None:
     cpu.set("ibm,my-drc-index", CPU_CONNECTOR + number)
 
 
-def _phb(node: Node) -> None:
+def _phb(node: Node, era: Era) -> None:
     for name, value in connectors("28", PCI_CONNECTOR, PCI_CONNECTORS, "C").items():
         node.set(name, value)
     node.set("#size-cells", 2)
     node.set("#address-cells", 3)
     node.set("qemu,phb-enumerated", 1)
-    node.set("ibm,my-drc-index", PHB_CONNECTOR)
+    if era.bridges:
+        node.set("ibm,my-drc-index", PHB_CONNECTOR)
     node.set("ibm,dma-window", [phb.WINDOW, 0, 0, *wide(phb.WINDOW_BYTES)])
     node.set("ibm,#dma-size-cells", 2)
     node.set("ibm,#dma-address-cells", 2)
     rows = (
-        [slot << 11, 0, 0, pin + 1, INTERRUPT_CONTROLLER, LSI + (slot + pin) % 4, 1]
+        [slot << 11, 0, 0, pin + 1, INTERRUPT_CONTROLLER, era.numbers.lsi + (slot + pin) % 4, 1]
         for slot in range(32)
         for pin in range(4)
     )
@@ -245,7 +263,7 @@ def _phb(node: Node) -> None:
     windows = ("ibm,query-pe-dma-window", "ibm,create-pe-dma-window", "ibm,remove-pe-dma-window")
     node.set("ibm,ddw-extensions", [2, rtas.TOKENS["ibm,reset-pe-dma-window"], 1])
     node.set("ibm,ddw-applicable", [rtas.TOKENS[name] for name in windows])
-    node.set("ibm,pe-total-#msi", 0xD00)
+    node.set("ibm,pe-total-#msi", era.numbers.msis)
     node.set("ibm,pci-config-space-type", 1)
     node.set("reg", [*wide(phb.BUID), 0, 0])
     node.set(
@@ -263,7 +281,7 @@ def _phb(node: Node) -> None:
     node.set("device_type", "pci")
 
 
-def _vdevice(node: Node) -> None:
+def _vdevice(node: Node, era: Era) -> None:
     node.set("interrupt-controller")
     node.set("#interrupt-cells", 2)
     node.set("#size-cells", 0)
@@ -271,13 +289,13 @@ def _vdevice(node: Node) -> None:
     node.set("compatible", "IBM,vdevice")
     node.set("device_type", "vdevice")
     terminal = node.add(f"vty@{TERMINAL:x}")
-    terminal.set("interrupts", [VIO_IRQ, 0])
+    terminal.set("interrupts", [era.numbers.terminal, 0])
     terminal.set("compatible", "hvterm1")
     terminal.set("device_type", "serial")
     terminal.set("reg", TERMINAL)
     nvram = node.add(f"nvram@{NVRAM:x}")
     nvram.set("#bytes", NVRAM_SIZE)
-    nvram.set("interrupts", [VIO_IRQ + 1, 0])
+    nvram.set("interrupts", [era.numbers.nvram, 0])
     nvram.set("compatible", "qemu,spapr-nvram")
     nvram.set("device_type", "nvram")
     nvram.set("reg", NVRAM)

@@ -40,7 +40,7 @@ def find_version(name: str) -> tuple[Kind, str]:
     if name in MACHINES:
         kind = find(name)
         return kind, kind.newest
-    machine, _, version = name.rpartition("-")
+    machine, _, version = name.partition("-")
     if machine in MACHINES and version[:1].isdigit():
         kind = find(machine)
         return kind, kind.version(version).name

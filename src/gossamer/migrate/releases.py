@@ -97,7 +97,7 @@ KNOWN: Final = frozenset({
     "cpu/slb", "cpu/vsx", "cpu/compat", "ics", "icp/server", "spapr", "spapr/htab", "spapr/rtc",
     "spapr_cpu", "spapr_iommu",
     "spapr_nvram", "spapr_pci", "spapr_vty", "spapr/cap/hpt_maxpagesize", "spapr_cpu/vpa",
-    "spapr_cpu/vpa/dtl", "spapr_cpu/vpa/slb_shadow", "spapr_dtb", "spapr_fwnmi",
+    "spapr_cpu/vpa/dtl", "spapr/cap/htm", "spapr_cpu/vpa/slb_shadow", "spapr_dtb", "spapr_fwnmi",
     "spapr_iommu_ex", "spapr_irq_map", "spapr_option_vector_ov5_cas",
     "virtio-blk", "virtio-net", "virtio/64bit_features", "virtio/broken", "virtio/device_endian",
     "virtio/disabled", "virtio/extra_state", "virtio/ringsize", "virtio/started",

@@ -312,7 +312,8 @@ def _load_nested(owner: Stateful, item: Nested, r: WireReader, profile: Profile)
 def _load_subsections(owner: Stateful, r: WireReader, profile: Profile) -> None:
     if r.next_byte() != SUBSECTION:
         return
-    known = {s.name: s for s in (*owner.subsections, *profile.also.get(owner.vmsd, ()))}
+    listed = (*owner.subsections, *profile.also.get(owner.vmsd, ()))
+    known = {s.name: s for s in listed if s.exists(owner)}
     prefix = owner.vmsd
     while prefix:
         head = r.peek(2)
@@ -324,7 +325,7 @@ def _load_subsections(owner: Stateful, r: WireReader, profile: Profile) -> None:
         text = name.decode("ascii", "replace")
         sub = known.get(text)
         with r.within(text):
-            if sub is None or not sub.exists(owner):
+            if sub is None:
                 raise r.error(f"unknown subsection of {prefix}")
             r.take(2 + head[1])
             version = r.uint(4)

@@ -7,6 +7,7 @@ below where the book puts them.  QEMU's own mark in V (0x40: changed since it wa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from gossamer.core.htab import CHANGED, GROUP, REFERENCED, VALID, HashTable
@@ -42,9 +43,8 @@ KEY_HIGH, KEY_LOW = 0x3000_0000_0000_0000, 0x0E00
 RPN: Final = 0x0FFF_FFFF_FFFF_F000
 WRITE_THROUGH, INHIBITED, COHERENT, GUARDED = 0x40, 0x20, 0x10, 0x08
 PROTECTION: Final = PP0 | PP | N | KEY_HIGH | KEY_LOW
-#: What a large page has in the low bits of its RPN (LP), where pages of 64 KiB are the largest.
-LP_64K: Final = 0x1000
-LP_MASK: Final = 0xF000
+#: What a large page has in the low bits of its RPN (LP) begins here.
+LP_SHIFT: Final = 12
 
 # Of the first doubleword of a bulk request
 TYPE, REQUEST, RESPONSE, END = 0xC0 << 56, 0x40 << 56, 0x80 << 56, 0xC0 << 56
@@ -61,11 +61,15 @@ MOST_BULK: Final = 4
 class PageTableCalls:
     """The calls of one machine.
 
-    `ram_size`: real addresses below are RAM, bytes; `has_64k`: whether the CPU knows such pages.
+    `ram_size`: real addresses below are RAM, bytes; `large`: pages of more than 4 KiB, log2 of each
+    and what the low bits of its RPN say, the first that fits counts.
     """
 
-    def __init__(self, table: HashTable, ram_size: int, *, has_64k: bool = False) -> None:
-        self.table, self.ram_size, self.has_64k = table, ram_size, has_64k
+    def __init__(
+        self, table: HashTable, ram_size: int, large: Sequence[tuple[int, int]] = ()
+    ) -> None:
+        self.table, self.ram_size = table, ram_size
+        self.large = [(1 << shift, encoding << LP_SHIFT) for shift, encoding in large]
 
     def handlers(self) -> dict[int, Handler]:
         return {
@@ -107,7 +111,10 @@ class PageTableCalls:
         """Bytes of the page that an entry maps; 0 when there is no such page."""
         if not v & LARGE:
             return 4096
-        return 65536 if self.has_64k and r & LP_MASK == LP_64K else 0
+        for size, encoding in self.large:
+            if r & RPN & size - 1 == encoding:
+                return size
+        return 0
 
     def remove(self, regs: Registers) -> int:
         """r4 flags, r5 index, r6 AVPN: what V and R were in r4, r5."""

@@ -187,8 +187,11 @@ def add_parameters(rtas: Rtas, ram: GuestRam, values: Mapping[int, bytes]) -> No
     rtas.add("ibm,get-system-parameter", 3, 1, get)
 
 
-def add_events(rtas: Rtas, spapr: Spapr, ram: GuestRam) -> None:
-    """check-exception and event-scan: what `spapr` has to say, in the guest's buffer."""
+def add_events(rtas: Rtas, spapr: Spapr, ram: GuestRam, *, nmi: bool = True) -> None:
+    """check-exception and event-scan: what `spapr` has to say, in the guest's buffer.
+
+    `nmi`: machine checks can be delivered to the guest.
+    """
 
     def look(mask: int, address: int, length: int) -> Results:
         event = spapr.event(mask)
@@ -218,5 +221,6 @@ def add_events(rtas: Rtas, spapr: Spapr, ram: GuestRam) -> None:
 
     rtas.add("check-exception", 6, 1, check)
     rtas.add("event-scan", 4, 1, lambda arguments: NO_ERRORS_FOUND)
-    rtas.add("ibm,nmi-register", 2, 1, register)
-    rtas.add("ibm,nmi-interlock", 0, 1, interlock)
+    if nmi:
+        rtas.add("ibm,nmi-register", 2, 1, register)
+        rtas.add("ibm,nmi-interlock", 0, 1, interlock)

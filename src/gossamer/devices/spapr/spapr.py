@@ -14,8 +14,8 @@ from gossamer.core.device import Device
 from gossamer.core.htab import HashTable
 from gossamer.devices.spapr.vof import MOST_CLAIMS, MOST_INSTANCES, Firmware
 from gossamer.state.codec import I64, U8, U32, U64, Array, Buffer, Codec
-from gossamer.state.declare import bitmap, boolean, derived, i32, i64, u64, wiring
-from gossamer.state.layout import Loss, Nested, View, subsection
+from gossamer.state.declare import bitmap, boolean, compat, derived, i32, i64, u64, wiring
+from gossamer.state.layout import NOTHING, Layout, Loss, Nested, View, subsection
 
 _WORD: Final = (1 << 64) - 1
 #: Bits of an option vector on the wire.
@@ -96,6 +96,24 @@ class SpaprCpu(Device):
         return bool(self.vpa and self.dtl)
 
 
+class EarlySpaprCpu(SpaprCpu):
+    """The same where QEMU has no section for it, so that it loses what was registered."""
+
+    vmsd = "gossamer-spapr_cpu"
+    lost = "where the guest's virtual processor areas lie"
+    without = (
+        *("spapr_cpu/vpa", "spapr_cpu/vpa/slb_shadow", "spapr_cpu/vpa/dtl"),
+        "spapr_cpu/gossamer",
+    )
+    layouts = {
+        "": ["vpa", "slb_shadow", "slb_shadow_size", "dtl", "dtl_size", "prodded"],
+    }
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.idstr = "gossamer-spapr_cpu"
+
+
 class PageTable(Device):
     """The hashed page table as state.
 
@@ -162,6 +180,24 @@ def _blob(spapr: Spapr) -> Codec:
     return Buffer(spapr.dtb_size)
 
 
+def _tree() -> Layout:
+    return [
+        View(
+            "fdt_initial_size",
+            U32,
+            lambda spapr: spapr.dtb_initial_size,
+            lambda spapr, size: setattr(spapr, "dtb_initial_size", size),
+        ),
+        View("fdt_size", U32, lambda spapr: spapr.dtb_size, _put_size),
+        View("fdt_blob", Buffer(0), lambda s: s.firmware.blob, _put_blob, sized=_blob),
+    ]
+
+
+def _put_transactions(spapr: Spapr, value: int) -> None:
+    if value:
+        raise ValueError("transactional memory is on (cap-htm), this machine has none")
+
+
 MOST_DTB: Final = 0x20_0000
 
 
@@ -206,7 +242,8 @@ class Spapr(Device):
     """The machine's own state.
 
     `epoch`: UTC at virtual time 0, ns.  `tb_ahead`: what a host's time base was ahead of the
-    guest's in the stream that the machine came from; nothing here depends on it.
+    guest's in the stream that the machine came from; nothing here depends on it.  `modern`: its
+    CPUs are parts with Power ISA 2.07.
     """
 
     vmsd = "spapr"
@@ -240,26 +277,31 @@ class Spapr(Device):
         ],
     )
     ov5: int = bitmap(OPTION_BITS, within=options, wire="bitmap")
+    #: Version 2.11 and earlier: a CPU that could have transactional memory says that it has none.
+    has_transactions: bool = compat(False)
+    says_page_size: bool = compat(True)
+    has_irq_map: bool = compat(True)
+    sends_tree: bool = compat(True)
+    keeps_tree: bool = compat(False)
+    has_fwnmi: bool = compat(True)
+    transactions = subsection(
+        "spapr/cap/htm",
+        layout=[View("mig.caps[0x00]", U8, lambda spapr: 0, _put_transactions)],
+        compat="has_transactions",
+    )
     page_size = subsection(
         "spapr/cap/hpt_maxpagesize",
         layout=[View("mig.caps[0x06]", U8, lambda spapr: MAX_PAGE_SHIFT, _put_page_shift)],
+        compat="says_page_size",
     )
-    interrupts = subsection("spapr_irq_map")
+    interrupts = subsection("spapr_irq_map", compat="has_irq_map")
     irq_map: int = bitmap(MSI_BITS, within=interrupts)
-    dtb = subsection(
-        "spapr_dtb",
-        layout=[
-            View(
-                "fdt_initial_size",
-                U32,
-                lambda spapr: spapr.dtb_initial_size,
-                lambda spapr, size: setattr(spapr, "dtb_initial_size", size),
-            ),
-            View("fdt_size", U32, lambda spapr: spapr.dtb_size, _put_size),
-            View("fdt_blob", Buffer(0), lambda s: s.firmware.blob, _put_blob, sized=_blob),
-        ],
+    dtb = subsection("spapr_dtb", layout=_tree(), compat="sends_tree")
+    #: The same of a version that QEMU sends without it: a guest that starts still asks for it.
+    own_dtb = subsection(
+        "spapr/dtb/gossamer", ours=True, layout=_tree(), compat="keeps_tree", lost=NOTHING
     )
-    fwnmi = subsection("spapr_fwnmi")
+    fwnmi = subsection("spapr_fwnmi", compat="has_fwnmi")
     fwnmi_reset: int = u64(within=fwnmi, wire="fwnmi_system_reset_addr")
     fwnmi_check: int = u64(within=fwnmi, wire="fwnmi_machine_check_addr")
     fwnmi_interlock: int = i32(-1, within=fwnmi, wire="fwnmi_machine_check_interlock")
@@ -293,10 +335,13 @@ class Spapr(Device):
     instance_cells: int = derived()
     firmware: Firmware = wiring()
     tb_hz: int = wiring()
+    modern: bool = wiring()
 
-    def __init__(self, clock: Clock, firmware: Firmware, tb_hz: int, epoch: int) -> None:
+    def __init__(
+        self, clock: Clock, firmware: Firmware, tb_hz: int, epoch: int, *, modern: bool = False
+    ) -> None:
         super().__init__(clock)
-        self.idstr = "spapr"
+        self.idstr, self.modern = "spapr", modern
         self.firmware, self.tb_hz = firmware, tb_hz
         self.epoch, self.tb_ahead = epoch, 0
         self.dtb_size = self.dtb_initial_size = self.claim_cells = self.instance_cells = 0
@@ -323,6 +368,10 @@ class Spapr(Device):
         self.firmware.active = self.firmware_active
         if not self.firmware_active:
             self.firmware.claims, self.firmware.instances = [], {}
+
+    @transactions.needed
+    def transactions_needed(self) -> bool:
+        return self.modern
 
     @interrupts.needed
     def interrupts_needed(self) -> bool:

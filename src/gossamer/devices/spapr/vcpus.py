@@ -64,15 +64,20 @@ class Vcpu:
 
 
 class Vcpus:
-    """All of them, by number.
+    """All of them, by number: each `spacing` behind the one before.
 
-    `turn`: the number of the one that executes; `pass_turn` lets the next one go on.
+    `turn`: which one executes, counted from 0; `pass_turn` lets the next one go on.
     """
 
     def __init__(
-        self, members: Sequence[Vcpu], turn: Callable[[], int], pass_turn: Callable[[], None]
+        self,
+        members: Sequence[Vcpu],
+        turn: Callable[[], int],
+        pass_turn: Callable[[], None],
+        spacing: int = 1,
     ) -> None:
         self.members, self._turn, self.pass_turn = tuple(members), turn, pass_turn
+        self._by_number = {n * spacing: one for n, one in enumerate(self.members)}
 
     @property
     def caller(self) -> Vcpu:
@@ -81,7 +86,7 @@ class Vcpus:
 
     def find(self, number: int) -> Vcpu | None:
         """The one with this number; None where there is none."""
-        return self.members[number] if 0 <= number < len(self.members) else None
+        return self._by_number.get(number)
 
     def set_lpcr(self, mask: int, value: int) -> None:
         """Set the bits of a mask in every LPCR."""

@@ -16,7 +16,7 @@ from gossamer.core.irq import IrqLine
 from gossamer.devices.spapr.calls import PARAMETER, SUCCESS, Handler, Registers, results
 from gossamer.state.codec import U32, Equal
 from gossamer.state.declare import Stateful, children, u8, u32, wiring
-from gossamer.state.layout import Constant, Nested
+from gossamer.state.layout import Constant, Layout, Nested
 
 H_EOI, H_CPPR, H_IPI, H_IPOLL, H_XIRR, H_XIRR_X = 0x64, 0x68, 0x6C, 0x70, 0x74, 0x2FC
 
@@ -24,8 +24,8 @@ H_EOI, H_CPPR, H_IPI, H_IPOLL, H_XIRR, H_XIRR_X = 0x64, 0x68, 0x6C, 0x70, 0x74, 
 IPI: Final = 2
 MASKED: Final = 0xFF
 
-#: Sources of a machine.
-COUNT: Final = 4096
+#: Sources of a machine; of one whose numbers are given out in order.
+COUNT, EARLY_COUNT = 4096, 1024
 
 # Status of a source
 ASSERTED, SENT, REJECTED, MASKED_PENDING = 1, 2, 4, 8
@@ -164,6 +164,13 @@ class Icp(Device):
         self.irq.assign(self.xisr != 0)
 
 
+def _layout(count: int) -> Layout:
+    return [
+        Constant("nr_irqs", Equal(U32, count)),
+        *(Nested(f"irqs[{n}]", _source(n), vmsd="ics/irq", joined=True) for n in range(count)),
+    ]
+
+
 def _source(n: int) -> Callable[[Ics], Source]:
     return lambda ics: ics.irqs[n]
 
@@ -174,12 +181,7 @@ class Ics(Device):
     vmsd = "ics"
     version = 1
     minimum = 1
-    layouts = {
-        "": [
-            Constant("nr_irqs", Equal(U32, COUNT)),
-            *(Nested(f"irqs[{n}]", _source(n), vmsd="ics/irq", joined=True) for n in range(COUNT)),
-        ]
-    }
+    layouts = {"": _layout(COUNT)}
 
     irqs: list[Source] = children(Source, COUNT)
     first: int = wiring()
@@ -202,6 +204,11 @@ class Ics(Device):
     def claim(self, number: int, *, level: bool = False) -> None:
         """There is such a source from now on."""
         self.irqs[number - self.first].flags = LSI if level else MSI
+
+    @property
+    def claimed(self) -> int:
+        """A bit for each source that was claimed, the first one's lowest."""
+        return sum(1 << n for n, one in enumerate(self.irqs) if one.flags)
 
     def release(self, number: int) -> None:
         one = self.irqs[number - self.first]
@@ -289,6 +296,14 @@ class Ics(Device):
         elif one.status & MASKED_PENDING and priority != MASKED:
             one.status &= ~MASKED_PENDING
             self._offer(number, one)
+
+
+class EarlyIcs(Ics):
+    """Fewer of them: those of a machine from before numbers were fixed."""
+
+    layouts = {"": _layout(EARLY_COUNT)}
+
+    irqs: list[Source] = children(Source, EARLY_COUNT)
 
 
 def xics_calls(ics: Ics, caller: Callable[[], Icp]) -> dict[int, Handler]:

@@ -1,0 +1,139 @@
+"""The versions of the pseries, as data: what a guest and a stream see of each.
+
+As QEMU 7.2 has them, all measured there (`-M pseries-N,x-vof=on`, a 970MP and a POWER8): its
+device trees (`dumpdtb`), its streams at power on and of a running Linux.  What stands below a field
+says from which version on it is what the newest has.  pseries-2.1 to 2.7 are not here: the sections
+of their CPU and bridge have further fields, and their streams up to 2.3 have no configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from gossamer.base.data import Data
+from gossamer.machines.config import unknown
+from gossamer.machines.kind import Version
+
+FIRST_IRQ: Final = 0x1000
+
+
+class Numbers(Data):
+    """Interrupt sources: how many there are, and the numbers of those that have a fixed one.
+
+    `lsi`: that of INTA; `msi`: where messages are looked for, `msis` of them at the most.
+    `in_order`: each that asks gets the next, and the map of messages is not in streams.
+    """
+
+    sources: int
+    epow: int
+    hot_plug: int
+    terminal: int
+    nvram: int
+    lsi: int
+    msi: int
+    msis: int
+    in_order: bool = False
+
+
+FIXED: Final = Numbers(
+    sources=4096, epow=0x1000, hot_plug=0x1001, terminal=0x1100, nvram=0x1101,
+    lsi=0x1200, msi=0x1300, msis=0xD00,
+)  # fmt: skip
+IN_ORDER: Final = Numbers(
+    sources=1024, epow=0x1000, hot_plug=0x1001, terminal=0x1002, nvram=0x1003,
+    lsi=0x1004, msi=FIRST_IRQ, msis=0x400, in_order=True,
+)  # fmt: skip
+
+
+class Era(Data):
+    """What one version is like; the usual values are those of the newest."""
+
+    name: str
+    numbers: Numbers = FIXED
+    """3.1 on: numbers are fixed."""
+    page_shift: int = 16
+    """log2 of the largest page that a guest may map; 3.0 on: 64 KiB, 16 GiB before."""
+    spacing: int = 1
+    """From a CPU's number to the next one's; 4.2 on: 1, 8 before."""
+    sockets: bool = False
+    """Each CPU is a chip of its own; 6.2 on: all are on one."""
+    bridges: int = 31
+    """Connectors of bridges that could be plugged in; 4.0 on."""
+    probe_only: bool = True
+    """The tree says whether PCI is set up by the firmware; 4.2 on."""
+    persistent_memory: bool = True
+    """The tree has a node for it; 5.0 on."""
+    nodes_apart: bool = True
+    """Three reference points of associativity; 5.1 on."""
+    nmi: bool = True
+    """Machine checks can be delivered to the guest (cap-fwnmi); 5.0 on."""
+    counts_slb: bool = False
+    """cpu/slb ends with the number of its entries; up to 2.12."""
+    compat: bool = True
+    """cpu/compat is in streams; 2.10 on."""
+    areas: bool = True
+    """spapr_cpu is in streams; 3.0 on."""
+    transactions: bool = False
+    """cap-htm is usually on, so that a stream says where it is off; up to 2.11."""
+    tree: bool = True
+    """spapr_dtb is in streams; 4.0 on."""
+    says_page_size: bool = True
+    """cap-hpt-max-page-size is in streams; 4.1 on."""
+    virtio: bool = True
+    """Its virtio devices are those of 7.2, but for what none of ours offers; 6.0 on."""
+
+    @property
+    def switches(self) -> Mapping[tuple[str, str], object]:
+        """Compat switches of the chips."""
+        return {
+            ("cpu", "counts_slb"): self.counts_slb,
+            ("cpu", "slb_alone"): not self.counts_slb,
+            ("cpu", "knows_compat"): self.compat,
+            ("spapr", "has_transactions"): self.transactions,
+            ("spapr", "says_page_size"): self.says_page_size,
+            ("spapr", "has_irq_map"): not self.numbers.in_order,
+            ("spapr", "sends_tree"): self.tree,
+            ("spapr", "keeps_tree"): not self.tree,
+            ("spapr", "has_fwnmi"): self.nmi,
+        }
+
+
+def _eras() -> tuple[Era, ...]:
+    """From the newest to the oldest, each as what it has not of the one after it."""
+    steps: tuple[tuple[str, dict[str, object]], ...] = (
+        *((name, {}) for name in ("7.2", "7.1", "7.0", "6.2")),
+        ("6.1", {"sockets": True}),
+        ("6.0", {}),
+        ("5.2", {"virtio": False}),
+        ("5.1", {}),
+        ("5.0", {"nodes_apart": False}),
+        ("4.2", {"persistent_memory": False, "nmi": False}),
+        ("4.1", {"probe_only": False, "spacing": 8}),
+        ("4.0", {"says_page_size": False}),
+        ("3.1", {"bridges": 0, "tree": False}),
+        ("3.0", {"numbers": IN_ORDER}),
+        ("2.12", {"page_shift": 34, "counts_slb": True, "areas": False}),
+        ("2.11", {"transactions": True}),
+        ("2.10", {}),
+        ("2.9", {"compat": False}),
+        ("2.8", {}),
+    )
+    lacking: dict[str, object] = {}
+    found = []
+    for name, less in steps:
+        lacking |= less
+        found.append(Era(name=name, **lacking))  # type: ignore[arg-type]
+    return tuple(reversed(found))
+
+
+ERAS: Final = _eras()
+VERSIONS: Final = tuple(Version(one.name, one.switches, released=False) for one in ERAS)
+
+
+def era(version: str) -> Era:
+    """What the version is like."""
+    for one in ERAS:
+        if one.name == version:
+            return one
+    raise unknown("version of pseries", version, (one.name for one in ERAS))
