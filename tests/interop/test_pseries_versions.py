@@ -134,7 +134,7 @@ def test_qemus_linux_comes_and_goes_back(
     station.expect(b"guest# ", 60.0)
     file = tmp_path / "stream"
     stream = sent_by(station, file)
-    assert changed_sections(stream, ours(version, cpu)) <= {"globalstate"}
+    assert changed_sections(stream, ours(version, cpu), live=True) <= {"globalstate"}
     vm = Vm(parse(list(ours(version, cpu))))
     vm.incoming(f"file:{file}")
     answers(vm)

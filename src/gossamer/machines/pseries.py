@@ -16,7 +16,14 @@ from gossamer.core import host
 from gossamer.core.htab import HashTable
 from gossamer.core.irq import IrqLine
 from gossamer.devices.spapr import services, stub
-from gossamer.devices.spapr.calls import PARAMETER, GuestRam, Hypercalls, Registers, results
+from gossamer.devices.spapr.calls import (
+    PARAMETER,
+    SUCCESS,
+    GuestRam,
+    Hypercalls,
+    Registers,
+    results,
+)
 from gossamer.devices.spapr.pci_services import add_pci
 from gossamer.devices.spapr.pft import PageTableCalls
 from gossamer.devices.spapr.processor_calls import ProcessorCalls
@@ -111,7 +118,7 @@ def pseries(hardware: Hardware) -> Machine:
     bases = CPUS[model.name].bases(age.page_shift)
     large = [size for _, _, sizes in bases for size in sizes if size[0] > 12]
     calls.add(PageTableCalls(table, hardware.ram_size, large).handlers())
-    calls.add(ProcessorCalls(ram, vcpus, modern=modern).handlers())
+    calls.add(ProcessorCalls(ram, vcpus, modern=modern, character=age.character(modern)).handlers())
     calls.add(xics_calls(ics, lambda: vcpus.caller.icp))
     calls.add(terminal_calls([terminal]))
     calls.add(tce_calls(phb.windows, ram))
@@ -123,7 +130,8 @@ def pseries(hardware: Hardware) -> Machine:
     rtas = _services(m, ram, vcpus, terminal, rtc, ics, nvram, spapr)
     add_pci(rtas, phb)
     # What only the firmware SLOF calls, with trees and buffers of its own.
-    calls.add({number: lambda regs: PARAMETER for number in (H_CAS, H_UPDATE_DT)})
+    calls.add({H_CAS: lambda regs: PARAMETER})
+    calls.add({H_UPDATE_DT: lambda regs: PARAMETER if age.tree else SUCCESS})
     calls.add({H_XIRR_X: xirr_x, H_RTAS: rtas.call, H_VOF_CLIENT: prom.call})
     for one, engine in zip(m.cpus, m.engines, strict=True):
         one.hypercall = lambda: calls(m.cpus[m.turn].block)

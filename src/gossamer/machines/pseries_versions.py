@@ -12,10 +12,14 @@ from collections.abc import Mapping
 from typing import Final
 
 from gossamer.base.data import Data
+from gossamer.devices.spapr.processor_calls import INTERPRETED
 from gossamer.machines.config import unknown
 from gossamer.machines.kind import Version
 
 FIRST_IRQ: Final = 0x1000
+#: Of a CPU's character, and its behaviour with those (LoPAR 14.5.4.15, as QEMU 7.2 answers).
+BARRIERS, COUNT_CACHE = 0xBC << 56, 0x40 << 48
+BEHAVIOUR: Final = 0xE4 << 56
 
 
 class Numbers(Data):
@@ -80,8 +84,18 @@ class Era(Data):
     """spapr_dtb is in streams; 4.0 on."""
     says_page_size: bool = True
     """cap-hpt-max-page-size is in streams; 4.1 on."""
+    workarounds: bool = True
+    """A POWER8 says that it has barriers against speculation (cap-cfpc, -sbbc, -ibs); 4.0 on."""
+    assist: bool = True
+    """… and one for its count cache (cap-ccf-assist); 5.0 on."""
     virtio: bool = True
     """Its virtio devices are those of 7.2, but for what none of ours offers; 6.0 on."""
+
+    def character(self, modern: bool) -> tuple[int, int]:
+        """What H_GET_CPU_CHARACTERISTICS answers, `modern`: of a POWER8."""
+        if not (modern and self.workarounds):
+            return INTERPRETED
+        return BARRIERS | (COUNT_CACHE if self.assist else 0), BEHAVIOUR
 
     @property
     def switches(self) -> Mapping[tuple[str, str], object]:
@@ -108,10 +122,10 @@ def _eras() -> tuple[Era, ...]:
         ("5.2", {"virtio": False}),
         ("5.1", {}),
         ("5.0", {"nodes_apart": False}),
-        ("4.2", {"persistent_memory": False, "nmi": False}),
+        ("4.2", {"persistent_memory": False, "nmi": False, "assist": False}),
         ("4.1", {"probe_only": False, "spacing": 8}),
         ("4.0", {"says_page_size": False}),
-        ("3.1", {"bridges": 0, "tree": False}),
+        ("3.1", {"bridges": 0, "tree": False, "workarounds": False}),
         ("3.0", {"numbers": IN_ORDER}),
         ("2.12", {"page_shift": 34, "counts_slb": True, "areas": False}),
         ("2.11", {"transactions": True}),

@@ -59,15 +59,25 @@ AIL_SHIFT: Final = 23
 #: H_PAGE_INIT: zero the page, or copy it.
 ZERO_PAGE, COPY_PAGE = 0x8000, 0x4000
 
-#: Character and behaviour of a CPU that an interpreter runs, as QEMU 7.2 answers by default.
-CHARACTER, BEHAVIOUR = 0x0400_0000_0000_0000, 0xE000_0000_0000_0000
+#: Character and behaviour of a CPU without any barriers, as QEMU 7.2 answers for a 970MP.
+INTERPRETED: Final = 0x0400_0000_0000_0000, 0xE000_0000_0000_0000
 
 
 class ProcessorCalls:
-    """The calls of a machine's CPUs; `modern`: they are parts with Power ISA 2.07."""
+    """The calls of a machine's CPUs; `modern`: they are parts with Power ISA 2.07.
 
-    def __init__(self, ram: GuestRam, vcpus: Vcpus, *, modern: bool = False) -> None:
-        self.ram, self.vcpus, self._modern = ram, vcpus, modern
+    `character`: what H_GET_CPU_CHARACTERISTICS answers: character and behaviour.
+    """
+
+    def __init__(
+        self,
+        ram: GuestRam,
+        vcpus: Vcpus,
+        *,
+        modern: bool = False,
+        character: tuple[int, int] = INTERPRETED,
+    ) -> None:
+        self.ram, self.vcpus, self._modern, self._character = ram, vcpus, modern, character
 
     def handlers(self) -> dict[int, Handler]:
         return {
@@ -77,10 +87,10 @@ class ProcessorCalls:
             H_JOIN: self.join,
             H_REGISTER_VPA: self.register_vpa,
             H_SET_SPRG0: _set_sprg0,
-            H_SET_DABR: _set_dabr,
-            H_SET_XDABR: _set_xdabr,
+            H_SET_DABR: self.set_dabr,
+            H_SET_XDABR: self.set_xdabr,
             H_SET_MODE: self.set_mode,
-            H_GET_CPU_CHARACTERISTICS: _characteristics,
+            H_GET_CPU_CHARACTERISTICS: self.characteristics,
             H_PAGE_INIT: self.page_init,
             H_LOGICAL_CI_LOAD: self.load,
             H_LOGICAL_CI_STORE: self.store,
@@ -90,6 +100,30 @@ class ProcessorCalls:
             H_LOGICAL_DCBF: lambda regs: SUCCESS,
             H_LOGICAL_MEMOP: self.memory_operation,
         }
+
+    # --- registers of the hypervisor ------------------------------------------------------------
+
+    def set_dabr(self, regs: Registers) -> int:
+        """r4: DABR, which a part with Power ISA 2.07 does not have."""
+        if self._modern:
+            return HARDWARE
+        regs.set("dabr", regs.get("gpr", 4))
+        return SUCCESS
+
+    def set_xdabr(self, regs: Registers) -> int:
+        """r4 DABR, r5 DABRX: which accesses are meant, and in which state."""
+        value, extension = arguments(regs, 2)
+        if self._modern:
+            return HARDWARE
+        if not 0 < extension <= 0xF:
+            return RESERVED_DABR
+        regs.set("dabr", value)
+        return SUCCESS
+
+    def characteristics(self, regs: Registers) -> int:
+        """What speculation needs, in r4 and r5."""
+        results(regs, *self._character)
+        return SUCCESS
 
     # --- waiting ----------------------------------------------------------------------------------
 
@@ -289,23 +323,4 @@ def _crosses(address: int, size: int) -> bool:
 
 def _set_sprg0(regs: Registers) -> int:
     regs.set("sprg", regs.get("gpr", 4), 0)
-    return SUCCESS
-
-
-def _set_dabr(regs: Registers) -> int:
-    regs.set("dabr", regs.get("gpr", 4))
-    return SUCCESS
-
-
-def _set_xdabr(regs: Registers) -> int:
-    """r4 DABR, r5 DABRX: which accesses are meant, and in which state."""
-    value, extension = arguments(regs, 2)
-    if not 0 < extension <= 0xF:
-        return RESERVED_DABR
-    regs.set("dabr", value)
-    return SUCCESS
-
-
-def _characteristics(regs: Registers) -> int:
-    results(regs, CHARACTER, BEHAVIOUR)
     return SUCCESS
