@@ -16,6 +16,7 @@ from gossamer.devices.spapr.fdt import unflatten
 from gossamer.machines.build import build
 from gossamer.machines.options import parse
 from gossamer.verify.hops.qemu import QemuStation
+from tests.interop.pseries import CAPS
 from tests.interop.test_pseries import AT, CALLER, OURS, QEMU, kernel, qemu64, start
 
 __all__ = ["qemu64", "start"]
@@ -114,7 +115,10 @@ SERVICES = [
 BLOCKS, BLOCK = 0x5_0000, 64
 
 
-def test_services_for_pci_answer_alike(tmp_path: Path, start: Callable[..., QemuStation]) -> None:
+@pytest.mark.parametrize("version", ["4.1", "5.0", "6.0", "7.2"])
+def test_services_for_pci_answer_alike(
+    tmp_path: Path, start: Callable[..., QemuStation], version: str
+) -> None:
     image = bytearray(0x6_0000)
     image[: len(CALLER)] = CALLER
     image[0x8000:0x8008] = len(SERVICES).to_bytes(8, "big")
@@ -125,12 +129,14 @@ def test_services_for_pci_answer_alike(tmp_path: Path, start: Callable[..., Qemu
         row = (0xF000, AT + at, *[0] * 7)
         image[0x1_0000 + 72 * n : 0x1_0048 + 72 * n] = pack(">9Q", *row)
     path = kernel(tmp_path, bytes(image))
-    options = ("-kernel", str(path), "-device", "virtio-net-pci")
-    m = build(parse([*OURS, *options]))
+    card = () if version == "4.1" else ("-device", "virtio-net-pci")
+    options = ("-kernel", str(path), *card)
+    m = build(parse([*OURS, "-M", f"pseries-{version}", *options]))
     m.processor.run(40 * len(SERVICES) + 100)
     mine = m.memory.read(AT, len(image))
     assert mine[0x800F] == 1
-    station = start(*options)
+    machine = f"pseries-{version},x-vof=on,{CAPS['970mp_v1.1']}"
+    station = start("-M", machine, *options)
     out = tmp_path / "memory"
     end = time.monotonic() + 60
     theirs = bytes(len(image))
@@ -166,13 +172,15 @@ def test_the_nodes_of_functions_are_qemus(tmp_path: Path, qemu64: Path, disk: Pa
         assert list(a.properties.items()) == list(b.properties.items()), a.name
 
 
+@pytest.mark.parametrize("version", ["5.2", "7.2"])
 def test_a_mounted_disk_moves_both_ways(
-    files: list[str], disk: Path, tmp_path: Path, start: Callable[..., QemuStation]
+    files: list[str], disk: Path, tmp_path: Path, start: Callable[..., QemuStation], version: str
 ) -> None:
     drive = ["-drive", f"if=virtio,file={disk},format=raw"]
     card = ["-device", "virtio-net-pci"]
     cable = ["-device", "virtio-net-pci,netdev=n0", "-netdev", "user,id=n0"]
-    ours = [*OURS, "-icount", "3,sleep=off", *drive, *card]
+    ours = [*OURS, "-M", f"pseries-{version}", "-icount", "3,sleep=off", *drive, *card]
+    machine = f"pseries-{version},x-vof=on,{CAPS['970mp_v1.1']}"
     vm = Vm(parse([*ours, *files, "-append", "console=hvc0"]))
     guest = Guest(vm)
     guest.until(b"guest# ")
@@ -180,7 +188,7 @@ def test_a_mounted_disk_moves_both_ways(
     guest.ask("ifconfig eth0 10.0.2.15 up")
     sent = vm.migrate(f"file:{tmp_path}/stream", profile="qemu-7.2")
     assert sent.lost == ()
-    station = start("-incoming", f"exec:cat {tmp_path}/stream", *drive, *cable)
+    station = start("-M", machine, "-incoming", f"exec:cat {tmp_path}/stream", *drive, *cable)
     station.wait_loaded()
     if station.status != "running":
         station.command("cont")

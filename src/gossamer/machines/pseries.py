@@ -128,7 +128,7 @@ def pseries(hardware: Hardware) -> Machine:
         return 0
 
     rtas = _services(m, ram, vcpus, terminal, rtc, ics, nvram, spapr)
-    add_pci(rtas, phb)
+    add_pci(rtas, phb, age.dma_page_shift)
     # What only the firmware SLOF calls, with trees and buffers of its own.
     calls.add({H_CAS: lambda regs: PARAMETER})
     calls.add({H_UPDATE_DT: lambda regs: PARAMETER if age.tree else SUCCESS})

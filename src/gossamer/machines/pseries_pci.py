@@ -54,10 +54,7 @@ def add_bridge(m: Machine, ics: Ics, spapr: Spapr, ram: GuestRam, numbers: Numbe
     )
     bus.memory64 = Window(m.memory, MEM64_BASE, MEM64_SIZE, MEM64_BASE)
     dma = bus.dma = TranslatedRam(windows, ram)
-    phb = Phb(
-        clock, bus, ics, spapr, windows, dma,
-        first_lsi=first, first_msi=numbers.msi, msis=numbers.msis, in_order=numbers.in_order,
-    )  # fmt: skip
+    phb = Phb(clock, bus, ics, spapr, windows, dma, first_lsi=first, first_msi=numbers.msi)
     m.add("phb", phb)
     m.add(PCI_BUS, bus)
     for n in range(LSIS):

@@ -25,8 +25,9 @@ BEHAVIOUR: Final = 0xE4 << 56
 class Numbers(Data):
     """Interrupt sources: how many there are, and the numbers of those that have a fixed one.
 
-    `lsi`: that of INTA; `msi`: where messages are looked for, `msis` of them at the most.
-    `in_order`: each that asks gets the next, and the map of messages is not in streams.
+    `lsi`: that of INTA; `msi`: that of the first message, 0: no device here has any; `msis`: how
+    many messages the tree says that there can be.  `in_order`: each that asks gets the next, and
+    the map of messages is not in streams.
     """
 
     sources: int
@@ -46,7 +47,7 @@ FIXED: Final = Numbers(
 )  # fmt: skip
 IN_ORDER: Final = Numbers(
     sources=1024, epow=0x1000, hot_plug=0x1001, terminal=0x1002, nvram=0x1003,
-    lsi=0x1004, msi=FIRST_IRQ, msis=0x400, in_order=True,
+    lsi=0x1004, msi=0, msis=0x400, in_order=True,
 )  # fmt: skip
 
 
@@ -84,12 +85,18 @@ class Era(Data):
     """spapr_dtb is in streams; 4.0 on."""
     says_page_size: bool = True
     """cap-hpt-max-page-size is in streams; 4.1 on."""
+    dma_page_shift: int = 24
+    """log2 of the largest page in a DMA window of the guest's; 4.2 on: 16 MiB, 64 KiB before."""
     workarounds: bool = True
     """A POWER8 says that it has barriers against speculation (cap-cfpc, -sbbc, -ibs); 4.0 on."""
     assist: bool = True
     """… and one for its count cache (cap-ccf-assist); 5.0 on."""
     virtio: bool = True
-    """Its virtio devices are those of 7.2, but for what none of ours offers; 6.0 on."""
+    """Its virtio devices are those of 7.2, but for the next two; 5.0 on."""
+    card_vectors: int = 4
+    """Interrupt vectors of virtio-net-pci; 6.0 on, 3 before."""
+    queue_reset: bool = True
+    """A driver may reset a virtio device's queue alone; 7.2 on."""
 
     def character(self, modern: bool) -> tuple[int, int]:
         """What H_GET_CPU_CHARACTERISTICS answers, `modern`: of a POWER8."""
@@ -116,14 +123,17 @@ class Era(Data):
 def _eras() -> tuple[Era, ...]:
     """From the newest to the oldest, each as what it has not of the one after it."""
     steps: tuple[tuple[str, dict[str, object]], ...] = (
-        *((name, {}) for name in ("7.2", "7.1", "7.0", "6.2")),
+        ("7.2", {}),
+        ("7.1", {"queue_reset": False}),
+        ("7.0", {}),
+        ("6.2", {}),
         ("6.1", {"sockets": True}),
         ("6.0", {}),
-        ("5.2", {"virtio": False}),
+        ("5.2", {"card_vectors": 3}),
         ("5.1", {}),
         ("5.0", {"nodes_apart": False}),
-        ("4.2", {"persistent_memory": False, "nmi": False, "assist": False}),
-        ("4.1", {"probe_only": False, "spacing": 8}),
+        ("4.2", {"persistent_memory": False, "nmi": False, "assist": False, "virtio": False}),
+        ("4.1", {"probe_only": False, "spacing": 8, "dma_page_shift": 16}),
         ("4.0", {"says_page_size": False}),
         ("3.1", {"bridges": 0, "tree": False, "workarounds": False}),
         ("3.0", {"numbers": IN_ORDER}),

@@ -11,6 +11,7 @@ from gossamer.machines import firmware
 from gossamer.machines.config import Added
 from gossamer.machines.drives import VIRTIO_NIC
 from gossamer.machines.machine import Machine
+from gossamer.machines.pseries_versions import era
 
 
 def add_virtio(
@@ -18,6 +19,7 @@ def add_virtio(
 ) -> None:
     """A device at its place on the bus; a card without an address gets the next free one."""
     translated = bool(added.values["iommu_platform"])
+    age = era(m.hardware.version)
     slot = f"{devfn >> 3:02x}.{devfn & 7}"
 
     def is_little() -> bool:
@@ -30,7 +32,15 @@ def add_virtio(
         content = firmware.optional_rom(firmware.VIRTIO_NET_ROM, ROM_SIZE, folders)
         rom = m.rom(f"{bus.name}:{slot}/virtio-net-pci.rom", ROM_SIZE, content)
         card = VirtioNet(
-            m.clock, bus, devfn, rom=rom, mac=mac, translated=translated, is_little=is_little
+            m.clock,
+            bus,
+            devfn,
+            rom=rom,
+            mac=mac,
+            translated=translated,
+            is_little=is_little,
+            resets_queues=age.queue_reset,
+            vectors=age.card_vectors,
         )
         m.add(f"pci/virtio-net@{slot}", card, known_as=added.title)
         return
@@ -41,5 +51,6 @@ def add_virtio(
         serial=added.text("serial"),
         translated=translated,
         is_little=is_little,
+        resets_queues=age.queue_reset,
     )
     m.add(f"pci/virtio-blk@{slot}", disk, known_as=added.title)

@@ -23,11 +23,11 @@ EDGE: Final = 1
 _LOW: Final = 0xFFFF_FFFF
 
 
-def add_pci(rtas: Rtas, phb: Phb) -> None:
-    """Let the services of bridge `phb` answer."""
+def add_pci(rtas: Rtas, phb: Phb, largest: int = 24) -> None:
+    """Let the services of bridge `phb` answer; `largest`: log2 of the largest page for DMA."""
     _add_config(rtas, phb)
     _add_messages(rtas, phb)
-    _add_windows(rtas, phb)
+    _add_windows(rtas, phb, largest)
 
 
 def _buid(arguments: list[int]) -> int:
@@ -96,7 +96,9 @@ def _add_messages(rtas: Rtas, phb: Phb) -> None:
     rtas.add("ibm,query-interrupt-source-number", 4, 3, query)
 
 
-def _add_windows(rtas: Rtas, phb: Phb) -> None:
+def _add_windows(rtas: Rtas, phb: Phb, largest: int) -> None:
+    pages = {shift: bit for shift, bit in PAGES.items() if shift <= largest}
+
     def is_here(arguments: list[int]) -> bool:
         return _buid(arguments) == BUID
 
@@ -104,7 +106,7 @@ def _add_windows(rtas: Rtas, phb: Phb) -> None:
         if not is_here(arguments):
             return PARAMETER_ERROR
         free = sum(not window.count for window in phb.windows)
-        return [OK, free, FEWER_PAGES, sum(PAGES.values()), 0]
+        return [OK, free, FEWER_PAGES, sum(pages.values()), 0]
 
     def query_more(arguments: list[int]) -> Results:
         short = query(arguments)
@@ -114,7 +116,7 @@ def _add_windows(rtas: Rtas, phb: Phb) -> None:
 
     def create(arguments: list[int]) -> Results:
         page_shift, window_shift = arguments[3:5]
-        if not is_here(arguments) or page_shift not in PAGES or window_shift < page_shift:
+        if not is_here(arguments) or page_shift not in pages or window_shift < page_shift:
             return PARAMETER_ERROR
         window = phb.free_window
         count = 1 << window_shift - page_shift if window_shift < 64 else MOST + 1

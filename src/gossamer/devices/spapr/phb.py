@@ -73,9 +73,7 @@ def _put_rows(phb: Phb, data: bytearray) -> None:
 class Phb(Device):
     """Bridge 0.  `first_lsi`: the interrupt source of INTA; `first_msi` that of the first message.
 
-    `msis`: how many messages there can be; `in_order`: they take sources that nothing has claimed,
-    where else the machine keeps a map of them.  `messages`: by configuration address, the first
-    source of a function's and their number.
+    `messages`: by configuration address, the first source of a function's and their number.
     """
 
     vmsd = "spapr_pci"
@@ -101,8 +99,6 @@ class Phb(Device):
     messages: dict[int, tuple[int, int]] = derived()
     first_lsi: int = wiring()
     first_msi: int = wiring()
-    msis: int = wiring()
-    in_order: bool = wiring()
     bus: PciBus = wiring()
     ics: Ics = wiring()
     spapr: Spapr = wiring()
@@ -120,13 +116,10 @@ class Phb(Device):
         *,
         first_lsi: int,
         first_msi: int,
-        msis: int = MSI_BITS,
-        in_order: bool = False,
     ) -> None:
         super().__init__(clock)
         self.idstr = "spapr_pci"
         self.first_lsi, self.first_msi = first_lsi, first_msi
-        self.msis, self.in_order = msis, in_order
         self.bus, self.ics, self.spapr, self.windows, self.dma = bus, ics, spapr, windows, dma
         self.messages = {}
         bus.message = self.message
@@ -147,13 +140,11 @@ class Phb(Device):
 
     def allocate(self, count: int, *, aligned: bool) -> int:
         """The first of `count` sources that are free in a row; 0 where there are none."""
-        taken = self.ics.claimed if self.in_order else self.spapr.irq_map
-        mask = (1 << count) - 1
+        taken, mask = self.spapr.irq_map, (1 << count) - 1
         step = 1 << (count - 1).bit_length() if aligned else 1
-        for n in range(0, self.msis - count + 1, step):
+        for n in range(0, MSI_BITS - count + 1, step):
             if not taken >> n & mask:
-                if not self.in_order:
-                    self.spapr.irq_map = taken | mask << n
+                self.spapr.irq_map = taken | mask << n
                 for k in range(count):
                     self.ics.claim(self.first_msi + n + k)
                 return self.first_msi + n
@@ -164,9 +155,9 @@ class Phb(Device):
         first, count = self.messages.pop(address)
         n = first - self.first_msi
         for k in range(count):
-            if n + k >= 0 and (self.in_order or self.spapr.irq_map >> n + k & 1):
+            if n + k >= 0 and self.spapr.irq_map >> n + k & 1:
                 self.ics.release(first + k)
-        if n >= 0 and not self.in_order:
+        if n >= 0:
             self.spapr.irq_map &= ~((1 << count) - 1 << n)
 
     # --- functions and DMA windows ----------------------------------------------------------------

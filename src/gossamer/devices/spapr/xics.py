@@ -205,11 +205,6 @@ class Ics(Device):
         """There is such a source from now on."""
         self.irqs[number - self.first].flags = LSI if level else MSI
 
-    @property
-    def claimed(self) -> int:
-        """A bit for each source that was claimed, the first one's lowest."""
-        return sum(1 << n for n, one in enumerate(self.irqs) if one.flags)
-
     def release(self, number: int) -> None:
         one = self.irqs[number - self.first]
         one.reset()

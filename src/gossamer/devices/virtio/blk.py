@@ -90,6 +90,7 @@ class VirtioBlk(VirtioPci):
         serial: str = "",
         translated: bool = False,
         is_little: Callable[[], bool] = lambda: False,
+        resets_queues: bool = True,
     ) -> None:
         self.media, self.policy, self.ahead = None, report, None
         self.serial, self.model = serial, "virtio-blk"
@@ -106,6 +107,7 @@ class VirtioBlk(VirtioPci):
             vectors=2,
             translated=translated,
             is_little=is_little,
+            resets_queues=resets_queues,
         )
 
     @property

@@ -130,6 +130,8 @@ class VirtioNet(VirtioPci):
         send: Callable[[bytes], None] = _nowhere,
         translated: bool = False,
         is_little: Callable[[], bool] = lambda: False,
+        resets_queues: bool = True,
+        vectors: int = 4,
     ) -> None:
         self.mac, self.send, self.macs = mac, send, []
         super().__init__(
@@ -146,9 +148,10 @@ class VirtioNet(VirtioPci):
                 (QUEUE_SIZE, self._transmit),
                 (CONTROL_SIZE, self._control),
             ),
-            vectors=4,
+            vectors=vectors,
             translated=translated,
             is_little=is_little,
+            resets_queues=resets_queues,
         )
         if rom is not None:
             self.add_bar(ROM, rom, "rom")

@@ -37,7 +37,7 @@ NOTIFY_ON_EMPTY, ANY_LAYOUT = 1 << 24, 1 << 27
 RING_INDIRECT, EVENT_INDEX, BAD = 1 << 28, 1 << 29, 1 << 30
 ACCESS_PLATFORM, RING_RESET = 1 << 33, 1 << 40
 COMMON_FEATURES: Final = (
-    NOTIFY_ON_EMPTY | ANY_LAYOUT | RING_INDIRECT | EVENT_INDEX | BAD | VERSION_1 | RING_RESET
+    NOTIFY_ON_EMPTY | ANY_LAYOUT | RING_INDIRECT | EVENT_INDEX | BAD | VERSION_1
 )
 # Bits of the ISR.
 QUEUE_INTERRUPT, CONFIG_INTERRUPT = 1, 2
@@ -91,10 +91,13 @@ class VirtioPci(PciDevice):
         vectors: int,
         translated: bool = False,
         is_little: Callable[[], bool] = lambda: False,
+        resets_queues: bool = True,
     ) -> None:
         self.queues = [VirtQueue(n, size, handle) for n, (size, handle) in enumerate(queues)]
         self.config_space, self.kind, self.is_little = bytearray(config_size), kind, is_little
-        self.host_features = features | COMMON_FEATURES | (ACCESS_PLATFORM if translated else 0)
+        self.host_features = features | COMMON_FEATURES
+        self.host_features |= ACCESS_PLATFORM if translated else 0
+        self.host_features |= RING_RESET if resets_queues else 0
         super().__init__(
             clock,
             bus,
