@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gossamer.base.errors import StreamError
 from gossamer.control.vm import Vm
 from gossamer.devices.spapr.fdt import unflatten
 from gossamer.machines.build import build
@@ -16,7 +17,7 @@ from gossamer.machines.options import parse
 from gossamer.machines.pseries_versions import ERAS
 from gossamer.verify.hops.qemu import QemuStation
 from tests.conftest import program
-from tests.interop.pseries import CAPS, changed_sections
+from tests.interop.pseries import CAPS, changed_sections, loaded
 from tests.machines.test_pseries import PROGRAM, elf
 
 #: One of each kind of tree or stream, with both CPUs between them.
@@ -71,6 +72,22 @@ def test_the_tree_is_qemus(tmp_path: Path, qemu64: Path, version: str) -> None:
     assert {path: list(has) for path, has in found.items()} == {
         path: list(has) for path, has in want.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("version", "block"),
+    [(v, "pci@800000020000000:00.0/vga.vram") for v in ("3.1", "7.2")] + [("2.9", "vga.vram")],
+)
+def test_a_capture_with_devices_that_are_not_here_is_refused(
+    shared: Path, version: str, block: str
+) -> None:
+    """QEMU's default devices, never started: the first that is missing is named."""
+    path = shared / "pseries" / "streams" / f"{version}-power8-S.mig.xz"
+    if not path.is_file():
+        pytest.skip("the shared folder has no pseries")
+    stream = lzma.decompress(path.read_bytes())
+    with pytest.raises(StreamError, match=f"unknown RAM block {block} .there is: ppc_spapr.ram"):
+        loaded(stream, ours(version, "power8"))
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,9 @@ from functools import cache
 from typing import Final
 
 from gossamer.base.data import Data
+from gossamer.base.units import MiB
 from gossamer.control.stream_out import section_description
-from gossamer.machines import registry
+from gossamer.machines import pseries_versions, registry
 from gossamer.machines.build import build
 from gossamer.machines.machine import Machine
 from gossamer.machines.options import parse
@@ -26,6 +27,8 @@ from gossamer.state.declare import Stateful
 from gossamer.state.layout import Loss, Subsection
 
 MACHINES: Final = ("g3beige", "mac99")
+#: The one whose versions are QEMU's.
+SERVER: Final = "pseries"
 WHOLE, PARTLY, REFUSED = "whole", "with losses", "no"
 _WORDS: Final = {
     Severity.NOTE: WHOLE, Severity.MAYBE: "with conditions", Severity.FATAL: REFUSED
@@ -77,8 +80,10 @@ def _between_ours(source: str, target: str) -> Cell:
 @cache
 def built(version: str) -> Machine:
     """A machine of a version, without firmware or disks."""
-    words = ["-M", version, "-m", "8", "-nographic", "-serial", "null", "-bios", "builtin"]
-    return build(parse(words))
+    kind, _ = registry.find_version(version)
+    memory = str(max(8, kind.ram_least // MiB))
+    words = ["-M", version, "-m", memory, "-nographic", "-serial", "null"]
+    return build(parse([*words, "-bios", "builtin"] if kind.firmware else words))
 
 
 def _schema(version: str) -> vmstate_dump.Machine:
@@ -208,6 +213,50 @@ def as_json() -> dict[str, list[dict[str, object]]]:
     }
 
 
+# --- the server, whose versions are QEMU's -------------------------------------------------------
+
+
+def _server() -> Iterator[str]:
+    """What its versions are like: the same one is at both ends."""
+    yield f"## {SERVER}"
+    yield ""
+    yield "A stream names the machine's version, and only the same version loads it, here and in"
+    yield f"QEMU 7.2. Between ours: *{WHOLE}*. QEMU loads what is written for it, less what the"
+    yield "table of our chips names; the decrementer is set anew by the guest. What QEMU 7.2 sends"
+    yield "loads here, and is written again byte for byte."
+    yield ""
+    yield "| version | interrupts | largest page | CPU numbers | virtio | its streams have |"
+    yield "|---|---|---|---|---|---|"
+    for one in pseries_versions.ERAS:
+        numbers = "in order" if one.numbers.in_order else "fixed"
+        row = (
+            f"{SERVER}-{one.name}",
+            f"{one.numbers.sources:,}, {numbers}",
+            {16: "64 KiB", 34: "16 GiB"}[one.page_shift],
+            f"0, {one.spacing}, …",
+            "yes" if one.virtio else "no",
+            ", ".join(f"`{name}`" for name in _named(one)),
+        )
+        yield f"| {' | '.join(row)} |"
+    yield ""
+    yield from (f"- {what}: {text}" for what, text in pseries_versions.EVIDENCE.items())
+
+
+def _named(one: pseries_versions.Era) -> Iterator[str]:
+    """Sections and subsections that not every version has."""
+    there = {
+        "cpu/slb with its size": one.counts_slb,
+        "cpu/compat": one.compat,
+        "spapr_cpu": one.areas,
+        "spapr/cap/htm": one.transactions,
+        "spapr/cap/hpt_maxpagesize": one.says_page_size,
+        "spapr_irq_map": not one.numbers.in_order,
+        "spapr_dtb": one.tree,
+        "spapr_fwnmi": one.nmi,
+    }
+    return (name for name, is_there in there.items() if is_there)
+
+
 # --- the page -----------------------------------------------------------------------------------
 
 
@@ -241,12 +290,14 @@ def page() -> str:
             out.append("| " + " | ".join(row) + " |")
         out.append("")
     out += [f"{number}. {note}" for note, number in notes.items()]
+    out += ["", *_server()]
     out += ["", "## What QEMU does not know of our chips", ""]
     out += ["| machine | section | without it is lost |", "|---|---|---|"]
-    for machine in MACHINES:
-        newest = [p.version for p in peers(machine) if p.version][-1]
-        for name, text in unknown_there(built(newest), release("qemu-11.1")):
-            out.append(f"| {machine} | `{name}` | {text} |")
+    newest = release("qemu-11.1")
+    for machine in (*MACHINES, SERVER):
+        ours = [p.version for p in peers(machine) if p.version]
+        rows = [row for v in (ours[-1], ours[0]) for row in unknown_there(built(v), newest)]
+        out += [f"| {machine} | `{name}` | {text} |" for name, text in dict.fromkeys(rows)]
     out += ["", "## Where the table of releases is known from", ""]
     out += [f"- `{column}`: {text}" for column, text in EVIDENCE.items()]
     return "\n".join(out) + "\n"
