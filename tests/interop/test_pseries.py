@@ -6,7 +6,7 @@ import lzma
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from struct import pack, unpack_from
 
@@ -15,6 +15,7 @@ import pytest
 from gossamer.control.stream_out import body_of
 from gossamer.control.vm import Vm
 from gossamer.devices.spapr.fdt import unflatten
+from gossamer.devices.spapr.rtas import TOKENS
 from gossamer.machines.build import build
 from gossamer.machines.options import parse
 from gossamer.verify.hops.qemu import QemuStation
@@ -127,27 +128,36 @@ def kernel(folder: Path, code: bytes) -> Path:
     return path
 
 
-@pytest.mark.parametrize("cpu", CAPS)
-@pytest.mark.parametrize("version", ["2.8", "2.12", "3.1", "4.0", "4.2", "5.0", "7.2"])
-def test_hypercalls_answer_alike(
-    tmp_path: Path, start: Callable[..., QemuStation], version: str, cpu: str
-) -> None:
+def rows(calls: Sequence[tuple[int, ...]]) -> bytearray:
+    """A program that does these hypercalls, with room behind it."""
     image = bytearray(0x6_0000)
     image[: len(CALLER)] = CALLER
-    image[0x8000:0x8008] = len(CALLS).to_bytes(8, "big")
-    for n, call in enumerate(CALLS):
+    image[0x8000:0x8008] = len(calls).to_bytes(8, "big")
+    for n, call in enumerate(calls):
         row = [*call, *[0] * (9 - len(call))]
         image[0x1_0000 + 72 * n : 0x1_0048 + 72 * n] = pack(">9Q", *(x % (1 << 64) for x in row))
-    image[0x3_0004:0x3_0006] = b"\x02\x80"
-    image[0x4_0004:0x4_0008] = b"\0\0\0\x80"
-    image[0x5_0000:0x5_0020] = pack(">4Q", 0x1003, 0x2003, 0x3003, 0x4003)
-    path = kernel(tmp_path, bytes(image))
-    m = build(parse([*OURS, "-M", f"pseries-{version}", "-cpu", cpu, "-kernel", str(path)]))
-    m.processor.run(40 * len(CALLS) + 100)
-    assert m.memory.read(AT + 0x8008, 8)[-1] == 1
-    machine = f"pseries-{version},x-vof=on,{CAPS[cpu]}"
-    station = start("-M", machine, "-cpu", cpu, "-kernel", str(path))
-    out = tmp_path / "memory"
+    return image
+
+
+def run_both(
+    path: Path,
+    station: QemuStation,
+    count: int,
+    out: Path,
+    options: Sequence[str] = (),
+    presses: int = 0,
+) -> tuple[bytes, bytes]:
+    """The program's memory after its calls, here and in QEMU; the power button is pressed first."""
+    m = build(parse([*OURS, *options, "-kernel", str(path)]))
+    for _ in range(presses):
+        assert m.power_button is not None
+        m.power_button()
+        station.command("system_powerdown")
+    m.processor.run(40 * count + 100)
+    mine = m.memory.read(AT, 0x6_0000)
+    assert mine[0x800F] == 1
+    if presses:
+        station.command("cont")
     end = time.monotonic() + 120
     while time.monotonic() < end:
         time.sleep(0.02)
@@ -156,7 +166,23 @@ def test_hypercalls_answer_alike(
         if theirs[0x800F]:
             break
     assert theirs[0x800F] == 1
-    mine = m.memory.read(AT, 0x6_0000)
+    return mine, theirs
+
+
+@pytest.mark.parametrize("cpu", CAPS)
+@pytest.mark.parametrize("version", ["2.8", "2.12", "3.1", "4.0", "4.2", "5.0", "7.2"])
+def test_hypercalls_answer_alike(
+    tmp_path: Path, start: Callable[..., QemuStation], version: str, cpu: str
+) -> None:
+    image = rows(CALLS)
+    image[0x3_0004:0x3_0006] = b"\x02\x80"
+    image[0x4_0004:0x4_0008] = b"\0\0\0\x80"
+    image[0x5_0000:0x5_0020] = pack(">4Q", 0x1003, 0x2003, 0x3003, 0x4003)
+    path = kernel(tmp_path, bytes(image))
+    machine = f"pseries-{version},x-vof=on,{CAPS[cpu]}"
+    station = start("-M", machine, "-cpu", cpu, "-kernel", str(path))
+    options = ("-M", f"pseries-{version}", "-cpu", cpu)
+    mine, theirs = run_both(path, station, len(CALLS), tmp_path / "memory", options)
     for n, call in enumerate(CALLS):
         at = 0x2_0000 + 72 * n
         want, got = list(unpack_from(">9Q", theirs, at)), list(unpack_from(">9Q", mine, at))
@@ -165,6 +191,51 @@ def test_hypercalls_answer_alike(
         assert got == want, (n, [hex(x) for x in call])
     for area in ((0x3_0000, 0x20), (0x5_0100, 8), (0x6_0000 - 8, 8)):
         assert mine[area[0] :][: area[1]] == theirs[area[0] :][: area[1]]
+
+
+#: Services and hypercalls around two presses of the power button, and where the event goes.
+EVENTS: list[tuple[str | int, ...]] = [
+    *(("ibm,set-xive", 0x1000, 0, 5), (0x74,), (0x68, 0xFF), (0x70, 0)),
+    *(("event-scan", 0xFFFF_FFFF, 0, 0x45_8000, 2048), (0x70, 0), (0x74,), (0x64, 0xFF00_1000)),
+    *(("check-exception", 0x500, 0x1000, 0x1000_0000, 0, 0x45_8100, 2048), (0x70, 0)),
+    *((0x74,), (0x64, 0xFF00_1000)),
+    *(("check-exception", 0x500, 0x1000, 0x4000_0000, 0, 0x45_8200, 2048), (0x70, 0)),
+    *((0x74,), (0x64, 0xFF00_1000)),
+    *(("check-exception", 0x500, 0x1000, 0x5000_0000, 1, 0x45_8300, 2048, 0), (0x70, 0)),
+    *((0x74,), ("check-exception", 0x500, 0x1000, 0xFFFF_FFFF, 0, 0x45_8400, 2048), (0x74,)),
+]
+
+
+@pytest.mark.parametrize("version", ["2.9", "7.2"])
+def test_the_power_button_is_heard_alike(
+    tmp_path: Path, start: Callable[..., QemuStation], version: str
+) -> None:
+    calls: list[tuple[int, ...]] = []
+    blocks = bytearray()
+    for call in EVENTS:
+        if isinstance(call[0], str):
+            calls.append((0xF000, 0x45_0000 + len(blocks)))
+            block = [TOKENS[call[0]], len(call) - 1, 1, *map(int, call[1:]), 0x5555]
+            blocks += pack(f">{len(block)}I", *block).ljust(64, b"\0")
+        else:
+            calls.append(tuple(map(int, call)))
+    image = rows(calls)
+    image[0x5_0000 : 0x5_0000 + len(blocks)] = blocks
+    path = kernel(tmp_path, bytes(image))
+    machine = f"pseries-{version}"
+    station = start("-M", f"{machine},x-vof=on,{CAPS['970mp_v1.1']}", "-kernel", str(path), "-S")
+    out = tmp_path / "memory"
+    mine, theirs = run_both(path, station, len(calls), out, ("-M", machine), presses=2)
+    for n, row in enumerate(EVENTS):
+        at = 0x2_0000 + 72 * n
+        assert unpack_from(">9Q", mine, at) == unpack_from(">9Q", theirs, at), (n, row)
+    assert mine[0x5_0000:0x5_8000] == theirs[0x5_0000:0x5_8000]
+    for at in range(0x5_8000, 0x5_8500, 0x100):
+        got, want = bytearray(mine[at:][:0x100]), bytearray(theirs[at:][:0x100])
+        got[32:40] = want[32:40]  # date and time
+        got[64:68] = got[64:68][::-1]  # QEMU has the log's number in its host's order
+        assert got == want, hex(at)
+    assert mine[0x5_8200:0x5_8204] == bytes.fromhex("06340040")
 
 
 @pytest.mark.parametrize("cpus", ["1", "3"])
@@ -234,6 +305,12 @@ def test_a_captured_linux_answers(capture: bytes, name: str, tmp_path: Path) -> 
     vm.run(instructions=3_000_000)
     assert b"guest# " in said
     assert len(body_of(vm.machine.part("ics"))) == 32772
+    vm.power_down()
+    for _ in range(10):
+        vm.run(instructions=3_000_000)
+    assert b"Power off requested" in said
+    assert b"reboot: Power down" in said
+    assert vm.run_state == "shutdown"
 
 
 BIG = ("int=38c318a5 fp=6dd83f22bde24e82 vec=fa58760a", "34d4bdbe", "00438077", "05486108")
@@ -283,8 +360,11 @@ def test_a_decrementer_goes_on_in_qemu(tmp_path: Path, start: Callable[..., Qemu
     vm.run(until_ns=205_000_000)
     assert bytes(said) == b"." * len(said)
     assert len(said) >= 18
+    vm.power_down()
+    pressed = list(vm.machine.part("spapr").events)  # type: ignore[attr-defined]
     sent = vm.migrate(f"file:{tmp_path}/stream", profile="qemu-7.2")
-    assert [line for line in sent.lost if "firmware's services" not in line] == []
+    lost = [line for line in sent.lost if "firmware's services" not in line]
+    assert lost == ["spapr: the number of its next event's log entry"]
     assert sent.settled_ns < 20_000_000
     station = start("-incoming", f"exec:cat {tmp_path}/stream")
     station.wait_loaded()
@@ -295,6 +375,7 @@ def test_a_decrementer_goes_on_in_qemu(tmp_path: Path, start: Callable[..., Qemu
     station.migrate(f"exec:cat > {tmp_path}/back")
     again = Vm(parse([*OURS, "-icount", "3,sleep=off"]))
     again.incoming(f"file:{tmp_path}/back")
+    assert again.machine.part("spapr").events == pressed  # type: ignore[attr-defined]
     del said[:]
     again.machine.serials[0].transmit = said.append
     again.cont()

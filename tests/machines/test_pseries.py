@@ -6,6 +6,7 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from struct import pack
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,6 +18,7 @@ from gossamer.control.handover import settle
 from gossamer.control.hashing import StateHash
 from gossamer.control.stream_in import load_stream
 from gossamer.control.stream_out import Extra, save_stream
+from gossamer.control.timeline.journal import checked, give
 from gossamer.control.vm import Vm
 from gossamer.machines.build import build
 from gossamer.machines.config import Config, Hardware
@@ -132,6 +134,32 @@ def test_a_page_table_of_another_size_is_refused(make: Callable[..., Machine]) -
     save_stream(m, out, Extra("globalstate", GlobalState()))
     with pytest.raises(StreamError, match=r"a page table of 2\*\*22 bytes, this machine's has"):
         load_stream(make(), BytesIO(out.getvalue()), Extra("globalstate", GlobalState()))
+
+
+def test_the_power_button_is_an_input_like_others(make: Callable[..., Machine]) -> None:
+    """Its event waits, masked, at source 0x1000; given again it leads to the same state."""
+    m, again, notes = make(), make(), []
+    its = m.hardware
+    runner = Vm(
+        Config(
+            machine="pseries", version="7.2", ram_size=its.ram_size, kernel=its.kernel,
+            initrd=its.initrd, vga="none", nic=False,
+        ),
+        m,
+    )  # fmt: skip
+    runner.history = SimpleNamespace(note=lambda *note: notes.append(note))  # type: ignore[assignment]
+    runner.power_down()
+    assert notes == [("power", ())]
+    give(again, checked([0, "power"], "a test"))
+    assert StateHash(again).value() == StateHash(m).value() != StateHash(make()).value()
+    assert m.part("ics").source(0x1000).status == 8  # type: ignore[attr-defined]
+    out = BytesIO()
+    save_stream(m, out, Extra("globalstate", GlobalState()))
+    loaded = make(rtc_base=0)
+    load_stream(loaded, BytesIO(out.getvalue()), Extra("globalstate", GlobalState()))
+    assert StateHash(loaded).value() == StateHash(m).value()
+    loaded.reset()
+    assert loaded.part("spapr").events == []  # type: ignore[attr-defined]
 
 
 def test_a_reset_starts_anew(make: Callable[..., Machine]) -> None:

@@ -336,10 +336,15 @@ class Runner:
         self.events.report(WasReset(guest=False, reason="host-qmp-system-reset"))
 
     def power_down(self) -> None:
-        """The power key: CUDA's and the keyboard's on these machines."""
-        if self.machine.keyboard is None:
+        """The power button: the keyboard's power key on a Macintosh."""
+        if self.machine.keyboard is None and self.machine.power_button is None:
             raise ConfigError(f"{self.name} has no power key")
         self.events.report(PoweredDown())
+        if self.machine.power_button is not None:
+            self.noted("power")
+            self.machine.power_button()
+            return
+        assert self.machine.keyboard is not None
         for down in (True, False):
             self.noted("key", keys.POWER, int(down))
             self.machine.keyboard.key(keys.POWER, down)

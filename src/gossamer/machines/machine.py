@@ -149,6 +149,8 @@ class Machine:
         self.serials: list[SerialPort] = []
         self.keyboard: Keyboard | None = None
         self.mouse: Mouse | None = None
+        #: Presses the power button; None: it is a key of the keyboard, where there is one.
+        self.power_button: Callable[[], None] | None = None
         self.display: Display | None = None
         #: What -device or a command has plugged in, as the parts are in order.
         self.plugged: list[Plugged] = []

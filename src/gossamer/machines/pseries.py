@@ -109,6 +109,8 @@ def pseries(hardware: Hardware) -> Machine:
     nvram = m.add("nvram", Nvram(clock, pseries_tree.NVRAM, numbers.nvram))
     phb = pseries_pci.add_bridge(m, ics, spapr, ram, numbers)
     m.add("spapr", spapr)
+    spapr.epow = lambda: ics.pulse(numbers.epow)
+    m.power_button = lambda: spapr.power_button(rtc.now)
     m.add("htab", PageTable(clock, table))
 
     for number in (numbers.epow, numbers.hot_plug, terminal.source, nvram.source):

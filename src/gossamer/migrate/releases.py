@@ -98,7 +98,7 @@ KNOWN: Final = frozenset({
     "spapr_cpu", "spapr_iommu",
     "spapr_nvram", "spapr_pci", "spapr_vty", "spapr/cap/hpt_maxpagesize", "spapr_cpu/vpa",
     "spapr_cpu/vpa/dtl", "spapr/cap/htm", "spapr_cpu/vpa/slb_shadow", "spapr_dtb", "spapr_fwnmi",
-    "spapr_iommu_ex", "spapr_irq_map", "spapr_option_vector_ov5_cas",
+    "spapr_iommu_ex", "spapr_irq_map", "spapr_option_vector_ov5_cas", "spapr_pending_events",
     "virtio-blk", "virtio-net", "virtio/64bit_features", "virtio/broken", "virtio/device_endian",
     "virtio/disabled", "virtio/extra_state", "virtio/ringsize", "virtio/started",
     "virtio/virtqueues", "virtio_pci/modern_state",

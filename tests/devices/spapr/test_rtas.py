@@ -7,14 +7,19 @@ from struct import pack
 
 import pytest
 
+from gossamer.base.errors import StreamError
+from gossamer.base.wire import WireReader, WireWriter
 from gossamer.core.clock import Clock
 from gossamer.core.irq import IrqLine
 from gossamer.devices.spapr import rtas, services
+from gossamer.devices.spapr.events import as_bytes
 from gossamer.devices.spapr.rtas import TOKENS, Rtas
 from gossamer.devices.spapr.spapr import Rtc, Spapr
 from gossamer.devices.spapr.vio import Nvram, Terminal
 from gossamer.devices.spapr.vof import Firmware
 from gossamer.devices.spapr.xics import MASKED, Ics
+from gossamer.state.describe import describe
+from gossamer.state.transfer import OURS, load, save
 from tests.devices.spapr.rig import RAM, Rig
 
 BLOCK, BUFFER = 0x3000, 0x5000
@@ -136,6 +141,65 @@ def test_parameters_and_events(board: Board) -> None:
     assert (board.spapr.fwnmi_reset, board.spapr.fwnmi_check) == (0x1900, 0x1970)
     assert board.call("ibm,nmi-interlock") == [-3]
     assert board.call("ibm,change-msi", 1, 2, 3, 4, 5, 6, results=4)[0] == -3
+
+
+#: What QEMU 7.2 hands out for the power button, pressed at 2026-11-30 12:57:20.
+POWER_OFF = bytes.fromhex(
+    "063400400000006c86008e00000000000000000049424d0050480030000000002026113012572000000000000000"
+    "00004800000300000000000000000000000000000000000000005548001800000000a00000d000000000000000"
+    "00000000004550001402000000030101000000000000000000"
+)
+PRESSED = 1_796_043_440 * 10**9
+EPOW = 0x4000_0000
+
+
+def test_the_power_button(board: Board) -> None:
+    spapr, sent = board.spapr, []
+    spapr.epow = lambda: sent.append(len(spapr.events))
+    spapr.power_button(PRESSED)
+    spapr.power_button(PRESSED)
+    assert sent == [1, 2]
+    # Neither a mask of other classes nor a buffer outside memory takes it away.
+    assert board.call("check-exception", 0x500, 0x1000, ~EPOW & 0xFFFF_FFFF, 0, BUFFER, 2048) == [1]
+    assert board.call("check-exception", 0x500, 0x1000, EPOW, 0, RAM - 8, 2048) == [-3]
+    assert board.call("check-exception", 0x500, 0x1000, EPOW, 0, BUFFER, 2048) == [0]
+    assert board.rig.ram.read(BUFFER, 117) == POWER_OFF + b"\0"
+    assert sent == [1, 2, 1]  # it comes again while there is one
+    assert board.call("event-scan", 0xFFFF_FFFF, 0, BUFFER, 2048) == [1]
+    assert sent == [1, 2, 1, 1]
+    assert board.call("check-exception", 0x500, 0x1000, EPOW, 0, BUFFER, 10) == [0]
+    assert board.call("check-exception", 0x500, 0x1000, EPOW, 0, BUFFER, 2048) == [1]
+    assert sent == [1, 2, 1, 1]
+    for _ in range(1000):
+        spapr.power_button(PRESSED)
+    assert len(spapr.events) == 256
+    spapr.reset()
+    assert (spapr.events, spapr.log_number) == ([], 0)
+
+
+def test_events_on_the_wire(board: Board) -> None:
+    """As QEMU 7.2 writes them; a stream with others is refused."""
+    spapr = board.spapr
+    spapr.power_button(PRESSED)
+    spapr.power_button(PRESSED)
+    w = WireWriter()
+    save(spapr, w)
+    queue = b"\x01" + POWER_OFF + b"\x01" + as_bytes(spapr.events[1]) + b"\0"
+    at = w.data.index(b"\x05\x14spapr_pending_events\0\0\0\x01" + queue)
+    other = Board().spapr
+    load(other, WireReader(w.data), spapr.version)
+    assert (other.events, other.log_number) == (spapr.events, 2)
+    assert describe(spapr, OURS)["subsections"][1]["fields"][0]["size"] == len(queue)
+    start = at + 26
+    for place, byte, words in (
+        (0, 2, "1 .an event. or 0"),
+        (4, 0xE5, "type 0xe5, only EPOW"),
+        (5, 1, "a log of 16777324 bytes"),
+    ):
+        bad = bytearray(w.data)
+        bad[start + place] = byte
+        with pytest.raises(StreamError, match=words):
+            load(Board().spapr, WireReader(bad), spapr.version)
 
 
 def test_blocks_that_are_none(board: Board) -> None:

@@ -51,6 +51,11 @@ def _key(m: Machine, code: int, down: int) -> None:
     m.keyboard.key(code, bool(down))
 
 
+def _power(m: Machine) -> None:
+    assert m.power_button is not None
+    m.power_button()
+
+
 def _mouse(m: Machine, dx: int, dy: int, buttons: int, wheel: int) -> None:
     mouse = pointer(m)
     assert mouse is not None
@@ -98,6 +103,7 @@ def _physical(m: Machine, ra: int, data: str) -> None:
 KINDS: Final[Mapping[str, tuple[Callable[..., None], tuple[type, ...]]]] = {
     "serial": (_serial, (int, int)),
     "key": (_key, (int, int)),
+    "power": (_power, ()),
     "mouse": (_mouse, (int, int, int, int)),
     "point": (_point, (int, int, int)),
     "frame": (_frame, (int, str)),

@@ -188,7 +188,7 @@ def add_parameters(rtas: Rtas, ram: GuestRam, values: Mapping[int, bytes]) -> No
 
 
 def add_events(rtas: Rtas, spapr: Spapr, ram: GuestRam, *, nmi: bool = True) -> None:
-    """check-exception and event-scan: what `spapr` has to say, in the guest's buffer.
+    """check-exception: the oldest event, in the guest's buffer; event-scan has none of its own.
 
     `nmi`: machine checks can be delivered to the guest.
     """
@@ -197,14 +197,18 @@ def add_events(rtas: Rtas, spapr: Spapr, ram: GuestRam, *, nmi: bool = True) -> 
         event = spapr.event(mask)
         if event is None:
             return NO_ERRORS_FOUND
-        if not ram.has(address, length):
+        if not ram.has(address, min(length, len(event))):
             return PARAMETER_ERROR
         ram.write(address, event[:length])
-        spapr.event_taken(mask)
+        spapr.event_taken()
         return OK
 
     def check(arguments: list[int]) -> Results:
         return look(arguments[2], arguments[4], arguments[5])
+
+    def scan(arguments: list[int]) -> Results:
+        spapr.remind()
+        return NO_ERRORS_FOUND
 
     def register(arguments: list[int]) -> Results:
         reset, check_ = arguments[:2]
@@ -220,7 +224,7 @@ def add_events(rtas: Rtas, spapr: Spapr, ram: GuestRam, *, nmi: bool = True) -> 
         return OK
 
     rtas.add("check-exception", 6, 1, check)
-    rtas.add("event-scan", 4, 1, lambda arguments: NO_ERRORS_FOUND)
+    rtas.add("event-scan", 4, 1, scan)
     if nmi:
         rtas.add("ibm,nmi-register", 2, 1, register)
         rtas.add("ibm,nmi-interlock", 0, 1, interlock)

@@ -12,9 +12,10 @@ from gossamer.base.units import ticks_at
 from gossamer.core.clock import Clock
 from gossamer.core.device import Device
 from gossamer.core.htab import HashTable
+from gossamer.devices.spapr import events
 from gossamer.devices.spapr.vof import MOST_CLAIMS, MOST_INSTANCES, Firmware
 from gossamer.state.codec import I64, U8, U32, U64, Array, Buffer, Codec
-from gossamer.state.declare import bitmap, boolean, compat, derived, i32, i64, u64, wiring
+from gossamer.state.declare import bitmap, boolean, compat, derived, i32, i64, u32, u64, wiring
 from gossamer.state.layout import NOTHING, Layout, Loss, Nested, View, subsection
 
 _WORD: Final = (1 << 64) - 1
@@ -284,6 +285,18 @@ class Spapr(Device):
     sends_tree: bool = compat(True)
     keeps_tree: bool = compat(False)
     has_fwnmi: bool = compat(True)
+    pending = subsection(
+        "spapr_pending_events",
+        layout=[
+            View(
+                "pending_events",
+                events.Queue(1),
+                lambda spapr: spapr.events,
+                lambda spapr, entries: setattr(spapr, "events", entries),
+                sized=lambda spapr: events.queue_of(spapr.events),
+            )
+        ],
+    )
     transactions = subsection(
         "spapr/cap/htm",
         layout=[View("mig.caps[0x00]", U8, lambda spapr: 0, _put_transactions)],
@@ -326,6 +339,10 @@ class Spapr(Device):
         ],
     )
     firmware_active: bool = boolean(within=services)
+    logs = subsection(
+        "spapr/events/gossamer", ours=True, lost=Loss("the number of its next event's log entry")
+    )
+    log_number: int = u32(within=logs)
 
     epoch: int = derived()
     tb_ahead: int = derived()
@@ -333,6 +350,10 @@ class Spapr(Device):
     dtb_initial_size: int = derived()
     claim_cells: int = derived()
     instance_cells: int = derived()
+    #: What the guest has not fetched yet, oldest first.
+    events: list[events.Entry] = derived()
+    #: Sends the interrupt that says that there is an event.
+    epow: Callable[[], None] = wiring()
     firmware: Firmware = wiring()
     tb_hz: int = wiring()
     modern: bool = wiring()
@@ -345,7 +366,12 @@ class Spapr(Device):
         self.firmware, self.tb_hz = firmware, tb_hz
         self.epoch, self.tb_ahead = epoch, 0
         self.dtb_size = self.dtb_initial_size = self.claim_cells = self.instance_cells = 0
+        self.epow = lambda: None
+        self.reset()
+
+    def reset(self) -> None:
         super().reset()
+        self.events = []
 
     @property
     def ticks(self) -> int:
@@ -381,6 +407,14 @@ class Spapr(Device):
     def fwnmi_needed(self) -> bool:
         return bool(self.fwnmi_check)
 
+    @pending.needed
+    def pending_needed(self) -> bool:
+        return bool(self.events)
+
+    @logs.needed
+    def logs_needed(self) -> bool:
+        return bool(self.log_number)
+
     @services.needed
     def services_needed(self) -> bool:
         return self.firmware.active
@@ -392,9 +426,27 @@ class Spapr(Device):
 
     # --- events -----------------------------------------------------------------------------------
 
-    def event(self, mask: int) -> bytes | None:
-        """The oldest event of the classes in `mask`, as a log entry."""
-        return None
+    def power_button(self, now: int) -> None:
+        """Pressed at `now` (ns since 1970): the guest shall switch itself off."""
+        if len(self.events) == events.MOST:
+            self.note("a power button's event is lost: the guest fetches none")
+            return
+        self.events.append(events.power_off(self.log_number, now))
+        self.log_number = self.log_number + 1 & 0xFFFF_FFFF
+        self.epow()
 
-    def event_taken(self, mask: int) -> None:
-        """The guest has it."""
+    def event(self, mask: int) -> bytes | None:
+        """The oldest event of the classes in `mask`, as a log entry; it stays."""
+        if not mask & events.CLASS_EPOW or not self.events:
+            return None
+        return events.as_bytes(self.events[0])
+
+    def event_taken(self) -> None:
+        """The guest has the oldest; the interrupt comes again for those that are left."""
+        del self.events[0]
+        self.remind()
+
+    def remind(self) -> None:
+        """Send the interrupt if there is an event."""
+        if self.events:
+            self.epow()
