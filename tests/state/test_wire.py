@@ -49,8 +49,9 @@ from gossamer.state.declare import (
     vtime,
     wiring,
 )
+from gossamer.state.describe import describe
 from gossamer.state.layout import Constant, Nested, View, subsection
-from gossamer.state.transfer import Profile, load, save
+from gossamer.state.transfer import OURS, Profile, load, save
 
 
 def put(codec: Any, value: Any) -> bytes:
@@ -391,3 +392,82 @@ def test_view_that_refuses_a_value_names_it() -> None:
         load(shown, WireReader(bytes.fromhex("000700090000")), 2)
     load(shown, WireReader(bytes.fromhex("00080001")), 1)
     assert (shown.value, shown.flag) == (4, 1)
+
+
+class Cell(Stateful):
+    """Nothing but integers: many of them are taken in one step."""
+
+    vmsd = "many/cell"
+    version = 2
+    minimum = 1
+
+    wide: int = u32()
+    small: int = u8(0xFF)
+
+
+class Slow(Cell):
+    """The same on the wire, one by one."""
+
+    def post_load(self, version: int) -> None:
+        """There is something to do."""
+
+
+class Many(Stateful):
+    vmsd = "many"
+    version = 1
+    minimum = 1
+    layouts = {"": [Constant("count", Equal(U32, 3)), "cells", "last"]}
+
+    cells: list[Cell] = children(Cell, 3)
+    last: int = u8()
+
+    def __init__(self, kind: type[Cell] = Cell) -> None:
+        super().__init__()
+        self.cells = [kind() for _ in range(3)]
+        self.reset()
+
+
+MANY = bytes.fromhex("00000003 00000001ff 0506aabb02 fffffffe03 09")
+
+
+def many(kind: type[Cell]) -> Many:
+    one = Many(kind)
+    one.cells[0].wide, one.cells[1].wide, one.cells[2].wide = 1, 0x0506_AABB, 0xFFFF_FFFE
+    one.cells[1].small, one.cells[2].small, one.last = 2, 3, 9
+    return one
+
+
+@pytest.mark.parametrize("kind", [Cell, Slow])
+def test_many_alike_are_as_one_by_one(kind: type[Cell]) -> None:
+    assert saved(many(kind)) == MANY
+    again = Many(kind)
+    load(again, WireReader(MANY), 1)
+    assert saved(again) == MANY
+    assert [one.wide for one in again.cells] == [1, 0x0506_AABB, 0xFFFF_FFFE]
+    assert describe(many(kind), OURS) == describe(many(Cell), OURS)
+    cells = describe(many(kind), OURS)["fields"][1]
+    assert (cells["name"], cells["array_len"], cells["size"]) == ("cells", 3, 5)
+
+
+@pytest.mark.parametrize("kind", [Cell, Slow])
+def test_errors_of_many_name_the_one(kind: type[Cell]) -> None:
+    for size in range(4, len(MANY) - 1):
+        with pytest.raises(StreamError) as caught:
+            load(Many(kind), WireReader(MANY[:size]), 1)
+        n, field = divmod(size - 4, 5)
+        name = "wide" if field < 4 else "small"
+        assert caught.value.path == ("last" if n == 3 else f"cells[{n}]/{name}")
+    tail = b"\x05\x0amany/cell/"  # in the place of the second's first bytes
+    with pytest.raises(StreamError, match="unknown subsection of many/cell"):
+        load(Many(kind), WireReader(MANY[:9] + tail + bytes(20)), 1)
+    one = many(kind)
+    one.cells[2].small = 256
+    with pytest.raises(OverflowError):
+        saved(one)
+
+
+def test_a_profile_may_say_something_else_of_many() -> None:
+    other = Profile("other", values={("many/cell", "small"): lambda value: 0x77})
+    w = WireWriter()
+    save(many(Cell), w, other)
+    assert bytes(w.data)[8:9] == b"\x77"

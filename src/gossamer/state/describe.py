@@ -8,8 +8,8 @@ from typing import Any, TypeGuard
 from gossamer.state.codec import Array
 from gossamer.state.declare import ChildState, Stateful
 from gossamer.state.layout import Constant, Item, Nested, Subsection, View
+from gossamer.state.rows import Items, plain_row
 from gossamer.state.transfer import (
-    Items,
     Profile,
     field_view,
     is_known,
@@ -68,11 +68,20 @@ def _fields(
         elif isinstance(item, Nested):
             out += _nested(owner, item, profile, every)
         else:
-            entries: list[Json] = []
-            for nested in nested_of(owner, item):
-                entries += _nested(owner, nested, profile, every)
-            out += _compressed(entries)
+            out += _children(owner, item, profile, every)
     return _joined(out, {i.name.partition("[")[0] for i in items if _is_joined(i)})
+
+
+def _children(owner: Stateful, item: ChildState, profile: Profile, every: bool) -> list[Json]:
+    entries: list[Json] = []
+    objects = item.objects(owner)
+    kinds = {type(one) for one in objects}
+    alike = len(objects) > 1 and len(kinds) == 1 and plain_row(kinds.pop()) is not None
+    for nested in nested_of(owner, item):
+        entries += _nested(owner, nested, profile, every)
+        if alike:
+            return _compressed(entries * len(objects))
+    return _compressed(entries)
 
 
 def _is_joined(item: Item | ChildState) -> TypeGuard[Nested]:

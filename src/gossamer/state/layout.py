@@ -1,7 +1,7 @@
 """What goes on the wire in which order.
 
 Without a layout an object's state goes out in the order of its declaration.  A `Layout` names the
-items instead: a state attribute by its name (str), or one of the items below.
+items instead: an attribute (state, nested objects) by its name (str), or one of the items below.
 """
 
 from __future__ import annotations

@@ -12,30 +12,28 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache, partial
-from itertools import groupby
-from struct import Struct
+from functools import partial
 from typing import Any, Final
 
 from gossamer.base.data import Data, field
 from gossamer.base.wire import WireReader, WireWriter
-from gossamer.state.codec import NOT_ARMED, Int
+from gossamer.state.codec import NOT_ARMED
 from gossamer.state.declare import ChildState, State, Stateful
 from gossamer.state.layout import Constant, Item, Layout, Nested, Subsection, View
+from gossamer.state.rows import (
+    Items,
+    Row,
+    declared_items,
+    layout_items,
+    packed_all,
+    plain_row,
+    rows_of,
+    unpack_all,
+)
 
 SUBSECTION: Final = 0x05
 #: A point on the virtual clock that never comes (a signed 64-bit field's largest value).
 NO_EVENT: Final = (1 << 63) - 1
-_LEAST_ROW: Final = 2
-
-Items = Sequence[Item | ChildState]
-
-
-class Row(Data):
-    """Plain integers that follow each other on the wire, taken in one step."""
-
-    names: tuple[str, ...]
-    packed: Struct
 
 
 class Profile(Data):
@@ -72,7 +70,8 @@ def layout_of(owner: Stateful, profile: Profile) -> Items:
     chosen: Layout | None = owner.layouts.get("")
     for form in profile.forms & owner.layouts.keys():
         chosen = owner.layouts[form]
-    return declared_items(type(owner), None) if chosen is None else chosen
+    kind = type(owner)
+    return declared_items(kind, None) if chosen is None else layout_items(kind, chosen)
 
 
 def version_of(owner: Stateful, profile: Profile) -> int:
@@ -84,44 +83,10 @@ def subsection_items(owner: Stateful, sub: Subsection) -> Items:
     return declared_items(type(owner), sub) if sub.layout is None else sub.layout
 
 
-@cache
-def declared_items(kind: type[Stateful], within: Subsection | None) -> Items:
-    """What a class declares for its section or a subsection, in that order: asked at every save."""
-    return tuple(
-        d.name if isinstance(d, State) else d
-        for d in kind.declared.values()
-        if isinstance(d, State | ChildState) and d.within is within
-    )
-
-
-@cache
-def _rows(kind: type[Stateful], version: int) -> Sequence[Item | ChildState | Row]:
-    """What a class declares for its section of `version`, integers in rows."""
-    out: list[Item | ChildState | Row] = []
-    for plain, group in groupby(
-        declared_items(kind, None), lambda item: bool(_letter(kind, version, item))
-    ):
-        items = tuple(group)
-        if not plain or len(items) < _LEAST_ROW:
-            out += items
-            continue
-        letters = "".join(_letter(kind, version, item) for item in items)
-        out.append(Row(tuple(str(item) for item in items), Struct(">" + letters)))
-    return out
-
-
-def _letter(kind: type[Stateful], version: int, item: Item | ChildState) -> str:
-    """Of an integer attribute that every such section has as it is; "" for anything else."""
-    d = kind.declared[item] if isinstance(item, str) else None
-    if not isinstance(d, State) or type(d) is not State or not isinstance(d.codec, Int):
-        return ""
-    return d.codec.letter if d.when is None and not d.clock and d.since <= version else ""
-
-
 def _quick(owner: Stateful, items: Items, version: int) -> Sequence[Item | ChildState | Row]:
     """The same items, with integers in rows where the class declares them so."""
     kind = type(owner)
-    return _rows(kind, version) if items is declared_items(kind, None) else items
+    return rows_of(kind, version) if items is declared_items(kind, None) else items
 
 
 def field_view(owner: Stateful, item: str) -> View:
@@ -194,8 +159,30 @@ def _save_items(
         elif isinstance(item, Row):
             _save_row(owner, item, version, w, profile)
         else:
-            for one in item.objects(owner):
-                save(one, w, profile)
+            _save_children(item.objects(owner), w, profile)
+
+
+def _save_children(objects: list[Stateful], w: WireWriter, profile: Profile) -> None:
+    row = _common_row(objects, profile)
+    if row is not None:
+        try:
+            w.raw(packed_all(row, objects))
+        except struct.error:
+            pass  # one by one: the error is that of the field
+        else:
+            return
+    for one in objects:
+        save(one, w, profile)
+
+
+def _common_row(objects: list[Stateful], profile: Profile) -> Row | None:
+    """The row that each of many objects is, for this profile; None: take them one by one."""
+    kind = type(objects[0]) if len(objects) > 1 else None
+    if kind is None or profile.values or profile.forms or profile.also.get(kind.vmsd):
+        return None
+    if kind.vmsd in profile.versions or any(type(one) is not kind for one in objects):
+        return None
+    return plain_row(kind)
 
 
 def _save_row(owner: Stateful, row: Row, version: int, w: WireWriter, profile: Profile) -> None:
@@ -266,9 +253,24 @@ def _load_items(
             _load_nested(owner, item, r, profile)
         elif isinstance(item, Row):
             _load_row(owner, item, version, r)
-        else:
+        elif not _load_children(item.objects(owner), r, profile):
             for nested in nested_of(owner, item):
                 _load_nested(owner, nested, r, profile)
+
+
+def _load_children(objects: list[Stateful], r: WireReader, profile: Profile) -> bool:
+    """Load many objects in one step; False, and nothing is read, where that cannot be done."""
+    row = _common_row(objects, profile)
+    if row is None:
+        return False
+    size, prefix = row.packed.size * len(objects), objects[0].vmsd.encode()
+    if prefix and prefix in r.peek(size + 2 + len(prefix)):
+        return False  # perhaps a subsection's name
+    raw = r.ready(size)
+    if raw is None:
+        return False
+    unpack_all(row, objects, raw)
+    return True
 
 
 def _load_row(owner: Stateful, row: Row, version: int, r: WireReader) -> None:

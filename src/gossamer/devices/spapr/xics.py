@@ -16,7 +16,7 @@ from gossamer.core.irq import IrqLine
 from gossamer.devices.spapr.calls import PARAMETER, SUCCESS, Handler, Registers, results
 from gossamer.state.codec import U32, Equal
 from gossamer.state.declare import Stateful, children, u8, u32, wiring
-from gossamer.state.layout import Constant, Layout, Nested
+from gossamer.state.layout import Constant, Layout
 
 H_EOI, H_CPPR, H_IPI, H_IPOLL, H_XIRR, H_XIRR_X = 0x64, 0x68, 0x6C, 0x70, 0x74, 0x2FC
 
@@ -165,14 +165,7 @@ class Icp(Device):
 
 
 def _layout(count: int) -> Layout:
-    return [
-        Constant("nr_irqs", Equal(U32, count)),
-        *(Nested(f"irqs[{n}]", _source(n), vmsd="ics/irq", joined=True) for n in range(count)),
-    ]
-
-
-def _source(n: int) -> Callable[[Ics], Source]:
-    return lambda ics: ics.irqs[n]
+    return [Constant("nr_irqs", Equal(U32, count)), "irqs"]
 
 
 class Ics(Device):
