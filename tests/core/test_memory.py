@@ -49,6 +49,29 @@ def test_place_outside_four_gib_is_refused(memory: AddressMap) -> None:
         memory.map(Chip().region, 0xFFFF_FF80)
 
 
+def test_a_block_above_four_gib_is_reached_like_a_device(memory: AddressMap) -> None:
+    """Where a guest puts the ROM of a PCI function."""
+    at, block = 0x2000_B000_0000, memory.arena.add("option rom", 0x1000, read_only=True)
+    memory.arena.view[block.offset : block.offset + 4] = b"\x55\xaaQ!"
+    mapping = memory.map(block, at)
+    assert memory.page(at) == MMIO
+    assert memory.load(at, 4) == 0x55AA_5121
+    assert memory.read(at, 4) == b"\x55\xaaQ!"
+    memory.store(at, 0, 4)
+    assert memory.load(at, 2) == 0x55AA
+    memory.unmap(mapping)
+    assert memory.load(at, 1) == 0xFF
+
+
+def test_what_one_call_reaches_is_at_its_address_alone(memory: AddressMap) -> None:
+    """Above 4 GiB an address has bits where short keys would have the size."""
+    chip = Chip(0x1000, reader=lambda offset, size: lambda: 7, writer=lambda offset, size: None)
+    memory.map(chip.region, 0x2100_0000_0000)
+    memory.load(0x2100_0000_0000, 4)
+    assert memory.load(0x2100_0000_0000, 4) == 7
+    assert memory.load(0x2104_0000_0000, 4) == 0xFFFF_FFFF
+
+
 def test_ram_off_a_page_is_refused(memory: AddressMap) -> None:
     block = memory.arena.add("odd", 0x1000)
     with pytest.raises(ConfigError, match="odd: RAM must begin on a page, got 0x80000200"):

@@ -101,8 +101,11 @@ class HashTable:
     # --- on the wire ------------------------------------------------------------------------------
 
     def chunks(self) -> Iterator[tuple[int, bytes]]:
-        """Runs of valid entries, in order: the first's number, and their bytes."""
-        there = np.flatnonzero(self.words[:, 0] & np.uint64(VALID))
+        """Runs of entries that hold something, in order: the first's number, and their bytes.
+
+        A guest may have entered one that is not valid; it can read it back.
+        """
+        there = np.flatnonzero(self.words.any(axis=1))
         if not len(there):
             return
         breaks = np.flatnonzero(np.diff(there) != 1) + 1

@@ -229,7 +229,7 @@ class AddressMap:
         self._bases: list[int] = []
         self._flat: list[tuple[int, int, Mapping]] = []
         self._leaves: dict[int, tuple[Region, int, bool] | None] = {}
-        #: Accesses (real address | size << 32) that are one call, as their chip offers it.
+        #: Accesses (real address, size above it) that are one call, as their chip offers it.
         self._readers: dict[int, Callable[[], int]] = {}
         self._writers: dict[int, Callable[[int], None]] = {}
         self.faces = Faces(trace)
@@ -248,9 +248,12 @@ class AddressMap:
     # --- mapping ------------------------------------------------------------------------------
 
     def map(self, target: RamBlock | Region, base: int, *, priority: int = 0) -> Mapping:
-        """Put `target` at real address `base`; overlap at equal priority is refused."""
+        """Put `target` at real address `base`; overlap at equal priority is refused.
+
+        A block above 4 GiB (a ROM behind a PCI bridge) has no pages: it is reached like a device.
+        """
         m = Mapping(base, target.size, target, priority)
-        ends = m.end > 1 << REAL_BITS and (base < 1 << REAL_BITS or isinstance(target, RamBlock))
+        ends = base < 1 << REAL_BITS < m.end
         if base < 0 or ends or m.end > 1 << MOST_REAL_BITS:
             raise ConfigError(f"{target.name}: {base:#x}..{m.end:#x} is outside 4 GiB")
         if isinstance(target, RamBlock) and base % PAGE_SIZE:
@@ -297,7 +300,7 @@ class AddressMap:
             # A page that is RAM in part only is reached byte by byte, as if it were a device.
             start = max(align_up(start, PAGE_SIZE), lowest)
             end = min(align_down(end, PAGE_SIZE), highest)
-            if isinstance(block, RamBlock) and start < end:
+            if isinstance(block, RamBlock) and start < end <= 1 << REAL_BITS:
                 first = (block.offset + start - m.base) // PAGE_SIZE
                 first |= READ_ONLY if block.read_only else 0
                 numbers = array("I", range(first, first + (end - start) // PAGE_SIZE))
@@ -345,7 +348,7 @@ class AddressMap:
 
     def load(self, ra: int, size: int) -> int:
         """One access of `size` bytes (1, 2, 4, 8): the big-endian value; ones where nothing is."""
-        short = self._readers.get(ra | size << 32)
+        short = self._readers.get(ra | size << MOST_REAL_BITS)
         if short is not None:
             return short()
         page = ra >> 12
@@ -356,7 +359,7 @@ class AddressMap:
                 if region.reader is not None:
                     short = region.reader(ra - base, size)
                     if short is not None:
-                        self._readers[ra | size << 32] = short
+                        self._readers[ra | size << MOST_REAL_BITS] = short
                 return region.load(ra - base, size)
             offset = ra - base
             if region.learns is not None and size in region.widths and self.faces.active:
@@ -383,7 +386,7 @@ class AddressMap:
 
     def store(self, ra: int, value: int, size: int) -> None:
         """One access of `size` bytes (1, 2, 4, 8)."""
-        short = self._writers.get(ra | size << 32)
+        short = self._writers.get(ra | size << MOST_REAL_BITS)
         if short is not None:
             short(value)
             return
@@ -395,7 +398,7 @@ class AddressMap:
                 if region.writer is not None:
                     short = region.writer(ra - base, size)
                     if short is not None:
-                        self._writers[ra | size << 32] = short
+                        self._writers[ra | size << MOST_REAL_BITS] = short
                 region.store(ra - base, value, size)
                 return
             offset = ra - base
