@@ -45,7 +45,7 @@ def changed_sections(stream: bytes, options: tuple[str, ...], *, live: bool = Fa
         found["timer", 0, 4] = found["timer", 0, 4][8:]
         found.pop(("slirp", 0, 4), None)
         if live:
-            found["cpu_common", 0, 4] = found["cpu_common", 0, 4][:4]
+            found |= {key: body[:4] for key, body in found.items() if key[0] == "cpu_common"}
         bodies.append(found)
     theirs, ours = bodies
     return {key[0] for key in {*theirs, *ours} if theirs.get(key) != ours.get(key)}

@@ -20,7 +20,7 @@ from tests.conftest import program
 from tests.interop.pseries import CAPS, changed_sections, loaded
 from tests.machines.test_pseries import PROGRAM, elf
 
-#: One of each kind of tree or stream, with both CPUs between them.
+#: One of each kind of stream.
 MEASURED = ("2.9", "3.1", "5.2", "7.2")
 LISTS = {
     ("/chosen", "rng-seed"),

@@ -272,3 +272,24 @@ def test_each_cpu_leaves_for_qemu_at_its_decrementers_interrupt(
     assert all(cpu.waiting for cpu in vm.machine.cpus)
     assert 19_000_000 < settle(vm, release("qemu-7.2")) < 31_000_000
     assert [cpu.block.get("nia") for cpu in vm.machine.cpus] == [0x900, 0x900]
+
+
+def test_a_decrementer_that_is_set_to_a_nearer_time_is_waited_for(
+    make: Callable[..., Machine], tmp_path: Path
+) -> None:
+    """DEC is at 4 s when the guest shall leave, then set to 10 ms: there it stands."""
+    far, near = (0x3CC0_7FFF, 0x7CD6_03A6), (0x3CC0_004E, 0x7CD6_03A6)  # lis r6; mtdec r6
+    busy = (0x3CE0_0001, 0x7CE9_03A6, 0x4200_0000)  # lis r7,1; mtctr r7; bdnz .
+    wait = (0x3860_00E0, 0x4400_0022, 0x4BFF_FFF8)  # H_CEDE again and again
+    kernel = tmp_path / "nearer"
+    kernel.write_bytes(elf(pack(">10I", *far, *busy, *near, *wait)))
+    vm = Vm(
+        Config(
+            machine="pseries", version="7.2", ram_size=256 * MiB, kernel=kernel, vga="none",
+            nic=False, icount=0, icount_sleep=False,
+        )
+    )  # fmt: skip
+    vm.machine.memory.write(0x900, pack(">3I", *far, 0x4C00_0024))  # rfid
+    vm.run(instructions=4)
+    assert settle(vm, release("qemu-7.2")) < 20_000_000
+    assert vm.machine.cpu.block.get("nia") == 0x900

@@ -32,6 +32,8 @@ _MASKED_STEPS: Final = 50_000
 """Instructions for which a guest may hold an interrupt back."""
 _MASKED_TRIES: Final = 50
 """How often a CPU is run on to its decrementer's interrupt: others may hold it back."""
+_LOOK_NS: Final = 100_000
+"""How often it is looked whether DEC was set anew meanwhile."""
 _TICK_32: Final = 1 << 32
 _MAX_CLOCK: Final = 1 << 62
 _POWER_ON_DEC: Final = 0xFFFF_FFFF
@@ -141,7 +143,8 @@ def _to_decrementers(m: Machine) -> None:
     first, so that none stands for long.  An idle guest is there at once, at the virtual time at
     which it would have been woken.
     """
-    processor, end = m.processor, m.clock.now + _LONGEST_DEC_NS
+    # A CPU that stood still for the first one sets its own anew when it goes on.
+    processor, end = m.processor, m.clock.now + _LONGEST_DEC_NS * min(len(m.cpus), 2)
     coming = [n for n, cpu in enumerate(m.cpus) if not _stopped(cpu)]
     arrived: list[int] = []
     warps, processor.idle_warps = processor.idle_warps, True
@@ -177,7 +180,11 @@ def _to_decrementer(m: Machine, n: int, arrived: Sequence[int], end: int) -> boo
         if cpu.block.get("irq", Irq.DECREMENTER):
             processor.run(until_ns=min(m.clock.now + _FIRST_STEP_NS, end))  # others hold it back
         else:
-            processor.run(until_ns=min(cpu.decrement.when, end))
+            # In steps: the guest may set DEC anew, to a nearer time.
+            while (left := min(cpu.decrement.when, end) - m.clock.now) > 0:
+                processor.run(until_ns=m.clock.now + min(left, _LOOK_NS))
+                if cpu.block.get("irq", Irq.DECREMENTER) or _at_decrementer(cpu):
+                    break
         if isinstance(processor, Turns):
             processor.hold(others)
             processor.run(m.engine.count)  # it may have waited for its turn to take it
