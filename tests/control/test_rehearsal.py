@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -13,8 +14,13 @@ from gossamer.machines.options import parse
 
 
 @pytest.mark.parametrize("machine", ["g3beige", "mac99", "mac99,via=pmu", "ref405ep", "pseries"])
-def test_a_machine_that_has_rehearsed_its_arrival_is_as_it_was(machine: str) -> None:
-    with closing(Vm(parse(["-M", machine, "-nographic", "-serial", "null"]))) as vm:
+def test_a_machine_that_has_rehearsed_its_arrival_is_as_it_was(
+    machine: str, tmp_path: Path
+) -> None:
+    firmware = tmp_path / "firmware"
+    firmware.write_bytes(bytes(0x100))
+    bios = [] if machine in ("ref405ep", "pseries") else ["-bios", str(firmware)]
+    with closing(Vm(parse(["-M", machine, "-nographic", "-serial", "null", *bios]))) as vm:
         bodies, dirty = save_all(vm.machine), bytes(vm.machine.arena.dirty_view)
         rehearse(vm.machine)
         assert save_all(vm.machine) == bodies
