@@ -109,7 +109,7 @@ def _target_clock(m: Machine, to: Release, keep_tb: bool) -> tuple[int, list[str
     if (
         m.cpu.HAS_DECREMENTER
         and to.stale_decrementer
-        and not sets_decrementer(m)
+        and not _at_decrementer(cpu)
         and tb < _TICK_32
         and (waiting or not as_at_power_on)
     ):
@@ -124,15 +124,11 @@ def _target_clock(m: Machine, to: Release, keep_tb: bool) -> tuple[int, list[str
     return target, []
 
 
-def sets_decrementer(m: Machine) -> bool:
-    """Whether the guest is about to set DEC: it stands at the first instruction of its interrupt.
+def _at_decrementer(cpu: Cpu) -> bool:
+    """Whether its guest is about to set DEC: at the first instruction of DEC's interrupt.
 
     A receiver that does not load DEC takes nothing from it there.
     """
-    return _at_decrementer(m.cpu)
-
-
-def _at_decrementer(cpu: Cpu) -> bool:
     return isinstance(cpu, Cpu64) and cpu.block.get("nia") == Interrupt.DECREMENTER
 
 

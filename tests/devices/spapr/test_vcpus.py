@@ -6,8 +6,9 @@ import pytest
 
 from gossamer.devices.spapr import processor_calls as calls
 from gossamer.devices.spapr.processor_calls import ProcessorCalls
-from gossamer.devices.spapr.vcpus import LPCR_ILE, MSR_EE, MSR_ME, MSR_SF
+from gossamer.devices.spapr.vcpus import LPCR_ILE, MSR_EE, MSR_ME
 from gossamer.devices.spapr.xics import H_IPI, H_IPOLL, H_XIRR, xics_calls
+from gossamer.isa.architecture import MSR_SF
 from tests.devices.spapr.rig import Rig
 
 EVERY_CPU = (1 << 64) - 1

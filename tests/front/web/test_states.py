@@ -45,6 +45,13 @@ def server(host: Served) -> WebServer:
     return next(one for one in host.console.loop.sources if isinstance(one, WebServer))
 
 
+def writable(folder: Path) -> tuple[str, str]:
+    """Options of a new disk that keeps snapshots inside."""
+    disk = folder / "disk.qcow2"
+    create(disk, "qcow2", 1 << 20)
+    return "-drive", f"file={disk},format=qcow2"
+
+
 def size(png: bytes) -> tuple[int, int]:
     assert png[:8] == b"\x89PNG\r\n\x1a\n"
     width, height = struct.unpack(">II", png[16:24])
@@ -269,9 +276,7 @@ def test_a_machine_that_writes_to_a_raw_disk_has_no_fork(served: Make, tmp_path:
 def test_a_snapshot_inside_an_image_has_a_picture_and_is_no_file(
     served: Make, tmp_path: Path
 ) -> None:
-    disk = tmp_path / "disk.qcow2"
-    create(disk, "qcow2", 1 << 20)
-    host = served("-drive", f"file={disk},format=qcow2")
+    host = served(*writable(tmp_path))
     host.monitor().do("x-savevm", tag="in-image")
     assert size(host.get("/picture?tag=in-image")[1])
     status, text, _ = host.get("/state?tag=in-image")
@@ -294,12 +299,11 @@ def test_disks_of_a_fork_are_found_in_the_words() -> None:
 def test_a_picture_comes_out_of_an_image_that_the_machine_writes_to(
     served: Make, tmp_path: Path
 ) -> None:
-    disk = tmp_path / "disk.qcow2"
-    create(disk, "qcow2", 1 << 20)
-    host = served("-drive", f"file={disk},format=qcow2")
+    drive = writable(tmp_path)
+    host = served(*drive)
     host.monitor().do("x-savevm", tag="old")
     host.peers.close()
-    other = served("-drive", f"file={disk},format=qcow2")
+    other = served(*drive)
     status, drawn, _ = other.get("/picture?tag=old")
     assert status == 200, drawn
     assert size(drawn)

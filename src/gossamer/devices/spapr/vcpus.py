@@ -12,8 +12,8 @@ from typing import Final
 from gossamer.devices.spapr.calls import Registers
 from gossamer.devices.spapr.spapr import SpaprCpu
 from gossamer.devices.spapr.xics import Icp
+from gossamer.isa.architecture import MSR_SF
 
-MSR_SF: Final = 1 << 63
 MSR_EE: Final = 1 << 15
 MSR_ME: Final = 1 << 12
 #: Where interrupts of a CPU go, and in which order: bits of LPCR that a started CPU takes over.
