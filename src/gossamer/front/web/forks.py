@@ -12,7 +12,6 @@ import contextlib
 import os
 import re
 import select
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from typing import IO, Final
 from gossamer.base.errors import ConfigError, HostError
 from gossamer.block import part_snapshot
 from gossamer.control.session import Session
+from gossamer.front.web.fork_folders import ForkFolder, remove_left
 from gossamer.machines.option_table import OPTIONS
 
 MOST: Final = 8
@@ -120,7 +120,7 @@ class Forks:
         self._session = session
         self.children: list[subprocess.Popen[bytes]] = []
         #: By process, where its disks are.
-        self._folders: dict[int, str] = {}
+        self._folders: dict[int, ForkFolder] = {}
         self._theirs, self._mine = os.pipe()
 
     def check(self) -> None:
@@ -146,7 +146,7 @@ class Forks:
     def _forget_folder(self, pid: int) -> None:
         folder = self._folders.pop(pid, None)
         if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+            folder.remove()
 
     def parts(self, tag: str) -> dict[Path, int]:
         """The images that a fork from a snapshot needs parts of, and the date of their snapshots.
@@ -167,26 +167,31 @@ class Forks:
         """
         options = self._session.vm.config.web
         assert options is not None
-        folder = tempfile.mkdtemp(prefix="gossamer-fork-") if parts else None
+        remove_left()
+        folder = ForkFolder() if parts else None
         try:
-            copies = {}
-            for n, (path, date_ns) in enumerate(parts.items()):
-                copies[path] = Path(str(folder)) / f"{n}.qcow2"
-                part_snapshot(path, date_ns, copies[path])
+            copies: dict[Path, Path] = {}
+            if folder is not None:
+                copies = {path: folder.path / f"{n}.qcow2" for n, path in enumerate(parts)}
+            for path, copy in copies.items():
+                part_snapshot(path, parts[path], copy)
             words = with_other_disks(options.words, copies)
             words = words_for(words, tag, host, port, self._theirs)
-            child, said = self._started(words)
+            child, said = self._started(words, () if folder is None else (folder.lock,))
+        except BaseException:
             if folder is not None:
-                self._folders[child.pid] = folder
-            self.children.append(child)
-            folder = None
-        finally:
-            if folder is not None:
-                shutil.rmtree(folder, ignore_errors=True)
+                folder.remove()
+            raise
+        if folder is not None:
+            folder.hand_over()
+            self._folders[child.pid] = folder
+        self.children.append(child)
         with said:
             return _address(child, said)
 
-    def _started(self, words: Sequence[str]) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+    def _started(
+        self, words: Sequence[str], held: tuple[int, ...]
+    ) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
         said = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
         try:
             child = subprocess.Popen(  # noqa: S603
@@ -194,7 +199,7 @@ class Forks:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=said,
-                pass_fds=(self._theirs,),
+                pass_fds=(self._theirs, *held),
                 start_new_session=True,
             )
         except BaseException:
