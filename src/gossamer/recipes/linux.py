@@ -41,7 +41,7 @@ PACKAGES: Final = (
 FETCHED_MB: Final = 144
 DISK_MB: Final = 1100
 """Room for sources, objects and the rest while it is built."""
-CPU_SECONDS: Final = 960
+CPU_SECONDS: Final = 560
 """CPU time of a build, about: nine tenths of it kernel."""
 _CC_KERNEL: Final = 1700
 _CC_BUSYBOX: Final = 860

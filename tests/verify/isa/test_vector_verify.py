@@ -34,6 +34,7 @@ def test_every_form_of_the_assembler_is_there() -> None:
 
 
 @pytest.mark.interop
+@pytest.mark.slow
 def test_qemu_agrees(qemu_user: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert verify("qemu", 4, 3, "7400") == 0
     out, err = capsys.readouterr()

@@ -32,6 +32,7 @@ def test_record_packs_and_unpacks():
 
 
 @pytest.mark.interop
+@pytest.mark.slow
 def test_qemu_agrees_on_every_form(qemu_user, qemu, capsys):
     assert verify("qemu", 6, 1) == 0
     out, err = capsys.readouterr()
@@ -177,6 +178,7 @@ def test_a_peer_that_dies_is_an_error(qemu_user):
         peer.run([Record(0x6000_0000)])
 
 
+@pytest.mark.slow
 def test_forms_not_run_must_be_few(qemu_user, monkeypatch, capsys):
     monkeypatch.setattr(verify_isa, "known_forms", lambda _: {f"x{n}": 0 for n in range(100)})
     monkeypatch.setattr(verify_isa, "absent", lambda *_: [])
