@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from gossamer.control.vm import Vm
 from gossamer.core import host
 from gossamer.machines.options import parse
 from gossamer.migrate import dirty
-from gossamer.migrate.channels import Limits, Listener
+from gossamer.migrate.channels import Channel, Limits, Listener
 
 LINE = ["-M", "bare", "-m", "16", "-serial", "null", "-bios", "builtin", "-icount", "0,sleep=off"]
 QUICK = Limits(meet=5.0, stall=3.0, total=20.0)
@@ -228,6 +229,19 @@ def test_a_receiver_that_goes_at_any_step_leaves_the_guest_here(place: int, tmp_
     before = vm.instructions
     vm.run(instructions=10_000)
     assert vm.instructions == before + 10_000
+
+
+def test_a_wait_for_the_receivers_first_word_ends_when_it_is_cancelled() -> None:
+    mine, theirs = socket.socketpair()
+    channel = Channel(mine.detach(), "peer", Limits(stall=600.0, total=600.0), two_way=True)
+    seen: list[bool] = []
+    wait = threading.Thread(target=lambda: seen.append(channel.has_input(600.0)), daemon=True)
+    wait.start()
+    channel.cancel()
+    wait.join(300)
+    assert seen == [False]
+    theirs.close()
+    channel.close()
 
 
 def test_a_throttled_guest_is_held_between_its_slices(monkeypatch: pytest.MonkeyPatch) -> None:

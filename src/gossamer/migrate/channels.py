@@ -183,8 +183,11 @@ class Channel(io.RawIOBase):
             view, offset = view[done:], offset + done
 
     def has_input(self, seconds: float) -> bool:
-        """Whether there is something to read (or the end) within so many seconds."""
-        return self._regular or bool(select.select([self._fd], [], [], seconds)[0])
+        """Whether there is something to read (or the end) within so many seconds.
+
+        False at once when another thread has cancelled.
+        """
+        return self._regular or self._ready(write=False, seconds=seconds)
 
     def _wait(self, *, write: bool) -> None:
         if self._regular:

@@ -77,6 +77,7 @@ class Outgoing:
         channel = self.channel
         seconds = min(GREET_S, channel.limits.stall)
         if not channel.has_input(seconds):
+            channel.check()
             raise HostError(
                 f"{channel.name}: the receiver reads nothing for {seconds:g} s; if it expects "
                 "several connections (capability multifd), switch that off there"

@@ -52,12 +52,12 @@ def test_cut_run_of_each_guest_is_the_uncut_run(
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(("machine", "cuts"), [("g3beige", 150), ("mac99,via=pmu", 40)])
+@pytest.mark.parametrize(("machine", "cuts"), [("g3beige", 60), ("mac99,via=pmu", 30)])
 def test_cut_run_of_a_macintosh_is_the_uncut_run(
     machine: str, cuts: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["-M", machine, "--guest", "builtin", "--cuts", str(cuts)]
-    assert cli.main(["verify", "cuts", *arguments, "--process-every", "100"]) == 0
+    assert cli.main(["verify", "cuts", *arguments, "--process-every", "50"]) == 0
     assert last_line(capsys) == f"cuts={cuts} divergent=0"
 
 
