@@ -222,7 +222,7 @@ def test_a_receiver_that_goes_at_any_step_leaves_the_guest_here(place: int, tmp_
         if n == place:
             receiver.go()
 
-    with pytest.raises(HostError, match="the peer has gone|the receiver's answer ends"):
+    with pytest.raises(HostError, match=r"the peer has gone|the receiver's answer ends"):
         interleave(vm, vm.transfers.send(f"unix:{tmp_path}/m", limits=QUICK), at=at)
     assert place in steps
     assert vm.run_state == "running"
