@@ -250,7 +250,7 @@ def test_a_fork_of_a_machine_that_writes_to_a_disk_has_a_disk_of_its_own(
     status, body, _ = host.get("/fork?tag=in-image")
     assert status == 200, body
     (folder,) = host.do(lambda: server(host).forks._folders.values())
-    there = open_image(Path(folder) / "0.qcow2", read_only=True, force_share=True)
+    there = open_image(folder.path / "0.qcow2", read_only=True, force_share=True)
     assert there.read(70_000, 8) == b"thenthen"
     assert [(s.name, bool(s.vmstate_size)) for s in there.snapshots] == [("in-image", True)]
     there.close()
@@ -261,7 +261,7 @@ def test_a_fork_of_a_machine_that_writes_to_a_disk_has_a_disk_of_its_own(
     assert child.poll() is None
     assert host.end() == 0
     assert child.poll() is not None
-    assert not Path(folder).exists()
+    assert not folder.path.exists()
 
 
 def test_a_machine_that_writes_to_a_raw_disk_has_no_fork(served: Make, tmp_path: Path) -> None:
