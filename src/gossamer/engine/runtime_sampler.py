@@ -5,7 +5,7 @@ goes on in the next, so that code is found, too, that chips interrupt all the ti
 end, which is always the target of a taken branch, the entry gone to is counted in a table of
 `SAMPLES` slots, and, for a branch through the fetch TLB, the pair of it and the entry it came from
 too.  A slot whose count reaches a power of two (2, 4, 8 ...) is put on the list of hot slots and
-ends the run, so that Python looks at it.  All that depends on instruction counts only, and changes
+ends the run there, before MSR or a table can change, so that Python finds the code's pages.  All that depends on instruction counts only, and changes
 nothing that a guest sees.
 """
 
@@ -39,6 +39,12 @@ on:
 {field("fpage", "page", ea)}
   call void @sample(ptr %cpu, ptr %e, ptr null, {ea} %page)
   %k = add i64 %K, %next
+{field("exit_request", "asked", "i32")}
+  %quiet = icmp eq i32 %asked, 0
+  br i1 %quiet, label %fresh, label %hot
+hot:
+{tail("h_exit", "%e", "%k")}
+fresh:
   %here = ptrtoint ptr %e to i64
   %enough = icmp sgt i64 %k, %here
   br i1 %enough, label %go, label %again
@@ -58,6 +64,12 @@ out:
 on:
   call void @sample_pc(ptr %cpu, ptr %e)
   %k = add i64 %K, %next
+{field("exit_request", "asked", "i32")}
+  %quiet = icmp eq i32 %asked, 0
+  br i1 %quiet, label %fresh, label %hot
+hot:
+{tail("h_exit_pc", "null", "%k")}
+fresh:
 {tail("h_jump", "null", "%k")}
 }}
 
