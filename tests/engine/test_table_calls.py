@@ -1,4 +1,4 @@
-"""H_ENTER in native code and in Python: the same answers, the same table."""
+"""Hypercalls on the table in native code and in Python: the same answers, the same table."""
 
 from __future__ import annotations
 
@@ -77,6 +77,71 @@ def test_a_program_asks_and_goes_on() -> None:
     assert (rig.get("nia"), rig.get("r4"), asked) == (CODE + 16, 2, [1])
 
 
+# --- calls that take entries away -----------------------------------------------------------------
+
+REMOVE, PROTECT, BULK = 4, 0x18, 0x124
+AVPN, ANDCOND = 1 << 31, 1 << 30
+ENTRIES = 24
+
+
+def filled(rng: random.Random, table: HashTable) -> None:
+    """Let the first entries be of all kinds: valid, large, of the second group, not valid."""
+    for n in range(ENTRIES):
+        v = rng.getrandbits(50) << 12 | rng.choice((1, 1, 1, 3, 5, 0, 2, 0x41))
+        table.write(n, v, rng.getrandbits(64))
+
+
+def taken(rng: random.Random, table: HashTable) -> tuple[int, list[int]]:
+    """A call: its number, r4 to r11."""
+    one, unusual = rng.randrange(ENTRIES), (1 << 55, table.count, (1 << 64) - 1)
+
+    def avpn(index: int) -> int:
+        v = table.read(index)[0] & ~0x7F if index < ENTRIES else 0
+        return rng.choice((v, v, v ^ 1 << rng.randrange(64), 0, rng.getrandbits(64)))
+
+    number = rng.choice((REMOVE, PROTECT, BULK))
+    if number != BULK:
+        index = one if rng.random() < 0.9 else rng.choice(unusual)
+        flags = rng.choice((0, AVPN, ANDCOND, AVPN | ANDCOND)) | rng.getrandbits(64) & ~(3 << 30)
+        return number, [flags, index, avpn(index), 0, 0, 0, 0, 0]
+    given = []
+    for _ in range(4):
+        index = rng.randrange(ENTRIES)
+        kind = rng.choice((1, 1, 1, 1, 1, 1, 1, 1, 3, 0, 2)) << 62
+        if rng.random() < 0.05:
+            index = unusual[0]
+        flags = rng.choice((0, 2, 2, 2, 1, 3 if rng.random() < 0.2 else 0)) << 56
+        noise = rng.getrandbits(3) << 58
+        given += [kind | flags | noise | index, avpn(index)]
+    return number, given
+
+
+def test_entries_that_go_and_change_are_answered_alike() -> None:
+    (a, asked), (b, _) = rig_with(native=True), rig_with(native=False)
+    rng = random.Random(5)
+    tables = [rig.memory.hash_table for rig in (a, b)]
+    calls = 0
+    for n in range(900):
+        if n % 12 == 0:
+            seed = rng.random()
+            for table in tables:
+                assert isinstance(table, HashTable)
+                filled(random.Random(seed), table)
+                table.dirty.fill(0)
+        assert isinstance(tables[0], HashTable)
+        number, given = taken(rng, tables[0])
+        user = 0x4000 if rng.random() < 0.03 else 0
+        before = len(asked)
+        for rig in (a, b):
+            rig.set(nia=CODE, msr=MSR_SF | user, r3=number)
+            for k, value in enumerate(given):
+                rig.block.set("gpr", value, 4 + k)
+            rig.run(1)
+        calls += len(asked) == before
+        assert not (d := difference(a, b)), (n, number, given, d)
+    assert 300 < calls < 800
+
+
 # --- an entry that goes is forgotten, and no other ------------------------------------------------
 
 
@@ -117,3 +182,23 @@ def test_an_entry_that_goes_is_forgotten(offset: int, second: bool, large: bool)
     rig.set(nia=CODE, msr=MSR_SF | 0x10, r5=base + offset)
     rig.run(3)
     assert (rig.get("r3"), rig.get("r4")) == (0x0101010101010101, 0x0202020202020202)
+
+
+@pytest.mark.parametrize("bulk", [False, True])
+def test_a_page_that_native_code_takes_away_is_gone(bulk: bool) -> None:
+    rig, asked = rig_with(native=True)
+    table = rig.memory.hash_table
+    assert isinstance(table, HashTable)
+    n = entry_of(table, 0x5_5AAA_5555_1, 0x1000, large=False, second=False)
+    v, _ = table.read(n)
+    table.write(n, v, 0x2_0012)
+    rig.block.set("slb_esid", 0xC << 60 | 0x0800_0000, 3)
+    rig.block.set("slb_vsid", 0x5_5AAA_5555_1 << 12, 3)
+    rig.write(0x2_0000, bytes([1] * 8))
+    ld_9, ld_10 = 0xE92C_0000, 0xE94C_0000
+    rig.words(CODE, ld_9, SC_1, ld_10)
+    rig.set(nia=CODE, msr=MSR_SF | 0x10, r12=(0xC << 60) + 0x1000, r3=BULK if bulk else REMOVE)
+    rig.set(r4=1 << 62 | n if bulk else 0, r5=0 if bulk else n, r6=3 << 62 if bulk else 0)
+    rig.run(3)
+    assert (rig.get("r9"), rig.get("nia"), asked) == (0x0101010101010101, 0x300, [])
+    assert table.read(n) == (0, 0)

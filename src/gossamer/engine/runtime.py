@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from gossamer.cpu import mmu, table_calls
@@ -147,17 +148,35 @@ def entry_functions(intrinsics: set[str], architecture: Architecture) -> str:
 
 
 def call_functions(intrinsics: set[str], architecture: Architecture) -> str:
-    """``i1 call_enter(cpu, memory, entries)``: answers a hypercall, if it is one of those."""
+    """``call_<name>(cpu, …)``: hypercalls that native code answers (`cpu.table_calls`).
+
+    ``i1 call_enter(cpu, memory, entries)`` and ``i1 call_bulk_is_usual(cpu, entries)`` say whether
+    it does.  ``i64 call_remove(cpu, entries)``, ``i64 call_protect(cpu, entries)`` and
+    ``i64 call_bulk_remove(cpu, i32 k)`` give an outcome.
+    """
     if architecture.word == 32:
         return ""
     words = addresses_of(architecture)
-    f, s = _BodyFunction(intrinsics, words), Body(architecture.word)
-    usual = table_calls.enter(s, *(Expr("arg", s.width, (), n) for n in range(2)))
-    result = f.expr(usual)
-    f.carry_out(s.trace)
-    f.line(f"ret i1 {result}")
-    head = "define internal i1 @call_enter(ptr %cpu, i64 %a0, i64 %a1) nounwind noinline {"
-    return text_of(f, head)
+    out = []
+    for name, answer, widths in (
+        ("enter", table_calls.enter, (64, 64)),
+        ("remove", table_calls.remove, (64,)),
+        ("protect", table_calls.protect, (64,)),
+        ("bulk_is_usual", table_calls.bulk_is_usual, (64,)),
+        ("bulk_remove", table_calls.bulk_remove, (NUMBER,)),
+    ):
+        f, s = _BodyFunction(intrinsics, words), Body(architecture.word)
+        body: Callable[..., Expr] = answer
+        outcome = body(s, *(Expr("arg", width, (), n) for n, width in enumerate(widths)))
+        result = f.expr(outcome)
+        f.carry_out(s.trace)
+        f.line(f"ret i{outcome.width} {result}")
+        given = "".join(f", i{width} %a{n}" for n, width in enumerate(widths))
+        head = (
+            f"define internal i{outcome.width} @call_{name}(ptr %cpu{given}) nounwind noinline {{"
+        )
+        out.append(text_of(f, head))
+    return "\n".join(out)
 
 
 def _entry_text(name: str, s: Body, intrinsics: set[str], words: Addresses) -> str:

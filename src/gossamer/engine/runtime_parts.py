@@ -253,7 +253,8 @@ define internal i64 @line_offset(i32 %ea, i32 %mask) nounwind alwaysinline {{
 #: For Python: an entry of the hash table has gone.
 _FORGET = """
 define void @forget(ptr %cpu, i64 %ea) nounwind {
-  call void @forget_page(ptr %cpu, i64 %ea)
+  %low = trunc i64 %ea to i32
+  call void @forget_page(ptr %cpu, i32 %low)
   ret void
 }
 """

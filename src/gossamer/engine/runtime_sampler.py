@@ -5,8 +5,9 @@ goes on in the next, so that code is found, too, that chips interrupt all the ti
 end, which is always the target of a taken branch, the entry gone to is counted in a table of
 `SAMPLES` slots, and, for a branch through the fetch TLB, the pair of it and the entry it came from
 too.  A slot whose count reaches a power of two (2, 4, 8 ...) is put on the list of hot slots and
-ends the run there, before MSR or a table can change, so that Python finds the code's pages.  All that depends on instruction counts only, and changes
-nothing that a guest sees.
+ends the run, so that Python looks at it: there, before MSR or a table can change, so that the
+code's pages are found.  All that depends on instruction counts only, and changes nothing that a
+guest sees.
 """
 
 from __future__ import annotations
