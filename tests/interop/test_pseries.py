@@ -321,7 +321,7 @@ LITTLE = ("int=47f833d5 fp=6dd83f22bde24e82 vec=f60eb647", "10570a8d", "fde6ab43
     ("guest", "cpu", "title", "right"),
     [
         ("ppc64", "970mp_v1.1", "PPC970MP, altivec supported", BIG),
-        ("ppc64le", "power8", "POWER8 (raw), altivec supported", LITTLE),
+        ("ppc64le", "power8", "POWER8 (architected), altivec supported", LITTLE),
     ],
 )
 def test_linux_comes_to_its_shell_and_computes_right(

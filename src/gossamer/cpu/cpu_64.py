@@ -12,6 +12,7 @@ from gossamer.base.wire import WireReader, WireWriter
 from gossamer.cpu.cpu import VSCR_NJ, Avr, Cpu, one, put_crf, register_file
 from gossamer.cpu.msr import MSR_EE
 from gossamer.cpu.sprs import DEC, PVR, XER, plain
+from gossamer.isa.compat import LEVELS, PCR, level_of
 from gossamer.isa.interrupts import Irq, Irq405
 from gossamer.state.codec import I32, U8, U32, U64, Array, Int, Unused
 from gossamer.state.declare import compat, u32
@@ -41,6 +42,8 @@ def _get_sprs(cpu: Cpu64) -> list[int]:
         out[number] = cpu.block.get(register, element)
     out[XER], out[PVR], out[DEC] = cpu.block.xer, cpu.model.pvr, cpu.decrementer
     out[PPR] = cpu.block.get("ppr")
+    level = level_of(cpu.compat_pvr)
+    out[PCR] = level.pcr if level else 0
     return out
 
 
@@ -96,6 +99,15 @@ def _put_slb(cpu: Cpu64, values: list[int]) -> None:
 
 
 _SLB: Final = View("env.slb", Array(Slbe(), SLB_ENTRIES), _get_slb, _put_slb)
+
+
+def _put_level(cpu: Cpu64, pvr: int) -> None:
+    if pvr not in (0, *(level.pvr for level in (LEVELS if cpu.has_vsx else ()))):
+        raise ValueError(f"{pvr:#010x} is no level of the architecture that {cpu.model.name} has")
+    cpu.compat_pvr = pvr
+
+
+_LEVEL: Final = View("compat_pvr", U32, lambda cpu: cpu.compat_pvr, _put_level)
 
 
 def _slb_size(cpu: Cpu64) -> int:
@@ -155,7 +167,16 @@ class Cpu64(Cpu):
     slb = subsection("cpu/slb", layout=[_SLB], compat="slb_alone")
     knows_compat: bool = compat(True)
     #: The PVR of what the guest and its hypervisor agreed on to be; 0: nothing yet.
-    agreed = subsection("cpu/compat", compat="knows_compat")
+    agreed = subsection("cpu/compat", layout=[_LEVEL], compat="knows_compat")
+    #: The same of a version that QEMU sends without it.
+    keeps_compat: bool = compat(False)
+    own_agreed = subsection(
+        "cpu/compat/gossamer",
+        ours=True,
+        layout=[_LEVEL],
+        compat="keeps_compat",
+        lost="the level of the architecture that the guest has agreed to",
+    )
     compat_pvr: int = u32(within=agreed)
     own = subsection(
         "cpu/64/gossamer",
@@ -190,6 +211,10 @@ class Cpu64(Cpu):
 
     @agreed.needed
     def agreed_needed(self) -> bool:
+        return bool(self.compat_pvr)
+
+    @own_agreed.needed
+    def own_agreed_needed(self) -> bool:
         return bool(self.compat_pvr)
 
     @vsx.needed

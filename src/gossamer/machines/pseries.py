@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
-from gossamer.base.bits import align_up
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import NS_PER_S, MiB
 from gossamer.core import host
 from gossamer.core.htab import HashTable
 from gossamer.core.irq import IrqLine
-from gossamer.devices.spapr import services, stub
+from gossamer.cpu.model import find as find_cpu
+from gossamer.devices.spapr import services
 from gossamer.devices.spapr.calls import (
     PARAMETER,
     SUCCESS,
@@ -34,49 +34,19 @@ from gossamer.devices.spapr.vcpus import Vcpu, Vcpus
 from gossamer.devices.spapr.vio import Nvram, Terminal, terminal_calls
 from gossamer.devices.spapr.vof import H_VOF_CLIENT, Firmware
 from gossamer.devices.spapr.xics import H_XIRR_X, EarlyIcs, Icp, Ics, xics_calls
+from gossamer.isa.compat import NAMED
 from gossamer.isa.interrupts import Irq
-from gossamer.machines import firmware, pseries_pci, pseries_tree
+from gossamer.machines import firmware, pseries_pci, pseries_start, pseries_tree
 from gossamer.machines.config import ON_OFF, Hardware, mebibytes
-from gossamer.machines.elf64 import load_kernel
 from gossamer.machines.kind import PROPERTIES, MachineKind
 from gossamer.machines.machine import Machine
-from gossamer.machines.pseries_tree import CpuFacts, Facts
+from gossamer.machines.pseries_cpus import CPUS
 from gossamer.machines.pseries_versions import ERAS, FIRST_IRQ, FIXED, VERSIONS, Era, era
 
 #: What the time base counts at, whatever the CPU.
 TB_HZ: Final = 512_000_000
 GRAIN: Final = 256 * MiB
-KERNEL_BASE: Final = 0x40_0000
-KERNEL_ALIGNMENT: Final = 0x1_0000
 H_CAS, H_UPDATE_DT = 0xF002, 0xF003
-#: log2 of RAM's size to that of the page table's.
-HTAB_SHIFT: Final = 7
-
-CPUS: Final = {
-    "970mp_v1.1": CpuFacts(
-        name="PowerPC,UNKNOWN",
-        version=0x0044_0101,
-        slb=64,
-        icache=0x1_0000,
-        dcache=0x8000,
-        pages=((12, 0, ((12, 0),)), (24, 0x100, ((24, 0),))),
-    ),
-    "power8_v2.0": CpuFacts(
-        name="PowerPC,POWER8",
-        version=0x004D_0200,
-        slb=32,
-        icache=0x8000,
-        dcache=0x8000,
-        pages=(
-            (12, 0, ((12, 0), (24, 0x38))),
-            (16, 0x110, ((16, 1), (24, 8))),
-            (24, 0x100, ((24, 0),)),
-            (34, 0x120, ((34, 3),)),
-        ),
-        vmx=2,
-        features=bytes.fromhex("1800f63fc7c080f0800000000000000000008000800080000000"),
-    ),
-}
 
 
 def pseries(hardware: Hardware) -> Machine:
@@ -87,7 +57,7 @@ def pseries(hardware: Hardware) -> Machine:
     clock, model = m.clock, m.cpu.model
     m.memory.open_bus = 0
     m.ram(KIND.ram_block, hardware.ram_size, at=0)
-    table = HashTable(htab_shift(hardware.ram_size))
+    table = HashTable(pseries_start.htab_shift(hardware.ram_size))
     m.hash_table = m.memory.hash_table = table
     table.changed = lambda: m.engine.flush()
     table.gone = lambda n, v: m.engine.forget_entry(n, v)
@@ -145,14 +115,15 @@ def pseries(hardware: Hardware) -> Machine:
 
     prom.write = write
     prom.leave = lambda: m.power_off()
+    prom.negotiate = pseries_start.Negotiation(m, prom, spapr, ram)
     seed = random_seed(hardware)
 
     def complete() -> None:
-        _start(m, prom, seed)
+        pseries_start.start(m, prom, seed)
         spapr.dtb_initial_size = len(prom.blob)
 
     m.complete = complete
-    m.at_reset.append(lambda: _start(m, prom, seed))
+    m.at_reset.append(lambda: pseries_start.start(m, prom, seed))
     return m
 
 
@@ -189,14 +160,17 @@ def check(hardware: Hardware) -> None:
     properties = hardware.properties
     if properties.get("x-vof", "on") == "off":
         raise ConfigError("-M x-vof=off: the firmware SLOF cannot be run yet")
+    if (
+        "max-cpu-compat" in properties
+        and "2.07" not in find_cpu(KIND.find_cpu(hardware.cpu)).features
+    ):
+        level = properties["max-cpu-compat"]
+        raise ConfigError(
+            f"-M max-cpu-compat={level}: {KIND.find_cpu(hardware.cpu)} has no such level"
+        )
     for name in ("cap-vsx", "cap-dfp", "cap-htm", "cap-nested-hv"):
         if properties.get(name, "off") == "on":
             raise ConfigError(f"-M {name}=on: the CPU has no such thing, expected {name}=off")
-
-
-def htab_shift(ram_size: int) -> int:
-    """log2 of the page table's bytes: a 128th of RAM, whose size is taken up to a power of two."""
-    return (ram_size - 1).bit_length() - HTAB_SHIFT
 
 
 def seconds(hardware: Hardware) -> int:
@@ -257,53 +231,6 @@ def _services(
     return rtas
 
 
-def _start(m: Machine, prom: Firmware, seed: bytes) -> None:
-    """Kernel, initial RAM disk and the firmware's stub in memory; the CPU at the kernel's entry."""
-    hardware, block = m.hardware, m.cpu.block
-    m.memory.write(0, stub.IMAGE)
-    entry, kernel, initrd = stub.NO_KERNEL, None, None
-    if hardware.kernel is not None:
-        orders = m.cpu.model.architecture.both_orders
-        image = load_kernel(hardware.kernel, KERNEL_BASE, both_orders=orders)
-        firmware.check_fits(image, hardware.ram_size)
-        for s in image.segments:
-            m.memory.write(s.ra, s.data)
-        entry, kernel = image.entry, (image.start, image.end - image.start)
-        if hardware.initrd is not None:
-            data = firmware.read_file(hardware.initrd, what="initial RAM disk")
-            at = align_up(image.end + KERNEL_ALIGNMENT, KERNEL_ALIGNMENT)
-            if at + len(data) > hardware.ram_size:
-                end = at + len(data)
-                raise ConfigError(f"-initrd ends at {end:#x}, RAM at {hardware.ram_size:#x}")
-            m.memory.write(at, data)
-            initrd = at, len(data)
-    facts = Facts(
-        era=era(hardware.version),
-        cpu=CPUS[m.cpu.model.name],
-        cpus=hardware.cpus,
-        tb_hz=TB_HZ,
-        ram_size=hardware.ram_size,
-        htab_shift=htab_shift(hardware.ram_size),
-        uuid=hardware.uuid or "00000000-0000-0000-0000-000000000000",
-        seed=seed,
-        bootargs=hardware.append,
-        kernel=kernel,
-        initrd=initrd,
-        graphic=hardware.resolution,
-    )
-    reserved = [one for one in (kernel, initrd) if one is not None]
-    taken = [(start, start + size) for start, size in reserved]
-    taken += [(0, stub.END), (stub.STACK_BASE, stub.STACK_END)]
-    prom.begin(pseries_tree.tree(facts, pseries_pci.functions(m)), reserved, taken)
-    at, size = initrd or (0, 0)
-    for register, value in ((1, stub.STACK), (3, at), (4, size), (5, stub.CLIENT_ENTRY)):
-        block.set("gpr", value, register)
-    block.set("nia", entry)
-    block.set("msr", 0)
-    for other in m.cpus[1:]:
-        other.block.set("halted", 1)
-
-
 KIND: Final = MachineKind(
     name="pseries",
     title="paravirtual server (LoPAR), 64 bits",
@@ -321,6 +248,7 @@ KIND: Final = MachineKind(
     properties={
         **PROPERTIES,
         "x-vof": ON_OFF,
+        "max-cpu-compat": tuple(one.name for one in NAMED),
         "cap-vsx": ON_OFF,
         "cap-dfp": ON_OFF,
         "cap-htm": ON_OFF,

@@ -12,9 +12,10 @@ from typing import Final
 
 from gossamer.base.data import Data
 from gossamer.devices.pci import PciDevice
-from gossamer.devices.spapr import phb, rtas
+from gossamer.devices.spapr import cas, phb, rtas
 from gossamer.devices.spapr.fdt import Node, encoded
 from gossamer.devices.spapr.vio import NVRAM_SIZE
+from gossamer.isa.compat import Level
 from gossamer.machines.pseries_functions import add_functions
 from gossamer.machines.pseries_versions import Era
 
@@ -26,6 +27,8 @@ CLOCK_HZ: Final = 1_000_000_000
 CPU_CONNECTOR, PHB_CONNECTOR, PCI_CONNECTOR = 0x1000_0000, 0x2000_0000, 0x4000_0000
 PCI_CONNECTORS: Final = 256
 NO_DOMAIN: Final = 0xFFFF_FFFF
+#: A node's distance to itself.
+HERE: Final = 10
 
 HYPERCALLS: Final = (
     *("hcall-pft", "hcall-term", "hcall-dabr", "hcall-interrupt", "hcall-tce", "hcall-vio"),
@@ -43,7 +46,7 @@ class CpuFacts(Data):
     `pages`: for each size of a segment's pages its log2, L || LP of the segment, and the pages that
     may lie there: log2 of each, and what an entry of the page table says.  `features`:
     ibm,pa-features, none: empty.  `segments`: cells of ibm,processor-segment-sizes, none: empty.
-    `accounts`: it has PURR and SPURR.
+    `accounts`: it has PURR and SPURR; `decimal`: decimal floating point.
     """
 
     name: str
@@ -56,6 +59,7 @@ class CpuFacts(Data):
     features: bytes = b""
     segments: tuple[int, ...] = ()
     accounts: bool = False
+    decimal: bool = False
 
     def bases(self, limit: int) -> list[Base]:
         """The same, with pages of up to 2**`limit` bytes."""
@@ -70,7 +74,8 @@ class Facts(Data):
     """What the tree says of a machine; addresses and sizes in bytes.
 
     `kernel`, `initrd`: address and size, None where there is none.  `htab_shift` is log2 of the
-    page table's size.
+    page table's size.  `level`, `options`: what was agreed on (`devices.spapr.cas`), None and 0
+    before; `limit`: the highest level allowed, None: any.
     """
 
     era: Era
@@ -85,6 +90,14 @@ class Facts(Data):
     kernel: tuple[int, int] | None
     initrd: tuple[int, int] | None
     graphic: tuple[int, int, int]
+    level: Level | None = None
+    limit: Level | None = None
+    options: int = 0
+
+    @property
+    def distances(self) -> bool:
+        """Whether the guest knows associativity of form 2."""
+        return bool(self.options & cas.ASSOCIATIVITY_2)
 
 
 def wide(value: int) -> list[int]:
@@ -120,7 +133,7 @@ def tree(f: Facts, functions: Sequence[tuple[PciDevice, str]] = ()) -> Node:
     add_functions(bridge, functions, PCI_CONNECTOR)
     _vdevice(root.add("vdevice"), f.era)
     ram = root.add("memory@0")
-    ram.set("ibm,associativity", [4, 0, 0, 0, 0])
+    ram.set("ibm,associativity", [1, 0] if f.distances else [4, 0, 0, 0, 0])
     ram.set("reg", [0, 0, *wide(f.ram_size)])
     ram.set("device_type", "memory")
     controller = root.add("interrupt-controller")
@@ -151,7 +164,7 @@ def connectors(kind: str, first: int, count: int, prefix: str, step: int = 1) ->
 
 
 def _chosen(node: Node, f: Facts) -> None:
-    node.set("ibm,architecture-vec-5", bytes(2))
+    node.set("ibm,architecture-vec-5", cas.as_property(f.options))
     node.set("rng-seed", f.seed)
     node.set("ibm,arch-vec-5-platform-support", bytes.fromhex("1700180019001a40"))
     if f.era.probe_only:
@@ -168,7 +181,8 @@ def _chosen(node: Node, f: Facts) -> None:
     if f.initrd is not None:
         node.set("linux,initrd-end", sum(f.initrd))
         node.set("linux,initrd-start", f.initrd[0])
-    node.set("bootargs", f.bootargs)
+    if f.bootargs:
+        node.set("bootargs", f.bootargs)
 
 
 def _rtas(node: Node, f: Facts) -> None:
@@ -180,8 +194,14 @@ def _rtas(node: Node, f: Facts) -> None:
     node.set("rtas-event-scan-rate", 1)
     node.set("rtas-error-log-max", 2048)
     node.set("rtas-size", rtas.SIZE + f.cpus * rtas.SIZE_OF_CPU)
-    node.set("ibm,max-associativity-domains", [4, 0, 0, 0, 1])
-    node.set("ibm,associativity-reference-points", [4, 4, 2] if f.era.nodes_apart else [4, 4])
+    if f.distances:
+        node.set("ibm,numa-distance-table", bytes([0, 0, 0, 1, HERE]))
+        node.set("ibm,numa-lookup-index-table", [1, 0])
+        node.set("ibm,max-associativity-domains", [1, 1])
+        node.set("ibm,associativity-reference-points", 1)
+    else:
+        node.set("ibm,max-associativity-domains", [4, 0, 0, 0, 1])
+        node.set("ibm,associativity-reference-points", [4, 4, 2] if f.era.nodes_apart else [4, 4])
     node.set("qemu,hypertas-functions", "hcall-memop1")
     node.set("ibm,hypertas-functions", list(HYPERCALLS))
 
@@ -211,15 +231,20 @@ def _cpu(cpu: Node, number: int, f: Facts) -> None:
     cpu.set("ibm,ppc-interrupt-server#s", number)
     cpu.set("ibm,pft-size", [0, f.htab_shift])
     cpu.set("ibm,chip-id", number // f.era.spacing if f.era.sockets else 0)
-    if facts.features:
-        cpu.set("ibm,pa-features", facts.features)
+    level = f.level
+    features = facts.features if level is None or level.features is None else level.features
+    if features:
+        cpu.set("ibm,pa-features", features)
     bases = facts.bases(f.era.page_shift)
     rows = (
         [base, encoding, len(sizes), *(cell for size in sizes for cell in size)]
         for base, encoding, sizes in bases
     )
     cpu.set("ibm,segment-page-sizes", [cell for row in rows for cell in row])
-    cpu.set("ibm,vmx", facts.vmx)
+    reduced = f.limit is not None and not f.limit.modern
+    if facts.decimal and not reduced:
+        cpu.set("ibm,dfp", 1)
+    cpu.set("ibm,vmx", 1 if reduced else facts.vmx)
     if facts.segments:
         cpu.set("ibm,processor-segment-sizes", list(facts.segments))
     if facts.accounts:
@@ -236,7 +261,7 @@ def _cpu(cpu: Node, number: int, f: Facts) -> None:
     for kind in ("i", "d"):
         cpu.set(f"{kind}-cache-line-size", 128)
         cpu.set(f"{kind}-cache-block-size", 128)
-    cpu.set("cpu-version", facts.version)
+    cpu.set("cpu-version", facts.version if level is None else level.pvr)
     cpu.set("device_type", "cpu")
     cpu.set("reg", number)
     cpu.set("ibm,my-drc-index", CPU_CONNECTOR + number)

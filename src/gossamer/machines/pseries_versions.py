@@ -69,6 +69,8 @@ class Era(Data):
     """The tree says whether PCI is set up by the firmware; 4.2 on."""
     persistent_memory: bool = True
     """The tree has a node for it; 5.0 on."""
+    distances: bool = True
+    """Associativity of form 2, tables of distances, for guests that know it; 6.2 on."""
     nodes_apart: bool = True
     """Three reference points of associativity; 5.1 on."""
     nmi: bool = True
@@ -111,6 +113,7 @@ class Era(Data):
             ("cpu", "counts_slb"): self.counts_slb,
             ("cpu", "slb_alone"): not self.counts_slb,
             ("cpu", "knows_compat"): self.compat,
+            ("cpu", "keeps_compat"): not self.compat,
             ("spapr", "has_transactions"): self.transactions,
             ("spapr", "says_page_size"): self.says_page_size,
             ("spapr", "has_irq_map"): not self.numbers.in_order,
@@ -139,7 +142,7 @@ def _eras() -> tuple[Era, ...]:
         ("7.1", {"queue_reset": False}),
         ("7.0", {}),
         ("6.2", {}),
-        ("6.1", {"sockets": True}),
+        ("6.1", {"sockets": True, "distances": False}),
         ("6.0", {}),
         ("5.2", {"card_vectors": 3}),
         ("5.1", {}),

@@ -123,7 +123,7 @@ def test_methods(prom: Prom) -> None:
     assert prom.call("call-method", "instantiate-rtas", instance, RAM - 4, results=2)[0] == ERROR
     root = prom.one("open", "/")
     vectors = []
-    prom.firmware.negotiate = lambda address: vectors.append(address) or 0
+    prom.firmware.negotiate = lambda address: (vectors.append(address) or 0, prom.firmware.root)
     method = "ibm,client-architecture-support"
     assert prom.call("call-method", method, root, 0x9000, results=2) == [0, 0]
     assert vectors == [0x9000]

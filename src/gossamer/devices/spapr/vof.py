@@ -13,7 +13,7 @@ from typing import Final
 
 from gossamer.base.bits import align_up
 from gossamer.core.trace import QUIET, Trace
-from gossamer.devices.spapr import stub
+from gossamer.devices.spapr import cas, stub
 from gossamer.devices.spapr.calls import PARAMETER, SUCCESS, GuestRam, Registers
 from gossamer.devices.spapr.fdt import PHANDLE, Node, flatten, unflatten
 
@@ -34,14 +34,14 @@ Service = Callable[..., "int | Sequence[int]"]
 class Firmware:
     """The state of the firmware.  `write` takes what the guest prints.
 
-    `negotiate` is called with the address of the option vectors and says what came of it; `leave`
-    is called when the guest ends.
+    `negotiate` is called with the address of the option vectors: a return code, and the tree as it
+    is then; `leave` is called when the guest ends.
     """
 
     def __init__(self, ram: GuestRam, trace: Trace = QUIET) -> None:
         self.ram, self.trace = ram, trace
         self.write: Callable[[bytes], None] = lambda data: None
-        self.negotiate: Callable[[int], int] = lambda vectors: ERROR
+        self.negotiate: Callable[[int], tuple[int, Node]] = lambda at: (ERROR, self.root)
         self.leave: Callable[[], None] = lambda: None
         self.active = False
         self.root = Node("")
@@ -82,11 +82,14 @@ class Firmware:
         self, root: Node, reserved: list[tuple[int, int]], claims: list[tuple[int, int]]
     ) -> None:
         """Be at power on, with this tree; `claims` are start and end of what is taken."""
-        self.root, self.reserved = root, reserved
-        self.claims = sorted(claims)
+        self.reserved, self.claims = reserved, sorted(claims)
         self.instances, self.last_instance = {}, 0
         self.active = True
-        self._blob = None
+        self._present(root)
+
+    def _present(self, root: Node) -> None:
+        """Show this tree, with the terminal open and memory as it is taken."""
+        self.root, self._blob = root, None
         self._index()
         chosen = root.child("chosen")
         if chosen is not None and "stdout-path" in chosen.properties:
@@ -288,8 +291,10 @@ class Firmware:
         node = self._by_phandle.get(self.instances.get(cells[1], 0))
         if node is not None:
             path = node.path
-        if method == "ibm,client-architecture-support" and path == "/":
-            return [0, self.negotiate(cells[2])]
+        if method == cas.METHOD and path == "/":
+            code, root = self.negotiate(cells[2])
+            self._present(root)
+            return [code & ERROR, 0]
         if method == "instantiate-rtas" and path == "/rtas":
             return [0, cells[2]] if self._put(cells[2], stub.RTAS) else [ERROR]
         return [ERROR]
