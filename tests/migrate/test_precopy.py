@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from gossamer.base.units import NS_PER_S, PAGE_SIZE, MiB
 from gossamer.core.memory import Arena
 from gossamer.migrate.dirty import DIRTY_BIT, DirtyPages, Pages
-from gossamer.migrate.precopy import Chunk, Parameters, Pause, Precopy, Switch, Sync
+from gossamer.migrate.precopy import (
+    FEW_PAGES,
+    Chunk,
+    Parameters,
+    Pause,
+    Precopy,
+    Switch,
+    Sync,
+)
 
 MS = NS_PER_S // 1000
 
@@ -147,3 +156,37 @@ def test_no_limit() -> None:
     guest = Guest(2000, 0, 1000 * MiB, max_bandwidth=0)
     assert guest.run(60)
     assert not guest.pauses
+
+
+def test_memory_goes_once_before_what_was_written_meanwhile_is_looked_for() -> None:
+    """All of it would fit into the limit from the beginning."""
+    guest = Guest(8000, 100, 1000 * MiB, downtime_limit=2000, max_bandwidth=0)
+    while guest.sent < 8000 * PAGE_SIZE:
+        step = guest.precopy.step(guest.now)
+        assert isinstance(step, Chunk)
+        guest.pass_time(12_000_000)
+        guest.precopy.wrote(sum(len(found) for _, found in step.pages) * PAGE_SIZE)
+        guest.sent += sum(len(found) for _, found in step.pages) * PAGE_SIZE
+    assert isinstance(guest.precopy.step(guest.now), Sync)
+
+
+def test_next_to_nothing_is_left_when_a_guest_is_stopped_that_writes_little() -> None:
+    """1,000 pages a second; a round over what was written takes far less than the one before."""
+    guest = Guest(8000, 1000, 100 * MiB, hot=8000, downtime_limit=2000)
+    assert guest.run(10)
+    assert guest.dirty.left <= FEW_PAGES
+
+
+def test_pages_that_were_never_written_to_are_zero_until_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    memory = arena(8 * PAGE_SIZE)
+    never = np.ones(8, np.bool_)
+    monkeypatch.setattr(memory, "untouched", never.copy)
+    dirty = DirtyPages(memory, memory.blocks, lambda: None)
+    assert dirty.zero is None
+    dirty.look_at_untouched()
+    memory.dirty[3] = 0xFF
+    dirty.sync()
+    assert dirty.zero is not None
+    assert np.flatnonzero(~dirty.zero).tolist() == [3]

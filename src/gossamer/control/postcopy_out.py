@@ -131,7 +131,7 @@ class Following:
             if not pages:
                 self.out.channel.has_input(max(0, demand.wait_until - now) / 1e9)
                 continue
-            self.stream.part(pages)
+            self.stream.part(pages, self.dirty.zero)
             self.joined.flush()
             self.out.channel.extend()
             progressed()

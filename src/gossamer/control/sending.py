@@ -8,10 +8,8 @@ sender's machine as it was, and running if it ran: it is the receiver's only whe
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Collection
 from functools import partial
-from queue import SimpleQueue
 from typing import Final
 
 from gossamer.base.data import Data, replace
@@ -26,7 +24,8 @@ from gossamer.control.postcopy_out import CAPABILITY as POSTCOPY
 from gossamer.control.postcopy_out import Following, discards
 from gossamer.control.runner import Runner
 from gossamer.control.steps import InThread, Steps, Wait
-from gossamer.control.stream_out import Extra, StreamOut, save_all
+from gossamer.control.stream_out import Extra, StreamOut
+from gossamer.control.switchover import Switchover
 from gossamer.control.tls_objects import TlsObjects
 from gossamer.control.transfer import FOLLOWS, Transfer
 from gossamer.core import host
@@ -50,6 +49,7 @@ from gossamer.migrate.precopy import (
 )
 from gossamer.migrate.releases import OURS, Release, release
 from gossamer.migrate.writer import package
+from gossamer.state.transfer import Profile
 
 _KEEP_TB: Final = ",keep-tb"
 PAUSE_FIRST: Final = "pause-before-switchover"
@@ -60,8 +60,6 @@ _FIRST_LOOK_NS: Final = 1_000_000
 _LOOK_NS: Final = 20_000_000
 """So soon at first, and so often later, is looked whether a transfer that waits before its
 switch-over may go on."""
-_GONE_S: Final = 0.01
-"""So long is waited at most until the devices are on their way; then the description is made."""
 DOUBT: Final = (
     "whether the receiver has the machine is not known: look there; if it has not, "
     "cont goes on here"
@@ -137,7 +135,8 @@ def sending(
     if vm.run_state in ("postmigrate", "shutdown"):
         raise ConfigError(f"the machine cannot be sent: it is in state {vm.run_state}")
     parse(uri)
-    cut_for(vm.machine, to, keep_tb=keep_tb)  # what cannot be sent is refused before anything is
+    # What cannot be sent is refused before anything is.
+    profile_now = cut_for(vm.machine, to, keep_tb=keep_tb).profile
     transfer.expected_losses = _lasting(vm, to)
     connected = connector(uri, tls, limits)
     parameters = parameters or Parameters()
@@ -174,7 +173,8 @@ def sending(
         if mapped:
             sender.map(channel)
         try:
-            yield from sender.rounds(parameters, AUTO_CONVERGE in capabilities)
+            auto_converge = AUTO_CONVERGE in capabilities
+            yield from sender.rounds(parameters, profile_now, auto_converge=auto_converge)
             how = _Switch(uri, keep_tb, PAUSE_FIRST in capabilities)
             if transfer.wants_postcopy:
                 return (yield from sender.go_ahead(how, parameters))
@@ -206,8 +206,7 @@ class _Sender:
         self.dirty = DirtyPages(self.machine.arena, self.stream.blocks, self.machine.engine.flush)
         self.began = host.monotonic_ns()
         self.multifd: MultifdOut | MappedOut | None = None
-        #: The receiver may have the machine, and has not said so.
-        self.doubtful = False
+        self.switchover: Switchover | None = None
 
     def spread(self, channels: list[Channel], parameters: Parameters) -> None:
         """Let pages go over further connections."""
@@ -225,13 +224,13 @@ class _Sender:
         """Bytes on all connections."""
         return self.out.channel.sent + (0 if self.multifd is None else self.multifd.sent)
 
-    def _part(self, pages: Pages, *, first: bool) -> int:
+    def _part(self, pages: Pages) -> int:
         """Send some pages, while the guest runs; how many bytes.
 
         One that the guest writes to meanwhile is dirty again, and sent again.
         """
         before = self.sent
-        self.stream.part(pages, first=first)
+        self.stream.part(pages, self.dirty.zero)
         self.joined.flush()
         return self.sent - before
 
@@ -241,14 +240,19 @@ class _Sender:
         if self.transfer.cancelled:
             raise HostError(f"{self.out.channel.name}: cancelled")
 
-    def rounds(self, parameters: Parameters, auto_converge: bool) -> Steps[None]:
+    def rounds(
+        self, parameters: Parameters, profile: Profile, *, auto_converge: bool
+    ) -> Steps[None]:
         """Memory while the machine runs, until little enough is left."""
         self.stream.begin(self.out.commands)
         yield InThread(self.joined.flush)
         self._check()
         greeting = InThread(self.out.greet)
         greeting.ahead()
-        save_all(self.machine)  # the first time takes twice as long: not while the guest stands
+        self.dirty.look_at_untouched()
+        self.stream.prepare(
+            Extra("globalstate", GlobalState(self.vm.run_state)), profile, self.vm.carried
+        )
         yield greeting
         now = host.monotonic_ns()
         precopy = Precopy(self.dirty, parameters, now, auto_converge=auto_converge)
@@ -271,7 +275,7 @@ class _Sender:
                 if figures.dirty_sync_count != rounds:
                     rounds = figures.dirty_sync_count
                     self.vm.events.report(MigrationPass(rounds))
-                yield InThread(partial(self._send_on, precopy, step, first=rounds == 1))
+                yield InThread(partial(self._send_on, precopy, step))
                 self._check()
                 self.out.channel.extend()
                 self.vm.throttle = figures.throttle
@@ -281,11 +285,11 @@ class _Sender:
                     progress.advance(done - shown)
                     shown = done
 
-    def _send_on(self, precopy: Precopy, step: Step, *, first: bool) -> None:
+    def _send_on(self, precopy: Precopy, step: Step) -> None:
         """Send chunk after chunk, while nothing else has to be done."""
         end = host.monotonic_ns() + SLICE_NS
         while isinstance(step, Chunk):
-            precopy.wrote(self._part(step.pages, first=first))
+            precopy.wrote(self._part(step.pages))
             now = host.monotonic_ns()
             if now >= end or self.transfer.cancelled or self.transfer.wants_postcopy:
                 return
@@ -343,7 +347,8 @@ class _Sender:
                 lost = [loss.text for loss in losses(machine, self.to)]
                 sent = yield from rest(cut, state)
             except BaseException as fault:
-                if self.doubtful and not isinstance(fault, RefusedError):
+                doubtful = self.switchover is not None and self.switchover.doubtful
+                if doubtful and not isinstance(fault, RefusedError):
                     vm.run_state = "postmigrate"
                     raise HostError(f"{fault}; {DOUBT}") from None
                 if vm.disks.lent:  # another process has them open: `cont` tries again
@@ -426,71 +431,23 @@ class _Sender:
         transfer.enter("device")
 
     def _rest(self, cut: Cut, state: str) -> Steps[int]:
-        """The last pages, the devices and the end, while the machine stands still.
-
-        What is made is on its way at once; the description, which no guest needs to go on, is
-        made while the receiver takes on the devices.  Gives the bytes in all.
-        """
+        """The last pages, the devices and the end, while the machine stands still; bytes in all."""
         self.machine.engine.flush()
         self.dirty.sync()
         self.joined.keep = True
         if self.multifd is not None:
             self.multifd.hold()
         if self.dirty.left:
-            self.stream.part(self.dirty.take(self.dirty.left))
-        parts = SimpleQueue[bytes | None]()
-        parts.put(self.joined.take())
-        gone = threading.Event()
-        sending = InThread(lambda: self._hand_over(parts, gone))
-        sending.ahead()
-        try:
-            self.stream.devices(
-                Extra("globalstate", GlobalState(state)),
-                cut.profile,
-                carried=self.vm.carried,
-                switchover=self.to.switchover,
-            )
-            if self.out.answers:
-                self.stream.writer.command(Cmd.PING, ARRIVED.to_bytes(4, "big"))
-            parts.put(self.joined.take())
-            gone.wait(_GONE_S)  # Python would not let the other thread have the CPU so soon
-            self.stream.end()
-            parts.put(self.joined.take())
-        except BaseException:
-            parts.put(None)
-            self.out.channel.cancel()
-            if sending.thread is not None:
-                sending.thread.join()
-            raise
-        sent: int = yield sending
-        return sent
-
-    def _hand_over(self, parts: SimpleQueue[bytes | None], gone: threading.Event) -> int:
-        """Hand over disks and machine, and wait for the receiver; how many bytes in all.
-
-        `gone`: the devices are on their way.
-
-        A receiver that has not every section cannot run the machine: until it has said so, all
-        that goes wrong leaves the machine here.  From the end on only its last word counts.
-        """
-
-        def write_next() -> None:
-            part = parts.get()
-            if part is None:
-                raise HostError(f"{self.out.channel.name}: given up")
-            if self.multifd is not None:
-                self.multifd.release()
-            self.out.write(part)
-
-        write_next()
-        with self.vm.disks.handed_over():
-            write_next()
-            gone.set()
-            self.out.arrived()
-            self.doubtful = self.out.answers
-            write_next()
-            sent = self.sent
-            self.vm.progress.phase("waiting for the receiver")
-            self.out.finish()
-        self.doubtful = False
-        return sent
+            self.stream.part(self.dirty.take(self.dirty.left), self.dirty.zero)
+        self.stream.devices(
+            Extra("globalstate", GlobalState(state)),
+            cut.profile,
+            carried=self.vm.carried,
+            switchover=self.to.switchover,
+        )
+        if self.out.answers:
+            self.stream.writer.command(Cmd.PING, ARRIVED.to_bytes(4, "big"))
+        devices = self.joined.take()
+        self.stream.end()
+        self.switchover = Switchover(self.vm, self.out, self.multifd)
+        return (yield from self.switchover.steps(devices, self.joined.take()))

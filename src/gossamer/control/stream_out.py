@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from gossamer.base.data import Data
+from gossamer.base.data import Data, replace
 from gossamer.base.late import np
 from gossamer.base.units import PAGE_SIZE
 from gossamer.base.wire import WireWriter
@@ -88,9 +89,10 @@ class StreamOut:
         #: Memory goes to fixed places of a file; `flush` puts all before it there.
         self.mapped: MappedOut | None = None
         self.flush: Callable[[], None] = lambda: None
-        self._describe: Callable[[], list[Json]] = list
-        #: Pages that are zero, as of the first of the stream.
-        self._untouched: NDArray[np.bool_] | None = None
+        self._describe: Callable[[], str] = str
+        self._form: _Form = []
+        #: A description made ahead, and for which form.
+        self._ready: tuple[_Form, str] = [], ""
         progress.phase("RAM", sum(b.size for b in self.blocks))
 
     def begin(self, commands: Sequence[tuple[int, bytes]] = ()) -> None:
@@ -118,17 +120,15 @@ class StreamOut:
         """Every page of every block."""
         return [(b, np.arange(b.size // PAGE_SIZE, dtype=np.int64)) for b in self.blocks]
 
-    def part(self, pages: Pages, *, first: bool = False) -> None:
-        """Some pages, as they are now; `first`: none of them was sent before."""
+    def part(self, pages: Pages, zero: NDArray[np.bool_] | None = None) -> None:
+        """Some pages, as they are now; `zero`: pages of the arena that need not be read."""
         number, arena = self.machine.kind.sections.ram, self.machine.arena
-        if first and self._untouched is None:
-            self._untouched = arena.untouched()
         self.writer.open(Kind.PART, number, "")
         for block, numbers in pages:
             blank = None
-            if first and self._untouched is not None:
+            if zero is not None:
                 at = block.offset // PAGE_SIZE
-                blank = self._untouched[at : at + block.size // PAGE_SIZE]
+                blank = zero[at : at + block.size // PAGE_SIZE]
             self.ram.pages(block.name, arena.bytes_of(block), numbers, blank)
         self.ram.end()
         self.writer.close(number)
@@ -169,30 +169,74 @@ class StreamOut:
             w.close(number)
         if switchover:
             w.command(Cmd.SWITCHOVER_START)
-        numbers = m.kind.sections
-        section_id = numbers.first + m.kind.has_nic(m.hardware)
-        for part in m.sections:
-            if part.idstr == htab.IDSTR:
-                continue  # it has been sent like memory
-            if profile.known is not None and part.device.vmsd not in profile.known:
-                continue  # `losses` says so
-            number = numbers.fixed.get(part.idstr, section_id)
-            section_id += number == section_id
-            body = body_of(part.device, profile)
-            version = version_of(part.device, profile)
-            w.full(number, part.idstr, part.instance, version, body)
-            if part.idstr == "timer":
-                for one in carried:
-                    w.full(m.kind.sections.first, one.idstr, 0, one.version, one.body)
-        w.full(section_id, extra.idstr, 0, extra.owner.version, body_of(extra.owner, profile))
-        self._describe = lambda: _descriptions(m, extra, profile, carried)
+        sections, self._form = _sections(m, extra, profile, carried)
+        for one in sections:
+            w.full(one.number, one.idstr, one.instance, one.version, one.body)
+        self._describe = partial(_description, m, extra, profile, carried)
+
+    def prepare(
+        self, extra: Extra, profile: Profile = OURS, carried: Sequence[Carried] = ()
+    ) -> None:
+        """Do what `devices` and `end` do, so that it goes fast when the machine stands still.
+
+        The description stays as it is unless sections get another form meanwhile.
+        """
+        _, form = _sections(self.machine, extra, profile, carried)
+        self._ready = form, _description(self.machine, extra, profile, carried)
 
     def end(self) -> None:
         """The end element and the description."""
         text = None
         if self.machine.hardware.vmdesc:
-            text = json.dumps({"page_size": PAGE_SIZE, "devices": self._describe()})
+            form, text = self._ready
+            if form != self._form:
+                text = self._describe()
         self.writer.end(text)
+
+
+class _Section(Data):
+    """One that is to be written."""
+
+    number: int
+    idstr: str
+    instance: int
+    version: int
+    body: bytes
+
+
+_Form: TypeAlias = "list[tuple[int, str | int]]"
+"""What decides how sections are described: their lengths, and which subsections are there."""
+
+
+def _sections(
+    m: Machine, extra: Extra, profile: Profile, carried: Sequence[Carried]
+) -> tuple[list[_Section], _Form]:
+    """The sections of a machine but memory's, in their order, and their form."""
+    out: list[_Section] = []
+    form: _Form = []
+    profile = replace(profile, saw=lambda owner, name: form.append((id(owner), name)))
+    numbers = m.kind.sections
+    section_id = numbers.first + m.kind.has_nic(m.hardware)
+    for part in m.sections:
+        if part.idstr == htab.IDSTR:
+            continue  # it has been sent like memory
+        if profile.known is not None and part.device.vmsd not in profile.known:
+            continue  # `losses` says so
+        number = numbers.fixed.get(part.idstr, section_id)
+        section_id += number == section_id
+        body, version = body_of(part.device, profile), version_of(part.device, profile)
+        out.append(_Section(number, part.idstr, part.instance, version, body))
+        if part.idstr == "timer":
+            out += [_Section(numbers.first, c.idstr, 0, c.version, c.body) for c in carried]
+    body = body_of(extra.owner, profile)
+    out.append(_Section(section_id, extra.idstr, 0, extra.owner.version, body))
+    return out, form + [(n, len(one.body)) for n, one in enumerate(out)]
+
+
+def _description(m: Machine, extra: Extra, profile: Profile, carried: Sequence[Carried]) -> str:
+    """The description of all sections."""
+    devices = _descriptions(m, extra, profile, carried)
+    return json.dumps({"page_size": PAGE_SIZE, "devices": devices})
 
 
 def _descriptions(
@@ -233,6 +277,6 @@ def save_stream(
     m.engine.flush()  # so that R and C updates come at the same moments with and without a cut
     stream = StreamOut(m, out, progress)
     stream.begin(commands)
-    stream.part(stream.everything(), first=True)
+    stream.part(stream.everything(), m.arena.untouched())
     stream.devices(extra, profile, carried=carried, switchover=switchover)
     stream.end()

@@ -96,8 +96,10 @@ class Channel(io.RawIOBase):
     """One end of a transfer: a file descriptor with deadlines.
 
     `two_way`: the peer can answer (a socket).  `result` is asked when the transfer is over, for
-    what the other side thinks of it.
+    what the other side thinks of it.  `plain`: bytes that are there to be read are the peer's.
     """
+
+    plain = True
 
     def __init__(self, fd: int, name: str, limits: Limits, *, two_way: bool) -> None:
         super().__init__()
@@ -141,20 +143,25 @@ class Channel(io.RawIOBase):
         """All of `data`; HostError when the peer has gone, stalls, or the time is up."""
         view = memoryview(data).cast("B")  # type: ignore[arg-type]
         total = len(view)
+        while view := self.put(view):
+            self._wait(write=True)
+        return total
+
+    def put(self, view: memoryview) -> memoryview:
+        """Write what the host takes at once; what is left.  HostError as `write`."""
         while view:
             self.check()
             try:
                 done = os.write(self._fd, view[:PIECE])
             except BlockingIOError:
-                self._wait(write=True)
-                continue
+                break
             except OSError as fault:
                 raise HostError(
                     f"{self.name}: the peer has gone: {fault.strerror} after {self.sent} bytes"
                 ) from None
             view = view[done:]
             self.sent += done
-        return total
+        return view
 
     def seekable(self) -> bool:
         """Whether it is a file of its own kind: then `seek` and the next three work."""

@@ -36,7 +36,13 @@ class DirtyPages:
         arena.dirty[: len(self._waiting)] |= DIRTY_BIT
         self.left = 0
         self._block = self._at = 0
+        #: Pages that are zero: they need not be read.
+        self.zero: NDArray[np.bool_] | None = None
         self.sync()
+
+    def look_at_untouched(self) -> None:
+        """Find out which pages were never written to, so that none of them is read."""
+        self.zero = self.arena.untouched()
 
     def sync(self) -> int:
         """Take note of what was written since the last time; how many pages that were."""
@@ -47,6 +53,8 @@ class DirtyPages:
             marks[written] &= np.uint8(0xFF ^ DIRTY_BIT)
             self._flush()
             self._waiting |= written
+            if self.zero is not None:
+                self.zero[written] = False
             self.left = int(self._waiting.sum())
         self._block = self._at = 0
         return count

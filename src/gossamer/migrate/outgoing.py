@@ -8,10 +8,12 @@ done when the last byte is on the medium, or the command has ended well.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import BinaryIO, Final, cast
 
 from gossamer.base.errors import GossamerError, HostError, StreamError
-from gossamer.base.units import PAGE_SIZE
+from gossamer.base.units import NS_PER_S, PAGE_SIZE
+from gossamer.core import host
 from gossamer.migrate.channels import Channel
 from gossamer.migrate.framing import Cmd
 from gossamer.migrate.returnpath import Message, Reply, read
@@ -22,6 +24,8 @@ GREET_S: Final = 10.0
 """So long is the receiver given to show that it reads."""
 
 
+SHORT: Final = {int(Reply.SHUT): 4, int(Reply.PONG): 4, int(Reply.SWITCHOVER_ACK): 0}
+"""Words of the receiver's that have a length (bytes) of their own."""
 ON_DEMAND: Final = frozenset(
     {Reply.REQ_PAGES, Reply.REQ_PAGES_ID, Reply.RECV_BITMAP, Reply.RESUME_ACK}
 )
@@ -53,8 +57,19 @@ class Outgoing:
 
     def write(self, data: bytes | memoryview, /) -> int:
         """All of it; HostError with the receiver's own word where it left one."""
-        try:
+        with self._its_word():
             return self.channel.write(data)
+
+    def put(self, data: memoryview) -> memoryview:
+        """Write what the host takes at once; what is left."""
+        with self._its_word():
+            return self.channel.put(data)
+
+    @contextlib.contextmanager
+    def _its_word(self) -> Iterator[None]:
+        """When writing fails: the receiver's own word, if it left one."""
+        try:
+            yield
         except HostError:
             if self.answers and self.channel.has_input(0.0):
                 with contextlib.suppress(StreamError):
@@ -91,15 +106,36 @@ class Outgoing:
 
         Until then it cannot have the machine, whatever goes wrong.
         """
-        if not self.answers:
-            return
+        while self.answers and not self.hears_arrival():
+            pass
+
+    def hears_arrival(self) -> bool:
+        """Wait for the receiver's next word; whether it is that."""
+        message = self._message()
+        if message.kind == Reply.PONG and message.value == ARRIVED:
+            return True
+        if self._judge(message):
+            text = "the receiver says that it has the machine before it can have it"
+            raise HostError(f"{self.channel.name}: {text}")
+        return False
+
+    def has_word(self, seconds: float) -> bool:
+        """Whether a short word of the receiver's, or its end, is there within so many seconds.
+
+        Reading it then waits for nothing.
+        """
+        source, end = self._input(), host.monotonic_ns() + int(seconds * NS_PER_S)
         while True:
-            message = self._message()
-            if message.kind == Reply.PONG and message.value == ARRIVED:
-                return
-            if self._judge(message):
-                text = "the receiver says that it has the machine before it can have it"
-                raise HostError(f"{self.channel.name}: {text}")
+            have, head = source.buffered, source.peek(4) if source.buffered >= 4 else b""
+            if head:
+                size = SHORT.get(int.from_bytes(head[:2], "big"))
+                if size is None or have >= 4 + size:
+                    return size is not None
+            if not self.channel.has_input(max(0, end - host.monotonic_ns()) / NS_PER_S):
+                return False
+            source.fill(have + 1)
+            if source.buffered == have:
+                return True
 
     def _message(self) -> Message:
         """The receiver's next word."""
@@ -142,10 +178,11 @@ class Outgoing:
 
     def finish(self) -> None:
         """Wait until the receiver has it; HostError when it does not say so."""
-        channel = self.channel
-        channel.end_output()
-        channel.result()
-        if not self.answers:
-            return
-        while not self._judge(self._message()):
+        self.channel.end_output()
+        self.channel.result()
+        while self.answers and not self.hears_end():
             pass
+
+    def hears_end(self) -> bool:
+        """Wait for the receiver's next word; whether it has the machine.  HostError if not."""
+        return self._judge(self._message())

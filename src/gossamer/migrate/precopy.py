@@ -23,8 +23,9 @@ LEAST_PAGES: Final = 16
 FIRST_NS: Final = NS_PER_S // 100
 FIRST_BYTES: Final = 8 * MiB
 """Before the first slice is over, bandwidth is known when so much was sent in no less than this."""
-SOON_S: Final = 0.004
-"""What goes in so long need not become less."""
+SOON_S: Final = 0.0003
+FEW_PAGES: Final = 32
+"""What goes in so long, or is so little, need not become less."""
 SHRINKS: Final = 0.7
 MOST_EXTRA: Final = 8
 """When what is left fits, so many rounds more are made while each leaves that part at the most."""
@@ -149,9 +150,9 @@ class Precopy:
             self._paused_until = self._slice + SLICE_NS * self._slice_sent // limit
             return Pause(self._paused_until)
         if self._fits():
-            if not self._looked:
+            if not self._looked and self._is_little():
                 return Sync()
-            if self._good_enough():
+            if self._looked and self._good_enough():
                 return Switch()
         self._looked = False
         most = MOST_PAGES if not limit else (limit - self._slice_sent) // PAGE_SIZE
@@ -171,9 +172,11 @@ class Precopy:
         left, before = self.dirty.left, self._left_before
         self._left_before = left
         self._extra += 1
-        if left * PAGE_SIZE <= self.bandwidth * SOON_S:
-            return True
-        return left > SHRINKS * before or self._extra > MOST_EXTRA
+        return self._is_little() or left > SHRINKS * before or self._extra > MOST_EXTRA
+
+    def _is_little(self) -> bool:
+        """Whether what is known to be left goes in next to no time."""
+        return self.dirty.left <= max(FEW_PAGES, self.bandwidth * SOON_S / PAGE_SIZE)
 
     def sync(self, now: int) -> None:
         """Look at the dirty pages anew, and judge whether the guest is too fast."""

@@ -79,6 +79,8 @@ class TlsChannel(Channel):
     whether a client is welcome, by the distinguished name of its certificate.
     """
 
+    plain = False
+
     def __init__(
         self,
         plain: Channel,
@@ -138,6 +140,10 @@ class TlsChannel(Channel):
         assert isinstance(data, bytes)
         self.received += len(data)
         return data
+
+    def put(self, view: memoryview) -> memoryview:
+        """Nothing: what is encrypted may have to wait for what the peer sends."""
+        return view
 
     def write(self, data: object, /) -> int:
         view = memoryview(data).cast("B")  # type: ignore[arg-type]
