@@ -12,6 +12,7 @@ from gossamer.base.bits import align_up
 from gossamer.base.data import Data
 from gossamer.cpu.block import layout
 from gossamer.isa.architecture import USUAL
+from gossamer.isa.evaluate import SLB_ENTRIES
 from gossamer.isa.registers import WORD
 
 
@@ -240,6 +241,15 @@ _FIELDS_64: Final = (
     ("le", 8),  # MSR[LE] as the tables in force have it
     ("orders", 8),  # a byte a page: 1 where its entries are of words in little-endian order
     ("turned", 8),  # where how often a page's order changed is counted
+    ("kernel_bank", 4),  # the bank with the supervisor's tables (`runtime_slb`)
+    ("next_bank", 4),  # the bank that gives way next
+    ("slb_twice", 4),  # two entries of the SLB translate one address
+    ("high_in_user", 4),  # some user's table knows a high address
+    ("name_low", 16),  # sums over the SLB's entries for low and for high addresses
+    ("name_high", 16),
+    ("known_esid", 8 * SLB_ENTRIES),  # the SLB as it was seen last
+    ("known_vsid", 8 * SLB_ENTRIES),
+    ("bank_low", BANKS * 16),  # chunks of supervisors' tables with low addresses: data, fetch
 )
 
 

@@ -19,6 +19,7 @@ from gossamer.engine.context import (
 )
 from gossamer.engine.emit import TB_CPU, TB_TLB
 from gossamer.engine.runtime_fields import Text
+from gossamer.engine.runtime_slb import KERNELS, choosing_64
 from gossamer.engine.runtime_tables import bank_tables, each_table
 
 #: Odd multipliers that spread the segment registers over the banks.
@@ -35,11 +36,6 @@ def _mode(w: Text) -> str:
 
 def _fetch_beside(w: Text) -> str:
     field, ea = w.field, w.ea
-    if ea == "i64":
-        return """; After a change of the SLB nothing is known to be as it was.
-define internal ptr @fetch_beside(ptr %cpu, i64 %nia) nounwind alwaysinline {
-  ret ptr null
-}"""
     at = bank_tables(w)
     return f"""; The line of the page of %nia in the fetch table of the bank that was chosen
 ; last, where the segment of %nia has not changed since; else null.
@@ -72,8 +68,22 @@ out:
 }}"""
 
 
-def choosing(w: Text) -> str:
-    """Which tables are in force."""
+def _side(w: Text) -> str:
+    """The number of the bank in force, %b: on 64-bit models the user's or the kernel's."""
+    if w.ea == "i32":
+        return "  %b = zext i32 %bank to i64\n"
+    return f"""{w.field("kernel_bank", "kernel", "i32")}
+  %prb = and i64 %msr, {MSR_PR}
+  %is_user = icmp ne i64 %prb, 0
+  %kernel_dirty = and i32 %dirty, {KERNELS}
+  %side_dirty = select i1 %is_user, i32 %dirty, i32 %kernel_dirty
+  %side = select i1 %is_user, i32 %bank, i32 %kernel
+  %b = zext i32 %side to i64
+"""
+
+
+def _in_force(w: Text) -> str:
+    """`set_tables`."""
     field, store, ea = w.field, w.store, w.ea
     at = bank_tables(w)
     return f"""
@@ -88,8 +98,7 @@ define internal void @set_tables(ptr %cpu) nounwind {{
 {field("i_real", "ireal", "ptr")}
 {field("d_null", "dnull", "ptr")}
 {field("i_null", "inull", "ptr")}
-  %b = zext i32 %bank to i64
-  %bo = mul i64 %b, {w.addresses.tables.bank}
+{_side(w)}  %bo = mul i64 %b, {w.addresses.tables.bank}
   %mine = getelementptr i8, ptr %banks, i64 %bo
   %mo = shl i64 %b, 5
   %m0 = getelementptr i8, ptr %cpu, i64 {w.offset_of("bank_used")}
@@ -104,7 +113,7 @@ define internal void @set_tables(ptr %cpu) nounwind {{
   %ibank = getelementptr i8, ptr %mine, i64 %io
   %dmask = getelementptr i8, ptr %masks, i64 %dm
   %imask = getelementptr i8, ptr %masks, i64 %im
-  %unknown = icmp ne i32 %dirty, 0
+  %unknown = icmp ne i32 {"%dirty" if ea == "i32" else "%side_dirty"}, 0
   %by = icmp ne i32 %bypass, 0
   %no_mask = getelementptr i8, ptr %cpu, i64 {w.offset_of("null_used")}
   %real_dmask = getelementptr i8, ptr %cpu, i64 {w.offset_of("real_used")}
@@ -130,6 +139,18 @@ define internal void @set_tables(ptr %cpu) nounwind {{
 {store("iused", "ptr", "%imf")}
   ret void
 }}
+"""
+
+
+def choosing(w: Text) -> str:
+    """Which tables are in force."""
+    line = _line_of(w)
+    return _in_force(w) + (_choosing(w) + line if w.ea == "i32" else line + choosing_64(w))
+
+
+def _choosing(w: Text) -> str:
+    field, store = w.field, w.store
+    return f"""
 
 ; Chooses the bank of the present segment registers, if that is not done yet; whether it was not:
 ; the tables have changed then, and what was not found may be there.
@@ -209,6 +230,12 @@ chosen:
 }}
 
 {_fetch_beside(w)}
+"""
+
+
+def _line_of(w: Text) -> str:
+    ea = w.ea
+    return f"""
 ; The line of a fetch table that holds the page of %nia; null: none.
 define internal ptr @line_of(ptr %table, {ea} %nia) nounwind alwaysinline {{
 {w.line_offset("c", "nia", ITLB_ENTRIES)}

@@ -9,6 +9,7 @@ from gossamer.cpu.translation import FAULT_BITS, STORE
 from gossamer.engine.context import ENTRY_STRIDE, FILLED, ITLB_ENTRIES
 from gossamer.engine.emit import TB_TLB
 from gossamer.engine.runtime_fields import Text, dispatch, handler, tail
+from gossamer.engine.runtime_slb import note_side
 from gossamer.isa.interrupts import SRR1_ILLEGAL, Interrupt
 
 
@@ -254,7 +255,7 @@ init:
   %line = getelementptr i8, ptr %itlb, i64 %c
 {field("iused", "iused", "ptr")}
   call void @use_line(ptr %iused, i64 %c)
-  %page = and {ea} %nia, -4096
+{note_side(w, "nia", 8)}  %page = and {ea} %nia, -4096
   store {ea} %page, ptr %line{TB_TLB}
   %bp = getelementptr i8, ptr %line, i64 {w.addend}
   store ptr %base, ptr %bp{TB_TLB}

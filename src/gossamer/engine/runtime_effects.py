@@ -14,11 +14,16 @@ from gossamer.cpu.table_calls import (
 from gossamer.engine.context import BANKS, EFFECT_CODES, IRQ_EXIT, NO_BANK
 from gossamer.engine.emit import TB_CPU
 from gossamer.engine.runtime_fields import Text
+from gossamer.engine.runtime_slb import CHANGED
 from gossamer.engine.runtime_tables import each_table, for_banks
 
 
 def _order(w: Text) -> str:
     return "  call void @look_at_order(ptr %cpu)\n" if w.addresses.orders else ""
+
+
+def _users(w: Text) -> str:
+    return w.store("high_in_user", "i32", "0") + "\n" if w.ea == "i64" else ""
 
 
 def _segments(w: Text) -> str:
@@ -96,9 +101,11 @@ forget:
 out:
   ret void
 }}
-; The SLB changed: the tables of other segments count.
+; The SLB may have changed: that is looked at where tables are needed.
 define internal void @effect_slb(ptr %cpu) nounwind {{
-{store("segments_dirty", "i32", str(NO_BANK | 0xFFFF))}
+{field("segments_dirty", "dirty", "i32")}
+  %new = or i32 %dirty, {CHANGED}
+{store("segments_dirty", "i32", "%new")}
   call void @set_tables(ptr %cpu)
   ret void
 }}"""
@@ -152,7 +159,7 @@ define internal void @effect_tlb(ptr %cpu) nounwind {{
   %hashes = getelementptr i8, ptr %cpu, i64 {w.offset_of("bank_hash")}
   call void @llvm.memset.p0.i64(ptr %hashes, i8 0, i64 {4 * BANKS}, i1 false)
 {store("segments_dirty", "i32", str(NO_BANK | 0xFFFF))}
-  call void @set_tables(ptr %cpu)
+{_users(w)}  call void @set_tables(ptr %cpu)
   ret void
 }}
 

@@ -6,6 +6,7 @@ from gossamer.cpu.translation import WIMG_I, WIMG_W
 from gossamer.engine.context import BESIDE, DTLB_ENTRIES, NO_TAG
 from gossamer.engine.emit import TB_TLB
 from gossamer.engine.runtime_fields import Text
+from gossamer.engine.runtime_slb import note_side
 
 
 def memory(w: Text) -> str:
@@ -74,7 +75,7 @@ do:
   %w = and i1 %w1, %may
   %tagw = select i1 %w, {ea} %writable, {ea} {NO_TAG}
   call void @use_line(ptr %dused, i64 %c)
-  %n = lshr i64 %c, {w.addresses.line_log}
+{note_side(w, "ea", 0)}  %n = lshr i64 %c, {w.addresses.line_log}
   %flags = getelementptr i8, ptr %dtlb, i64 {w.addresses.tables.dtlb_flags}
   %fp = getelementptr i8, ptr %flags, i64 %n
   %wi = and {x} %x, {(WIMG_W | WIMG_I) << w.up}

@@ -14,13 +14,6 @@ from gossamer.isa.evaluate import SLB_ENTRIES, SLB_VALID, TABLE_COMPARED
 
 _COMPARED: Final = int.from_bytes((TABLE_COMPARED & (1 << 64) - 1).to_bytes(8, "little"), "big")
 _EIGHT: Final = "<8 x i32> <i32 0, i32 2, i32 4, i32 6, i32 8, i32 10, i32 12, i32 14>"
-#: Odd multipliers that spread what is hashed.
-_SPREAD: Final = (
-    0x9E37_79B9_7F4A_7C15 - (1 << 64),
-    0xC2B2_AE3D_27D4_EB4F - (1 << 64),
-    0xD6E8_FEB8_6659_FD93 - (1 << 64),
-    0xA076_1D64_78BD_642F - (1 << 64),
-)
 
 
 def _splat(value: str) -> str:
@@ -28,7 +21,7 @@ def _splat(value: str) -> str:
 
 
 def tables_64(w: Text) -> str:
-    """Looking at the SLB and the hash table; the key of a bank: what the SLB holds."""
+    """Looking at the SLB and the hash table."""
     field = w.field
     mask = _COMPARED - (1 << 64) if _COMPARED >> 63 else _COMPARED
     return f"""
@@ -111,53 +104,5 @@ out:
   %found = phi i64 [ %n, %loop ], [ {SLB_ENTRIES}, %next ]
   %r = trunc i64 %found to i8
   ret i8 %r
-}}
-; The key of what the SLB holds: 128 bits made of all valid entries
-; and their places.
-define internal <16 x i32> @context_key(ptr %cpu) nounwind noinline {{
-entry:
-  %esids = getelementptr i8, ptr %cpu, i64 {w.offset_of("slb_esid")}
-  %vsids = getelementptr i8, ptr %cpu, i64 {w.offset_of("slb_vsid")}
-  br label %loop
-loop:
-  %n = phi i64 [ 0, %entry ], [ %n1, %next ]
-  %a = phi i64 [ 0, %entry ], [ %a1, %next ]
-  %b = phi i64 [ 0, %entry ], [ %b1, %next ]
-  %ep = getelementptr i64, ptr %esids, i64 %n
-  %esid = load i64, ptr %ep{TB_CPU}
-  %v = and i64 %esid, {SLB_VALID}
-  %valid = icmp ne i64 %v, 0
-  br i1 %valid, label %take, label %next
-take:
-  %vp = getelementptr i64, ptr %vsids, i64 %n
-  %vsid = load i64, ptr %vp{TB_CPU}
-  %placed = or i64 %esid, %n
-  %h0 = mul i64 %placed, {_SPREAD[0]}
-  %h1 = lshr i64 %h0, 32
-  %h2 = xor i64 %h0, %h1
-  %h3 = add i64 %h2, %vsid
-  %h4 = mul i64 %h3, {_SPREAD[1]}
-  %h5 = lshr i64 %h4, 29
-  %h6 = xor i64 %h4, %h5
-  %h7 = mul i64 %h6, {_SPREAD[2]}
-  %h8 = lshr i64 %h7, 32
-  %h = xor i64 %h7, %h8
-  %g0 = mul i64 %h6, {_SPREAD[3]}
-  %g1 = lshr i64 %g0, 31
-  %g = xor i64 %g0, %g1
-  %a0 = add i64 %a, %h
-  %b0 = add i64 %b, %g
-  br label %next
-next:
-  %a1 = phi i64 [ %a, %loop ], [ %a0, %take ]
-  %b1 = phi i64 [ %b, %loop ], [ %b0, %take ]
-  %n1 = add i64 %n, 1
-  %more = icmp ult i64 %n1, {SLB_ENTRIES}
-  br i1 %more, label %loop, label %out
-out:
-  %k0 = insertelement <8 x i64> zeroinitializer, i64 %a1, i32 0
-  %k1 = insertelement <8 x i64> %k0, i64 %b1, i32 1
-  %key = bitcast <8 x i64> %k1 to <16 x i32>
-  ret <16 x i32> %key
 }}
 """

@@ -35,7 +35,7 @@ def _chunk_shift(w: Text) -> int:
     return w.addresses.line_log + TLB_CHUNK.bit_length() - 1
 
 
-def _for_used_chunks(w: Text, name: str, parameters: str, body: str) -> str:
+def for_used_chunks(w: Text, name: str, parameters: str, body: str) -> str:
     """A function over a table's used chunks; `body` sees %chunk (pointer), ends in `br %next`."""
     return f"""
 define internal void @{name}(ptr %table, ptr %used{parameters}) nounwind {{
@@ -56,7 +56,7 @@ one:
 out:"""
 
 
-def _for_lines(w: Text, body: str) -> str:
+def for_lines(w: Text, body: str) -> str:
     """The lines of %chunk one after the other; `body` sees %line, ends in `br %on`."""
     return f"""  br label %lines
 lines:
@@ -118,11 +118,11 @@ out:
 def _clearing(w: Text) -> str:
     ea = w.ea
     return (
-        _for_used_chunks(
+        for_used_chunks(
             w,
             "clear_table",
             "",
-            _for_lines(
+            for_lines(
                 w,
                 f"""{forgotten(w, "line")}
   br label %on""",
@@ -133,7 +133,7 @@ def _clearing(w: Text) -> str:
   ret void
 }}
 """
-        + _for_used_chunks(
+        + for_used_chunks(
             w,
             "clear_class",
             f", {ea} %ea",
@@ -151,11 +151,11 @@ next:
   ret void
 }
 """
-        + _for_used_chunks(
+        + for_used_chunks(
             w,
             "protect_host",
             ", ptr %host",
-            _for_lines(
+            for_lines(
                 w,
                 f"""  %tp = getelementptr i8, ptr %line, i64 {w.addresses.line.write}
   %tag = load {ea}, ptr %tp{TB_TLB}
