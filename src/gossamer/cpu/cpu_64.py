@@ -119,6 +119,21 @@ def _check_slb_size(cpu: Cpu64, size: int) -> None:
         raise ValueError(f"an SLB of {size} entries, {cpu.model.name} has {_slb_size(cpu)}")
 
 
+def _get_fpscr(cpu: Cpu64) -> int:
+    return cpu.block.get("drn") << 32 | cpu.block.get("fpscr")
+
+
+def _put_fpscr(cpu: Cpu64, value: int) -> None:
+    """DRN, the rounding mode of decimal arithmetic, is above the rest."""
+    if value >> 32 > 7:
+        raise ValueError(f"FPSCR must be below 2**35, got {value:#x}")
+    cpu.block.set("drn", value >> 32)
+    cpu.block.set("fpscr", value)
+
+
+_FPSCR: Final = View("env.fpscr", U64, _get_fpscr, _put_fpscr)
+
+
 class Cpu64(Cpu):
     """A PowerPC of 64 bits whose hypervisor is the machine.
 
@@ -146,7 +161,7 @@ class Cpu64(Cpu):
     )
     fpu_64 = subsection(
         "cpu/fpu",
-        layout=[register_file("env.vsr", "fpr", Int("fpr", 8)), one("env.fpscr", "fpscr", U64)],
+        layout=[register_file("env.vsr", "fpr", Int("fpr", 8)), _FPSCR],
     )
     altivec_64 = subsection(
         "cpu/altivec",

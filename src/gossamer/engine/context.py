@@ -94,7 +94,12 @@ EFFECT_CODES: Final = {
     "hypercall": 7,
     "absent": 8,
     "turned": 9,
+    "answer": 10,
 }
+#: Arguments of a service that Python answers (`isa.service`), and bytes of each, and of its result.
+ANSWER_ARGUMENTS: Final = 4
+ANSWER_SIZE: Final = 16
+ANSWER_RESULT: Final = 32
 #: The sampler's table: slots, bytes of one (entry 8, source 8, count 4, effective page 4, 8 free),
 #: and how many hot ones are listed at the most.
 SAMPLES: Final = 4096
@@ -250,6 +255,8 @@ _FIELDS_64: Final = (
     ("known_esid", 8 * SLB_ENTRIES),  # the SLB as it was seen last
     ("known_vsid", 8 * SLB_ENTRIES),
     ("bank_low", BANKS * 16),  # chunks of supervisors' tables with low addresses: data, fetch
+    ("answer", ANSWER_ARGUMENTS * ANSWER_SIZE),  # what a service that Python answers is given
+    ("answered", ANSWER_RESULT),  # and its result
 )
 
 

@@ -14,6 +14,7 @@ from gossamer.base.bits import ones
 from gossamer.engine.addresses import NARROW, Addresses
 from gossamer.engine.emit_vector import PAIR, VECTOR_EMIT, enter, leave, reverse
 from gossamer.isa.expr import Expr
+from gossamer.isa.service import SERVICES, Answered
 from gossamer.isa.vector.lanes import WIDTH
 
 TB_CPU: Final = ", !tbaa !1"
@@ -140,12 +141,17 @@ class Function:
         elif e.op == "choose":
             text = self._choose(e)
         elif e.op == "call":
-            args = ", ".join(f"i{a.width} {self.expr(a)}" for a in e.args)
-            text = self.value(f"call i{e.width} @service_{e.arg}({args})")
+            text = self._call(e)
         else:
             text = EMIT[e.op](self, e, [self.expr(a) for a in e.args])
         self.memo[e] = text
         return text
+
+    def _call(self, e: Expr) -> str:
+        args = ", ".join(f"i{a.width} {self.expr(a)}" for a in e.args)
+        if isinstance(SERVICES[str(e.arg)], Answered):
+            args = f"ptr %cpu, {args}"
+        return self.value(f"call i{e.width} @service_{e.arg}({args})")
 
     def _choose(self, e: Expr) -> str:
         cond = self.expr(e.args[0])

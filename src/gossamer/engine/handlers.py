@@ -29,6 +29,7 @@ from gossamer.isa.body import Branch, Effect, Probe, Raise, Statement, Store, nu
 from gossamer.isa.expr import Expr
 from gossamer.isa.form import Form
 from gossamer.isa.interrupts import Access
+from gossamer.isa.service import SERVICES, Answered
 from gossamer.isa.spec.alignment import dsisr
 
 #: Bytes of an entry that hold the operand fields at bits 6, 11, 16 and 21, by their shift.
@@ -131,6 +132,11 @@ class _Handler(StatementWriter):
             byte = self.value(f"load i8, ptr {where}{TB_ENTRY}, !range !6")
             self.memo[e] = self.value(f"trunc i8 {byte} to i5")
         return super().expr(e)
+
+    def _call(self, e: Expr) -> str:
+        if isinstance(SERVICES[str(e.arg)], Answered):
+            self._note_time()  # what Python is called for may ask for the run's end
+        return super()._call(e)
 
     def _word(self, e: Expr) -> str:
         where = self.value("getelementptr i8, ptr %e, i64 8")

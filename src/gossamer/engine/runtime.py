@@ -11,7 +11,8 @@ from typing import Final
 
 from gossamer.cpu import mmu, table_calls
 from gossamer.cpu.data_breakpoint import data_breakpoint
-from gossamer.engine.addresses import NARROW, Addresses, addresses_of
+from gossamer.engine.addresses import NARROW, Addresses, addresses, addresses_of
+from gossamer.engine.context import ANSWER_SIZE, EFFECT_CODES
 from gossamer.engine.emit import TB_CPU
 from gossamer.engine.runtime_banks import choosing
 from gossamer.engine.runtime_code import code
@@ -39,7 +40,7 @@ from gossamer.isa.body import Body, Branch, Effect, Raise, number
 from gossamer.isa.expr import Expr
 from gossamer.isa.interrupts import Access
 from gossamer.isa.registers import NUMBER
-from gossamer.isa.service import SERVICES
+from gossamer.isa.service import SERVICES, Answered
 
 
 class _BodyFunction(StatementWriter):
@@ -74,6 +75,9 @@ def service_functions(intrinsics: set[str], *, wide: bool = False) -> str:
     for s in SERVICES.values():
         if s.wide and not wide:
             continue
+        if isinstance(s, Answered):
+            out.append(_answered(s))
+            continue
         f = _BodyFunction(intrinsics)
         result = f.expr(s.result)
         f.line(f"ret i{s.width} {result}")
@@ -84,6 +88,31 @@ def service_functions(intrinsics: set[str], *, wide: bool = False) -> str:
             )
         )
     return "\n".join(out)
+
+
+def _answered(s: Answered) -> str:
+    """A service that Python answers: its arguments and result go through the context."""
+    words = addresses(64)
+    given, result = words.fields["answer"], words.fields["answered"]
+    lines = []
+    for n, width in enumerate(s.widths):
+        place = given + ANSWER_SIZE * n
+        lines.append(f"  %p{n} = getelementptr i8, ptr %cpu, i64 {place}")
+        lines.append(f"  store i{width} %a{n}, ptr %p{n}, align 8")
+    params = ", ".join(f"i{w} %a{n}" for n, w in enumerate(s.widths))
+    code = EFFECT_CODES["answer"]
+    return "\n".join(
+        (
+            f"define internal i{s.width} @service_{s.name}(ptr %cpu, {params}) nounwind "
+            "noinline {",
+            *lines,
+            f"  call void @effect_python(ptr %cpu, i32 {code}, i32 {s.number})",
+            f"  %r = getelementptr i8, ptr %cpu, i64 {result}",
+            f"  %v = load i{s.width}, ptr %r, align 8",
+            f"  ret i{s.width} %v",
+            "}",
+        )
+    )
 
 
 def translation_functions(intrinsics: set[str], architecture: Architecture) -> str:

@@ -25,6 +25,9 @@ from gossamer.cpu.block import RegisterBlock
 from gossamer.engine import build
 from gossamer.engine.addresses import addresses_of
 from gossamer.engine.context import (
+    ANSWER_ARGUMENTS,
+    ANSWER_RESULT,
+    ANSWER_SIZE,
     BANKS,
     DATA_SLOTS,
     DTLB_ENTRIES,
@@ -49,6 +52,7 @@ from gossamer.engine.context import (
     TLB_CHUNK,
 )
 from gossamer.engine.protocol import InstructionTime
+from gossamer.isa.answers import ANSWERS
 from gossamer.isa.architecture import Architecture
 
 if TYPE_CHECKING:
@@ -59,8 +63,8 @@ _SLACK: Final = PAGE_SIZE // 4
 #: Accesses to devices (a power of two) after which `run` comes back: they take far longer than
 #: other instructions, and the engine's caller looks at the host's clock in between.
 _ACCESSES: Final = 256
-_CODE, _BUSY, _ABSENT, _TURNED = (
-    EFFECT_CODES[name] for name in ("code", "busy", "absent", "turned")
+_CODE, _BUSY, _ABSENT, _TURNED, _ANSWER = (
+    EFFECT_CODES[name] for name in ("code", "busy", "absent", "turned", "answer")
 )
 
 #: A word, and the callbacks that loads and stores take: real address, value, size.
@@ -410,6 +414,8 @@ class Tier0(InstructionTime):
                 self.regions_busy(argument)
             elif code == _TURNED:
                 self.regions_turned(argument)
+            elif code == _ANSWER:
+                self._answer(argument)
             elif code == _ABSENT:
                 self.memory.arena.need(argument * PAGE_SIZE, PAGE_SIZE)
             else:
@@ -417,6 +423,22 @@ class Tier0(InstructionTime):
                 self.effect(code, argument)
         except BaseException as e:
             self._keep(e)
+
+    def _answer(self, n: int) -> None:
+        """Answer a service whose arguments are in the context."""
+        self._accesses += 1
+        if self._accesses % _ACCESSES == 0:
+            self.request_exit()
+        answer = ANSWERS[n]
+        at = self._fields["answer"]
+        places = range(at, at + ANSWER_SIZE * ANSWER_ARGUMENTS, ANSWER_SIZE)
+        values = [
+            int.from_bytes(self._context[place : place + width // 8], "little")
+            for place, width in zip(places, answer.widths, strict=False)
+        ]
+        at = self._fields["answered"]
+        result = answer.compute(*values)
+        self._context[at : at + ANSWER_RESULT] = result.to_bytes(ANSWER_RESULT, "little")
 
     def _keep(self, e: BaseException) -> None:
         if self._error is None:

@@ -217,6 +217,7 @@ class Body:
     dbsr, icdbdr, tcr, tsr = Register(), Register(), Register(), Register()
     pit_reload, pit_zero = Register(), Register()
     halted, ctrl, ppr, lpcr = Register(), Register(), Register(), Register()
+    drn, fscr, tar = Register(), Register(), Register()
 
     def __init__(self, width: int, sf: bool | None = None) -> None:
         self.width, self._sf = width, sf
@@ -252,6 +253,8 @@ class Body:
     slb_esid: Registers
     slb_vsid: Registers
     vsl: Registers
+    tm: Registers
+    ebb: Registers
     monitor: Registers
 
     @property

@@ -135,6 +135,8 @@ _LIST_64: Final[dict[str, tuple[int, int]]] = {
     "uamor": (WORD, 1),
     "iamr": (WORD, 1),
     "pspb": (32, 1),
+    "drn": (8, 1),  # FPSCR bits 29 to 31 of 64: the rounding mode of decimal arithmetic
+    "tm": (WORD, 3),  # TFHAR, TFIAR, TEXASR
     "monitor": (WORD, 16),  # SPRs 784 to 799, which user programs read as 768 to 783
 }
 

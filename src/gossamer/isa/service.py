@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Final
 
+from gossamer.isa.answers import ANSWERS, Answer
 from gossamer.isa.expr import Expr
 from gossamer.isa.ops import OPS
 
@@ -69,7 +70,22 @@ def _evaluate(e: Expr, values: list[int], known: dict[Expr, int]) -> int:
     return value
 
 
-SERVICES: Final[dict[str, Service]] = {}
+class Answered(Service):
+    """A service that Python answers in every engine; native code calls it by its `number`."""
+
+    def __init__(self, answer: Answer, number: int) -> None:
+        super().__init__(answer.name, answer.widths, answer.width, _no_text, wide=True)
+        self.number, self._compute = number, answer.compute
+
+    def evaluate(self, values: list[int]) -> int:
+        return self._compute(*values)
+
+
+def _no_text(*args: Expr) -> Expr:
+    raise AssertionError("Python answers this service: it has no text")
+
+
+SERVICES: Final[dict[str, Service]] = {a.name: Answered(a, n) for n, a in enumerate(ANSWERS)}
 
 
 def service(

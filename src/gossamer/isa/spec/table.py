@@ -29,6 +29,7 @@ from gossamer.isa.spec import (
 )
 from gossamer.isa.spec.wide import cr as wide_cr
 from gossamer.isa.spec.wide import (
+    decimal,
     doubleword,
     floats,
     later,
@@ -40,6 +41,7 @@ from gossamer.isa.spec.wide import (
     vsx_compare,
     vsx_convert,
 )
+from gossamer.isa.spec.wide import float_status as wide_float_status
 from gossamer.isa.spec.wide import system as wide_system
 
 __all__ = [
@@ -49,6 +51,7 @@ __all__ = [
     "cache",
     "cr",
     "data_stream",
+    "decimal",
     "doubleword",
     "embedded",
     "fixed_arith",
@@ -80,5 +83,6 @@ __all__ = [
     "vsx_compare",
     "vsx_convert",
     "wide_cr",
+    "wide_float_status",
     "wide_system",
 ]

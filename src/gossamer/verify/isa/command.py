@@ -20,7 +20,9 @@ from gossamer.cpu.model import PVRS_405, find
 from gossamer.isa.insn import Decoder, Insn
 from gossamer.isa.text.disassembler import flags_of
 from gossamer.machines.kind import CPU_ALIASES
-from gossamer.verify.isa.excuses import ALL, masks
+from gossamer.verify.isa.decimal_excuses import DECIMAL_EXCUSES
+from gossamer.verify.isa.decimal_vectors import DecimalVectors, is_decimal
+from gossamer.verify.isa.excuses import ALL, EXCUSES, masks
 from gossamer.verify.isa.local import OUTSIDE, LocalCpu
 from gossamer.verify.isa.native import NativeCpu, NativeVector
 from gossamer.verify.isa.qemu import QemuUser
@@ -132,7 +134,7 @@ def compare(
     found = ours.differences(theirs)
     if not found:
         return {}, Excused.NOT
-    hidden = masks(name, peer, before, ours, theirs)
+    hidden = masks(name, peer, before, ours, theirs, (*EXCUSES, *DECIMAL_EXCUSES))
     if "outcome" in hidden:
         return {}, Excused.WHOLLY
     left = {}
@@ -289,7 +291,8 @@ def verify(
     tally = Tally()
     for row in wanted_rows(decoder, peer, only):
         rng = random.Random(f"{seed} {row.name}")  # noqa: S311 (not a secret)
-        vectors = make_vectors(row, rng)
+        kind = DecimalVectors if is_decimal(row) else make_vectors
+        vectors = kind(row, rng)
         enough = max(count, 1 << len(vectors.flags))  # every mnemonic at least once
         records = (vectors.make() for _ in range(2 * enough))
         mine = [r for r in records if decoder.decode(r.word) is row][:enough]

@@ -48,6 +48,8 @@ NOT_RUN_64: Final = {
     "dcbz": "for user programs of a 970 the peer clears 32 bytes, as HID5 may ask for",
 }
 UMMCR0: Final = 11
+#: FPSCR with the rounding mode of decimal arithmetic above.
+FPSCR_64: Final = 0x7_FFFF_FFFF
 ALL_64: Final = (1 << 64) - 1
 WORDS_64: Final = (
     *(0xFFFF_FFFF_FFFF_FFFF, 0x8000_0000_0000_0000, 0x7FFF_FFFF_FFFF_FFFF, 0x1_0000_0000),
@@ -89,7 +91,7 @@ class WideRecord(Record, frozen=False):
             word,
             prefix,
             signal=signal,
-            fpscr=fpscr & 0xFFFF_FFFF,
+            fpscr=fpscr & FPSCR_64,
             gpr=gpr,
             fpr=fpr,
             memory=block[WIDE_WINDOW:WIDE_SIZE],
@@ -116,6 +118,11 @@ class WideVectors(Vectors):
             if isinstance(f, SplitField) and f.shown != "{}":
                 word &= ~(1 << 31 - f.high)
         return word
+
+    def fpscr_value(self) -> int:
+        """Of rows that know of it DRN, too."""
+        value = super().fpscr_value()
+        return value | self.rng.getrandbits(3) << 32 if "2.05" in self.row.features else value
 
     def word_value(self) -> int:
         rng = self.rng
@@ -146,6 +153,13 @@ class WideCpu(LocalCpu):
         zeros = {name: [0] * count for name, (_, count) in registers(64).items()}
         self.registers = zeros | self.registers
         self.registers["monitor"][UMMCR0] = 0x8000_0000  # as after reset
+        self.registers["fpscr"] = [r.fpscr & 0xFFFF_FFFF]
+        self.registers["drn"] = [r.fpscr >> 32]
+
+    def leave(self, r: Record, target: int) -> Record:
+        after = super().leave(r, target)
+        after.fpscr |= self.registers["drn"][0] << 32
+        return after
 
     def row(self, word: int) -> Insn | None:
         """The instruction of a word."""

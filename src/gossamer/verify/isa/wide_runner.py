@@ -24,6 +24,9 @@ FPRS: Final = 352
 #: Of `struct ucontext`: registers, floating-point registers.
 _FRAME, _FRAME_FPRS = 232, 616
 
+#: ``mtfsf 255,0,1,0``: all 64 bits of FPSCR.
+_MTFSF_ALL: Final = 0xFFFE_058E
+
 _NAMES: Final = f"""
     .equ REC, {REC:#x}
     .equ R_WORD, REC
@@ -66,8 +69,8 @@ handler:
     lfd 0, {_FRAME_FPRS - _FRAME}+8*\\n(6)
     stfd 0, R_FPR+8*\\n(0)
     .endr
-    lwz 7, R_FPR+8*32+4(0)
-    stw 7, R_FPSCR+4(0)
+    ld 7, R_FPR+8*32(0)
+    std 7, R_FPSCR(0)
     b send
 signals: .long 4, 5, 7, 8, 11, 0
 # struct sigaction: handler, flags (SA_SIGINFO | SA_ONSTACK | SA_NODEFER), restorer, mask
@@ -91,7 +94,7 @@ def _widened(source: str) -> str:
 def _program() -> str:
     tail = USER_TAIL[: USER_TAIL.index("# Signal handler")]
     text = _NAMES + USER_HEAD + _widened(CORE) + tail + _TAIL
-    return finish(text, "", "")
+    return finish(text, "", "").replace("mtfsf 255, 0", f".long {_MTFSF_ALL:#x}")
 
 
 WIDE: Final = _program()

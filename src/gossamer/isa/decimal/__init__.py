@@ -1,0 +1,1 @@
+"""Decimal floating point on integers: formats, rounding, and each operation with its FPSCR."""
