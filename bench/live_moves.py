@@ -33,7 +33,7 @@ class Subject:
         self.log.unlink(missing_ok=True)
         self.command = [*command.split(), "-M", options.machine, "-m", options.memory]
         self.command += ["-kernel", options.kernel, "-initrd", options.initrd]
-        self.command += ["-append", "console=ttyPZ0", "-nic", "none"]
+        self.command += ["-append", "console=ttyPZ0", "-nic", "none", *options.options.split()]
         self.figures: dict[str, list[float]] = {figure: [] for figure in FIGURES}
         self.emulator = Emulator(self.command, self.log)
         self.emulator.start_guest()
@@ -116,6 +116,7 @@ def main() -> None:
     parser.add_argument("--bandwidth", default="4G", help="max-bandwidth, as 128M")
     parser.add_argument("--converge", action="store_true", help="auto-converge")
     parser.add_argument("--ticks", action="store_true", help="count the guest's timers, too")
+    parser.add_argument("--options", default="", help="more of the emulators', as '-icount 5'")
     parser.add_argument("--postcopy", action="store_true", help="switch over at once")
     options = parser.parse_args()
     subjects = in_turn(Subject, options, options.moves, Subject.move)

@@ -196,6 +196,10 @@ def uncollected() -> Iterator[None]:
 
 def start(config: Config) -> int:
     """Build the machine and run it until it ends."""
+    import os
+
+    # A thread of numpy's for matrices would spin for 20 ms beside each start.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with uncollected():
         ready = _nothing
         if config.daemonize:

@@ -14,6 +14,7 @@ from gossamer.base.errors import HostError
 from gossamer.base.units import NS_PER_S
 from gossamer.control import switchover
 from gossamer.control.globalstate import GlobalState
+from gossamer.control.joined import Joined
 from gossamer.control.steps import InThread, finish
 from gossamer.control.stream_out import Extra, StreamOut, save_stream
 from gossamer.control.switchover import Switchover
@@ -117,6 +118,18 @@ def test_a_receiver_that_goes_gives_the_disks_back(said: bytes, doubtful: bool) 
             ends.go()
         assert ends.last.doubtful == doubtful
         assert not ends.vm.disks.lent
+
+
+def test_what_does_not_go_at_once_is_kept_in_its_place() -> None:
+    with closing(Ends()) as ends:
+        joined = Joined(ends.out)
+        joined.keep = True
+        joined.write(b"a" * (8 << 20))
+        joined.put()
+        joined.write(b"b")
+        rest = joined.take()
+        assert 1 < len(rest) < 8 << 20
+        assert rest == b"a" * ((8 << 20) - ends.channel.sent) + b"b"
 
 
 # --- what is made ahead ---------------------------------------------------------------------------

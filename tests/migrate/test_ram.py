@@ -93,6 +93,35 @@ def test_pages_known_to_be_blank_make_the_same_records(
     assert whole.getvalue() == quick.getvalue()
 
 
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=50), st.data())
+def test_grouped_pages_are_the_same_memory_in_two_rows(
+    fills: list[int], data: st.DataObject
+) -> None:
+    """Zero pages come first, then the others, whatever lies between them."""
+    memory = np.repeat(np.array(fills, np.uint8), PAGE)
+    chosen = data.draw(st.lists(st.booleans(), min_size=len(fills), max_size=len(fills)))
+    numbers = np.flatnonzero(chosen).astype(np.int64)
+    out = io.BytesIO()
+    writer = ram_writer.RamWriter(out, PAGE)
+    writer.grouped = True
+    writer.block_list([Block("m", len(memory))])
+    writer.pages("m", memory, numbers)
+    writer.end()
+    runs = [
+        r for r in RamReader(PAGE).read(Source(io.BytesIO(out.getvalue()))) if isinstance(r, Run)
+    ]
+    kinds = [r.kind for r in runs if not r.named]
+    assert kinds == sorted(kinds, key=lambda kind: kind != ram.ZERO)
+    loaded = np.full(len(memory), 9, np.uint8).reshape(-1, PAGE)
+    for run in runs:
+        assert run.pages is not None or run.fills is not None
+        value = run.pages if run.pages is not None else run.fills[:, None]  # type: ignore[index]
+        loaded[run.addresses // PAGE] = value
+    expected = np.full(len(memory), 9, np.uint8).reshape(-1, PAGE)
+    expected[numbers] = memory.reshape(-1, PAGE)[numbers]
+    assert (loaded == expected).all()
+
+
 def test_a_page_known_to_be_blank_is_not_read() -> None:
     """Else what the host has never made would be made."""
     memory = np.ones(2 * PAGE, np.uint8)

@@ -36,6 +36,12 @@ class Joined:
         if self._waiting:
             self._out.write(self.take())
 
+    def put(self) -> None:
+        """Send what the host takes at once."""
+        if self._waiting:
+            left = self._out.put(memoryview(bytes(self._waiting)))
+            self._waiting = bytearray(left)
+
     def take(self) -> bytes:
         data = bytes(self._waiting)
         self._waiting.clear()

@@ -36,7 +36,7 @@ from gossamer.migrate.dirty import DirtyPages, Pages
 from gossamer.migrate.framing import Cmd
 from gossamer.migrate.mapped_out import MappedOut
 from gossamer.migrate.multifd_out import MultifdOut
-from gossamer.migrate.outgoing import ARRIVED, Outgoing, RefusedError
+from gossamer.migrate.outgoing import ARRIVED, CAUGHT_UP, Outgoing, RefusedError
 from gossamer.migrate.precopy import (
     SLICE_NS,
     Chunk,
@@ -203,6 +203,7 @@ class _Sender:
         self.machine: Machine = vm.machine
         self.joined = Joined(out)
         self.stream = StreamOut(self.machine, self.joined)
+        self.stream.ram.grouped = True
         self.dirty = DirtyPages(self.machine.arena, self.stream.blocks, self.machine.engine.flush)
         self.began = host.monotonic_ns()
         self.multifd: MultifdOut | MappedOut | None = None
@@ -258,13 +259,18 @@ class _Sender:
         precopy = Precopy(self.dirty, parameters, now, auto_converge=auto_converge)
         figures = self.transfer.figures = precopy.figures
         figures.setup_time = (now - self.began) // _NS_PER_MS
-        progress, shown, rounds = self.vm.progress, 0, 0
+        progress, shown, rounds, caught_up = self.vm.progress, 0, 0, False
         with progress.operation("sending while the guest runs"):
             progress.phase("RAM", figures.total)
             while not self.transfer.wants_postcopy:
                 step = precopy.step(host.monotonic_ns())
                 if isinstance(step, Switch):
-                    return
+                    if caught_up or self.multifd is not None:
+                        return
+                    caught_up = True
+                    yield InThread(self._catch_up)
+                    precopy.sync(host.monotonic_ns())
+                    continue
                 if isinstance(step, Sync):
                     precopy.sync(host.monotonic_ns())
                     continue
@@ -284,6 +290,13 @@ class _Sender:
                 if done > shown:
                     progress.advance(done - shown)
                     shown = done
+
+    def _catch_up(self) -> None:
+        """Let the receiver take in what it was sent: it need not while the guest stands still."""
+        if self.out.answers:
+            self.stream.writer.command(Cmd.PING, CAUGHT_UP.to_bytes(4, "big"))
+            self.joined.flush()
+            self.out.caught_up()
 
     def _send_on(self, precopy: Precopy, step: Step) -> None:
         """Send chunk after chunk, while nothing else has to be done."""
@@ -439,6 +452,10 @@ class _Sender:
             self.multifd.hold()
         if self.dirty.left:
             self.stream.part(self.dirty.take(self.dirty.left), self.dirty.zero)
+        self.switchover = Switchover(self.vm, self.out, self.multifd)
+        if self.switchover.is_quick:
+            self.joined.put()
+            self.stream.onward = self.joined.put
         self.stream.devices(
             Extra("globalstate", GlobalState(state)),
             cut.profile,
@@ -449,5 +466,4 @@ class _Sender:
             self.stream.writer.command(Cmd.PING, ARRIVED.to_bytes(4, "big"))
         devices = self.joined.take()
         self.stream.end()
-        self.switchover = Switchover(self.vm, self.out, self.multifd)
         return (yield from self.switchover.steps(devices, self.joined.take()))

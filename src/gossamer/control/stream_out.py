@@ -6,9 +6,9 @@ The format is QEMU's; a profile says which receiver.  `control.stream_in` reads 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 from gossamer.base.data import Data, replace
 from gossamer.base.late import np
@@ -29,6 +29,10 @@ from gossamer.state.transfer import OURS, Profile, save, version_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+_MUCH: Final = 2048
+"""Bytes of a section that takes so long to load that it goes ahead of the rest."""
 
 
 class Out(Protocol):
@@ -89,6 +93,8 @@ class StreamOut:
         #: Memory goes to fixed places of a file; `flush` puts all before it there.
         self.mapped: MappedOut | None = None
         self.flush: Callable[[], None] = lambda: None
+        #: Called when a large section was written: what is there may go.
+        self.onward: Callable[[], None] = lambda: None
         self._describe: Callable[[], str] = str
         self._form: _Form = []
         #: A description made ahead, and for which form.
@@ -169,9 +175,11 @@ class StreamOut:
             w.close(number)
         if switchover:
             w.command(Cmd.SWITCHOVER_START)
-        sections, self._form = _sections(m, extra, profile, carried)
-        for one in sections:
+        self._form = []
+        for one in _sections(m, extra, profile, carried, self._form):
             w.full(one.number, one.idstr, one.instance, one.version, one.body)
+            if len(one.body) >= _MUCH:
+                self.onward()
         self._describe = partial(_description, m, extra, profile, carried)
 
     def prepare(
@@ -181,7 +189,9 @@ class StreamOut:
 
         The description stays as it is unless sections get another form meanwhile.
         """
-        _, form = _sections(self.machine, extra, profile, carried)
+        form: _Form = []
+        for _ in _sections(self.machine, extra, profile, carried, form):
+            pass
         self._ready = form, _description(self.machine, extra, profile, carried)
 
     def end(self) -> None:
@@ -194,7 +204,7 @@ class StreamOut:
         self.writer.end(text)
 
 
-class _Section(Data):
+class _Section(NamedTuple):
     """One that is to be written."""
 
     number: int
@@ -209,11 +219,9 @@ _Form: TypeAlias = "list[tuple[int, str | int]]"
 
 
 def _sections(
-    m: Machine, extra: Extra, profile: Profile, carried: Sequence[Carried]
-) -> tuple[list[_Section], _Form]:
-    """The sections of a machine but memory's, in their order, and their form."""
-    out: list[_Section] = []
-    form: _Form = []
+    m: Machine, extra: Extra, profile: Profile, carried: Sequence[Carried], form: _Form
+) -> Iterator[_Section]:
+    """The sections of a machine but memory's, in their order; `form` gets their form."""
     profile = replace(profile, saw=lambda owner, name: form.append((id(owner), name)))
     numbers = m.kind.sections
     section_id = numbers.first + m.kind.has_nic(m.hardware)
@@ -225,12 +233,12 @@ def _sections(
         number = numbers.fixed.get(part.idstr, section_id)
         section_id += number == section_id
         body, version = body_of(part.device, profile), version_of(part.device, profile)
-        out.append(_Section(number, part.idstr, part.instance, version, body))
+        form.append((number, len(body)))
+        yield _Section(number, part.idstr, part.instance, version, body)
         if part.idstr == "timer":
-            out += [_Section(numbers.first, c.idstr, 0, c.version, c.body) for c in carried]
-    body = body_of(extra.owner, profile)
-    out.append(_Section(section_id, extra.idstr, 0, extra.owner.version, body))
-    return out, form + [(n, len(one.body)) for n, one in enumerate(out)]
+            for one in carried:
+                yield _Section(numbers.first, one.idstr, 0, one.version, one.body)
+    yield _Section(section_id, extra.idstr, 0, extra.owner.version, body_of(extra.owner, profile))
 
 
 def _description(m: Machine, extra: Extra, profile: Profile, carried: Sequence[Carried]) -> str:

@@ -16,7 +16,7 @@ from gossamer.control.steps import InThread, Steps
 from gossamer.core import host
 from gossamer.migrate.mapped_out import MappedOut
 from gossamer.migrate.multifd_out import MultifdOut
-from gossamer.migrate.outgoing import Outgoing
+from gossamer.migrate.outgoing import ARRIVED, Outgoing
 
 QUICK_NS: Final = NS_PER_S // 50
 """So long the loop serves nothing else."""
@@ -41,9 +41,8 @@ class Switchover:
         A receiver that has not every section cannot run the machine: until it has said so, all
         that goes wrong leaves the machine here.  From the end on only its last word counts.
         """
-        waits, out = self._handing_over(devices, end), self._out
-        is_quick = out.answers and out.channel.plain and self._multifd is None
-        if is_quick and not self._vm.disks.writable:
+        waits = self._handing_over(devices, end)
+        if self.is_quick and not self._vm.disks.writable:
             until = host.monotonic_ns() + QUICK_NS
             try:
                 while next(waits) and self._is_heard(waits, until):
@@ -52,6 +51,11 @@ class Switchover:
                 return int(over.value)
         sent: int = yield InThread(lambda: _finished(waits))
         return sent
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether it may be done in the loop's thread."""
+        return self._out.answers and self._out.channel.plain and self._multifd is None
 
     def _is_heard(self, waits: _Waits, until: int) -> bool:
         """Whether its word comes until then; what goes wrong is raised where it waits."""
@@ -68,7 +72,7 @@ class Switchover:
         with vm.disks.handed_over():
             if out.answers:
                 yield True
-                while not out.hears_arrival():
+                while not out.hears(ARRIVED):
                     yield True
             self.doubtful = out.answers
             yield from self._send(end)

@@ -35,6 +35,8 @@ PIECE: Final = 1 << 18
 
 
 _BACKLOG: Final = 16
+_ON_ITS_WAY: Final = 1 << 20
+"""Bytes that a Unix socket is asked to hold; the host may allow less."""
 _LOOK_S: Final = 0.1
 """How soon a wait notices that the transfer was cancelled."""
 
@@ -110,6 +112,8 @@ class Channel(io.RawIOBase):
         self.on_close: Callable[[], None] = lambda: None
         self._cancelled = False
         os.set_blocking(fd, False)
+        if two_way:
+            _widen(fd)
         self._regular = stat.S_ISREG(os.fstat(fd).st_mode)
 
     # --- file -------------------------------------------------------------------------------------
@@ -305,6 +309,13 @@ class Channel(io.RawIOBase):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _widen(fd: int) -> None:
+    """Let more be on its way in a Unix socket, so that its ends wait less for each other."""
+    with socket.socket(fileno=os.dup(fd)) as end:
+        if end.family == socket.AF_UNIX:
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ON_ITS_WAY)
 
 
 # --- to a peer ------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from gossamer.migrate.framing import Cmd
 from gossamer.migrate.returnpath import Message, Reply, read
 from gossamer.migrate.source import Source
 
-COOKIE, ARRIVED = 1, 2
+COOKIE, ARRIVED, CAUGHT_UP = 1, 2, 3
 GREET_S: Final = 10.0
 """So long is the receiver given to show that it reads."""
 
@@ -106,13 +106,18 @@ class Outgoing:
 
         Until then it cannot have the machine, whatever goes wrong.
         """
-        while self.answers and not self.hears_arrival():
+        while self.answers and not self.hears(ARRIVED):
             pass
 
-    def hears_arrival(self) -> bool:
-        """Wait for the receiver's next word; whether it is that."""
+    def caught_up(self) -> None:
+        """Wait until the receiver has taken in what was sent up to the PING of that name."""
+        while self.answers and not self.hears(CAUGHT_UP):
+            pass
+
+    def hears(self, cookie: int) -> bool:
+        """Wait for the receiver's next word; whether it is the answer to that PING."""
         message = self._message()
-        if message.kind == Reply.PONG and message.value == ARRIVED:
+        if message.kind == Reply.PONG and message.value == cookie:
             return True
         if self._judge(message):
             text = "the receiver says that it has the machine before it can have it"
@@ -170,7 +175,7 @@ class Outgoing:
             if message.value:
                 raise RefusedError(f"{self.channel.name}: the receiver could not load the machine")
             return True
-        if message.kind == Reply.PONG and message.value in (COOKIE, ARRIVED):
+        if message.kind == Reply.PONG and message.value in (COOKIE, ARRIVED, CAUGHT_UP):
             return False
         if message.kind == Reply.SWITCHOVER_ACK:
             return False

@@ -70,15 +70,26 @@ def zero_run(addresses: U64, fills: U8 | int = 0) -> bytes:
 def page_run(addresses: U64, pages: U8) -> bytes:
     """PAGE|CONTINUE records, 8 bytes and a page each."""
     table = np.empty((len(addresses), 8 + pages.shape[1]), np.uint8)
-    _fill(table, addresses, pages)
+    _heads(table, addresses)
+    table[:, 8:] = pages
     return table.tobytes()
 
 
-def _fill(table: U8, addresses: U64, pages: U8) -> None:
-    """Make PAGE|CONTINUE records, a row each."""
+def _heads(table: U8, addresses: U64) -> None:
+    """Begin PAGE|CONTINUE records, a row each."""
     heads = (addresses | np.uint64(ram.PAGE | ram.CONTINUE)).astype(">u8")
     table[:, :8] = heads.view(np.uint8).reshape(-1, 8)
-    table[:, 8:] = pages
+
+
+def _copy(to: U8, pages: U8, numbers: npt.NDArray[np.int64]) -> None:
+    """Copy the pages of these (ascending) numbers, row by row of consecutive ones."""
+    edges = np.flatnonzero(np.diff(numbers) != 1) + 1
+    if len(edges) > len(numbers) // _SHORT_ROW:
+        to[:] = pages[numbers]
+        return
+    for lo, hi in itertools.pairwise([0, *edges.tolist(), len(numbers)]):
+        first = int(numbers[lo])
+        to[lo:hi] = pages[first : first + hi - lo]
 
 
 def first_page(name: str, address: int, page: bytes | memoryview | None, fill: int = 0) -> bytes:
@@ -160,6 +171,9 @@ class RamWriter:
         self.page_size = page_size
         self.current: str | None = None
         self.elsewhere: Elsewhere | None = None
+        #: Of the pages that come at a time those that are zero go first, not all in their order:
+        #: the reader then has long rows of each kind, which takes a fraction of the time.
+        self.grouped = False
         self._table = np.empty((_TABLE_ROWS, 8 + page_size), np.uint8)
         self.sent = self.zeros = self.normals = 0
         """Bytes, zero pages and other pages written so far."""
@@ -241,6 +255,10 @@ class RamWriter:
             self.normals += page is not None
             self._advance(self.page_size)
             self.current, start = name, 1
+        if self.grouped:
+            order = np.argsort(~zero[start:], kind="stable") + start
+            numbers, addresses, zero = numbers[order], addresses[order], zero[order]
+            start = 0
         edges = np.flatnonzero(np.diff(zero[start:])) + 1 + start
         bounds = [start, *edges.tolist(), len(numbers)]
         for lo, hi in itertools.pairwise(bounds):
@@ -267,7 +285,8 @@ class RamWriter:
             part = slice(start, start + _TABLE_ROWS)
             some = numbers[part]
             table = self._table[: len(some)]
-            _fill(table, addresses[part], _rows(pages, some))
+            _heads(table, addresses[part])
+            _copy(table[:, 8:], pages, some)
             self._write(table.reshape(-1).data)
             self.normals += len(some)
             self._advance(len(some) * self.page_size)
@@ -305,6 +324,7 @@ def _rows_of(numbers: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
 
 
 _LONG_ROW: Final = 64
+_SHORT_ROW: Final = 2
 
 
 Buffer: TypeAlias = "bytes | bytearray | memoryview | U8"
