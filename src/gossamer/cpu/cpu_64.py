@@ -12,6 +12,7 @@ from gossamer.base.wire import WireReader, WireWriter
 from gossamer.cpu.cpu import VSCR_NJ, Avr, Cpu, one, put_crf, register_file
 from gossamer.cpu.msr import MSR_EE
 from gossamer.cpu.sprs import DEC, PVR, XER, plain
+from gossamer.isa.architecture import SLB_ENTRIES
 from gossamer.isa.compat import LEVELS, PCR, level_of
 from gossamer.isa.interrupts import Irq, Irq405
 from gossamer.state.codec import I32, U8, U32, U64, Array, Int, Unused
@@ -31,7 +32,6 @@ LPCR_POWER8: Final = 0x1_F008
 #: MMCR0[FC]: the monitor stands still after reset.
 MMCR0: Final = 795
 MMCR0_FC: Final = 0x8000_0000
-SLB_ENTRIES: Final = 64
 
 
 def _get_sprs(cpu: Cpu64) -> list[int]:

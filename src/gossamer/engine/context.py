@@ -11,8 +11,7 @@ from typing import Final
 from gossamer.base.bits import align_up
 from gossamer.base.data import Data
 from gossamer.cpu.block import layout
-from gossamer.isa.architecture import USUAL
-from gossamer.isa.evaluate import SLB_ENTRIES
+from gossamer.isa.architecture import SLB_ENTRIES, USUAL
 from gossamer.isa.registers import WORD
 
 

@@ -22,7 +22,8 @@ from gossamer.engine.context import BANKS, NO_BANK, NO_TAG
 from gossamer.engine.emit import TB_CPU, TB_TLB
 from gossamer.engine.runtime_fields import Text
 from gossamer.engine.runtime_tables import bank_tables, each_table, for_lines, for_used_chunks
-from gossamer.isa.evaluate import SLB_ENTRIES, SLB_VALID
+from gossamer.isa.architecture import SLB_ENTRIES
+from gossamer.isa.evaluate import SLB_VALID
 
 #: Bits of `segments_dirty`; those that the supervisor's tables wait for.
 CHANGED, LOST, GAINED = 1, 2, 4

@@ -10,7 +10,8 @@ from typing import Final
 
 from gossamer.engine.emit import TB_CPU, TB_TLB
 from gossamer.engine.runtime_fields import Text
-from gossamer.isa.evaluate import SLB_ENTRIES, SLB_VALID, TABLE_COMPARED
+from gossamer.isa.architecture import SLB_ENTRIES
+from gossamer.isa.evaluate import SLB_VALID, TABLE_COMPARED
 
 _COMPARED: Final = int.from_bytes((TABLE_COMPARED & (1 << 64) - 1).to_bytes(8, "little"), "big")
 _EIGHT: Final = "<8 x i32> <i32 0, i32 2, i32 4, i32 6, i32 8, i32 10, i32 12, i32 14>"

@@ -21,6 +21,8 @@ WIDTHS: Final = (32, 64)
 USUAL: Final = 32
 #: The bit of MSR with which a 64-bit part computes with 64 bits.
 MSR_SF: Final = 1 << 63
+#: Entries of a 64-bit part's segment lookaside buffer.
+SLB_ENTRIES: Final = 64
 
 
 class NotDescribedError(GossamerError):

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from gossamer.base.bits import ones
-from gossamer.isa.architecture import USUAL
+from gossamer.isa.architecture import SLB_ENTRIES, USUAL
 from gossamer.isa.body import (
     Branch,
     Do,
@@ -35,7 +35,6 @@ from gossamer.isa.service import SERVICES
 Memo = dict[Expr, int]
 #: An entry of the SLB is valid; what of a table's doubleword is compared (`Body.table_find`).
 SLB_VALID: Final = 0x0800_0000
-SLB_ENTRIES: Final = 64
 TABLE_COMPARED: Final = ~0x7C
 Act = Callable[[], None]
 
