@@ -22,10 +22,17 @@ def translate(machine: Machine, accel: Accel) -> None:
     if len(machine.cpus) == 1 and machine.translator is None:
         architecture, native = machine.cpu.model.architecture, machine.engine.native
         soon = machine.translator = Soon(
-            machine.engine, lambda: _regions(machine, accel), lambda: _load(architecture, native)
+            machine.engine,
+            lambda: _regions(machine, accel),
+            lambda: _load(architecture, native),
+            lambda: architecture in _loaded,
         )
         if accel.thread != "multi":
             soon.regions()
+
+
+#: What regions of these need was loaded in this process.
+_loaded: set[Architecture] = set()
 
 
 def _load(architecture: Architecture, native: Native) -> None:
@@ -33,6 +40,7 @@ def _load(architecture: Architecture, native: Native) -> None:
     from gossamer.engine.stencils.made import made
 
     made(architecture, native)
+    _loaded.add(architecture)
 
 
 def _regions(machine: Machine, accel: Accel) -> Regions:

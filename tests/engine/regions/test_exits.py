@@ -225,6 +225,70 @@ def slot(rig: Rig, page: int) -> int:
     return next(at for at in range(group, group + 64, 8) if rig.word(at) >> 31)
 
 
+#: Pages of data lie there, in this order: some are as far from their addresses as the one before.
+MANY: Final = 0x4_0000
+SCATTERED: Final = (0, 1, 4, 3, 2, 6, 7, 5)
+#: Loops that go from page to page: by an index, by a base that steps, by what they load.
+FROM_PAGE_TO_PAGE: Final = {
+    "index": """
+1:  lwzx    8,21,17
+    xor     14,14,8
+    stwx    14,21,18
+    addi    17,17,1028
+    rlwinm  17,17,0,17,29
+    addi    18,18,2052
+    rlwinm  18,18,0,17,29
+    b       1b
+""",
+    "step": """
+1:  addi    17,17,1024
+    rlwinm  17,17,0,17,31
+    add     17,17,21
+    lwz     8,0(17)
+    add     14,14,8
+    stw     14,4(17)
+    b       1b
+""",
+    "chain": """
+1:  lwz     8,4(18)
+    lwz     18,0(18)
+    add     14,14,8
+    stw     14,8(21)
+    b       1b
+""",
+    "chain outside": """
+1:  lwz     18,0(18)
+    li      12,3
+    mtctr   12
+    mr      17,18
+2:  lwzu    8,8(17)
+    add     14,14,8
+    stw     14,12(18)
+    bdnz    2b
+    b       1b
+""",
+}
+
+
+@pytest.mark.parametrize("kind", FROM_PAGE_TO_PAGE)
+def test_loops_go_from_page_to_page(kind: str) -> None:
+    first = EA if kind == "step" else 0
+    a, b = rigs("nop", r21=EA, r17=first, r18=EA, sdr1=TABLE, sr3=0x123, msr=DR)
+    for rig in (a, b):
+        table, rng = PageTable(), random.Random(3)
+        for n, page in enumerate(SCATTERED):
+            table.add(0x123, EA >> 12 & 0xFFFF | n, MANY + 0x1000 * page, 0x182)
+            content = rng.randbytes(0x1000)
+            if "chain" in kind:
+                following = EA + (n + 1) % len(SCATTERED) * 0x1000
+                content = following.to_bytes(4, "big") + content[4:]
+            rig.write(MANY + 0x1000 * page, content)
+        rig.write(TABLE, bytes(table.data))
+        rig.write(CODE, assemble(FROM_PAGE_TO_PAGE[kind], CODE))
+        rig.engine.flush()
+    agree(a, b, rounds=4)
+
+
 def test_data_pages_remapped_under_a_region() -> None:
     a, b = translated()
     for n in range(6):

@@ -51,3 +51,22 @@ def test_loading_begins_when_the_guest_has_executed_enough(
     assert len(made) == 1
     assert cast(Any, soon.regions()) == "regions"
     assert len(made) == 1
+
+
+def test_what_is_loaded_already_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(what: Callable[[], object]) -> Loaded:
+        raise AssertionError("loaded again")
+
+    made: list[object] = []
+
+    def make() -> Any:
+        made.append(None)
+        return "regions"
+
+    monkeypatch.setattr(ahead, "load", load)
+    engine = FakeEngine()
+    soon = Soon(cast(Any, engine), make, is_loaded=lambda: True)
+    assert not made
+    engine.before_run()
+    assert len(made) == 1
+    assert cast(Any, soon.regions()) == "regions"

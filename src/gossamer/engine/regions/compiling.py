@@ -16,8 +16,10 @@ from gossamer.engine.regions.names import Names
 from gossamer.engine.regions.writer import Writer
 
 # Loop strength reduction costs registers and additions here: exits need the values themselves.
-# LLVM takes an option once in a process.
+# CodeGen Prepare takes a fifth of the time, and what it does for a region nothing measured gained
+# by.  LLVM takes an option once in a process.
 llvm.set_option("regions", "-disable-lsr")
+llvm.set_option("regions", "-disable-cgp")
 
 
 class Compiled(Data):

@@ -20,6 +20,8 @@ from gossamer.engine.regions.names import Names
 from gossamer.engine.regions.values import Difference, Values
 from gossamer.isa.expr import Expr
 
+#: Nothing: what LLVM may not take out of a branch, nor make without one.
+APART: Final = 'call void asm sideeffect "", ""()'
 _PAGE_MASK: Final = PAGE_SIZE - 1
 #: Bits of 16 x the instructions left, beside an entry's place in one constant.
 _LEFT_BITS: Final = 24
@@ -157,7 +159,7 @@ class Exits(Values):
     def _leave_here(self) -> None:
         """What only this way out has: the rest is done where ways of the same state meet."""
         # Else LLVM would make the constants of this way out before the branch to it.
-        self.line('call void asm sideeffect "", ""()')
+        self.line(APART)
         values = {key: self.now[key] for key in sorted(self.owed & self.written)}
         number = self.delta // PAGE_SIZE
         key = tuple(values.items()), frozenset(self.owed), number

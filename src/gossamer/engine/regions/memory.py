@@ -1,9 +1,9 @@
 """Loads and stores of a region: the data TLB is only looked at; a miss leaves for tier 0.
 
 In a loop each base register keeps the page that its last access was in, and asks the TLB only for
-another.  A base that is itself loaded from memory leads to another page each time; it has its
-addend predicted: the access uses the addend that the last one found, and the entry's own is
-compared beside it, off the way of the data.
+another.  A base that the innermost loop loads from memory leads to another page each time: it is
+not asked for its page.  Addends are predicted: an access uses the one that the last one found, and
+the entry's own is compared beside it, off the way of the data.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from gossamer.base.units import PAGE_SIZE
 from gossamer.engine.context import DTLB_ENTRIES
 from gossamer.engine.emit import LIKELY, TB_MEM, TB_TLB, swap_bytes
 from gossamer.engine.regions.code import Code
-from gossamer.engine.regions.exits import Exits
-from gossamer.engine.regions.forming import Region
+from gossamer.engine.regions.exits import APART, Exits
+from gossamer.engine.regions.forming import Place, Region
 from gossamer.engine.regions.groups import Member, chased, groups_of
 from gossamer.engine.regions.names import Names
 from gossamer.isa.architecture import USUAL
@@ -41,9 +41,24 @@ class Memory(Exits):
         self._probed = ""  # the addend that a probe found, for the loop after it
         #: Bases whose page is kept, and for which kind of access.
         self.known: set[str] = set()
-        #: Bases that pointers are loaded to.
-        self._chased = chased(region.codes())
+        #: Bases that the innermost loop loads pointers to; those of each loop.
+        self._chased: set[int] = set()
+        self._chased_in: dict[int, set[int]] = {}
         self._groups: dict[tuple[int, bool], Member] = {}
+
+    def begin_loop(self, place: Place) -> None:
+        """Find the innermost loop of a block, and what it follows from page to page."""
+        loops = [n for n, loop in enumerate(self.region.natural) if place in loop]
+        self.in_loop = bool(loops)
+        self._chased = set()
+        if loops:
+            inner = min(loops, key=lambda n: len(self.region.natural[n]))
+            if inner not in self._chased_in:
+                self._chased_in[inner] = chased(self._codes_of(self.region.natural[inner]))
+            self._chased = self._chased_in[inner]
+
+    def _codes_of(self, places: set[Place]) -> list[Code]:
+        return [code for p in places for _, code in self.region.blocks[p].instructions]
 
     def begin_groups(self, instructions: Sequence[tuple[int, Code]]) -> None:
         """Find the accesses of a block that share a look into the TLB."""
@@ -135,22 +150,28 @@ class Memory(Exits):
 
         def body() -> None:
             entry, hit = self._look_up(ea, size, write)
-            new = self.label("new")
+            new, same, other = self.label("new"), self.label("same"), self.label("other")
             self.line(f"br i1 {hit}, label %{new}, label %{leave}{LIKELY}")
             self.start(new)
-            addend_at = self._addend_of(entry)
-            other = self.value(f"load ptr, ptr {addend_at}{TB_TLB}")
-            start = self.value(f"and i64 {wide}, -4096")
+            start = self.value(f"and i64 {wide}, {-PAGE_SIZE}")
             self.line(f"store i64 {start}, ptr %page.{key}")
-            self.line(f"store ptr {other}, ptr %near.{key}")
-            found.extend((other, self.block))
+            # Pages of one piece of memory have one addend: the access does not wait for it.
+            another = self.value(f"load ptr, ptr {self._addend_of(entry)}{TB_TLB}")
+            equal = self.value(f"icmp eq ptr {another}, {addend}")
+            self.line(f"br i1 {equal}, label %{same}, label %{other}{MOSTLY}")
+            self.start(same)
             self.line(f"br label %{join}")
+            self.start(other)
+            self.line(APART)
+            self.line(f"store ptr {another}, ptr %near.{key}")
+            self.line(f"br label %{join}")
+            found.extend((f"[ {addend}, %{same} ]", f"[ {another}, %{other} ]"))
 
         self.aside(look, body)
         self.start(known)
         self.line(f"br label %{join}")
         self.start(join)
-        right = self.value(f"phi ptr [ {addend}, %{known} ], [ {found[0]}, %{found[1]} ]")
+        right = self.value(f"phi ptr [ {addend}, %{known} ], {', '.join(found)}")
         return self.value(f"getelementptr i8, ptr {right}, i64 {wide}")
 
     def _fits(self, wide: str, page: str, size: int) -> str:
@@ -211,17 +232,21 @@ class Memory(Exits):
         self.predicted.add(base)
         variable = f"%addend.{base}"
         old = self.value(f"load ptr, ptr {variable}")
-        # LLVM must not put the value just loaded in place of the old one once they are equal.
-        hidden = self.value(f'call ptr asm "", "=r,0"(ptr {old})')
         found = self.value(f"load ptr, ptr {found_at}{TB_TLB}")
         same, other, join = self.label("same"), self.label("other"), self.label("join")
         equal = self.value(f"icmp eq ptr {found}, {old}")
         self.line(f"br i1 {equal}, label %{same}, label %{other}{MOSTLY}")
-        self.aside(other, lambda: self.line(f"br label %{join}"))
+
+        def body() -> None:
+            # A select would wait for the value just loaded.
+            self.line(APART)
+            self.line(f"br label %{join}")
+
+        self.aside(other, body)
         self.start(same)
         self.line(f"br label %{join}")
         self.start(join)
-        result = self.value(f"phi ptr [ {hidden}, %{same} ], [ {found}, %{other} ]")
+        result = self.value(f"phi ptr [ {old}, %{same} ], [ {found}, %{other} ]")
         self.line(f"store ptr {result}, ptr {variable}")
         return result
 

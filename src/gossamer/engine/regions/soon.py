@@ -21,7 +21,8 @@ class Soon:
 
     Before that `load` is called in a thread, once the modules are there.  Loading begins when the
     guest has executed `FIRST` instructions: what it answers first, a guest that goes on from a save
-    above all, is not held up by it, and one that waits for a key costs nothing.
+    above all, is not held up by it, and one that waits for a key costs nothing.  Where all of it
+    `is_loaded` in this process, for a machine before, nothing is waited for.
     """
 
     def __init__(
@@ -29,8 +30,10 @@ class Soon:
         engine: Tier0,
         make: Callable[[], Regions],
         load: Callable[[], object] = lambda: None,
+        is_loaded: Callable[[], bool] = lambda: False,
     ) -> None:
         self._engine, self._make, self._load = engine, make, load
+        self._is_loaded = is_loaded
         self._loading: ahead.Loading | None = None
         self._made: Regions | None = None
         self._began: int | None = None
@@ -38,6 +41,9 @@ class Soon:
 
     def _look(self) -> None:
         if self._loading is None:
+            if self._is_loaded():
+                self.regions()
+                return
             count = self._engine.count
             if self._began is None or count < self._began:  # it has gone back
                 self._began = count

@@ -163,7 +163,7 @@ class Writer(Singles):
         self.begin(place, self._owed[place])
         self.begin_left()
         self.begin_groups(block.instructions)
-        self.in_loop = place in self.region.loops
+        self.begin_loop(place)
         for n, (delta, code) in enumerate(block.instructions):
             self.delta, self.index = delta, n
             self._instruction(code)
