@@ -14,7 +14,7 @@ from gossamer.base.data import replace
 from gossamer.base.errors import ConfigError, StreamError
 from gossamer.base.units import MiB
 from gossamer.control.globalstate import GlobalState
-from gossamer.control.handover import settle
+from gossamer.control.handover import cut_for, settle
 from gossamer.control.hashing import StateHash
 from gossamer.control.stream_in import load_stream
 from gossamer.control.stream_out import Extra, save_stream
@@ -272,6 +272,27 @@ def test_each_cpu_leaves_for_qemu_at_its_decrementers_interrupt(
     assert all(cpu.waiting for cpu in vm.machine.cpus)
     assert 19_000_000 < settle(vm, release("qemu-7.2")) < 31_000_000
     assert [cpu.block.get("nia") for cpu in vm.machine.cpus] == [0x900, 0x900]
+
+
+def test_a_cpu_whose_vectors_are_moved_leaves_for_qemu_at_its_decrementers_interrupt(
+    make: Callable[..., Machine],
+) -> None:
+    """A POWER8 with LPCR[AIL] = 3, as Linux sets it, takes interrupts behind 0xC000…4000."""
+    its = make().hardware
+    vm = Vm(
+        Config(
+            machine="pseries", version="7.2", cpu="power8", ram_size=its.ram_size,
+            kernel=its.kernel, vga="none", nic=False, icount=0, icount_sleep=False,
+        )
+    )  # fmt: skip
+    cpu = vm.machine.cpu
+    vm.run(instructions=3)
+    for name, value in (("lpcr", 3 << 23), ("msr", 1 << 63 | 0x9030), ("halted", 1)):
+        cpu.block.set(name, value)  # SF, EE, ME, IR, DR
+    cpu.set_decrementer(5_120_000)
+    assert 9_000_000 < settle(vm, release("qemu-7.2")) < 11_000_000
+    assert cpu.block.get("nia") == 0xC000_0000_0000_4900
+    assert cut_for(vm.machine, release("qemu-7.2")).lost == ()
 
 
 def test_a_decrementer_that_is_set_to_a_nearer_time_is_waited_for(

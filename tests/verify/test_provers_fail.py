@@ -7,17 +7,19 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from gossamer.base.errors import GossamerError
+from gossamer import cli
+from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.verify.cuts import census, drop
 from gossamer.verify.float import command as floats
 from gossamer.verify.float.native import NativeFloat
 from gossamer.verify.hops import command as hops
-from gossamer.verify.hops.guests import FP, INT, Linux, OpenBios
+from gossamer.verify.hops.guests import FP, INT, LITTLE_CHAIN, LITTLE_INT, Linux, OpenBios
 
 # --- hops -----------------------------------------------------------------------------------------
 
@@ -78,6 +80,34 @@ def test_hops_pass_with_a_guest_that_is_right() -> None:
 def test_case_2_hops_fail_with_a_guest_that_is_not(fault: dict[str, str], message: str) -> None:
     with pytest.raises(GossamerError, match=message):
         end(**fault)
+
+
+def test_case_2_hops_with_a_little_endian_guest_want_its_own_numbers() -> None:
+    right = SELF.replace(INT, LITTLE_INT).format(1, LITTLE_CHAIN[1])
+    guest = Linux(kernel=None, initrd=None, little=True)  # type: ignore[arg-type]
+    assert guest.end(Console(E1=right)).startswith("selfcheck right in all 1 iterations")
+    with pytest.raises(GossamerError, match="selfcheck is wrong at iteration 1"):
+        guest.end(Console())
+
+
+def test_hops_of_a_pseries_start_qemu_as_the_same_machine(tmp_path: Path) -> None:
+    kernel = tmp_path / "vmlinux"
+    kernel.write_bytes(b"\x7fELF\2\1")
+    guest = hops.traveller("linux", kernel, kernel, "hvc0")
+    assert isinstance(guest, Linux)
+    assert guest.little
+    journey = hops.Journey(guest, "pseries-5.2", cpu="power8", cpus=2)
+    assert journey.program == "qemu-system-ppc64"
+    wanted = "-M pseries-5.2,x-vof=on,cap-htm=off -m 256 -nodefaults -cpu power8 -smp 2"
+    assert " ".join(journey.qemu_options) == wanted
+    assert (journey.config.cpus, journey.config.append) == (2, "console=hvc0")
+    with pytest.raises(ConfigError, match=r"--kernel: .*No such file"):
+        hops.traveller("linux", tmp_path / "none", kernel)
+
+
+def test_hops_of_a_pseries_take_linux_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["verify", "hops", "-M", "pseries"]) == 2
+    assert "--guest: pseries runs linux, got 'openbios'" in capsys.readouterr().err
 
 
 def test_case_2_hops_with_openbios_fail_when_the_loop_ends_wrong() -> None:

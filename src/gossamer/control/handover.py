@@ -16,6 +16,7 @@ from gossamer.control.profiles import profile_of
 from gossamer.control.runner import Runner
 from gossamer.cpu.cpu import Cpu
 from gossamer.cpu.cpu_64 import Cpu64
+from gossamer.cpu.exceptions_64 import AIL_2, AIL_3
 from gossamer.cpu.msr import MSR_EE
 from gossamer.engine.turns import Turns
 from gossamer.isa.interrupts import Interrupt, Irq
@@ -127,9 +128,11 @@ def _target_clock(m: Machine, to: Release, keep_tb: bool) -> tuple[int, list[str
 def _at_decrementer(cpu: Cpu) -> bool:
     """Whether its guest is about to set DEC: at the first instruction of DEC's interrupt.
 
-    A receiver that does not load DEC takes nothing from it there.
+    A receiver that does not load DEC takes nothing from it there.  LPCR[AIL] moves the vectors.
     """
-    return isinstance(cpu, Cpu64) and cpu.block.get("nia") == Interrupt.DECREMENTER
+    if not isinstance(cpu, Cpu64):
+        return False
+    return cpu.block.get("nia") in (n + Interrupt.DECREMENTER for n in (0, AIL_2, AIL_3))
 
 
 def _to_decrementers(m: Machine) -> None:

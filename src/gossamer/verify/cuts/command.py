@@ -38,6 +38,8 @@ from gossamer.verify.hostile.guest import ACCESSES, Hostile
 from gossamer.verify.hostile.guest import NAME as HOSTILE
 from gossamer.verify.hostile.guest import prepare as make
 from gossamer.verify.hostile.rigs import RIGS
+from gossamer.verify.hostile.server_run import prepare as prepare_server
+from gossamer.verify.hostile.server_run import run_server
 
 DEFAULT_MEMORY: Final = {
     "linux": "96M",
@@ -65,6 +67,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps its ty
     p.add_argument("-M", "--machine", default="g3beige", help="machine (g3beige)")
     p.add_argument("--guest", help=f"{', '.join(GUESTS)} (openbios; --drop: all but linux)")
     p.add_argument("--cpu", default="", help="CPU model (the machine's own)")
+    p.add_argument("--smp", type=int, default=1, help="CPUs, as of -smp (1)")
     p.add_argument("--kernel", type=Path, help="Linux kernel ($GOSSAMER_LINUX_KERNEL)")
     p.add_argument("--initrd", type=Path, help="its RAM disk ($GOSSAMER_LINUX_INITRD)")
     p.add_argument("--cdrom", type=Path, help="a CD for Linux to read from, by DMA")
@@ -121,6 +124,17 @@ def run_chips(arguments: argparse.Namespace) -> int:
     return 0 if cuts and not divergent else 1
 
 
+def run_hostile_server(arguments: argparse.Namespace, folder: Path) -> int:
+    """Hostile calls and rings on a pseries, cut after steps chosen by chance."""
+    a = arguments
+    if a.around is not None or a.census:
+        raise ConfigError(f"--guest {HOSTILE} of a {SERVER}: goes without --around and --census")
+    run = prepare_server(a.machine, a.accesses, a.cuts, a.seed, folder, cpu=a.cpu, cpus=a.smp)
+    cuts, divergent, _ = run_server(run, say, a.file_every)
+    print(f"cuts={cuts} divergent={divergent}")
+    return 0 if cuts == a.cuts and not divergent else 1
+
+
 def _run_guests(arguments: argparse.Namespace, folder: Path) -> int:
     if arguments.flood:
         if arguments.guest != HOSTILE:
@@ -132,6 +146,8 @@ def _run_guests(arguments: argparse.Namespace, folder: Path) -> int:
             [arguments.guest] if arguments.guest else guests_of(arguments.machine, arguments.cpu)
         )
         return run_drop(arguments, [prepare(arguments, name, folder) for name in names])
+    if arguments.guest == HOSTILE and arguments.machine.startswith(SERVER):
+        return run_hostile_server(arguments, folder)
     plan = prepare(arguments, arguments.guest or "openbios", folder)
     return _mode(arguments)(arguments, plan)
 
@@ -148,8 +164,15 @@ def prepare(arguments: argparse.Namespace, name: str, folder: Path) -> Plan:
     guest = guest_named(name, *files, folder, true_rates=rates, machine=arguments.machine)
     usual = "256M" if arguments.machine.startswith(SERVER) else DEFAULT_MEMORY[guest.name]
     memory = arguments.memory or usual
-    cpu, shift = arguments.cpu, arguments.shift
-    config = config_for(guest, arguments.machine, memory, shift, cpu, true_rates=rates)
+    config = config_for(
+        guest,
+        arguments.machine,
+        memory,
+        arguments.shift,
+        arguments.cpu,
+        true_rates=rates,
+        cpus=arguments.smp,
+    )
     plan = scout(guest, config, say)
     span = plan.end_count - plan.start_count
     say(f"{guest.name} on {config.full_name}: {span} instructions, {len(plan.inputs)} inputs")

@@ -160,10 +160,15 @@ def guest_named(
 
 
 def guests_of(machine: str, cpu: str = "") -> list[str]:
-    """The guests that need no file of the user's; OpenBIOS where the host has it and it runs."""
+    """The guests that need no file of the user's; OpenBIOS where the host has it and it runs.
+
+    A pseries, which has no firmware, runs Linux alone.
+    """
     model = machine.partition(",")[0]
     if model.startswith("bare"):
         return ["builtin"]
+    if model.startswith(linux.SERVER):
+        return [linux.NAMES[0]]
     if model.startswith(TIMERS[1]):
         return [TIMERS[0]]
     own = [name for name, wanted in PIC_GUESTS.items() if model.startswith(wanted)]
@@ -191,6 +196,7 @@ def config_for(
     cpu: str = "",
     *,
     true_rates: bool = False,
+    cpus: int = 1,
 ) -> Config:
     """The deterministic configuration that a guest is run in; an empty `cpu`: the machine's own."""
     arguments = guest.arguments
@@ -208,6 +214,7 @@ def config_for(
     model = ["-cpu", cpu] if cpu else []
     rated = not machine.startswith((linux.BOARD, linux.SERVER))
     model += TRUE_RATES if true_rates and rated else []
+    model += ["-smp", str(cpus)] if cpus != 1 else []
     config = parse(["-M", machine, *model, "-m", memory, *COMMON, "-icount", icount, *arguments])
     if guest.via and _via(config) != guest.via:
         wanted = f"{guest.machine},via={guest.via}"

@@ -35,6 +35,12 @@ PER_SECOND: Final = 31_250_000
 OURS_ONLY: Final = "timebase="
 """A property of the machine that QEMU has not: each release has its own."""
 COMMON: Final = ("-nographic", "-serial", "null", "-monitor", "none")
+SERVER: Final = "pseries"
+SERVER_PROGRAM: Final = "qemu-system-ppc64"
+SERVER_CPU: Final = "970mp_v1.1"
+#: What QEMU's TCG needs switched off, by CPU.
+_CAPABILITIES: Final = {SERVER_CPU: ",cap-vsx=off,cap-dfp=off,cap-htm=off"}
+_OTHER_CAPABILITIES: Final = ",cap-htm=off"
 LIMITS: Final = Limits(meet=20.0, stall=20.0, total=120.0)
 
 
@@ -131,6 +137,11 @@ class _Qemu(QemuStation):
 Place = GossamerStation | _Qemu
 
 
+def is_server(machine: str) -> bool:
+    """Whether it is a pseries, of whatever version."""
+    return machine.startswith(SERVER)
+
+
 class Journey:
     """The whole way of one guest."""
 
@@ -139,18 +150,28 @@ class Journey:
         guest: Traveller,
         machine: str,
         profile: str = "qemu-7.2",
-        program: str = PROGRAM,
+        program: str = "",
         dwell: float = 0.5,
         *,
         aged: bool = False,
+        cpu: str = "",
+        cpus: int = 1,
     ) -> None:
         self.aged = aged
-        self.guest, self.profile, self.program, self.dwell = guest, profile, program, dwell
-        common = ("-M", machine, "-m", guest.memory)
-        rate = ("-icount", f"shift={SHIFT},sleep=off")
-        self.config = parse([*common, *COMMON, *rate, *guest.options])
+        self.guest, self.profile, self.dwell = guest, profile, dwell
+        server = is_server(machine)
+        self.program = program or (SERVER_PROGRAM if server else PROGRAM)
         theirs = ",".join(part for part in machine.split(",") if not part.startswith(OURS_ONLY))
-        self.qemu_options = ("-M", theirs, "-m", guest.memory, *guest.station_options)
+        both = ["-m", guest.memory]
+        if server:
+            cpu = cpu or SERVER_CPU
+            theirs += ",x-vof=on" + _CAPABILITIES.get(cpu, _OTHER_CAPABILITIES)
+            both.append("-nodefaults")
+        both += ["-cpu", cpu] if cpu else []
+        both += ["-smp", str(cpus)] if cpus != 1 else []
+        rate = ("-icount", f"shift={SHIFT},sleep=off")
+        self.config = parse(["-M", machine, *both, *COMMON, *rate, *guest.options])
+        self.qemu_options = ("-M", theirs, *both, *guest.station_options)
         self.legs: list[Leg] = []
 
     def go(self, hops: int, say: Any = print) -> str:  # noqa: ANN401 - something like print
@@ -240,13 +261,17 @@ def _line(leg: Leg) -> str:
 def add_parser(parsers: Any) -> None:  # noqa: ANN401 - argparse names no type for it
     """The options of `gossamer verify hops`."""
     made = parsers.add_parser("hops", help="send a guest to QEMU and back, again and again")
-    made.add_argument("--machine", default="g3beige")
+    made.add_argument("-M", "--machine", default="g3beige")
+    made.add_argument("--cpu", default="", help="CPU model (the machine's own)")
+    made.add_argument("--smp", type=int, default=1, help="CPUs, as of -smp (1)")
     made.add_argument("--guest", default="openbios", help="openbios or linux")
     made.add_argument("--hops", type=int, default=4)
     made.add_argument("--kernel", type=Path, help="Linux (or GOSSAMER_LINUX_KERNEL)")
     made.add_argument("--initrd", type=Path, help="its RAM disk (or GOSSAMER_LINUX_INITRD)")
     made.add_argument("--profile", default="qemu-7.2", help="the form of the stream for QEMU")
-    made.add_argument("--qemu", default=PROGRAM, help="the program")
+    made.add_argument(
+        "--qemu", default="", help=f"the program ({PROGRAM}; of a {SERVER} {SERVER_PROGRAM})"
+    )
     made.add_argument("--dwell", type=float, default=0.5, help="seconds at each station")
     made.add_argument(
         "--young",
@@ -260,14 +285,20 @@ def run(arguments: argparse.Namespace) -> int:
     """Exit status 0: the guest's output is right; 1: it is not."""
     if arguments.hops < 1:
         raise ConfigError(f"--hops: expected a positive number, got {arguments.hops}")
-    guest = traveller(arguments.guest, arguments.kernel, arguments.initrd)
+    server = is_server(arguments.machine)
+    console = "hvc0" if server else "ttyPZ0"
+    if server and arguments.guest != "linux":
+        raise ConfigError(f"--guest: {SERVER} runs linux, got {arguments.guest!r}")
+    guest = traveller(arguments.guest, arguments.kernel, arguments.initrd, console)
     journey = Journey(
         guest,
         arguments.machine,
         arguments.profile,
         arguments.qemu,
         arguments.dwell,
-        aged=arguments.guest == "linux" and not arguments.young,
+        aged=arguments.guest == "linux" and not arguments.young and not server,
+        cpu=arguments.cpu,
+        cpus=arguments.smp,
     )
     began = time.monotonic()
     quiet = arguments.json

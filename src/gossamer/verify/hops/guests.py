@@ -10,9 +10,11 @@ from typing import Final, Protocol
 from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError, GossamerError
 
-#: What selfcheck prints on every PowerPC (its README).
+#: What selfcheck prints on every PowerPC (its README): big-endian, and little-endian.
 INT, FP = "38c318a5", "6dd83f22bde24e82"
 CHAIN: Final = {1: "34d4bdbe", 2: "00438077", 3: "05486108"}
+LITTLE_INT: Final = "47f833d5"
+LITTLE_CHAIN: Final = {1: "10570a8d", 2: "fde6ab43", 3: "222917ad"}
 _LOOPS: Final = 0x80000
 SLEPT: Final = 2.0
 """Of three seconds that a guest sleeps so many must pass at the least."""
@@ -59,8 +61,10 @@ class Traveller(Protocol):
         """The last word on what it computed; GossamerError when it is wrong."""
 
 
-def traveller(name: str, kernel: Path | None, initrd: Path | None) -> Traveller:
-    """The guest called `name`."""
+def traveller(
+    name: str, kernel: Path | None, initrd: Path | None, console: str = "ttyPZ0"
+) -> Traveller:
+    """The guest called `name`; Linux speaks on `console`."""
     if name == "openbios":
         return OpenBios()
     if name == "linux":
@@ -68,8 +72,17 @@ def traveller(name: str, kernel: Path | None, initrd: Path | None) -> Traveller:
         initrd = initrd or _given("GOSSAMER_LINUX_INITRD")
         if kernel is None or initrd is None:
             raise ConfigError("guest linux: give --kernel FILE and --initrd FILE")
-        return Linux(kernel, initrd)
+        return Linux(kernel, initrd, console=console, little=_is_little(kernel))
     raise ConfigError(f"--guest: expected openbios or linux, got {name!r}")
+
+
+def _is_little(kernel: Path) -> bool:
+    """Whether an ELF file says that it is little-endian (EI_DATA); ConfigError if unreadable."""
+    try:
+        with kernel.open("rb") as file:
+            return file.read(6)[5:] == b"\1"
+    except OSError as fault:
+        raise ConfigError(f"--kernel: {fault}") from None
 
 
 def _given(name: str) -> Path | None:
@@ -126,10 +139,13 @@ class Linux(Data, frozen=False):
     initrd: Path
     memory: str = "256"
     station_options: tuple[str, ...] = ()
+    console: str = "ttyPZ0"
+    little: bool = False
+    """Whether the kernel is little-endian."""
 
     @property
     def options(self) -> tuple[str, ...]:
-        boot = ("-append", "console=ttyPZ0")
+        boot = ("-append", f"console={self.console}")
         return ("-kernel", str(self.kernel), "-initrd", str(self.initrd), *boot)
 
     def start(self, at: Station) -> None:
@@ -153,9 +169,10 @@ class Linux(Data, frozen=False):
         text = bytes(at.output[seen:]).decode("latin-1")
         lines = re.findall(r"selfcheck i=(\d+) int=(\w+) fp=(\w+) \S+ chain=(\w+) (\w+)", text)
         last = int(lines[-1][0]) if lines else 0
+        right, chains = (LITTLE_INT, LITTLE_CHAIN) if self.little else (INT, CHAIN)
         for number, whole, real, chain, verdict in lines:
-            good = (whole, real, verdict) == (INT, FP, "ok")
-            if not good or CHAIN.get(int(number), chain) != chain:
+            good = (whole, real, verdict) == (right, FP, "ok")
+            if not good or chains.get(int(number), chain) != chain:
                 raise GossamerError(f"selfcheck is wrong at iteration {number}: {text!r}")
         if not lines or "selfcheck BAD" in text:
             raise GossamerError(f"selfcheck found something bad, or nothing: {text!r}")

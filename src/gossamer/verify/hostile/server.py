@@ -26,6 +26,7 @@ from gossamer.devices.virtio.common import (
     STATUS,
     USED,
 )
+from gossamer.devices.virtio.net import VirtioNet
 from gossamer.devices.virtio.pci import COMMON, MODERN_SIZE, NOTIFY
 from gossamer.machines.machine import Machine
 
@@ -60,7 +61,9 @@ class ServerGuest:
 
     def step(self) -> None:
         """Something that a guest can do."""
-        match self.rng.randrange(11):
+        match self.rng.randrange(13):
+            case 11 | 12:
+                self.sensible()
             case 10:
                 self.entry()
             case 0 | 1 | 2:
@@ -119,6 +122,61 @@ class ServerGuest:
         code -= code >> 63 << 64
         self.answers[name or hex(number), code] += 1
         return code
+
+    def sensible(self) -> None:
+        """A call or a service as a driver makes it: so that there is state to be lost."""
+        r, m = self.rng, self.machine
+        cpu, source = r.randrange(len(m.cpus)), r.choice(SOURCES[:8])
+        area = RINGS_AT + r.randrange(16) * 0x1000
+        priority, text = r.choice((0, 4, 5, 0xFF)), r.getrandbits(64)
+        calls = (
+            (0x6C, cpu, priority),
+            (0x68, priority),
+            (0x74,),
+            (0x64, r.randrange(256) << 24 | source),
+            (0x70, cpu),
+            (0xE0,),
+            (0xE8, cpu),
+            (0xDC, 1 << 45, cpu, area),
+            (0xDC, r.choice((2, 3)) << 45, cpu, area + 0x800),
+            (0xDC, r.choice((5, 6, 7)) << 45, cpu, 0),
+            (0x24, text),
+            (0x28, text),
+            (0x31C, r.choice((0, 0, 2, 3)), r.choice((3, 4)), 0, 0),
+            (0x58, 0x7100_0000, r.randrange(17), text, text),
+            (0x54, 0x7100_0000),
+        )
+        services: tuple[tuple[str, list[int], int], ...] = (
+            ("set-time-of-day", [2001 + r.randrange(30), 1 + r.randrange(12), 5, 6, 7, 8, 9], 1),
+            ("ibm,set-xive", [source, cpu, priority], 1),
+            ("ibm,int-off", [source], 1),
+            ("ibm,int-on", [source], 1),
+            ("nvram-store", [r.randrange(0x1_0000), area, r.randrange(64)], 2),
+            ("nvram-fetch", [r.randrange(0x1_0000), area, r.randrange(64)], 2),
+            ("start-cpu", [cpu, area, text & _LOW], 1),
+            ("event-scan", [_LOW, 0, area, 0x800], 1),
+            ("check-exception", [0x500, 0, _LOW, 0, area, 0x800], 1),
+            ("ibm,nmi-register", [area, area], 1),
+            ("ibm,nmi-interlock", [], 1),
+        )
+        if r.random() < 0.5:
+            self.call(*r.choice(calls))
+        else:
+            self.service(*r.choice(services))
+
+    def outside(self) -> None:
+        """What comes from outside: a typed byte, the power button, a frame."""
+        r, m = self.rng, self.machine
+        match r.randrange(3):
+            case 0 if m.serials[0].room():
+                m.serials[0].receive(r.randrange(256))
+            case 1 if m.power_button is not None:
+                m.power_button()
+            case _:
+                head = r.choice((b"\xff" * 6, b"\x52\x54\0\x12\x34\x02", b"\x01\0\x5e\0\0\1"))
+                for part in m.parts:
+                    if isinstance(part.device, VirtioNet):
+                        part.device.receive(head + r.randbytes(r.choice((54, 500))))
 
     def entry(self) -> None:
         """An entry of the page table that could be one, or one that goes."""
