@@ -394,7 +394,7 @@ def test_every_query_of_qmp_has_an_info() -> None:
         "query-command-line-options", "query-cpu-definitions", "query-current-machine",
         "query-dump-guest-memory-capability", "query-qmp-schema", "query-rx-filter",
         "query-stats-schemas", "query-tpm-types", "query-vnc", "query-block",
-        "x-query-netdevs", "x-query-network", "x-query-register",
+        "x-query-netdevs", "x-query-network", "x-query-register", "query-cpus-fast",
     }  # fmt: skip
     asked = {name for name in TABLE.rows if name.startswith(("query-", "x-query-"))}
     assert asked - shown == without

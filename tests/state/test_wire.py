@@ -394,6 +394,21 @@ def test_view_that_refuses_a_value_names_it() -> None:
     assert (shown.value, shown.flag) == (4, 1)
 
 
+class Strict(Shown):
+    """Values that are each right, and not together."""
+
+    def post_load(self, version: int) -> None:
+        if self.value > self.flag:
+            raise ValueError(f"value {self.value} is above flag {self.flag}")
+
+
+def test_values_that_do_not_go_together_are_named() -> None:
+    """A stream is hostile: what the last look refuses is no traceback either."""
+    load(Strict(), WireReader(bytes.fromhex("00080009")), 1)
+    with pytest.raises(StreamError, match=r"value 4 is above flag 1 \(offset 0x4\)"):
+        load(Strict(), WireReader(bytes.fromhex("00080001")), 1)
+
+
 class Cell(Stateful):
     """Nothing but integers: many of them are taken in one step."""
 

@@ -114,7 +114,7 @@ class Running:
                         hook.call(met)
                 self._apply()
                 if met.kind == "break":
-                    processor.debug().pass_once(met.ea)
+                    processor.debug().pass_once(met.ea, met.cpu)
             if self.ends is not None:
                 return self._stopped(*self.ends)
             if stop is Stop.LIMIT:
@@ -127,6 +127,8 @@ class Running:
     def _by_blocks(self, last: int | None, until: int) -> Stopped:
         """As `go`, one instruction at a time, so that each block that begins can be reported."""
         control = self.control
+        if len(control.machine.cpus) > 1:
+            raise ConfigError("blocks are those of one CPU, this machine has several")
         block = control.machine.cpu.block
         following = -1
         while True:
@@ -149,7 +151,7 @@ class Running:
                     if hook.fits(met):
                         hook.call(met)
                 if met.kind == "break":
-                    control.machine.processor.debug().pass_once(met.ea)
+                    control.machine.processor.debug().pass_once(met.ea, met.cpu)
                     following = here
             if self.ends is not None:
                 return self._stopped(*self.ends)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from gossamer.base.bits import ones
 from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.control.shapes import Size
@@ -12,39 +13,49 @@ from gossamer.core.memory import RamBlock
 from gossamer.cpu.cpu import Cpu
 from gossamer.cpu.cpu_405 import Cpu405
 from gossamer.engine.translate import probe
-from gossamer.isa.registers import REGISTERS
+from gossamer.isa.registers import registers as block_registers
 from gossamer.machines.drives_attach import ChipDrive, chip_drives
 from gossamer.machines.machine import Machine, Part
 from gossamer.state.declare import ChildState, State, Stateful
 
 
-def register(m: Machine, name: str) -> int:
-    """A register by the books' name in lower case (``r3``, ``f1``, ``sprg0``, ``pc``, ``cr``)."""
-    block = m.cpu.block
+def register(m: Machine, name: str, number: int = 0) -> int:
+    """A register by the books' name in lower case (``r3``, ``f1``, ``sprg0``, ``pc``, ``cr``).
+
+    Of CPU number `number`, as everywhere here.
+    """
+    cpu = m.cpus[number]
+    block = cpu.block
     special = {
         "pc": lambda: block.get("nia"),
         "nip": lambda: block.get("nia"),
         "cr": lambda: block.cr,
         "xer": lambda: block.xer,
-        "dec": lambda: m.cpu.decrementer,
-        "tb": lambda: m.cpu.timebase,
-        "tbl": lambda: m.cpu.timebase & 0xFFFF_FFFF,
-        "tbu": lambda: m.cpu.timebase >> 32,
+        "dec": lambda: cpu.decrementer,
+        "tb": lambda: cpu.timebase,
+        "tbl": lambda: cpu.timebase & 0xFFFF_FFFF,
+        "tbu": lambda: cpu.timebase >> 32,
     }
-    if isinstance(m.cpu, Cpu405):
-        cpu = m.cpu
+    if isinstance(cpu, Cpu405):
+        embedded = cpu
         del special["dec"]
-        special["pit"] = lambda: cpu.pit_value
+        special["pit"] = lambda: embedded.pit_value
     if name in special:
         return special[name]()
     stem = name.rstrip("0123456789")
-    number = name[len(stem) :]
+    index = name[len(stem) :]
     file = {"r": "gpr", "f": "fpr", "v": "vr"}.get(stem, stem)
-    if name in REGISTERS and REGISTERS[name][1] == 1:
+    there = block_registers(m.word)
+    if name in there and there[name][1] == 1:
         return block.get(name)
-    if number and file in REGISTERS and int(number) < REGISTERS[file][1]:
-        return block.get(file, int(number))
+    if index and file in there and int(index) < there[file][1]:
+        return block.get(file, int(index))
     raise KeyError(name)
+
+
+def architecture(m: Machine) -> str:
+    """QEMU's name of the architecture: that of its program which has such machines alone."""
+    return "ppc64" if m.word == 64 else "ppc"
 
 
 class EmbeddedRegisters(Data):
@@ -90,10 +101,12 @@ class Registers(Data):
     dbat: tuple[int, ...]
     reserved: int | None = None
     embedded: EmbeddedRegisters | None = None
+    cpu_index: int = 0
 
 
-def registers(m: Machine) -> Registers:
-    b = m.cpu.block
+def registers(m: Machine, number: int = 0) -> Registers:
+    cpu = m.cpus[number]
+    b = cpu.block
     plain = ("lr", "ctr", "msr", "hid0", "fpscr", "srr0", "srr1", "pvr", "sdr1", "dar", "dsisr")
     files = ("gpr", "fpr", "sprg", "sr", "ibat", "dbat")
     values: dict[str, Any] = {name: b.get(name) for name in plain}
@@ -102,11 +115,12 @@ def registers(m: Machine) -> Registers:
         nip=b.get("nia"),
         xer=b.xer,
         cr=b.cr,
-        tb=Size(m.cpu.timebase),
-        dec=m.cpu.decrementer,
+        tb=Size(cpu.timebase),
+        dec=cpu.decrementer,
         instructions=m.engine.count,
         reserved=b.get("reserve_ea") if b.get("reserved") else None,
-        embedded=_embedded(m.cpu),
+        embedded=_embedded(cpu),
+        cpu_index=number,
         **values,
     )
 
@@ -221,16 +235,16 @@ def instruction_text(word: int, ea: int) -> str:
     return disassemble(word, ea)
 
 
-def read_virtual(m: Machine, ea: int, length: int) -> bytes:
+def read_virtual(m: Machine, ea: int, length: int, number: int = 0) -> bytes:
     """Bytes at an effective address with the CPU's present data translation."""
     out = b""
     while length:
         step = min(length, 4096 - ea % 4096)
-        ra = real_address(m.cpu, m, ea)
+        ra = real_address(m.cpus[number], m, ea)
         if ra is None:
             raise ConfigError(f"no translation for {ea:#010x}")
         out += m.memory.read(ra, step)
-        ea, length = (ea + step) & 0xFFFF_FFFF, length - step
+        ea, length = (ea + step) & ones(m.word), length - step
     return out
 
 

@@ -41,6 +41,8 @@ class Session:
         self.autostart = vm.config.start
         self.fault: GossamerError | None = None
         self.jobs = Jobs(vm.events)
+        #: The number of the CPU that is looked at.
+        self.cpu_index = 0
         #: Where the pointer was put last, each 0 to 0x7fff.
         self.pointer = {"x": 0, "y": 0}
         #: Status of the last dump, its bytes so far, and all of them.

@@ -264,21 +264,27 @@ class Vm(Runner):
 
     # --- a look inside ------------------------------------------------------------------------
 
-    def register(self, name: str) -> int:
-        """A register by its name in lower case; KeyError when there is none."""
-        return look.register(self.machine, name)
+    def register(self, name: str, cpu: int = 0) -> int:
+        """A register of a CPU by its name in lower case; KeyError when there is none."""
+        return look.register(self.machine, name, cpu)
 
     def put_register(self, name: str, value: int) -> None:
-        """Write a register; ConfigError where there is none of that name, or it is read only."""
-        found = registers.registers(self.machine.cpu.model).get(name)
-        if found is None or found.put is None:
+        """Write a register; ConfigError where there is none of that name, or it is read only.
+
+        ``r3`` is the first CPU's, ``cpu1.r3`` the second's.
+        """
+        try:
+            found, of = registers.find(self.machine, name)
+        except KeyError:
+            raise ConfigError(f"{name}: no register that can be written") from None
+        if found.put is None:
             raise ConfigError(f"{name}: no register that can be written")
         self.noted("register", name, value)
-        found.put(self.machine, value)
+        found.put(of, value)
 
-    def registers(self) -> look.Registers:
-        """The CPU's registers."""
-        return look.registers(self.machine)
+    def registers(self, cpu: int = 0) -> look.Registers:
+        """The registers of a CPU."""
+        return look.registers(self.machine, cpu)
 
     def pics(self) -> tuple[look.ChipState, ...]:
         """The state of the interrupt controllers."""
@@ -291,9 +297,9 @@ class Vm(Runner):
     def read_physical(self, ra: int, length: int) -> bytes:
         return self.machine.memory.read(ra, length)
 
-    def read_virtual(self, ea: int, length: int) -> bytes:
+    def read_virtual(self, ea: int, length: int, cpu: int = 0) -> bytes:
         """Bytes at an effective address as data accesses would find them; ConfigError if none."""
-        return look.read_virtual(self.machine, ea, length)
+        return look.read_virtual(self.machine, ea, length, cpu)
 
     def write_physical(self, ra: int, data: bytes) -> None:
         self.noted("physical", ra, data.hex())

@@ -22,6 +22,7 @@ MSR_IP: Final = bit(25)
 MSR_IR: Final = bit(26)
 MSR_DR: Final = bit(27)
 MSR_RI: Final = bit(30)
+MSR_LE: Final = bit(31)
 
 #: Interrupts that arrive between instructions: source, vector, MSR bits that all must be set,
 #: in order of priority (MPC750UM table 4-3).  Edge sources are cleared when taken.

@@ -20,7 +20,7 @@ from gossamer.engine.tier0 import Tier0
 from gossamer.isa.interrupts import Access, Interrupt, Irq
 
 if TYPE_CHECKING:
-    from gossamer.engine.stops import Met, Stops
+    from gossamer.engine.stops import Met, Stops, StopsOfAll
 
 #: Instructions in one native run at the most, so that the host is never kept out for long.
 CHUNK: Final = 1 << 22
@@ -61,12 +61,12 @@ class Processor:
         engine.timer_moved = cpu.decrement.set
 
     #: What a debugger waits for (`debug`), and what of it ended the last run.
-    stops: Stops | None = None
+    stops: Stops | StopsOfAll | None = None
     met: Met | None = None
     #: No interrupt is taken while this is set (single steps of a debugger that masks them).
     holds_interrupts = False
 
-    def debug(self) -> Stops:
+    def debug(self) -> Stops | StopsOfAll:
         """Breakpoints and watchpoints; `run` comes back with `Stop.BREAK` at one of them."""
         if self.stops is None:
             from gossamer.engine.stops import Stops  # noqa: PLC0415 - most runs need none

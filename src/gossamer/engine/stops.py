@@ -5,6 +5,7 @@ None of it is state, and none changes what the guest sees or how many instructio
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from gossamer.base.data import Data
@@ -29,11 +30,12 @@ class Met(Data):
     """Why a run ended.
 
     ``break``: before the instruction at `ea`; ``read``, ``write``: behind an access to what is
-    watched from `ea` on.
+    watched from `ea` on.  `cpu`: the number of the CPU that met it.
     """
 
     kind: str
     ea: int
+    cpu: int = 0
 
 
 class Stops:
@@ -91,8 +93,8 @@ class Stops:
         engine.set_word("watch_count", len(rows))
         engine.flush()
 
-    def pass_once(self, ea: int) -> None:
-        """Do not stop before `ea` the next time."""
+    def pass_once(self, ea: int, cpu: int = 0) -> None:
+        """Let the CPU (the one that there is) not stop before `ea` the next time."""
         self._engine.set_pointer("break_passed", ea)
 
     def take(self) -> Met | None:
@@ -102,3 +104,39 @@ class Stops:
             return None
         self._engine.set_word("met", 0)
         return Met("break" if kind == BREAK else "read" if kind == READ else "write", ea)
+
+
+class StopsOfAll:
+    """The breakpoints and watchpoints of several engines: every CPU stops at each of them."""
+
+    def __init__(self, engines: Sequence[Tier0]) -> None:
+        self._each = tuple(Stops(engine) for engine in engines)
+
+    @property
+    def active(self) -> bool:
+        return self._each[0].active
+
+    @property
+    def breakpoints(self) -> frozenset[int]:
+        return self._each[0].breakpoints
+
+    @property
+    def watchpoints(self) -> tuple[Watch, ...]:
+        return self._each[0].watchpoints
+
+    def set(self, breakpoints: frozenset[int], watchpoints: tuple[Watch, ...] = ()) -> None:
+        """Stop before these addresses and behind these accesses, and at no others."""
+        for one in self._each:
+            one.set(breakpoints, watchpoints)
+
+    def pass_once(self, ea: int, cpu: int = 0) -> None:
+        """Let that CPU not stop before `ea` the next time."""
+        self._each[cpu].pass_once(ea)
+
+    def take(self) -> Met | None:
+        """What ended the last run, once."""
+        for n, one in enumerate(self._each):
+            met = one.take()
+            if met is not None:
+                return Met(met.kind, met.ea, n)
+        return None

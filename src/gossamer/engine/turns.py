@@ -15,15 +15,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from gossamer.base.errors import ConfigError
 from gossamer.core.clock import Clock
 from gossamer.cpu.cpu import Cpu
 from gossamer.cpu.msr import MSR_EE
 from gossamer.engine.processor import Processor
 from gossamer.engine.protocol import Engine
+from gossamer.engine.tier0 import Tier0
 
 if TYPE_CHECKING:
-    from gossamer.engine.stops import Stops
+    from gossamer.engine.stops import Stops, StopsOfAll
 
 #: Instructions of a turn.
 TURN: Final = 1 << 14
@@ -48,9 +48,15 @@ class Turns(Processor):
     def _exit(self) -> None:
         self.engine.request_exit()
 
-    def debug(self) -> Stops:
-        """ConfigError: breakpoints are those of one CPU."""
-        raise ConfigError("a machine with several CPUs can't be stopped by a debugger yet")
+    def debug(self) -> Stops | StopsOfAll:
+        """Breakpoints and watchpoints of every CPU."""
+        if self.stops is None:
+            from gossamer.engine.stops import StopsOfAll  # noqa: PLC0415 - most runs need none
+
+            engines = [engine for _, engine in self.members if isinstance(engine, Tier0)]
+            assert len(engines) == len(self.members), "the reference engine has none"
+            self.stops = StopsOfAll(engines)
+        return self.stops
 
     def give(self, turn: int, used: int = 0) -> None:
         """Let it be the turn of CPU number `turn`, of which `used` instructions are over."""

@@ -215,6 +215,11 @@ class Machine:
         return self.cpus[0]
 
     @property
+    def word(self) -> int:
+        """Bits of a register and of an effective address: 32 or 64."""
+        return self.cpu.model.architecture.word
+
+    @property
     def engine(self) -> Tier0:
         """The engine; where there are several CPUs, that of the one whose turn it is."""
         return self.engines[self.turn]

@@ -230,7 +230,10 @@ def load(owner: Stateful, r: WireReader, version: int, profile: Profile = OURS) 
 def _load_body(owner: Stateful, r: WireReader, version: int, profile: Profile) -> None:
     _load_items(owner, _quick(owner, layout_of(owner, profile), version), version, r, profile)
     _load_subsections(owner, r, profile)
-    owner.post_load(version)
+    try:
+        owner.post_load(version)
+    except ValueError as fault:  # values that do not go together
+        raise r.error(str(fault)) from None
 
 
 def _load_items(

@@ -24,13 +24,19 @@ HELLO = b"qSupported:multiprocess+;swbreak+;hwbreak+"
 class Client(Chardev):
     """A client that waits for its answers; the guest runs while it waits for a stop."""
 
+    MACHINE: tuple[str, ...] = ("-M", "g3beige", "-bios", "builtin", "-m", "8")
+
     def __init__(self, *options: str) -> None:
         super().__init__("gdb")
-        base = ["-M", "g3beige", "-bios", "builtin", "-m", "8", "-nographic", "-serial", "null"]
+        base = [*self.MACHINE, "-nographic", "-serial", "null"]
         self.vm = Vm(parse([*base, "-icount", "5,sleep=off", *options]))
+        self.prepare()
         self.server = GdbServer(Session(self.vm), self)
         self.opened()
         self.ask(HELLO)
+
+    def prepare(self) -> None:
+        """Put a program into memory, before the client comes."""
 
     @property
     def connected(self) -> bool:

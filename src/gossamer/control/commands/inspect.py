@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gossamer.base.bits import ones
 from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.control import look
@@ -15,15 +16,15 @@ MOST_BYTES = 1 << 20
 
 @command("x-query-registers", held=True)
 def query_registers(session: Session) -> look.Registers:
-    """The CPU's registers."""
-    return look.registers(session.vm.machine)
+    """The registers of the CPU that is looked at."""
+    return session.vm.registers(session.cpu_index)
 
 
 @command("x-query-register", held=True)
 def query_register(session: Session, name: str) -> Size:
     """A register by the books' name in lower case, as r3, f1, sprg0, pc."""
     try:
-        return Size(session.vm.register(name))
+        return Size(session.vm.register(name, session.cpu_index))
     except KeyError:
         raise ConfigError(f"no register ${name}") from None
 
@@ -72,13 +73,17 @@ def query_mtree(session: Session) -> tuple[look.MemoryRange, ...]:
 @command("x-read-memory", held=True)
 def read_memory(session: Session, address: int, size: int, physical: bool = False) -> bytes:
     """Bytes of memory, as the CPU's data accesses find them or at a real address."""
-    if not 0 <= address < 1 << 32 or not 0 < size <= MOST_BYTES or address + size > 1 << 32:
-        raise ConfigError(f"{size} bytes at {address:#x}: expected 1 to {MOST_BYTES} below 4 GiB")
     vm = session.vm
-    return vm.read_physical(address, size) if physical else vm.read_virtual(address, size)
+    end = 1 << vm.machine.word
+    if not 0 <= address < end or not 0 < size <= MOST_BYTES or address + size > end:
+        below = "4 GiB" if vm.machine.word == 32 else "2**64"
+        raise ConfigError(f"{size} bytes at {address:#x}: expected 1 to {MOST_BYTES} below {below}")
+    if physical:
+        return vm.read_physical(address, size)
+    return vm.read_virtual(address, size, session.cpu_index)
 
 
 @command("x-disassemble", held=True)
 def disassemble(session: Session, word: int, address: int) -> str:
     """The assembly text of an instruction word at an address."""
-    return session.vm.instruction_text(word & 0xFFFF_FFFF, address & 0xFFFF_FFFF)
+    return session.vm.instruction_text(word & 0xFFFF_FFFF, address & ones(session.vm.machine.word))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
-from gossamer.control import outside
+from gossamer.control import look, outside
 from gossamer.control.commands.table import InactiveDeviceError, command
 from gossamer.control.pointer import pointer
 from gossamer.control.session import Session
@@ -78,9 +78,12 @@ class CpuInfoFast(Data):
 @command("query-cpus-fast", held=True)
 def query_cpus_fast(session: Session) -> tuple[CpuInfoFast, ...]:
     """The CPUs of this machine, without stopping it."""
+    machine = session.vm.machine
     return tuple(
-        CpuInfoFast(n, f"/machine/unattached/device[{n}]", session.thread_id, "ppc")
-        for n in range(len(session.vm.machine.cpus))
+        CpuInfoFast(
+            n, f"/machine/unattached/device[{n}]", session.thread_id, look.architecture(machine)
+        )
+        for n in range(len(machine.cpus))
     )
 
 

@@ -43,30 +43,34 @@ def memsave(
     session: Session, val: Size, size: Size, filename: str, cpu_index: int = 0
 ) -> Steps[None]:
     """Write memory into a file, as the CPU's data accesses find it."""
-    if cpu_index:
-        raise ConfigError("Parameter 'cpu-index' expects a CPU number")
-    _check(val, size)
-    session.check_idle()
     vm = session.vm
+    if not 0 <= cpu_index < len(vm.machine.cpus):
+        raise ConfigError("Parameter 'cpu-index' expects a CPU number")
+    _check(session, val, size)
+    session.check_idle()
+
+    def read(ea: int, length: int) -> bytes:
+        return vm.read_virtual(ea, length, cpu_index)
+
     try:
-        vm.read_virtual(val, min(size, 1))
+        read(val, min(size, 1))
     except ConfigError:
         raise _invalid(val, size) from None
-    pieces = _pieces(vm.read_virtual, val, size, _TRANSLATED)
+    pieces = _pieces(read, val, size, _TRANSLATED)
     return _standing(session, _opened(session, filename), pieces)
 
 
 @command("pmemsave")
 def pmemsave(session: Session, val: Size, size: Size, filename: str) -> Steps[None]:
     """Write real memory into a file."""
-    _check(val, size)
+    _check(session, val, size)
     session.check_idle()
     pieces = _pieces(session.vm.read_physical, val, size)
     return _standing(session, _opened(session, filename), pieces)
 
 
-def _check(val: int, size: int) -> None:
-    if not size or val + size > 1 << 32:
+def _check(session: Session, val: int, size: int) -> None:
+    if not size or val + size > 1 << session.vm.machine.word:
         raise _invalid(val, size)
 
 

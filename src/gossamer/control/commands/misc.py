@@ -7,6 +7,7 @@ from typing import Any
 
 from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
+from gossamer.control import look
 from gossamer.control.commands.table import command
 from gossamer.control.session import Session
 from gossamer.control.steps import Waiting
@@ -36,8 +37,7 @@ class TargetInfo(Data):
 @command("query-target", held=True)
 def query_target(session: Session) -> TargetInfo:
     """The architecture of the guest."""
-    del session
-    return TargetInfo("ppc")
+    return TargetInfo(look.architecture(session.vm.machine))
 
 
 class KvmInfo(Data):

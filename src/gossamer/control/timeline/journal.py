@@ -14,7 +14,7 @@ from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.control.outside import cards
 from gossamer.control.pointer import pointer
-from gossamer.control.registers import registers
+from gossamer.control.registers import find
 from gossamer.isa.interrupts import Irq
 from gossamer.machines import drives_attach
 from gossamer.machines.machine import Machine, Tablet
@@ -86,9 +86,9 @@ def _irq(m: Machine, source: int) -> None:
 
 
 def _register(m: Machine, name: str, value: int) -> None:
-    put = registers(m.cpu.model)[name].put
-    assert put is not None
-    put(m, value)
+    register, of = find(m, name)
+    assert register.put is not None
+    register.put(of, value)
 
 
 def _memory(m: Machine, offset: int, data: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from gossamer.base.bits import ones
 from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.control.timeline.journal import Moment
@@ -52,11 +53,13 @@ def last_hit(timeline: Timeline, breaks: frozenset[int], watches: tuple[Watch, .
 def _pages(timeline: Timeline, watches: tuple[Watch, ...]) -> set[int] | None:
     """Pages of the arena that writes to what is watched change; None where that is not certain."""
     machine = timeline.vm.machine
+    if len(machine.cpus) > 1:
+        return None  # each has its own translation
     found = set()
     for watch in watches:
         if watch.reads:
             return None
-        for ea in {watch.ea, watch.ea + watch.length - 1 & 0xFFFF_FFFF}:
+        for ea in {watch.ea, watch.ea + watch.length - 1 & ones(machine.word)}:
             ra = probe(machine.cpu.block, machine.memory, machine.cpu.model.architecture, ea)
             place = None if ra is None else machine.memory.find(ra)
             if ra is None or place is None or not isinstance(place[2].target, RamBlock):
@@ -96,7 +99,7 @@ def _last_in(
                         break
                     hits[:] = [Hit(met, at)]
                     if met.kind == "break":
-                        stops.pass_once(met.ea)
+                        stops.pass_once(met.ea, met.cpu)
             finally:
                 stops.set(frozenset())
 
@@ -123,8 +126,10 @@ def last_write(timeline: Timeline, ea: int, length: int = 4) -> Write | None:
 
     Writes through other effective addresses and by DMA are not seen.
     """
-    if not 1 <= length <= 4096 or not 0 <= ea <= (1 << 32) - length:
-        raise ConfigError(f"last-write: expected 1 to 4096 bytes below 4 GiB, got {length}")
+    word = timeline.vm.machine.word
+    if not 1 <= length <= 4096 or not 0 <= ea <= (1 << word) - length:
+        below = "4 GiB" if word == 32 else "2**64"
+        raise ConfigError(f"last-write: expected 1 to 4096 bytes below {below}, got {length}")
     here = timeline.now
     with timeline.come_back():
         hit = last_hit(timeline, frozenset(), (Watch(ea, length, False, True),))
@@ -132,17 +137,21 @@ def last_write(timeline: Timeline, ea: int, length: int = 4) -> Write | None:
         if hit is not None:
             timeline.go_to_count(hit.instructions)
             vm = timeline.vm
-            moment, pc = timeline.now, vm.machine.cpu.block.get("nia")
-            before = _bytes(timeline, ea, length)
+            writer = vm.machine.cpus[hit.met.cpu]
+            moment, pc = timeline.now, writer.block.get("nia")
+            before = _bytes(timeline, ea, length, hit.met.cpu)
             timeline.go_to_count(hit.instructions + 1)
-            found = Write(moment, pc, ea, before, _bytes(timeline, ea, length))
+            after = _bytes(timeline, ea, length, hit.met.cpu)
+            found = Write(moment, pc, ea, before, after)
         timeline.go(here)
         return found
 
 
-def _bytes(timeline: Timeline, ea: int, length: int) -> bytes:
+def _bytes(timeline: Timeline, ea: int, length: int, cpu: int) -> bytes:
+    """Memory as that CPU sees it."""
     machine, out = timeline.vm.machine, bytearray()
     for at in range(ea, ea + length):
-        ra = probe(machine.cpu.block, machine.memory, machine.cpu.model.architecture, at)
+        block = machine.cpus[cpu].block
+        ra = probe(block, machine.memory, machine.cpu.model.architecture, at)
         out += b"\xff" if ra is None else machine.memory.read(ra, 1)
     return bytes(out)

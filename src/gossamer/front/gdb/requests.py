@@ -11,14 +11,16 @@ from __future__ import annotations
 import binascii
 import zlib
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal
 
+from gossamer.base.bits import ones
 from gossamer.base.errors import GossamerError
 from gossamer.control.debugger import Debugger
-from gossamer.control.registers import Register
+from gossamer.control.registers import Register, named
 from gossamer.engine.stops import Watch
 from gossamer.front.gdb import target
 from gossamer.front.gdb.packets import LONGEST, escape, unescape
+from gossamer.machines.machine import Machine
 
 OK: Final = b"OK"
 MALFORMED: Final = b"E01"
@@ -67,9 +69,31 @@ class Requests:
         self.no_ack = False
         self.output: Callable[[bytes], None] = lambda body: None
 
+    def ident(self, cpu: int) -> bytes:
+        """Gdb's name of a CPU: a thread of the one process."""
+        return (b"p1.%x" if "multiprocess+" in self.features else b"%x") % (cpu + 1)
+
+    def _cpu(self, ident: str, otherwise: int) -> int:
+        """The number of the CPU that a thread is; `otherwise` for any, all, or none.
+
+        ValueError where there is no such thread.
+        """
+        thread = ident.rpartition(".")[2] if ident.startswith("p") else ident
+        if thread in ("", "0", "-1"):
+            return otherwise
+        [number] = _numbers(thread)
+        if not 1 <= number <= len(self._machine.cpus):
+            raise ValueError(ident)
+        return number - 1
+
     @property
-    def thread(self) -> bytes:
-        return b"p1.1" if "multiprocess+" in self.features else b"1"
+    def _machine(self) -> Machine:
+        return self.debugger.vm.machine
+
+    @property
+    def _order(self) -> Literal["little", "big"]:
+        """The byte order of registers: as QEMU 7.2, the one that the CPU is in."""
+        return "little" if self.debugger.little else "big"
 
     def answer(self, body: bytes) -> bytes | None:
         """The answer's body; empty for what is not known here."""
@@ -121,10 +145,14 @@ class Requests:
         if body == b"vCont?":
             return b"vCont;c;C;s;S"
         if body.startswith(b"vCont;"):
-            actions = [a.partition(b":")[0][:1] for a in body[6:].split(b";")]
-            if not actions or any(a not in (b"c", b"C", b"s", b"S") for a in actions):
+            actions = [a.partition(":") for a in body[6:].decode("latin-1").split(";")]
+            if any(action[:1] not in ("c", "C", "s", "S") for action, _, _ in actions):
                 return MALFORMED
-            return self._resume(actions[0] in (b"s", b"S"))
+            here = self.debugger.cpu
+            cpus = [self._cpu(ident, here) for _, _, ident in actions]
+            steps = [cpu for cpu, a in zip(cpus, actions, strict=True) if a[0][:1] in ("s", "S")]
+            self.debugger.cpu = steps[0] if steps else here  # the others run meanwhile
+            return self._resume(bool(steps))
         if body.startswith(b"vKill"):
             self._end()
             return OK
@@ -141,24 +169,23 @@ class Requests:
     # --- registers ----------------------------------------------------------------------------
 
     def _entries(self) -> tuple[target.Numbered, ...]:
-        return target.layout(self.debugger.vm.machine.cpu.model)
+        return target.layout(self._machine.cpu.model)
+
+    def _bytes(self, register: Register) -> bytes:
+        value = register.get(self.debugger.here)
+        return binascii.hexlify(value.to_bytes(register.bits // 8, self._order))
 
     def _all(self, rest: bytes) -> bytes:
-        machine = self.debugger.vm.machine
-        return b"".join(
-            binascii.hexlify(e.register.get(machine).to_bytes(e.register.bits // 8, "big"))
-            for e in self._entries()
-        )
+        return b"".join(self._bytes(entry.register) for entry in self._entries())
 
     def _put_all(self, rest: bytes) -> bytes:
-        data, at = binascii.unhexlify(rest), 0
-        machine = self.debugger.vm.machine
+        data, at, order = binascii.unhexlify(rest), 0, self._order
         for entry in self._entries():
             r, size = entry.register, entry.register.bits // 8
-            piece = data[at : at + size]
-            at += size
-            if len(piece) == size and r.put and int.from_bytes(piece, "big") != r.get(machine):
-                self._assign(r, int.from_bytes(piece, "big"))
+            piece, at = data[at : at + size], at + size
+            value = int.from_bytes(piece, order)
+            if len(piece) == size and r.put and value != r.get(self.debugger.here):
+                self._assign(r, value)
         return OK
 
     def _numbered(self, text: bytes) -> target.Numbered | None:
@@ -169,8 +196,7 @@ class Requests:
         entry = self._numbered(rest)
         if entry is None:
             return NO_REGISTER
-        value = entry.register.get(self.debugger.vm.machine)
-        return binascii.hexlify(value.to_bytes(entry.register.bits // 8, "big"))
+        return self._bytes(entry.register)
 
     def _put_one(self, rest: bytes) -> bytes:
         number, _, value = rest.partition(b"=")
@@ -180,24 +206,27 @@ class Requests:
         data = binascii.unhexlify(value)
         if len(data) != entry.register.bits // 8:
             return MALFORMED
-        self._assign(entry.register, int.from_bytes(data, "big"))
+        self._assign(entry.register, int.from_bytes(data, self._order))
         return OK
 
     def _put(self, name: str, value: int) -> None:
         entry = next(e for e in self._entries() if e.register.name == name)
-        self._assign(entry.register, value & 0xFFFF_FFFF)
+        self._assign(entry.register, value & ones(entry.register.bits))
 
     def _assign(self, register: Register, value: int) -> None:
         assert register.put is not None
-        self.debugger.vm.noted("register", register.name, value)
-        register.put(self.debugger.vm.machine, value)
+        assert register.put is not None
+        here = self.debugger.here
+        self.debugger.vm.noted("register", named(register.name, here.number), value)
+        register.put(here, value)
 
     # --- memory -------------------------------------------------------------------------------
 
     def _place(self, text: bytes) -> tuple[int, int]:
         address, length = _numbers(text.decode("latin-1"))
-        if address > 0xFFFF_FFFF:
-            raise GossamerError(f"{address:#x} is no address of 32 bits")
+        word = self._machine.cpu.model.architecture.word
+        if address >> word:
+            raise GossamerError(f"{address:#x} is no address of {word} bits")
         return address, length
 
     def _read(self, rest: bytes) -> bytes:
@@ -261,7 +290,9 @@ class Requests:
     def _supported(self, rest: str) -> bytes:
         self.features = set(rest.split(";"))
         offered = [f"PacketSize={LONGEST:x}", "QStartNoAckMode+", "vContSupported+"]
-        offered += ["qXfer:features:read+", "qXfer:memory-map:read+", "qXfer:threads:read+"]
+        offered += ["qXfer:features:read+", "qXfer:threads:read+"]
+        if self._machine.cpu.model.architecture.word == 32:
+            offered.append("qXfer:memory-map:read+")
         if self._back is not None:
             offered += ["ReverseStep+", "ReverseContinue+"]
         offered += [f for f in ("multiprocess+", "swbreak+", "hwbreak+") if f in self.features]
@@ -275,15 +306,38 @@ class Requests:
         annex, _, place = rest.partition(":")
         if annex != "target.xml":
             return b"E00"
-        return self._part(target.description(self.debugger.vm.machine.cpu.model), place)
+        return self._part(target.description(self._machine.cpu.model), place)
 
     def _map(self, rest: str) -> bytes:
-        return self._part(target.memory_map(self.debugger.vm.machine), rest.removeprefix(":"))
+        return self._part(target.memory_map(self._machine), rest.removeprefix(":"))
 
     def _threads(self, rest: str) -> bytes:
-        ident = self.thread.decode()
-        text = f'<?xml version="1.0"?><threads><thread id="{ident}" core="0"/></threads>'
+        threads = "".join(
+            f'<thread id="{self.ident(n).decode()}" core="{n}">{self._state(n)}</thread>'
+            for n in range(len(self._machine.cpus))
+        )
+        text = f'<?xml version="1.0"?><threads>{threads}</threads>'
         return self._part(text, rest.removeprefix(":"))
+
+    def _state(self, cpu: int) -> str:
+        """A CPU in words."""
+        waits = self._machine.cpus[cpu].waiting
+        return f"CPU#{cpu} [{'halted' if waits else 'running'}]"
+
+    def _select(self, rest: bytes) -> bytes:
+        """`Hg`, `Hc`: the thread that later requests are about."""
+        self.debugger.cpu = self._cpu(rest[1:].decode("latin-1"), self.debugger.cpu)
+        return OK
+
+    def _alive(self, rest: bytes) -> bytes:
+        self._cpu(rest.decode("latin-1"), 0)
+        return OK
+
+    def _list(self, rest: str) -> bytes:
+        return b"m" + b",".join(self.ident(n) for n in range(len(self._machine.cpus)))
+
+    def _extra(self, rest: str) -> bytes:
+        return binascii.hexlify(self._state(self._cpu(rest, 0)).encode())
 
     @staticmethod
     def _part(text: str, place: str) -> bytes:
@@ -358,8 +412,8 @@ _SIMPLE: Final[dict[str, Callable[[Requests, bytes], bytes | None]]] = {
     "X": Requests._write_binary,
     "Z": Requests._insert,
     "z": Requests._remove,
-    "H": lambda requests, rest: OK,
-    "T": lambda requests, rest: OK,
+    "H": Requests._select,
+    "T": Requests._alive,
     "!": lambda requests, rest: b"",
 }
 _QUERIES: Final[dict[str, Callable[[Requests, str], bytes]]] = {
@@ -370,10 +424,10 @@ _QUERIES: Final[dict[str, Callable[[Requests, str], bytes]]] = {
     "qXfer:memory-map:read:": Requests._map,
     "qXfer:threads:read:": Requests._threads,
     "qRcmd,": Requests._command,
-    "qC": lambda requests, rest: b"QC" + requests.thread,
-    "qfThreadInfo": lambda requests, rest: b"m" + requests.thread,
+    "qC": lambda requests, rest: b"QC" + requests.ident(requests.debugger.cpu),
+    "qfThreadInfo": Requests._list,
     "qsThreadInfo": lambda requests, rest: b"l",
-    "qThreadExtraInfo,": lambda requests, rest: binascii.hexlify(b"CPU#0"),
+    "qThreadExtraInfo,": Requests._extra,
     "qAttached": lambda requests, rest: b"1",
     "qAttached:": lambda requests, rest: b"1",
     "qSymbol:": lambda requests, rest: OK,

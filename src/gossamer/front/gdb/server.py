@@ -37,8 +37,8 @@ class GdbServer:
         self.debugger = Debugger(session.vm)
         self.wire = Wire(device.write, self._received, self._interrupted)
         self.requests = self._fresh()
-        self._waits = False
-        """Whether the client waits for the guest to stop."""
+        self._waits = self._stepped = False
+        """Whether the client waits for the guest to stop; has stepped a CPU of its choice."""
         self._ran = False
         self._signal = _TRAP
         #: While the machine goes back: what the client has sent meanwhile, and whether it has gone.
@@ -73,7 +73,9 @@ class GdbServer:
         self.wire.reset()
         self.requests = self._fresh()
         self._waits, self._signal = False, _TRAP
-        text = "gossamer: gdb: a client is here (without an ELF file: set endian big)"
+        self._stepped, self.debugger.cpu = False, vm.machine.turn
+        order = "little" if self.debugger.little else "big"
+        text = f"gossamer: gdb: a client is here (without an ELF file: set endian {order})"
         print(text, file=sys.stderr, flush=True)
 
     def _closed(self) -> None:
@@ -126,6 +128,7 @@ class GdbServer:
         self._signal = _TRAP
         if vm.ended or vm.run_state in ("shutdown", "inmigrate"):
             return REFUSED
+        self._stepped = step
         if step:
             self.debugger.step()
             return self._stop_reply()
@@ -142,7 +145,7 @@ class GdbServer:
         timeline = vm.history
         if vm.ended or not isinstance(timeline, Timeline):
             return REFUSED
-        self._signal = _TRAP
+        self._signal, self._stepped = _TRAP, False
         meanwhile = self._meanwhile = []
         self._gone = self._broken_off = False
         vm.patience = self._look
@@ -201,12 +204,19 @@ class GdbServer:
 
     def _reply(self, met: Met | None, signal: bytes, more: bytes = b"") -> bytes:
         requests = self.requests
-        fields = b"thread:" + requests.thread + b";"
+        self.debugger.cpu = self._stopped_cpu(met)
+        fields = b"thread:" + requests.ident(self.debugger.cpu) + b";"
         if met is not None and met.kind != "break":
             fields += b"%s:%x;" % (self._watch_word(met), met.ea)
         elif met is not None and "hwbreak+" in requests.features:
             fields += b"hwbreak:;"
         return b"T" + signal + fields + more
+
+    def _stopped_cpu(self, met: Met | None) -> int:
+        """The CPU that has met something, was stepped, or whose turn it is."""
+        if met is not None:
+            return met.cpu
+        return self.debugger.cpu if self._stepped else self.session.vm.machine.turn
 
     def _watch_word(self, met: Met) -> bytes:
         """Gdb's word for the kind of watchpoint that was met."""

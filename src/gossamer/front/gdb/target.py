@@ -30,12 +30,15 @@ ARCHITECTURES: Final = {
 _CORE: Final = "org.gnu.gdb.power.core"
 _FPU: Final = "org.gnu.gdb.power.fpu"
 _ALTIVEC: Final = "org.gnu.gdb.power.altivec"
+_VSX: Final = "org.gnu.gdb.power.vsx"
 _SYSTEM: Final = "org.gossamer.power.sprs"
 _MSR_BITS: Final = (
     ("LE", 31), ("RI", 30), ("PM", 29), ("DR", 27), ("IR", 26), ("IP", 25), ("FE1", 23),
     ("BE", 22), ("SE", 21), ("FE0", 20), ("ME", 19), ("FP", 18), ("PR", 17), ("EE", 16),
     ("ILE", 15), ("POW", 13), ("VEC", 6),
 )  # fmt: skip
+#: Bits of the upper half: 0 is the most significant of all.
+_MSR_BITS_64: Final = (("SF", -32), ("VSX", 8))
 _XER_BITS: Final = (("CA", 2), ("OV", 1), ("SO", 0))
 
 
@@ -52,7 +55,7 @@ def _feature(r: Register) -> str:
     if r.group == "float":
         return _FPU
     if r.group == "vector":
-        return _ALTIVEC
+        return _VSX if r.name.startswith("vs") and r.name.endswith("h") else _ALTIVEC
     return _SYSTEM if r.group == "system" and r.name != "msr" else _CORE
 
 
@@ -61,13 +64,13 @@ def _kind(r: Register) -> str:
         return "code_ptr"
     if r.name in ("msr", "xer"):
         return f"{r.name}_bits"
-    if r.name.startswith("f") and r.bits == 64:
+    if r.group == "float" and r.name != "fpscr":
         return "ieee_double"
     return "vec128" if r.bits == 128 else f"uint{r.bits}"
 
 
 #: Numbers at which the registers of each feature begin, after the 32 GPRs.
-_FIRST: Final = {_CORE: 64, _FPU: 71, _ALTIVEC: 104, _SYSTEM: 138}
+_FIRST: Final = {_CORE: 64, _FPU: 71, _ALTIVEC: 104, _SYSTEM: 138, _VSX: 512}
 
 
 @lru_cache(maxsize=16)
@@ -84,12 +87,12 @@ def layout(model: CpuModel) -> tuple[Numbered, ...]:
     return tuple(sorted(out, key=lambda entry: entry.number))
 
 
-def _flags(name: str, bits: tuple[tuple[str, int], ...]) -> str:
-    """A type with named bits; gdb counts them from the least significant."""
+def _flags(name: str, bits: tuple[tuple[str, int], ...], size: int = 4) -> str:
+    """A type with named bits (of 32); gdb counts them from the least significant."""
     fields = "".join(
         f'<field name="{field}" start="{31 - n}" end="{31 - n}"/>' for field, n in bits
     )
-    return f'<flags id="{name}_bits" size="4">{fields}</flags>'
+    return f'<flags id="{name}_bits" size="{size}">{fields}</flags>'
 
 
 def _vector_type() -> str:
@@ -106,22 +109,29 @@ def _vector_type() -> str:
 
 
 _TYPES: Final = {
-    _CORE: _flags("msr", _MSR_BITS) + _flags("xer", _XER_BITS),
-    _ALTIVEC: _vector_type(),
+    32: {
+        _CORE: _flags("msr", _MSR_BITS) + _flags("xer", _XER_BITS),
+        _ALTIVEC: _vector_type(),
+    },
+    64: {
+        _CORE: _flags("msr", (*_MSR_BITS, *_MSR_BITS_64), 8) + _flags("xer", _XER_BITS),
+        _ALTIVEC: _vector_type(),
+    },
 }
+_COMMON: Final = {32: "powerpc:common", 64: "powerpc:common64"}
 
 
 def description(model: CpuModel) -> str:
     """The target description, one document without includes."""
-    entries = layout(model)
+    entries, word = layout(model), model.architecture.word
     parts = [
         '<?xml version="1.0"?><!DOCTYPE target SYSTEM "gdb-target.dtd"><target version="1.0">',
-        f"<architecture>{ARCHITECTURES.get(model.name, 'powerpc:common')}</architecture>",
+        f"<architecture>{ARCHITECTURES.get(model.name, _COMMON[word])}</architecture>",
     ]
-    for feature in (_CORE, _FPU, _ALTIVEC, _SYSTEM):
+    for feature in (_CORE, _FPU, _ALTIVEC, _VSX, _SYSTEM):
         mine = [entry for entry in entries if entry.feature == feature]
         if mine:
-            parts.append(f'<feature name="{feature}">{_TYPES.get(feature, "")}')
+            parts.append(f'<feature name="{feature}">{_TYPES[word].get(feature, "")}')
             parts += [_element(entry) for entry in mine]
             parts.append("</feature>")
     return "".join(parts) + "</target>"

@@ -127,7 +127,7 @@ def _sum(session: Session, given: Arguments) -> str:
 def _translate(session: Session, given: Arguments) -> str:
     ea = memory.value_of(session, given["address"])
     machine = session.vm.machine
-    real = look.real_address(machine.cpu, machine, ea)
+    real = look.real_address(machine.cpus[session.cpu_index], machine, ea)
     return "Unmapped" if real is None else f"gpa: {real:#x}"
 
 
@@ -135,12 +135,13 @@ def _cpu(session: Session, given: Arguments) -> str:
     index = number(given["index"], "INDEX")
     if not 0 <= index < len(session.vm.machine.cpus):
         raise ConfigError("invalid CPU index")
+    session.cpu_index = index
     return ""
 
 
 composed("sum", "ADDRESS:address SIZE:size", "a checksum of real memory", _sum)
 composed("gva2gpa", "ADDRESS:address", "the real address of an effective one", _translate)
-composed("cpu", "INDEX:index", "which CPU is looked at: there is 0", _cpu)
+composed("cpu", "INDEX:index", "which CPU is looked at, from 0 on", _cpu)
 
 # --- objects ------------------------------------------------------------------------------------
 

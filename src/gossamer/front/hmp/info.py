@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gossamer.control.commands.machines import query_cpus_fast
 from gossamer.control.commands.texts import query_netdevs, query_network
 from gossamer.control.session import Session
 from gossamer.front.hmp import query_texts, texts
@@ -27,7 +28,13 @@ row("info name", "", "query-name", texts.name)
 row("info version", "", "query-version", texts.version)
 row("info uuid", "", "query-uuid", query_texts.uuid)
 row("info kvm", "", "query-kvm", query_texts.kvm)
-row("info cpus", "", "query-cpus-fast", query_texts.cpus)
+
+
+def _cpus(session: Session, given: Arguments) -> str:
+    return query_texts.cpus(query_cpus_fast(session), session.cpu_index)
+
+
+composed("info cpus", "", "the CPUs, the one that is looked at with *", _cpus)
 row("info chardev", "", "query-chardev", query_texts.chardevs)
 row("info blockstats", "", "query-blockstats", query_texts.block_stats)
 row("info block-jobs", "", "query-block-jobs", query_texts.block_jobs)

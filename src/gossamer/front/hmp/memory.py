@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from gossamer.base.bits import ones
 from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.control.commands.rows import TABLE
@@ -38,7 +39,7 @@ def parse_format(text: str) -> Format:
 
 
 def value_of(session: Session, text: str) -> int:
-    """The value of numbers and $registers with + and - between them, in 32 bits."""
+    """The value of numbers and $registers with + and - between them, in the bits of an address."""
     total, at = 0, 0
     while at < len(text.rstrip()):
         match = _TERM.match(text, at)
@@ -50,7 +51,7 @@ def value_of(session: Session, text: str) -> int:
         at = match.end()
     if not at:
         raise ConfigError("an address is needed")
-    return total & 0xFFFF_FFFF
+    return total & ones(session.vm.machine.word)
 
 
 def _register(session: Session, word: str) -> int:
@@ -64,7 +65,7 @@ def show(session: Session, text: str, *, physical: bool) -> str:
     first, _, rest = text.partition(" ")
     form = parse_format(first) if first.startswith("/") else Format(1, "x", 4)
     start = value_of(session, rest if first.startswith("/") else text)
-    size = min(form.count * form.size, (1 << 32) - start)
+    size = min(form.count * form.size, (1 << session.vm.machine.word) - start)
     data = TABLE.call(session, "x-read-memory", address=start, size=size, physical=physical)
     assert isinstance(data, bytes)
     if form.kind == "i":

@@ -43,9 +43,10 @@ def kvm(info: KvmInfo) -> str:
     return "kvm support: " + ("enabled" if info.enabled else "not compiled")
 
 
-def cpus(found: Sequence[CpuInfoFast]) -> str:
+def cpus(found: Sequence[CpuInfoFast], looked_at: int = 0) -> str:
+    marks = {looked_at: "*"}
     return "\n".join(
-        f"{' ' if one.cpu_index else '*'} CPU #{one.cpu_index}: thread_id={one.thread_id}"
+        f"{marks.get(one.cpu_index, ' ')} CPU #{one.cpu_index}: thread_id={one.thread_id}"
         for one in found
     )
 

@@ -150,7 +150,7 @@ def registers(r: Registers) -> str:
     if r.embedded is not None:
         return embedded_registers(r, r.embedded)
     lines = [
-        f"NIP {r.nip:08x}   LR {r.lr:08x} CTR {r.ctr:08x} XER {r.xer:08x} CPU#0",
+        f"NIP {r.nip:08x}   LR {r.lr:08x} CTR {r.ctr:08x} XER {r.xer:08x} CPU#{r.cpu_index}",
         f"MSR {r.msr:08x} HID0 {r.hid0:08x}  count {r.instructions}",
         f"TB {r.tb >> 32:08x} {r.tb & 0xFFFFFFFF:08x} DECR {r.dec:08x}",
         *_rows("GPR", r.gpr, 8, 8),
@@ -180,7 +180,7 @@ def embedded_registers(r: Registers, e: EmbeddedRegisters) -> str:
         (
             "",
             "CPU#0",
-            f"NIP {r.nip:08x}   LR {r.lr:08x} CTR {r.ctr:08x} XER {r.xer:08x} CPU#0",
+            f"NIP {r.nip:08x}   LR {r.lr:08x} CTR {r.ctr:08x} XER {r.xer:08x} CPU#{r.cpu_index}",
             f"MSR {r.msr:08x} HID0 {e.dbsr:08x}  HF {flags:08x} iidx {index} didx {data_index}",
             f"TB {r.tb >> 32:08} {r.tb & 0xFFFFFFFF:08} DECR {e.pit:08}",
             *_rows("GPR", r.gpr, 4, 16),

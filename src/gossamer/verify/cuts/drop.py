@@ -159,31 +159,40 @@ def _views(path: str, owner: Stateful) -> Iterator[Field]:
     """What a section shows of a part's state by functions, in place of declared attributes."""
     layouts = [layout_of(owner, OURS)]
     layouts += [subsection_items(owner, one) for one in owner.subsections]
-    for view in _shown(item for items in layouts for item in items):
-        yield _view(path, view)
+    for view, target in _shown((item for items in layouts for item in items), lambda part: part):
+        yield _view(path, view, target)
 
 
-def _shown(items: Iterable[object]) -> Iterator[View]:
+Target = Callable[[Any], Any]
+"""From a part to what a view of its section shows."""
+
+
+def _shown(items: Iterable[object], target: Target) -> Iterator[tuple[View, Target]]:
     for item in items:
         if isinstance(item, View):
-            yield item
+            yield item, target
         elif isinstance(item, Nested) and item.layout is not None:
-            yield from _shown(item.layout)
+            yield from _shown(item.layout, partial(_inside, item, target))
 
 
-def _view(path: str, view: View) -> Field:
+def _inside(nested: Nested, target: Target, part: Any) -> Any:  # noqa: ANN401 - as `Target`
+    return nested.target(target(part))
+
+
+def _view(path: str, view: View, target: Target) -> Field:
+    def read(m: Machine) -> Any:  # noqa: ANN401 - a codec's value
+        return plain(view.get(target(_owner(m, path))))
+
+    def write(m: Machine, value: Any) -> None:  # noqa: ANN401
+        view.put(target(_owner(m, path)), _mutable(value))
+
     def others(m: Machine) -> list[Any]:
-        value = view.get(_owner(m, path))
+        value = read(m)
         if isinstance(value, int):
             return [value ^ 1, value + 1]
         return [bytes((value[0] ^ 1, *value[1:]))] if isinstance(value, bytes) and value else []
 
-    return Field(
-        f"{path}.{view.name}",
-        lambda m: plain(view.get(_owner(m, path))),
-        lambda m, value: view.put(_owner(m, path), _mutable(value)),
-        others,
-    )
+    return Field(f"{path}.{view.name}", read, write, others)
 
 
 def _plain(
