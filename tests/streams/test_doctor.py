@@ -121,7 +121,7 @@ def test_doctor_refuses_other_machines(stream_command: Run, tmp_path: Path) -> N
     path.write_bytes(small_stream(machine="pc"))
     ran = stream_command("doctor", path)
     assert ran.status == 2
-    assert "machine 'pc'; the doctor knows g3beige and mac99" in ran.err
+    assert "machine 'pc'; the doctor knows g3beige, mac99, pseries" in ran.err
 
 
 def test_fix_does_not_write_over_its_source(stream_command: Run, recorded: Recorded) -> None:

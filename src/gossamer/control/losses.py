@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from gossamer.base.data import replace
 from gossamer.base.wire import WireWriter
 from gossamer.machines.machine import Machine
-from gossamer.migrate.releases import Release
+from gossamer.migrate.releases import SERVER, Release
 from gossamer.state.declare import Stateful
 from gossamer.state.layout import Loss
 from gossamer.state.transfer import OURS, is_known, save
@@ -23,7 +23,17 @@ def losses(m: Machine, receiver: Release) -> list[Loss]:
     """All that would be lost if the machine were sent now."""
     if receiver.ours:
         return []
-    return [*_pending(m, receiver), *_unsaid(m, receiver)]
+    return [*_server(m, receiver), *_pending(m, receiver), *_unsaid(m, receiver)]
+
+
+def _server(m: Machine, receiver: Release) -> Iterator[Loss]:
+    """A machine whose versions are QEMU's."""
+    if not m.name.startswith(SERVER):
+        return
+    if not receiver.has_server(m.name):
+        yield Loss(f"{receiver.title} has no {m.name}: it will refuse the stream")
+    if receiver.sleeps:
+        yield Loss(f"{receiver.title} does not wake a guest that waits for its decrementer")
 
 
 def _pending(m: Machine, receiver: Release) -> Iterator[Loss]:

@@ -64,7 +64,8 @@ def _get_reservation(cpu: Cpu64) -> int:
 
 
 def _put_reservation(cpu: Cpu64, value: int) -> None:
-    held = value != NO_RESERVATION
+    """0 says nothing: QEMU 10.0 and later leave the field empty; ours say it in their own."""
+    held = value not in (0, NO_RESERVATION)
     cpu.block.set("reserved", int(held))
     cpu.block.set("reserve_ea", value if held else 0)
 
@@ -179,7 +180,8 @@ class Cpu64(Cpu):
         layout=[View("mig_slb_nr", I32, _slb_size, _check_slb_size), _SLB],
         compat="counts_slb",
     )
-    slb = subsection("cpu/slb", layout=[_SLB], compat="slb_alone")
+    #: QEMU 10.0 and later call it version 2, and read both.
+    slb = subsection("cpu/slb", layout=[_SLB], compat="slb_alone", newest=2)
     knows_compat: bool = compat(True)
     #: The PVR of what the guest and its hypervisor agreed on to be; 0: nothing yet.
     agreed = subsection("cpu/compat", layout=[_LEVEL], compat="knows_compat")

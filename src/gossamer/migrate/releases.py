@@ -15,6 +15,15 @@ from gossamer.base.errors import ConfigError
 OURS: Final = "gossamer-1"
 #: Layouts that a class may have beside its own (`Stateful.layouts`), by name.
 SUSPENDED: Final = "suspended"
+#: The machine whose versions are QEMU's: the name in a stream is this and the version.
+SERVER: Final = "pseries-"
+SERVER_HZ: Final = 512_000_000
+
+
+def number_of(version: str) -> tuple[int, ...]:
+    """A version's numbers, to compare: "2.12-sxxm" is 2.12."""
+    plain = version.partition("-")[0].split(".")
+    return tuple(int(part) if part.isdecimal() else 0 for part in plain)
 
 
 class Release(Data):
@@ -51,11 +60,22 @@ class Release(Data):
     """Ticks of TB and DEC a second, by machine."""
     without: frozenset[str] = frozenset()
     """Machines that it no longer has."""
+    oldest: str = "2.1"
+    """The oldest version of pseries that it has."""
+    newest: str = ""
+    """The newest."""
+    sleeps: bool = False
+    """On a pseries it loads DEC, and yet a guest that waits for it is not woken."""
 
     @property
     def forms(self) -> frozenset[str]:
         """Layouts that its streams have."""
         return frozenset({SUSPENDED} if self.suspended else ())
+
+    def has_server(self, machine: str) -> bool:
+        """Whether it has this version of pseries."""
+        version = number_of(machine.removeprefix(SERVER))
+        return number_of(self.oldest) <= version <= number_of(self.newest)
 
     def knows(self, subsection: str) -> bool:
         """Whether a subsection of QEMU's loads there."""
@@ -71,9 +91,12 @@ EVIDENCE: Final = {
     "compress": "5.2 and 7.2; the flag is gone in the sources of 10.0",
     "any_fill": "7.2.22 fills a page with 0x60 (tried); refused in the sources of 10.0",
     "flush": "8.1; read in the sources of 10.2, refused by 7.2",
-    "versions": "5.2: mos6522 0 without last_irq_levels, timer/icount/shift 1 (its sources)",
+    "versions": "5.2: mos6522 0 without last_irq_levels, timer/icount/shift 1 (its sources); "
+    "10.0, 11.1: cpu/slb 2 in their streams, 7.2 refuses it, and they load 1 (tried)",
     "known": "captures, dumps of 7.2 and 10.0; reservation: 8.2, rtas_stopped: 10.1 (sources)",
     "timebase": "mac99: 100 MHz up to 8.2, 25 MHz from 9.0 on (device trees of 7.2.22, 10.0.13)",
+    "oldest, newest": "7.2.22: -M help; 11.1: by QEMU's rule, gone after 18 releases; 10.0 unknown",
+    "sleeps": "11.1.3: 8 of 8 of its own saves, 2 of 2 of 10.0's; 10.0.13: none of 14 (tried)",
     "without": "ref405ep: deprecated in 9.1, gone in 10.0 (its notes on removed features)",
 }
 """Where each column is known from."""
@@ -104,6 +127,7 @@ KNOWN: Final = frozenset({
     "virtio/virtqueues", "virtio_pci/modern_state",
 })  # fmt: skip
 RTAS, RESERVATION, SHIFT = "cpu/rtas_stopped", "cpu/reservation", "timer/icount/shift"
+SLB: Final = "cpu/slb"
 
 RELEASES: Final = {
     r.name: r
@@ -112,21 +136,22 @@ RELEASES: Final = {
         Release(
             "qemu-5.2", "QEMU 5.2", stale_decrementer=True, compress=True, any_fill=True,
             versions={"mos6522": 0, SHIFT: 1}, known=KNOWN,
-            timebase=_OLD_TIMEBASE,
+            timebase=_OLD_TIMEBASE, newest="5.2",
         ),
         Release(
             "qemu-7.2", "QEMU 7.2", stale_decrementer=True, compress=True, any_fill=True,
-            known=KNOWN, timebase=_OLD_TIMEBASE,
+            known=KNOWN, timebase=_OLD_TIMEBASE, newest="7.2",
         ),
         Release(
             "qemu-10.0", "QEMU 10.0", switchover=True, suspended=True, described=True,
             reads_decrementer=True, flush=True, known=KNOWN | {RESERVATION}, timebase=_NEW_TIMEBASE,
-            without=_REMOVED,
+            without=_REMOVED, versions={SLB: 2}, newest="10.0",
         ),
         Release(
             "qemu-11.1", "QEMU 11.1", switchover=True, suspended=True, described=True,
             reads_decrementer=True, flush=True, known=KNOWN | {RESERVATION, RTAS},
-            timebase=_NEW_TIMEBASE, without=_REMOVED,
+            timebase=_NEW_TIMEBASE, without=_REMOVED, versions={SLB: 2}, oldest="5.2",
+            newest="11.1", sleeps=True,
         ),
     )
 }  # fmt: skip

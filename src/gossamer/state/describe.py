@@ -42,10 +42,11 @@ def describe(owner: Stateful, profile: Profile, *, every: bool = False) -> Json:
 
 
 def _subsection(owner: Stateful, sub: Subsection, profile: Profile, every: bool) -> Json:
+    version = profile.versions.get(sub.name, sub.version)
     return {
         "vmsd_name": sub.name,
-        "version": sub.version,
-        "fields": _fields(owner, subsection_items(owner, sub), sub.version, profile, every),
+        "version": version,
+        "fields": _fields(owner, subsection_items(owner, sub), version, profile, every),
     }
 
 
@@ -120,7 +121,12 @@ def _plain(name: str, codec: Any) -> Json:  # noqa: ANN401 - any Codec
 
 def _view(owner: Stateful, v: View, version: int, every: bool) -> list[Json]:
     there = every or (v.when(owner) if v.when else v.since <= version)
-    return [_plain(v.name, v.codec_of(owner))] if there else []
+    if not there:
+        return []
+    codec = v.codec_of(owner)
+    if not every and isinstance(codec, Array) and not codec.count:
+        return []  # QEMU names the elements, of which there are none
+    return [_plain(v.name, codec)]
 
 
 def _nested(owner: Stateful, item: Nested, profile: Profile, every: bool) -> list[Json]:

@@ -84,6 +84,7 @@ class Subsection:
     what is `lost`, which must be said: in words, as a `Loss`, by a method (`losing`), or NOTHING.
     `layout` gives the items where the fields declared `within` are not all.
     `compat` names a switch of the owner: while it is off there is no such subsection.
+    `newest`: the highest version that is read, where another program gave the same bytes a new one.
     """
 
     def __init__(
@@ -95,9 +96,10 @@ class Subsection:
         layout: Layout | None = None,
         compat: str = "",
         lost: str | Loss | None = None,
+        newest: int = 0,
     ) -> None:
         self.name, self.version, self.ours, self.layout = name, version, ours, layout
-        self.compat, self.lost = compat, lost
+        self.compat, self.lost, self.newest = compat, lost, max(version, newest)
         self._judge: Callable[[Any], Iterable[Loss]] | None = None
         self.minimum = version
         self.is_needed: Callable[[Any], bool] = lambda owner: True
@@ -145,5 +147,8 @@ def subsection(
     layout: Layout | None = None,
     compat: str = "",
     lost: str | Loss | None = None,
+    newest: int = 0,
 ) -> Subsection:
-    return Subsection(name, version, ours=ours, layout=layout, compat=compat, lost=lost)
+    return Subsection(
+        name, version, ours=ours, layout=layout, compat=compat, lost=lost, newest=newest
+    )

@@ -133,8 +133,9 @@ def save(owner: Stateful, w: WireWriter, profile: Profile = OURS) -> None:
     for sub in sent_subsections(owner, profile):
         w.uint(SUBSECTION, 1)
         w.cstr(sub.name)
-        w.uint(sub.version, 4)
-        _save_items(owner, subsection_items(owner, sub), sub.version, w, profile)
+        version = profile.versions.get(sub.name, sub.version)
+        w.uint(version, 4)
+        _save_items(owner, subsection_items(owner, sub), version, w, profile)
         if profile.saw is not None:
             profile.saw(owner, sub.name)
 
@@ -334,8 +335,8 @@ def _load_subsections(owner: Stateful, r: WireReader, profile: Profile) -> None:
                 raise r.error(f"unknown subsection of {prefix}")
             r.take(2 + head[1])
             version = r.uint(4)
-            if not sub.minimum <= version <= sub.version:
-                raise r.error(f"version {version}, this build reads {sub.minimum}..{sub.version}")
+            if not sub.minimum <= version <= sub.newest:
+                raise r.error(f"version {version}, this build reads {sub.minimum}..{sub.newest}")
             _load_items(owner, subsection_items(owner, sub), version, r, profile)
             if profile.saw is not None:
                 profile.saw(owner, text)

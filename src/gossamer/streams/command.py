@@ -25,6 +25,7 @@ from gossamer.streams import (
     check,
     diff,
     doctor,
+    findings,
     layouts,
     matrix,
     ram_diff,
@@ -156,7 +157,7 @@ def run_diff(args: argparse.Namespace) -> int:
 def _doctor_parser(commands: Subparsers) -> None:
     parser = _command(
         commands, "doctor", run_doctor,
-        "Say what a Mac's stream has lost and what the guest will feel; status 1 with findings.",
+        "Say what a stream has lost and what the guest will feel; status 1 with findings.",
     )  # fmt: skip
     parser.add_argument("stream", metavar="STREAM", help=INPUT_HELP)
     parser.add_argument("--fix", metavar="OUT", help="write a stream with what can be mended")
@@ -185,7 +186,7 @@ def run_doctor(args: argparse.Namespace) -> int:
                 patient.write(out)
             if not args.json:
                 print(f"wrote {args.fix}: {plural(len(applied), 'mend')}")
-    return DIFFERS if any(f.grade > doctor.Grade.NOTE for f in found) else FINE
+    return DIFFERS if any(f.grade > findings.Grade.NOTE for f in found) else FINE
 
 
 def _check_parser(commands: Subparsers) -> None:

@@ -14,11 +14,12 @@ import numpy as np
 from gossamer.base.data import Data, field, replace
 from gossamer.base.errors import ConfigError, StreamError
 from gossamer.base.units import NS_PER_S
+from gossamer.isa.interrupts import Irq
 from gossamer.migrate import live_state, ram, writer
 from gossamer.migrate.framing import Cmd, Command, Configuration, Section
 from gossamer.migrate.pages import inflate_page, mapped_pages
 from gossamer.migrate.ram import Block, BlockList, Mark, Record, Run
-from gossamer.migrate.releases import RESERVATION, RTAS, SHIFT, Release
+from gossamer.migrate.releases import RESERVATION, RTAS, SHIFT, SLB, Release
 from gossamer.migrate.rewrite import Edit, rewrite
 from gossamer.migrate.value_tree import Leaf, Node, Struct, StructArray
 from gossamer.streams.patient import Patient, integer, leaf, shift_clock
@@ -54,6 +55,9 @@ class Conversion(Data, frozen=False):
         """Change the trees; fill `notes` and `losses`."""
         self._frame()
         self._memory()
+        if self.patient.context.is_server:
+            self._server()
+            return
         if not self.patient.context.is_mac:
             name = self.patient.context.machine or "not named"
             self.notes.append(f"machine {name}: its sections are taken as they are")
@@ -229,7 +233,7 @@ class Conversion(Data, frozen=False):
 
     def _ours(self) -> None:
         """What only gossamer knows: said in QEMU's way where there is one, else a loss."""
-        self._our_time()
+        self._our_time(0, "cpu" + OURS)
         for (idstr, instance), tree in list(self.patient.trees.items()):
             title = f"{idstr}/{instance}" if instance else idstr
             if tree.vmsd and tree.vmsd not in self.profile.known:
@@ -244,10 +248,10 @@ class Conversion(Data, frozen=False):
                 fields = ", ".join(m.name for m in sub.members)
                 self.losses.append(f"{where}: <{sub.vmsd}> only gossamer knows ({fields})")
 
-    def _our_time(self) -> None:
+    def _our_time(self, n: int, name: str) -> None:
         """TB and DEC: the clock is chosen so that TB goes on, DEC goes to spr[22]."""
-        tree = self.patient.tree("cpu")
-        ours = next((s for s in tree.subsections if s.vmsd == "cpu" + OURS), None) if tree else None
+        tree = self.patient.tree("cpu", n)
+        ours = next((s for s in tree.subsections if s.vmsd == name), None) if tree else None
         context = self.patient.context
         values = [integer(ours, n) for n in ("dec_zero", "tb_offset")]
         if tree is None or ours is None or context.clock is None or context.timebase is None:
@@ -262,16 +266,21 @@ class Conversion(Data, frozen=False):
         clock = -(-base * NS_PER_S // rate)
         if clock >= 1 << 62:
             self.losses.append(f"cpu: no virtual clock can show a timebase of {base:#x}")
-        elif clock != context.clock:
+        elif clock != context.clock and n == 0:  # of several CPUs: they are in step
             shift_clock(self.patient, clock - context.clock)
             self.notes.append("the virtual clock is chosen so that the timebase goes on")
         self.notes.append("the decrementer goes to spr[22]")
-        self._our_rest(ours)
+        server = self.patient.context.is_server
+        self._our_rest(ours, negative=server and bool((zero - ticks) >> 31 & 1))
         tree.subsections.remove(ours)
 
-    def _our_rest(self, ours: Struct) -> None:
-        """What else the CPU's own subsection holds."""
+    def _our_rest(self, ours: Struct, *, negative: bool) -> None:
+        """What else the CPU's own subsection holds; `negative`: DEC interrupts as long as it is."""
         pending = leaf(ours, "irq")
+        if pending is not None and isinstance(pending.value, tuple) and negative:
+            values = list(pending.value)
+            values[Irq.DECREMENTER] = 0  # it follows from DEC
+            pending.value = tuple(values)
         if pending is not None and _any(pending):
             self.losses.append(f"cpu: pending exceptions ({pending.value!r})")
         if integer(ours, "reserved"):
@@ -279,6 +288,43 @@ class Conversion(Data, frozen=False):
         for name in ("l2cr", "hid1"):
             if integer(ours, name):
                 self.notes.append(f"cpu: {name.upper()} is left out: QEMU does not keep it")
+
+    def _server(self) -> None:
+        """A pseries: what is plugged into it is taken as it is."""
+        machine = self.patient.context.machine
+        if not self.profile.has_server(machine):
+            self.losses.append(f"configuration: {self.profile.title} has no {machine}")
+        for n in sorted(n for name, n in self.patient.trees if name == "cpu"):
+            self._our_time(n, "cpu/64" + OURS)
+        self._ours_of_a_server()
+        self._globalstate()
+        want = self.profile.versions.get(SLB, 1)
+        for (name, n), tree in self.patient.trees.items():
+            for sub in _all_subsections(tree):
+                if sub.vmsd == SLB and sub.version != want:
+                    sub.version = want
+                    self.notes.append(f"{name}{f'/{n}' if n else ''}: <{SLB}> version {want}")
+        self._cpu()
+
+    def _ours_of_a_server(self) -> None:
+        for (idstr, instance), tree in list(self.patient.trees.items()):
+            title = f"{idstr}/{instance}" if instance else idstr
+            if tree.vmsd.startswith("gossamer-"):
+                if tree.vmsd in _HARMLESS:
+                    self.notes.append(f"{title} is left out: {_HARMLESS[tree.vmsd]}")
+                else:
+                    self.losses.append(f"{title}: {self.profile.title} has no such section")
+                del self.patient.trees[idstr, instance]
+                continue
+            names = {sub.vmsd for sub in _all_subsections(tree)}
+            known = frozenset(name for name in names if not name.endswith(OURS))
+            for path, sub in _drop_unknown(tree, known):
+                where = f"{title}{'.' + path if path else ''}"
+                fields = ", ".join(m.name for m in sub.members)
+                if sub.vmsd in _HARMLESS:
+                    self.notes.append(f"{where}: <{sub.vmsd}> is left out: {_HARMLESS[sub.vmsd]}")
+                elif sub.vmsd != "spapr/vof" + OURS or integer(sub, "firmware_active"):
+                    self.losses.append(f"{where}: <{sub.vmsd}> only gossamer knows ({fields})")
 
     def _globalstate(self) -> None:
         tree = self.patient.tree("globalstate")
@@ -386,6 +432,9 @@ _HARMLESS: Final = {
     "PCIHost/gossamer": "QEMU keeps the bridge's own configuration as it powers on",
     "heathrow_pic/gossamer": "QEMU has no feature registers",
     "adb_bus/gossamer": "a poll may ask another device first",
+    "spapr/events/gossamer": "event log entries count from 0 again",
+    "gossamer-turn": "another CPU may go on first",
+    "spapr/dtb/gossamer": "the guest has its tree",
 }
 """What only gossamer keeps and no guest misses."""
 

@@ -1,4 +1,4 @@
-"""`gossamer stream doctor`: what a Mac's stream has lost, what the guest will feel, what to mend.
+"""`gossamer stream doctor`: what a stream has lost, what the guest will feel, what to mend.
 
 Mends are for the loader named by `receiver`; each was tried on QEMU 7.2 where that is the loader.
 """
@@ -6,15 +6,14 @@ Mends are for the loader named by `receiver`; each was tried on QEMU 7.2 where t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from enum import IntEnum
 from typing import Any, Final
 
-from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import NS_PER_S
 from gossamer.migrate.releases import Release, release
 from gossamer.migrate.value_tree import NOT_ARMED, Leaf, Struct, encode, subsections
-from gossamer.streams import chips
+from gossamer.streams import chips, server
+from gossamer.streams.findings import Finding, Grade
 from gossamer.streams.meaning import heathrow_sources
 from gossamer.streams.page import Page, ns_text
 from gossamer.streams.patient import Patient, elements, integer, leaf, member, put, shift_clock
@@ -30,26 +29,6 @@ VIA_SOURCE: Final = 18
 NEVER: Final = (1 << 63) - 1
 
 
-class Grade(IntEnum):
-    """How bad a finding is for the guest."""
-
-    NOTE = 0
-    TROUBLE = 1
-    LOSS = 2
-
-
-class Finding(Data):
-    """One finding: what the stream shows, what the guest will feel, and the mend if any."""
-
-    grade: Grade
-    name: str
-    where: str
-    what: str
-    feel: str
-    mend: str = ""
-    apply: Callable[[Patient], None] | None = None
-
-
 def examine(
     patient: Patient, receiver: Release, firmware: dict[str, bool], against: Sequence[Refusal] = ()
 ) -> list[Finding]:
@@ -58,16 +37,17 @@ def examine(
     `firmware`: RAM block to whether it has content; `against`: what the receiver refuses.
     """
     context = patient.context
-    if not context.is_mac:
+    if not (context.is_mac or context.is_server):
         machine = repr(context.machine) if context.machine else "not named"
+        known = (*release("qemu-7.2").timebase, "pseries")
         raise ConfigError(
-            f"{patient.stream.name}: machine {machine}; the doctor knows "
-            f"{' and '.join(release('qemu-7.2').timebase)}"
+            f"{patient.stream.name}: machine {machine}; the doctor knows {', '.join(known)}"
         )
     found: list[Finding] = []
-    for check in _CHECKS:
+    for check in _OF_SERVERS if context.is_server else _CHECKS:
         found += check(patient, receiver)
-    found += _firmware(firmware)
+    if context.is_mac:
+        found += _firmware(firmware)
     found += [
         Finding(Grade.LOSS, "refused", r.where, r.why, f"{receiver.title} does not load the stream")
         for r in against
@@ -434,6 +414,10 @@ def _spr(patient: Patient) -> tuple[int, ...] | None:
 _CHECKS: Final[tuple[Callable[[Patient, Release], Iterator[Finding]], ...]] = (
     _decrementer, _heathrow, _via_line, _timers, _copies, _usb, _pmu, _in_flight, _exception,
     _run_state, _timebase, _rate,
+)  # fmt: skip
+
+_OF_SERVERS: Final[tuple[Callable[[Patient, Release], Iterator[Finding]], ...]] = (
+    server.findings, _timers, _exception, _run_state,
 )  # fmt: skip
 
 

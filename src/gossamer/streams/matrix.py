@@ -9,8 +9,8 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from typing import Final
 
 from gossamer.base.data import Data
@@ -21,7 +21,7 @@ from gossamer.machines.build import build
 from gossamer.machines.machine import Machine
 from gossamer.machines.options import parse
 from gossamer.migrate import schema_loads, vmstate_dump
-from gossamer.migrate.releases import EVIDENCE, OURS, QEMU, SHIFT, Release, release
+from gossamer.migrate.releases import EVIDENCE, OURS, QEMU, SHIFT, SLB, Release, release
 from gossamer.migrate.schema_loads import Severity
 from gossamer.state.declare import Stateful
 from gossamer.state.layout import Loss, Subsection
@@ -137,7 +137,9 @@ def _between_theirs(machine: str, source: Release, target: Release) -> Cell:
     if source.switchover and not target.switchover:
         against.append("command SWITCHOVER_START is unknown (send-switchover-start=off)")
     changed = dict(source.versions.items() ^ target.versions.items())
-    against += [f"another version of {name}" for name in sorted(changed) if name != SHIFT]
+    against += [
+        f"another version of {name}" for name in sorted(changed) if name not in (SHIFT, SLB)
+    ]
     if against:
         return Cell(REFUSED, (*against, "`stream convert` makes one that loads"))
     notes = []
@@ -200,30 +202,72 @@ def _marked(loss: Loss) -> str:
     return f"{loss.text} (waited for: over in a moment)" if loss.passes else loss.text
 
 
+Table = tuple[str, list[Peer], Callable[[Peer, Peer], Cell]]
+"""A machine, who has it, and what comes of a move between two of them."""
+
+
+def _tables() -> list[Table]:
+    return [(machine, peers(machine), partial(cell, machine)) for machine in MACHINES]
+
+
 def as_json() -> dict[str, list[dict[str, object]]]:
     """Every pair, by machine."""
+    tables = [(SERVER, server_peers(), server_cell), *_tables()]
     return {
         machine: [
             {"from": a.title, "to": b.title, "verdict": one.word, "notes": list(one.notes)}
-            for a in peers(machine)
-            for b in peers(machine)
-            for one in (cell(machine, a, b),)
+            for a in ends
+            for b in ends
+            for one in (judged(a, b),)
         ]
-        for machine in MACHINES
+        for machine, ends, judged in tables
     }
 
 
 # --- the server, whose versions are QEMU's -------------------------------------------------------
 
 
-def _server() -> Iterator[str]:
-    """What its versions are like: the same one is at both ends."""
-    yield f"## {SERVER}"
-    yield ""
+def server_peers() -> list[Peer]:
+    """Who has it; the version is the same at both ends."""
+    return [Peer("gossamer", release(OURS)), *(Peer(r.title, r) for r in QEMU.values())]
+
+
+def server_cell(a: Peer, b: Peer) -> Cell:
+    """What comes of moving a guest of a version that both have."""
+    source, target = a.release, b.release
+    if source.ours and target.ours:
+        return Cell(WHOLE)
+    stands = "a guest that waits for its decrementer is not woken"
+    if target.ours:
+        if source.reads_decrementer:
+            return Cell(WHOLE)
+        return Cell(WHOLE, ("the decrementer, which was lost there, interrupts at once",))
+    if target.sleeps:
+        return Cell(PARTLY, (stands,))
+    if source.ours:
+        notes = ["what the receiver does not know is said before and after the move"]
+        if not target.reads_decrementer:
+            notes.append("the guest is run on to where it sets the decrementer itself")
+        return Cell(PARTLY, tuple(notes))
+    against = []
+    if source.switchover and not target.switchover:
+        against.append("command SWITCHOVER_START is unknown (send-switchover-start=off)")
+    if source.versions.get(SLB, 1) > target.versions.get(SLB, 1):
+        against.append(f"another version of {SLB}")
+    if against:
+        return Cell(REFUSED, (*against, "`stream convert` makes one that loads"))
+    if not target.reads_decrementer:
+        return Cell(PARTLY, ("the decrementer is lost (`stream doctor --fix` for that receiver)",))
+    if source.reads_decrementer:
+        return Cell(WHOLE)
+    return Cell(WHOLE, ("the decrementer, which was lost there, interrupts at once",))
+
+
+def _versions() -> Iterator[str]:
+    """What its versions are like."""
     yield "A stream names the machine's version, and only the same version loads it, here and in"
-    yield f"QEMU 7.2. Between ours: *{WHOLE}*. QEMU loads what is written for it, less what the"
-    yield "table of our chips names; the decrementer is set anew by the guest. What QEMU 7.2 sends"
-    yield "loads here, and is written again byte for byte."
+    yield "QEMU. What QEMU 7.2 sends loads here, and is written again byte for byte. QEMU 5.2 has"
+    yield "the versions up to 5.2, 11.1 those from 5.2 on."
     yield ""
     yield "| version | interrupts | largest page | CPU numbers | virtio | its streams have |"
     yield "|---|---|---|---|---|---|"
@@ -275,22 +319,21 @@ def page() -> str:
         "",
     ]
     notes: dict[str, int] = {}
-    for machine in MACHINES:
-        ends = peers(machine)
+    for machine, ends, judged in [*_tables(), (SERVER, server_peers(), server_cell)]:
         out += [f"## {machine}", ""]
         out.append("| from \\ to | " + " | ".join(p.title for p in ends) + " |")
         out.append("|---" * (len(ends) + 1) + "|")
         for source in ends:
             row = [source.title]
             for target in ends:
-                one = cell(machine, source, target)
+                one = judged(source, target)
                 numbers = [notes.setdefault(note, len(notes) + 1) for note in one.notes]
                 marks = f" ({', '.join(map(str, sorted(numbers)))})" if numbers else ""
                 row.append(one.word + marks)
             out.append("| " + " | ".join(row) + " |")
         out.append("")
     out += [f"{number}. {note}" for note, number in notes.items()]
-    out += ["", *_server()]
+    out += ["", f"## Versions of {SERVER}", "", *_versions()]
     out += ["", "## What QEMU does not know of our chips", ""]
     out += ["| machine | section | without it is lost |", "|---|---|---|"]
     newest = release("qemu-11.1")

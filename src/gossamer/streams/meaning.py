@@ -9,7 +9,7 @@ from typing import Final
 from gossamer.base.data import Data
 from gossamer.base.units import NS_PER_S
 from gossamer.migrate.inspect import StreamFile
-from gossamer.migrate.releases import release
+from gossamer.migrate.releases import SERVER, SERVER_HZ, release
 from gossamer.migrate.value_tree import NOT_ARMED, Leaf, Struct
 from gossamer.streams import chips
 from gossamer.streams.page import ns_text
@@ -27,7 +27,12 @@ class Context(Data):
 
     @property
     def is_mac(self) -> bool:
-        return self.timebase is not None
+        return self.timebase is not None and not self.is_server
+
+    @property
+    def is_server(self) -> bool:
+        """Whether it is a pseries."""
+        return self.machine.startswith(SERVER)
 
 
 def context_of(stream: StreamFile, default: str | None = None) -> Context:
@@ -41,6 +46,8 @@ def context_of(stream: StreamFile, default: str | None = None) -> Context:
 
 def _timebase(stream: StreamFile, machine: str) -> int | None:
     """Hz of the sender's time base: of QEMU before 9.0, since 9.0, or as gossamer says it."""
+    if machine.startswith(SERVER):
+        return SERVER_HZ
     state, cpu = (stream.find(name) for name in ("globalstate", "cpu"))
     tree = stream.values(cpu) if cpu else None
     for sub in tree.subsections if tree else ():
@@ -109,7 +116,7 @@ def _of_ivpr(value: int) -> str:
 
 
 def _of_spr(context: Context, index: int, value: int) -> str:
-    if not context.is_mac:
+    if not (context.is_mac or context.is_server):
         return ""
     if index == 22 and context.timebase:
         if not value:

@@ -12,12 +12,14 @@ from gossamer.base.data import Data
 from gossamer.migrate import live_state
 from gossamer.migrate.framing import Cmd, Command
 from gossamer.migrate.inspect import StreamFile
-from gossamer.migrate.releases import RESERVATION, RTAS, SHIFT, Release
+from gossamer.migrate.releases import RESERVATION, RTAS, SHIFT, SLB, Release
 from gossamer.migrate.value_tree import Struct, subsections
 from gossamer.streams.meaning import context_of
 from gossamer.streams.show import RamSum
 
 OURS = "/gossamer"
+#: Versions of subsections where a release does not have another one.
+_NEWEST = {SHIFT: 2, SLB: 1}
 CONVERT = "`stream convert` leaves it out"
 
 
@@ -93,7 +95,10 @@ def _sections(stream: StreamFile, to: Release) -> Iterator[Refusal]:
             live_state.DISKS_REASON if to.ours else "the receiver needs the same disks, writable"
             + ("" if to.compress else "; capability block is gone there"),
         )  # fmt: skip
-    if to.ours or not context_of(stream).is_mac:
+    context = context_of(stream)
+    if not to.ours and context.is_server:
+        yield from _server(stream, context.machine, to)
+    if to.ours or not context.is_mac:
         return
     for section in stream.devices:
         want = to.versions.get("mos6522", 1) if section.idstr == "mos6522" else section.version_id
@@ -112,11 +117,26 @@ def _sections(stream: StreamFile, to: Release) -> Iterator[Refusal]:
                 yield Refusal(f"{section.title}{'.' + path if path else ''}", f"<{sub.vmsd}> {why}")
 
 
+def _server(stream: StreamFile, machine: str, to: Release) -> Iterator[Refusal]:
+    """A pseries: the sections of what is plugged into it are not judged."""
+    if not to.has_server(machine):
+        yield Refusal("configuration", f"{to.title} has no {machine}")
+    for section, tree in stream.trees():
+        if tree is None:
+            continue
+        if tree.vmsd.startswith("gossamer-"):
+            yield Refusal(section.title, "the section is unknown; `stream convert` leaves it out")
+        for path, sub in subsections(tree):
+            judged = sub.vmsd.endswith(OURS) or sub.vmsd in _NEWEST
+            if judged and (why := _subsection(sub, to)):
+                yield Refusal(f"{section.title}{'.' + path if path else ''}", f"<{sub.vmsd}> {why}")
+
+
 def _subsection(sub: Struct, to: Release) -> str:
     if sub.vmsd.endswith(OURS):
         return f"only gossamer knows; {CONVERT}"
     if not to.knows(sub.vmsd):
         return f"is unknown; {CONVERT if sub.vmsd in (RTAS, RESERVATION) else 'leave it out'}"
-    if sub.vmsd == SHIFT and sub.version > to.versions.get(SHIFT, 2):
+    if sub.vmsd in _NEWEST and sub.version > to.versions.get(sub.vmsd, _NEWEST[sub.vmsd]):
         return f"version {sub.version} is newer than there; `stream convert` changes it"
     return ""
