@@ -251,9 +251,8 @@ class _Sender:
         greeting = InThread(self.out.greet)
         greeting.ahead()
         self.dirty.look_at_untouched()
-        self.stream.prepare(
-            Extra("globalstate", GlobalState(self.vm.run_state)), profile, self.vm.carried
-        )
+        extra = Extra("globalstate", GlobalState(self.vm.run_state))
+        self.stream.prepare(extra, profile, self.vm.carried)
         yield greeting
         now = host.monotonic_ns()
         precopy = Precopy(self.dirty, parameters, now, auto_converge=auto_converge)
@@ -359,6 +358,7 @@ class _Sender:
                 cut = cut_for(machine, self.to, keep_tb=how.keep_tb)
                 lost = [loss.text for loss in losses(machine, self.to)]
                 sent = yield from rest(cut, state)
+                now = host.monotonic_ns()
             except BaseException as fault:
                 doubtful = self.switchover is not None and self.switchover.doubtful
                 if doubtful and not isinstance(fault, RefusedError):
@@ -370,7 +370,6 @@ class _Sender:
                     vm.plug_disks()
                     vm.run_state = state
                 raise
-        now = host.monotonic_ns()
         vm.run_state = then
         figures = self.transfer.figures
         figures.downtime = (now - began) // _NS_PER_MS

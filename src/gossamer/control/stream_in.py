@@ -46,6 +46,7 @@ _SLIRP_VERSION, _SLIRP_SIZE = 4, 131
 #: Capabilities that a configuration may name.
 _SHARED: Final = "x-ignore-shared"
 _OURS: Final = "/gossamer"
+_BEGINNING: Final = 64
 _END_WAIT: Final = 1.0
 """Seconds that a description is waited for behind the end of a stream."""
 
@@ -365,8 +366,8 @@ class StreamReader:
                 if not source.window and not _has_more(source.file):
                     break
             elif isinstance(event, Description):
-                text = event.text.lstrip("{ ")
-                bodies.loaded.modern |= text.startswith('"configuration"')
+                begins = event.text[:_BEGINNING].lstrip("{ ")
+                bodies.loaded.modern |= begins.startswith('"configuration"')
                 break
         if not ended:
             raise StreamError("the stream has no end element")

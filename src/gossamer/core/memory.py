@@ -208,6 +208,19 @@ class Mapping(Data):
         return self.base + self.size
 
 
+_counted = [array("I")]
+"""0, 1, 2 and so on, as far as was needed yet; a longer one takes the place of one in use."""
+
+
+def _numbers(first: int, count: int, most: int) -> memoryview:
+    """`count` numbers from `first` on; others up to `most` will be asked for, too."""
+    if first & READ_ONLY:
+        return memoryview(array("I", range(first, first + count)))
+    if len(_counted[0]) < first + count:
+        _counted[0] = array("I", range(max(first + count, most)))
+    return memoryview(_counted[0])[first : first + count]
+
+
 class PageEntries(Protocol):
     """A page table outside real memory: `count` entries of two doublewords."""
 
@@ -303,8 +316,9 @@ class AddressMap:
             if isinstance(block, RamBlock) and start < end <= 1 << REAL_BITS:
                 first = (block.offset + start - m.base) // PAGE_SIZE
                 first |= READ_ONLY if block.read_only else 0
-                numbers = array("I", range(first, first + (end - start) // PAGE_SIZE))
-                self.pages[start // PAGE_SIZE : end // PAGE_SIZE] = memoryview(numbers)
+                most = self.arena.capacity // PAGE_SIZE
+                with _numbers(first, (end - start) // PAGE_SIZE, most) as numbers:
+                    self.pages[start // PAGE_SIZE : end // PAGE_SIZE] = numbers
         self.changed()
 
     def page(self, ra: int) -> int:

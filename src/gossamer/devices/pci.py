@@ -229,7 +229,9 @@ class PciDevice(Device):
 
     def load_config(self, config: bytearray) -> None:
         """Take a stream's configuration space; ValueError when it is of another device."""
-        for at in range(CONFIG_SIZE):
+        fixed = _as_number(self.compared) & ~_as_number(self.writable)
+        wrong = (_as_number(config) ^ _as_number(self.power_on)) & fixed
+        for at in range(CONFIG_SIZE if wrong else 0):
             mask = self.compared[at] & ~self.writable[at]
             if (config[at] ^ self.power_on[at]) & mask:
                 raise ValueError(
@@ -314,6 +316,11 @@ class PciDevice(Device):
             self.bus.message(address, data)
         else:
             self.dma_write(address, data.to_bytes(4, "little"))
+
+
+def _as_number(raw: bytearray) -> int:
+    """All bytes at once."""
+    return int.from_bytes(raw, "little")
 
 
 def pci_struct(name: str) -> Nested:

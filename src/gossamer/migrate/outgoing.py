@@ -19,7 +19,9 @@ from gossamer.migrate.framing import Cmd
 from gossamer.migrate.returnpath import Message, Reply, read
 from gossamer.migrate.source import Source
 
-COOKIE, ARRIVED, CAUGHT_UP = 1, 2, 3
+COOKIE, ARRIVED = 1, 2
+CAUGHT_UP: Final = 0x676F7373
+"""Of the PING behind which the sender stops its machine next."""
 GREET_S: Final = 10.0
 """So long is the receiver given to show that it reads."""
 
