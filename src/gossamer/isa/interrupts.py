@@ -30,6 +30,7 @@ class Interrupt(IntEnum):
     PERFORMANCE = 0xF00
     VEC_UNAVAILABLE = 0xF20
     VSX_UNAVAILABLE = 0xF40  # Power ISA 2.07 Book III-S 6.5
+    FACILITY = 0xF60
     FETCH_MISS = 0x1000  # these three: MPC603eUM 4.1
     LOAD_MISS = 0x1100
     STORE_MISS = 0x1200

@@ -11,6 +11,7 @@ import pytest
 from gossamer.base.errors import ConfigError, HostError
 from gossamer.isa.insn import Decoder
 from gossamer.verify.isa.command import known_forms, make_peer, verify
+from gossamer.verify.isa.packed_excuses import PACKED_EXCUSES
 from gossamer.verify.isa.vector import SIZE, LocalVector, QemuVector, VectorRecord
 from gossamer.verify.isa.vector_excuses import VECTOR_EXCUSES, compare_vectors, vector_markdown
 from gossamer.verify.isa.vsx_excuses import VSX_EXCUSES
@@ -86,6 +87,7 @@ def test_documented_deviations_are_the_excuses() -> None:
     assert vector_markdown() in (DOCS / "altivec.md").read_text()
     assert {n for e in VECTOR_EXCUSES for n in e.family} <= NAMES
     assert vector_markdown(VSX_EXCUSES) in (DOCS / "isa.md").read_text()
+    assert vector_markdown(PACKED_EXCUSES) in (DOCS / "isa.md").read_text()
 
 
 def test_a_peer_that_dies_is_an_error() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from gossamer.base.bits import ones
-from gossamer.isa.decimal import arith, convert, examine, quantum
+from gossamer.isa.decimal import arith, convert, examine, packed, quantum
 from gossamer.isa.decimal.formats import EXTENDED, LONG, decode
 from gossamer.isa.decimal.status import Outcome
 
@@ -40,6 +40,10 @@ OPERATIONS: Final[dict[str, tuple[Callable[..., Outcome], str]]] = {
     "diex": (convert.with_exponent, "abi"),
     "dscli": (convert.shift_left, "Ai"),
     "dscri": (convert.shift_right, "Ai"),
+    "bcdadd.": (packed.add, "abi"),
+    "bcdsub.": (packed.subtract, "abi"),
+    "cdtbcd": (packed.to_digits, "a"),
+    "cbcdtd": (packed.to_declets, "a"),
 }
 _ROWS: Final = tuple(OPERATIONS.values())
 

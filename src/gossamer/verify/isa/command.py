@@ -25,6 +25,7 @@ from gossamer.verify.isa.decimal_vectors import DecimalVectors, is_decimal
 from gossamer.verify.isa.excuses import ALL, EXCUSES, masks
 from gossamer.verify.isa.local import OUTSIDE, LocalCpu
 from gossamer.verify.isa.native import NativeCpu, NativeVector
+from gossamer.verify.isa.packed_excuses import PACKED_EXCUSES
 from gossamer.verify.isa.qemu import QemuUser
 from gossamer.verify.isa.record import STOPPED, Record
 from gossamer.verify.isa.supervisor import cases
@@ -188,7 +189,7 @@ def check_vectors(
     for row in rows:
         peer = QemuWideVector(model) if is_wide(model) else QemuVector(model)
         kind = WideCases if is_wide(model) else VectorCases
-        excuses = VSX_EXCUSES if row.needs == "VSX" else VECTOR_EXCUSES
+        excuses = VSX_EXCUSES if row.needs == "VSX" else (*VECTOR_EXCUSES, *PACKED_EXCUSES)
         cases = kind(row, random.Random(f"{seed} {row.name}"))  # noqa: S311 (not a secret)
         made = (cases.make() for _ in range(max(count, 2)))
         mine: list[VectorRecord] = [r for r in made if decoder.decode(r.word) is row]

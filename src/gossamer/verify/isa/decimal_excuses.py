@@ -1,4 +1,4 @@
-"""What QEMU 7.2 does differently in decimal floating point, and why it need not be followed."""
+"""What QEMU 7.2 does differently in decimal floating point and its neighbours, and why."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from gossamer.verify.isa.excuses import (
     always,
     field_of,
 )
-from gossamer.verify.isa.record import FLOATING, Record
+from gossamer.verify.isa.record import ACCESS, FLOATING, Record
+from gossamer.verify.isa.wide import TBEGIN
 
 NAMES: Final = tuple(sorted(row.name for row in TABLE if issubclass(row.form, DecimalForm)))
 QEMU: Final = ("qemu",)
@@ -91,6 +92,19 @@ def no_number(before: Record, ours: Record, _: Record) -> bool:
     return ours.fpr[_target(before)] == NAN
 
 
+def never_stores(_: Record, ours: Record, theirs: Record) -> bool:
+    return bool(ours.cr & 0x2000_0000) and not theirs.cr & 0x2000_0000
+
+
+def both_fault(_: Record, ours: Record, theirs: Record) -> bool:
+    return ours.signal == theirs.signal == ACCESS
+
+
+def after_tbegin(before: Record, *_: Record) -> bool:
+    return before.prefix == TBEGIN
+
+
+#: Those of decimal floating point first, then of what else a POWER8 has.
 DECIMAL_EXCUSES: Final = (
     Excuse(
         NAMES,
@@ -198,6 +212,33 @@ DECIMAL_EXCUSES: Final = (
         "a NaN that an operation makes is positive",
         "Power ISA 2.07 Book I 5.5.3",
         no_number,
+        QEMU,
+    ),
+    Excuse(
+        ("stqcx.",),
+        {"memory": ALL, "cr": 0x2000_0000},
+        "the reservation is held; the peer never stores",
+        "the quadword is stored",
+        "Power ISA 2.07 Book II 4.4.2",
+        never_stores,
+        QEMU,
+    ),
+    Excuse(
+        ("stq",),
+        {"memory": ALL},
+        "the second doubleword faults; the peer has stored the first",
+        "nothing is stored",
+        "Power ISA 2.07 Book III-S 6.5.3",
+        both_fault,
+        QEMU,
+    ),
+    Excuse(
+        ("mfspr_tfiar", "mfspr_texasr"),
+        {"RT": 1 << 29 | 2},
+        "after a tbegin.: programs of the peer are in hypervisor state",
+        "the state is the program's",
+        "Power ISA 2.07 Book II 5.1",
+        after_tbegin,
         QEMU,
     ),
 )

@@ -19,6 +19,7 @@ from gossamer.isa.form import SplitField
 from gossamer.isa.insn import Insn, trace_word
 from gossamer.isa.interrupts import Access
 from gossamer.isa.registers import registers
+from gossamer.isa.spec.wide.transactions import FSCR_TAR, MSR_TM
 from gossamer.isa.text import assemble_program
 from gossamer.isa.vector.lanes import join
 from gossamer.verify.isa.local import LocalCpu
@@ -37,6 +38,7 @@ from gossamer.verify.isa.wide_runner import WINDOW as WIDE_WINDOW
 #: Not run beside `command.NOT_RUN`, and why.
 NOT_RUN_64: Final = {
     "sc_1": "the peer has no hypervisor",
+    "rfebb": "programs of the peer have none",
     **{
         f"{move}spr_{name}": "Linux (the peer's, or QEMU as such) has not turned it on for programs"
         for move in ("mf", "mt")
@@ -48,6 +50,16 @@ NOT_RUN_64: Final = {
     "dcbz": "for user programs of a 970 the peer clears 32 bytes, as HID5 may ask for",
 }
 UMMCR0: Final = 11
+TBEGIN: Final = 0x7C00_051D
+TAR: Final = 815
+#: Registers that a program on the peer would find as another vector has left them.
+HELD: Final = {
+    "mfspr_tfhar": 128,
+    "mfspr_tfiar": 129,
+    "mfspr_texasr": 130,
+    "mfspr_texasru": 131,
+    "mfspr_tar": TAR,
+}
 #: FPSCR with the rounding mode of decimal arithmetic above.
 FPSCR_64: Final = 0x7_FFFF_FFFF
 ALL_64: Final = (1 << 64) - 1
@@ -108,7 +120,7 @@ class WideVectors(Vectors):
     def __init__(self, row: Insn, rng: random.Random) -> None:
         super().__init__(row, rng)
         self.aligned = row.name in ("lwarx", "stwcx.", "lmw", "stmw")
-        sizes = {"ldarx": 8, "stdcx.": 8, "lharx": 2, "sthcx.": 2}
+        sizes = {"ldarx": 8, "stdcx.": 8, "lharx": 2, "sthcx.": 2, "lqarx": 16, "stqcx.": 16}
         self.multiple = sizes.get(row.name, self.multiple)
 
     def instruction(self) -> int:
@@ -136,6 +148,38 @@ class WideVectors(Vectors):
         narrow = super().word_value()
         return narrow if rng.random() < 0.5 else narrow | rng.getrandbits(32) << 32
 
+    def make(self) -> Record:
+        r = super().make()
+        name = self.row.name
+        if name == "stqcx.":
+            self.reserve_pair(r)
+        elif name == "bctar":
+            r.prefix = self.moving(r, TAR, self.pad_target() | self.rng.getrandbits(2))
+        elif name in HELD:
+            r.prefix = self.moving(r, HELD[name], self.word_value())
+            if self.rng.random() < 0.5 and name != "mfspr_tar":
+                r.prefix = TBEGIN
+        elif name == "cbcdtd":
+            n = self.fields["RS"].get(r.word)
+            words = [int(str(self.rng.randrange(10**6)), 16) for _ in range(2)]
+            r.gpr[n] = words[0] << 32 | words[1]
+        return r
+
+    def moving(self, r: Record, number: int, value: int) -> int:
+        """A move of a value to a special-purpose register, from one that the word does not name."""
+        named = {f.get(r.word) for n, f in self.fields.items() if n in ("RT", "RS", "RA", "RB")}
+        spare = next(n for n in range(3, 32) if n not in named)
+        r.gpr[spare] = value
+        return 31 << 26 | spare << 21 | (number & 31) << 16 | number >> 5 << 11 | 467 << 1
+
+    def reserve_pair(self, r: Record) -> None:
+        """Before stqcx.: often a lqarx of the same address."""
+        ra, rb = self.fields["RA"].get(r.word), self.fields["RB"].get(r.word)
+        taken = {ra & ~1, rb & ~1, self.fields["RSP"].get(r.word)}
+        spare = next(n for n in range(4, 32, 2) if n not in taken)
+        if self.rng.random() < 0.7:
+            r.prefix = 31 << 26 | spare << 21 | ra << 16 | rb << 11 | 276 << 1
+
     def reserve(self, r: Record) -> None:
         super().reserve(r)
         if self.row.name == "stdcx." and r.prefix != NOP:
@@ -155,6 +199,8 @@ class WideCpu(LocalCpu):
         self.registers["monitor"][UMMCR0] = 0x8000_0000  # as after reset
         self.registers["fpscr"] = [r.fpscr & 0xFFFF_FFFF]
         self.registers["drn"] = [r.fpscr >> 32]
+        self.registers["fscr"] = [FSCR_TAR]
+        self.registers["msr"] = [self.msr | MSR_TM]
 
     def leave(self, r: Record, target: int) -> Record:
         after = super().leave(r, target)
@@ -235,7 +281,16 @@ class WideCases(VectorCases):
         middle = rng.choice((1023, 1023, 1023, 900, 30, 2000))
         return sign | middle + rng.randrange(-30, 30) << 52 | rng.getrandbits(52)
 
+    def packed(self) -> int:
+        """A packed decimal, now and then something that is none."""
+        rng = self.rng
+        digits = rng.choice((0, 10**31 - 1, rng.randrange(10 ** rng.randrange(32))))
+        value = int(str(digits), 16) << 4 | rng.randrange(10, 16)
+        return value ^ rng.getrandbits(4) << 4 * rng.randrange(32) if rng.random() < 0.1 else value
+
     def vector(self) -> int:
+        if self.row.name.startswith("bcd"):
+            return self.packed()
         if not self.floating:
             return super().vector()
         if self.singles:

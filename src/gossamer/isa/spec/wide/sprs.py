@@ -14,6 +14,7 @@ from gossamer.isa.expr import Expr, low
 from gossamer.isa.interrupts import SRR1_PRIVILEGED, Interrupt
 from gossamer.isa.spec import timebase
 from gossamer.isa.spec.spr_row import Spr, plain, reader
+from gossamer.isa.spec.wide import transactions
 
 #: The performance monitor: first number of those that user programs read, and of the others.
 USER_MONITOR: Final = 768
@@ -33,7 +34,7 @@ PLAIN_2_07: Final = (
     *((28, "CFAR", "cfar", 0), (29, "AMR", "amr", 0), (61, "IAMR", "iamr", 0)),
     *((153, "FSCR", "fscr", 0), (157, "UAMOR", "uamor", 0), (159, "PSPB", "pspb", 0)),
     *((804, "EBBHR", "ebb", 0), (805, "EBBRR", "ebb", 1), (806, "BESCR", "ebb", 2)),
-    *((815, "TAR", "tar", 0), (896, "PPR", "ppr", 0)),
+    (896, "PPR", "ppr", 0),
 )
 
 
@@ -81,6 +82,7 @@ SPRS: Final = (
         plain(name, number, register, element, features=("2.07",), width=64)
         for number, name, register, element in PLAIN_2_07
     ),
+    *transactions.SPRS,
     Spr("PURR", 309, time, None, ("2.05",), width=64),
     Spr("SPURR", 308, time, None, ("2.05",), width=64),
     Spr("VTB", 849, time, None, ("2.07",), width=64),

@@ -10,16 +10,18 @@ from typing import Final
 
 from gossamer.isa.architecture import MSR_SF
 from gossamer.isa.body import Body, number
-from gossamer.isa.expr import Expr, const, eq, gtu, low, ltu, ne, select
+from gossamer.isa.expr import Expr, const, eq, gtu, low, ltu, ne, select, zext
+from gossamer.isa.form import Field
 from gossamer.isa.insn import insn
+from gossamer.isa.interrupts import SRR1_PRIVILEGED, Interrupt
 from gossamer.isa.spec.forms import SCLEV, XL, MsrL, X, XRc, XRecord
 from gossamer.isa.spec.system import set_msr
 
 #: MSR bits that a guest of a hypervisor has on a 970: SF, VEC, EE, PR, FP, ME, FE0, SE, BE, FE1,
 #: IR, DR, PMM, RI.  POW reads as zero: a guest cedes its CPU instead.
 MSR_970: Final = 1 << 63 | 1 << 25 | 0xFF36
-#: On a POWER8 VSX and LE, too.
-MSR_2_07: Final = MSR_970 | 1 << 23 | 1
+#: On a POWER8 TM, VSX and LE, too.
+MSR_2_07: Final = MSR_970 | 1 << 32 | 1 << 23 | 1
 MSR_EE: Final = 0x8000
 MSR_PR: Final = 0x4000
 MSR_ME: Final = 0x1000
@@ -99,6 +101,52 @@ def rfi_64(s: Body, _: XL) -> None:
 def hrfid(s: Body, _: XL) -> None:
     """There is no hypervisor state: illegal, as QEMU's pseries has it."""
     s.illegal()
+
+
+# --- events ---------------------------------------------------------------------------------------
+
+#: BESCR[GE], and bits that make this an invalid form, as QEMU has it.
+GE: Final = 1 << 63
+STATE: Final = 0xC000_0000
+
+
+class XLS(XL):
+    """A return from an event's branch."""
+
+    S = Field(20, 20)
+
+
+@insn(XLS, "rfebb S", OPCD=19, XO=146, features=("2.07",), width=64)
+def rfebb(s: Body, i: XLS) -> None:
+    """To EBBRR, with events on or off."""
+    bescr = s.ebb[2]
+    s.illegal(ne(bescr & STATE, 0))
+    s.ebb[2] = bescr & ~GE | zext(i.S, 64) << 63
+    s.branch(s.ebb[1])
+
+
+# --- the hypervisor's -----------------------------------------------------------------------------
+
+
+def define_hypervisors(name: str, opcode: int, xo: int, operands: str = "") -> None:
+    """What a guest is refused as privileged, in supervisor state too."""
+
+    @insn(
+        X, f"{name} {operands}".rstrip(), name=name, OPCD=opcode, XO=xo, features=("2.07",),
+        width=64,
+    )  # fmt: skip
+    def refused(s: Body, _: X) -> None:
+        s.interrupt(Interrupt.PROGRAM, srr1=SRR1_PRIVILEGED)
+
+
+for _name, _xo in {"doze": 402, "nap": 434, "sleep": 466, "rvwinkle": 498}.items():
+    define_hypervisors(_name, 19, _xo)
+for _name, _xo in {"lwzcix": 789, "lhzcix": 821, "lbzcix": 853, "ldcix": 885}.items():
+    define_hypervisors(_name, 31, _xo, "RT,RA,RB")
+for _name, _xo in {"stwcix": 917, "sthcix": 949, "stbcix": 981, "stdcix": 1013}.items():
+    define_hypervisors(_name, 31, _xo, "RS,RA,RB")
+for _name, _xo in {"msgsnd": 206, "msgclr": 238}.items():
+    define_hypervisors(_name, 31, _xo, "RB")
 
 
 # --- priority of the thread -----------------------------------------------------------------------
