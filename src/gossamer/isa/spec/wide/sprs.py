@@ -30,10 +30,9 @@ HYPERVISORS: Final = {
 SDR1: Final = 0x0FFF_FFFF_FFFC_001F
 #: Registers of Power ISA 2.07 that keep what is written: number, name, register, element.
 PLAIN_2_07: Final = (
-    *((3, "UDSCR", "dscr", 0), (13, "UAMR", "amr", 0), (17, "DSCR", "dscr", 0)),
+    *((13, "UAMR", "amr", 0), (17, "DSCR", "dscr", 0)),
     *((28, "CFAR", "cfar", 0), (29, "AMR", "amr", 0), (61, "IAMR", "iamr", 0)),
     *((153, "FSCR", "fscr", 0), (157, "UAMOR", "uamor", 0), (159, "PSPB", "pspb", 0)),
-    *((804, "EBBHR", "ebb", 0), (805, "EBBRR", "ebb", 1), (806, "BESCR", "ebb", 2)),
     (896, "PPR", "ppr", 0),
 )
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from gossamer.isa.body import Body, number
-from gossamer.isa.expr import Expr, ne, select
+from gossamer.isa.expr import Expr, eq, ne, select
 from gossamer.isa.form import Field, Form
 from gossamer.isa.insn import insn
 from gossamer.isa.interrupts import Interrupt
@@ -29,6 +29,8 @@ FROM_PROBLEM: Final = 1 << 28
 #: FSCR[IC], and its values.
 IC_SHIFT: Final = 56
 IC_TM: Final = 5
+IC_DSCR: Final = 2
+IC_EBB: Final = 7
 IC_TAR: Final = 8
 FSCR_TAR: Final = 1 << 8
 
@@ -111,10 +113,15 @@ Enabled = Callable[[Body], Expr]
 Value = Callable[[Body], Expr]
 
 
-def _tar_allowed(s: Body) -> Expr:
-    enabled = ne(s.fscr & FSCR_TAR, 0)
-    facility(s, enabled, IC_TAR)
-    return enabled
+def of_problem_state(bit: int, cause: int) -> Enabled:
+    """What FSCR bars from programs alone."""
+
+    def allowed(s: Body) -> Expr:
+        enabled = ne(s.fscr & 1 << bit, 0) | eq(s.msr & MSR_PR, 0)
+        facility(s, enabled, cause)
+        return enabled
+
+    return allowed
 
 
 def define_read(name: str, spr: int, value: Value, allowed: Enabled) -> None:
@@ -153,5 +160,10 @@ SPRS: Final = (
     barred("TFIAR", 129, "tm", TFIAR, transactional),
     barred("TEXASR", 130, "tm", TEXASR, transactional),
     Spr("TEXASRU", 131, None, _write_upper, SINCE, width=64),
-    barred("TAR", 815, "tar", 0, _tar_allowed),
+    barred("TAR", 815, "tar", 0, of_problem_state(8, IC_TAR)),
+    barred("UDSCR", 3, "dscr", 0, of_problem_state(2, IC_DSCR)),
+    *(
+        barred(name, 804 + n, "ebb", n, of_problem_state(7, IC_EBB))
+        for n, name in enumerate(("EBBHR", "EBBRR", "BESCR"))
+    ),
 )
