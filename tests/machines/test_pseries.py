@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -23,6 +24,7 @@ from gossamer.control.vm import Vm
 from gossamer.machines.build import build
 from gossamer.machines.config import Config, Hardware
 from gossamer.machines.machine import Machine
+from gossamer.machines.options import parse
 from gossamer.migrate.releases import release
 
 #: li r3,0x58; li r4,0; li r5,2; lis r6,"hi"; sldi r6,r6,32; sc 1; li r3,0xe0; sc 1; b .-8
@@ -86,7 +88,7 @@ def test_kernel_and_disk_lie_where_qemu_puts_them(make: Callable[..., Machine]) 
     assert [block.get("gpr", n) for n in (1, 3, 4, 5)] == [0xFF60, 0x42_0000, 6, 0x10C]
     assert (block.get("nia"), block.get("msr")) == (0x40_0000, 0)
     phandles = [node.phandle for node in root.walk()]
-    assert len(set(phandles)) == len(phandles) == 15
+    assert len(set(phandles)) == len(phandles) == 17
     assert len(m.part("htab").table.table.memory) == 1 << 21  # type: ignore[attr-defined]
 
 
@@ -314,3 +316,82 @@ def test_a_decrementer_that_is_set_to_a_nearer_time_is_waited_for(
     vm.run(instructions=4)
     assert settle(vm, release("qemu-7.2")) < 20_000_000
     assert vm.machine.cpu.block.get("nia") == 0x900
+
+
+def sections(*options: str) -> list[str]:
+    """Sections of virtual I/O, PCI functions and disks, as they stand in a stream."""
+    usual = ["-M", "pseries", "-m", "256", "-nographic", "-serial", "null"]
+    m = build(parse([*usual, "-rtc", "base=2020-01-01", *options]))
+    names = [part.title for part in m.sections]
+    m.close()
+    return [name for name in names if "@" in name and not name.startswith(("vty@", "nvram@"))]
+
+
+LAN, SCSI = "l-lan@71000002/spapr_llan", "v-scsi@71000003"
+
+
+def test_the_usual_devices_are_qemus() -> None:
+    assert sections() == [LAN, f"{SCSI}/spapr_vscsi", f"{SCSI}/0:2:0/scsi-disk"]
+    assert sections("-nodefaults") == []
+
+
+def test_drives_of_if_scsi_stand_seven_to_an_adapter(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / name).write_bytes(bytes(0x1000))
+    found = sections(
+        *(
+            "-nodefaults",
+            "-hda",
+            f"{tmp_path}/a",
+            "-drive",
+            f"file={tmp_path}/b,format=raw,index=8",
+        ),
+        *(
+            "-drive",
+            f"if=none,id=c,format=raw,file={tmp_path}/c",
+            "-device",
+            "virtio-scsi-pci,id=s",
+        ),
+        *("-device", "scsi-hd,bus=s.0,drive=c,scsi-id=9,lun=300"),
+    )
+    assert found == [
+        *("v-scsi@71000002/spapr_vscsi", "v-scsi@71000002/0:0:0/scsi-disk"),
+        *("v-scsi@71000003/spapr_vscsi", "v-scsi@71000003/0:1:0/scsi-disk"),
+        "pci@800000020000000:00.0/virtio-scsi",
+        "pci@800000020000000:00.0/0:9:300/scsi-disk",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ("-nodefaults -device scsi-cd", "has no SCSI adapter before it"),
+        (
+            "-device spapr-vscsi -device scsi-cd,bus=x.0",
+            "no bus 'x.0' (there is: v-scsi@71000003.0)",
+        ),
+        (
+            "-cdrom /dev/null -device scsi-cd,scsi-id=2,lun=0",
+            "scsi-id=2 of v-scsi@71000003.0 is taken",
+        ),
+        (
+            "-device spapr-vscsi -device scsi-cd,scsi-id=64",
+            "scsi-id must be 0..63 on v-scsi@71000003.0, got 64",
+        ),
+        ("-device spapr-vscsi,reg=0x71000001", "reg=0x71000001 is taken"),
+        ("-device spapr-vlan,reg=0x2000", "its interrupt 0x1102 is taken"),
+        ("-M g3beige -device spapr-vlan", "takes no such device; pseries does"),
+        ("-nic model=sungem", "unknown network card 'sungem'"),
+    ],
+)
+def test_places_that_are_none(options: str, text: str) -> None:
+    usual = ["-M", "pseries", "-m", "256", "-nographic", "-serial", "null"]
+    with pytest.raises(ConfigError, match=re.escape(text)):
+        build(parse([*usual, "-rtc", "base=2020-01-01", *options.split()]))
+
+
+def test_a_bootindex_means_nothing_where_no_firmware_reads_it(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(bytes(0x1000))
+    disk = ("-drive", f"if=none,id=a,format=raw,file={tmp_path}/a")
+    usual = ("-nodefaults", "-device", "spapr-vscsi", *disk)
+    assert len(sections(*usual, "-device", "scsi-hd,drive=a,bootindex=1")) == 2

@@ -7,7 +7,7 @@ from gossamer.block import OverlayImage, RawDisk, StandbyImage
 from gossamer.control.disks import Disk
 from gossamer.control.runner import Runner
 from gossamer.control.shapes import Size
-from gossamer.devices.ide.drive import CDROM, DISK, IdeDrive
+from gossamer.devices.ide.drive import CDROM, DISK
 from gossamer.machines import drives_attach
 from gossamer.machines.config import Drive
 from gossamer.machines.drives import usual_name
@@ -63,12 +63,12 @@ class DrivePlace(Data):
     @property
     def kind(self) -> str:
         """DISK or CDROM."""
-        return self.drive.kind if isinstance(self.drive, IdeDrive) else DISK
+        return DISK if self.tray is None else CDROM
 
     @property
-    def tray(self) -> IdeDrive | None:
+    def tray(self) -> drives_attach.TrayDrive | None:
         """The drive, where it has a tray."""
-        return self.drive if isinstance(self.drive, IdeDrive) and self.kind == CDROM else None
+        return drives_attach.tray_of(self.drive)
 
 
 def drive_places(vm: Runner) -> list[DrivePlace]:

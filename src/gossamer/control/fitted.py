@@ -13,6 +13,7 @@ from gossamer.base.errors import ConfigError
 from gossamer.devices.ide.drive import CDROM, DISK
 from gossamer.devices.usb.device import UsbFunction
 from gossamer.machines import drives_attach
+from gossamer.machines.config import interface_of
 from gossamer.machines.machine import Machine
 
 _DRIVERS: Final = {DISK: "ide-hd", CDROM: "ide-cd"}
@@ -22,7 +23,14 @@ _NOTHING: Final = "nothing"
 def fitted(machine: Machine) -> tuple[str, ...]:
     """``place: kind`` of each drive and USB device."""
     kinds = drives_attach.drive_kinds(machine)
-    found = [f"ide.{n // 2} unit {n % 2}: {_DRIVERS[kinds[n]]}" for n in sorted(kinds)]
+    found = [
+        f"ide.{n // 2} unit {n % 2}: {_DRIVERS[kinds[n]]}"
+        for n in sorted(kinds)
+        if interface_of(n) == "ide"
+    ]
+    for disk in drives_attach.scsi_disks(machine):
+        where = f"{disk.channel}:{disk.number}:{disk.lun}"
+        found.append(f"{disk.bus.where}/{where}: scsi-{'cd' if disk.is_cd else 'hd'}")
     for part in machine.parts:
         if isinstance(part.device, UsbFunction):
             _, port, _ = part.device.idstr.split("/")

@@ -13,9 +13,9 @@ from gossamer.base.late import LateModule
 from gossamer.control.disks import Disk
 from gossamer.control.events import TrayMoved
 from gossamer.control.runner import Runner
-from gossamer.devices.ide import atapi
-from gossamer.devices.ide.drive import CDROM, IdeDrive
 from gossamer.machines import drives_attach
+from gossamer.machines.drives import usual_name
+from gossamer.machines.drives_attach import TrayDrive
 
 if TYPE_CHECKING:
     from gossamer import block
@@ -85,7 +85,7 @@ class Media:
 
     # --- trays --------------------------------------------------------------------------------
 
-    def find(self, device: str | None, id_: str | None) -> tuple[int, IdeDrive]:
+    def find(self, device: str | None, id_: str | None) -> tuple[int, TrayDrive]:
         """The place of a CD drive by its name or by the id that -device gave it."""
         if (device is None) == (id_ is None):
             raise ConfigError("Need exactly one of 'device' and 'id'")
@@ -96,40 +96,40 @@ class Media:
                 if options is not None and options.device == id_:
                     name = options.name
         index, drive = self.vm.disks.find(machine, name)
-        if not isinstance(drive, IdeDrive) or drive.kind != CDROM:
+        found = drives_attach.tray_of(drive)
+        if found is None:
             raise ConfigError(f"Device '{name}' is not removable")
-        return index, drive
+        return index, found
 
-    def open_tray(self, place: tuple[int, IdeDrive], *, force: bool) -> None:
+    def open_tray(self, place: tuple[int, TrayDrive], *, force: bool) -> None:
         """Open it; a guest that has locked it is asked, or (`force`) overruled."""
         index, drive = place
         if drive.tray_open:
             return
-        if not atapi.request_eject(drive) and not force:
+        if not drives_attach.request_eject(drive) and not force:
             raise ConfigError(
                 f"Device '{self._id(index)}' is locked and force was not specified, wait for tray "
                 "to open and try again"
             )
-        drive.tray_open = True
+        drives_attach.open_tray(drive)
         self._moved(index, is_open=True)
         self.vm.broken("a tray moved")
 
-    def close_tray(self, place: tuple[int, IdeDrive]) -> None:
+    def close_tray(self, place: tuple[int, TrayDrive]) -> None:
         index, drive = place
         if drive.tray_open:
             disk = self.vm.disks.at.get(index)
-            atapi.change_media(drive, disk.image if disk else None)
+            drives_attach.change_media(drive, disk.image if disk else None)
             self._moved(index, is_open=False)
             self.vm.broken("a disc was changed")
 
-    def take_out(self, place: tuple[int, IdeDrive]) -> None:
+    def take_out(self, place: tuple[int, TrayDrive]) -> None:
         """Take the disc out of an open tray."""
         index, drive = place
         if not drive.tray_open:
             raise ConfigError("Tray of the device is not open")
         disk = self.vm.disks.at.pop(index, None)
-        atapi.change_media(drive, None)
-        drive.tray_open = True
+        drives_attach.take_out(drive)
         self.vm.broken("a disc was changed")
         if disk is None:
             return
@@ -138,7 +138,7 @@ class Media:
         else:
             disk.image.close()
 
-    def put_in(self, place: tuple[int, IdeDrive], node: str) -> None:
+    def put_in(self, place: tuple[int, TrayDrive], node: str) -> None:
         """Put a named image into an open, empty tray; it belongs to the drive then."""
         index, drive = place
         if not drive.tray_open:
@@ -155,7 +155,7 @@ class Media:
         self.vm.disks.at[index] = Disk(index, image, node, reopen)
 
     def change(
-        self, place: tuple[int, IdeDrive], path: Path, format: str | None, *, force: bool
+        self, place: tuple[int, TrayDrive], path: Path, format: str | None, *, force: bool
     ) -> None:
         """Open, take out, put in, close."""
         index, _ = place
@@ -177,7 +177,7 @@ class Media:
 
     def _name(self, index: int) -> str:
         options = self.vm.machine.hardware.drive(index)
-        return options.name if options else f"ide{index // 2}-cd{index % 2}"
+        return options.name if options else usual_name(index, "cdrom")
 
     def _id(self, index: int) -> str:
         options = self.vm.machine.hardware.drive(index)

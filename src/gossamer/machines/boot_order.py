@@ -20,7 +20,9 @@ BRIDGES: Final = {"g3beige": "pci@80000000", "mac99": "pci@f2000000"}
 
 
 def set_boot_order(m: Machine) -> None:
-    """Fill the file; ConfigError when two devices have one index."""
+    """Fill the file, where there is a firmware; ConfigError when two devices have one index."""
+    if m.name not in BRIDGES:
+        return
     found: dict[int, str] = {}
     for index, path in (*_drives(m), *_cards(m)):
         if index in found:

@@ -15,8 +15,11 @@ ON_OFF: Final = ("on", "off")
 CLOCK_POLICIES: Final = ("freeze", "continue", "step")
 
 
-#: Place of the first virtio disk.
+#: Place of the first virtio disk; of the first drive of if=scsi; of the first scsi-hd or scsi-cd.
 FIRST_VIRTIO: Final = 16
+FIRST_SCSI: Final = 64
+FIRST_SCSI_DEVICE: Final = 96
+MOST_PLACES: Final = 256
 DEFAULT_MACHINE: Final = "g3beige"
 
 
@@ -58,7 +61,8 @@ class Drive(Data):
     """A disk or CD-ROM.
 
     `index` is its place: 0, 1 first IDE channel, 2, 3 second; virtio disks from `FIRST_VIRTIO` on,
-    in the order of their devices.
+    in the order of their devices, drives of if=scsi from `FIRST_SCSI` on, as many as seven to an
+    adapter, those of -device scsi-hd and scsi-cd from `FIRST_SCSI_DEVICE` on, in their order.
 
     `rerror`, `werror`: what an error of the host does, in QEMU's words.  `serial`, `model` and
     `firmware` are what the drive says of itself, empty for the usual; `wwn` 0: none; `bootindex`
@@ -266,6 +270,11 @@ class Config(Hardware):
     gdb: str | None = None
     qtest: str | None = None
     qtest_log: Path | None = None
+
+
+def interface_of(index: int) -> str:
+    """What kind of place `index` is: "ide", "virtio" or "scsi"."""
+    return "scsi" if index >= FIRST_SCSI else "virtio" if index >= FIRST_VIRTIO else "ide"
 
 
 def unknown(what: str, got: str, known: Iterable[str]) -> ConfigError:

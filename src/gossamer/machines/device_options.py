@@ -13,7 +13,7 @@ from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.machines.config import Added, Hardware, unknown
 from gossamer.machines.device_table import COMMON, DRIVERS, Driver, Property
-from gossamer.machines.drives import VIRTIO_NIC
+from gossamer.machines.drives import VIO_NIC, VIRTIO_NIC
 from gossamer.machines.kind import MachineKind
 from gossamer.machines.values import keyval, mac_address, pairs, pci_address
 
@@ -21,6 +21,8 @@ from gossamer.machines.values import keyval, mac_address, pairs, pci_address
 Globals = dict[str, dict[str, object]]
 IDE: Final = ("ide-hd", "ide-cd")
 NICS: Final = tuple(name for name, d in DRIVERS.items() if d.group == "Network devices")
+PARAVIRTUAL: Final = (VIO_NIC, VIRTIO_NIC)
+NIC_ALIASES: Final = {"ibmveth": VIO_NIC, "virtio": VIRTIO_NIC, "virtio-net": VIRTIO_NIC}
 USB_NAMES: Final = {"keyboard": "usb-kbd", "mouse": "usb-mouse", "tablet": "usb-tablet"}
 _HOST_NETWORKS: Final = (
     "user", "tap", "bridge", "socket", "stream", "dgram", "l2tpv3", "vde", "netmap", "vhost-user",
@@ -105,12 +107,11 @@ def parse_nic(option: str, text: str, model: MachineKind[Any]) -> Asked | None:
         raise unknown(
             f"value for {option}", kind, ("nic", "none") if option == "-net" else ("none",)
         )
-    if model.virtio:
-        raise ConfigError(f"{option}: {model.name}: give -device virtio-net-pci,netdev=ID")
     if not model.nic:
         raise ConfigError(f"{option}: {model.name} has no PCI bus for a network card")
     card = given.pop("model", model.nic)
-    here = [name for name in NICS if name != VIRTIO_NIC]
+    card = NIC_ALIASES.get(card, card)
+    here = [name for name in NICS if (name in PARAVIRTUAL) == model.virtio]
     if card not in here:
         raise unknown("network card", card, here)
     spelled = {"macaddr": "mac", "mac": "mac", "addr": "addr"}

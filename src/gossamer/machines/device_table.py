@@ -241,6 +241,85 @@ def _virtio_net() -> Driver:
     )
 
 
+_REG: Final = _whole(32, None, "unit address; default: 0x71000000 and on")
+
+
+def _vio_nic() -> Driver:
+    usual = _nic("logical LAN (l-lan)")
+    properties = {name: p for name, p in usual.properties.items() if name != "addr"}
+    return Driver(
+        usual.group,
+        "spapr-vio-bus",
+        usual.text,
+        {**properties, "reg": _REG},
+        {"use-rx-buffer-pools": "there are pools"},
+    )
+
+
+def _scsi_disk(text: str, product: str, block: int) -> Driver:
+    return Driver(
+        "Storage devices",
+        "SCSI",
+        text,
+        {
+            "drive": _text(64, "id of a -drive if=none"),
+            "channel": _range(0, 7, 0, "channel on the bus"),
+            "scsi-id": Property(
+                "uint32", lambda where, value: number(where, value, 0, 255), None, "target"
+            ),
+            "lun": Property(
+                "uint32", lambda where, value: number(where, value, 0, 16383), None, "logical unit"
+            ),
+            "serial": _text(36, "what a guest reads"),
+            "device_id": _text(247, "identification; default: the serial number or drive="),
+            "product": _text(16, f"default: {product}"),
+            "ver": _text(4, "revision of its firmware; default: 2.5+"),
+            "wwn": _whole(64, 0, "World Wide Name; 0: none"),
+            "bootindex": _BOOT_INDEX,
+            "logical_block_size": _range(block, block, block, "bytes"),
+            "physical_block_size": _range(block, block, block, "bytes"),
+            "rerror": _choice("BlockdevOnError", ("auto", *RERROR), "auto"),
+            "werror": _choice("BlockdevOnError", ("auto", *WERROR), "auto"),
+        },
+        {
+            "vendor": "it is QEMU",
+            "removable": "a disk is none, a CD-ROM drive is",
+            "rotation_rate": "it is not said",
+            "dpofua": "writes can be forced out without it being said",
+            "scsi_version": "it is SPC-3",
+            "port_wwn": "there are no ports",
+            "port_index": "there are no ports",
+            "write-cache": "the drive has a cache, which the guest can flush",
+            "share-rw": "an image belongs to one machine",
+        },
+    )
+
+
+def _virtio_scsi() -> Driver:
+    return Driver(
+        "Storage devices",
+        "PCI",
+        "virtio SCSI adapter",
+        {
+            **_VIRTIO,
+            "num_queues": Property(
+                "uint32",
+                lambda where, value: number(where, value, 1, 8),
+                None,
+                "request queues; default: one for each CPU",
+            ),
+        },
+        {
+            "virtqueue_size": "it is 256",
+            "cmd_per_lun": "it is 128",
+            "max_sectors": "it is 65535",
+            "hotplug": "it is on",
+            "param_change": "it is on",
+            **_VIRTIO_REFUSED,
+        },
+    )
+
+
 def _own(group: str, text: str, rate: str) -> Driver:
     """A part of the machine itself."""
     properties = {"true-rate": _switch(False, f"{rate}, not the host's speed")}
@@ -287,6 +366,13 @@ DRIVERS: Final[dict[str, Driver]] = {
             **_PCI_REFUSED,
         },
     ),
+    "spapr-vlan": _vio_nic(),
+    "spapr-vscsi": Driver(
+        "Storage devices", "spapr-vio-bus", "virtual SCSI adapter", {"reg": _REG}
+    ),
+    "virtio-scsi-pci": _virtio_scsi(),
+    "scsi-hd": _scsi_disk("virtual SCSI disk", "QEMU HARDDISK", 512),
+    "scsi-cd": _scsi_disk("virtual SCSI CD-ROM", "QEMU CD-ROM", 2048),
     "virtio-blk-pci": _virtio_blk(),
     "virtio-net-pci": _virtio_net(),
     "ide-hd": _drive("virtual IDE disk", "QEMU HARDDISK"),

@@ -18,23 +18,31 @@ from gossamer.devices.vga.card import Vga
 from gossamer.machines import firmware
 from gossamer.machines.config import Added, Hardware
 from gossamer.machines.device_options import NICS, built_in, network
-from gossamer.machines.drives import VIRTIO_DEVICES, VIRTIO_NIC
+from gossamer.machines.drives import (
+    SCSI_DEVICES,
+    VIO_DEVICES,
+    VIO_NIC,
+    VIRTIO_DEVICES,
+    VIRTIO_NIC,
+)
 from gossamer.machines.kind import MachineKind
 from gossamer.machines.machine import Machine, Part
 
 if TYPE_CHECKING:
     from gossamer.devices import ne2000, sungem
+    from gossamer.devices.spapr import llan
     from gossamer.devices.usb.ohci import Ohci
     from gossamer.devices.virtio import net
-    from gossamer.machines import loader, usb_attach, virtio_attach
+    from gossamer.machines import loader, scsi_attach, usb_attach, virtio_attach
 else:  # a machine loads the devices that it has
     ne2000 = LateModule(lambda: import_module("gossamer.devices.ne2000"))
     sungem = LateModule(lambda: import_module("gossamer.devices.sungem"))
+    scsi_attach = LateModule(lambda: import_module("gossamer.machines.scsi_attach"))
     loader = LateModule(lambda: import_module("gossamer.machines.loader"))
     usb_attach = LateModule(lambda: import_module("gossamer.machines.usb_attach"))
     virtio_attach = LateModule(lambda: import_module("gossamer.machines.virtio_attach"))
 
-Card: TypeAlias = "sungem.SunGem | ne2000.Ne2000 | net.VirtioNet"
+Card: TypeAlias = "sungem.SunGem | ne2000.Ne2000 | net.VirtioNet | llan.LogicalLan"
 PCI_BUS: Final = "pci/bus"
 #: What libvirt calls the bus of any machine; on mac99 QEMU's own pci.0 has no place for devices.
 FIRST_BUS: Final = "pci.0"
@@ -148,9 +156,15 @@ def add_network(m: Machine, bus: PciBus) -> None:
 
 def add_nic(m: Machine, bus: PciBus, added: Added) -> None:
     """A network card; without an address of its own it gets the next of QEMU's."""
-    if added.driver == VIRTIO_NIC:
-        raise ConfigError(f"{added.where}: {m.name} takes no virtio devices; pseries does")
+    if added.driver == VIO_NIC and m.vio is not None:
+        _add_vio(m, added)
+        return
+    if (added.driver == VIRTIO_NIC) != m.kind.virtio:
+        raise ConfigError(f"{added.where}: {_takes(m)}")
     devfn = _place(m, bus, added)
+    if added.driver == VIRTIO_NIC:
+        virtio_attach.add_virtio(m, bus, added, devfn, lambda: _free_mac(m))
+        return
     mac = added.values["mac"] or _free_mac(m)
     assert isinstance(mac, bytes)
     index = added.number("bootindex")
@@ -175,6 +189,23 @@ def _free_mac(m: Machine) -> bytes:
     return next(free)
 
 
+def _takes(m: Machine) -> str:
+    only = "virtio and SCSI devices and spapr-vlan only"
+    return f"{m.name} takes {only if m.kind.virtio else 'no such device; pseries does'}"
+
+
+def _add_vio(m: Machine, added: Added) -> None:
+    """A device of virtual I/O."""
+    if m.vio is None:
+        raise ConfigError(f"{added.where}: {m.name} has no virtual I/O; pseries has")
+    if added.driver == VIO_NIC:
+        mac = added.values["mac"] or _free_mac(m)
+        assert isinstance(mac, bytes)
+        m.vio.add_lan(added, mac)
+    else:
+        m.vio.add_scsi(added)
+
+
 # --- what -device adds ----------------------------------------------------------------------------
 
 
@@ -189,9 +220,12 @@ def add_devices(m: Machine) -> None:
             m.plugged += usb_attach.add_usb_device(m, usb, added)
         elif not isinstance(bus, PciBus):
             raise ConfigError(f"{added.where}: {m.name} has no PCI bus")
-        elif (added.driver in VIRTIO_DEVICES) != m.kind.virtio:
-            only = "virtio devices only" if m.kind.virtio else "no virtio devices; pseries does"
-            raise ConfigError(f"{added.where}: {m.name} takes {only}")
+        elif (added.driver in (*VIRTIO_DEVICES, *VIO_DEVICES, *SCSI_DEVICES)) != m.kind.virtio:
+            raise ConfigError(f"{added.where}: {_takes(m)}")
+        elif added.driver in VIO_DEVICES:
+            _add_vio(m, added)
+        elif added.driver in SCSI_DEVICES:
+            scsi_attach.add_device(m, added)
         elif added.driver in VIRTIO_DEVICES:
             devfn = _place(m, bus, added)
             virtio_attach.add_virtio(m, bus, added, devfn, lambda: _free_mac(m))

@@ -8,7 +8,16 @@ from typing import Final
 
 from gossamer.base.data import Data, replace
 from gossamer.base.errors import ConfigError
-from gossamer.machines.config import FIRST_VIRTIO, ON_OFF, Added, Drive, unknown
+from gossamer.machines.config import (
+    FIRST_SCSI,
+    FIRST_SCSI_DEVICE,
+    FIRST_VIRTIO,
+    ON_OFF,
+    Added,
+    Drive,
+    interface_of,
+    unknown,
+)
 from gossamer.machines.values import choice, identifier, number, on_off, pairs
 
 FORMATS: Final = ("raw", "qcow2")
@@ -37,10 +46,17 @@ _REFUSED: Final = {
     "force-share": "an image belongs to one machine",
 }
 #: Other interfaces that QEMU knows.
-_INTERFACES: Final = ("scsi", "sd", "mtd", "floppy", "pflash")
+_INTERFACES: Final = ("sd", "mtd", "floppy", "pflash")
 VIRTIO_DISK: Final = "virtio-blk-pci"
 VIRTIO_NIC: Final = "virtio-net-pci"
-VIRTIO_DEVICES: Final = (VIRTIO_DISK, VIRTIO_NIC)
+VIRTIO_SCSI: Final = "virtio-scsi-pci"
+VIRTIO_DEVICES: Final = (VIRTIO_DISK, VIRTIO_NIC, VIRTIO_SCSI)
+VIO_NIC: Final = "spapr-vlan"
+VIO_SCSI: Final = "spapr-vscsi"
+VIO_DEVICES: Final = (VIO_NIC, VIO_SCSI)
+SCSI_DEVICES: Final = ("scsi-hd", "scsi-cd")
+#: Places of if=scsi on one adapter, and adapters.
+SCSI_UNITS, SCSI_BUSES = 7, 4
 RERROR: Final = ("report", "ignore", "stop")
 WERROR: Final = (*RERROR, "enospc")
 #: Where a drive goes that names no bus: QEMU 7.2 takes the second channel of these machines.
@@ -66,9 +82,15 @@ def host_path(option: str, text: str) -> Path:
 
 def usual_name(index: int, media: str) -> str:
     """What QEMU calls the drive at a place."""
+    kind = "hd" if media == "disk" else "cd"
+    if index >= FIRST_SCSI_DEVICE:
+        return f"scsi-{kind}{index - FIRST_SCSI_DEVICE}"
+    if index >= FIRST_SCSI:
+        bus, unit = divmod(index - FIRST_SCSI, SCSI_UNITS)
+        return f"scsi{bus}-{kind}{unit}"
     if index >= FIRST_VIRTIO:
         return f"virtio{index - FIRST_VIRTIO}"
-    return f"ide{index // 2}-{'hd' if media == 'disk' else 'cd'}{index % 2}"
+    return f"ide{index // 2}-{kind}{index % 2}"
 
 
 def virtio_disks(drives: Sequence[DriveOptions]) -> tuple[list[DriveOptions], list[str]]:
@@ -86,7 +108,8 @@ def virtio_disks(drives: Sequence[DriveOptions]) -> tuple[list[DriveOptions], li
 class DriveOptions(Data):
     """A drive as it was asked for; `index` None: the first free place.
 
-    `interface` "none": it waits for a -device that names it.
+    `interface` "none": it waits for a -device that names it; empty: the machine's usual one.
+    `place`: index, or bus and unit, as they were spelled.
     """
 
     option: str
@@ -99,7 +122,8 @@ class DriveOptions(Data):
     name: str = ""
     rerror: str = "report"
     werror: str = "enospc"
-    interface: str = "ide"
+    interface: str = ""
+    place: tuple[tuple[str, str], ...] = ()
     device: Added | None = None
 
     def made(self, index: int, snapshot: bool, usual: Mapping[str, object]) -> Drive:
@@ -117,7 +141,7 @@ class DriveOptions(Data):
         assert isinstance(wwn, int)
         assert isinstance(bootindex, int)
         return Drive(
-            interface="virtio" if index >= FIRST_VIRTIO else "ide",
+            interface=interface_of(index),
             index=index,
             media=self.media,
             file=self.file,
@@ -151,12 +175,13 @@ def parse_drive(text: str) -> DriveOptions:
             choice(f"-drive: {key}", value, _WITHOUT_EFFECT[key])
         elif key not in (*_KNOWN, "id"):
             raise unknown("part of -drive", key, _KNOWN)
-    interface = given.get("if", "ide")
+    interface = given.get("if", "")
     if interface in _INTERFACES:
         raise ConfigError(
-            f"-drive: if={interface}: the machines here have if=ide or if=virtio (or none)"
+            f"-drive: if={interface}: the machines here have if=ide, scsi or virtio (or none)"
         )
-    choice("-drive: if", interface, ("ide", "virtio", "none"))
+    if interface:
+        choice("-drive: if", interface, ("ide", "scsi", "virtio", "none"))
     if interface == "virtio" and {"index", "bus", "unit"} & given.keys():
         raise ConfigError("-drive: if=virtio: these disks stand in the order they are given")
     if interface == "none" and not given.get("id"):
@@ -166,7 +191,7 @@ def parse_drive(text: str) -> DriveOptions:
     return DriveOptions(
         option="-drive",
         file=host_path("-drive", given["file"]) if given.get("file") else None,
-        index=_index(given),
+        place=tuple((key, given[key]) for key in ("index", "bus", "unit") if key in given),
         media=choice("-drive: media", media, MEDIA),
         format=choice("-drive: format", kind, FORMATS) if kind is not None else None,
         readonly=on_off("-drive: readonly", given.get("readonly", "off")),
@@ -178,16 +203,22 @@ def parse_drive(text: str) -> DriveOptions:
     )
 
 
-def _index(given: dict[str, str]) -> int | None:
+def settled(drive: DriveOptions, usual: str) -> DriveOptions:
+    """The drive with its interface, `usual` unless it has one, and the place that it asks for."""
+    given, interface = dict(drive.place), drive.interface or usual
+    buses, units = (SCSI_BUSES, SCSI_UNITS) if interface == "scsi" else (2, 2)
+    index = drive.index
     if "index" in given:
         if "bus" in given or "unit" in given:
             raise ConfigError("-drive: give index, or bus and unit, not both")
-        return number("-drive: index", given["index"], 0, 3)
-    if "bus" in given or "unit" in given:
-        bus = number("-drive: bus", given.get("bus", "0"), 0, 1)
-        return 2 * bus + number("-drive: unit", given.get("unit", "0"), 0, 1)
+        index = number("-drive: index", given["index"], 0, buses * units - 1)
+    elif given:
+        bus = number("-drive: bus", given.get("bus", "0"), 0, buses - 1)
+        index = units * bus + number("-drive: unit", given.get("unit", "0"), 0, units - 1)
     # QEMU puts a CD-ROM at the second channel's first place, by -cdrom only.
-    return None
+    if index is not None and interface == "scsi" and index < FIRST_SCSI:
+        index += FIRST_SCSI
+    return replace(drive, interface=interface, index=index, place=())
 
 
 # --- places -------------------------------------------------------------------------------------
@@ -200,30 +231,36 @@ def place_all(
     snapshot: bool,
     nodes: Callable[[str], DriveOptions | None] = lambda name: None,
     path: Callable[[Path], Path] = lambda path: path,
+    usual: str = "ide",
 ) -> tuple[Drive, ...]:
     """The drives, each at its place; those without an index get the first free one.
 
-    `devices`: ide-hd, ide-cd and virtio-blk-pci, which take the drives of if=none, and `nodes`, by
-    name, of -blockdev.  `path` says where a file really is.
+    `devices`: ide-hd, ide-cd, virtio-blk-pci, scsi-hd and scsi-cd, which take the drives of
+    if=none, and `nodes`, by name, of -blockdev.  `path` says where a file really is; `usual` is the
+    interface of a drive that names none.
     """
+    drives = [settled(one, usual) for one in drives]
     named = [d.name for d in drives if d.name]
     for name in named:
         if named.count(name) > 1:
             raise ConfigError(f"-drive: id={name} is given twice")
-    waiting = {d.name: d for d in drives if d.interface != "ide"}
+    waiting = {d.name: d for d in drives if d.interface not in ("ide", "scsi")}
     used: set[str] = set()
-    own = [d for d in drives if d.interface == "ide"]
+    own = [d for d in drives if d.interface in ("ide", "scsi")]
     taken = {d.index for d in own if d.index is not None}
     placed = []
     for given in own:
         index = given.index
         if index is None:
-            index = next(n for n in range(len(own) + 4) if n not in taken)
+            first = FIRST_SCSI if given.interface == "scsi" else 0
+            index = next(n for n in range(first, first + len(own) + 4) if n not in taken)
             taken.add(index)
         placed.append((given, index))
     for device in devices:
         if device.driver == VIRTIO_DISK:
-            index = max(FIRST_VIRTIO, *(n + 1 for n in taken), 0)
+            index = next(n for n in range(FIRST_VIRTIO, FIRST_SCSI) if n not in taken)
+        elif device.driver in SCSI_DEVICES:
+            index = FIRST_SCSI_DEVICE + sum(n >= FIRST_SCSI_DEVICE for n in taken)
         else:
             index = _device_place(device, taken)
         taken.add(index)
@@ -231,14 +268,15 @@ def place_all(
     if waiting:
         raise ConfigError(f"-drive: no -device has drive={next(iter(waiting))}")
     made = [
-        given.made(index, snapshot, defaults.get(_DRIVER[given.media], {}))
+        given.made(index, snapshot, defaults.get(_driver(index, given.media), {}))
         for given, index in placed
     ]
     made = [d if d.file is None else replace(d, file=path(d.file)) for d in made]
     return tuple(sorted(made, key=lambda d: d.index))
 
 
-_DRIVER: Final = {"disk": "ide-hd", "cdrom": "ide-cd"}
+def _driver(index: int, media: str) -> str:
+    return f"{interface_of(index)}-{'hd' if media == 'disk' else 'cd'}"
 
 
 def _device_place(device: Added, taken: set[int]) -> int:
@@ -265,7 +303,7 @@ def _with_drive(
     nodes: Callable[[str], DriveOptions | None],
 ) -> DriveOptions:
     """The device with its drive, which no other device can have then."""
-    name, media = device.text("drive"), "cdrom" if device.driver == "ide-cd" else "disk"
+    name, media = device.text("drive"), "cdrom" if device.driver.endswith("-cd") else "disk"
     if name:
         if name in used:
             raise ConfigError(f"{device.where}: drive={name} is another device's already")

@@ -13,19 +13,28 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from gossamer.base.data import Data
 from gossamer.base.late import LateModule
+from gossamer.devices.ide import atapi
 from gossamer.devices.ide.cell import MacioIde
 from gossamer.devices.ide.drive import CDROM, DISK, NONE, IdeDrive
 from gossamer.devices.ide.media import BlockBackend, error_policy
-from gossamer.machines.config import FIRST_VIRTIO
+from gossamer.machines.config import FIRST_SCSI, FIRST_VIRTIO
 from gossamer.machines.machine import Machine
 
 if TYPE_CHECKING:
+    from gossamer.devices.scsi import disk as scsi_disk
+    from gossamer.devices.spapr import vscsi
     from gossamer.devices.virtio import blk, net
+    from gossamer.devices.virtio import scsi as virtio_scsi
 else:  # most machines have no virtio
+    scsi_disk = LateModule(lambda: import_module("gossamer.devices.scsi.disk"))
+    vscsi = LateModule(lambda: import_module("gossamer.devices.spapr.vscsi"))
+    virtio_scsi = LateModule(lambda: import_module("gossamer.devices.virtio.scsi"))
     blk = LateModule(lambda: import_module("gossamer.devices.virtio.blk"))
     net = LateModule(lambda: import_module("gossamer.devices.virtio.net"))
 
-AnyDrive: TypeAlias = "IdeDrive | blk.VirtioBlk"
+AnyDrive: TypeAlias = "IdeDrive | blk.VirtioBlk | scsi_disk.ScsiDisk"
+TrayDrive: TypeAlias = "IdeDrive | scsi_disk.ScsiDisk"
+Adapter: TypeAlias = "vscsi.VirtualScsi | virtio_scsi.VirtioScsi"
 
 
 def serial_number(index: int) -> str:
@@ -41,6 +50,8 @@ def cell(m: Machine, n: int) -> MacioIde:
 
 def drive_at(m: Machine, index: int) -> AnyDrive:
     """The drive, or the empty place, at `index`."""
+    if index >= FIRST_SCSI:
+        return next(disk for disk in scsi_disks(m) if disk.place == index)
     if index >= FIRST_VIRTIO:
         return virtio_disks(m)[index - FIRST_VIRTIO]
     return cell(m, index // 2).bus.drives[index % 2]
@@ -51,6 +62,19 @@ def virtio_disks(m: Machine) -> list[blk.VirtioBlk]:
     if not m.kind.virtio:
         return []
     return [part.device for part in m.parts if isinstance(part.device, blk.VirtioBlk)]
+
+
+def scsi_disks(m: Machine) -> list[scsi_disk.ScsiDisk]:
+    """The disks and drives on SCSI buses."""
+    return [one for bus in m.scsi for one in bus.devices]
+
+
+def adapters(m: Machine) -> list[Adapter]:
+    """What has a SCSI bus."""
+    if not m.scsi:
+        return []
+    kinds = (vscsi.VirtualScsi, virtio_scsi.VirtioScsi)
+    return [part.device for part in m.parts if isinstance(part.device, kinds)]
 
 
 def drive_kinds(m: Machine) -> dict[int, str]:
@@ -109,6 +133,45 @@ def chip_drives(m: Machine, path: str) -> Iterator[ChipDrive]:
             )
 
 
+# --- trays ----------------------------------------------------------------------------------------
+
+
+def tray_of(drive: AnyDrive) -> TrayDrive | None:
+    """The drive, where it has a tray."""
+    if isinstance(drive, IdeDrive):
+        return drive if drive.kind == CDROM else None
+    return drive if isinstance(drive, scsi_disk.ScsiDisk) and drive.is_cd else None
+
+
+def request_eject(drive: TrayDrive) -> bool:
+    """The user presses the button: whether the tray opens; locked, the guest is asked."""
+    return atapi.request_eject(drive) if isinstance(drive, IdeDrive) else drive.request_eject()
+
+
+def open_tray(drive: TrayDrive) -> None:
+    if isinstance(drive, IdeDrive):
+        drive.tray_open = True
+    else:
+        drive.open_tray()
+
+
+def change_media(drive: TrayDrive, media: BlockBackend | None) -> None:
+    """Put another disc in, or none; the tray ends up closed, and the guest hears of it."""
+    if isinstance(drive, IdeDrive):
+        atapi.change_media(drive, media)
+    else:
+        drive.change_media(media)
+
+
+def take_out(drive: TrayDrive) -> None:
+    """Take the disc out of an open tray."""
+    if isinstance(drive, IdeDrive):
+        atapi.change_media(drive, None)
+        drive.tray_open = True
+    else:
+        drive.media = None
+
+
 def insert(m: Machine, index: int, media: BlockBackend | None, stop: Callable[[], None]) -> None:
     """Give a drive its medium, as if it had always been there; the guest is not notified.
 
@@ -123,7 +186,7 @@ def insert(m: Machine, index: int, media: BlockBackend | None, stop: Callable[[]
 
 def stalled(m: Machine) -> bool:
     """Whether a failure of the host has stopped a request, here or in QEMU."""
-    if any(disk.stalled for disk in virtio_disks(m)):
+    if any(one.stalled for one in (*virtio_disks(m), *adapters(m))):
         return True
     return any(
         bus.error_status or any(drive.stalled for drive in bus.drives)
@@ -135,8 +198,8 @@ def retry(m: Machine) -> None:
     """Repeat the requests that a failure of the host stopped."""
     for n in range(len(m.kind.ide)):
         cell(m, n).retry()
-    for disk in virtio_disks(m):
-        disk.retry()
+    for one in (*virtio_disks(m), *adapters(m)):
+        one.retry()
     if m.kind.virtio:
         for part in m.parts:
             if isinstance(part.device, net.VirtioNet):

@@ -13,7 +13,7 @@ from typing import Final, Generic, TypeVar
 from gossamer.base.data import Data, field
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import KiB
-from gossamer.machines.config import FIRST_VIRTIO, ON_OFF, Hardware, mebibytes, unknown
+from gossamer.machines.config import ON_OFF, Hardware, interface_of, mebibytes, unknown
 
 M_co = TypeVar("M_co", covariant=True)
 
@@ -82,7 +82,9 @@ class MachineKind(Data, Generic[M_co]):
     has USB by default, None for never.  `pics`: paths of its interrupt controllers; `irq_names`:
     what is at their inputs.  `runs`: whether its CPU executes anything; `cpu_most`: CPUs that
     -smp can give it; `virtio`: whether what can be added are virtio devices;
-    `names_version`: whether a stream says the machine's version, so that no other one loads it.
+    `interface`: where a drive goes that says nothing of it, "ide" or "scsi"; `vio`: whether it has
+    virtual I/O; `names_version`: whether a stream says the machine's version, so that no other one
+    loads it.
     """
 
     name: str
@@ -110,6 +112,8 @@ class MachineKind(Data, Generic[M_co]):
     runs: bool = True
     cpu_most: int = 1
     virtio: bool = False
+    vio: bool = False
+    interface: str = "ide"
     names_version: bool = False
 
     @property
@@ -173,9 +177,12 @@ class MachineKind(Data, Generic[M_co]):
     def _check_drives(self, hardware: Hardware) -> None:
         taken: dict[int, object] = {}
         for drive in hardware.drives:
-            if drive.index >= FIRST_VIRTIO and not self.virtio:
-                raise ConfigError(f"-drive: if=virtio: {self.name} has no virtio; pseries has")
-            if self.drives <= drive.index < FIRST_VIRTIO:
+            interface = interface_of(drive.index)
+            if interface != "ide" and not self.virtio:
+                raise ConfigError(
+                    f"-drive: if={interface}: {self.name} has no {interface}; pseries has"
+                )
+            if interface == "ide" and self.drives <= drive.index:
                 raise ConfigError(
                     f"-drive: {self.name} has {self.drives} IDE places, got index {drive.index}"
                 )

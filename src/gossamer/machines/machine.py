@@ -6,7 +6,7 @@ sections in a stream.  `check` refuses what is not whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from gossamer.base.data import Data
@@ -36,6 +36,10 @@ from gossamer.machines.turn import Turn
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from gossamer.devices.scsi.bus import ScsiBus
+    from gossamer.devices.spapr.llan import LogicalLan
+    from gossamer.devices.spapr.vio import Nvram, VioDevice
+    from gossamer.devices.spapr.vscsi import VirtualScsi
     from gossamer.engine.regions.regions import Regions
 
 D = TypeVar("D", bound=Device)
@@ -95,6 +99,17 @@ class Display(Protocol):
         """The video memory."""
 
 
+class VirtualIo(Protocol):
+    """Where devices of virtual I/O are put."""
+
+    @property
+    def devices(self) -> Sequence[VioDevice | Nvram]:
+        """All that the tree has nodes of."""
+
+    def add_lan(self, added: Added, mac: bytes) -> LogicalLan: ...
+    def add_scsi(self, added: Added) -> VirtualScsi: ...
+
+
 class Part(Data):
     """A chip in its place; `idstr` empty: no section of its own.
 
@@ -152,6 +167,9 @@ class Machine:
         #: Presses the power button; None: it is a key of the keyboard, where there is one.
         self.power_button: Callable[[], None] | None = None
         self.display: Display | None = None
+        #: SCSI buses, in the order of their adapters; the bus of virtual I/O, where there is one.
+        self.scsi: list[ScsiBus] = []
+        self.vio: VirtualIo | None = None
         #: What -device or a command has plugged in, as the parts are in order.
         self.plugged: list[Plugged] = []
         #: Devices that -device gave a bootindex.

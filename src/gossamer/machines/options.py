@@ -18,6 +18,7 @@ from gossamer.machines import device_options, machine_options, registry
 from gossamer.machines.config import Accel, Config, unknown
 from gossamer.machines.draft import Draft
 from gossamer.machines.drives import (
+    SCSI_DEVICES,
     VIRTIO_DISK,
     DriveOptions,
     host_path,
@@ -110,7 +111,7 @@ def _finish(draft: Draft) -> Config:
         "ram_size": _backed_ram(draft) or model.ram_default,
         "cpu": model.find_cpu(draft.cpu or ""),
         "vga": model.vga[0] if draft.defaults and "VGA" not in kinds else "none",
-        "cd_drive": draft.defaults and not kinds & set(device_options.IDE),
+        "cd_drive": draft.defaults and not kinds & {*device_options.IDE, *SCSI_DEVICES},
         "usb": _wants_usb(draft, model),
         **_nics(draft, model),
         **draft.set,
@@ -127,11 +128,12 @@ def _finish(draft: Draft) -> Config:
         fw_cfg=tuple(draft.fw_cfg),
         drives=place_all(
             drives,
-            [d for d in devices if d.driver in (*device_options.IDE, VIRTIO_DISK)],
+            [d for d in devices if d.driver in (*device_options.IDE, VIRTIO_DISK, *SCSI_DEVICES)],
             draft.globals,
             bool(draft.set.get("snapshot")),
             draft.nodes.find,
             lambda path: Path(_in_fd_set(draft, str(path))),
+            model.interface,
         ),
         devices=tuple(d for d in devices if d.driver not in device_options.IDE),
         defaults=draft.globals,

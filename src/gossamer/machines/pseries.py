@@ -15,6 +15,7 @@ from gossamer.core import host
 from gossamer.core.htab import HashTable
 from gossamer.core.irq import IrqLine
 from gossamer.cpu.model import find as find_cpu
+from gossamer.devices.pci import PciBus
 from gossamer.devices.spapr import services
 from gossamer.devices.spapr.calls import (
     PARAMETER,
@@ -24,6 +25,7 @@ from gossamer.devices.spapr.calls import (
     Registers,
     results,
 )
+from gossamer.devices.spapr.llan import llan_calls
 from gossamer.devices.spapr.pci_services import add_pci
 from gossamer.devices.spapr.pft import PageTableCalls
 from gossamer.devices.spapr.processor_calls import ProcessorCalls
@@ -32,16 +34,21 @@ from gossamer.devices.spapr.spapr import EarlySpaprCpu, PageTable, Rtc, Spapr, S
 from gossamer.devices.spapr.tce import tce_calls
 from gossamer.devices.spapr.vcpus import Vcpu, Vcpus
 from gossamer.devices.spapr.vio import Nvram, Terminal, terminal_calls
+from gossamer.devices.spapr.vio_bus import VioBus
 from gossamer.devices.spapr.vof import H_VOF_CLIENT, Firmware
 from gossamer.devices.spapr.xics import H_XIRR_X, EarlyIcs, Icp, Ics, xics_calls
 from gossamer.isa.compat import NAMED
 from gossamer.isa.interrupts import Irq
-from gossamer.machines import firmware, pseries_pci, pseries_start, pseries_tree
-from gossamer.machines.config import ON_OFF, Hardware, mebibytes
+from gossamer.machines import firmware, pseries_pci, pseries_start, pseries_tree, scsi_attach
+from gossamer.machines.config import FIRST_SCSI, ON_OFF, Hardware, mebibytes
+from gossamer.machines.device_options import built_in
+from gossamer.machines.devices_attach import PCI_BUS, add_network
+from gossamer.machines.drives import VIO_NIC, VIO_SCSI, VIRTIO_DEVICES
 from gossamer.machines.kind import PROPERTIES, MachineKind
 from gossamer.machines.machine import Machine
 from gossamer.machines.pseries_cpus import CPUS
 from gossamer.machines.pseries_versions import ERAS, FIRST_IRQ, FIXED, VERSIONS, Era, era
+from gossamer.machines.pseries_vio import VioSlots
 
 #: What the time base counts at, whatever the CPU.
 TB_HZ: Final = 512_000_000
@@ -78,13 +85,18 @@ def pseries(hardware: Hardware) -> Machine:
     m.serials.append(terminal)
     nvram = m.add("nvram", Nvram(clock, pseries_tree.NVRAM, numbers.nvram))
     phb = pseries_pci.add_bridge(m, ics, spapr, ram, numbers)
-    m.add("spapr", spapr)
+    windows = {window.liobn: window for window in phb.windows}
+    vio = VioBus(windows)
+    m.vio = VioSlots(m, ics, ram, numbers, vio, nvram)
+    vio.add(terminal)
     spapr.epow = lambda: ics.pulse(numbers.epow)
     m.power_button = lambda: spapr.power_button(rtc.now)
-    m.add("htab", PageTable(clock, table))
 
     for number in (numbers.epow, numbers.hot_plug, terminal.source, nvram.source):
         ics.claim(number)
+    _usual_devices(m)
+    m.add("spapr", spapr)
+    m.add("htab", PageTable(clock, table))
 
     calls = Hypercalls(m.trace)
     bases = CPUS[model.name].bases(age.page_shift)
@@ -93,7 +105,9 @@ def pseries(hardware: Hardware) -> Machine:
     calls.add(ProcessorCalls(ram, vcpus, modern=modern, character=age.character(modern)).handlers())
     calls.add(xics_calls(ics, lambda: vcpus.caller.icp))
     calls.add(terminal_calls([terminal]))
-    calls.add(tce_calls(phb.windows, ram))
+    calls.add(tce_calls(windows, ram))
+    calls.add(vio.calls())
+    calls.add(llan_calls(vio))
 
     def xirr_x(regs: Registers) -> int:
         results(regs, vcpus.caller.icp.accept(), m.cpus[m.turn].timebase)
@@ -101,6 +115,7 @@ def pseries(hardware: Hardware) -> Machine:
 
     rtas = _services(m, ram, vcpus, terminal, rtc, ics, nvram, spapr)
     add_pci(rtas, phb, age.dma_page_shift)
+    vio.add_services(rtas)
     # What only the firmware SLOF calls, with trees and buffers of its own.
     calls.add({H_CAS: lambda regs: PARAMETER})
     calls.add({H_UPDATE_DT: lambda regs: PARAMETER if age.tree else SUCCESS})
@@ -142,6 +157,17 @@ def _vcpus(m: Machine, ics: Ics, age: Era) -> Vcpus:
     return Vcpus(members, lambda: m.turn, m.pass_turn, age.spacing)
 
 
+def _usual_devices(m: Machine) -> None:
+    """Network cards in the machine's own place, and adapters for drives of if=scsi."""
+    bus = m.part(PCI_BUS)
+    assert isinstance(bus, PciBus)
+    assert m.vio is not None
+    add_network(m, bus)
+    for n in range(scsi_attach.legacy_buses(m)):
+        adapter = m.vio.add_scsi(built_in(m.hardware, VIO_SCSI))
+        scsi_attach.add_legacy(m, adapter.bus, n)
+
+
 def check(hardware: Hardware) -> None:
     """ConfigError for what this machine cannot be."""
     if hardware.ram_size % GRAIN:
@@ -151,10 +177,11 @@ def check(hardware: Hardware) -> None:
         )
     if hardware.bios not in (None, firmware.SAVED):
         raise ConfigError(f"-bios: {KIND.name} runs no firmware, got {hardware.bios}")
-    if hardware.devices and not era(hardware.version).virtio:
+    virtio = [d for d in (*hardware.devices, *hardware.nics) if d.driver in VIRTIO_DEVICES]
+    if virtio and not era(hardware.version).virtio:
         first = next(one.name for one in ERAS if one.virtio)
         raise ConfigError(
-            f"{hardware.devices[0].where}: {hardware.full_name} takes no virtio devices, "
+            f"{virtio[0].where}: {hardware.full_name} takes no virtio devices, "
             f"{KIND.name}-{first} and later do"
         )
     properties = hardware.properties
@@ -262,4 +289,8 @@ KIND: Final = MachineKind(
     },
     pics=("ics",),
     virtio=True,
+    vio=True,
+    interface="scsi",
+    cd_place=FIRST_SCSI + 2,
+    nic=VIO_NIC,
 )

@@ -64,7 +64,8 @@ def add_bridge(m: Machine, ics: Ics, spapr: Spapr, ram: GuestRam, numbers: Numbe
 
 def roms(hardware: Hardware) -> int:
     """Bytes of option ROMs that the machine's devices have."""
-    return sum(ROM_SIZE for one in hardware.devices if one.driver == VIRTIO_NIC)
+    cards = (*hardware.devices, *hardware.nics)
+    return sum(ROM_SIZE for one in cards if one.driver == VIRTIO_NIC)
 
 
 def functions(m: Machine) -> list[tuple[PciDevice, str]]:

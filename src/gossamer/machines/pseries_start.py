@@ -109,7 +109,8 @@ def _tree(
         limit=limit(hardware),
         options=options,
     )
-    return pseries_tree.tree(facts, pseries_pci.functions(m))
+    assert m.vio is not None
+    return pseries_tree.tree(facts, pseries_pci.functions(m), m.vio.devices)
 
 
 class Negotiation:

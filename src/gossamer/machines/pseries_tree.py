@@ -14,10 +14,11 @@ from gossamer.base.data import Data
 from gossamer.devices.pci import PciDevice
 from gossamer.devices.spapr import cas, phb, rtas
 from gossamer.devices.spapr.fdt import Node, encoded
-from gossamer.devices.spapr.vio import NVRAM_SIZE
+from gossamer.devices.spapr.vio import Nvram, VioDevice
 from gossamer.isa.compat import Level
 from gossamer.machines.pseries_functions import add_functions
 from gossamer.machines.pseries_versions import Era
+from gossamer.machines.pseries_vio import add_nodes
 
 INTERRUPT_CONTROLLER: Final = 0x1111
 FIRST_PHANDLE: Final = 0x1112
@@ -105,10 +106,15 @@ def wide(value: int) -> list[int]:
     return [value >> 32, value & 0xFFFF_FFFF]
 
 
-def tree(f: Facts, functions: Sequence[tuple[PciDevice, str]] = ()) -> Node:
+def tree(
+    f: Facts,
+    functions: Sequence[tuple[PciDevice, str]] = (),
+    devices: Sequence[VioDevice | Nvram] = (),
+) -> Node:
     """The whole tree, every node with a handle.
 
-    `functions`: those behind the PCI bridge, with QEMU's names of their kinds.
+    `functions`: those behind the PCI bridge, with QEMU's names of their kinds; `devices`: those of
+    virtual I/O.
     """
     root = Node("")
     for name, value in connectors("PHB", PHB_CONNECTOR, f.era.bridges, "PHB ").items():
@@ -131,7 +137,7 @@ def tree(f: Facts, functions: Sequence[tuple[PciDevice, str]] = ()) -> Node:
     bridge = root.add(f"pci@{phb.BUID:x}")
     _phb(bridge, f.era)
     add_functions(bridge, functions, PCI_CONNECTOR)
-    _vdevice(root.add("vdevice"), f.era)
+    _vdevice(root.add("vdevice"), devices)
     ram = root.add("memory@0")
     ram.set("ibm,associativity", [1, 0] if f.distances else [4, 0, 0, 0, 0])
     ram.set("reg", [0, 0, *wide(f.ram_size)])
@@ -306,21 +312,11 @@ def _phb(node: Node, era: Era) -> None:
     node.set("device_type", "pci")
 
 
-def _vdevice(node: Node, era: Era) -> None:
+def _vdevice(node: Node, devices: Sequence[VioDevice | Nvram]) -> None:
     node.set("interrupt-controller")
     node.set("#interrupt-cells", 2)
     node.set("#size-cells", 0)
     node.set("#address-cells", 1)
     node.set("compatible", "IBM,vdevice")
     node.set("device_type", "vdevice")
-    terminal = node.add(f"vty@{TERMINAL:x}")
-    terminal.set("interrupts", [era.numbers.terminal, 0])
-    terminal.set("compatible", "hvterm1")
-    terminal.set("device_type", "serial")
-    terminal.set("reg", TERMINAL)
-    nvram = node.add(f"nvram@{NVRAM:x}")
-    nvram.set("#bytes", NVRAM_SIZE)
-    nvram.set("interrupts", [era.numbers.nvram, 0])
-    nvram.set("compatible", "qemu,spapr-nvram")
-    nvram.set("device_type", "nvram")
-    nvram.set("reg", NVRAM)
+    add_nodes(node, devices)

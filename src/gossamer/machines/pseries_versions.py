@@ -97,6 +97,8 @@ class Era(Data):
     """Its virtio devices are those of 7.2, but for the next two; 5.0 on."""
     card_vectors: int = 4
     """Interrupt vectors of virtio-net-pci; 6.0 on, 3 before."""
+    queue_for_each: bool = True
+    """virtio-scsi-pci has a queue for each CPU; 5.2 on, one before."""
     queue_reset: bool = True
     """A driver may reset a virtio device's queue alone; 7.2 on."""
 
@@ -145,7 +147,7 @@ def _eras() -> tuple[Era, ...]:
         ("6.1", {"sockets": True, "distances": False}),
         ("6.0", {}),
         ("5.2", {"card_vectors": 3}),
-        ("5.1", {}),
+        ("5.1", {"queue_for_each": False}),
         ("5.0", {"nodes_apart": False}),
         ("4.2", {"persistent_memory": False, "nmi": False, "assist": False, "virtio": False}),
         ("4.1", {"probe_only": False, "spacing": 8, "dma_page_shift": 16}),

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 from gossamer.base.data import replace
 from gossamer.base.errors import ConfigError
 from gossamer.machines import registry
-from gossamer.machines.config import FIRST_VIRTIO, Added, Config, Drive, unknown
+from gossamer.machines.config import MOST_PLACES, Added, Config, Drive, interface_of, unknown
 from gossamer.machines.device_options import Asked, resolve
 from gossamer.machines.device_table import DRIVERS
 from gossamer.machines.drives import FORMATS, MEDIA, RERROR, WERROR
@@ -308,9 +308,9 @@ def _prom_env(r: _Reader, one: object) -> str:
 
 def _read_drive(where: str, one: object, files: Files) -> Drive:
     r = _Reader(f"{where}: drive", one)
-    index = r.number("index", 0, 63)
+    index = r.number("index", 0, MOST_PLACES - 1)
     return Drive(
-        interface="virtio" if index >= FIRST_VIRTIO else "ide",
+        interface=interface_of(index),
         index=index,
         media=r.text("media", MEDIA),
         file=_named(files, f"drive{index}"),

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from gossamer.devices.pci import PciBus
 from gossamer.devices.virtio.blk import VirtioBlk
 from gossamer.devices.virtio.net import ROM_SIZE, VirtioNet
+from gossamer.devices.virtio.scsi import VirtioScsi
 from gossamer.machines import firmware
 from gossamer.machines.config import Added
-from gossamer.machines.drives import VIRTIO_NIC
+from gossamer.machines.drives import VIRTIO_NIC, VIRTIO_SCSI
 from gossamer.machines.machine import Machine
 from gossamer.machines.pseries_versions import era
+from gossamer.machines.pseries_vio import scsi_name
 
 
 def add_virtio(
@@ -43,6 +45,21 @@ def add_virtio(
             vectors=age.card_vectors,
         )
         m.add(f"pci/virtio-net@{slot}", card, known_as=added.title)
+        return
+    if added.driver == VIRTIO_SCSI:
+        queues = added.optional("num_queues")
+        chip = VirtioScsi(
+            m.clock,
+            bus,
+            devfn,
+            requests=queues or (m.hardware.cpus if age.queue_for_each else 1),
+            name=scsi_name(m, added.id),
+            translated=translated,
+            is_little=is_little,
+            resets_queues=age.queue_reset,
+        )
+        m.add(f"pci/virtio-scsi@{slot}", chip, known_as=added.title)
+        m.scsi.append(chip.scsi)
         return
     disk = VirtioBlk(
         m.clock,

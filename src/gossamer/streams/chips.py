@@ -104,6 +104,7 @@ PCI_IDS: Final = {
     "1234:1111": "QEMU standard VGA", "10ec:8029": "RTL8029 (NE2000)", "8086:100e": "82540EM",
     "8086:1237": "440FX", "8086:7000": "PIIX3 ISA", "8086:7010": "PIIX3 IDE", "8086:7113": "PIIX4",
     "1b36:000d": "QEMU xHCI", "1af4:1000": "virtio-net", "1af4:1001": "virtio-blk",
+    "1af4:1004": "virtio-scsi",
 }  # fmt: skip
 
 # (description, field) to the bits of the field; arrays too, element by element.

@@ -109,7 +109,7 @@ def window() -> TceWindow:
 @pytest.fixture
 def dma(window: TceWindow) -> Rig:
     made = Rig()
-    made.add(tce_calls([window, TceWindow(Clock(), WINDOW + 1)], made.ram))
+    made.add(tce_calls({WINDOW: window, WINDOW + 1: TceWindow(Clock(), WINDOW + 1)}, made.ram))
     return made
 
 

@@ -10,6 +10,7 @@ from gossamer.core.clock import Clock
 from gossamer.core.irq import IrqLine
 from gossamer.devices.spapr import vio
 from gossamer.devices.spapr.vio import Nvram, Terminal
+from gossamer.devices.spapr.vio_bus import H_VIO_SIGNAL, VioBus
 from gossamer.state.transfer import load, save
 from tests.devices.spapr.rig import Rig
 
@@ -41,6 +42,9 @@ def terminal(edges: Edges) -> Terminal:
 def rig(terminal: Terminal) -> Rig:
     made = Rig()
     made.add(vio.terminal_calls([terminal]))
+    bus = VioBus({})
+    bus.add(terminal)
+    made.add(bus.calls())
     return made
 
 
@@ -63,7 +67,9 @@ def test_unknown_units(rig: Rig) -> None:
     for unit in (1, UNIT + 1, (1 << 64) - 1):
         assert rig.call(vio.H_PUT_TERM_CHAR, unit, 1)[0] == -4
         assert rig.call(vio.H_GET_TERM_CHAR, unit)[0] == -4
-    assert rig.call(vio.H_VIO_SIGNAL, UNIT, 1)[0] == -4
+    assert rig.call(H_VIO_SIGNAL, UNIT, 1)[0] == -4
+    assert rig.call(H_VIO_SIGNAL, UNIT + 1, 0)[0] == -4
+    assert rig.call(H_VIO_SIGNAL, UNIT, 0)[0] == 0
 
 
 def test_input_asks_once_and_comes_at_once(rig: Rig, terminal: Terminal, edges: Edges) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gossamer import cli
+from gossamer.devices.spapr.llan import Pool
 from gossamer.devices.spapr.rtas import TOKENS
 from gossamer.devices.spapr.spapr import Rtc
 from gossamer.verify.hostile.server import CALLS
@@ -31,6 +32,7 @@ def test_nothing_breaks_and_a_cut_changes_nothing(
     assert {name for name, _ in answers} >= {hex(number) for number in CALLS}
     good = {name for name, code in answers if code == 0}
     assert good >= {"0x4", "0x8", "0x20", "H_RTAS", "ibm,write-pci-config", "0xf005"}
+    assert good >= {"0xfc", "0x108", "0x114", "0x118", "0x11c", "0x120"}
 
 
 def test_state_that_a_save_leaves_out_is_found(
@@ -42,6 +44,14 @@ def test_state_that_a_save_leaves_out_is_found(
     assert output.out.startswith("cuts=2 divergent=")
     assert "rtc.ns_offset: " in output.err
     assert f"again: gossamer {' '.join(COMMAND)} --accesses 500 --cuts 2" in output.err
+
+
+def test_buffers_of_a_card_that_a_save_leaves_out_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pool, "set_buffers", lambda pool, data: None)
+    said: list[str] = []
+    assert run_server(prepare("pseries", 2, 1, 3, tmp_path), said.append)[1] > 0
 
 
 def test_what_does_not_go_together_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -158,6 +158,8 @@ def _devices(session: Session) -> Iterator[tuple[str, Node]]:
         kind = driver or part.device.vmsd or part.path.rpartition("/")[2]
         yield name, Node(kind, partial(_device, name, hot, part, given.get(name)))
     for drive in vm.config.drives:
+        if drive.interface != "ide":
+            continue  # a chip of its own
         kind = "ide-hd" if drive.media == "disk" else "ide-cd"
         yield drive.device, Node(kind, partial(_device, drive.device, hot, None))
 

@@ -82,7 +82,6 @@ def add_power(
     rtas.add("power-off", 2, 1, then(power_off))
     rtas.add("system-reboot", 0, 1, then(reset))
     rtas.add("ibm,os-term", 1, 1, then(crashed))
-    rtas.add("quiesce", 0, 1, lambda arguments: OK)
     rtas.add(
         "get-power-level",
         1,

@@ -7,7 +7,7 @@ real address with two bits: the device may read, the device may write.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from gossamer.base.wire import WireReader, WireWriter
@@ -71,7 +71,8 @@ def _put_count(window: TceWindow, count: int) -> None:
 class TceWindow(Device):
     """A DMA window: its entries from bus address `bus_offset` on, each for 2**`page_shift` bytes.
 
-    `count` 0: there is no such window now.  `start`: entries at power on; `main`: it has some.
+    `count` 0: there is no such window now.  `start`: entries at power on; `main`: it is the one
+    that a bridge has then.
     """
 
     vmsd = "spapr_iommu"
@@ -104,17 +105,17 @@ class TceWindow(Device):
     start: int = wiring()
     entries: array[int] = derived()
 
-    def __init__(self, clock: Clock, liobn: int, *, start: int = 0) -> None:
+    def __init__(self, clock: Clock, liobn: int, *, start: int = 0, main: bool = True) -> None:
         super().__init__(clock)
         self.idstr = "spapr_iommu"
-        self.liobn, self.main, self.start = liobn, start > 0, start
+        self.liobn, self.main, self.start = liobn, main and start > 0, start
         self.reset()
 
     def reset(self) -> None:
         super().reset()
         self.def_win = self.main
         self.close()
-        if self.main:
+        if self.start:
             self.open(PAGE_SHIFT, 0, self.start)
 
     def open(self, page_shift: int, bus_offset: int, count: int) -> None:
@@ -179,6 +180,12 @@ class TranslatedRam:
             address, length = address + size, length - size
         return pieces
 
+    def may(self, address: int, length: int) -> bool:
+        """Whether all of it may be read and written."""
+        if not length:
+            return True
+        return all(self._pieces(address, length, one) is not None for one in (READ, WRITE))
+
     def read(self, address: int, length: int) -> bytes | None:
         pieces = self._pieces(address, length, READ)
         if pieces is None:
@@ -196,9 +203,8 @@ class TranslatedRam:
         return True
 
 
-def tce_calls(windows: Iterable[TceWindow], ram: GuestRam) -> dict[int, Handler]:
-    """The hypercalls on these windows."""
-    by_number = {window.liobn: window for window in windows}
+def tce_calls(by_number: Mapping[int, TceWindow], ram: GuestRam) -> dict[int, Handler]:
+    """The hypercalls on these windows, each by its number; there may come more."""
 
     def found(regs: Registers, count: int = 1) -> tuple[TceWindow | None, int]:
         window = by_number.get(regs.get("gpr", 4))

@@ -1,7 +1,7 @@
 """Virtual I/O: what every device of /vdevice has, the terminal and the NVRAM.
 
 Sources: LoPAR 17.2 (VIO), 16.5 (virtual terminal), 8.3 (NVRAM services); state as QEMU 7.2's
-stream has it.
+stream has it.  The bus with its hypercalls is `devices.spapr.vio_bus`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gossamer.state.codec import U32, U64, Equal, Int
 from gossamer.state.declare import buffer, u32, u64, wiring
 from gossamer.state.layout import Constant, Item, Nested, View
 
-H_GET_TERM_CHAR, H_PUT_TERM_CHAR, H_VIO_SIGNAL = 0x54, 0x58, 0x104
+H_GET_TERM_CHAR, H_PUT_TERM_CHAR = 0x54, 0x58
 #: Bytes that the terminal keeps for the guest, and that one call takes at the most.
 ROOM: Final = 16
 NVRAM_SIZE: Final = 0x1_0000
@@ -69,6 +69,9 @@ class VioDevice(Device):
     crq_address: int = u64()
     crq_size: int = u32()
     crq_next: int = u32()
+
+    #: Bits of `signal_state` that the guest may set: whether there are interrupts to switch on.
+    SIGNALS = 0
 
     reg: int = wiring()
     source: int = wiring()
@@ -183,11 +186,7 @@ def terminal_calls(terminals: Iterable[Terminal]) -> dict[int, Handler]:
             terminal.transmit(byte)
         return SUCCESS
 
-    def signal(regs: Registers) -> int:
-        """Neither a terminal nor an NVRAM has signals to switch on (as QEMU 7.2 answers)."""
-        return PARAMETER
-
-    return {H_GET_TERM_CHAR: get, H_PUT_TERM_CHAR: put, H_VIO_SIGNAL: signal}
+    return {H_GET_TERM_CHAR: get, H_PUT_TERM_CHAR: put}
 
 
 def _nothing(byte: int) -> None:

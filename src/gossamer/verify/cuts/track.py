@@ -18,6 +18,7 @@ from gossamer.devices.ide import atapi
 from gossamer.devices.ide.cell import MacioIde
 from gossamer.devices.ide.drive import CDROM, IdeDrive
 from gossamer.devices.ne2000 import Ne2000
+from gossamer.devices.spapr.llan import LogicalLan
 from gossamer.devices.sungem import SunGem
 from gossamer.devices.virtio.net import VirtioNet
 from gossamer.engine.processor import Stop
@@ -194,7 +195,7 @@ def give(track: Track, given: Input) -> None:
                 machine.mouse.move(x, y, value >> 16 & 7)
         case "frame":
             for part in machine.parts:
-                if isinstance(part.device, SunGem | Ne2000 | VirtioNet):
+                if isinstance(part.device, SunGem | Ne2000 | VirtioNet | LogicalLan):
                     part.device.receive(bytes.fromhex(given.text))
         case "button":
             for disk in machine.parts:

@@ -1,7 +1,8 @@
-"""A hostile guest of a pseries without its CPU: hypercalls, services, virtio rings.
+"""A hostile guest of a pseries without its CPU: hypercalls, services, virtio rings, virtual I/O.
 
 Each step is a call or a few accesses that a guest could do at any time: arguments at the edges of
-memory and of types, blocks that are cut off, registers of PCI functions, rings that loop.
+memory and of types, blocks that are cut off, registers of PCI functions, rings that loop, messages
+and lists of buffers that lead anywhere (`hostile.vio`).
 Sources: LoPAR 14.5, 7.3; VIRTIO 1.2.
 """
 
@@ -12,6 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
+from gossamer.devices.spapr.llan import LogicalLan
 from gossamer.devices.spapr.phb import BUID, MEM64_BASE, MEM_BUS, WINDOW
 from gossamer.devices.spapr.rtas import H_RTAS, TOKENS
 from gossamer.devices.spapr.vof import H_VOF_CLIENT
@@ -29,11 +31,13 @@ from gossamer.devices.virtio.common import (
 from gossamer.devices.virtio.net import VirtioNet
 from gossamer.devices.virtio.pci import COMMON, MODERN_SIZE, NOTIFY
 from gossamer.machines.machine import Machine
+from gossamer.verify.hostile import vio
 
 CALLS: Final = (
     *(0x04, 0x08, 0x0C, 0x10, 0x14, 0x18, 0x1C, 0x20, 0x28, 0x2C, 0x3C, 0x40, 0x44, 0x48, 0x4C),
     *(0x50, 0x54, 0x58, 0x64, 0x68, 0x6C, 0x70, 0x74, 0xDC, 0xE0, 0xE8, 0x104, 0x124, 0x134),
     *(0x138, 0x13C, 0x1C8, 0x298, 0x2FC, 0x31C, 0xF001, 0xF002, 0xF003),
+    *(0xFC, 0x100, 0x108, 0x114, 0x118, 0x11C, 0x120, 0x130, 0x14C, 0x1D4),
 )
 CLIENT: Final = (
     *("finddevice", "getprop", "getproplen", "nextprop", "setprop", "peer", "child", "parent"),
@@ -48,7 +52,7 @@ SOURCES: Final = (0x1000, 0x1001, 0x1100, 0x1101, 0x1200, 0x1203, 0x1300, 0x1301
 NAMES_AT, BLOCKS_AT, RINGS_AT = 0x70_0000, 0x50_0000, 0x80_0000
 ROOM: Final = 0x10_0000
 #: Functions behind the bridge, and bytes of a ring's parts.
-SLOTS, PART = 2, 0x4000
+SLOTS, PART = 3, 0x4000
 _LOW: Final = 0xFFFF_FFFF
 
 
@@ -61,11 +65,13 @@ class ServerGuest:
 
     def step(self) -> None:
         """Something that a guest can do."""
-        match self.rng.randrange(13):
+        match self.rng.randrange(16):
             case 11 | 12:
                 self.sensible()
             case 10:
                 self.entry()
+            case 13 | 14 | 15:
+                vio.step(self)
             case 0 | 1 | 2:
                 self.call(self.rng.choice(CALLS), *(self.value() for _ in range(8)))
             case 3 | 4:
@@ -94,7 +100,7 @@ class ServerGuest:
             case 3:
                 return r.getrandbits(r.randrange(1, 65))
             case 4:
-                return r.choice((WINDOW, WINDOW + 1, 0x7100_0000, BUID, MEM64_BASE, *SOURCES))
+                return r.choice((WINDOW, WINDOW + 1, *vio.UNITS, BUID, MEM64_BASE, *SOURCES))
             case _:
                 return r.randrange(20)
 
@@ -175,7 +181,7 @@ class ServerGuest:
             case _:
                 head = r.choice((b"\xff" * 6, b"\x52\x54\0\x12\x34\x02", b"\x01\0\x5e\0\0\1"))
                 for part in m.parts:
-                    if isinstance(part.device, VirtioNet):
+                    if isinstance(part.device, VirtioNet | LogicalLan):
                         part.device.receive(head + r.randbytes(r.choice((54, 500))))
 
     def entry(self) -> None:

@@ -21,6 +21,7 @@ from gossamer.machines.config import Config
 from gossamer.machines.options import parse
 from gossamer.verify.cuts.fields import attributes, differences, listed, not_carried
 from gossamer.verify.cuts.track import Track
+from gossamer.verify.hostile import vio
 from gossamer.verify.hostile.server import CALLS, ServerGuest
 
 MACHINE: Final = "pseries"
@@ -61,6 +62,11 @@ def prepare(
         *("-netdev", "user,id=n", "-drive", f"if=none,id=d,format=raw,snapshot=on,file={disk}"),
         *("-device", "virtio-blk-pci,drive=d"),
         *("-device", "virtio-net-pci,netdev=n,iommu_platform=on"),
+        *("-device", "virtio-scsi-pci,id=s", "-nic", "model=spapr-vlan"),
+        *("-drive", f"if=none,id=e,format=raw,snapshot=on,file={disk}"),
+        *("-device", "scsi-hd,bus=s.0,drive=e", "-device", "scsi-cd,bus=s.0"),
+        *("-drive", f"file={disk},index=0,format=raw,snapshot=on"),
+        *("-drive", "if=scsi,media=cdrom,index=2"),
     ])  # fmt: skip
     rng = random.Random(f"cuts {seed}")  # noqa: S311 - choice of test points
     chosen = tuple(sorted(rng.sample(range(1, steps + 1), cuts)))
@@ -81,6 +87,7 @@ class Lane(Data, frozen=False):
     def __post_init__(self) -> None:
         self.track = Track(self.run.config, [])
         self.guest = ServerGuest(self.track.vm.machine, self.run.seed)
+        vio.set_up(self.guest)
 
     def go(self, to: int) -> None:
         """All steps up to number `to`, time going on between them."""
