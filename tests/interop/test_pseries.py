@@ -170,7 +170,7 @@ def run_both(
 
 
 @pytest.mark.parametrize("cpu", CAPS)
-@pytest.mark.parametrize("version", ["2.8", "2.12", "3.1", "4.0", "4.2", "5.0", "7.2"])
+@pytest.mark.parametrize("version", ["2.8", "2.12", "2.12-sxxm", "3.1", "4.0", "4.2", "5.0", "7.2"])
 def test_hypercalls_answer_alike(
     tmp_path: Path, start: Callable[..., QemuStation], version: str, cpu: str
 ) -> None:

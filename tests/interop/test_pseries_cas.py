@@ -79,7 +79,7 @@ def facts(tree: Node, options: int, pvr: int, pcr: int, memory: bytes) -> dict[s
         node.path: {
             key: value
             for key, value in node.properties.items()
-            if not key.startswith("ibm,drc") and key not in ("ibm,hypertas-functions", "ibm,dfp")
+            if not key.startswith("ibm,drc") and key != "ibm,hypertas-functions"
         }
         for node in tree.walk()
     }

@@ -45,7 +45,8 @@ def test_there_are_those_of_qemu_72() -> None:
     names = [one.name for one in ERAS]
     assert names[0] == "2.8"
     assert names[-1] == "7.2"
-    assert len(names) == 19
+    assert len(names) == 20
+    assert names[4:6] == ["2.12", "2.12-sxxm"]
     with pytest.raises(ConfigError, match=r"unknown version of pseries '2.7'.*there is: 2.10,"):
         parse(["-M", "pseries-2.7"])
     with pytest.raises(ConfigError, match=r"unknown version of pseries"):

@@ -84,7 +84,7 @@ class MachineKind(Data, Generic[M_co]):
     -smp can give it; `virtio`: whether what can be added are virtio devices;
     `interface`: where a drive goes that says nothing of it, "ide" or "scsi"; `vio`: whether it has
     virtual I/O; `names_version`: whether a stream says the machine's version, so that no other one
-    loads it.
+    loads it; `refused`: CPUs that QEMU's machine has and this one has not, and why.
     """
 
     name: str
@@ -115,6 +115,7 @@ class MachineKind(Data, Generic[M_co]):
     vio: bool = False
     interface: str = "ide"
     names_version: bool = False
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def drives(self) -> int:
@@ -145,6 +146,8 @@ class MachineKind(Data, Generic[M_co]):
         if not name:
             return self.cpus[0]
         found = CPU_ALIASES.get(name.lower(), name.lower())
+        if why := self.refused.get(found.partition("_")[0]):
+            raise ConfigError(f"-cpu {name}: {why}")
         if found not in self.cpus:
             raise unknown(f"CPU for {self.name}", name, self.cpus)
         return found

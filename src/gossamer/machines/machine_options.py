@@ -41,6 +41,7 @@ TEXTS: Final = {
     "timebase": "Hz of TB and DEC: 25000000 as QEMU from 9.0 on, 100000000 before",
     "via": "what is behind the VIA",
     "x-vof": "client interface by the machine, without a firmware",
+    "ic-mode": "interrupt controller",
     "max-cpu-compat": "the highest level that the guest may agree to",
     "cap-vsx": "vector-scalar registers",
     "cap-dfp": "decimal floating point",

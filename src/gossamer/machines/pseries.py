@@ -195,9 +195,13 @@ def check(hardware: Hardware) -> None:
         raise ConfigError(
             f"-M max-cpu-compat={level}: {KIND.find_cpu(hardware.cpu)} has no such level"
         )
+    modern = "2.07" in find_cpu(KIND.find_cpu(hardware.cpu)).features
     for name in ("cap-vsx", "cap-dfp", "cap-htm", "cap-nested-hv"):
-        if properties.get(name, "off") == "on":
-            raise ConfigError(f"-M {name}=on: the CPU has no such thing, expected {name}=off")
+        has = modern and name in ("cap-vsx", "cap-dfp")
+        if properties.get(name, ON_OFF[not has]) != ON_OFF[not has]:
+            said = "cannot be taken from the CPU" if has else "the CPU has no such thing"
+            expected = f"expected {name}={ON_OFF[not has]}"
+            raise ConfigError(f"-M {name}={properties[name]}: {said}, {expected}")
 
 
 def seconds(hardware: Hardware) -> int:
@@ -265,6 +269,11 @@ KIND: Final = MachineKind(
     versions=VERSIONS,
     names_version=True,
     cpus=tuple(CPUS),
+    refused={
+        name: f"a {name.upper()} has radix page tables and XIVE interrupts, which are not here; "
+        "power8 is the newest CPU"
+        for name in ("power9", "power10")
+    },
     tb_hz=TB_HZ,
     ram_block="ppc_spapr.ram",
     ram_default=512 * MiB,
@@ -275,6 +284,7 @@ KIND: Final = MachineKind(
     properties={
         **PROPERTIES,
         "x-vof": ON_OFF,
+        "ic-mode": ("xics",),
         "max-cpu-compat": tuple(one.name for one in NAMED),
         "cap-vsx": ON_OFF,
         "cap-dfp": ON_OFF,

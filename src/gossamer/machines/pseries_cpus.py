@@ -36,6 +36,7 @@ CPUS: Final = {
         vmx=2,
         segments=(28, 40, NO_SIZE, NO_SIZE),
         accounts=True,
+        decimal=True,
         features=bytes.fromhex("1800f63fc7c080f0800000000000000000008000800080000000"),
     ),
 }

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from gossamer.base.data import Data
+from gossamer.base.data import Data, replace
 from gossamer.devices.spapr.processor_calls import INTERPRETED
 from gossamer.machines.config import unknown
 from gossamer.machines.kind import Version
@@ -19,6 +19,7 @@ from gossamer.machines.kind import Version
 FIRST_IRQ: Final = 0x1000
 #: Of a CPU's character, and its behaviour with those (LoPAR 14.5.4.15, as QEMU 7.2 answers).
 BARRIERS, COUNT_CACHE = 0xBC << 56, 0x40 << 48
+COUNT_CACHE_OFF: Final = 1 << 56
 BEHAVIOUR: Final = 0xE4 << 56
 
 
@@ -93,6 +94,8 @@ class Era(Data):
     """A POWER8 says that it has barriers against speculation (cap-cfpc, -sbbc, -ibs); 4.0 on."""
     assist: bool = True
     """… and one for its count cache (cap-ccf-assist); 5.0 on."""
+    count_cache: bool = True
+    """The count cache is on; in 2.12-sxxm it is said to be off (cap-ibs=fixed-ccd)."""
     virtio: bool = True
     """Its virtio devices are those of 7.2, but for the next two; 5.0 on."""
     card_vectors: int = 4
@@ -106,6 +109,8 @@ class Era(Data):
         """What H_GET_CPU_CHARACTERISTICS answers, `modern`: of a POWER8."""
         if not (modern and self.workarounds):
             return INTERPRETED
+        if not self.count_cache:
+            return BARRIERS | COUNT_CACHE_OFF, INTERPRETED[1]
         return BARRIERS | (COUNT_CACHE if self.assist else 0), BEHAVIOUR
 
     @property
@@ -130,7 +135,8 @@ EVIDENCE: Final = {
     "sections and subsections": "streams at power on, every version, 970MP and POWER8 (tried)",
     "compat, areas, nmi": "a running Linux, every version, both CPUs, there and back (tried)",
     "page_shift": "ibm,segment-page-sizes in trees; a Linux of 2.9 maps itself by 16 MiB (tried)",
-    "workarounds, assist": "84 hypercalls of 2.8, 2.12, 3.1, 4.0, 4.2, 5.0, 7.2, both CPUs (tried)",
+    "workarounds, assist": "84 hypercalls of 2.8, 2.12, 2.12-sxxm, 3.1, 4.0, 4.2, 5.0, 7.2, both "
+    "CPUs (tried)",
     "dma_page_shift, virtio": "117 services for PCI of 4.1, 5.0, 6.0, 7.2; a disk and a card of "
     "5.2 and 7.2, there and back; properties in `info qtree` of every version (tried)",
 }
@@ -165,6 +171,11 @@ def _eras() -> tuple[Era, ...]:
     for name, less in steps:
         lacking |= less
         found.append(Era(name=name, **lacking))  # type: ignore[arg-type]
+        if name == "2.12":
+            # Beside it: one whose POWER8 says what it has against speculation.
+            found.insert(
+                -1, replace(found[-1], name="2.12-sxxm", workarounds=True, count_cache=False)
+            )
     return tuple(reversed(found))
 
 
