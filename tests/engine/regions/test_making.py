@@ -183,3 +183,29 @@ def test_host_without_memory_for_code_leaves_it_to_tier_0(monkeypatch: pytest.Mo
     made.run(100_000)
     assert made.engine.count == 100_000
     assert "refused" in regions.report()
+
+
+def test_what_is_under_way_when_the_machine_ends_is_stored(tmp_path: Path) -> None:
+    store = RegionStore(tmp_path / "cache")
+    made, regions = rig(threaded=True, store=store)
+    made.run(10)
+    assert regions.make(CODE)
+    assert not len(regions.installed)
+    regions.leave(ends=True)
+    assert store.pending == 0
+    made, regions = rig(store=RegionStore(tmp_path / "cache"))
+    made.run(200_000)
+    assert (regions.counts.found, regions.counts.made) == (1, 0)
+    regions.close()
+
+
+def test_function_that_has_a_region_is_no_part_of_its_callers_regions() -> None:
+    function = "; ".join(["addi 3,3,1"] * 20)
+    made, regions = rig()
+    made.write(CODE, assemble(f"1: bl 2f; addi 4,4,1; b 1b; 2: {function}; blr", CODE))
+    for heads, counts in (((0, 12), {0: 24, 12: 21}), ((12, 0), {12: 21, 0: 1})):
+        made.run(1024)
+        regions.drop_all()
+        for head in heads:
+            regions.make(CODE + head)
+        assert {m.region.head: m.region.count for m in regions.installed.made} == counts

@@ -19,6 +19,8 @@ from gossamer.engine.regions.code import Code, Codes, Key
 from gossamer.engine.statements import is_true
 from gossamer.isa.architecture import USUAL
 
+#: Regions of so many words are taken into others.
+_SHORT: Final = 16
 #: How far apart pages of a region may lie.
 APART: Final = 64
 
@@ -50,6 +52,9 @@ class Source(Protocol):
 
     def targets(self, delta: int) -> Sequence[int]:
         """Where the indirect branch at `delta` was seen to go, most often first."""
+
+    def size(self, delta: int) -> int:
+        """Words of the region that begins at `delta` already; 0 where none does."""
 
 
 class Edge(Data):
@@ -144,6 +149,16 @@ class Region:
         return max(best.values())
 
 
+def is_another(source: Source, head: int, delta: int) -> bool:
+    """Whether a region with its head at `head` leaves a function at `delta` to the region there.
+
+    Else the same code would be in dozens of regions.  What is short is worth being there, above all
+    what is called in a loop.  Branches are followed: behind each instruction of an interpreter its
+    way to the next one is predicted better.
+    """
+    return delta != head and source.size(delta) > _SHORT
+
+
 def form(source: Source, codes: Codes, head: int, limits: Limits) -> Region | None:
     """The region whose head is at `head` of the source's page; None where there is none."""
     nodes = _Nodes(source, codes, head, limits)
@@ -229,6 +244,8 @@ class _Nodes:
     def _enters(self, stack: Stack, target: int) -> bool:
         """Whether a call of `target` is followed: not too deep, no recursion."""
         if len(stack) >= self.limits.depth or target == self.head:
+            return False
+        if is_another(self.source, self.head, target):
             return False
         return all(callee != target for _, callee in stack)
 

@@ -52,6 +52,11 @@ class Installed:
     def entries(self) -> list[int]:
         return list(self._by_entry)
 
+    def size_at(self, entry: int) -> int:
+        """Words of the region of an entry, 0 where there is none."""
+        made = self._by_entry.get(entry)
+        return 0 if made is None else len(made.region.words)
+
     def is_current(self, region: Region) -> bool:
         """Whether memory still holds the region's words; what is not decoded any more is again."""
         places = [

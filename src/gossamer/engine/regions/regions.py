@@ -142,7 +142,8 @@ class Regions:
         self._refused: dict[int, int] = {}
         #: Sizes of regions that were not worth it yet, by entry.
         self._sizes: dict[int, int] = {}
-        self._asked: set[int] = set()
+        #: Words of the regions that are being compiled, by entry.
+        self._asked: dict[int, int] = {}
         self._changed = Pauses(pause)
         #: Pages whose code has data beside it: (instruction count, samples) of the last look.
         self._busy: dict[int, tuple[int, int]] = {}
@@ -203,6 +204,8 @@ class Regions:
 
         `ends`: the engine runs no more; what leads to the code is left as it is.
         """
+        if ends:
+            self._keep_last()
         self.close()
         if not ends:
             self.drop_all()
@@ -212,6 +215,14 @@ class Regions:
         engine.hold_regions = lambda held: None
         engine.regions_busy = engine.regions_written = lambda where: None
         engine.regions_turned = lambda page: None
+
+    def _keep_last(self) -> None:
+        """Store what was compiled and is not in force yet: else the next process would, again."""
+        if self._worker is None or self.store is None:
+            return
+        for region, compiled in self._worker.last():
+            if not isinstance(compiled, Exception) and self.installed.is_current(region):
+                self._store(region, compiled)
 
     def _give_back(self, *, ends: bool) -> None:
         loader = self.__dict__.pop("_loader", None)
@@ -314,7 +325,7 @@ class Regions:
 
     def _weight(self, ea: int) -> int:
         """The instructions of a region or so; as many times more as compiling it gains less."""
-        here = Here(self.view, ea, self._is_barred, self.targets)
+        here = self._here(ea)
         w = weigh(here, ea % PAGE_SIZE, self.limits)
         if self.blocks is None or w.floating * _FLOATING >= w.instructions:
             return w.instructions
@@ -347,7 +358,7 @@ class Regions:
             self.counts.unformed += 1
             return False
         if self._worker is not None:
-            self._asked.add(entry)
+            self._asked[entry] = len(region.words)
             self._worker.add(region)
             return True
         from gossamer.engine.regions.compiling import compile_text
@@ -355,8 +366,15 @@ class Regions:
         compiled = compile_text(region, names_of(self.architecture))
         return self._finish(region, compiled)
 
+    def _here(self, ea: int) -> Here:
+        return Here(self.view, ea, self._is_barred, self.targets, self._size_at)
+
+    def _size_at(self, entry: int) -> int:
+        """Words of the region of an entry, which may still be compiled; 0 where there is none."""
+        return self._asked.get(entry, 0) or self.installed.size_at(entry)
+
     def _form(self, ea: int) -> Region | None:
-        here = Here(self.view, ea, self._is_barred, self.targets)
+        here = self._here(ea)
         codes = codes_of(self.architecture, narrow=self.view.narrow)
         region = form(here, codes, ea % PAGE_SIZE, self.limits)
         if region is not None and self.architecture.both_orders:
@@ -368,7 +386,7 @@ class Regions:
         if self._worker is None or self._worker.is_idle:
             return
         for region, compiled in self._worker.done():
-            self._asked.discard(self.view.entry(region.pages[0], region.head))
+            self._asked.pop(self.view.entry(region.pages[0], region.head), None)
             if isinstance(compiled, Exception):
                 self._failed(compiled)
             elif self.held or not self.installed.is_current(region):
@@ -382,18 +400,21 @@ class Regions:
         self.counts.ns += compiled.ns
         self.counts.made += 1
         self.counts.instructions += region.count
-        name = self._name(region.pages[0], region.head, narrow=region.narrow)
         region.settle()
         if not self._install(region, compiled.obj):
             return False
+        self._store(region, compiled)
+        if self._worker is None and self.store is not None and self.store.pending >= _BATCH:
+            self.store.flush()
+        return True
+
+    def _store(self, region: Region, compiled: Compiled) -> None:
         if self.store is not None:
+            name = self._name(region.pages[0], region.head, narrow=region.narrow)
             pages = tuple(sorted(region.pages))
             self.store.add(
                 name, Stored(region.head, region.count, region.words, pages, compiled.obj)
             )
-            if self._worker is None and self.store.pending >= _BATCH:
-                self.store.flush()
-        return True
 
     def _install(self, region: Region, obj: bytes) -> bool:
         try:
@@ -452,7 +473,7 @@ class Regions:
         """Install a stored region for the head at `ea` if its words are all there."""
         if self.store is None:
             return False
-        here, head = Here(self.view, ea, self._is_barred, self.targets), ea % PAGE_SIZE
+        here, head = self._here(ea), ea % PAGE_SIZE
         for stored in self.store.find(name):
             region = here.recognize(stored.head, stored.words, stored.pages)
             if region is not None and stored.head == head and self._install(region, stored.obj):

@@ -144,10 +144,18 @@ class Here:
     """What a region with its head at `ea` is formed from: `forming.Source`."""
 
     def __init__(
-        self, view: View, ea: int, is_barred: Callable[[int, int], bool], targets: Targets
+        self,
+        view: View,
+        ea: int,
+        is_barred: Callable[[int, int], bool],
+        targets: Targets,
+        size_at: Callable[[int], int],
     ) -> None:
-        """`is_barred` says which words (arena page, offset) are to be left alone."""
-        self._targets = targets
+        """`is_barred` says which words (arena page, offset) are to be left alone.
+
+        `size_at`: words of the region of an entry, 0 where none is and none is being made.
+        """
+        self._targets, self._size_at = targets, size_at
         self._view, self._page, self._is_barred = view, ea & ~(PAGE_SIZE - 1), is_barred
 
     def page(self, number: int) -> int | None:
@@ -155,6 +163,10 @@ class Here:
 
     def word(self, page: int, offset: int) -> int | None:
         return None if self._is_barred(page, offset) else self._view.word(page, offset)
+
+    def size(self, delta: int) -> int:
+        page = self.page(delta // PAGE_SIZE)
+        return 0 if page is None else self._size_at(self._view.entry(page, delta % PAGE_SIZE))
 
     def recognize(
         self, head: int, words: dict[int, int], numbers: tuple[int, ...]

@@ -8,7 +8,7 @@ from typing import Final
 
 from gossamer.base.data import Data
 from gossamer.base.units import PAGE_SIZE
-from gossamer.engine.regions.forming import APART, Limits, Place, Source
+from gossamer.engine.regions.forming import APART, Limits, Place, Source, is_another
 from gossamer.engine.regions.names import displacement
 
 _BC, _SC, _B, _BY_REGISTER, _INTEGER, _SINGLE, _DOUBLE = 16, 17, 18, 19, 31, 59, 63
@@ -94,6 +94,7 @@ class _Walk:
         elif (
             len(stack) < self.limits.depth
             and target != self.head
+            and not is_another(self.source, self.head, target)
             and all(callee != target for _, callee in stack)
         ):
             yield target, (*stack, (delta + 4, target))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from threading import Event
 from typing import TYPE_CHECKING, Final
@@ -86,6 +86,18 @@ class Worker:
             if compiled is not None:
                 out.append((region, compiled))
         return out
+
+    def last(self) -> list[tuple[Region, Compiled | Exception]]:
+        """Give up what waits, let what is under way end; all that is done then.
+
+        The thread would end it in any case, before the process does.
+        """
+        for _, future in self._waiting:
+            future.cancel()
+        kept = [(region, future) for region, future in self._waiting if not future.cancelled()]
+        wait([future for _, future in kept])
+        self._waiting = deque(kept)
+        return self.done()
 
     @property
     def is_idle(self) -> bool:
