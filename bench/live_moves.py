@@ -11,6 +11,8 @@ Exit status 1: a guest no longer answers, or `memhog` found a wrong page.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import re
 import sys
 import time
@@ -22,6 +24,14 @@ from bench.emulator import Emulator
 from bench.subjects import in_turn, parser_for, print_figure
 
 FIGURES = ("downtime", "total time", "setup", "transferred ram")
+
+
+def set_first(pid: int, first: bool) -> None:
+    """Let all threads of a process run before all others of the host, or no more."""
+    policy, priority = (os.SCHED_FIFO, 10) if first else (os.SCHED_OTHER, 0)
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setscheduler(int(thread.name), policy, os.sched_param(priority))
 
 
 class Subject:
@@ -50,6 +60,7 @@ class Subject:
         place = self.options.folder / f"{self.name}-{number}"
         there = Emulator([*self.command, "-incoming", f"unix:{place}"], self.log)
         here = self.emulator
+        time.sleep(self.options.wait)
         here.command(f"migrate_set_parameter max-bandwidth {self.options.bandwidth}")
         here.command(f"migrate_set_parameter downtime-limit {self.options.limit}")
         if self.options.converge:
@@ -57,6 +68,11 @@ class Subject:
         if self.options.postcopy:
             for one in (here, there):
                 one.command("migrate_set_capability postcopy-ram on")
+        if self.options.return_path and self.name != "gossamer":
+            here.command("migrate_set_capability return-path on")
+        first = self.options.first
+        for one in (here, there) if first else ():
+            set_first(one.process.pid, True)
         here.command(f"migrate -d unix:{place}")
         if self.options.postcopy:
             here.command("migrate_start_postcopy")
@@ -68,6 +84,8 @@ class Subject:
                 break
         else:
             raise SystemExit(f"{self.name}: no end: {said}")
+        for one in (here, there) if first else ():
+            set_first(one.process.pid, False)
         for figure, found in self.figures.items():
             if got := re.search(rf"{figure}: (\d+)", said):
                 found.append(float(got[1]))
@@ -116,6 +134,17 @@ def main() -> None:
     parser.add_argument("--bandwidth", default="4G", help="max-bandwidth, as 128M")
     parser.add_argument("--converge", action="store_true", help="auto-converge")
     parser.add_argument("--ticks", action="store_true", help="count the guest's timers, too")
+    parser.add_argument(
+        "--wait", type=float, default=0.0, help="seconds between a receiver's start and the move"
+    )
+    parser.add_argument(
+        "--first",
+        action="store_true",
+        help="both ends run before all others of the host while they move (needs root)",
+    )
+    parser.add_argument(
+        "--return-path", action="store_true", help="QEMU waits for its receiver's word, too"
+    )
     parser.add_argument("--options", default="", help="more of the emulators', as '-icount 5'")
     parser.add_argument("--postcopy", action="store_true", help="switch over at once")
     options = parser.parse_args()
