@@ -22,6 +22,7 @@ from gossamer.core.region import Region
 from gossamer.cpu.msr import MSR_ME, MSR_RI
 from gossamer.engine.processor import Stop
 from gossamer.engine.reference import Reference
+from gossamer.engine.regions.regions import Regions
 from gossamer.engine.turns import TURN, Turns
 from gossamer.isa.interrupts import Irq
 from gossamer.isa.text import assemble_program
@@ -314,6 +315,48 @@ def test_stops_in_between_change_nothing(uncut: Machine) -> None:
     m.close()
 
 
+@pytest.mark.parametrize("compiles", [False, True])
+def test_translated_code_serves_both(uncut: Machine, compiles: bool) -> None:
+    """Blocks and regions of words that either CPU rewrites, dropped now and then."""
+    rng = random.Random(4)
+    m = new()
+    for engine in m.engines:
+        engine.set_pointer("slack", 64)  # the program's decrementers are too near for the usual one
+    regions = Regions(
+        m.engines[0],
+        m.cpu.model.architecture,
+        threshold=1,
+        interval=64,
+        unit=4096,
+        pause=1000,
+        compiles=compiles,
+        after_blocks=1,
+        beside=m.engines[1:],
+    )
+    used: set[int] = set()
+    while m.processor.engine.count < END:
+        run(m, min(END, m.processor.engine.count + rng.choice((1000, TURN, 5 * TURN))))
+        used.update(n for n, engine in enumerate(m.engines) if engine.pointer("region_count"))
+        if rng.random() < 0.2:
+            regions.drop_all()
+    assert StateHash(m).value() == StateHash(uncut).value()
+    assert regions.blocks_made > 5
+    assert used == ({0, 1} if compiles else set())
+    assert regions.counts.changed_words > 0
+    regions.leave()
+    m.close()
+
+
+def test_several_cpus_are_translated() -> None:
+    m = new()
+    translate(m, Accel(tier=1, thread="single"))
+    regions = m.regions
+    assert regions is not None
+    assert regions.engines == tuple(m.engines)
+    m.stop_translating()
+    m.close()
+
+
 def test_the_reference_engine_takes_the_same_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Engines of another make end in the same registers and memory."""
     monkeypatch.setattr("gossamer.engine.turns.TURN", 331)
@@ -359,13 +402,6 @@ def test_a_turn_that_cannot_be_is_refused() -> None:
     stream[at : at + 8] = (1).to_bytes(4, "big") + TURN.to_bytes(4, "big")
     with pytest.raises(StreamError, match="expected less than 16384"):
         loaded(bytes(stream))
-    m.close()
-
-
-def test_several_cpus_are_not_translated() -> None:
-    m = new()
-    translate(m, Accel(tier=1))
-    assert m.translator is None, "it stays on tier 0"
     m.close()
 
 

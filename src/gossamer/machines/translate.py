@@ -15,17 +15,18 @@ if TYPE_CHECKING:
 
 
 def translate(machine: Machine, accel: Accel) -> None:
-    """Let a machine's engine make regions, if it does not already.
+    """Let a machine's engines make regions, if they do not already.
 
-    A machine with several CPUs stays on tier 0: a region is entered from one engine only.
+    CPUs have their decoded entries, and so their regions, together: one of them runs at a time.
     """
-    if len(machine.cpus) == 1 and machine.translator is None:
+    if machine.translator is None:
         architecture, native = machine.cpu.model.architecture, machine.engine.native
         soon = machine.translator = Soon(
-            machine.engine,
+            machine.engines[0],
             lambda: _regions(machine, accel),
             lambda: _load(architecture, native),
             lambda: architecture in _loaded,
+            machine.engines[1:],
         )
         if accel.thread != "multi":
             soon.regions()
@@ -49,10 +50,11 @@ def _regions(machine: Machine, accel: Accel) -> Regions:
 
     architecture = machine.cpu.model.architecture
     return Regions(
-        machine.engine,
+        machine.engines[0],
         architecture,
         size=accel.tb_size,
         threaded=accel.thread == "multi",
         store=shared_store(store_path(architecture)) if accel.tier > 1 else None,
         compiles=accel.tier > 1,
+        beside=machine.engines[1:],
     )

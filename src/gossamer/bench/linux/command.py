@@ -217,9 +217,13 @@ class Bench:
         for _ in range(self.args.rounds):
             for emulator, guest in guests.items():
                 taken = guest.shell(f"bench -t {self.args.seconds:g} {test}")
-                for name, value, unit in PRINTED.findall(taken.text):
+                begin = 0
+                for printed in PRINTED.finditer(taken.text):
+                    name, value, unit = printed.groups()
                     found[name] = self._figure(name, unit, less=False)
-                    each = taken.cpu / taken.wall / float(value) if float(value) else None
+                    share = taken.share(begin, printed.end())
+                    begin = printed.end()
+                    each = share / float(value) if float(value) else None
                     found[name].add(emulator, float(value), each)
         return found.values()
 

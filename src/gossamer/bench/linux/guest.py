@@ -11,7 +11,7 @@ import re
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -35,12 +35,35 @@ def _environment(folder: Path) -> dict[str, str]:
     return out
 
 
+def _text(printed: bytes | bytearray) -> str:
+    return printed.decode(errors="replace").replace("\r", "")
+
+
 class Taken(Data):
-    """What something took, seconds, and what the guest printed."""
+    """What something took, seconds, and what the guest printed.
+
+    `marks`: characters printed, wall time and CPU time so far, whenever some came.
+    """
 
     wall: float
     cpu: float
     text: str = ""
+    marks: tuple[tuple[int, float, float], ...] = ()
+
+    def share(self, first: int, last: int) -> float:
+        """The part of a CPU that the emulator got while it printed characters `first` to `last`.
+
+        Others on the host take more from one test than from the next.
+        """
+        begun, done = self._at(first), self._at(last)
+        wall = done[0] - begun[0]
+        return (done[1] - begun[1]) / wall if wall > 0 else self.cpu / self.wall
+
+    def _at(self, character: int) -> tuple[float, float]:
+        return next(
+            ((wall, cpu) for count, wall, cpu in self.marks if count >= character),
+            (self.wall, self.cpu),
+        )
 
 
 class Guest:
@@ -112,10 +135,17 @@ class Guest:
         time.sleep(0.1)
         before, begun = self.cpu, time.monotonic()
         self._serial.sendall(b"\n")
-        text = self._until(PROMPT, seconds)
-        return Taken(time.monotonic() - begun, self.cpu - before, text)
+        marks: list[tuple[int, float, float]] = [(0, 0.0, 0.0)]
 
-    def _until(self, wanted: re.Pattern[bytes], seconds: float) -> str:
+        def note(text: str) -> None:
+            marks.append((len(text), time.monotonic() - begun, self.cpu - before))
+
+        text = self._until(PROMPT, seconds, note)
+        return Taken(time.monotonic() - begun, self.cpu - before, text, tuple(marks))
+
+    def _until(
+        self, wanted: re.Pattern[bytes], seconds: float, note: Callable[[str], None] | None = None
+    ) -> str:
         got, end = bytearray(), time.monotonic() + seconds
         while True:
             self._serial.settimeout(max(0.01, end - time.monotonic()))
@@ -126,8 +156,10 @@ class Guest:
             if not data:
                 raise self._fault(f"gave no prompt in {seconds:.0f} s; last: {bytes(got[-80:])!r}")
             got += data
+            if note is not None:
+                note(_text(got))
             if wanted.search(got, max(0, len(got) - 65536)):
-                return got.decode(errors="replace").replace("\r", "")
+                return _text(got)
 
     def close(self) -> None:
         """End the emulator."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import struct
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -109,6 +110,8 @@ def store_path(architecture: Architecture) -> Path:
 class Regions:
     """Makes regions for an engine and keeps them right.
 
+    `beside`: the engines of the machine's other CPUs, which have the same entries and run in turn
+    (`Turns`); `engine` is the one that ran last.
     `threaded` compiles beside the machine; `store` keeps compiled regions on disk.  `blocks` are
     copied first; where `compiles` is false there are no others.
     """
@@ -129,8 +132,10 @@ class Regions:
         blocks: bool = True,
         compiles: bool = True,
         after_blocks: int = AFTER_BLOCKS,
+        beside: Sequence[Tier0] = (),
     ) -> None:
         self.engine, self.architecture = engine, architecture
+        self.engines = (engine, *beside)
         self.threshold, self.unit, self.limits = threshold, unit, limits
         self.counts = Counts()
         self._begun = engine.count
@@ -151,10 +156,19 @@ class Regions:
         #: Entries that indirect branches were seen to go to.
         self._jumped_to: set[int] = set()
         self.last_fault = ""
-        engine.hot_found, engine.regions_written = self.found, self.code_gone
-        engine.regions_busy, engine.regions_turned = self.page_busy, self.page_turned
-        engine.before_run, engine.hold_regions = self.take_compiled, self.hold
-        engine.sample(interval)
+        for each in self.engines:
+            each.hot_found, each.regions_written = self.found, self.code_gone
+            each.regions_busy, each.regions_turned = self.page_busy, self.page_turned
+            each.before_run, each.hold_regions = partial(self._begin, each), self.hold
+            each.sample(interval)
+
+    def _begin(self, engine: Tier0) -> None:
+        """An engine is about to run: what is found from here on is where it fetches."""
+        if engine is not self.engine:
+            self.engine = engine
+            if "view" in self.__dict__:
+                self.view.engine = engine
+        self.take_compiled()
 
     # Made when the first hot place is found: most machines of a test never get there.
 
@@ -181,7 +195,8 @@ class Regions:
     @cached_property
     def _loader(self) -> Loader:
         arena = CodeArena(self.size)
-        self.engine.set_regions(arena.base, arena.size)
+        for each in self.engines:
+            each.set_regions(arena.base, arena.size)
         return Loader(arena, self.engine.native.symbols)
 
     def close(self) -> None:
@@ -197,7 +212,8 @@ class Regions:
 
     def forked(self) -> None:
         """In a fork, whose code is its parent's: what there is stays in force, nothing is added."""
-        self.engine.hot_found, self.engine.before_run = lambda samples: None, lambda: None
+        for each in self.engines:
+            each.hot_found, each.before_run = lambda samples: None, lambda: None
 
     def leave(self, *, ends: bool = False) -> None:
         """Leave the engine to tier 0, and give back the memory of the code.
@@ -210,11 +226,11 @@ class Regions:
         if not ends:
             self.drop_all()
         self._give_back(ends=ends)
-        engine = self.engine
-        engine.hot_found, engine.before_run = lambda samples: None, lambda: None
-        engine.hold_regions = lambda held: None
-        engine.regions_busy = engine.regions_written = lambda where: None
-        engine.regions_turned = lambda page: None
+        for each in self.engines:
+            each.hot_found, each.before_run = lambda samples: None, lambda: None
+            each.hold_regions = lambda held: None
+            each.regions_busy = each.regions_written = lambda where: None
+            each.regions_turned = lambda page: None
 
     def _keep_last(self) -> None:
         """Store what was compiled and is not in force yet: else the next process would, again."""
@@ -229,7 +245,8 @@ class Regions:
         if loader is not None:
             if not ends:
                 self._forget()
-            self.engine.set_regions(0, 0)
+            for each in self.engines:
+                each.set_regions(0, 0)
             loader.arena.close()
 
     held = False
@@ -485,7 +502,7 @@ class Regions:
 
     def executed(self) -> int:
         """Instructions that regions have executed."""
-        return self.engine.pointer("region_count") >> 4
+        return sum(each.pointer("region_count") for each in self.engines) >> 4
 
     def _used(self) -> int:
         """Bytes of the arena in use; 0 where there is none yet."""
@@ -545,7 +562,8 @@ class Regions:
 
         Regions in which the guest was not found since the last look go.
         """
-        now, samples = self.engine.count_now, self.engine.samples_in(page)
+        now = self.engine.count_now
+        samples = sum(each.samples_in(page) for each in self.engines)
         since, before = self._busy.get(page, (now, samples))
         if now - since >= _LOOK:
             since = now
@@ -567,7 +585,8 @@ class Regions:
     def _note_dropped(self, entries: list[int]) -> None:
         """These places begin anew to become hot."""
         self.counts.dropped += len(entries)
-        self.engine.forget_samples(entries)
+        for each in self.engines:
+            each.forget_samples(entries)
 
     def drop_all(self) -> None:
         self.counts.dropped += self.installed.drop_all()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
@@ -31,20 +32,23 @@ class Soon:
         make: Callable[[], Regions],
         load: Callable[[], object] = lambda: None,
         is_loaded: Callable[[], bool] = lambda: False,
+        beside: Sequence[Tier0] = (),
     ) -> None:
-        self._engine, self._make, self._load = engine, make, load
-        self._is_loaded = is_loaded
+        """`beside`: the engines of a machine's other CPUs."""
+        self._make, self._load, self._is_loaded = make, load, is_loaded
         self._loading: ahead.Loading | None = None
         self._made: Regions | None = None
         self._began: int | None = None
-        engine.before_run = self._look
+        self._engines = (engine, *beside)
+        for each in self._engines:
+            each.before_run = partial(self._look, each)
 
-    def _look(self) -> None:
+    def _look(self, engine: Tier0) -> None:
         if self._loading is None:
             if self._is_loaded():
                 self.regions()
                 return
-            count = self._engine.count
+            count = engine.count
             if self._began is None or count < self._began:  # it has gone back
                 self._began = count
             elif count - self._began >= FIRST:
@@ -63,7 +67,8 @@ class Soon:
         if self._made is not None:
             self._made.leave(ends=ends)
         else:
-            self._engine.before_run = lambda: None
+            for each in self._engines:
+                each.before_run = lambda: None
 
     def _load_all(self) -> None:
         import_module("gossamer.engine.regions.regions")

@@ -19,11 +19,11 @@ _WORD_OF_ENTRY: Final = 4  # an entry is four times as long as its instruction
 
 
 class View:
-    """Entries, pages and the fetch TLB of one engine."""
+    """Entries, pages and the fetch TLB of one engine; of several CPUs' the one that runs."""
 
     def __init__(self, engine: Tier0, decode: int) -> None:
         """`decode` is the address of the handler of entries that are not decoded."""
-        self._engine, self._decode = engine, decode
+        self.engine, self._decode = engine, decode
         self._entries = engine.entries
         self._end = engine.pointer("entries_end")
         word = engine.architecture.word
@@ -34,7 +34,7 @@ class View:
     @property
     def narrow(self) -> bool:
         """Whether a CPU whose words have 64 bits computes with 32 now."""
-        return self._tag is _TAGS[64] and not self._engine.block.get("msr") & MSR_SF
+        return self._tag is _TAGS[64] and not self.engine.block.get("msr") & MSR_SF
 
     @property
     def addresses(self) -> int:
@@ -44,7 +44,7 @@ class View:
     def page(self, ea: int) -> int | None:
         """Arena page that a fetch from `ea` finds without a walk, None where there is none."""
         shape = self._line
-        line = self._engine.pointer("itlb") + (ea // PAGE_SIZE & (ITLB_ENTRIES - 1)) * shape.size
+        line = self.engine.pointer("itlb") + (ea // PAGE_SIZE & (ITLB_ENTRIES - 1)) * shape.size
         if self._tag.from_address(line).value != ea & ~(PAGE_SIZE - 1) & self.addresses:
             return None
         entries = ctypes.c_uint64.from_address(line + shape.addend).value
@@ -69,7 +69,7 @@ class View:
 
     def restore(self, entry: int) -> None:
         """Let the entry lead to tier 0's handler again: it stays decoded, other regions have it."""
-        self._engine.decode(entry)
+        self.engine.decode(entry)
 
     def word(self, page: int, offset: int) -> int | None:
         """The word in memory, None where the entry is not decoded."""
@@ -84,12 +84,12 @@ class View:
 
     def is_little(self, page: int) -> bool:
         """Whether an arena page's code is in little-endian order."""
-        return bool(self._engine.decoded.orders.view[page])
+        return bool(self.engine.decoded.orders.view[page])
 
     def code(self, page: int, offset: int, length: int) -> bytes:
         """Bytes in memory, decoded or not."""
         at = page * PAGE_SIZE + offset
-        return bytes(self._engine.memory.arena.view[at : at + length])
+        return bytes(self.engine.memory.arena.view[at : at + length])
 
     def decode(self, page: int, offset: int) -> bool:
         """Let an entry be decoded; False where that would change translations.
@@ -98,22 +98,22 @@ class View:
         """
         entry = self.entry(page, offset)
         if self.handler(entry) == self._decode:
-            if not self._engine.memory.arena.code[page]:
+            if not self.engine.memory.arena.code[page]:
                 return False
-            self._engine.decode(entry)
+            self.engine.decode(entry)
         return True
 
     def mark(self, page: int, owner: str, *, regions: bool) -> None:
         """Say whether an owner's code contains words of a page: writes to it are reported then."""
         owners = self._owners[page]
         (owners.add if regions else owners.discard)(owner)
-        self._engine.ready[page] = WITH_REGIONS if owners else FILLED
+        self.engine.ready[page] = WITH_REGIONS if owners else FILLED
         if not owners:
             del self._owners[page]
 
     def code_fresh(self, start: int, end: int) -> None:
         """Code was written from host address `start` to `end`."""
-        self._engine.code_fresh(start, end)
+        self.engine.code_fresh(start, end)
 
 
 class Targets:

@@ -41,9 +41,9 @@ class Tiers:
         threaded, pause = rng.random() < 0.3, rng.choice((0, 1000, 1_000_000))
         blocks, compiles = rng.random() < 0.7, rng.random() < 0.7
         machine.translator = Soon(
-            machine.engine,
+            machine.engines[0],
             lambda: Regions(
-                machine.engine,
+                machine.engines[0],
                 machine.cpu.model.architecture,
                 threshold=looks,
                 interval=1 << apart,
@@ -53,7 +53,9 @@ class Tiers:
                 blocks=blocks,
                 compiles=compiles,
                 after_blocks=1,
+                beside=machine.engines[1:],
             ),
+            beside=machine.engines[1:],
         )
         self._regions = machine.translator.regions()
 
