@@ -188,6 +188,7 @@ def test_case_8_the_monitor_answers_while_a_machine_is_waited_for(tmp_path: Path
     assert "Migration status: setup" in run.ask("info migrate")
     assert "not while the machine is in state inmigrate" in run.ask("savevm a")
     assert "already been started" in run.ask(f"migrate_incoming unix:{tmp_path}/n")
+    assert "waiting for an incoming migration" in run.ask(f"migrate unix:{tmp_path}/m"), "to itself"
     sender = Vm(config())
     sender.run(instructions=20_000)
     sender.migrate(f"unix:{tmp_path}/m")
