@@ -24,7 +24,8 @@ from tests.interop.pseries import CAPS, changed_sections
 from tests.machines.test_pseries import elf
 
 QEMU = ("-M", "pseries-7.2,x-vof=on,cap-vsx=off,cap-dfp=off", "-cpu", "970mp_v1.1", "-m", "256")
-OURS = ("-M", "pseries", "-m", "256", "-nographic", "-serial", "null", "-rtc", "base=2020-01-01")
+USUAL = ("-M", "pseries", "-m", "256", "-nographic", "-serial", "null", "-rtc", "base=2020-01-01")
+OURS = (*USUAL, "-nodefaults")
 AT = 0x40_0000
 
 #: Loads r3 … r11 from a row at 0x410000, calls, stores them to 0x420000, for each of the rows whose

@@ -17,7 +17,7 @@ from gossamer.machines.build import build
 from gossamer.machines.options import parse
 from gossamer.verify.hops.qemu import QemuStation
 from tests.interop.pseries import CAPS, changed_sections
-from tests.interop.test_pseries import AT, CALLER, OURS, QEMU, kernel, qemu64, rows, start
+from tests.interop.test_pseries import AT, CALLER, OURS, QEMU, USUAL, kernel, qemu64, rows, start
 from tests.interop.test_pseries_virtio import Guest, disk, files
 
 __all__ = ["disk", "files", "qemu64", "start"]
@@ -26,7 +26,7 @@ LAN, SCSI = 0x7100_0002, 0x7100_0003
 #: Where the program's units, buffers and queue are, from `AT` on.
 UNITS, BUFFERS, TABLE, QUEUE = 0x3_0000, 0x3_8800, 0x5_D000, 0x5_E000
 PAGES = 0x60
-DEFAULT = ("-nographic", "-serial", "null", "-monitor", "none")
+DEFAULT = ("-nographic", "-vga", "none", "-serial", "null", "-monitor", "none")
 UNIT, BUFFER = 128, 256
 #: Where commands that move blocks have theirs, 2 KiB each.
 BLOCKS, BLOCK, MOST_BLOCKS = 0x4_9000, 0x800, 30
@@ -352,13 +352,13 @@ def settled(station: QemuStation, out: Path, answers: int) -> bytes:
 
 def test_the_tree_of_the_usual_devices_is_qemus(tmp_path: Path, qemu64: Path) -> None:
     path, blob = kernel(tmp_path, CALLER), tmp_path / "blob"
-    more = ["-device", "spapr-vlan,reg=0x4000,mac=00:11:22:33:44:55", "-device", "spapr-vscsi"]
+    more = ["-device", "spapr-vlan,reg=0x10000,mac=00:11:22:33:44:55", "-device", "spapr-vscsi"]
     more += ["-device", "virtio-scsi-pci"]
     options = (*QEMU, *DEFAULT, *more, "-kernel", str(path))
     command = [str(qemu64), *options, "-machine", f"dumpdtb={blob}"]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     theirs, _ = unflatten(blob.read_bytes())
-    m = build(parse([*OURS, *more, "-kernel", str(path)]))
+    m = build(parse([*USUAL, *more, "-kernel", str(path)]))
     firmware = m.part("spapr").firmware  # type: ignore[attr-defined]
     for where in ("/vdevice", "/pci@800000020000000"):
         want, got = theirs.find(where), firmware.root.find(where)
@@ -416,7 +416,7 @@ def test_disks_and_a_card_in_use_move_both_ways(
             *("-device", "scsi-cd,drive=c,scsi-id=2"),
         ]
     ours = [*OURS, "-M", f"pseries-{version}", "-icount", "3,sleep=off", *drives]
-    ours += ["-nic", "model=spapr-vlan"] if adapter == "virtio" else []
+    ours += ["-nic", "model=spapr-vlan"]
     machine = f"pseries-{version},x-vof=on,{CAPS['970mp_v1.1']}"
     vm = Vm(parse([*ours, *files, "-append", "console=hvc0"]))
     guest = Guest(vm)
