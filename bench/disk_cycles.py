@@ -35,6 +35,7 @@ from bench.emulator import DeadGuestError, Emulator
 
 OURS = f"{sys.executable} -m gossamer run"
 FILES = 32
+SERVER = "pseries"
 DISK_MIB = 64
 WORK = f"""\
 cd /mnt
@@ -75,10 +76,9 @@ class Subject:
         self.log = options.log.with_suffix(f".{name}")
         self.log.unlink(missing_ok=True)
         self.disk = make_disk(self.folder)
-        self.command = [*command.split(), "-M", options.machine, "-m", options.memory]
-        self.command += ["-drive", f"file={self.disk},format=qcow2,media=disk"]
+        self.command = [*command.split(), "-m", options.memory]
+        self.command += self.machine(options, peer=name == "peer")
         self.command += ["-kernel", options.kernel, "-initrd", options.initrd]
-        self.command += ["-append", "console=ttyPZ0"]
         if options.icount is not None:
             self.command += ["-icount", f"shift={options.icount},sleep=on"]
         self.figures: defaultdict[str, list[float]] = defaultdict(list)
@@ -87,15 +87,28 @@ class Subject:
         self.offset = 0.0
         self.boot()
 
+    def machine(self, options: argparse.Namespace, *, peer: bool) -> list[str]:
+        """The machine with its disk and the kernel's console; a pseries' is a virtio disk."""
+        disk = f"file={self.disk},format=qcow2"
+        if not options.machine.startswith(SERVER):
+            self.node = "/dev/sda"
+            media = ["-drive", f"{disk},media=disk"]
+            return ["-M", options.machine, *media, "-append", "console=ttyPZ0"]
+        self.node = "/dev/vda"
+        theirs = ",x-vof=on,cap-vsx=off,cap-dfp=off,cap-htm=off" if peer else ""
+        media = ["-drive", f"if=none,id=d,{disk}", "-device", "virtio-blk-pci,drive=d"]
+        made = ["-M", options.machine + theirs, "-cpu", "970mp_v1.1", "-smp", str(options.smp)]
+        return [*made, "-nodefaults", *media, "-append", "console=hvc0"]
+
     def boot(self) -> None:
         self.emulator = Emulator(self.command, self.log)
         self.emulator.start_guest()
         self.figures["GUEST READY"].append(time.monotonic() - self.emulator.started)
         self.emulator.type(
-            "mount /dev/sda /mnt; cp /mnt/work.sh /tmp; sh /tmp/work.sh & "
+            f"mount {self.node} /mnt; cp /mnt/work.sh /tmp; sh /tmp/work.sh & "
             f"ticks -g {self.options.gap} &\n"
         )
-        if not self.emulator.read(60, r"work \d+"):
+        if not self.emulator.read(200, r"work \d+"):
             raise SystemExit(f"{self.name}: the work does not begin")
         self.offset = self.offset_from_host()
 
@@ -132,7 +145,7 @@ class Subject:
             self.figures["loadvm"].append(emulator.command(f"loadvm {tag}")[0])
         running = time.time()
         emulator.command("cont")
-        if not emulator.read(10, r"work \d+"):
+        if not emulator.read(60, r"work \d+"):
             raise DeadGuestError(f"cycle {number}: {emulator.text[-300:]!r}")
         if self.options.clock == "continue":
             self.check_downtime(number, 1000 * (after - saved), 1000 * (running - before))
@@ -210,7 +223,7 @@ class Subject:
         emulator = self.emulator
         emulator.read(self.options.seconds + 5, r"work \d+")
         emulator.type("\ntouch /tmp/stop\n")
-        if not emulator.read(60, "work ended"):
+        if not emulator.read(200, "work ended"):
             raise DeadGuestError(f"the guest does not end: {emulator.text[-300:]!r}")
         self.look("last process")
         emulator.end(kill=False)
@@ -289,6 +302,7 @@ def main() -> int:
     parser.add_argument("--peer", help="an emulator that takes QEMU's options, beside ours")
     parser.add_argument("--peer-cycles", type=int, default=20)
     parser.add_argument("--machine", default="g3beige")
+    parser.add_argument("--smp", type=int, default=1, help="CPUs of a pseries (1)")
     parser.add_argument("--cycles", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=2, help="running time before each save")
     parser.add_argument("--memory", default="256")

@@ -14,6 +14,7 @@ import pytest
 from gossamer.base.data import replace
 from gossamer.base.errors import ConfigError, StreamError
 from gossamer.base.units import MiB
+from gossamer.control import repair
 from gossamer.control.globalstate import GlobalState
 from gossamer.control.handover import cut_for, settle
 from gossamer.control.hashing import StateHash
@@ -295,6 +296,26 @@ def test_a_cpu_whose_vectors_are_moved_leaves_for_qemu_at_its_decrementers_inter
     assert 9_000_000 < settle(vm, release("qemu-7.2")) < 11_000_000
     assert cpu.block.get("nia") == 0xC000_0000_0000_4900
     assert cut_for(vm.machine, release("qemu-7.2")).lost == ()
+
+
+def test_a_cpu_that_qemu_left_waiting_in_an_interrupt_goes_on(
+    make: Callable[..., Machine],
+) -> None:
+    """QEMU 7.2 may deliver an interrupt behind H_CEDE and forget that the wait is over."""
+    m = make(cpus=2)
+    (block,) = (cpu.block for cpu in m.cpus[1:])
+    for nia, srr1, goes_on in (
+        (0x900, 0x9032, True),
+        (0x500, 0x9032, True),
+        (0xC000_0000_0000_4900, 0x9032, True),
+        (0x900, 0x1032, False),  # interrupts were off: it was stopped, or never started
+        (0x904, 0x9032, False),
+    ):
+        for name, value in (("nia", nia), ("msr", 1 << 63 | 0x1000), ("srr1", srr1), ("halted", 1)):
+            block.set(name, value)
+        line = "cpu 1: waits at the first instruction of an interrupt; it goes on"
+        assert list(repair._waiting(m)) == [line] * goes_on
+        assert block.get("halted") == (not goes_on)
 
 
 def test_a_decrementer_that_is_set_to_a_nearer_time_is_waited_for(

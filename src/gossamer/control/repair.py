@@ -12,11 +12,13 @@ from typing import Final
 from gossamer.base.units import NS_PER_S
 from gossamer.control.stream_in import Loaded
 from gossamer.cpu.cpu import Cpu
+from gossamer.cpu.exceptions_64 import AIL_2, AIL_3
+from gossamer.cpu.msr import MSR_EE
 from gossamer.devices.escc import MASTER_ENABLE, Escc
 from gossamer.devices.heathrow import Heathrow
 from gossamer.devices.ide.cell import MacioIde
 from gossamer.devices.ide.drive import BSY
-from gossamer.isa.interrupts import Irq
+from gossamer.isa.interrupts import Interrupt, Irq
 from gossamer.isa.spec.parts import EMBEDDED, has
 from gossamer.machines.machine import Machine
 
@@ -24,6 +26,12 @@ FAR_NS: Final = 3600 * NS_PER_S
 """No timer of these machines is set for so long."""
 _LAZY: Final = "macio/via"
 """QEMU works out the VIA's flags when they are read: an event in the past is nothing special."""
+#: First instructions of the interrupts that end a wait, wherever LPCR[AIL] has them.
+_TAKEN: Final = frozenset(
+    at + vector
+    for at in (0, AIL_2, AIL_3)
+    for vector in (Interrupt.EXTERNAL, Interrupt.DECREMENTER)
+)
 #: WR1: external, transmit and receive interrupts.
 _SERIAL_INTERRUPTS: Final = 0x1B
 
@@ -44,6 +52,7 @@ def complete(m: Machine, loaded: Loaded, *, mend: bool = True) -> list[str]:
     else:
         for n, cpu in enumerate(m.cpus):
             lines += (f"cpu {n}: {one}" if n else one for one in _decrementer(m, cpu, loaded))
+    lines += _waiting(m)
     lines += _timebase(m)
     lines += _timers(m)
     lines += _drives(m)
@@ -74,6 +83,20 @@ def _decrementer(m: Machine, cpu: Cpu, loaded: Loaded) -> Iterator[str]:
             f"decrementer: passed zero {late} us before the save; whether its interrupt was taken "
             "is not carried, so it is raised"
         )
+
+
+def _waiting(m: Machine) -> Iterator[str]:
+    """A CPU that waits where it has just taken an interrupt, which ends all waiting.
+
+    QEMU 7.2 makes it so when the interrupt comes while H_CEDE is being answered; nothing wakes that
+    CPU there any more.
+    """
+    for n, cpu in enumerate(m.cpus):
+        block = cpu.block
+        enabled, was = (bool(block.get(name) & MSR_EE) for name in ("msr", "srr1"))
+        if m.word == 64 and block.get("halted") and block.get("nia") in _TAKEN and was > enabled:
+            block.set("halted", 0)
+            yield f"cpu {n}: waits at the first instruction of an interrupt; it goes on"
 
 
 def _timebase(m: Machine) -> Iterator[str]:

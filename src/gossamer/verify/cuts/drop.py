@@ -159,27 +159,32 @@ def _views(path: str, owner: Stateful) -> Iterator[Field]:
     """What a section shows of a part's state by functions, in place of declared attributes."""
     layouts = [layout_of(owner, OURS)]
     layouts += [subsection_items(owner, one) for one in owner.subsections]
-    for view, target in _shown((item for items in layouts for item in items), lambda part: part):
-        yield _view(path, view, target)
+    items = [item for items in layouts for item in items]
+    for name, view, target in _shown("", items, lambda part: part):
+        other = " on the wire" if name in owner.declared else ""
+        yield _view(f"{path}.{name}{other}", path, view, target)
 
 
 Target = Callable[[Any], Any]
 """From a part to what a view of its section shows."""
 
 
-def _shown(items: Iterable[object], target: Target) -> Iterator[tuple[View, Target]]:
+def _shown(
+    above: str, items: Iterable[object], target: Target
+) -> Iterator[tuple[str, View, Target]]:
     for item in items:
         if isinstance(item, View):
-            yield item, target
+            yield f"{above}{item.name}", item, target
         elif isinstance(item, Nested) and item.layout is not None:
-            yield from _shown(item.layout, partial(_inside, item, target))
+            inside = partial(_inside, item, target)
+            yield from _shown(f"{above}{item.name}.", item.layout, inside)
 
 
 def _inside(nested: Nested, target: Target, part: Any) -> Any:  # noqa: ANN401 - as `Target`
     return nested.target(target(part))
 
 
-def _view(path: str, view: View, target: Target) -> Field:
+def _view(name: str, path: str, view: View, target: Target) -> Field:
     def read(m: Machine) -> Any:  # noqa: ANN401 - a codec's value
         return plain(view.get(target(_owner(m, path))))
 
@@ -192,7 +197,7 @@ def _view(path: str, view: View, target: Target) -> Field:
             return [value ^ 1, value + 1]
         return [bytes((value[0] ^ 1, *value[1:]))] if isinstance(value, bytes) and value else []
 
-    return Field(f"{path}.{view.name}", read, write, others)
+    return Field(name, read, write, others)
 
 
 def _plain(
@@ -264,7 +269,11 @@ class Moment:
         """Whether the run from a save with `field` at `reset` parts from the whole one."""
         machine = self.source.vm.machine
         value = field.read(machine)
-        field.write(machine, reset)
+        try:
+            field.write(machine, reset)
+        except ValueError:  # a load refuses it, too: it does not go with another field
+            field.write(machine, value)
+            return True
         stream = self.source.save()
         field.write(machine, value)
         return self.digest(stream) != self.whole

@@ -59,6 +59,19 @@ KNOWN: Final = {
         ("Arena", name): "which pages have decoded code"
         for name in ("code", "code_table", "code_view")
     },
+    **{
+        ("AddressMap", name): "the engine's of the CPU whose turn it is, which is declared"
+        for name in ("changed", "code_written", "hold")
+    },
+    ("HashTable", "table"): "carried as the section spapr/htab",
+    ("HashTable", "dirty"): "which groups a transfer still has to send",
+    **{
+        ("VirtQueue", name): "shown by the view vq, or vqs, of the device's core"
+        for name in (
+            *("avail", "desc", "enabled", "last", "setup_avail", "setup_desc", "setup_size"),
+            *("setup_used", "size", "used", "vector"),
+        )
+    },
     ("Clock", "horizon"): "how far the run under way may go: set anew by each",
     ("Clock", "moves"): "whether an access moved an alarm",
     ("Clock", "fired"): "whether an alarm fired between two runs",
@@ -72,6 +85,11 @@ KNOWN: Final = {
     },
 }
 
+
+#: Variables of modules that are no state: (module, name), and why.
+CACHES: Final = {
+    ("gossamer.machines.translate", "_loaded"): "what translation has loaded in this process",
+}
 
 #: Tables of the declarations themselves, with views that are made at the first save.
 DECLARATIONS: Final = ("own_declared", "declared", "own_subsections", "subsections", "layouts")
@@ -177,6 +195,8 @@ def module_variables(walk: Walk) -> None:
         if not module_name.startswith(HELPERS):
             continue
         for name, value in list(vars(module).items()):
+            if (module_name, name) in CACHES:
+                continue
             if name.startswith("__") or (callable(value) and not _is_own(value, module_name)):
                 continue
             if isinstance(value, type):
