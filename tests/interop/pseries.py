@@ -40,8 +40,9 @@ def changed_sections(stream: bytes, options: tuple[str, ...], *, live: bool = Fa
         reader = Reader(build(parse(list(options)), arrives=True), data, found)
         for _ in Walker(Source(BytesIO(data), 0), reader).events():
             pass
-        parts = [found.pop(("spapr/htab", 0, kind)) for kind in (2, 3)]
-        found["spapr/htab", 0, 2] = parts[0][:-8] + parts[1][4:]  # QEMU's pass, and what changed
+        # What QEMU's pass came to, which may be nothing, and the rest.
+        first, rest = found.pop(("spapr/htab", 0, 2), b""), found.pop(("spapr/htab", 0, 3))
+        found["spapr/htab", 0, 2] = (first[:-8] or rest[:4]) + rest[4:]
         found["timer", 0, 4] = found["timer", 0, 4][8:]
         found.pop(("slirp", 0, 4), None)
         if live:

@@ -39,7 +39,7 @@ def qemu64() -> Path:
 
 
 def ours(version: str, cpu: str, *more: str) -> tuple[str, ...]:
-    usual = ("-m", "256", "-nographic", "-serial", "null", "-rtc", "base=2020-01-01")
+    usual = ("-m", "256", "-nodefaults", "-nographic", "-serial", "null", "-rtc", "base=2020-01-01")
     return ("-M", f"pseries-{version}", "-cpu", cpu, *usual, "-icount", "3,sleep=off", *more)
 
 
