@@ -77,6 +77,16 @@ def test_quit_gives_no_prompt(bench: Bench) -> None:
     assert bench.screen.text == ""
 
 
+def test_migrate_says_what_the_receiver_will_lose_before_it_connects(bench: Bench) -> None:
+    lost = "the receiver will lose: console: QEMU 7.2 has no section gossamer-console: all of its"
+    said = bench("migrate qemu-7.2+unix:/no/where")
+    assert said.startswith(lost)
+    assert "cannot connect" in said.splitlines()[-1]
+    bench.screen.receive(b"migrate -d qemu-7.2+unix:/no/where\n")
+    assert bench.screen.text.startswith(lost)
+    assert "will lose" not in bench("migrate unix:/no/where")
+
+
 def test_stop_and_cont(bench: Bench) -> None:
     assert bench("c") == ""
     assert bench.vm.run_state == "running"

@@ -137,7 +137,7 @@ def sending(
     parse(uri)
     # What cannot be sent is refused before anything is.
     profile_now = cut_for(vm.machine, to, keep_tb=keep_tb).profile
-    transfer.expected_losses = _lasting(vm, to)
+    transfer.expected_losses = lasting(vm, profile)
     connected = connector(uri, tls, limits)
     parameters = parameters or Parameters()
     further = parameters.multifd_channels if MULTIFD in capabilities else 0
@@ -183,8 +183,12 @@ def sending(
             vm.throttle = 0
 
 
-def _lasting(vm: Runner, to: Release) -> tuple[str, ...]:
-    return tuple(loss.text for loss in losses(vm.machine, to) if not loss.passes)
+def lasting(vm: Runner, profile: str) -> tuple[str, ...]:
+    """What a receiver of that form will not have, however long one waits, a line each.
+
+    ConfigError for a form that is not known.
+    """
+    return tuple(loss.text for loss in losses(vm.machine, release(profile)) if not loss.passes)
 
 
 class _Switch(Data):

@@ -91,6 +91,11 @@ class Transfers:
             raise
         return self._watched(transfer, steps, self._sent)
 
+    def losses_at(self, uri: str) -> tuple[str, ...]:
+        """What the receiver at `uri` will not have, a line each; ConfigError for another form."""
+        named, _, _ = sending.wanted(uri)
+        return sending.lasting(self.vm, named or self.vm.wire_profile)
+
     def receive(
         self,
         uri: str | Listener,

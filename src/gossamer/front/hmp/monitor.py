@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
@@ -78,8 +78,8 @@ class Monitor:
             while self._lines and not self.session.vm.ended:
                 line = self._lines.popleft()
                 self.device.queued = bool(self._lines)
-                text = yield from self.answer(line)
-                self.device.write(text.encode("utf-8", "backslashreplace"))
+                text = yield from self._answer(line, self._say)
+                self._say(text)
                 if not self.session.vm.ended:
                     self.device.write(PROMPT)
                 while self.device.full:
@@ -89,27 +89,38 @@ class Monitor:
         finally:
             self._busy = self.device.queued = False
 
+    def _say(self, text: str) -> None:
+        self.device.write(text.encode("utf-8", "backslashreplace"))
+
     def execute(self, line: str) -> str:
         """Do one command to its end; what it says, errors included, each line ended."""
         return finish(self.answer(line))
 
     def answer(self, line: str) -> Steps[str]:
         """The steps of one command; they give what it says."""
+        said: list[str] = []
+        last = yield from self._answer(line, said.append)
+        return "".join([*said, last])
+
+    def _answer(self, line: str, say: Callable[[str], None]) -> Steps[str]:
+        """The same; what is said before its end goes to `say`."""
         try:
             words = shlex.split(line)
             if words == ["info", "history"]:
                 text = history(self.editor)
             else:
-                text = (yield from self._do(words)) if words else ""
+                text = (yield from self._do(words, say)) if words else ""
         except rows.UsageError as fault:
             text = f"usage: {fault}"
         except Exception as fault:
             text = f"error: {table.failure(fault)}"
         return text if not text or text.endswith("\n") else text + "\n"
 
-    def _do(self, words: list[str]) -> Steps[str]:
+    def _do(self, words: list[str], say: Callable[[str], None]) -> Steps[str]:
         row, rest = rows.find(words)
         given = row.matched(rest)
+        if row.before is not None and (text := row.before(self.session, given)):
+            say(text)
         if row.do is not None:
             said = row.do(self.session, given)
             return said if isinstance(said, str) else (yield from said)

@@ -20,10 +20,13 @@ def row(
     command: str,
     text: Callable[[Any], str] = texts.nothing,
     arguments: Callable[[Arguments], Arguments] = dict,
+    before: Callable[[Session, Arguments], str] | None = None,
 ) -> None:
     """A row that is one command of the table; its names with | between them."""
     for one in name.split("|"):
-        ROWS[one] = Row(one, pattern(words), TABLE.find(command).name, text, arguments)
+        ROWS[one] = Row(
+            one, pattern(words), TABLE.find(command).name, text, arguments, before=before
+        )
 
 
 def composed(

@@ -35,7 +35,13 @@ row("save", "FILE:file", "x-save")
 row("load", "FILE:file", "x-load")
 
 
-row("migrate", "[-d:detach] [-r:resume] URI:uri", "x-migrate", texts.sent)
+def _losses(session: Session, given: Arguments) -> str:
+    if given.get("resume"):
+        return ""
+    return texts.losses(session.vm.transfers.losses_at(given["uri"]))
+
+
+row("migrate", "[-d:detach] [-r:resume] URI:uri", "x-migrate", texts.sent, before=_losses)
 row("migrate_cancel", "", "migrate_cancel")
 row("migrate_incoming", "URI:uri", "migrate-incoming")
 row("migrate_continue", "STATE:state", "migrate-continue")

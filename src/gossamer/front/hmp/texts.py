@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from gossamer.base.data import fields
@@ -94,6 +94,11 @@ def save(last: LastSave) -> str:
     )
 
 
+def losses(lost: Iterable[str]) -> str:
+    """What the receiver of a machine will not have, a line each."""
+    return "".join(f"the receiver will lose: {line}\n" for line in lost)
+
+
 def sent(result: Sent | None) -> str:
     """What a transfer took, and what its receiver will lack."""
     return "" if result is None else result.text
@@ -105,7 +110,7 @@ def migration(info: MigrationInfo) -> str:
         lines[0] += f" ({info.error_desc})"
     if info.ram is not None:
         lines += _figures(info)
-    lines += [f"the receiver will lose: {line}" for line in info.expected_losses or ()]
+    lines += losses(info.expected_losses or ()).splitlines()
     return "\n".join(lines + [text for text in (info.received, info.sent) if text])
 
 

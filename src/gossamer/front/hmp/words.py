@@ -56,7 +56,8 @@ class Row(Data):
     """A command of the monitor: `name` typed, `command` of the table done, `text` shown.
 
     `arguments` turns words into arguments where the pattern alone does not say it all.  A row with
-    `do` composes several commands instead; then `help` is its own.
+    `do` composes several commands instead; then `help` is its own.  What `before` gives is shown
+    before the command begins.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Row(Data):
     arguments: Callable[[Arguments], Arguments] = dict
     do: Callable[[Session, Arguments], str | Steps[str]] | None = None
     help: str = ""
+    before: Callable[[Session, Arguments], str] | None = None
 
     @property
     def usage(self) -> str:
