@@ -135,7 +135,7 @@ CAPABILITIES: Final = {
     "release-ram": "nothing to do: memory is given back with the machine",
     "return-path": "always on where the channel can carry it",
     "switchover-ack": "accepted: no device here asks for it",
-    "xbzrle": "received; never sent",
+    "xbzrle": "received; never sent (docs/decisions/0017)",
 }
 
 

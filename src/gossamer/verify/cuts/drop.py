@@ -50,6 +50,8 @@ TRIES: Final = 4
 """Moments at which one field is tried before its drop counts as not noticed."""
 HORIZONS: Final = (50, 60_000)
 """Instructions that both runs go on before they are compared, twice."""
+_LOOK: Final = 20_000
+"""Instructions between two looks whether the firmware is still asked."""
 AT_EVENTS: Final = (
     *("interrupt", "shift", "cuda", "pmu", "adb", "dma"),
     *("fetch", "openpic", "ipi", "usb"),
@@ -229,9 +231,12 @@ def _memory(name: str) -> Field:
 
 
 class Moment:
-    """A moment of the guest's run, stirred: a key, the mouse and a typed byte are on their way."""
+    """A moment of the guest's run, stirred: a key, the mouse and a typed byte are on their way.
 
-    def __init__(self, plan: Plan, count: int, label: str) -> None:
+    With `power_down` the guest is asked to end, too.
+    """
+
+    def __init__(self, plan: Plan, count: int, label: str, *, power_down: bool = False) -> None:
         self.plan, self.label = plan, label
         self.source = plan.track()
         self.source.run_to(count)
@@ -243,6 +248,8 @@ class Moment:
         if self.source.vm.serial_room(0):
             for byte in b"typed":  # more than its FIFO takes: an overrun
                 self.source.vm.serial_receive(0, byte)
+        if power_down:
+            self.source.vm.power_down()
         self.whole = self.digest(self.source.save())
 
     def digest(
@@ -325,7 +332,23 @@ def moments(plan: Plan, seed: int) -> list[Moment]:
     out = [Moment(plan, min(at, last), name) for name, at in found.items()]
     for n in range(MOMENTS):
         out.append(Moment(plan, rng.randrange(plan.start_count, last), f"random {n + 1}"))
-    return out
+    return [*out, *_of_a_server(plan, last)]
+
+
+def _of_a_server(plan: Plan, last: int) -> list[Moment]:
+    """While the guest of a pseries asks its firmware; at its end, when it is to power down."""
+    track = plan.track()
+    found = [one for _, one in objects(track.vm.machine) if isinstance(one, Spapr)]
+    if not found:
+        return []
+    (spapr,) = found
+    while spapr.firmware.active and track.vm.instructions + _LOOK < last:
+        track.run_to(track.vm.instructions + _LOOK)
+    asking = (plan.start_count + track.vm.instructions) // 2
+    return [
+        Moment(plan, asking, "firmware"),
+        Moment(plan, last, "power down", power_down=True),
+    ]
 
 
 def try_all(

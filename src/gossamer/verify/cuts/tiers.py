@@ -31,7 +31,7 @@ class Tiers:
         self._count()
         rng = self._rng
         machine.stop_translating()
-        if len(machine.cpus) > 1 or rng.random() < 0.15:  # several CPUs stay on tier 0
+        if rng.random() < 0.15:
             return
         size, looks, apart = (
             rng.choice(_SIZES),
