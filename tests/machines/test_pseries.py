@@ -96,6 +96,9 @@ def test_kernel_and_disk_lie_where_qemu_puts_them(make: Callable[..., Machine]) 
 def test_a_stream_and_back(make: Callable[..., Machine]) -> None:
     m = make()
     m.processor.run(10)
+    firmware = m.part("spapr").firmware  # type: ignore[attr-defined]
+    firmware.claims.append((0x300_0000, 0x301_0000))
+    firmware.instances[0x77], firmware.last_instance = firmware.root.phandle, 0x77
     table = m.hash_table
     assert table is not None
     for n in (0, 1, 8, 131_071):
@@ -106,7 +109,11 @@ def test_a_stream_and_back(make: Callable[..., Machine]) -> None:
     load_stream(again, BytesIO(out.getvalue()), Extra("globalstate", GlobalState()))
     assert StateHash(again).sections() == StateHash(m).sections()
     assert StateHash(again).value() == StateHash(m).value()
-    assert again.part("spapr").firmware.active  # type: ignore[attr-defined]
+    loaded = again.part("spapr").firmware  # type: ignore[attr-defined]
+    assert loaded.active
+    assert (0x300_0000, 0x301_0000) in loaded.claims
+    assert (loaded.claims, loaded.instances) == (firmware.claims, firmware.instances)
+    assert loaded.last_instance == 0x77
     for one in (m, again):
         one.processor.run(40)
     assert StateHash(again).value() == StateHash(m).value()

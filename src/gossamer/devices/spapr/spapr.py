@@ -405,7 +405,7 @@ class Spapr(Device):
 
     @fwnmi.needed
     def fwnmi_needed(self) -> bool:
-        return bool(self.fwnmi_check)
+        return bool(self.fwnmi_check or self.fwnmi_reset)
 
     @pending.needed
     def pending_needed(self) -> bool:

@@ -50,7 +50,9 @@ TRIES: Final = 4
 """Moments at which one field is tried before its drop counts as not noticed."""
 HORIZONS: Final = (50, 60_000)
 """Instructions that both runs go on before they are compared, twice."""
-_LOOK: Final = 20_000
+FIRMWARE: Final = 6
+"""Moments, at the most, behind which the firmware has claimed memory or opened a node."""
+_LOOK: Final = 10_000
 """Instructions between two looks whether the firmware is still asked."""
 AT_EVENTS: Final = (
     *("interrupt", "shift", "cuda", "pmu", "adb", "dma"),
@@ -336,19 +338,28 @@ def moments(plan: Plan, seed: int) -> list[Moment]:
 
 
 def _of_a_server(plan: Plan, last: int) -> list[Moment]:
-    """While the guest of a pseries asks its firmware; at its end, when it is to power down."""
-    track = plan.track()
+    """A pseries: while its kernel starts and asks the firmware, and when it is to power down."""
+    start = Plan(plan.guest, plan.config)
+    track = start.track()
     found = [one for _, one in objects(track.vm.machine) if isinstance(one, Spapr)]
     if not found:
         return []
     (spapr,) = found
-    while spapr.firmware.active and track.vm.instructions + _LOOK < last:
+    places, last_seen = [0], (list[tuple[int, int]](), dict[int, int]())
+    while spapr.firmware.active and track.vm.instructions < last:
+        places += [track.vm.instructions] if _of_firmware(spapr) != last_seen else []
+        last_seen = _of_firmware(spapr)
         track.run_to(track.vm.instructions + _LOOK)
-    asking = (plan.start_count + track.vm.instructions) // 2
+    chosen = places[:: -(-len(places) // FIRMWARE)]
     return [
-        Moment(plan, asking, "firmware"),
+        *(Moment(start, count, f"firmware at {count}") for count in dict.fromkeys(chosen)),
+        Moment(plan, plan.start_count, "up"),
         Moment(plan, last, "power down", power_down=True),
     ]
+
+
+def _of_firmware(spapr: Spapr) -> tuple[list[tuple[int, int]], dict[int, int]]:
+    return list(spapr.firmware.claims), dict(spapr.firmware.instances)
 
 
 def try_all(
