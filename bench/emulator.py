@@ -90,6 +90,16 @@ class Emulator:
             raise SystemExit(f"{line}: {said}")
         return time.monotonic() - began, said
 
+    def sent(self) -> str:
+        """Wait until a migration has completed; what `info migrate` says then."""
+        said = ""
+        for _ in range(1200):
+            time.sleep(0.1)
+            said = self.command("info migrate")[1]
+            if "completed" in said:
+                return said
+        raise SystemExit(f"{self.log.name}: no end: {said}")
+
     def read(self, seconds: float, until: str = "") -> bool:
         """Collect what the guest sends; whether `until` came."""
         end = time.monotonic() + seconds

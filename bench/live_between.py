@@ -71,14 +71,7 @@ def hop(guest: Guest, command: list[str], uri: str, place: Path, log: Path) -> t
     for line in ("max-bandwidth 4G", "downtime-limit 300"):
         here.command(f"migrate_set_parameter {line}")
     here.command(f"migrate -d {uri}")
-    said = ""
-    for _ in range(1200):
-        time.sleep(0.1)
-        said = here.command("info migrate")[1]
-        if "completed" in said:
-            break
-    else:
-        raise SystemExit(f"no end: {said}")
+    said = here.sent()
     here.end(kill=False)
     there.command("cont")
     guest.emulator = there

@@ -76,14 +76,7 @@ class Subject:
         here.command(f"migrate -d unix:{place}")
         if self.options.postcopy:
             here.command("migrate_start_postcopy")
-        said = ""
-        for _ in range(1200):
-            time.sleep(0.1)
-            said = here.command("info migrate")[1]
-            if "completed" in said:
-                break
-        else:
-            raise SystemExit(f"{self.name}: no end: {said}")
+        said = here.sent()
         for one in (here, there) if first else ():
             set_first(one.process.pid, False)
         for figure, found in self.figures.items():
