@@ -76,7 +76,7 @@ fresh:
 
 ; Takes the next slice from the budget: 16 x its instructions; 0 when nothing is left of the budget
 ; or an exit was asked for.  Lengths vary from half to one and a half, so as not to beat with loops.
-define internal i64 @next_slice(ptr %cpu) nounwind noinline {{
+define hidden i64 @next_slice(ptr %cpu) nounwind noinline {{
 {field("more", "more", "i64")}
 {field("exit_request", "stop", "i32")}
   %some = icmp sgt i64 %more, 0

@@ -76,6 +76,28 @@ def test_report_says_what_each_tier_executed() -> None:
     regions.close()
 
 
+def test_a_slice_that_ends_in_an_inner_loop_does_not_end_the_region() -> None:
+    """Tier 0 would go on to the next time round the outer loop, where the region is entered."""
+    nested = "1: addi 7,7,1; mtctr 5; 2: addi 3,3,1; xor 4,4,3; bdnz 2b; b 1b"
+    rigs = [Rig(Tier0), Rig(Tier0)]
+    for one in rigs:
+        one.write(CODE, assemble(nested, CODE))
+        one.set(nia=CODE, r5=5000)
+        one.run(20)
+    engine = rigs[0].engine
+    assert isinstance(engine, Tier0)
+    regions = Regions(
+        engine, rigs[0].cpu.model.architecture, threshold=1 << 20, interval=1024, blocks=False
+    )
+    regions.make(CODE)
+    assert len(regions.installed) == 1
+    for one in rigs:
+        one.run(400_000)
+    assert not (d := difference(*rigs)), d
+    assert 350_000 < regions.executed() <= 400_000
+    regions.close()
+
+
 def test_big_region_waits_longer_and_what_a_region_contains_longer_still() -> None:
     """What compiling costs grows with the region; slices end inside of regions, too."""
     text = "1: addi 3,3,1; " + "; ".join(["xor 4,4,3"] * 20) + "; b 1b"

@@ -35,6 +35,7 @@ class Writer(Singles):
         super().__init__(intrinsics, region, names)
         self._labels = {place: f"block{n}" for n, place in enumerate(region.blocks)}
         self._branch: tuple[Branch, str, str] | None = None
+        self.calls_next_slice = False
         self._owed = self._flow()
 
     # --- the whole ----
@@ -49,6 +50,7 @@ class Writer(Singles):
                 *sorted(self.intrinsics),
                 f"@{PLACES} = hidden global [{pages} x i64] zeroinitializer",
                 *(f"declare hidden {CHAIN} void @{n}(ptr, ptr, i64)" for n in sorted(self.externs)),
+                *["declare hidden i64 @next_slice(ptr) nounwind"][: self.calls_next_slice],
                 text,
                 METADATA,
                 RANGE_METADATA,
@@ -262,15 +264,28 @@ class Writer(Singles):
         spent = self.label("spent")
         enough = self.value(f"icmp sgt i64 {reduced}, 0")
         self.line(f"br i1 {enough}, label %{label}, label %{spent}{LIKELY}")
-        self.aside(spent, lambda: self._spent(edge.delta, done))
+        self.aside(spent, lambda: self._spent(edge.delta, reduced, label))
 
-    def _spent(self, delta: int, done: int) -> None:
-        """The budget, not spent yet, may not last for another round: tier 0 goes on at `delta`."""
+    def _spent(self, delta: int, reduced: str, label: str) -> None:
+        """The budget, not spent yet, may not last for another round: go round in the next slice.
+
+        Where there is none, or it does not last either, tier 0 goes on at `delta`.
+        """
+        self.calls_next_slice = True
+        more = self.value("call i64 @next_slice(ptr %cpu)")
+        self._count(self.value(f"sub i64 0, {more}"))
+        total = self.value(f"add i64 {reduced}, {more}")
+        self.line(f"store i64 {total}, ptr %left")
+        leave = self.label("leave")
+        enough = self.value(f"icmp sgt i64 {total}, 0")
+        self.line(f"br i1 {enough}, label %{label}, label %{leave}{LIKELY}")
+        self.start(leave)
         self.store_rest()
         self._enter_page(delta)
         e = self.entry(delta)
-        here = self.value(f"ptrtoint ptr {e} to i64")
-        k = self.value(f"add i64 {self.leaving(done)}, {here}")
+        left = self.value(f"add i64 {total}, {16 * self.longest}")
+        self._count(left)
+        k = self.value(f"add i64 {left}, {self.value(f'ptrtoint ptr {e} to i64')}")
         name = self.names.handler(self.region.words[delta], delta % PAGE_SIZE)
         self.tail_to(name, e, k)
 
