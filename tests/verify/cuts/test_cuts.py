@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gossamer import cli
+from gossamer.base.data import replace
 from gossamer.control.vm import Vm
 from gossamer.cpu.cpu import Cpu
 from gossamer.devices.console_port import ConsolePort
@@ -17,6 +18,7 @@ from gossamer.verify.cuts import drop
 from gossamer.verify.cuts.events import EVENTS
 from gossamer.verify.cuts.guests import GUESTS, config_for, guest_named, scout
 from gossamer.verify.cuts.run import Cutter, Reference
+from gossamer.verify.cuts.track import Track
 
 BARE = ["verify", "cuts", "-M", "bare", "--guest", "builtin"]
 MAC = ["verify", "cuts", "-M", "g3beige", "--guest", "builtin"]
@@ -263,6 +265,18 @@ def test_excuses_only_become_fewer() -> None:
         known = drop.excuses(file, machine)
         assert len(known) <= count
         assert all(known.values()), "an excuse has a reason"
+
+
+def test_a_guest_that_may_not_switch_itself_off_may_not_behind_a_file_either(
+    tmp_path: Path,
+) -> None:
+    config = config_for(guest_named("builtin", None, None), "bare", "2M", 5)
+    track = Track(replace(config, shutdown=False), [])
+    track.run_to(1000)
+    track.vm.save(tmp_path / "cut")
+    track.load_file(tmp_path / "cut")
+    assert not track.vm.config.shutdown
+    assert track.vm.instructions == 1000
 
 
 def test_points_that_fall_on_one_boundary_are_all_cut(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from gossamer.base.data import replace
 from gossamer.base.errors import GossamerError, HostError
 from gossamer.control.vm import Vm
 from gossamer.verify.cuts.track import Input, Track
@@ -21,7 +22,7 @@ def continue_in_child(track: Track, ns: int, file: Path) -> None:
     order.write_text(
         json.dumps(
             {"inputs": track.inputs, "done": track.done, "ns": ns, "file": str(file)}
-            | {"files": track.files}
+            | {"files": track.files, "shutdown": track.config.shutdown}
         )
     )
     command = [sys.executable, "-m", "gossamer", "verify", "cuts", "--continue-from", str(order)]
@@ -42,6 +43,7 @@ def serve(order: Path) -> int:
         raise GossamerError(f"--continue-from: {order}: {fault}") from None
     file = Path(given["file"])
     vm = Vm.load(file, files=given["files"])
+    vm.config = replace(vm.config, shutdown=given["shutdown"])
     track = Track(vm.config, [Input(*i) for i in given["inputs"]], given["done"], given=vm)
     track.run_to(ns=given["ns"])
     track.vm.save(file)

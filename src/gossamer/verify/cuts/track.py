@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import xxhash
 
-from gossamer.base.data import Data, field
+from gossamer.base.data import Data, field, replace
 from gossamer.base.errors import GossamerError
 from gossamer.control.vm import Vm
 from gossamer.core.clock import NEVER
@@ -161,7 +161,10 @@ class Track(Data, frozen=False):
     def load_file(self, path: Path) -> None:
         """The same from a save file, made as the file itself says, with the files of the guest."""
         self.close()
-        self.take(Vm.load(path, files=self.files))
+        vm = Vm.load(path, files=self.files)
+        # A file says what the machine is, not what becomes of a guest that switches itself off.
+        vm.config = replace(vm.config, shutdown=self.config.shutdown)
+        self.take(vm)
 
     def close(self) -> None:
         """The machine is not needed any more."""
