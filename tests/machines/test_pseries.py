@@ -408,7 +408,7 @@ def test_drives_of_if_scsi_stand_seven_to_an_adapter(tmp_path: Path) -> None:
         ),
         ("-device spapr-vscsi,reg=0x71000001", "reg=0x71000001 is taken"),
         ("-device spapr-vlan,reg=0x2000", "its interrupt 0x1102 is taken"),
-        ("-M g3beige -device spapr-vlan", "takes no such device; pseries does"),
+        ("-M g3beige -bios builtin -device spapr-vlan", "takes no such device; pseries does"),
         ("-nic model=sungem", "unknown network card 'sungem'"),
     ],
 )
