@@ -93,14 +93,12 @@ class Region:
         self.back: set[tuple[Place, Place]] = set()
         #: Instructions, copies of the same one counted each.
         self.count = 0
-        #: Blocks in some loop.
-        self.loops: set[Place] = set()
         #: The blocks of each loop.
         self.natural: list[set[Place]] = []
 
     def settle(self) -> None:
         """The code is made: forget the graph, which takes far more memory than the words."""
-        self.blocks, self.back, self.loops, self.natural = {}, set(), set(), []
+        self.blocks, self.back, self.natural = {}, set(), []
 
     @property
     def start(self) -> Place:
@@ -319,5 +317,4 @@ def _find_loops(region: Region) -> None:
             if place not in seen:
                 seen.add(place)
                 work.extend(before[place])
-        region.loops |= seen
         region.natural.append(seen)

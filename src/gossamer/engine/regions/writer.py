@@ -35,7 +35,8 @@ class Writer(Singles):
         super().__init__(intrinsics, region, names)
         self._labels = {place: f"block{n}" for n, place in enumerate(region.blocks)}
         self._branch: tuple[Branch, str, str] | None = None
-        self.calls_next_slice = False
+        #: Other functions of tier 0 that it calls, as they are declared.
+        self.declared: set[str] = set()
         self._owed = self._flow()
 
     # --- the whole ----
@@ -50,7 +51,7 @@ class Writer(Singles):
                 *sorted(self.intrinsics),
                 f"@{PLACES} = hidden global [{pages} x i64] zeroinitializer",
                 *(f"declare hidden {CHAIN} void @{n}(ptr, ptr, i64)" for n in sorted(self.externs)),
-                *["declare hidden i64 @next_slice(ptr) nounwind"][: self.calls_next_slice],
+                *self.declared,
                 text,
                 METADATA,
                 RANGE_METADATA,
@@ -271,7 +272,7 @@ class Writer(Singles):
 
         Where there is none, or it does not last either, tier 0 goes on at `delta`.
         """
-        self.calls_next_slice = True
+        self.declared.add("declare hidden i64 @next_slice(ptr) nounwind")
         more = self.value("call i64 @next_slice(ptr %cpu)")
         self._count(self.value(f"sub i64 0, {more}"))
         total = self.value(f"add i64 {reduced}, {more}")

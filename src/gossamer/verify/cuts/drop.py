@@ -347,8 +347,9 @@ def _of_a_server(plan: Plan, last: int) -> list[Moment]:
     (spapr,) = found
     places, last_seen = [0], (list[tuple[int, int]](), dict[int, int]())
     while spapr.firmware.active and track.vm.instructions < last:
-        places += [track.vm.instructions] if _of_firmware(spapr) != last_seen else []
-        last_seen = _of_firmware(spapr)
+        if (seen := _of_firmware(spapr)) != last_seen:
+            places.append(track.vm.instructions)
+            last_seen = seen
         track.run_to(track.vm.instructions + _LOOK)
     chosen = places[:: -(-len(places) // FIRMWARE)]
     return [
