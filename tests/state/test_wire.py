@@ -294,6 +294,46 @@ def test_error_names_the_field_and_the_offset() -> None:
     assert str(caught.value) == "flag: a bool must be 0 or 1, got 2 (offset 0x1c)"
 
 
+class OneByOne(WireReader):
+    """Never has many bytes at once: every field is read alone."""
+
+    def ready(self, n: int) -> None:
+        return None
+
+
+#: Something is written in the place of a field's value: every field is written alone.
+ALONE = Profile(values={("no such", "field"): lambda value: value})
+
+
+@given(st.binary(min_size=16, max_size=16))
+def test_fields_taken_together_are_as_one_by_one(noise: bytes) -> None:
+    """What is in a stream may be anything: value or error, both ways end alike."""
+    body = bytearray(bytes.fromhex(BODY))
+    body[0:8], body[24:32] = noise[:8], noise[8:]
+    ends = []
+    for kind in (WireReader, OneByOne):
+        chip = Chip()
+        try:
+            load(chip, kind(bytes(body)), 3)
+        except StreamError as fault:
+            ends.append(str(fault))
+        else:
+            ends.append(saved(chip).hex())
+            assert saved(chip, ALONE) == saved(chip)
+    assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("first", 256), ("sign", 1 << 31), ("bytes_", bytearray(3)), ("words", [1, 2, 3])],
+)
+def test_a_value_that_does_not_fit_is_no_shorter_one(name: str, value: Any) -> None:
+    chip = Chip()
+    setattr(chip, name, value)
+    with pytest.raises((OverflowError, AssertionError)):
+        saved(chip)
+
+
 def test_compat_switch_changes_the_wire_form() -> None:
     chip = Chip()
     chip.quirk = True

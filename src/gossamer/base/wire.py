@@ -50,7 +50,7 @@ class WireReader:
         return self.data[self.at - n : self.at]
 
     def ready(self, n: int) -> memoryview | None:
-        """The next `n` bytes if they are in memory; else None, and nothing is read."""
+        """The next `n` bytes; None where there are fewer, and none is taken."""
         if n > len(self.data) - self.at:
             return None
         self.at += n

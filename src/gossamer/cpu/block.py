@@ -6,7 +6,9 @@ integers.  The block is canonical whenever native code is not running.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
+from struct import Struct
 from typing import Final, Literal
 
 from gossamer.base.bits import align_up, ones
@@ -45,6 +47,8 @@ def layout(word: int) -> Layout:
 OFFSET: Final[dict[str, int]] = layout(USUAL).offset
 BLOCK_SIZE: Final[int] = layout(USUAL).size
 
+_HALVES: Final = Struct("<QQ")
+"""Of an element of 128 bits."""
 #: What an element of so many bits is for a memoryview (host order; hosts are little-endian).
 _CODES: Final[dict[int, Literal["B", "H", "I", "Q"]]] = {8: "B", 16: "H", 32: "I", 64: "Q"}
 
@@ -60,9 +64,9 @@ class RegisterBlock:
         whole = self.view[: self.layout.size]
         elements = {width: whole.cast(code) for width, code in _CODES.items()}
         self._words = elements[32]
-        #: Elements of its width and the index of its first one, by register.
+        #: Elements of its width, the index of its first one and all its bits set, by register.
         self._places = {
-            name: (elements[width], first)
+            name: (elements[width], first, ones(width))
             for name, (width, first) in self.layout.places.items()
             if width in elements
         }
@@ -73,23 +77,39 @@ class RegisterBlock:
         if place is None:
             at = self.layout.offset[name] + 16 * index
             return int.from_bytes(self.view[at : at + 16], "little")
-        elements, first = place
+        elements, first, _ = place
         value: int = elements[first + index]
         return value
 
     def set(self, name: str, value: int, index: int = 0) -> None:
         """Set element `index`; the value is taken modulo the register's width."""
-        width, _ = self.layout.registers[name]
-        size = width // 8
-        at = self.layout.offset[name] + size * index
-        self.view[at : at + size] = (value & ones(width)).to_bytes(size, "little")
+        place = self._places.get(name)
+        if place is None:
+            at = self.layout.offset[name] + 16 * index
+            self.view[at : at + 16] = (value & ones(128)).to_bytes(16, "little")
+            return
+        elements, first, whole = place
+        elements[first + index] = value & whole
+
+    def put(self, name: str, values: Sequence[int]) -> None:
+        """Set the first elements, each modulo the register's width."""
+        place = self._places.get(name)
+        if place is None:
+            for n, value in enumerate(values):
+                self.set(name, value, n)
+            return
+        elements, first, whole = place
+        for n, value in enumerate(values, first):
+            elements[n] = value & whole
 
     def all(self, name: str) -> list[int]:
         """Every element of a register file."""
         place, count = self._places.get(name), self.layout.registers[name][1]
         if place is None:
-            return [self.get(name, n) for n in range(count)]
-        elements, first = place
+            at = self.layout.offset[name]
+            halves = _HALVES.iter_unpack(self.view[at : at + 16 * count])
+            return [high << 64 | low for low, high in halves]
+        elements, first, _ = place
         values: list[int] = elements[first : first + count].tolist()
         return values
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from enum import IntEnum
+from itertools import chain
+from struct import Struct
 from typing import Any, ClassVar, Final
 
 from gossamer.base.data import Data
@@ -32,6 +34,7 @@ _FPR: Final = Int("fpr", 8)
 _VSCR: Final = Int("cpu/altivec/vscr", 4)
 ENTRIES: Final = registers(32)["tlb_upper"][1] // 2
 """Entries of a TLB that software loads: those of the data TLB come first."""
+_LOW: Final = (1 << 64) - 1
 VSCR_NJ: Final = 0x0001_0000
 """Non-Java mode: set by reset (MPC7400UM 2.1)."""
 
@@ -52,22 +55,19 @@ def register_file(name: str, register: str, codec: Codec) -> View:
     count = registers(64)[register][1]  # as many on every model
 
     def put(cpu: Cpu, values: list[int]) -> None:
-        for n, value in enumerate(values):
-            cpu.block.set(register, value, n)
+        cpu.block.put(register, values)
 
     return View(name, Array(codec, count), lambda cpu: cpu.block.all(register), put)
 
 
 def put_crf(cpu: Cpu, values: list[int]) -> None:
-    for n, value in enumerate(values):
-        if value > 15:
-            raise ValueError(f"a CR field must be 0..15, got {value}")
-        cpu.block.set("crf", value, n)
+    if (most := max(values)) > 15:
+        raise ValueError(f"a CR field must be 0..15, got {most}")
+    cpu.block.put("crf", values)
 
 
 def _put_segments(cpu: Cpu, values: list[int]) -> None:
-    for n, value in enumerate(values[:16]):
-        cpu.block.set("sr", value, n)
+    cpu.block.put("sr", values[:16])
 
 
 def _reserve_get(cpu: Cpu) -> int:
@@ -86,7 +86,7 @@ class Avr(Data):
     size: int = 16
 
     def put(self, w: WireWriter, value: int) -> None:
-        w.uint(value & (1 << 64) - 1, 8)
+        w.uint(value & _LOW, 8)
         w.uint(value >> 64, 8)
 
     def get(self, r: WireReader) -> int:
@@ -97,16 +97,29 @@ class Avr(Data):
         return 0
 
 
+class Avrs(Array):
+    """Many of them, in one step: vector registers are what takes longest of a CPU."""
+
+    __slots__ = ()
+
+    def put(self, w: WireWriter, value: list[int]) -> None:
+        assert len(value) == self.count, (len(value), self.count)
+        halves = chain.from_iterable((one & _LOW, one >> 64) for one in value)
+        w.raw(Struct(f">{2 * self.count}Q").pack(*halves))
+
+    def get(self, r: WireReader) -> list[int]:
+        return [high << 64 | low for low, high in Struct(">QQ").iter_unpack(r.take(self.size))]
+
+
 def _vector_file() -> View:
     """The vector registers; a CPU without them takes none."""
 
     def put(cpu: Cpu, values: list[int]) -> None:
         if not cpu.has_vectors:
             raise ValueError(f"the {cpu.model.name} has no vector registers")
-        for n, value in enumerate(values):
-            cpu.block.set("vr", value, n)
+        cpu.block.put("vr", values)
 
-    return View("env.vsr", Array(Avr(), 32), lambda cpu: cpu.block.all("vr"), put)
+    return View("env.vsr", Avrs(Avr(), 32), lambda cpu: cpu.block.all("vr"), put)
 
 
 def _element(name: str, register: str, n: int) -> View:

@@ -224,11 +224,17 @@ class Walker(Data, frozen=False):
             section = replace(
                 started, kind=kind, offset=offset, body=source.offset, package=package
             )
-        with source.within(section.title):
+        source.parts.append(section.title)  # as `within` does, which takes longer
+        try:
             self.bodies(section, source)
+        finally:
+            source.parts.pop()
         length = source.offset - section.body
         self._last = section
-        return replace(section, length=length, footer=self._footer(section))
+        return Section(
+            section.kind, section_id, section.idstr, section.instance_id, section.version_id,
+            offset, section.body, length, self._footer(section), package,
+        )  # fmt: skip
 
     def _footer(self, section: Section) -> bool:
         source = self.source

@@ -88,8 +88,11 @@ class Source(WireReader):
         return self.data[self.at - n : self.at]
 
     def ready(self, n: int) -> memoryview | None:
-        """The next `n` bytes if they are in memory; else None, and nothing is read."""
-        return None if self.limit is not None else super().ready(n)
+        """The next `n` bytes if the file has them; else None, and none is taken."""
+        if self.limit is not None or len(self.data) - self.at < n:
+            return super().ready(n) if self.fill(n) >= n else None
+        self.at += n
+        return self.data[self.at - n : self.at]
 
     def next_byte(self) -> int:
         """The next byte, without reading it; -1 at the end."""
@@ -99,6 +102,8 @@ class Source(WireReader):
 
     def peek(self, n: int) -> bytes:
         """Up to `n` of the next bytes, without reading them."""
+        if self.limit is None and len(self.data) - self.at >= n:
+            return bytes(self.data[self.at : self.at + n])
         self.fill(n)
         return bytes(self.window[:n])
 

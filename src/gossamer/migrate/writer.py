@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from struct import Struct
+from typing import Any, Final
 
 from gossamer.base.wire import WireWriter
 from gossamer.migrate.framing import MAGIC, VERSION, Cmd, Configuration, Kind, Section
 from gossamer.migrate.ram_writer import Sink
+
+_HEAD: Final = Struct(">BI")
+_WHICH: Final = Struct(">II")
 
 
 def header(version: int = VERSION) -> bytes:
@@ -51,14 +55,15 @@ def configuration(config: Configuration) -> bytes:
 
 def section_head(section: Section) -> bytes:
     """Type byte, id and, for START and FULL, name, instance and version."""
-    out = WireWriter()
-    out.uint(section.kind, 1)
-    out.uint(section.section_id, 4)
+    head = _HEAD.pack(section.kind, section.section_id)
     if section.kind in (Kind.START, Kind.FULL):
-        out.cstr(section.idstr)
-        out.uint(section.instance_id, 4)
-        out.uint(section.version_id, 4)
-    return bytes(out.data)
+        return head + _named(section.idstr, section.instance_id, section.version_id)
+    return head
+
+
+def _named(idstr: str, instance_id: int, version_id: int) -> bytes:
+    name = idstr.encode("ascii")
+    return bytes([len(name)]) + name + _WHICH.pack(instance_id, version_id)
 
 
 def footer(section_id: int) -> bytes:
@@ -125,9 +130,8 @@ class StreamWriter:
         self, section_id: int, idstr: str, instance_id: int, version_id: int, body: bytes
     ) -> None:
         """A device's section."""
-        self.open(Kind.FULL, section_id, idstr, instance_id, version_id)
-        self.out.write(body)
-        self.close(section_id)
+        head = _HEAD.pack(Kind.FULL, section_id) + _named(idstr, instance_id, version_id)
+        self.out.write(b"".join((head, body, footer(section_id) if self.footers else b"")))
 
     def command(self, number: int, data: bytes = b"") -> None:
         self.out.write(command(number, data))

@@ -1,33 +1,84 @@
-"""What a class declares, as rows: integers that follow each other on the wire, taken in one step.
+"""What a class declares, in stretches: fields that are taken from the wire in one step.
 
-A row is one object's, or that of many objects of a class that holds nothing else (an interrupt
-controller has thousands of sources).
+A stretch is one object's.  A row is that of many objects of a class that holds nothing but plain
+integers (an interrupt controller has thousands of sources).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from itertools import chain, groupby
+from itertools import chain
 from operator import attrgetter
 from struct import Struct
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from gossamer.base.data import Data
-from gossamer.state.codec import Int
+from gossamer.state.codec import Array, Bool, Buffer, Int, Unused
 from gossamer.state.declare import ChildState, State, Stateful
-from gossamer.state.layout import Item, Layout, Subsection
+from gossamer.state.layout import Constant, Item, Layout, Subsection, View
 
-_LEAST_ROW: Final = 2
+_LEAST: Final = 2
+"""Fields that are worth a stretch."""
+_MOST_KEPT: Final = 4096
+"""Lists of items that are remembered; only a class that makes them anew each time has so many."""
 
-Items = Sequence[Item | ChildState]
+Items: TypeAlias = "Sequence[Item | ChildState]"
+Steps: TypeAlias = "Sequence[Item | ChildState | Stretch]"
 
 
 class Row(Data):
-    """Plain integers that follow each other on the wire."""
+    """Plain integers that are all there is of an object."""
 
     names: tuple[str, ...]
     packed: Struct
+
+
+class Slot(Data):
+    """A field of a stretch: which of its values are this field's, and what they become.
+
+    `make` gives the field's value for them, None: there is one, as it is; `spread` what the field's
+    value is in the stretch, None: as it is.  Both raise ValueError where it is no such value.
+    """
+
+    view: View
+    first: int
+    behind: int
+    make: Callable[[Any], Any] | None
+    spread: Callable[[Any], Any] | None
+
+
+class Stretch(Data):
+    """Fields that every such section has, each of one size.
+
+    `take` and `given` raise an error where a field cannot be taken or given so; the fields one by
+    one then say which it is.
+    """
+
+    items: tuple[Item | ChildState, ...]
+    packed: Struct
+    slots: tuple[Slot, ...]
+
+    def take(self, owner: Stateful, data: memoryview) -> None:
+        """Set the owner's fields."""
+        values = self.packed.unpack(data)
+        for slot in self.slots:
+            make = slot.make
+            if make is None:
+                slot.view.put(owner, values[slot.first])
+            else:
+                slot.view.put(owner, make(values[slot.first : slot.behind]))
+
+    def given(self, owner: Stateful) -> bytes:
+        """The owner's fields."""
+        values: list[Any] = []
+        for slot in self.slots:
+            value = slot.view.get(owner)
+            if slot.spread is None:
+                values.append(value)
+            else:
+                values += slot.spread(value)
+        return self.packed.pack(*values)
 
 
 @cache
@@ -53,28 +104,117 @@ def _nested(kind: type[Stateful]) -> Mapping[str, ChildState]:
     return {name: d for name, d in kind.declared.items() if isinstance(d, ChildState)}
 
 
-@cache
-def rows_of(kind: type[Stateful], version: int) -> Sequence[Item | ChildState | Row]:
-    """What a class declares for its section of `version`, integers in rows."""
-    out: list[Item | ChildState | Row] = []
-    for plain, group in groupby(
-        declared_items(kind, None), lambda item: bool(_letter(kind, version, item))
-    ):
-        items = tuple(group)
-        if not plain or len(items) < _LEAST_ROW:
-            out += items
-            continue
-        letters = "".join(_letter(kind, version, item) for item in items)
-        out.append(Row(tuple(str(item) for item in items), Struct(">" + letters)))
+_kept: dict[tuple[type[Stateful], int, int], tuple[Items, Steps]] = {}
+
+
+def steps_of(kind: type[Stateful], items: Items, version: int) -> Steps:
+    """What is taken one after the other: `items` of a section of `version`, in stretches.
+
+    `items` is what a class declares or a layout of it: it is worked out once for each.
+    """
+    key = kind, id(items), version
+    found = _kept.get(key)
+    if found is None:
+        if len(_kept) >= _MOST_KEPT:
+            _kept.clear()
+        # The items are kept with it, so that their identity is never another's.
+        found = _kept[key] = items, _in_stretches(kind, layout_items(kind, items), version)
+    return found[1]
+
+
+def _in_stretches(kind: type[Stateful], items: Items, version: int) -> Steps:
+    out: list[Item | ChildState | Stretch] = []
+    together: list[tuple[Item | ChildState, View | Constant, str]] = []
+
+    def close() -> None:
+        if len(together) < _LEAST:
+            out.extend(item for item, _, _ in together)
+        else:
+            out.append(_stretch(together))
+        together.clear()
+
+    for item in items:
+        field = _field(kind, item)
+        if field is not None and field.since > version and not getattr(field, "when", None):
+            continue  # such a section has no such field
+        letters = "" if field is None else _letters(field)
+        if field is None or not letters:
+            close()
+            out.append(item)
+        else:
+            together.append((item, field, letters))
+    close()
     return out
 
 
-def _letter(kind: type[Stateful], version: int, item: Item | ChildState) -> str:
-    """Of an integer attribute that every such section has as it is; "" for anything else."""
-    d = kind.declared[item] if isinstance(item, str) else None
-    if not isinstance(d, State) or type(d) is not State or not isinstance(d.codec, Int):
+def _field(kind: type[Stateful], item: Item | ChildState) -> View | Constant | None:
+    """An item that is a single field."""
+    if isinstance(item, str):
+        declared = kind.declared[item]
+        assert isinstance(declared, State), f"{kind.__name__}.{item} is no state"
+        return declared.view
+    return item if isinstance(item, View | Constant) else None
+
+
+def _letters(field: View | Constant) -> str:
+    """Of `struct`, for a field that is always there and of one size; "" for any other."""
+    codec = field.codec
+    if isinstance(field, Constant):
+        return f"{codec.size}x" if isinstance(codec, Unused) else ""
+    if field.when is not None or field.sized is not None:
         return ""
-    return d.codec.letter if d.when is None and not d.clock and d.since <= version else ""
+    if type(codec) is Int:
+        return codec.letter
+    if type(codec) is Bool:
+        return "B"
+    if type(codec) is Buffer:
+        return f"{codec.size}s"
+    if type(codec) is Array and type(codec.of) is Int:
+        return f"{codec.count}{codec.of.letter}"
+    return ""
+
+
+def _stretch(together: Sequence[tuple[Item | ChildState, View | Constant, str]]) -> Stretch:
+    slots, at = [], 0
+    for _, field, _ in together:
+        if isinstance(field, Constant):
+            continue
+        codec = field.codec
+        count = codec.count if isinstance(codec, Array) else 1
+        make, spread = _both_ways(codec)
+        slots.append(Slot(field, at, at + count, make, spread))
+        at += count
+    letters = "".join(letters for _, _, letters in together)
+    items = tuple(item for item, _, _ in together)
+    return Stretch(items, Struct(">" + letters), tuple(slots))
+
+
+def _both_ways(
+    codec: object,
+) -> tuple[Callable[[Any], Any] | None, Callable[[Any], Any] | None]:
+    """What makes a field's value of those of a stretch, and the other way."""
+    if isinstance(codec, Array):
+        return list, _of_length(codec.count, lambda value: value)
+    if isinstance(codec, Buffer):
+        return lambda values: bytearray(values[0]), _of_length(codec.size, lambda value: (value,))
+    if isinstance(codec, Bool):
+        return _truth, lambda value: (bool(value),)
+    return None, None
+
+
+def _of_length(length: int, spread: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def checked(value: Any) -> Any:  # noqa: ANN401 - a list or a buffer
+        if len(value) != length:
+            raise ValueError(f"{len(value)} elements, expected {length}")
+        return spread(value)
+
+    return checked
+
+
+def _truth(values: Sequence[int]) -> bool:
+    if values[0] > 1:
+        raise ValueError(f"a bool must be 0 or 1, got {values[0]}")
+    return bool(values[0])
 
 
 @cache
@@ -84,10 +224,22 @@ def plain_row(kind: type[Stateful]) -> Row | None:
     More is a subsection, a layout, or something that is done before a save or after a load.
     """
     does_more = kind.pre_save is not Stateful.pre_save or kind.post_load is not Stateful.post_load
-    rows = rows_of(kind, kind.version)
-    if does_more or kind.subsections or kind.layouts or len(rows) != 1:
+    fields = [kind.declared[item] for item in declared_items(kind, None) if isinstance(item, str)]
+    if does_more or kind.subsections or kind.layouts or len(fields) < _LEAST:
         return None
-    return rows[0] if isinstance(rows[0], Row) else None
+    if len(fields) != len(declared_items(kind, None)):
+        return None
+    letters = "".join(_plain_letter(kind, d) for d in fields)
+    if len(letters) != len(fields):
+        return None
+    return Row(tuple(d.name for d in fields), Struct(">" + letters))
+
+
+def _plain_letter(kind: type[Stateful], d: object) -> str:
+    """Of an integer attribute that is on the wire as it is; "" for anything else."""
+    if type(d) is not State or not isinstance(d.codec, Int):
+        return ""
+    return d.codec.letter if d.when is None and not d.clock and d.since <= kind.version else ""
 
 
 def packed_all(row: Row, objects: Sequence[Stateful]) -> bytes:

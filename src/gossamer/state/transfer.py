@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -19,15 +19,17 @@ from gossamer.base.data import Data, field
 from gossamer.base.wire import WireReader, WireWriter
 from gossamer.state.codec import NOT_ARMED
 from gossamer.state.declare import ChildState, State, Stateful
-from gossamer.state.layout import Constant, Item, Layout, Nested, Subsection, View
+from gossamer.state.layout import Constant, Layout, Nested, Subsection, View
 from gossamer.state.rows import (
     Items,
     Row,
+    Steps,
+    Stretch,
     declared_items,
     layout_items,
     packed_all,
     plain_row,
-    rows_of,
+    steps_of,
     unpack_all,
 )
 
@@ -67,11 +69,15 @@ OURS: Final = Profile()
 
 def layout_of(owner: Stateful, profile: Profile) -> Items:
     """The items of an object's own body for a profile, in wire order."""
-    chosen: Layout | None = owner.layouts.get("")
-    for form in profile.forms & owner.layouts.keys():
-        chosen = owner.layouts[form]
-    kind = type(owner)
-    return declared_items(kind, None) if chosen is None else layout_items(kind, chosen)
+    return layout_items(type(owner), _chosen_layout(owner, profile))
+
+
+def _chosen_layout(owner: Stateful, profile: Profile) -> Items:
+    layouts = owner.layouts
+    chosen: Layout | None = layouts.get("")
+    for form in profile.forms & layouts.keys() if profile.forms else ():
+        chosen = layouts[form]
+    return declared_items(type(owner), None) if chosen is None else chosen
 
 
 def version_of(owner: Stateful, profile: Profile) -> int:
@@ -83,10 +89,9 @@ def subsection_items(owner: Stateful, sub: Subsection) -> Items:
     return declared_items(type(owner), sub) if sub.layout is None else sub.layout
 
 
-def _quick(owner: Stateful, items: Items, version: int) -> Sequence[Item | ChildState | Row]:
-    """The same items, with integers in rows where the class declares them so."""
-    kind = type(owner)
-    return rows_of(kind, version) if items is declared_items(kind, None) else items
+def _steps(owner: Stateful, profile: Profile, version: int) -> Steps:
+    """The items of an object's own body, with fields in stretches."""
+    return steps_of(type(owner), _chosen_layout(owner, profile), version)
 
 
 def field_view(owner: Stateful, item: str) -> View:
@@ -129,26 +134,25 @@ def save(owner: Stateful, w: WireWriter, profile: Profile = OURS) -> None:
     """Write the object's body (no section header)."""
     owner.pre_save()
     version = version_of(owner, profile)
-    _save_items(owner, _quick(owner, layout_of(owner, profile), version), version, w, profile)
+    _save_items(owner, _steps(owner, profile, version), version, w, profile)
     for sub in sent_subsections(owner, profile):
         w.uint(SUBSECTION, 1)
         w.cstr(sub.name)
         version = profile.versions.get(sub.name, sub.version)
         w.uint(version, 4)
-        _save_items(owner, subsection_items(owner, sub), version, w, profile)
+        steps = steps_of(type(owner), subsection_items(owner, sub), version)
+        _save_items(owner, steps, version, w, profile)
         if profile.saw is not None:
             profile.saw(owner, sub.name)
 
 
 def _save_items(
-    owner: Stateful,
-    items: Sequence[Item | ChildState | Row],
-    version: int,
-    w: WireWriter,
-    profile: Profile,
+    owner: Stateful, items: Steps, version: int, w: WireWriter, profile: Profile
 ) -> None:
     for item in items:
-        if isinstance(item, str):
+        if isinstance(item, Stretch):
+            _save_stretch(owner, item, version, w, profile)
+        elif isinstance(item, str):
             _save_view(owner, field_view(owner, item), version, w, profile)
         elif isinstance(item, View):
             _save_view(owner, item, version, w, profile)
@@ -157,8 +161,6 @@ def _save_items(
                 item.codec.put(w, None)
         elif isinstance(item, Nested):
             _save_nested(owner, item, w, profile)
-        elif isinstance(item, Row):
-            _save_row(owner, item, version, w, profile)
         else:
             _save_children(item.objects(owner), w, profile)
 
@@ -186,16 +188,17 @@ def _common_row(objects: list[Stateful], profile: Profile) -> Row | None:
     return plain_row(kind)
 
 
-def _save_row(owner: Stateful, row: Row, version: int, w: WireWriter, profile: Profile) -> None:
-    if not profile.values:
+def _save_stretch(
+    owner: Stateful, stretch: Stretch, version: int, w: WireWriter, profile: Profile
+) -> None:
+    if not profile.values and not profile.shift:
         try:
-            w.raw(row.packed.pack(*[getattr(owner, name) for name in row.names]))
-        except struct.error:
+            w.raw(stretch.given(owner))
+        except (struct.error, ValueError):
             pass  # one by one: the error is that of the field
         else:
             return
-    for name in row.names:
-        _save_view(owner, field_view(owner, name), version, w, profile)
+    _save_items(owner, stretch.items, version, w, profile)
 
 
 def _save_view(owner: Stateful, v: View, version: int, w: WireWriter, profile: Profile) -> None:
@@ -215,7 +218,7 @@ def _save_nested(owner: Stateful, item: Nested, w: WireWriter, profile: Profile)
         save(target, w, profile)
     else:
         version = target.version if item.version is None else item.version
-        _save_items(target, item.layout, version, w, profile)
+        _save_items(target, steps_of(type(target), item.layout, version), version, w, profile)
 
 
 # --- load -------------------------------------------------------------------------------------
@@ -229,7 +232,7 @@ def load(owner: Stateful, r: WireReader, version: int, profile: Profile = OURS) 
 
 
 def _load_body(owner: Stateful, r: WireReader, version: int, profile: Profile) -> None:
-    _load_items(owner, _quick(owner, layout_of(owner, profile), version), version, r, profile)
+    _load_items(owner, _steps(owner, profile, version), version, r, profile)
     _load_subsections(owner, r, profile)
     try:
         owner.post_load(version)
@@ -238,14 +241,12 @@ def _load_body(owner: Stateful, r: WireReader, version: int, profile: Profile) -
 
 
 def _load_items(
-    owner: Stateful,
-    items: Sequence[Item | ChildState | Row],
-    version: int,
-    r: WireReader,
-    profile: Profile,
+    owner: Stateful, items: Steps, version: int, r: WireReader, profile: Profile
 ) -> None:
     for item in items:
-        if isinstance(item, str):
+        if isinstance(item, Stretch):
+            _load_stretch(owner, item, version, r, profile)
+        elif isinstance(item, str):
             _load_view(owner, field_view(owner, item), version, r)
         elif isinstance(item, View):
             _load_view(owner, item, version, r)
@@ -255,8 +256,6 @@ def _load_items(
                     item.codec.get(r)
         elif isinstance(item, Nested):
             _load_nested(owner, item, r, profile)
-        elif isinstance(item, Row):
-            _load_row(owner, item, version, r)
         elif not _load_children(item.objects(owner), r, profile):
             _load_each(item, item.objects(owner), r, profile)
 
@@ -287,14 +286,18 @@ def _load_each(item: ChildState, objects: list[Stateful], r: WireReader, profile
             r.parts.pop()
 
 
-def _load_row(owner: Stateful, row: Row, version: int, r: WireReader) -> None:
-    raw = r.ready(row.packed.size)
-    if raw is None:  # one by one: the error is that of the field
-        for name in row.names:
-            _load_view(owner, field_view(owner, name), version, r)
-        return
-    for name, value in zip(row.names, row.packed.unpack(raw), strict=True):
-        setattr(owner, name, value)
+def _load_stretch(
+    owner: Stateful, stretch: Stretch, version: int, r: WireReader, profile: Profile
+) -> None:
+    raw = r.ready(stretch.packed.size)
+    if raw is not None:
+        try:
+            stretch.take(owner, raw)
+        except (ValueError, IndexError):
+            r.at -= stretch.packed.size  # one by one: the error is that of the field
+        else:
+            return
+    _load_items(owner, stretch.items, version, r, profile)
 
 
 def _load_view(owner: Stateful, v: View, version: int, r: WireReader) -> None:
@@ -320,7 +323,8 @@ def _load_nested(owner: Stateful, item: Nested, r: WireReader, profile: Profile)
             _load_body(target, r, version_of(target, profile), profile)
         else:
             version = target.version if item.version is None else item.version
-            _load_items(target, item.layout, version, r, profile)
+            steps = steps_of(type(target), item.layout, version)
+            _load_items(target, steps, version, r, profile)
     finally:
         r.parts.pop()
 
@@ -347,6 +351,7 @@ def _load_subsections(owner: Stateful, r: WireReader, profile: Profile) -> None:
             version = r.uint(4)
             if not sub.minimum <= version <= sub.newest:
                 raise r.error(f"version {version}, this build reads {sub.minimum}..{sub.newest}")
-            _load_items(owner, subsection_items(owner, sub), version, r, profile)
+            steps = steps_of(type(owner), subsection_items(owner, sub), version)
+            _load_items(owner, steps, version, r, profile)
             if profile.saw is not None:
                 profile.saw(owner, text)
