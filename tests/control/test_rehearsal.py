@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gossamer.control.loading import rehearse
+from gossamer.control.loading import rehearse_arrival
 from gossamer.control.stream_out import save_all
 from gossamer.control.vm import Vm
 from gossamer.machines.options import parse
@@ -22,7 +22,7 @@ def test_a_machine_that_has_rehearsed_its_arrival_is_as_it_was(
     bios = [] if machine in ("ref405ep", "pseries") else ["-bios", str(firmware)]
     with closing(Vm(parse(["-M", machine, "-nographic", "-serial", "null", *bios]))) as vm:
         bodies, dirty = save_all(vm.machine), bytes(vm.machine.arena.dirty_view)
-        rehearse(vm.machine)
+        rehearse_arrival(vm.machine)
         assert save_all(vm.machine) == bodies
         assert bytes(vm.machine.arena.dirty_view) == dirty, "memory was written"
         assert bodies["cpu"]

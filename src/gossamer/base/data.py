@@ -232,6 +232,13 @@ class DataType(type):
         return _as_dataclass(cls)
 
 
+def make_ready(*kinds: type[Data]) -> None:
+    """Compile now what the first instance of each would have to wait for (0.2 ms a class)."""
+    for kind in kinds:
+        if hasattr(kind.__init__, "of_data_class"):
+            kind.__init__ = _compiled_init(kind)  # type: ignore[method-assign]
+
+
 class _DataclassFields:
     """`__dataclass_fields__`, by which dataclasses' functions know what they may be given."""
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import Final
 
-from gossamer.base.data import Data, replace
+from gossamer.base.data import Data, make_ready, replace
 from gossamer.base.errors import ConfigError, HostError
 from gossamer.base.units import PAGE_SIZE
-from gossamer.control.events import MigrationPass
+from gossamer.control.events import MigrationPass, Stopped
 from gossamer.control.globalstate import GlobalState
 from gossamer.control.handover import Cut, cut_for, settle
 from gossamer.control.joined import Joined
@@ -34,9 +34,10 @@ from gossamer.migrate import mapped_out, multifd_out
 from gossamer.migrate.channels import Channel, Limits, connect, parse
 from gossamer.migrate.dirty import DirtyPages, Pages
 from gossamer.migrate.framing import Cmd
+from gossamer.migrate.incoming import CAUGHT_UP
 from gossamer.migrate.mapped_out import MappedOut
 from gossamer.migrate.multifd_out import MultifdOut
-from gossamer.migrate.outgoing import ARRIVED, CAUGHT_UP, Outgoing, RefusedError
+from gossamer.migrate.outgoing import ARRIVED, Outgoing, RefusedError
 from gossamer.migrate.precopy import (
     SLICE_NS,
     Chunk,
@@ -256,6 +257,7 @@ class _Sender:
         greeting.ahead()
         self.dirty.look_at_untouched()
         extra = Extra("globalstate", GlobalState(self.vm.run_state))
+        make_ready(Sent, Stopped)
         self.stream.prepare(extra, profile, self.vm.carried)
         yield greeting
         now = host.monotonic_ns()
@@ -271,7 +273,10 @@ class _Sender:
                     if caught_up or self.multifd is not None:
                         return
                     caught_up = True
-                    yield InThread(self._catch_up)
+                    catching_up = InThread(self._catch_up)
+                    catching_up.ahead()
+                    self.stream.rehearse(extra, profile, self.vm.carried)
+                    yield catching_up
                     precopy.sync(host.monotonic_ns())
                     continue
                 if isinstance(step, Sync):

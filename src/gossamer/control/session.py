@@ -80,7 +80,7 @@ class Session:
 
     def take_in(self, uri: str, *, exit_on_error: bool = True) -> None:
         """Begin to wait at `uri` for a machine."""
-        from gossamer.control.loading import rehearse  # noqa: PLC0415 - most take in none
+        from gossamer.control.loading import rehearse_arrival  # noqa: PLC0415 - most take in none
         from gossamer.migrate.channels import is_loopback, parse  # noqa: PLC0415
 
         place = parse(uri)
@@ -89,9 +89,9 @@ class Session:
                 f"{place.text}: any peer that reaches it can send a machine, and all is readable "
                 "on the way; tls-creds encrypts and checks"
             )
-        if self.vm.is_unused:
-            rehearse(self.vm.machine)
         late.load_all()  # a sender that has come must not wait for it
+        if self.vm.is_unused:
+            rehearse_arrival(self.vm.machine)
         steps = self.vm.transfers.receive(
             uri, mend=self.vm.config.repair, patient=True, beside=self.spawn
         )

@@ -32,7 +32,7 @@ from gossamer.migrate.framing import (
     Section,
     Walker,
 )
-from gossamer.migrate.incoming import Incoming
+from gossamer.migrate.incoming import CAUGHT_UP, Incoming
 from gossamer.migrate.pages import inflate_page, mapped_pages, xbzrle_decode
 from gossamer.migrate.source import Source
 from gossamer.state.declare import Stateful
@@ -47,6 +47,7 @@ _SLIRP_VERSION, _SLIRP_SIZE = 4, 131
 _SHARED: Final = "x-ignore-shared"
 _OURS: Final = "/gossamer"
 _BEGINNING: Final = 64
+_CAUGHT_UP: Final = CAUGHT_UP.to_bytes(4, "big")
 _END_WAIT: Final = 1.0
 """Seconds that a description is waited for behind the end of a stream."""
 
@@ -345,6 +346,8 @@ class StreamReader:
         self._walker = Walker(source, self.bodies)
         self._events = self._walker.events()
         self._talk = talk
+        #: Called once when the sender is about to stop its machine and waits for an answer.
+        self.caught_up: Callable[[], None] | None = None
         if talk is not None:
             talk.begin(m.arena)
 
@@ -380,10 +383,18 @@ class StreamReader:
         arrival = bodies.arrival
         live_state.check_command(command, () if arrival is None else agreed)
         bodies.loaded.modern |= command.number == Cmd.SWITCHOVER_START
+        if command.number == Cmd.PING and command.data == _CAUGHT_UP:
+            self._get_ready()
         if talk is not None:
             talk.command(command)
             bodies.arrival = talk.arrival
         return command.number == Cmd.POSTCOPY_RUN
+
+    def _get_ready(self) -> None:
+        """The devices come next, unless one has come already."""
+        call, self.caught_up = self.caught_up, None
+        if call is not None and not self.bodies.loaded.sections:
+            call()
 
     def rest(self) -> bool:
         """Take in the memory that follows, to the end of the stream; StreamError: not all came.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from gossamer.base.errors import GossamerError, StreamError
 from gossamer.base.units import PAGE_SIZE
 from gossamer.base.wire import WireReader
@@ -10,6 +12,9 @@ from gossamer.migrate.arrival import RESUMED, Arrival
 from gossamer.migrate.channels import Channel
 from gossamer.migrate.framing import Cmd, Command
 from gossamer.migrate.returnpath import Message, Reply, encode
+
+CAUGHT_UP: Final = 0x676F7373
+"""Of the PING behind which the sender stops its machine next."""
 
 
 class Incoming:

@@ -16,12 +16,11 @@ from gossamer.base.units import NS_PER_S, PAGE_SIZE
 from gossamer.core import host
 from gossamer.migrate.channels import Channel
 from gossamer.migrate.framing import Cmd
+from gossamer.migrate.incoming import CAUGHT_UP
 from gossamer.migrate.returnpath import Message, Reply, read
 from gossamer.migrate.source import Source
 
 COOKIE, ARRIVED = 1, 2
-CAUGHT_UP: Final = 0x676F7373
-"""Of the PING behind which the sender stops its machine next."""
 GREET_S: Final = 10.0
 """So long is the receiver given to show that it reads."""
 

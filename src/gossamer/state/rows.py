@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 from gossamer.base.data import Data
 from gossamer.state.codec import Array, Bool, Buffer, Int, Unused
 from gossamer.state.declare import ChildState, State, Stateful
-from gossamer.state.layout import Constant, Item, Layout, Subsection, View
+from gossamer.state.layout import Constant, Item, Subsection, View
 
 _LEAST: Final = 2
 """Fields that are worth a stretch."""
@@ -91,7 +91,7 @@ def declared_items(kind: type[Stateful], within: Subsection | None) -> Items:
     )
 
 
-def layout_items(kind: type[Stateful], layout: Layout) -> Items:
+def layout_items(kind: type[Stateful], layout: Items) -> Items:
     """The items of a layout of the class, with its nested objects in place of their names."""
     nested = _nested(kind)
     if not nested:
