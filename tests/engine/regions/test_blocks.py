@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import random
 from typing import Any, Final
@@ -12,10 +13,12 @@ from gossamer.engine import build
 from gossamer.engine.regions.blocks import Block, Blocks
 from gossamer.engine.regions.regions import PAUSE, Regions
 from gossamer.engine.regions.view import View
+from gossamer.engine.runtime_float import ADD
 from gossamer.engine.stencils import made as making
 from gossamer.engine.stencils.holes import PLACE, WORD, _value, is_hole, name_of, value_of
 from gossamer.engine.tier0 import Tier0
 from gossamer.isa.expr import Expr, bits, mask32, sext, zext
+from gossamer.isa.fpscr import FI, XX
 from gossamer.isa.text import assemble
 from tests.engine.rig import Rig, difference
 
@@ -94,6 +97,31 @@ def test_base_register_0_is_none() -> None:
     )
     _, blocks = both(text, (20_000, 3001), r0=0x100, r7=0x2_0000)
     assert blocks.made
+
+
+def test_status_that_a_region_put_off_is_settled_before_a_block_reads_it() -> None:
+    """A region leaves the record of an inexact sum; the block behind it begins with ``mffs``."""
+    text = "1: mffs 4; stfd 4,0(7); lwz 10,4(7); add 11,11,10; bdnz 1b; mtctr 12; b 1b"
+    registers = {"r7": 0x2_0000, "r12": 40, "ctr": 40, "msr": 0x2000}
+    (a, blocks), b = with_blocks(text, **registers), rig(text, **registers)
+    a.run(20_000)
+    b.run(20_000)
+    assert blocks.entries
+    for made in (a, b):
+        made.set(nia=CODE, fpscr=XX)
+        put_off(made, ADD, fp_a=1.0, fp_b=1e-20)
+        made.run(20_000)
+        assert made.get("r10") & FI
+    assert not (d := difference(a, b)), d
+
+
+def put_off(made: Rig, kind: int, **operands: float) -> None:
+    """What a region writes into the context in the place of FPSCR (`engine.runtime_float`)."""
+    assert isinstance(made.engine, Tier0)
+    address, fields = made.engine._address, made.engine._fields
+    for name, value in operands.items():
+        ctypes.c_double.from_address(address + fields[name]).value = value
+    ctypes.c_uint32.from_address(address + fields["fp_kind"]).value = kind
 
 
 def test_word_that_changes_drops_its_blocks_alone() -> None:
