@@ -53,6 +53,8 @@ _AHEAD: Final = 100_000
 _LONGEST_QUIET: Final = 100_000_000
 #: The longest that an idle guest is left alone, ns of the host.
 _LONGEST_IDLE: Final = 1_000_000_000
+#: A guest that waits for so long, virtual ns, has nothing to do.
+_REST: Final = 20_000_000
 RUNNING: Final = "running"
 PAUSED: Final = "paused"
 DEBUG: Final = "debug"
@@ -540,6 +542,8 @@ class Runner:
                 due = min(due, _LONGEST_QUIET)
             self._idle_from = (now, machine.clock.now)
             self.idle_until_ns = now + min(due, _LONGEST_IDLE)
+            if due >= _REST:
+                machine.rest()
         elif stop is Stop.CHECKSTOP:
             self.run_state = "internal-error"
         elif stop is Stop.BREAK:

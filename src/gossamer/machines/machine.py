@@ -357,6 +357,11 @@ class Machine:
         if self.hash_table is not None:
             self.hash_table.close()
 
+    def rest(self) -> None:
+        """The guest has nothing to do for a while: what was put by for such times is done."""
+        if self.translator is not None:
+            self.translator.rest()
+
     def stop_translating(self, *, ends: bool = False) -> None:
         """Leave all to tier 0 from here on, and give back what translated code takes.
 

@@ -175,7 +175,7 @@ def copy_all(rig: Rig, places: list[tuple[int, int]]) -> None:
     """Make a block of every place that no other block has; the pages lie as for `make_all`."""
     view = regions_of(rig).view
     real = view.page
-    view.page = lambda ea: ea // PAGE_SIZE  # type: ignore[method-assign]
+    view.page = lambda ea, then=None: ea // PAGE_SIZE  # type: ignore[method-assign]
     for page, offset in places:
         copy(rig, page * PAGE_SIZE + offset)
     view.page = real  # type: ignore[method-assign]
@@ -197,7 +197,7 @@ def make_all(rig: Rig, places: list[tuple[int, int]]) -> None:
     """Make a region of every place; the pages lie where their addresses say."""
     regions = regions_of(rig)
     real = regions.view.page
-    regions.view.page = lambda ea: ea // PAGE_SIZE  # type: ignore[method-assign]
+    regions.view.page = lambda ea, then=None: ea // PAGE_SIZE  # type: ignore[method-assign]
     for page, offset in places:
         regions.make(page * PAGE_SIZE + offset)
     regions.view.page = real  # type: ignore[method-assign]

@@ -12,8 +12,10 @@ import pytest
 from gossamer.base.errors import HostError
 from gossamer.engine.regions import compiling
 from gossamer.engine.regions import regions as making
+from gossamer.engine.regions.put_by import MOST, Found, PutBy
 from gossamer.engine.regions.regions import Regions
 from gossamer.engine.regions.store import RegionStore
+from gossamer.engine.regions.view import Fetches
 from gossamer.engine.tier0 import Sample, Tier0
 from gossamer.isa.text import assemble
 from tests.engine.rig import Rig, difference
@@ -231,3 +233,62 @@ def test_function_that_has_a_region_is_no_part_of_its_callers_regions() -> None:
         for head in heads:
             regions.make(CODE + head)
         assert {m.region.head: m.region.count for m in regions.installed.made} == counts
+
+
+def resting(**options: Any) -> tuple[Rig, Regions]:
+    """A loop that is hot, but not enough to be compiled while it runs."""
+    made, regions = rig(threaded=True, **options)
+    regions.threshold = 1 << 20
+    made.run(1024 * making.PUT_BY * 3)
+    assert len(regions._put_by)
+    assert not regions._asked
+    return made, regions
+
+
+def test_what_is_hot_is_compiled_when_the_guest_rests() -> None:
+    """With the pages that it had then: where the guest waits there may be others."""
+    made, regions = resting()
+    assert isinstance(made.engine, Tier0)
+    made.engine.flush()
+    assert regions.view.page(CODE) is None
+    regions.rest()
+    assert len(regions._asked) == 1
+    regions.rest()
+    run_until(made, lambda: len(regions.installed))
+    made.run(100_000)
+    assert regions.executed() > 50_000
+    plain = Rig(Tier0)
+    plain.write(CODE, assemble(LOOP, CODE))
+    plain.set(nia=CODE, r5=1000, ctr=1000)
+    plain.run(made.engine.count)
+    assert not (d := difference(made, plain)), d
+    regions.close()
+
+
+def test_what_rests_take_is_a_part_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, regions = resting()
+    monkeypatch.setattr(making.host, "process_cpu_ns", lambda: 1000)
+    regions.rest()
+    assert not regions._asked
+    monkeypatch.undo()
+    regions.rest()
+    assert regions._asked
+    regions.close()
+
+
+def test_code_that_changed_since_is_compiled_as_it_is_now() -> None:
+    made, regions = resting()
+    made.write(CODE, assemble("1: addi 3,3,7; xor 4,4,3; bdnz 1b; mtctr 5; b 1b", CODE))
+    regions.rest()
+    assert not regions._asked, "not decoded yet"
+    regions.close()
+
+
+def test_the_hottest_is_taken_first_and_the_least_hot_gives_way() -> None:
+    kept = PutBy()
+    for n in range(MOST + 2):
+        kept.put(n, Found((n + 7) % (MOST + 2), n, Fetches(b"", narrow=False)))
+    assert len(kept) == MOST
+    taken = [found.looks for _, found in iter(kept.take, None)]
+    assert taken == sorted(taken, reverse=True)
+    assert min(taken) == 2

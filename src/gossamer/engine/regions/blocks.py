@@ -94,6 +94,7 @@ class Blocks:
         False when the arena is full.  Entries that `has_region` stay as they are.
         """
         work, left = deque([ea]), TOGETHER
+        addresses = self._view.addresses(narrow=self._view.narrow)
         arena = self._loader().arena
         before = arena.used
         while work and left > 0:
@@ -110,7 +111,7 @@ class Blocks:
             if not self._install(page, at, draft):
                 return False
             left -= (draft.end - at) // 4
-            work.extend(ea - at + to & self._view.addresses for to in draft.targets)
+            work.extend(ea - at + to & addresses for to in draft.targets)
         if arena.used > before:
             self._view.code_fresh(arena.base + before, arena.base + arena.used)
         return True

@@ -29,8 +29,9 @@ from gossamer.engine.regions.forming import Limits, Region, form
 from gossamer.engine.regions.installed import Installed, Made
 from gossamer.engine.regions.names import NAME, PLACES, names_of
 from gossamer.engine.regions.pauses import Pauses
+from gossamer.engine.regions.put_by import Found, PutBy
 from gossamer.engine.regions.store import RegionStore, Stored, name_of
-from gossamer.engine.regions.view import Here, Targets, View
+from gossamer.engine.regions.view import Fetches, Here, Targets, View
 from gossamer.engine.regions.weighing import weigh
 from gossamer.engine.regions.worker import Worker
 from gossamer.engine.stencils.made import made as stencils
@@ -66,6 +67,10 @@ _USUAL_NS: Final = 40_000_000
 #: that indirect branches go to: they enter a region at its head only.
 _COVERED: Final = 8
 _COVERED_AGAIN: Final = 2
+#: Looks after which a place is compiled when the guest rests, and what that takes at the most of
+#: the process' CPU time.
+PUT_BY: Final = 32
+_RESTING: Final = 3 / 4
 ARENA: Final = 64 * MiB
 LIMITS: Final = Limits()
 #: Behind the code, where it is for a 64-bit CPU's 32-bit mode.
@@ -145,6 +150,7 @@ class Regions:
         self.store = store
         self._worker = Worker(architecture) if threaded else None
         self._refused: dict[int, int] = {}
+        self._put_by = PutBy()
         #: Sizes of regions that were not worth it yet, by entry.
         self._sizes: dict[int, int] = {}
         #: Words of the regions that are being compiled, by entry.
@@ -212,6 +218,7 @@ class Regions:
 
     def forked(self) -> None:
         """In a fork, whose code is its parent's: what there is stays in force, nothing is added."""
+        self._put_by.clear()
         for each in self.engines:
             each.hot_found, each.before_run = lambda samples: None, lambda: None
 
@@ -285,6 +292,8 @@ class Regions:
             threshold = self._threshold(name, s.count)
             if s.count >= threshold and not self._consider(s, page, offset, threshold):
                 self._refuse(s.entry)
+            elif s.count >= PUT_BY and s.entry not in self._asked:
+                self._put_by.put(s.entry, Found(s.count, s.page + offset, self.view.fetches()))
 
     def copy(self, ea: int) -> None:
         """Make the block at `ea`, if there is none; a full arena begins anew."""
@@ -358,11 +367,35 @@ class Regions:
             self._refused.clear()
         self._refused[entry] = self.engine.count + _RETRY
 
+    def rest(self) -> None:
+        """The guest waits, and its thread too: what was put by is compiled, one after the other."""
+        if self.held or self._worker is None or not self._put_by:
+            return
+        self.take_compiled()
+        if self._worker.has_work:
+            return
+        spent = self.counts.ns + _USUAL_NS
+        while spent <= host.process_cpu_ns() * _RESTING and (taken := self._put_by.take()):
+            entry, found = taken
+            if self._lacks(entry, found.looks) and self.make(found.ea, found.fetches):
+                return
+
+    def _lacks(self, entry: int, looks: int) -> bool:
+        """Whether a place lacks a region; one that is inside another is to be met more often."""
+        if entry in self.installed:
+            return False
+        if looks >= PUT_BY * _COVERED or entry in self._jumped_to:
+            return True
+        return not self.installed.has_word(*self.view.place(entry))
+
     # --- making ---
 
-    def make(self, ea: int) -> bool:
-        """Make the region whose head is at `ea`, now or soon; False when there is none."""
-        page = self.view.page(ea)
+    def make(self, ea: int, then: Fetches | None = None) -> bool:
+        """Make the region whose head is at `ea`, now or soon; False when there is none.
+
+        With the pages that fetches find now, or found `then`.
+        """
+        page = self.view.page(ea, then)
         if page is None:
             return False
         entry = self.view.entry(page, ea % PAGE_SIZE)
@@ -370,7 +403,7 @@ class Regions:
             return False
         if self._worker is not None and self._worker.is_full:
             return True  # it will be asked for again while it stays hot
-        region = self._form(ea)
+        region = self._form(ea, then)
         if region is None:
             self.counts.unformed += 1
             return False
@@ -383,16 +416,16 @@ class Regions:
         compiled = compile_text(region, names_of(self.architecture))
         return self._finish(region, compiled)
 
-    def _here(self, ea: int) -> Here:
-        return Here(self.view, ea, self._is_barred, self.targets, self._size_at)
+    def _here(self, ea: int, then: Fetches | None = None) -> Here:
+        return Here(self.view, ea, self._is_barred, self.targets, self._size_at, then)
 
     def _size_at(self, entry: int) -> int:
         """Words of the region of an entry, which may still be compiled; 0 where there is none."""
         return self._asked.get(entry, 0) or self.installed.size_at(entry)
 
-    def _form(self, ea: int) -> Region | None:
-        here = self._here(ea)
-        codes = codes_of(self.architecture, narrow=self.view.narrow)
+    def _form(self, ea: int, then: Fetches | None) -> Region | None:
+        here = self._here(ea, then)
+        codes = codes_of(self.architecture, narrow=here.narrow)
         region = form(here, codes, ea % PAGE_SIZE, self.limits)
         if region is not None and self.architecture.both_orders:
             region.orders, region.little = True, self.view.is_little(region.pages[0])

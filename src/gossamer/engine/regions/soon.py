@@ -62,6 +62,11 @@ class Soon:
             self._made = self._make()
         return self._made
 
+    def rest(self) -> None:
+        """The guest has nothing to do for a while."""
+        if self._made is not None:
+            self._made.rest()
+
     def leave(self, *, ends: bool = False) -> None:
         """Leave the engine to tier 0; `ends`: it runs no more."""
         if self._made is not None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
 from gossamer.base.bits import ones
+from gossamer.base.data import Data
 from gossamer.base.units import PAGE_SIZE
 from gossamer.engine.context import ENTRY_STRIDE, FILLED, ITLB_ENTRIES, WITH_REGIONS, line_of
 from gossamer.engine.regions.forming import Region
@@ -16,6 +17,13 @@ from gossamer.isa.architecture import MSR_SF
 
 _TAGS: Final = {32: ctypes.c_uint32, 64: ctypes.c_uint64}
 _WORD_OF_ENTRY: Final = 4  # an entry is four times as long as its instruction
+
+
+class Fetches(Data):
+    """Where fetches go at some moment: the lines of the fetch TLB, and the mode."""
+
+    lines: bytes
+    narrow: bool
 
 
 class View:
@@ -36,18 +44,31 @@ class View:
         """Whether a CPU whose words have 64 bits computes with 32 now."""
         return self._tag is _TAGS[64] and not self.engine.block.get("msr") & MSR_SF
 
-    @property
-    def addresses(self) -> int:
-        """The bits that an effective address has now."""
-        return ones(32 if self.narrow else 8 * ctypes.sizeof(self._tag))
+    def addresses(self, *, narrow: bool) -> int:
+        """The bits that an effective address has."""
+        return ones(32 if narrow else 8 * ctypes.sizeof(self._tag))
 
-    def page(self, ea: int) -> int | None:
-        """Arena page that a fetch from `ea` finds without a walk, None where there is none."""
-        shape = self._line
-        line = self.engine.pointer("itlb") + (ea // PAGE_SIZE & (ITLB_ENTRIES - 1)) * shape.size
-        if self._tag.from_address(line).value != ea & ~(PAGE_SIZE - 1) & self.addresses:
+    def fetches(self) -> Fetches:
+        """Where fetches go now, to be asked later."""
+        size = ITLB_ENTRIES * self._line.size
+        return Fetches(ctypes.string_at(self.engine.pointer("itlb"), size), self.narrow)
+
+    def page(self, ea: int, then: Fetches | None = None) -> int | None:
+        """Arena page that a fetch from `ea` finds without a walk, None where there is none.
+
+        Now, or at the moment of `then`.
+        """
+        shape, narrow = self._line, self.narrow if then is None else then.narrow
+        at = (ea // PAGE_SIZE & (ITLB_ENTRIES - 1)) * shape.size
+        if then is None:
+            line = self.engine.pointer("itlb") + at
+            tag = self._tag.from_address(line).value
+            entries = ctypes.c_uint64.from_address(line + shape.addend).value
+        else:
+            tag = self._tag.from_buffer_copy(then.lines, at).value
+            entries = ctypes.c_uint64.from_buffer_copy(then.lines, at + shape.addend).value
+        if tag != ea & ~(PAGE_SIZE - 1) & self.addresses(narrow=narrow):
             return None
-        entries = ctypes.c_uint64.from_address(line + shape.addend).value
         if not self._entries <= entries < self._end:
             return None
         return (entries - self._entries) // ENTRY_STRIDE
@@ -141,7 +162,10 @@ class Targets:
 
 
 class Here:
-    """What a region with its head at `ea` is formed from: `forming.Source`."""
+    """What a region with its head at `ea` is formed from: `forming.Source`.
+
+    With the pages that fetches find now, or found `then`.
+    """
 
     def __init__(
         self,
@@ -150,16 +174,19 @@ class Here:
         is_barred: Callable[[int, int], bool],
         targets: Targets,
         size_at: Callable[[int], int],
+        then: Fetches | None = None,
     ) -> None:
         """`is_barred` says which words (arena page, offset) are to be left alone.
 
         `size_at`: words of the region of an entry, 0 where none is and none is being made.
         """
-        self._targets, self._size_at = targets, size_at
+        self._targets, self._size_at, self._then = targets, size_at, then
+        self.narrow = view.narrow if then is None else then.narrow
+        self._addresses = view.addresses(narrow=self.narrow)
         self._view, self._page, self._is_barred = view, ea & ~(PAGE_SIZE - 1), is_barred
 
     def page(self, number: int) -> int | None:
-        return self._view.page(self._page + number * PAGE_SIZE & self._view.addresses)
+        return self._view.page(self._page + number * PAGE_SIZE & self._addresses, self._then)
 
     def word(self, page: int, offset: int) -> int | None:
         return None if self._is_barred(page, offset) else self._view.word(page, offset)
@@ -197,7 +224,7 @@ class Here:
         if page is None:
             return ()
         seen = self._targets.of(self._view.entry(page, delta % PAGE_SIZE))
-        return [signed(ea - self._page, self._view.addresses) for ea in seen]
+        return [signed(ea - self._page, self._addresses) for ea in seen]
 
 
 def signed(value: int, mask: int) -> int:

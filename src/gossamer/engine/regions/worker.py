@@ -104,6 +104,11 @@ class Worker:
         """Whether nothing is done that was not taken."""
         return not self._waiting or not self._waiting[0][1].done()
 
+    @property
+    def has_work(self) -> bool:
+        """Whether something waits, is compiled or was not taken."""
+        return bool(self._waiting)
+
     def close(self) -> None:
         """Give up what waits; what is under way ends by itself."""
         self._closed = True
