@@ -10,11 +10,15 @@ from pathlib import Path
 import pytest
 
 from gossamer.base.errors import StreamError
+from gossamer.control.globalstate import GlobalState
+from gossamer.control.profiles import profile_of
+from gossamer.control.stream_out import Extra, save_stream
 from gossamer.control.vm import Vm
 from gossamer.devices.spapr.fdt import unflatten
 from gossamer.machines.build import build
 from gossamer.machines.options import parse
 from gossamer.machines.pseries_versions import ERAS
+from gossamer.migrate.releases import release
 from gossamer.verify.hops.qemu import QemuStation
 from tests.conftest import program
 from tests.interop.pseries import CAPS, changed_sections, loaded
@@ -51,14 +55,29 @@ def theirs(version: str, cpu: str, *more: str) -> tuple[str, ...]:
 @pytest.mark.parametrize("version", [era.name for era in ERAS])
 def test_the_tree_is_qemus(tmp_path: Path, qemu64: Path, version: str) -> None:
     """Of three CPUs: their numbers are not always neighbours."""
+    same_tree(tmp_path, qemu64, version, "-smp", "3", "-nographic")
+
+
+@pytest.mark.parametrize("line", ["-vga std -nographic", "-vga std -display none", "-device VGA"])
+@pytest.mark.parametrize("version", MEASURED)
+def test_the_tree_with_a_display_is_qemus(
+    tmp_path: Path, qemu64: Path, version: str, line: str
+) -> None:
+    same_tree(tmp_path, qemu64, version, *line.split())
+
+
+def same_tree(tmp_path: Path, qemu64: Path, version: str, *more: str) -> None:
+    """Nodes, properties and their values are QEMU's, but for what is known to differ."""
     blob, kernel, cpu = tmp_path / "blob", tmp_path / "kernel", "970mp_v1.1"
     kernel.write_bytes(elf(PROGRAM))
-    both = ("-smp", "3", "-kernel", str(kernel), "-append", "a=b")
-    command = [str(qemu64), *theirs(version, cpu, *both), "-nographic", "-serial", "null"]
+    both = (*more, "-kernel", str(kernel), "-append", "a=b")
+    command = [str(qemu64), *theirs(version, cpu, *both), "-serial", "null"]
     command += ["-monitor", "none", "-machine", f"dumpdtb={blob}"]
+    if "-nographic" not in command:
+        command += ["-display", "none"]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     want = {node.path: node.properties for node in unflatten(blob.read_bytes())[0].walk()}
-    m = build(parse(list(ours(version, cpu, *both))))
+    m = build(parse([*(word for word in ours(version, cpu) if word != "-nographic"), *both]))
     root = m.part("spapr").firmware.root  # type: ignore[attr-defined]
     found = {node.path: node.properties for node in root.walk()}
     assert list(found) == list(want)
@@ -88,6 +107,22 @@ def test_a_capture_with_devices_that_are_not_here_is_refused(
     stream = lzma.decompress(path.read_bytes())
     with pytest.raises(StreamError, match=f"unknown RAM block {block} .there is: ppc_spapr.ram"):
         loaded(stream, ours(version, "power8"))
+
+
+@pytest.mark.parametrize("version", [era.name for era in ERAS])
+def test_a_display_goes_over_and_back(
+    tmp_path: Path, start: Callable[..., QemuStation], version: str
+) -> None:
+    """Never started; each section written again byte for byte, and read by QEMU."""
+    cpu = "power8"
+    stream = sent_by(start(*theirs(version, cpu, "-vga", "std", "-S")), tmp_path / "stream")
+    display = ours(version, cpu, "-vga", "std")
+    assert changed_sections(stream, display) <= {"globalstate"}
+    with (tmp_path / "back").open("wb") as file:
+        m, qemu = loaded(stream, display), profile_of(release("qemu-7.2"))
+        save_stream(m, file, Extra("globalstate", GlobalState()), qemu)
+    back = ("-vga", "std", "-S", "-incoming", f"exec:cat {tmp_path}/back")
+    start(*theirs(version, cpu, *back)).wait_loaded()
 
 
 @pytest.fixture(scope="module")

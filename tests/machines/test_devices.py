@@ -302,7 +302,7 @@ WRONG = {
     "-M bare -usb": "unknown property of bare 'usb'",
     "-global VGA": "-global: expected DRIVER.PROPERTY=VALUE, got 'VGA'",
     "-global cirrus.x=1": "unknown device 'cirrus' (there is: VGA, ",
-    "-global VGA.x=1": "unknown property of VGA 'x' (there is: addr, edid, vgamem_mb, xres, yres)",
+    "-global VGA.x=1": "unknown property of VGA 'x' (there is: addr, edid, global-vmstate,",
     "-global VGA.vgamem_mb=0": "-global: VGA.vgamem_mb must be a number from 1 to 256, got '0'",
     "-M mac99,dumpdtb=x": "-machine: dumpdtb: the firmware makes the device tree, in the guest's m",
     "-M mac99,memory-backend=m": "unknown memory backend 'm' (there are none)",

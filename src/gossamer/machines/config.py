@@ -21,6 +21,8 @@ FIRST_SCSI: Final = 64
 FIRST_SCSI_DEVICE: Final = 96
 MOST_PLACES: Final = 256
 DEFAULT_MACHINE: Final = "g3beige"
+#: Of `Hardware.vga`: a display of -device is in the place of the machine's own.
+DEVICE_VGA: Final = "device"
 
 
 class Added(Data):

@@ -14,7 +14,7 @@ from gossamer.base.errors import ConfigError
 from gossamer.machines.config import Added, Hardware, unknown
 from gossamer.machines.device_table import COMMON, DRIVERS, Driver, Property
 from gossamer.machines.drives import VIO_NIC, VIRTIO_NIC
-from gossamer.machines.kind import MachineKind
+from gossamer.machines.kind import MachineKind, Version
 from gossamer.machines.values import keyval, mac_address, pairs, pci_address
 
 #: By driver and property, the values that -global set.
@@ -180,6 +180,12 @@ def resolve_all(asked: Iterable[Asked], defaults: Globals) -> tuple[Added, ...]:
         if one.id:
             ids.add(one.id)
     return tuple(made)
+
+
+def usual(version: Version, given: Globals) -> Globals:
+    """What devices of a machine have by default: as its version has it, over that `given`."""
+    drivers = dict.fromkeys((*version.defaults, *given))
+    return {one: {**version.defaults.get(one, {}), **given.get(one, {})} for one in drivers}
 
 
 def built_in(hardware: Hardware, driver: str) -> Added:

@@ -340,6 +340,7 @@ DRIVERS: Final[dict[str, Driver]] = {
             "edid": _switch(True, "the monitor says what it can"),
             "xres": _range(0, 4088, 0, "width that the monitor prefers; 0: 1280"),
             "yres": _range(0, 4088, 0, "height that the monitor prefers; 0: 800"),
+            "global-vmstate": _switch(False, "a stream calls its memory vga.vram, without a place"),
             "addr": _SLOT,
         },
         {

@@ -14,6 +14,7 @@ from gossamer.base.errors import ConfigError
 from gossamer.base.late import LateModule
 from gossamer.base.units import KiB, MiB
 from gossamer.devices.pci import PciBus, PciDevice
+from gossamer.devices.vga.card import ROM_SIZE as VGA_ROM_SIZE
 from gossamer.devices.vga.card import Vga
 from gossamer.machines import firmware
 from gossamer.machines.config import Added, Hardware
@@ -59,14 +60,18 @@ def add_usb(m: Machine, bus: PciBus) -> Ohci | None:
 
 def room(hardware: Hardware, kind: MachineKind[Machine]) -> int:
     """Bytes of video memory and ROMs that the machine needs beside its RAM and firmware."""
-    displays = [one for one in hardware.devices if one.driver == "VGA"]
-    if hardware.vga != "none":
-        displays.append(built_in(hardware, "VGA"))
     cards = [
         one for one in (*hardware.devices, *network(hardware, kind)) if one.driver == "ne2k_pci"
     ]
-    video = sum(_video_size(one) + 64 * KiB for one in displays)
-    return 8 * MiB + video + 256 * KiB * len(cards)
+    return 8 * MiB + video_room(hardware) + 256 * KiB * len(cards)
+
+
+def video_room(hardware: Hardware) -> int:
+    """Bytes of video memory and ROMs of displays."""
+    displays = [one for one in hardware.devices if one.driver == "VGA"]
+    if hardware.vga == "std":
+        displays.append(built_in(hardware, "VGA"))
+    return sum(_video_size(one) + VGA_ROM_SIZE for one in displays)
 
 
 # --- PCI ------------------------------------------------------------------------------------------
@@ -118,16 +123,16 @@ def _video_size(added: Added) -> int:
 def add_display(m: Machine, bus: PciBus, added: Added | None = None) -> None:
     """A display with its memory and option ROM; by default the machine's own, if it has one."""
     if added is None:
-        if m.hardware.vga == "none":
+        if m.hardware.vga != "std":
             return
         added = built_in(m.hardware, "VGA")
     elif m.display is not None:
         raise ConfigError(f"{added.where}: there is a display already; -vga none leaves it out")
     devfn = _place(m, bus, added)
-    at = f"{bus.name}:{_spelled(devfn)}"
-    content = firmware.optional_rom(firmware.VGA_ROM, 64 * KiB, m.hardware.firmware_folders)
-    vram = m.ram(f"{at}/vga.vram", _video_size(added))
-    rom = m.rom(f"{at}/vga.rom", 64 * KiB, content)
+    at, size = f"{bus.name}:{_spelled(devfn)}", _video_size(added)
+    content = firmware.optional_rom(firmware.VGA_ROM, VGA_ROM_SIZE, m.hardware.firmware_folders)
+    vram = m.ram("vga.vram" if added.values["global-vmstate"] else f"{at}/vga.vram", size)
+    rom = m.rom(f"{at}/vga.rom", VGA_ROM_SIZE, content)
     vga = Vga(
         m.clock,
         bus,
@@ -190,7 +195,7 @@ def _free_mac(m: Machine) -> bytes:
 
 
 def _takes(m: Machine) -> str:
-    only = "virtio and SCSI devices and spapr-vlan only"
+    only = "virtio and SCSI devices, spapr-vlan and VGA only"
     return f"{m.name} takes {only if m.kind.virtio else 'no such device; pseries does'}"
 
 
@@ -220,6 +225,8 @@ def add_devices(m: Machine) -> None:
             m.plugged += usb_attach.add_usb_device(m, usb, added)
         elif not isinstance(bus, PciBus):
             raise ConfigError(f"{added.where}: {m.name} has no PCI bus")
+        elif added.driver == "VGA":
+            add_display(m, bus, added)
         elif (added.driver in (*VIRTIO_DEVICES, *VIO_DEVICES, *SCSI_DEVICES)) != m.kind.virtio:
             raise ConfigError(f"{added.where}: {_takes(m)}")
         elif added.driver in VIO_DEVICES:
@@ -229,8 +236,6 @@ def add_devices(m: Machine) -> None:
         elif added.driver in VIRTIO_DEVICES:
             devfn = _place(m, bus, added)
             virtio_attach.add_virtio(m, bus, added, devfn, lambda: _free_mac(m))
-        elif added.driver == "VGA":
-            add_display(m, bus, added)
         elif added.driver == "pci-ohci":
             usb_attach.add_controller(m, bus, _place(m, bus, added), added)
         else:

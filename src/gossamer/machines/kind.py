@@ -13,7 +13,14 @@ from typing import Final, Generic, TypeVar
 from gossamer.base.data import Data, field
 from gossamer.base.errors import ConfigError
 from gossamer.base.units import KiB
-from gossamer.machines.config import ON_OFF, Hardware, interface_of, mebibytes, unknown
+from gossamer.machines.config import (
+    DEVICE_VGA,
+    ON_OFF,
+    Hardware,
+    interface_of,
+    mebibytes,
+    unknown,
+)
 
 M_co = TypeVar("M_co", covariant=True)
 
@@ -50,11 +57,13 @@ class Version(Data):
     """A version of a machine, as what it has not that the newest one has.
 
     `switches`: compat switches, (description of the chip, name), and their values there.
+    `defaults`: by driver and property, what its devices have unless something else is asked for.
     `without`: paths of parts that came later.  `released`: its schema may not change any more.
     """
 
     name: str
     switches: Mapping[tuple[str, str], object] = field(default_factory=dict)
+    defaults: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     without: frozenset[str] = frozenset()
     released: bool = True
 
@@ -82,6 +91,7 @@ class MachineKind(Data, Generic[M_co]):
     has USB by default, None for never.  `pics`: paths of its interrupt controllers; `irq_names`:
     what is at their inputs.  `runs`: whether its CPU executes anything; `cpu_most`: CPUs that
     -smp can give it; `virtio`: whether what can be added are virtio devices;
+    `screened`: a display, one of -device too, is its console and brings USB, keyboard and mouse;
     `interface`: where a drive goes that says nothing of it, "ide" or "scsi"; `vio`: whether it has
     virtual I/O; `names_version`: whether a stream says the machine's version, so that no other one
     loads it; `refused`: CPUs that QEMU's machine has and this one has not, and why.
@@ -115,6 +125,7 @@ class MachineKind(Data, Generic[M_co]):
     vio: bool = False
     interface: str = "ide"
     names_version: bool = False
+    screened: bool = False
     refused: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -135,7 +146,8 @@ class MachineKind(Data, Generic[M_co]):
 
     def has_usb(self, hardware: Hardware) -> bool:
         """Whether the machine has its USB controller."""
-        return bool(self.usb if hardware.usb is None else hardware.usb)
+        usual = self.usb or (self.screened and hardware.vga != "none")
+        return bool(usual if hardware.usb is None else hardware.usb)
 
     def has_nic(self, hardware: Hardware) -> bool:
         """Whether there is a network card in the machine's own place."""
@@ -170,7 +182,7 @@ class MachineKind(Data, Generic[M_co]):
         if not 1 <= hardware.cpus <= self.cpu_most:
             most = "has one CPU" if self.cpu_most == 1 else f"takes 1 to {self.cpu_most} CPUs"
             raise ConfigError(f"-smp: {self.name} {most}, got {hardware.cpus}")
-        if hardware.vga not in self.vga:
+        if hardware.vga not in (*self.vga, *[DEVICE_VGA] * self.screened):
             raise unknown(f"display adapter for {self.name}", hardware.vga, self.vga)
         if hardware.boot and not set(hardware.boot) & set(self.boot):
             letters = ", ".join(self.boot) or "nothing"

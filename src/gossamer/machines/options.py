@@ -7,7 +7,7 @@ is ignored except what the table says is without effect (`option_table`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +15,7 @@ from gossamer.base.data import replace
 from gossamer.base.errors import ConfigError
 from gossamer.base.late import pattern
 from gossamer.machines import device_options, machine_options, registry
-from gossamer.machines.config import Accel, Config, unknown
+from gossamer.machines.config import DEVICE_VGA, Accel, Config, unknown
 from gossamer.machines.draft import Draft
 from gossamer.machines.drives import (
     SCSI_DEVICES,
@@ -102,20 +102,19 @@ def _finish(draft: Draft) -> Config:
         draft.set["graphic"] = False
     drives, names = virtio_disks(draft.drives)
     virtio = [device_options.Asked("-drive", VIRTIO_DISK, {"drive": name}) for name in names]
-    devices = device_options.resolve_all(
-        [*draft.usb_devices, *draft.devices, *virtio], draft.globals
-    )
+    defaults = device_options.usual(model.version(version), draft.globals)
+    devices = device_options.resolve_all([*draft.usb_devices, *draft.devices, *virtio], defaults)
     # As QEMU: a device of a kind takes the place of the machine's usual one, if only by -global.
     kinds = {d.driver for d in devices} | set(draft.globals)
     chosen: dict[str, object] = {
         "ram_size": _backed_ram(draft) or model.ram_default,
         "cpu": model.find_cpu(draft.cpu or ""),
-        "vga": model.vga[0] if draft.defaults and "VGA" not in kinds else "none",
+        "vga": _usual_vga(draft, model, kinds),
         "cd_drive": draft.defaults and not kinds & {*device_options.IDE, *SCSI_DEVICES},
-        "usb": _wants_usb(draft, model),
         **_nics(draft, model),
         **draft.set,
     }
+    chosen["usb"] = _wants_usb(draft, model, has_vga=chosen["vga"] != "none")
     serials, monitors = (
         tuple(_in_fd_set(draft, text) for text in texts) for texts in _consoles(draft)
     )
@@ -136,7 +135,7 @@ def _finish(draft: Draft) -> Config:
             model.interface,
         ),
         devices=tuple(d for d in devices if d.driver not in device_options.IDE),
-        defaults=draft.globals,
+        defaults=defaults,
         serials=serials,
         monitors=monitors,
         log=draft.log,
@@ -253,8 +252,15 @@ def _nics(draft: Draft, model: registry.Kind) -> dict[str, object]:
     return {"nics": cards, "nic": bool(model.nic) and draft.defaults and not draft.nics}
 
 
-def _wants_usb(draft: Draft, model: registry.Kind) -> bool | None:
+def _usual_vga(draft: Draft, model: registry.Kind, kinds: Set[str]) -> str:
+    if "VGA" in kinds:
+        return DEVICE_VGA if model.screened else "none"
+    return model.vga[0] if draft.defaults else "none"
+
+
+def _wants_usb(draft: Draft, model: registry.Kind, *, has_vga: bool) -> bool | None:
     if model.usb is None:
         return None
     given = draft.properties.get("usb")
-    return (model.usb and draft.defaults) if given is None else given == "on"
+    usual = draft.defaults and (model.usb or (model.screened and has_vga))
+    return usual if given is None else given == "on"

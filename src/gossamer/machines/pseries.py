@@ -42,7 +42,7 @@ from gossamer.isa.interrupts import Irq
 from gossamer.machines import firmware, pseries_pci, pseries_start, pseries_tree, scsi_attach
 from gossamer.machines.config import FIRST_SCSI, ON_OFF, Hardware, mebibytes
 from gossamer.machines.device_options import built_in
-from gossamer.machines.devices_attach import PCI_BUS, add_network
+from gossamer.machines.devices_attach import PCI_BUS, add_display, add_network, video_room
 from gossamer.machines.drives import VIO_NIC, VIO_SCSI, VIRTIO_DEVICES
 from gossamer.machines.kind import PROPERTIES, MachineKind
 from gossamer.machines.machine import Machine
@@ -59,7 +59,8 @@ H_CAS, H_UPDATE_DT = 0xF002, 0xF003
 def pseries(hardware: Hardware) -> Machine:
     """Compose the machine and put its kernel into memory."""
     check(hardware)
-    m = Machine(hardware, KIND, other_memory=MiB + pseries_pci.roms(hardware))
+    roms = video_room(hardware) + pseries_pci.roms(hardware)
+    m = Machine(hardware, KIND, other_memory=MiB + roms)
     m.name = hardware.full_name
     clock, model = m.clock, m.cpu.model
     m.memory.open_bus = 0
@@ -158,7 +159,7 @@ def _vcpus(m: Machine, ics: Ics, age: Era) -> Vcpus:
 
 
 def _usual_devices(m: Machine) -> None:
-    """Network cards in the machine's own place, and adapters for drives of if=scsi."""
+    """In the machine's own place: network cards, adapters for drives of if=scsi, a display."""
     bus = m.part(PCI_BUS)
     assert isinstance(bus, PciBus)
     assert m.vio is not None
@@ -166,6 +167,7 @@ def _usual_devices(m: Machine) -> None:
     for n in range(scsi_attach.legacy_buses(m)):
         adapter = m.vio.add_scsi(built_in(m.hardware, VIO_SCSI))
         scsi_attach.add_legacy(m, adapter.bus, n)
+    add_display(m, bus)
 
 
 def check(hardware: Hardware) -> None:
@@ -281,8 +283,11 @@ KIND: Final = MachineKind(
     ram_most=2048 * MiB,
     cpu_most=8,
     serials=1,
+    vga=("none", "std"),
+    screened=True,
     properties={
         **PROPERTIES,
+        "graphics": ON_OFF,
         "x-vof": ON_OFF,
         "ic-mode": ("xics",),
         "max-cpu-compat": tuple(one.name for one in NAMED),

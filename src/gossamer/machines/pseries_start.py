@@ -105,6 +105,7 @@ def _tree(
         kernel=kernel,
         initrd=initrd,
         graphic=hardware.resolution,
+        says_console=hardware.vga == "none" or not hardware.graphic,
         level=level_of(m.cpu.compat_pvr),  # type: ignore[attr-defined]
         limit=limit(hardware),
         options=options,

@@ -74,9 +74,10 @@ class CpuFacts(Data):
 class Facts(Data):
     """What the tree says of a machine; addresses and sizes in bytes.
 
-    `kernel`, `initrd`: address and size, None where there is none.  `htab_shift` is log2 of the
-    page table's size.  `level`, `options`: what was agreed on (`devices.spapr.cas`), None and 0
-    before; `limit`: the highest level allowed, None: any.
+    `kernel`, `initrd`: address and size, None where there is none.  `says_console`: the terminal is
+    what the guest shall write to, not a display.  `htab_shift` is log2 of the page table's size.
+    `level`, `options`: what was agreed on (`devices.spapr.cas`), None and 0 before; `limit`: the
+    highest level allowed, None: any.
     """
 
     era: Era
@@ -91,6 +92,7 @@ class Facts(Data):
     kernel: tuple[int, int] | None
     initrd: tuple[int, int] | None
     graphic: tuple[int, int, int]
+    says_console: bool = True
     level: Level | None = None
     limit: Level | None = None
     options: int = 0
@@ -175,9 +177,10 @@ def _chosen(node: Node, f: Facts) -> None:
     node.set("ibm,arch-vec-5-platform-support", bytes.fromhex("1700180019001a40"))
     if f.era.probe_only:
         node.set("linux,pci-probe-only", 0)
-    terminal = f"/vdevice/vty@{TERMINAL:x}"
-    node.set("stdout-path", terminal)
-    node.set("linux,stdout-path", terminal)
+    if f.says_console:
+        terminal = f"/vdevice/vty@{TERMINAL:x}"
+        node.set("stdout-path", terminal)
+        node.set("linux,stdout-path", terminal)
     width, height, depth = f.graphic
     node.set("qemu,graphic-depth", depth)
     node.set("qemu,graphic-height", height)

@@ -21,6 +21,7 @@ FIRST_IRQ: Final = 0x1000
 BARRIERS, COUNT_CACHE = 0xBC << 56, 0x40 << 48
 COUNT_CACHE_OFF: Final = 1 << 56
 BEHAVIOUR: Final = 0xE4 << 56
+USB_INPUT: Final = ("usb-kbd", "usb-mouse", "usb-tablet")
 
 
 class Numbers(Data):
@@ -104,6 +105,12 @@ class Era(Data):
     """virtio-scsi-pci has a queue for each CPU; 5.2 on, one before."""
     queue_reset: bool = True
     """A driver may reset a virtio device's queue alone; 7.2 on."""
+    monitor: bool = True
+    """A display's monitor says what it can (edid); 4.1 on."""
+    own_serial: bool = True
+    """USB input devices have serial numbers by their places; 4.0 on, 42 before."""
+    video_in_place: bool = True
+    """A stream calls a display's memory after its place; 3.0 on."""
 
     def character(self, modern: bool) -> tuple[int, int]:
         """What H_GET_CPU_CHARACTERISTICS answers, `modern`: of a POWER8."""
@@ -112,6 +119,16 @@ class Era(Data):
         if not self.count_cache:
             return BARRIERS | COUNT_CACHE_OFF, INTERPRETED[1]
         return BARRIERS | (COUNT_CACHE if self.assist else 0), BEHAVIOUR
+
+    @property
+    def devices(self) -> Mapping[str, Mapping[str, object]]:
+        """Defaults of devices, by driver and property."""
+        found: dict[str, Mapping[str, object]] = {}
+        if not self.monitor:
+            found["VGA"] = {"edid": False, "global-vmstate": not self.video_in_place}
+        if not self.own_serial:
+            found |= {name: {"serial": "42"} for name in USB_INPUT}
+        return found
 
     @property
     def switches(self) -> Mapping[tuple[str, str], object]:
@@ -137,6 +154,7 @@ EVIDENCE: Final = {
     "page_shift": "ibm,segment-page-sizes in trees; a Linux of 2.9 maps itself by 16 MiB (tried)",
     "workarounds, assist": "84 hypercalls of 2.8, 2.12, 2.12-sxxm, 3.1, 4.0, 4.2, 5.0, 7.2, both "
     "CPUs (tried)",
+    "monitor, own_serial, video_in_place": "`info qtree` of every version; streams at power on",
     "dma_page_shift, virtio": "117 services for PCI of 4.1, 5.0, 6.0, 7.2; a disk and a card of "
     "5.2 and 7.2, there and back; properties in `info qtree` of every version (tried)",
 }
@@ -157,10 +175,13 @@ def _eras() -> tuple[Era, ...]:
         ("5.0", {"nodes_apart": False}),
         ("4.2", {"persistent_memory": False, "nmi": False, "assist": False, "virtio": False}),
         ("4.1", {"probe_only": False, "spacing": 8, "dma_page_shift": 16}),
-        ("4.0", {"says_page_size": False}),
-        ("3.1", {"bridges": 0, "tree": False, "workarounds": False}),
+        ("4.0", {"says_page_size": False, "monitor": False}),
+        ("3.1", {"bridges": 0, "tree": False, "workarounds": False, "own_serial": False}),
         ("3.0", {"numbers": IN_ORDER}),
-        ("2.12", {"page_shift": 34, "counts_slb": True, "areas": False}),
+        (
+            "2.12",
+            {"page_shift": 34, "counts_slb": True, "areas": False, "video_in_place": False},
+        ),
         ("2.11", {"transactions": True}),
         ("2.10", {}),
         ("2.9", {"compat": False}),
@@ -180,7 +201,9 @@ def _eras() -> tuple[Era, ...]:
 
 
 ERAS: Final = _eras()
-VERSIONS: Final = tuple(Version(one.name, one.switches, released=False) for one in ERAS)
+VERSIONS: Final = tuple(
+    Version(one.name, one.switches, one.devices, released=False) for one in ERAS
+)
 
 
 def era(version: str) -> Era:

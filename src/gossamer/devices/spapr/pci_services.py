@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.devices.pci import CONFIG_SIZE, PciDevice
+from gossamer.devices.pci import PciDevice
 from gossamer.devices.spapr.phb import BUID, MSI_WINDOW, Phb, msix_of
 from gossamer.devices.spapr.rtas import HARDWARE_ERROR, OK, PARAMETER_ERROR, Results, Rtas
 from gossamer.devices.spapr.tce import MOST
@@ -39,7 +39,9 @@ def _add_config(rtas: Rtas, phb: Phb) -> None:
         """The function and register; None where it cannot be reached so."""
         function = phb.function(buid, address)
         at = address >> 20 & 0xF00 | address & 0xFF
-        if function is None or size not in (1, 2, 4) or at % size or at + size > CONFIG_SIZE:
+        if function is None or size not in (1, 2, 4) or at % size:
+            return None
+        if at + size > len(function.config):
             return None
         return function, at
 

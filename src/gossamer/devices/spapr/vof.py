@@ -88,15 +88,16 @@ class Firmware:
         self._present(root)
 
     def _present(self, root: Node) -> None:
-        """Show this tree, with the terminal open and memory as it is taken."""
+        """Show this tree, with memory as it is taken.
+
+        The terminal is open, also where a display is to be the console.
+        """
         self.root, self._blob = root, None
         self._index()
         chosen = root.child("chosen")
-        if chosen is not None and "stdout-path" in chosen.properties:
-            path = chosen.properties["stdout-path"].rstrip(b"\0").decode("ascii", "replace")
-            node = root.find(path)
-            if node is not None:
-                chosen.put_first("stdout", self._opened(node))
+        terminal = next((node for node in root.walk() if node.name.startswith("vty@")), None)
+        if chosen is not None and terminal is not None:
+            chosen.put_first("stdout", self._opened(terminal))
         self._show_available()
 
     def _index(self) -> None:
