@@ -15,7 +15,8 @@ import sys
 import xxhash
 
 from gossamer.cpu.model import MODELS
-from gossamer.engine.module import module_text
+from gossamer.engine.module import module_text, unit_text
+from gossamer.engine.units import UNITS, units_of
 from gossamer.isa.architecture import Architecture
 
 _NAME = re.compile(r"[%@]?[A-Za-z_][\w.]*|%\d+")
@@ -66,8 +67,12 @@ def architectures() -> dict[str, Architecture]:
 
 
 def sums(architecture: Architecture) -> dict[str, str]:
-    """A sum of each function of tier 0."""
-    parts = functions(module_text(architecture))
+    """A sum of each function of tier 0, units' named after those."""
+    core = functions(module_text(architecture))
+    parts = dict(core)
+    for n in units_of(architecture):
+        unit = functions(unit_text(architecture, n, core))
+        parts |= {f"{UNITS[n]} {name}": text for name, text in unit.items()}
     return {
         name: xxhash.xxh3_64_hexdigest(renumbered(text).encode()) for name, text in parts.items()
     }

@@ -19,7 +19,7 @@ from gossamer.core.clock import Clock
 from gossamer.core.device import Device
 from gossamer.core.irq import IrqLine
 from gossamer.core.region import Region
-from gossamer.cpu.msr import MSR_ME, MSR_RI
+from gossamer.cpu.msr import MSR_ME, MSR_POW, MSR_RI
 from gossamer.engine.processor import Stop
 from gossamer.engine.reference import Reference
 from gossamer.engine.regions.regions import Regions
@@ -304,6 +304,42 @@ def test_any_cut_changes_nothing(uncut: Machine) -> None:
     run(m, END)
     assert StateHash(m).value() == whole
     m.close()
+
+
+def with_one_asleep() -> Machine:
+    m = new()
+    m.cpus[1].block.set("msr", MSR_ME | MSR_POW)
+    m.cpus[1].block.set("hid0", m.cpu.model.doze)
+    return m
+
+
+def test_a_cpu_that_works_alone_keeps_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    m, given = with_one_asleep(), []
+    give = Turns.give
+    monkeypatch.setattr(Turns, "give", lambda t, n: (given.append(n), give(t, n)))
+    run(m, 5 * TURN + 7)
+    assert (m.processor.turn, given) == (0, [])
+    m.cpus[1].block.set("msr", MSR_ME)
+    run(m, 5 * TURN + 8)
+    assert (m.processor.turn, m.processor.used, given) == (1, 0, [1])
+    m.close()
+
+
+def test_a_cut_while_one_works_alone_changes_nothing() -> None:
+    def end(cuts: list[int]) -> str:
+        m = with_one_asleep()
+        for at in (*cuts, 6 * TURN):
+            run(m, at)
+            other = loaded(saved(m))
+            m.close()
+            m = other
+        m.cpus[1].block.set("msr", MSR_ME | MSR_RI)
+        run(m, 9 * TURN)
+        value = StateHash(m).value()
+        m.close()
+        return value
+
+    assert end([]) == end([5, TURN - 1, TURN, TURN + 1]) == end([3 * TURN + 17, 4 * TURN])
 
 
 def test_stops_in_between_change_nothing(uncut: Machine) -> None:

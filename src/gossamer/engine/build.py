@@ -1,4 +1,4 @@
-"""Tier 0 as native code: the cache of its object file on disk, compiling where it is not there.
+"""Tier 0 as native code: the cache of its object files on disk, compiling where one is not there.
 
 The cache lies in ``$XDG_CACHE_HOME/gossamer`` (``~/.cache/gossamer``).  A file is used only when
 it is ours (owner, mode 0600), its checksum agrees and its name carries the hash of everything that
@@ -10,9 +10,10 @@ from __future__ import annotations
 import mmap
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import llvmlite
@@ -24,12 +25,17 @@ from gossamer.core import host
 from gossamer.engine.arena import CodeArena
 from gossamer.engine.elf import Loader
 from gossamer.engine.tidying import mark_used, tidy
+from gossamer.engine.units import UNITS
 from gossamer.isa.architecture import Architecture
 
 _MAGIC: Final = b"gossamer object 1\n"
 #: A folder of libvirt's for one run of a domain.
 _OF_ONE_RUN: Final = pattern(r"domain-[0-9]+-.*", re.ASCII)
 _SOURCES: Final = ("base", "isa", "cpu", "engine")
+#: Bytes for jumps to functions of another object.
+_STUBS: Final = 4096
+#: A handler of a unit (`variants`).
+_OF_UNIT: Final = pattern(r"h([1-9])_", re.ASCII)
 
 
 @lru_cache(maxsize=1)
@@ -134,7 +140,7 @@ def _write(path: Path, obj: bytes) -> None:
 
 
 def object_for(architecture: Architecture) -> bytes:
-    """The object file of tier 0 for a CPU model, from the cache when it is there."""
+    """The object file of tier 0's core for a CPU model, from the cache when it is there."""
 
     def make() -> bytes:
         from gossamer.engine.llvm import compile_object
@@ -145,22 +151,34 @@ def object_for(architecture: Architecture) -> bytes:
     return _kept("tier0", architecture, make)
 
 
-def stencils_for(architecture: Architecture) -> bytes:
-    """The object file of the stencils for a CPU model, from the cache when it is there."""
+def unit_for(architecture: Architecture, unit: int, core: Collection[str]) -> bytes:
+    """The same for a unit, beside a core with such symbols."""
+
+    def make() -> bytes:
+        from gossamer.engine.llvm import compile_object
+        from gossamer.engine.module import unit_text
+
+        return compile_object(unit_text(architecture, unit, core))
+
+    return _kept("tier0", architecture, make, unit)
+
+
+def stencils_for(architecture: Architecture, unit: int = 0) -> bytes:
+    """The object file of a unit's stencils for a CPU model, from the cache when it is there."""
 
     def make() -> bytes:
         from gossamer.engine.llvm import compile_object
         from gossamer.engine.stencils.text import stencils_text
 
-        return compile_object(stencils_text(architecture), pic=False)
+        return compile_object(stencils_text(architecture, unit), pic=False)
 
-    return _kept("stencils", architecture, make)
+    return _kept("stencils", architecture, make, unit)
 
 
-def _kept(name: str, architecture: Architecture, make: Callable[[], bytes]) -> bytes:
+def _kept(name: str, architecture: Architecture, make: Callable[[], bytes], unit: int = 0) -> bytes:
     """What is in the cache, or else is made and put there."""
     key = cache_key(architecture)
-    path = cache_folder() / f"{name}-{key}.o"
+    path = cache_folder() / f"{name}{f'.{UNITS[unit]}' if unit else ''}-{key}.o"
     obj = _read(path)
     if obj is not None:
         mark_used(path)
@@ -177,9 +195,11 @@ class Native:
     `symbols` are the addresses of its functions, the internal ones too.
     """
 
-    def __init__(self, obj: bytes) -> None:
-        arena = CodeArena(align_up(len(obj), mmap.PAGESIZE))
-        symbols = Loader(arena, {}).load(obj)
+    def __init__(self, obj: bytes, functions: Mapping[str, int] = MappingProxyType({})) -> None:
+        """`functions` are those that it may call."""
+        room = align_up(len(obj) + _STUBS, mmap.PAGESIZE)
+        arena = CodeArena(room)
+        symbols = Loader(arena, functions).load(obj)
         assert symbols is not None, "an object file has room for its own sections"
         self._arena, self.symbols = arena, symbols
 
@@ -188,7 +208,45 @@ class Native:
         return self.symbols[name]
 
 
+class Tier0Code(Native):
+    """Tier 0's native code for a model: the core, and units as they are asked for."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__(object_for(architecture))
+        self._architecture = architecture
+        #: By number, those that are there.
+        self.units: dict[int, Native] = {}
+
+    def unit(self, number: int) -> Native:
+        """A unit, from the cache or made."""
+        found = self.units.get(number)
+        if found is None:
+            obj = unit_for(self._architecture, number, self.symbols.keys())
+            found = self.units[number] = Native(obj, self.symbols)
+        return found
+
+    @property
+    def functions(self) -> Mapping[str, int]:
+        """The functions of core and units, each found when its address is asked for."""
+        return _Functions(self)
+
+
+class _Functions(Mapping[str, int]):
+    def __init__(self, code: Tier0Code) -> None:
+        self._code = code
+
+    def __getitem__(self, name: str) -> int:
+        unit = _OF_UNIT.match(name)
+        return (self._code.unit(int(unit[1])) if unit else self._code).symbols[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._code.symbols)
+
+    def __len__(self) -> int:
+        return len(self._code.symbols)
+
+
 @lru_cache(maxsize=4)
-def native(architecture: Architecture) -> Native:
+def native(architecture: Architecture) -> Tier0Code:
     """Tier 0 for such a model, loaded once a process."""
-    return Native(object_for(architecture))
+    return Tier0Code(architecture)

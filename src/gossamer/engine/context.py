@@ -11,6 +11,7 @@ from typing import Final
 from gossamer.base.bits import align_up
 from gossamer.base.data import Data
 from gossamer.cpu.block import layout
+from gossamer.engine.units import UNITS
 from gossamer.isa.architecture import SLB_ENTRIES, USUAL
 from gossamer.isa.registers import WORD
 
@@ -94,6 +95,7 @@ EFFECT_CODES: Final = {
     "absent": 8,
     "turned": 9,
     "answer": 10,
+    "unit": 11,
 }
 #: Arguments of a service that Python answers (`isa.service`), and bytes of each, and of its result.
 ANSWER_ARGUMENTS: Final = 4
@@ -197,6 +199,7 @@ _FIELDS: Final = (
     ("entries_end", 8),
     ("scratch", 8),
     ("decode_table", 8),
+    ("units", 8 * len(UNITS)),  # the decode tables of units, null where one is not there yet
     ("held_era", 8),  # the era of values of still registers that count
     ("held", HELD * HELD_SLOT),
     ("face", 4),  # number of the chips' face, 0: to be worked out

@@ -40,7 +40,7 @@ from gossamer.isa.body import Body, Branch, Effect, Raise, number
 from gossamer.isa.expr import Expr
 from gossamer.isa.interrupts import Access
 from gossamer.isa.registers import NUMBER
-from gossamer.isa.service import SERVICES, Answered
+from gossamer.isa.service import SERVICES, Answered, Service
 
 
 class _BodyFunction(StatementWriter):
@@ -71,26 +71,34 @@ class _BodyFunction(StatementWriter):
 
 def service_functions(intrinsics: set[str], *, wide: bool = False) -> str:
     """One function for each registered service of `isa.service`: `wide`, those of 64 bits too."""
-    out = []
-    for s in SERVICES.values():
-        if s.wide and not wide:
-            continue
-        if isinstance(s, Answered):
-            out.append(_answered(s))
-            continue
-        f = _BodyFunction(intrinsics)
-        result = f.expr(s.result)
-        f.line(f"ret i{s.width} {result}")
-        params = ", ".join(f"i{w} %a{n}" for n, w in enumerate(s.widths))
-        out.append(
-            text_of(
-                f, f"define internal i{s.width} @service_{s.name}({params}) nounwind noinline {{"
-            )
-        )
-    return "\n".join(out)
+    names = [name for name, s in SERVICES.items() if wide or not s.wide]
+    return "\n".join(service_function(name, intrinsics) for name in names)
 
 
-def _answered(s: Answered) -> str:
+def service_function(name: str, intrinsics: set[str], linkage: str = "internal") -> str:
+    """The function of one service."""
+    s = SERVICES[name]
+    head = f"define {linkage} i{s.width} @service_{name}({_parameters(s)}) nounwind noinline {{"
+    if isinstance(s, Answered):
+        return _answered(s, head)
+    f = _BodyFunction(intrinsics)
+    result = f.expr(s.result)
+    f.line(f"ret i{s.width} {result}")
+    return text_of(f, head)
+
+
+def service_declaration(name: str) -> str:
+    """A service whose function is in another module."""
+    s = SERVICES[name]
+    return f"declare hidden i{s.width} @service_{name}({_parameters(s)}) nounwind"
+
+
+def _parameters(s: Service) -> str:
+    values = [f"i{w} %a{n}" for n, w in enumerate(s.widths)]
+    return ", ".join(["ptr %cpu", *values] if isinstance(s, Answered) else values)
+
+
+def _answered(s: Answered, head: str) -> str:
     """A service that Python answers: its arguments and result go through the context."""
     words = addresses(64)
     given, result = words.fields["answer"], words.fields["answered"]
@@ -99,12 +107,10 @@ def _answered(s: Answered) -> str:
         place = given + ANSWER_SIZE * n
         lines.append(f"  %p{n} = getelementptr i8, ptr %cpu, i64 {place}")
         lines.append(f"  store i{width} %a{n}, ptr %p{n}, align 8")
-    params = ", ".join(f"i{w} %a{n}" for n, w in enumerate(s.widths))
     code = EFFECT_CODES["answer"]
     return "\n".join(
         (
-            f"define internal i{s.width} @service_{s.name}(ptr %cpu, {params}) nounwind "
-            "noinline {",
+            head,
             *lines,
             f"  call void @effect_python(ptr %cpu, i32 {code}, i32 {s.number})",
             f"  %r = getelementptr i8, ptr %cpu, i64 {result}",

@@ -5,9 +5,12 @@ See `handlers` for what an entry is, `runtime_code` for what is forgotten when c
 
 from __future__ import annotations
 
-from gossamer.engine.context import ENTRY_STRIDE
-from gossamer.engine.emit import TB_ENTRY, TB_MEM, TB_TLB
-from gossamer.engine.runtime_fields import Text, dispatch, handler
+from typing import Final
+
+from gossamer.engine.context import EFFECT_CODES, ENTRY_STRIDE
+from gossamer.engine.emit import CHAIN, TB_CPU, TB_ENTRY, TB_MEM, TB_TLB
+from gossamer.engine.runtime_fields import Text, dispatch, handler, tail
+from gossamer.engine.units import UNITS
 
 
 def _word(w: Text) -> str:
@@ -20,6 +23,26 @@ def _word(w: Text) -> str:
   %little = icmp ne i8 %order, 0
   %big = call i32 @llvm.bswap.i32(i32 %raw)
   %word = select i1 %little, i32 %raw, i32 %big"""
+
+
+#: What an entry leads to whose word is of a unit that is not there: it goes on there, or leaves.
+MISSING: Final = "h_unit_"
+
+
+def units() -> str:
+    return "\n".join(
+        f"""{handler(f"{MISSING}{n}")}
+  %h = call ptr @unit_handler(ptr %cpu, ptr %e, i32 {n}, ptr @{MISSING}{n})
+  %none = icmp eq ptr %h, null
+  br i1 %none, label %out, label %go
+go:
+  musttail call {CHAIN} void %h(ptr %cpu, ptr %e, i64 %K)
+  ret void
+out:
+{tail("h_asked_at")}
+}}"""
+        for n in range(1, len(UNITS))
+    )
 
 
 def decode(w: Text) -> str:
@@ -57,23 +80,20 @@ entry:
 define internal void @decode_word(ptr %cpu, i32 %word, i64 %o, ptr %to) nounwind {{
 entry:
 {field("decode_table", "table", "ptr")}
-  %op = lshr i32 %word, 26
-  %opw = zext i32 %op to i64
-  %tp = getelementptr ptr, ptr %table, i64 %opw
-  %first = load ptr, ptr %tp
-  br label %loop
-loop:
-  %row = phi ptr [ %first, %entry ], [ %nextrow, %more ]
-  %mask = load i32, ptr %row
-  %mp = getelementptr i8, ptr %row, i64 4
-  %match = load i32, ptr %mp
-  %w = and i32 %word, %mask
-  %is = icmp eq i32 %w, %match
-  br i1 %is, label %found, label %more
-more:
-  %nextrow = getelementptr i8, ptr %row, i64 32
-  br label %loop
+  %first = call ptr @row_of(ptr %table, i32 %word)
+  %up = getelementptr i8, ptr %first, i64 12
+  %unit = load i32, ptr %up
+  %other = icmp ne i32 %unit, 0
+  br i1 %other, label %there, label %found
+there:
+  %units = call ptr @unit_rows(ptr %cpu, i32 %unit)
+  %none = icmp eq ptr %units, null
+  br i1 %none, label %found, label %look
+look:
+  %second = call ptr @row_of(ptr %units, i32 %word)
+  br label %found
 found:
+  %row = phi ptr [ %first, %entry ], [ %first, %there ], [ %second, %look ]
   %kp = getelementptr i8, ptr %row, i64 8
   %kind = load i32, ptr %kp
   %b1 = and i32 %word, 65532
@@ -111,6 +131,66 @@ found:
   store i32 %f11, ptr %op12{TB_ENTRY}
   ret void
 }}
+; The row of a word in a decode table (`module.decode_rows`).
+define internal ptr @row_of(ptr %table, i32 %word) nounwind noinline {{
+entry:
+  %op = lshr i32 %word, 26
+  %opw = zext i32 %op to i64
+  %tp = getelementptr ptr, ptr %table, i64 %opw
+  %first = load ptr, ptr %tp
+  br label %loop
+loop:
+  %row = phi ptr [ %first, %entry ], [ %nextrow, %more ]
+  %mask = load i32, ptr %row
+  %mp = getelementptr i8, ptr %row, i64 4
+  %match = load i32, ptr %mp
+  %w = and i32 %word, %mask
+  %is = icmp eq i32 %w, %match
+  br i1 %is, label %found, label %more
+more:
+  %nextrow = getelementptr i8, ptr %row, i64 32
+  br label %loop
+found:
+  ret ptr %row
+}}
+; The decode table of a unit, null where it is not there yet.
+define internal ptr @unit_rows(ptr %cpu, i32 %unit) nounwind alwaysinline {{
+  %n = zext i32 %unit to i64
+  %first = getelementptr i8, ptr %cpu, i64 {w.offset_of("units")}
+  %p = getelementptr ptr, ptr %first, i64 %n
+  %r = load ptr, ptr %p{TB_CPU}
+  ret ptr %r
+}}
+; The handler of entry %e, whose word is of a unit that was not there when it was decoded; null
+; where it cannot be had.  %mine is the entry's handler until then; another one there stays.
+define internal ptr @unit_handler(ptr %cpu, ptr %e, i32 %unit, ptr %mine) nounwind noinline {{
+entry:
+  %to = alloca [16 x i8], align 16
+  %before = call ptr @unit_rows(ptr %cpu, i32 %unit)
+  %none = icmp eq ptr %before, null
+  br i1 %none, label %ask, label %go
+ask:
+  call void @effect_python(ptr %cpu, i32 {EFFECT_CODES["unit"]}, i32 %unit)
+  %now = call ptr @unit_rows(ptr %cpu, i32 %unit)
+  %still = icmp eq ptr %now, null
+  br i1 %still, label %out, label %go
+go:
+  %wp = getelementptr i8, ptr %e, i64 8
+  %word = load i32, ptr %wp{TB_ENTRY}
+  call void @decode_word(ptr %cpu, i32 %word, i64 0, ptr %to)
+  %h = load ptr, ptr %to{TB_ENTRY}
+  %had = load ptr, ptr %e{TB_ENTRY}
+  %is = icmp eq ptr %had, %mine
+  br i1 %is, label %put, label %give
+put:
+  store ptr %h, ptr %e{TB_ENTRY}
+  br label %give
+give:
+  ret ptr %h
+out:
+  ret ptr null
+}}
+{units()}
 define ptr @tier0_handler(ptr %cpu, ptr %e) nounwind {{
   %to = alloca [16 x i8], align 16
   call void @decode_into(ptr %cpu, ptr %e, ptr %to)

@@ -28,7 +28,7 @@ def exits(w: Text) -> str:
 {store("left", "i64", "%K")}
   ret void
 }}
-{handler("h_next")}
+{handler("h_next", "hidden ")}
 {field("exit_request", "stop", "i32")}
   %go = icmp eq i32 %stop, 0
   br i1 %go, label %on, label %out, !prof !9
@@ -46,7 +46,7 @@ on:
 out:
 {tail("h_asked")}
 }}
-{handler("h_interrupt")}
+{handler("h_interrupt", "hidden ")}
   %srr0 = call {ea} @cia_of(ptr %cpu, ptr %e)
   call void @take(ptr %cpu, {ea} %srr0)
   %here = ptrtoint ptr %e to i64
@@ -89,7 +89,7 @@ define internal void @take(ptr %cpu, {ea} %srr0) nounwind {{
 def faults(w: Text) -> str:
     field, store, ea = w.field, w.store, w.ea
     return f"""
-{handler("h_data_fault")}
+{handler("h_data_fault", "hidden ")}
 {field("x_fault", "fault", "i32")}
 {field("x_dar", "dar", ea)}
 {store("dsisr", "i32", "%fault")}
@@ -110,7 +110,7 @@ def misses(w: Text, miss: int, vectors: tuple[Interrupt, ...]) -> str:
     field, store, ea = w.field, w.store, w.ea
     fetching, loading, storing = (int(v) for v in vectors)
     return f"""
-{handler("h_data_fault")}
+{handler("h_data_fault", "hidden ")}
 {field("x_fault", "fault", "i32")}
 {field("x_dar", "dar", ea)}
   %m = and i32 %fault, {miss}

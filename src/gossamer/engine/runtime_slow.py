@@ -126,7 +126,7 @@ define internal void @data_fault(ptr %cpu, {ea} %ea, i32 %fault) nounwind {{
 }}
 ; A load that the TLB did not answer: translates all, then reads, then fills the TLB.  The value, or
 ; 0 with `x_fault` set.  Two pages are read byte by byte.
-define internal i64 @slow_load(ptr %cpu, {ea} %ea, i32 %size) nounwind noinline {{{_slow(w, "read")}
+define hidden i64 @slow_load(ptr %cpu, {ea} %ea, i32 %size) nounwind noinline {{{_slow(w, "read")}
   %v = phi i64 [ 0, %two ], [ %v2, %loop ]
 {place}
   %byte = call i64 @bus_load(ptr %cpu, {ra} %r, i32 1)
@@ -147,7 +147,7 @@ one:
   ret i64 %w
 }}
 ; The same for a store; nothing is written when any of it faults.
-define internal void @slow_store(ptr %cpu, {ea} %ea, i64 %value, i32 %size)
+define hidden void @slow_store(ptr %cpu, {ea} %ea, i64 %value, i32 %size)
     nounwind noinline {{{_slow(w, "write")}
 {place}
   %up = sub i32 %size, %n
@@ -172,7 +172,7 @@ one:
   ret void
 }}
 ; What an access of %len bytes would fault with, in `x_fault`; R and C are set as it would.
-define internal void @probe(ptr %cpu, {ea} %ea, i32 %len, i32 %access) nounwind noinline {{
+define hidden void @probe(ptr %cpu, {ea} %ea, i32 %len, i32 %access) nounwind noinline {{
 entry:
   call i1 @resolve(ptr %cpu)
 {store("x_fault", "i32", "0")}

@@ -22,7 +22,7 @@ from gossamer.base.units import MiB
 MOST: Final = 64 * MiB
 #: Objects of tier 0 and of stencils, and compiled regions, by their key; hashes of sources.
 _OURS: Final = pattern(
-    r"(?:(?:tier0|stencils)-([0-9a-f]{32})\.o|regions-([0-9a-f]{32})\.cache"
+    r"(?:(?:tier0|stencils)(?:\.[a-z]+)?-([0-9a-f]{32})\.o|regions-([0-9a-f]{32})\.cache"
     r"|sources-([0-9a-f]{32})\.hash)",
     re.ASCII,
 )

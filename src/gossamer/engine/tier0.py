@@ -52,6 +52,7 @@ from gossamer.engine.context import (
     TLB_CHUNK,
 )
 from gossamer.engine.protocol import InstructionTime
+from gossamer.engine.units import units_of
 from gossamer.isa.answers import ANSWERS
 from gossamer.isa.architecture import Architecture
 
@@ -63,8 +64,8 @@ _SLACK: Final = PAGE_SIZE // 4
 #: Accesses to devices (a power of two) after which `run` comes back: they take far longer than
 #: other instructions, and the engine's caller looks at the host's clock in between.
 _ACCESSES: Final = 256
-_CODE, _BUSY, _ABSENT, _TURNED, _ANSWER = (
-    EFFECT_CODES[name] for name in ("code", "busy", "absent", "turned", "answer")
+_CODE, _BUSY, _ABSENT, _TURNED, _ANSWER, _UNIT = (
+    EFFECT_CODES[name] for name in ("code", "busy", "absent", "turned", "answer", "unit")
 )
 
 #: A word, and the callbacks that loads and stores take: real address, value, size.
@@ -221,6 +222,8 @@ class Tier0(InstructionTime):
         }
         for name, value in pointers.items():
             self._set64(name, value)
+        for unit in self.native.units:
+            self._take_unit(unit)
         if self._words.width == 64:
             self._find_table()
             self._set64("orders", self.decoded.orders.address)
@@ -416,6 +419,8 @@ class Tier0(InstructionTime):
                 self.regions_turned(argument)
             elif code == _ANSWER:
                 self._answer(argument)
+            elif code == _UNIT:
+                self._take_unit(argument)
             elif code == _ABSENT:
                 self.memory.arena.need(argument * PAGE_SIZE, PAGE_SIZE)
             else:
@@ -423,6 +428,15 @@ class Tier0(InstructionTime):
                 self.effect(code, argument)
         except BaseException as e:
             self._keep(e)
+
+    def _take_unit(self, unit: int) -> None:
+        """Let decoding find the handlers of a unit."""
+        self._set64("units", self.native.unit(unit).address("decode_rows"), unit)
+
+    def take_all_units(self) -> None:
+        """Have every unit at once: what is decoded from here on has its own handlers."""
+        for unit in units_of(self.architecture):
+            self._take_unit(unit)
 
     def _answer(self, n: int) -> None:
         """Answer a service whose arguments are in the context."""

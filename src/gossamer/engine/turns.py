@@ -1,9 +1,10 @@
 """Several CPUs on one clock: they run in turn, one at a time.
 
 There is one line of time and one count: an instruction of any CPU is one instruction of the
-machine.  A turn is `TURN` instructions; a CPU that waits gives its turn away, and when all wait,
-time goes on to the next alarm.  Whose turn it is and how much of it is over is state, so that a
-machine that is cut, saved and loaded goes on as one that is not.
+machine.  A turn is `TURN` instructions; a CPU that waits gives its turn away and gets none, so that
+one which works alone goes on; when all wait, time goes on to the next alarm.  Whose turn it is and
+how much of it is over is state, so that a machine that is cut, saved and loaded goes on as one that
+is not.
 
 At each change of turn the CPU that leaves loses its reservation, and the one that comes begins
 with no translation kept.  So a store, a decoded word or a tlbie of one CPU is seen by the others
@@ -97,18 +98,31 @@ class Turns(Processor):
     def _execute(self, end: int) -> None:
         engine = self.engine
         start = engine.count
-        super()._execute(min(end, start + TURN - self.used))
+        if self._next() is not None:
+            end = min(end, start + TURN - self.used)
+        super()._execute(end)
         self.used += engine.count - start
         if self.used >= TURN:
-            self.give(self._following()[0])
+            following = self._next()
+            if following is not None:
+                self.give(following)
+            else:
+                self.used = TURN - 1  # it goes on until another has something to do
 
-    def _idle(self, deadline: int, until_ns: int) -> bool:
-        """The next CPU that has something to do takes the turn; none: all wait."""
+    def _next(self) -> int | None:
+        """The next CPU that has something to do, but for the one whose turn it is."""
         for n in self._following():
             cpu, _ = self.members[n]
             if n != self.turn and (not cpu.waiting or cpu.pending() is not None):
-                self.give(n)
-                return True
+                return n
+        return None
+
+    def _idle(self, deadline: int, until_ns: int) -> bool:
+        """The next CPU that has something to do takes the turn; none: all wait."""
+        following = self._next()
+        if following is not None:
+            self.give(following)
+            return True
         return super()._idle(deadline, until_ns)
 
     def _can_wake(self) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import product
 
 from gossamer.base.data import Data
+from gossamer.engine.units import unit_of
 from gossamer.isa.body import Do, Loop, Probe, Statement, Store, When, Write
 from gossamer.isa.expr import Expr
 from gossamer.isa.insn import SPLIT, Decoder, Insn
@@ -14,7 +15,8 @@ from gossamer.isa.insn import SPLIT, Decoder, Insn
 class Variant(Data):
     """An instruction with some fields known; `kind` 1 or 2 when it branches relative (B, I form).
 
-    `names` are the handlers' names: target in the same page, target elsewhere.
+    `names` are the handlers' names: target in the same page, target elsewhere.  `unit`: the number
+    of the object that has them (`units`), which their names begin with.
     """
 
     row: Insn
@@ -22,20 +24,22 @@ class Variant(Data):
     match: int
     kind: int
     names: tuple[str, str]
+    unit: int
 
 
 def variants(decoder: Decoder) -> list[Variant]:
     """Every variant of a model's instructions, most particular first."""
     out: list[Variant] = []
     for row in decoder.rows:
+        unit = unit_of(row)
         for n, (mask, match) in enumerate(_known(row)):
             kind = {"B": 1, "I": 2}.get(row.form.__name__, 0)
             aa = row.form.field("AA").mask if kind else 0
             if kind and mask & aa and match & aa:
                 kind = 0
-            stem = f"h_{row.name}_{n}"
+            stem = f"h{unit or ''}_{row.name}_{n}"
             names = (f"{stem}_local", f"{stem}_far") if kind else (stem, stem)
-            out.append(Variant(row, mask, match, kind, names))
+            out.append(Variant(row, mask, match, kind, names, unit))
     return sorted(out, key=lambda v: -v.mask.bit_count())
 
 

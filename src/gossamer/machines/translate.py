@@ -10,7 +10,7 @@ from gossamer.machines.config import Accel
 from gossamer.machines.machine import Machine
 
 if TYPE_CHECKING:
-    from gossamer.engine.build import Native
+    from gossamer.engine.build import Tier0Code
     from gossamer.engine.regions.regions import Regions
 
 
@@ -36,7 +36,7 @@ def translate(machine: Machine, accel: Accel) -> None:
 _loaded: set[Architecture] = set()
 
 
-def _load(architecture: Architecture, native: Native) -> None:
+def _load(architecture: Architecture, native: Tier0Code) -> None:
     """Read the stencils; where they are not kept yet LLVM makes them, in a second of CPU time."""
     from gossamer.engine.stencils.made import made
 

@@ -65,14 +65,21 @@ class Blocks:
         stencils: Stencils,
         loader: Callable[[], Loader],
         is_barred: Callable[[int, int], bool],
+        *,
+        beside: bool = False,
     ) -> None:
-        """`is_barred` says which words (arena page, offset) are to be left alone."""
+        """`is_barred` says which words (arena page, offset) are to be left alone.
+
+        `beside`: stencils of more units may come while blocks are made without them.
+        """
+        self._beside = beside
         self._view, self._stencils, self._loader = view, stencils, loader
         self._is_barred = is_barred
         self._by_entry: dict[int, Block] = {}
         self._by_page: dict[int, set[int]] = defaultdict(set)
         self._filled: dict[tuple[int, int], bytes] = {}
-        self._constants = -1
+        #: Where the stencils' constants lie in the arena, and how many bytes: -1: nowhere.
+        self._constants = (-1, 0)
         #: Blocks made, and their instructions.
         self.made = self.instructions = 0
 
@@ -93,6 +100,7 @@ class Blocks:
 
         False when the arena is full.  Entries that `has_region` stay as they are.
         """
+        self._stencils.follow(beside=self._beside)
         work, left = deque([ea]), TOGETHER
         addresses = self._view.addresses(narrow=self._view.narrow)
         arena = self._loader().arena
@@ -199,13 +207,14 @@ class Blocks:
 
     def _constants_in(self, arena: CodeArena) -> int | None:
         """Where the stencils' constants lie in the arena; None when it is full."""
-        if self._constants < 0:
-            found = arena.reserve(len(self._stencils.constants), 64)
+        constants = self._stencils.constants
+        if self._constants[1] != len(constants) or self._constants[0] < 0:
+            found = arena.reserve(len(constants), 64)
             if found is None:
                 return None
-            arena.put(found, self._stencils.constants)
-            self._constants = found
-        return self._constants
+            arena.put(found, constants)
+            self._constants = found, len(constants)
+        return self._constants[0]
 
     # --- dropping ---------------------------------------------------------------------------------
 
@@ -250,7 +259,7 @@ class Blocks:
     def forget(self) -> None:
         """Drop all; the arena begins anew."""
         self.drop_all()
-        self._constants = -1
+        self._constants = (-1, 0)
 
 
 def _lead(code: bytearray, at: int, here: int, to: int, apply: Apply) -> None:

@@ -192,7 +192,8 @@ class Regions:
         if not self._copies:
             return None
         found = stencils(self.architecture, self.engine.native)
-        return Blocks(self.view, found, lambda: self._loader, self._is_barred)
+        beside = self._worker is not None
+        return Blocks(self.view, found, lambda: self._loader, self._is_barred, beside=beside)
 
     def _give_way(self, entry: int) -> None:
         if self.blocks is not None:
@@ -203,7 +204,7 @@ class Regions:
         arena = CodeArena(self.size)
         for each in self.engines:
             each.set_regions(arena.base, arena.size)
-        return Loader(arena, self.engine.native.symbols)
+        return Loader(arena, self.engine.native.functions)
 
     def close(self) -> None:
         """Make no more regions."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
 
 from gossamer.base.data import Data
-from gossamer.engine.build import Native, stencils_for
+from gossamer.core import ahead
+from gossamer.engine.build import Native, Tier0Code, stencils_for
 from gossamer.engine.elf import KINDS, Apply, Object, Relocation, Symbol, absolute64
 from gossamer.engine.stencils.holes import PLACED, PREFIX, value_of
 from gossamer.engine.stencils.hosts import HOSTS, Fill
@@ -67,36 +68,73 @@ class Stencil(Data):
         return any(PLACED in f"{h.name} " for h in self.holes)
 
 
-class Stencils(Data):
-    """All of a model: by the address of tier 0's handler; `constants` are the bytes they share.
+class Stencils:
+    """Those of a model, by the address of tier 0's handler; `constants` are the bytes they share.
 
-    `machine` is the host's, as object files number it.
+    `machine` is the host's, as object files number it.  Those of a unit come after tier 0 has it.
     """
 
-    machine: int
-    by_handler: dict[int, Stencil]
-    stop: Stencil
-    constants: bytes
+    def __init__(self, architecture: Architecture, tier0: Tier0Code) -> None:
+        self._architecture, self._tier0 = architecture, tier0
+        obj = Object(stencils_for(architecture))
+        self.machine = obj.machine
+        self.constants = b""
+        named = self._read(obj)
+        self.stop = named.pop(STOP)
+        self.by_handler: dict[int, Stencil] = {}
+        self._units = {0}
+        self._coming: dict[int, ahead.Loading] = {}
+        self._objects: dict[int, bytes] = {}
+        self._add(named, tier0)
+
+    def follow(self, *, beside: bool) -> None:
+        """Have those of the units that tier 0 has by now; `beside`: as soon as a thread has."""
+        for unit, native in list(self._tier0.units.items()):
+            if unit in self._units:
+                continue
+            if unit not in self._coming:
+                self._coming[unit] = ahead.load(partial(self._make, unit))
+            coming = self._coming[unit]
+            if not beside:
+                coming.join()
+            if coming.is_done:
+                self._units.add(unit)
+                obj = self._objects.pop(unit, None) or stencils_for(self._architecture, unit)
+                self._add(self._read(Object(obj)), native)
+
+    def _make(self, unit: int) -> None:
+        self._objects[unit] = stencils_for(self._architecture, unit)
+
+    def _read(self, obj: Object) -> dict[str, Stencil]:
+        reader = _Reader(obj, self.constants)
+        named = reader.stencils()
+        self.constants = bytes(reader.bytes)
+        return named
+
+    def _add(self, named: dict[str, Stencil], handlers: Native) -> None:
+        found = {name: handlers.symbols.get(name.removeprefix(STENCIL)) for name in named}
+        self.by_handler |= {at: named[name] for name, at in found.items() if at is not None}
 
 
 @lru_cache(maxsize=4)
-def made(architecture: Architecture, tier0: Native) -> Stencils:
+def made(architecture: Architecture, tier0: Tier0Code) -> Stencils:
     """The stencils for a model's tier 0 where it is loaded, made once."""
-    return _Reader(Object(stencils_for(architecture))).stencils(tier0.symbols)
+    return Stencils(architecture, tier0)
 
 
 class _Reader:
-    """Reads an object file."""
+    """Reads an object file, whose constants come behind the `before`."""
 
-    def __init__(self, obj: Object) -> None:
+    def __init__(self, obj: Object, before: bytes) -> None:
         self.obj = obj
         self.host, self.kinds = HOSTS[obj.machine], KINDS[obj.machine]
         #: Where the sections of constants begin, put one behind the other.
         self.constants: dict[int, int] = {}
-        self.bytes = bytearray()
+        self.bytes = bytearray(before)
         self.relocations: dict[int, list[Relocation]] = {}
 
-    def stencils(self, handlers: dict[str, int]) -> Stencils:
+    def stencils(self) -> dict[str, Stencil]:
+        """Those that are understood, by the names of their functions."""
         obj = self.obj
         functions = {s.name: s for s in obj.symbols if s.name.startswith((STENCIL, STOP))}
         code = {s.section for s in functions.values()}
@@ -109,10 +147,7 @@ class _Reader:
                 self.bytes += obj.content(n)
         self.relocations = {n: sorted(obj.relocations(n), key=_offset) for n in code}
         read = {name: self._stencil(symbol) for name, symbol in functions.items()}
-        found = {name.removeprefix(STENCIL): s for name, s in read.items() if s is not None}
-        stop = found.pop(STOP)
-        by_handler = {handlers[name]: s for name, s in found.items() if name in handlers}
-        return Stencils(obj.machine, by_handler, stop, bytes(self.bytes))
+        return {name: s for name, s in read.items() if s is not None}
 
     def _stencil(self, function: Symbol) -> Stencil | None:
         """None for a function that has what is not understood here."""

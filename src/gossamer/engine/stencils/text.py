@@ -44,13 +44,15 @@ _LEAVE: Final = "leave"
 _ENTRIES_OF_CODE: Final = 4  # an entry is four times as long as its instruction
 
 
-def stencils_text(architecture: Architecture) -> str:
-    """LLVM text of every stencil of a model."""
+def stencils_text(architecture: Architecture, unit: int = 0) -> str:
+    """LLVM text of every stencil of a unit of a model."""
     intrinsics: set[str] = set()
     holes: dict[str, int] = {}
     externs = {"h_spent", "h_jump", NEXT}
-    parts = [_Stop(intrinsics, addresses_of(architecture), "", holes).stop()]
+    parts = [_Stop(intrinsics, addresses_of(architecture), "", holes).stop()] if unit == 0 else []
     for v in variants(Decoder(architecture)):
+        if v.unit != unit:
+            continue
         trace = v.row.trace(Expr("word", 32), v.mask, v.match, width=architecture.word)
         if not _is_simple(trace):
             continue

@@ -60,6 +60,7 @@ class Bench:
         self.memory = AddressMap(arena)
         self.memory.map(arena.add("ram", _RAM), 0)
         self.engine = Tier0(self.memory, architecture)
+        self.engine.take_all_units()  # words are decoded here before any is executed
         self.regions = Regions(self.engine, architecture, pause=0)
         self._copies = blocks
         self.block = self.engine.block
