@@ -20,7 +20,7 @@ OBJECT = b"\x7fELF" + bytes(range(256)) * 40
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(llvm, "compile_object", lambda text: OBJECT)
+    monkeypatch.setattr(llvm, "compile_object", lambda text, quick: OBJECT)
     monkeypatch.setattr(module, "module_text", lambda architecture: "")
     return tmp_path / "gossamer"
 
@@ -40,7 +40,7 @@ def test_object_is_kept_for_the_owner_alone_and_found_again(
     assert stat.S_IMODE(only(folder).stat().st_mode) == 0o600
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
-    def never(text: str) -> bytes:
+    def never(text: str, quick: bool) -> bytes:
         raise AssertionError("compiled again")
 
     monkeypatch.setattr(llvm, "compile_object", never)

@@ -156,7 +156,9 @@ def test_units_are_kept_by_their_names_and_a_damaged_one_is_made_anew(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     made = []
-    monkeypatch.setattr(llvm, "compile_object", lambda text: made.append(text) or b"\x7fELF" * 99)
+    monkeypatch.setattr(
+        llvm, "compile_object", lambda text, quick: made.append(text) or b"\x7fELF" * 99
+    )
     architecture = WITH_UNITS["7400"]
     first = build.unit_for(architecture, VECTOR, ())
     (path,) = (tmp_path / "gossamer").glob("tier0.vector-*.o")

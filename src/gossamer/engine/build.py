@@ -146,7 +146,7 @@ def object_for(architecture: Architecture) -> bytes:
         from gossamer.engine.llvm import compile_object
         from gossamer.engine.module import module_text
 
-        return compile_object(module_text(architecture))
+        return compile_object(module_text(architecture), quick=True)
 
     return _kept("tier0", architecture, make)
 
@@ -158,7 +158,7 @@ def unit_for(architecture: Architecture, unit: int, core: Collection[str]) -> by
         from gossamer.engine.llvm import compile_object
         from gossamer.engine.module import unit_text
 
-        return compile_object(unit_text(architecture, unit, core))
+        return compile_object(unit_text(architecture, unit, core), quick=True)
 
     return _kept("tier0", architecture, make, unit)
 

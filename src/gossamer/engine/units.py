@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gossamer.isa.insn import Insn
 
 #: By number; the first is the core.
-UNITS: Final = ("core", "vector", "vsx", "arithmetic", "decimal")
+UNITS: Final = ("core", "vector", "vsx", "scalar", "parallel", "decimal")
 #: The unit of the rows that a file of `isa.spec` has: the core where it is not here.
 _BY_FILE: Final = {
     "vector_float": "vector",
@@ -25,17 +25,22 @@ _BY_FILE: Final = {
     "wide.vector_crypto": "vector",
     "wide.vector_later": "vector",
     "wide.vsx": "vsx",
-    "wide.vsx_arith": "arithmetic",
-    "wide.vsx_compare": "arithmetic",
-    "wide.vsx_convert": "arithmetic",
+    "wide.vsx_arith": "parallel",
+    "wide.vsx_compare": "parallel",
+    "wide.vsx_convert": "parallel",
     "wide.decimal": "decimal",
 }
 _ROOT: Final = "gossamer.isa.spec."
+#: What begins the names of VSX' arithmetic on one element alone.
+_SCALAR: Final = "xs"
 
 
 def unit_of(row: Insn) -> int:
     """The number of a row's unit."""
-    return UNITS.index(_BY_FILE.get(row.body.__module__.removeprefix(_ROOT), UNITS[0]))
+    name = _BY_FILE.get(row.body.__module__.removeprefix(_ROOT), UNITS[0])
+    if name == "parallel" and row.name.startswith(_SCALAR):
+        name = "scalar"
+    return UNITS.index(name)
 
 
 def units_of(architecture: Architecture) -> list[int]:
