@@ -184,7 +184,7 @@ def test_constants_lie_in_an_arena_that_begins_anew() -> None:
         b.run(20_000)
         assert not (d := difference(a, b)), d
         assert any(s.constants for s in blocks._stencils.by_handler.values())
-        assert blocks._constants >= 0
+        assert blocks._constants[0] >= 0
         arena = blocks._loader().arena
         blocks.forget()
         blocks._loader().clear()

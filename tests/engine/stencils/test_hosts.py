@@ -14,6 +14,7 @@ from gossamer.engine.elf import AARCH64, X86_64, Loader, Object
 from gossamer.engine.stencils.hosts import HOSTS
 from gossamer.engine.stencils.made import made
 from gossamer.engine.stencils.text import STENCIL
+from gossamer.engine.units import units_of
 
 PAGE, LOW = 275, 277
 ADRP: Final = bytes.fromhex("08000090")  # adrp x8, symbol
@@ -61,8 +62,13 @@ def test_other_instructions_are_refused(code: str, kind: int) -> None:
 
 def test_every_stencil_of_this_host_is_understood() -> None:
     architecture = find("7400").architecture
-    stencils = made(architecture, native(architecture))
-    names = {s.name for s in Object(stencils_for(architecture)).symbols}
+    tier0 = native(architecture)
+    stencils = made(architecture, tier0)
+    for unit in units_of(architecture):
+        tier0.unit(unit)
+    stencils.follow(beside=False)
+    objects = [Object(stencils_for(architecture, unit)) for unit in (0, *units_of(architecture))]
+    names = {s.name for o in objects for s in o.symbols}
     assert len(stencils.by_handler) == sum(n.startswith(STENCIL) for n in names) > 500
     assert sum(s.goes_on for s in stencils.by_handler.values()) > 500
     assert any(s.constants for s in stencils.by_handler.values())
