@@ -78,6 +78,41 @@ def test_a_program_prints_and_waits(make: Callable[..., Machine]) -> None:
     assert ics.irqs[0x100].status == 8  # type: ignore[attr-defined] # masked, and kept
 
 
+#: li r3,0x28; lis r4,0x10; ori r4,r4,1; lis r6,0x10; lwz r5,0(r6); sc 1; lwz r5,0(r6); b .
+WATCHED = pack(
+    ">8I",
+    *(0x3860_0028, 0x3C80_0010, 0x6084_0001, 0x3CC0_0010),
+    *(0x80A6_0000, 0x4400_0022, 0x80A6_0000, 0x4800_0000),
+)
+
+
+def test_an_address_that_the_hypervisor_watches_is_watched_from_there_on(
+    make: Callable[..., Machine], tmp_path: Path
+) -> None:
+    (tmp_path / "kernel").write_bytes(elf(WATCHED))
+    found = []
+    for pieces in ([7], [1] * 7):
+        m = make()
+        for piece in pieces:
+            m.processor.run(m.engine.count + piece)
+        found.append(m.cpu.block.bytes())
+        assert (m.cpu.block.get("dar"), m.cpu.block.get("nia")) == (0x10_0000, 0x300)
+    assert found[0] == found[1]
+
+
+def test_a_call_that_changes_nothing_else_does_not_stop_native_code(
+    make: Callable[..., Machine],
+) -> None:
+    m, sent = make(), bytearray()
+    m.serials[0].transmit = sent.append
+    m.memory.write(m.cpu.block.get("nia") + 24, b"\x4b\xff\xff\xe8")  # b .-24: it never waits
+    runs = []
+    m.engine.before_run = lambda: runs.append(m.engine.count)
+    m.processor.run(6000)
+    assert len(sent) == 2 * (6000 // 7)
+    assert len(runs) < len(sent) // 100
+
+
 def test_kernel_and_disk_lie_where_qemu_puts_them(make: Callable[..., Machine]) -> None:
     m = make()
     assert m.memory.read(0x40_0000, 36) == PROGRAM

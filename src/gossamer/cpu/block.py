@@ -122,6 +122,12 @@ class RegisterBlock:
         """The whole block (for hashes and comparison)."""
         return bytes(self.view[: self.layout.size])
 
+    def beside(self, name: str) -> tuple[object, object]:
+        """A copy of the block without one register file: whether anything else has changed."""
+        width, count = self.layout.registers[name]
+        at = self.layout.offset[name]
+        return bytes(self.view[:at]), bytes(self.view[at + width // 8 * count : self.layout.size])
+
     # --- architected views of registers that are kept in parts ----
 
     @property

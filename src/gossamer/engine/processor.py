@@ -91,12 +91,22 @@ class Processor:
         elif code == _BREAKPOINT:
             self.breakpoints_changed()
         elif code == _HYPERCALL:
-            self.cpu.hypercall()
-            self.engine.request_exit()
+            self._call_hypervisor()
         elif code == _DCR:
             self.cpu.access_dcr(argument)
         else:
             self.request_stop()
+
+    def _call_hypervisor(self) -> None:
+        """Most calls change general registers and memory alone, and the CPU goes straight on.
+
+        Lines and alarms that move ask for a look themselves.
+        """
+        block = self.cpu.block
+        before = block.beside("gpr")
+        self.cpu.hypercall()
+        if block.beside("gpr") != before:
+            self.breakpoints_changed()  # DABR is one of them; ends the native run, too
 
     def request_stop(self) -> None:
         """End `run` at the next instruction boundary."""

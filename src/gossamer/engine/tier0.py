@@ -61,8 +61,8 @@ if TYPE_CHECKING:
 
 #: A straight line of code can overrun the budget by a page of instructions at the most.
 _SLACK: Final = PAGE_SIZE // 4
-#: Accesses to devices (a power of two) after which `run` comes back: they take far longer than
-#: other instructions, and the engine's caller looks at the host's clock in between.
+#: Calls of Python (a power of two), for chips above all, after which `run` comes back: they take
+#: far longer than instructions, and the engine's caller looks at the host's clock in between.
 _ACCESSES: Final = 256
 _CODE, _BUSY, _ABSENT, _TURNED, _ANSWER, _UNIT = (
     EFFECT_CODES[name] for name in ("code", "busy", "absent", "turned", "answer", "unit")
@@ -168,6 +168,8 @@ class Tier0(InstructionTime):
         self._hash_table: PageEntries | None = None
         self._samples = Table(SAMPLES * SAMPLE_SLOT)
         self._hot = Table(HOT_SLOTS, "I")
+        #: Entries whose slots are still to be emptied.
+        self._forgotten: set[int] = set()
         self._moves = Table(MOVES * MOVE_SLOT)
         self._data = Table(2 * DATA_SLOTS, "Q")
         self._allocate()
@@ -335,9 +337,7 @@ class Tier0(InstructionTime):
     # --- callbacks: everything is caught, kept and raised when native code has returned ----
 
     def _load(self, ra: int, size: int) -> int:
-        self._accesses += 1
-        if self._accesses % _ACCESSES == 0:
-            self.request_exit()
+        self._count_access()
         self._still = self.faces.carried = False
         try:
             if self._news.value:
@@ -370,9 +370,7 @@ class Tier0(InstructionTime):
             self._held_era.value += 1
 
     def _store(self, ra: int, value: int, size: int) -> None:
-        self._accesses += 1
-        if self._accesses % _ACCESSES == 0:
-            self.request_exit()
+        self._count_access()
         self._still = self.faces.carried = False
         try:
             if self._news.value:
@@ -424,6 +422,7 @@ class Tier0(InstructionTime):
             elif code == _ABSENT:
                 self.memory.arena.need(argument * PAGE_SIZE, PAGE_SIZE)
             else:
+                self._count_access()
                 self._settle()
                 self.effect(code, argument)
         except BaseException as e:
@@ -440,9 +439,7 @@ class Tier0(InstructionTime):
 
     def _answer(self, n: int) -> None:
         """Answer a service whose arguments are in the context."""
-        self._accesses += 1
-        if self._accesses % _ACCESSES == 0:
-            self.request_exit()
+        self._count_access()
         answer = ANSWERS[n]
         at = self._fields["answer"]
         places = range(at, at + ANSWER_SIZE * ANSWER_ARGUMENTS, ANSWER_SIZE)
@@ -453,6 +450,11 @@ class Tier0(InstructionTime):
         at = self._fields["answered"]
         result = answer.compute(*values)
         self._context[at : at + ANSWER_RESULT] = result.to_bytes(ANSWER_RESULT, "little")
+
+    def _count_access(self) -> None:
+        self._accesses += 1
+        if self._accesses % _ACCESSES == 0:
+            self.request_exit()
 
     def _keep(self, e: BaseException) -> None:
         if self._error is None:
@@ -555,6 +557,8 @@ class Tier0(InstructionTime):
 
     def _take_hot(self) -> list[Sample]:
         """Places whose counts have reached a power of two since the last call."""
+        if self._forgotten:
+            self._forget_samples()
         count = self._hot_count.value
         self._hot_count.value = 0
         form = _SLOTS[self._words.width]
@@ -563,19 +567,23 @@ class Tier0(InstructionTime):
 
     def samples_in(self, page: int) -> int:
         """How often the guest was found in an arena page, as far as it is remembered."""
+        if self._forgotten:
+            self._forget_samples()
         first = self.entries + page * ENTRY_STRIDE
         counts = self._samples.view.cast("I")[_COUNT_AT // 4 :: SAMPLE_SLOT // 4].tolist()
         there = zip(self._sampled(), counts, strict=True)
         return sum(count for entry, count in there if first <= entry < first + ENTRY_STRIDE)
 
     def forget_samples(self, entries: list[int]) -> None:
-        """Count these entries anew."""
-        counts, sampled = self._samples.view.cast("I"), self._sampled()
-        for entry in entries:
-            slot = -1
-            for _ in range(sampled.count(entry)):
-                slot = sampled.index(entry, slot + 1)
+        """Count these entries anew, from the next look at the samples on."""
+        self._forgotten.update(entries)
+
+    def _forget_samples(self) -> None:
+        counts = self._samples.view.cast("I")
+        for slot, entry in enumerate(self._sampled()):
+            if entry in self._forgotten:
                 counts[(slot * SAMPLE_SLOT + _COUNT_AT) // 4] = 0
+        self._forgotten.clear()
 
     def _sampled(self) -> list[int]:
         """The entry of each slot of the sampler's table.

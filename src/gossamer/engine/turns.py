@@ -90,6 +90,11 @@ class Turns(Processor):
         """The CPU whose turn it is gives up the rest of it: for what it has called just now."""
         self.used = TURN
 
+    def _call_hypervisor(self) -> None:
+        """It may have given another CPU the turn."""
+        super()._call_hypervisor()
+        self.engine.request_exit()
+
     def _attach(self) -> None:
         self.engine.attach()
         # The line of learned accesses goes to one CPU, and it need not be its turn.
