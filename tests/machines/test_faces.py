@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from gossamer.control.vm import Vm
+from gossamer.devices.fwcfg import FwCfg
+from gossamer.isa.text import assemble
 from gossamer.machines.options import parse
 from gossamer.verify.hostile.guest import prepare
 
@@ -60,3 +62,44 @@ def test_every_chip_driven_at_random_is_the_same(machine: str, tmp_path: Path) -
         got.append(run(vm, way, 180_000)[:2])
         vm.disks.abandon()
     assert got[0] == got[1]
+
+
+#: Adds up the numbers that the configuration device has under key 3, and a byte of NVRAM.
+ASKS = """
+loop: sth r5,0(r4)
+lbz r6,2(r4)
+add r7,r7,r6
+lbz r6,2(r4)
+add r7,r7,r6
+lbz r6,2(r4)
+add r7,r7,r6
+lbz r6,2(r4)
+rlwinm r7,r7,1,0,31
+add r7,r7,r6
+lbz r6,0(r8)
+xori r8,r8,64
+b loop
+"""
+
+
+@pytest.mark.parametrize(("machine", "nvram"), [("g3beige", None), ("mac99", 0xFFF0_4000)])
+def test_numbers_of_the_configuration_need_few_calls(machine: str, nvram: int | None) -> None:
+    got = {}
+    for way in ("off", "on"):
+        vm = Vm(parse(["-M", machine, *COMMON, "-bios", "builtin", "-rtc", "base=2001-09-09"]))
+        m = vm.machine
+        m.memory.write(0x1000, assemble(ASKS, 0x1000))
+        place = 0x2000 if nvram is None else nvram
+        for name, value in {"gpr": 0, "nia": 0x1000, "msr": 0}.items():
+            m.cpu.block.set(name, value)
+        for number, value in {4: 0xF000_0510, 5: 3, 7: 0, 8: place}.items():
+            m.cpu.block.set("gpr", value, number)
+        hashes, _, calls = run(vm, way, 30_000)
+        device = m.part("fw_cfg")
+        assert isinstance(device, FwCfg)
+        device.add(3, b"\x12\x34\x56\x78")
+        vm.run(instructions=1000)
+        got[way] = [*hashes, vm.state_hash(), m.cpu.block.get("gpr", 7)], calls
+    assert got["on"][0] == got["off"][0]
+    assert got["off"][1] >= 5 * (30_000 // 13)
+    assert got["on"][1] < 200

@@ -360,6 +360,16 @@ class AddressMap:
         self._leaves[page] = leaf
         return leaf
 
+    def _small(self, ra: int, size: int) -> tuple[Region, int, bool] | None:
+        """The region that an access is wholly inside, of those that share a page or cross one."""
+        found = self.find(ra)
+        if found is None or ra + size > found[1]:
+            return None
+        region = found[2].target
+        if not isinstance(region, Region) or region.cell is not None:
+            return None
+        return region, found[2].base, region.plain
+
     def load(self, ra: int, size: int) -> int:
         """One access of `size` bytes (1, 2, 4, 8): the big-endian value; ones where nothing is."""
         short = self._readers.get(ra | size << MOST_REAL_BITS)
@@ -367,7 +377,9 @@ class AddressMap:
             return short()
         page = ra >> 12
         leaf = self._leaves[page] if page in self._leaves else self._leaf(page)
-        if leaf is not None and (ra & 0xFFF) + size <= PAGE_SIZE:
+        if leaf is None or (ra & 0xFFF) + size > PAGE_SIZE:
+            leaf = self._small(ra, size)
+        if leaf is not None:
             region, base, plain = leaf
             if plain:
                 if region.reader is not None:
@@ -406,7 +418,9 @@ class AddressMap:
             return
         page = ra >> 12
         leaf = self._leaves[page] if page in self._leaves else self._leaf(page)
-        if leaf is not None and (ra & 0xFFF) + size <= PAGE_SIZE:
+        if leaf is None or (ra & 0xFFF) + size > PAGE_SIZE:
+            leaf = self._small(ra, size)
+        if leaf is not None:
             region, base, plain = leaf
             if plain:
                 if region.writer is not None:
@@ -443,7 +457,8 @@ class AddressMap:
 
     def take(self, ra: int, value: int) -> None:
         """Hand a chip the value of a data store to `ra` that an engine has carried out."""
-        leaf = self._leaf(ra >> 12)
+        page = ra >> 12
+        leaf = self._leaves[page] if page in self._leaves else self._leaf(page)
         assert leaf is not None
         assert leaf[0].take is not None
         leaf[0].take(ra - leaf[1], value)

@@ -14,6 +14,7 @@ from gossamer.base.data import Data
 from gossamer.base.errors import ConfigError
 from gossamer.core.clock import Clock
 from gossamer.core.device import Device
+from gossamer.core.faces import NO, YES, Face
 from gossamer.core.region import Region
 from gossamer.state.declare import u16, u32, wiring
 
@@ -50,6 +51,9 @@ PPC_BUSFREQ: Final = 0x8009
 PPC_VIACONFIG: Final = 0x800B
 INVALID: Final = 0xFFFF
 NAME_SIZE: Final = 56
+LEARNED: Final = 64
+"""Bytes of an entry whose reading native code repeats, at the most: OpenBIOS of mac99 asks for the
+NVRAM's address before each byte of it."""
 
 MACHINE_CORE99: Final = 1
 MACHINE_HEATHROW: Final = 2
@@ -70,13 +74,20 @@ class FwCfg(Device):
     files: dict[str, bytes] = wiring()
     control: Region = wiring()
     data: Region = wiring()
+    edition: int = wiring()
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
         self.idstr = "fw_cfg"
         self.entries, self.files, self.live = {}, {}, {}
-        self.control = Region("fwcfg.ctl", 2, self.read_control, self.write_control)
-        self.data = Region("fwcfg.data", 1, self.read_data, self.write_data, widths=(1,))
+        #: Of the entries: how often one was set.
+        self.edition = 0
+        self.control = Region(
+            "fwcfg.ctl", 2, self.read_control, self.write_control, learns=lambda *_: YES
+        )
+        self.data = Region(
+            "fwcfg.data", 1, self.read_data, self.write_data, widths=(1,), learns=self._learns
+        )
         self.add(SIGNATURE, b"QEMU")
         self.add(ID, _le(1, 4))
         self.reset()
@@ -84,10 +95,12 @@ class FwCfg(Device):
     def add(self, key: int, value: bytes) -> None:
         """Set what the firmware finds under `key`."""
         self.entries[key] = bytes(value)
+        self.edition += 1
 
     def add_live(self, key: int, value: Callable[[], int]) -> None:
         """Let the firmware find under `key` what `value` says when it looks, as 32 bits."""
         self.live[key] = value
+        self.edition += 1
 
     def add_file(self, name: str, value: bytes) -> None:
         """Add a named file; keys follow from the order of the names."""
@@ -97,6 +110,7 @@ class FwCfg(Device):
         listing = len(self.files).to_bytes(4, "big")
         for key, (known, content) in enumerate(sorted(self.files.items()), FILE_FIRST):
             self.entries[key] = content
+            self.edition += 1
             listing += len(content).to_bytes(4, "big") + key.to_bytes(2, "big") + bytes(2)
             listing += known.encode("ascii").ljust(NAME_SIZE, b"\0")
         self.add(FILE_DIR, listing)
@@ -106,6 +120,18 @@ class FwCfg(Device):
         """The entry that the data port reads; empty where there is none."""
         key = self.cur_entry & ~WRITE_CHANNEL
         return _le(self.live[key](), 4) if key in self.live else self.entries.get(key, b"")
+
+    def _learns(self, _offset: int, value: int | None) -> int:
+        """Whether an access to data is a function of the face: reading numbers that stay."""
+        key = self.cur_entry & ~WRITE_CHANNEL
+        short = len(self.entries.get(key, b"")) <= LEARNED and key not in self.live
+        return YES if value is None and short else NO
+
+    def face(self) -> Face:
+        return self.cur_entry, self.cur_offset, self.edition
+
+    def set_face(self, face: Face) -> None:
+        self.cur_entry, self.cur_offset, _ = face
 
     # --- registers ------------------------------------------------------------------------------
 

@@ -46,7 +46,8 @@ class MacioNvram(Device):
         """The battery keeps the content."""
 
     def region(self) -> Region:
-        return Region("nvram", SIZE * self.stride, self.read_byte, self.write_byte, widths=(1,))
+        size = SIZE * self.stride
+        return Region("nvram", size, self.read_byte, self.write_byte, widths=(1,), still=_always)
 
     def read_byte(self, offset: int, _size: int) -> int:
         return self.data[offset // self.stride % SIZE]
@@ -56,6 +57,11 @@ class MacioNvram(Device):
         if self.data[at] != value & 0xFF:
             self.data[at] = value & 0xFF
             self.written(at, value & 0xFF)
+
+
+def _always(offset: int) -> bool:
+    """Every byte stays until it is written."""
+    return True
 
 
 def _ignore(offset: int, value: int) -> None:

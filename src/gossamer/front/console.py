@@ -35,6 +35,8 @@ _WAITING_S: Final = 0.005
 """How long a round takes at the most while the guest waits for memory."""
 _LEISURE_NS: Final = 20_000_000
 """A guest that waits for so long has nothing to do."""
+_SETTLED_NS: Final = 3_000_000_000
+"""One that has waited for so long in all has booted: probes of devices are waits, too."""
 MOST_ADDED: Final = 64
 """Character devices that clients may add."""
 
@@ -60,7 +62,7 @@ class Console:
         self._added: dict[str, Chardev] = {}
         self._gdb, self._qtest, self._web = config.gdb, config.qtest, config.web is not None
         self._closings: list[Callable[[], None]] = []
-        #: Called once, when the guest first has nothing to do for a while.
+        #: Called once, when the guest has booted and has nothing to do for a while.
         self.at_leisure: Callable[[], object] | None = None
         self._steps_clock, self._qtest_log = config.accel.stands, config.qtest_log
         try:
@@ -320,9 +322,10 @@ class Console:
         if until is None or vm.ended:
             return 0.0
         left = max(until - time.monotonic_ns(), 0)
-        if left > _LEISURE_NS and self.at_leisure is not None:
+        if left > _LEISURE_NS and self.loop.waited_ns > _SETTLED_NS:
             call, self.at_leisure = self.at_leisure, None
-            call()
+            if call is not None:
+                call()
         return left / 1e9
 
     def _serve_others(self) -> None:

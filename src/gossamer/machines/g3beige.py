@@ -54,7 +54,6 @@ def g3beige(hardware: Hardware) -> Machine:
     escc = add_escc(m, macio, IrqLine(pic, ESCC_A_IRQ), IrqLine(pic, ESCC_B_IRQ))
     m.add("macio/heathrow", pic)
     macio.add(0x00000, pic.region())
-    m.memory.faces.join(m.clock, (escc, pic), pic.out)
     adb = add_cuda(m, macio, IrqLine(pic, CUDA_IRQ))
     nvram = m.add("macio/nvram", MacioNvram(m.clock, nvram_image(hardware.prom_env)))
     macio.add(0x60000, nvram.region())
@@ -65,7 +64,8 @@ def g3beige(hardware: Hardware) -> Machine:
     add_network(m, bus)
     add_adb_input(m, adb)
     add_usb(m, bus)
-    add_fw_cfg(m, machine_id=MACHINE_ID, clock_hz=CLOCK_HZ, bus_hz=BUS_HZ)
+    fw_cfg = add_fw_cfg(m, machine_id=MACHINE_ID, clock_hz=CLOCK_HZ, bus_hz=BUS_HZ)
+    m.memory.faces.join(m.clock, (escc, pic, fw_cfg), pic.out)
     return m
 
 

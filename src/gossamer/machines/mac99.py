@@ -76,7 +76,6 @@ def mac99(hardware: Hardware) -> Machine:
     escc = add_escc(m, macio, IrqLine(pic, ESCC_A_IRQ), IrqLine(pic, ESCC_B_IRQ))
     m.add("macio/openpic", pic)
     macio.add(0x40000, pic.region())
-    m.memory.faces.join(m.clock, (escc, pic), pic.out)
     add_ide(m, macio, ide)
     adb = (
         add_cuda(m, macio, IrqLine(pic, VIA_IRQ)) if via == "cuda" else _add_pmu(m, pic, macio, via)
@@ -93,7 +92,7 @@ def mac99(hardware: Hardware) -> Machine:
     add_network(m, bus)
     nvram = m.add("nvram", MacioNvram(m.clock, nvram_image(hardware.prom_env), stride=2))
     m.memory.map(nvram.region(), NVRAM_BASE, priority=1)  # over the ROM
-    add_fw_cfg(
+    fw_cfg = add_fw_cfg(
         m,
         machine_id=MACHINE_ID,
         clock_hz=CLOCK_HZ,
@@ -101,6 +100,7 @@ def mac99(hardware: Hardware) -> Machine:
         nvram_address=NVRAM_BASE,
         via=VIAS.index(via),
     )
+    m.memory.faces.join(m.clock, (escc, pic, fw_cfg), pic.out)
     return m
 
 

@@ -119,7 +119,7 @@ class View:
         """
         entry = self.entry(page, offset)
         if self.handler(entry) == self._decode:
-            if not self.engine.memory.arena.code[page]:
+            if not self.engine.memory.arena.code_view[page]:
                 return False
             self.engine.decode(entry)
         return True
