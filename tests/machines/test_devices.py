@@ -237,9 +237,9 @@ def test_loader_reads_elf_and_leaves_out_what_lies_nowhere(tmp_path: Path) -> No
 D = "-drive if=none,id=d,file=x"
 WRONG = {
     "-device usb-tabletop": "unknown device 'usb-tabletop'; did you mean usb-tablet? (there is: "
-    "VGA, ide-cd, ide-hd, loader, ne2k_pci, pci-ohci, scsi-cd, scsi-hd, spapr-vlan, spapr-vscsi, "
-    "sungem, usb-hub, usb-kbd, usb-mouse, usb-tablet, virtio-blk-pci, virtio-net-pci, "
-    "virtio-scsi-pci)",
+    "VGA, ide-cd, ide-hd, loader, ne2k_pci, nec-usb-xhci, pci-ohci, qemu-xhci, scsi-cd, scsi-hd, "
+    "spapr-vlan, spapr-vscsi, sungem, usb-hub, usb-kbd, usb-mouse, usb-tablet, virtio-blk-pci, "
+    "virtio-net-pci, virtio-scsi-pci)",
     "-device id=x": "-device: expected DRIVER[,property=value], got 'id=x'",
     "-device usb-kbd,colour=red": "unknown property of usb-kbd 'colour' "
     "(there is: port, serial, usb_version)",

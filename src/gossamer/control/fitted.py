@@ -31,10 +31,13 @@ def fitted(machine: Machine) -> tuple[str, ...]:
     for disk in drives_attach.scsi_disks(machine):
         where = f"{disk.channel}:{disk.number}:{disk.lun}"
         found.append(f"{disk.bus.where}/{where}: scsi-{'cd' if disk.is_cd else 'hd'}")
+    first = ""
     for part in machine.parts:
         if isinstance(part.device, UsbFunction):
-            _, port, _ = part.device.idstr.split("/")
-            found.append(f"USB port {port}: {part.known_as.partition(',')[0]}")
+            controller, port, _ = part.device.idstr.split("/")
+            first = first or controller
+            where = port if controller == first else f"{controller}/{port}"
+            found.append(f"USB port {where}: {part.known_as.partition(',')[0]}")
     return tuple(found)
 
 

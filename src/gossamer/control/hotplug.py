@@ -48,7 +48,7 @@ def add(vm: Runner, driver: str, given: Mapping[str, str]) -> None:
     machine = vm.machine
     vm.outside.pointer = None  # the last one that came is the one in hand
     made = usb_attach.add_usb_device(
-        machine, usb_attach.controller(machine, asked.where), added, hot=True
+        machine, usb_attach.controller(machine, added), added, hot=True
     )
     set_compat(machine)
     for one in made:
@@ -65,7 +65,7 @@ def remove(vm: Runner, name: str) -> None:
     if found is None:
         raise ConfigError(f"Device '{name}' is part of the machine: it cannot be taken out")
     part = next(p for p in machine.parts if p.device is found.device)
-    usb_attach.unplug(machine, usb_attach.controller(machine, name), part)
+    usb_attach.unplug(machine, part)
     devices = [one for one in _pinned(machine) if one is not found.added]
     machine.plugged = [one for one in machine.plugged if one.device is not found.device]
     gone = vm.config.unplugged

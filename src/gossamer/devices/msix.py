@@ -22,15 +22,20 @@ CONTROL: Final = 12
 
 
 class MsiX:
-    """`count` messages of a function; its capability is at `at` of configuration space."""
+    """`count` messages of a function; its capability is at `at` of configuration space.
+
+    `start`: where the table is in the BAR.
+    """
 
     __slots__ = ("at", "count", "device", "pending", "region", "table")
 
-    def __init__(self, device: PciDevice, count: int, at: int, bar: int, following: int) -> None:
+    def __init__(
+        self, device: PciDevice, count: int, at: int, bar: int, following: int, start: int = 0
+    ) -> None:
         self.device, self.count, self.at = device, count, at
         device.define(at, 4, (count - 1) << 16 | following << 8 | CAPABILITY, compared=0x3FFF_FFFF)
-        device.define(at + 4, 4, bar, compared=0xFFFF_FFFF)
-        device.define(at + 8, 4, PENDING | bar, compared=0xFFFF_FFFF)
+        device.define(at + 4, 4, start | bar, compared=0xFFFF_FFFF)
+        device.define(at + 8, 4, start + PENDING | bar, compared=0xFFFF_FFFF)
         device.writable[at : at + 12] = bytes(12)
         device.writable[at + 3] = (ENABLE | FUNCTION_MASK) >> 8
         self.region = Region("msix", SIZE, self.read, self.write, little=True)

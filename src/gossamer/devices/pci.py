@@ -24,6 +24,8 @@ from gossamer.state.declare import State, array, buffer, derived, u32, wiring
 from gossamer.state.layout import Constant, Layout, Nested, View
 
 CONFIG_SIZE: Final = 256
+EXTENDED_SIZE: Final = 4096
+"""Configuration space of a PCI Express function."""
 PINS: Final = 4
 
 # Configuration registers (offset in bytes).
@@ -51,8 +53,11 @@ STATUS_CAPABILITIES: Final = 1 << 4
 ROM: Final = 6
 """Index of the expansion ROM's BAR."""
 ROM_ENABLE: Final = 1
-BAR_TYPE: Final = {"mem": 0x0, "prefetch": 0x8, "io": 0x1, "rom": 0x0, "wide": 0xC}
-"""By kind; `wide`: 64 bits of address in two registers, prefetchable."""
+BAR_TYPE: Final = {
+    "mem": 0x0, "prefetch": 0x8, "io": 0x1, "rom": 0x0, "wide": 0xC, "mem64": 0x4,
+}  # fmt: skip
+"""By kind; `wide`, `mem64`: 64 bits of address in two registers, prefetchable or not."""
+LONG_BARS: Final = ("wide", "mem64")
 QEMU_SUBSYSTEM: Final = (0x1AF4, 0x1100)
 """Subsystem vendor and device that QEMU gives where a device names none."""
 BAR_PRIORITY: Final = -0x1000
@@ -92,7 +97,7 @@ class Bar(Data):
     @property
     def width(self) -> int:
         """Bytes of the register."""
-        return 8 if self.kind == "wide" else 4
+        return 8 if self.kind in LONG_BARS else 4
 
     @property
     def mask(self) -> int:
@@ -126,7 +131,8 @@ class PciDevice(Device):
 
     A subclass calls this constructor, then `add_bar` for each BAR, then `reset`; its layout names
     `pci_struct(...)` first.  `bus`, `devfn` (slot * 8 + function) give the place; `class_code` is
-    the 24-bit class, subclass and interface; `pin` the interrupt pin (1: INTA, 0: none).
+    the 24-bit class, subclass and interface; `pin` the interrupt pin (1: INTA, 0: none); `space`
+    the bytes of its configuration space.
     """
 
     config = buffer(CONFIG_SIZE)
@@ -151,13 +157,14 @@ class PciDevice(Device):
         revision: int = 0,
         subsystem: tuple[int, int] | None = QEMU_SUBSYSTEM,
         pin: int = 0,
+        space: int = CONFIG_SIZE,
     ) -> None:
         super().__init__(clock)
         self.bus, self.devfn, self.bars = bus, devfn, []
         self.mapped = [None] * (ROM + 1)
-        self.power_on = bytearray(CONFIG_SIZE)
-        self.writable = bytearray(CONFIG_SIZE)
-        self.compared = bytearray(CONFIG_SIZE)
+        self.power_on = bytearray(space)
+        self.writable = bytearray(space)
+        self.compared = bytearray(space)
         self.define(0x00, 4, device << 16 | vendor, compared=0xFFFF_FFFF)
         self.define(COMMAND, 2, 0, writable=COMMAND_WRITABLE)
         self.define(STATUS, 2, 0, compared=STATUS_CAPABILITIES)
@@ -167,7 +174,7 @@ class PciDevice(Device):
             self.define(SUBSYSTEM, 4, subsystem[1] << 16 | subsystem[0])
         self.define(0x34, 1, 0, compared=0xFF)
         self.define(INTERRUPT_LINE, 2, pin << 8, writable=0xFF)
-        self.writable[0x40:] = b"\xff" * (CONFIG_SIZE - 0x40)
+        self.writable[0x40:] = b"\xff" * (space - 0x40)
         bus.add(self)
         self.idstr = f"{bus.name}:{devfn >> 3:02x}.{devfn & 7}/{self.vmsd}"
 
@@ -183,11 +190,11 @@ class PciDevice(Device):
             store[at : at + size] = bits.to_bytes(size, "little")
 
     def add_bar(self, number: int, target: Region | RamBlock, kind: str = "mem") -> None:
-        """Give BAR `number` (0..5, ROM) a target; kind: mem, prefetch, wide, io, rom."""
+        """Give BAR `number` (0..5, ROM) a target; kind: a key of `BAR_TYPE`."""
         bar, size = Bar(number, target, kind), target.size
         if size & (size - 1) or size < (4 if kind == "io" else 16):
             raise ConfigError(f"{target.name}: a BAR's size must be a power of two, got {size:#x}")
-        if (kind == "rom") != (number == ROM) or (kind == "wide" and number == ROM - 1):
+        if (kind == "rom") != (number == ROM) or (kind in LONG_BARS and number == ROM - 1):
             raise ConfigError(f"{target.name}: BAR {number} cannot be of kind {kind}")
         writable = bar.mask | (ROM_ENABLE if kind == "rom" else 0)
         self.bars.append(bar)
@@ -202,7 +209,7 @@ class PciDevice(Device):
 
     def write_config(self, at: int, size: int, value: int) -> None:
         """Write `size` bytes: the writable bits change."""
-        for n in range(min(size, CONFIG_SIZE - at)):
+        for n in range(min(size, len(self.config) - at)):
             mask = self.writable[at + n]
             self.config[at + n] = self.config[at + n] & ~mask | value >> 8 * n & mask
         self.update_mappings()
@@ -215,6 +222,11 @@ class PciDevice(Device):
     @property
     def command(self) -> int:
         return self.read_config(COMMAND, 2)
+
+    @property
+    def is_master(self) -> bool:
+        """Whether the function may read and write memory."""
+        return bool(self.config[COMMAND] & COMMAND_MASTER)
 
     def reset(self) -> None:
         """RST#: every register to its power-on value, decoding off."""
@@ -231,7 +243,7 @@ class PciDevice(Device):
         """Take a stream's configuration space; ValueError when it is of another device."""
         fixed = _as_number(self.compared) & ~_as_number(self.writable)
         wrong = (_as_number(config) ^ _as_number(self.power_on)) & fixed
-        for at in range(CONFIG_SIZE if wrong else 0):
+        for at in range(len(config) if wrong else 0):
             mask = self.compared[at] & ~self.writable[at]
             if (config[at] ^ self.power_on[at]) & mask:
                 raise ValueError(
@@ -323,8 +335,9 @@ def _as_number(raw: bytearray) -> int:
     return int.from_bytes(raw, "little")
 
 
-def pci_struct(name: str) -> Nested:
+def pci_struct(name: str, space: int = CONFIG_SIZE) -> Nested:
     """The `PCIDevice` struct (v2) as the item `name` of a device's layout."""
+    config = "config[0]" if space == CONFIG_SIZE else "config[1]"
     return Nested(
         name,
         lambda device: device,
@@ -333,8 +346,8 @@ def pci_struct(name: str) -> Nested:
         layout=[
             Constant("version_id", AtMost(2)),
             View(
-                "config[0]",
-                Buffer(CONFIG_SIZE, "pci config"),
+                config,
+                Buffer(space, "pci config"),
                 lambda device: device.config,
                 lambda device, config: device.load_config(config),
             ),

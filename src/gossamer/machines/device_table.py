@@ -121,10 +121,10 @@ def _usb(text: str) -> Driver:
         text,
         {
             "port": Property(
-                "str", _port, "", "1 to 3, behind a hub as 3.1; default: the first free"
+                "str", _port, "", "as 3, behind a hub as 3.1; default: the first free"
             ),
             "serial": _text(126, "serial number that a guest reads"),
-            "usb_version": _range(1, 2, 2, "on this bus both are the same"),
+            "usb_version": _range(1, 2, 2, "2: at high speed where the controller has that"),
         },
         {
             "display": "there is one display",
@@ -320,6 +320,27 @@ def _virtio_scsi() -> Driver:
     )
 
 
+def _xhci(text: str, more: dict[str, Property], refused: dict[str, str]) -> Driver:
+    return Driver(
+        "USB controllers",
+        "PCI",
+        text,
+        {
+            "addr": _SLOT,
+            "p2": _range(1, 15, 4, "ports of USB 2"),
+            "p3": _range(0, 15, 4, "ports of USB 3"),
+            **more,
+        },
+        {
+            "intrs": "there are 16, as in QEMU 7.2 whatever is said",
+            "slots": "there are 64, as in QEMU 7.2 whatever is said",
+            "streams": "no device here has streams",
+            **refused,
+            **_PCI_REFUSED,
+        },
+    )
+
+
 def _own(group: str, text: str, rate: str) -> Driver:
     """A part of the machine itself."""
     properties = {"true-rate": _switch(False, f"{rate}, not the host's speed")}
@@ -367,6 +388,15 @@ DRIVERS: Final[dict[str, Driver]] = {
             **_PCI_REFUSED,
         },
     ),
+    "nec-usb-xhci": _xhci(
+        "USB 3 controller (NEC)",
+        {
+            "msi": _choice("OnOffAuto", ("auto", "on", "off"), "auto"),
+            "msix": _choice("OnOffAuto", ("auto", "on", "off"), "auto"),
+        },
+        {"superspeed-ports-first": "they come first", "force-pcie-endcap": "the bus is PCI"},
+    ),
+    "qemu-xhci": _xhci("USB 3 controller", {}, {}),
     "spapr-vlan": _vio_nic(),
     "spapr-vscsi": Driver(
         "Storage devices", "spapr-vio-bus", "virtual SCSI adapter", {"reg": _REG}

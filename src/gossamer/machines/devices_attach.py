@@ -221,12 +221,14 @@ def add_devices(m: Machine) -> None:
         if added.driver == "loader":
             loader.add_loader(m, added)
         elif added.driver in usb_attach.USB_DEVICES:
-            usb = usb_attach.controller(m, added.where)
+            usb = usb_attach.controller(m, added)
             m.plugged += usb_attach.add_usb_device(m, usb, added)
         elif not isinstance(bus, PciBus):
             raise ConfigError(f"{added.where}: {m.name} has no PCI bus")
         elif added.driver == "VGA":
             add_display(m, bus, added)
+        elif added.driver in usb_attach.XHCI_MODELS:
+            usb_attach.add_xhci(m, bus, _place(m, bus, added), added)
         elif (added.driver in (*VIRTIO_DEVICES, *VIO_DEVICES, *SCSI_DEVICES)) != m.kind.virtio:
             raise ConfigError(f"{added.where}: {_takes(m)}")
         elif added.driver in VIO_DEVICES:

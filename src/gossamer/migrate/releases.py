@@ -110,7 +110,7 @@ KNOWN: Final = frozenset({
     "PCIBUS", "PCIHost", "adb_bus", "adb_kbd", "adb_mouse", "cpu", "cpu_common", "cuda", "dbdma",
     "escc", "fw_cfg", "globalstate", "heathrow_pic", "ide", "macio-newworld", "macio-oldworld",
     "macio_gpio", "macio_nvram", "mos6522", "ne2000", "ohci", "openpic", "pmu", "slirp", "sungem",
-    "timer", "usb-hub", "usb-kbd", "usb-ptr", "vga", "cpu/altivec", "cpu/fpu", "cpu/sr",
+    "timer", "usb-hub", "usb-kbd", "usb-ptr", "vga", "xhci", "cpu/altivec", "cpu/fpu", "cpu/sr",
     "cpu/tlb6xx", "cpu_common/crash_occurred", "cpu_common/exception_index", "fw_cfg/acpi_mr",
     "fw_cfg/dma", "ide_bus/error", "ide_drive/atapi/gesn_state", "ide_drive/pio_state",
     "ide_drive/tray_state", "ohci-core/eof-timer", "pmu/adb", "timer/icount",

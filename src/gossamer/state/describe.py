@@ -139,7 +139,7 @@ def _nested(owner: Stateful, item: Nested, profile: Profile, every: bool) -> lis
         version = target.version if item.version is None else item.version
         fields = _fields(target, item.layout, version, profile, every)
         struct = {"vmsd_name": item.vmsd, "version": version, "fields": fields}
-    name, bracket, index = item.name.partition("[")
+    name, bracket, index = (item.name, "", "") if item.literal else item.name.partition("[")
     out: Json = {"name": name}
     if bracket:
         out["index"] = int(index[:-1])

@@ -46,7 +46,8 @@ class Constant(Data):
 class Nested(Data):
     """A struct on the wire: `target` gives the object, `layout` (none: its own) the items.
 
-    `joined` elements of an array are described by one entry, as QEMU does for most.
+    `joined` elements of an array are described by one entry, as QEMU does for most.  `literal`: the
+    brackets of the name are no index.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Nested(Data):
     when: Callable[[Any], bool] | None = None
     since: int = 0
     joined: bool = False
+    literal: bool = False
 
 
 Item = str | View | Constant | Nested

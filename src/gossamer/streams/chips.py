@@ -101,6 +101,7 @@ VBE: Final = {0: "id", 1: "width", 2: "height", 3: "bits a pixel", 4: "enable", 
 PCI_IDS: Final = {
     "106b:0010": "Heathrow mac-io", "106b:0017": "Heathrow/Paddington mac-io",
     "106b:0022": "KeyLargo mac-io", "106b:003f": "KeyLargo USB (OHCI)", "106b:0021": "UniN GEM",
+    "1033:0194": "NEC xHCI",
     "1234:1111": "QEMU standard VGA", "10ec:8029": "RTL8029 (NE2000)", "8086:100e": "82540EM",
     "8086:1237": "440FX", "8086:7000": "PIIX3 ISA", "8086:7010": "PIIX3 IDE", "8086:7113": "PIIX4",
     "1b36:000d": "QEMU xHCI", "1af4:1000": "virtio-net", "1af4:1001": "virtio-blk",
@@ -132,6 +133,7 @@ CLOCK_FIELDS: Final = {
     ("mos6522_timer", "load_time"),
     ("mos6522_timer", "next_irq_time"),
     ("ohci-core", "sof_time"),
+    ("xhci-core", "mfindex_start"),
 }
 MAC_EPOCH: Final = 2_082_844_800
 """Seconds from 1904 to 1970."""

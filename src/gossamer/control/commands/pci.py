@@ -104,5 +104,5 @@ def _region(device: PciDevice, n: int) -> PciRegion:
         address=_NOWHERE if address is None else address,
         size=Size(bar.target.size),
         prefetch=None if is_io else isinstance(bar.target, RamBlock),
-        mem_type_64=None if is_io else False,
+        mem_type_64=None if is_io else bar.width == 8,
     )

@@ -7,9 +7,8 @@ from gossamer.base.errors import ConfigError
 from gossamer.control import look, outside
 from gossamer.control.commands.table import command
 from gossamer.control.session import Session
-from gossamer.devices.usb.device import UsbFunction
-from gossamer.devices.usb.ohci import Ohci
-from gossamer.machines.usb_attach import port_of
+from gossamer.devices.usb.device import HIGH, UsbFunction
+from gossamer.machines.usb_attach import buses, port_of
 
 
 class HumanReadableText(Data):
@@ -32,15 +31,18 @@ def query_jit(session: Session) -> HumanReadableText:
 def query_usb(session: Session) -> HumanReadableText:
     """USB devices by their ports; Device is the bus and the address that the guest gave."""
     lines = []
-    if not any(isinstance(part.device, Ohci) for part in session.vm.machine.parts):
+    places = [one.idstr.partition("/")[0] for one in buses(session.vm.machine).values()]
+    if not places:
         raise ConfigError("USB support not enabled")
     for part in session.vm.machine.parts:
         device = part.device
         if isinstance(device, UsbFunction):
             name = part.known_as.partition(", id ")[2].strip('"')
             shown = f", ID: {name}" if name else ""
+            place = places.index(part.idstr.partition("/")[0])
+            speed = 480 if device.speed == HIGH else 12
             lines.append(
-                f"  Device 0.{device.dev.addr}, Port {port_of(part)}, Speed 12 Mb/s, "
+                f"  Device {place}.{device.dev.addr}, Port {port_of(part)}, Speed {speed} Mb/s, "
                 f"Product {device.product}{shown}"
             )
     return HumanReadableText("\n".join(lines) or "no USB devices")

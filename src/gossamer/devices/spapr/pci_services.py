@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Final
 
 from gossamer.devices.pci import PciDevice
-from gossamer.devices.spapr.phb import BUID, MSI_WINDOW, Phb, msix_of
+from gossamer.devices.spapr.phb import BUID, MSI_WINDOW, Phb, msi_of, msix_of
 from gossamer.devices.spapr.rtas import HARDWARE_ERROR, OK, PARAMETER_ERROR, Results, Rtas
 from gossamer.devices.spapr.tce import MOST
 
-#: Functions of ibm,change-msi, and the kind that comes back.
-CHANGE, CHANGE_MSIX, MSIX = 1, 4, 2
+#: Functions of ibm,change-msi, and the kinds that come back.
+CHANGE, CHANGE_MSI, CHANGE_MSIX, MSI, MSIX = 1, 3, 4, 1, 2
 #: Sizes of pages of a DMA window, log2, and their bits in an answer (LoPAR table 163).
 PAGES: Final = {12: 1, 16: 2, 21: 0x100, 24: 4}
 #: The largest window that is promised, in pages of 4 KiB; and in an answer of 32 bits.
@@ -41,9 +41,7 @@ def _add_config(rtas: Rtas, phb: Phb) -> None:
         at = address >> 20 & 0xF00 | address & 0xFF
         if function is None or size not in (1, 2, 4) or at % size:
             return None
-        if at + size > len(function.config):
-            return None
-        return function, at
+        return (function, at) if at + size <= len(function.config) else None
 
     def read_at(address: int, size: int, buid: int) -> Results:
         found = register(address, size, buid)
@@ -62,30 +60,44 @@ def _add_config(rtas: Rtas, phb: Phb) -> None:
     rtas.add("ibm,write-pci-config", 5, 1, lambda a: write_at(a[0], a[3], _buid(a), a[4]))
 
 
+def _forget(function: PciDevice) -> None:
+    """No messages any more, of neither kind."""
+    msi, msix = msi_of(function), msix_of(function)
+    if msi is not None:
+        msi.set_message(0, 0)
+    for n in range(0 if msix is None else msix.count):
+        msix.set_message(n, 0, 0)  # type: ignore[union-attr]
+
+
 def _add_messages(rtas: Rtas, phb: Phb) -> None:
     def change(arguments: list[int]) -> Results:
         address, kind, count, sequence = arguments[0], *arguments[3:6]
         function = phb.function(_buid(arguments), address)
-        msix = None if function is None else msix_of(function)
-        if msix is None or kind not in (CHANGE, CHANGE_MSIX):
+        if function is None:
+            return PARAMETER_ERROR
+        msi = msi_of(function) if kind in (CHANGE, CHANGE_MSI) else None
+        msix = msix_of(function) if kind in (CHANGE, CHANGE_MSIX) and msi is None else None
+        if msi is None and msix is None:
             return PARAMETER_ERROR
         if not count:
             if address not in phb.messages:
                 return HARDWARE_ERROR
-            for n in range(msix.count):
-                msix.set_message(n, 0, 0)
+            _forget(function)
             phb.release(address)
             return [OK, 0]
-        if count <= msix.count:
-            first = phb.allocate(count, aligned=False)
+        most = msi.allowed if msi is not None else msix.count if msix is not None else 0
+        if count <= most:
+            first = phb.allocate(count, aligned=msi is not None)
             if not first:
                 return HARDWARE_ERROR
             if address in phb.messages:
                 phb.release(address)
             phb.messages[address] = first, count
-            for n in range(count):
-                msix.set_message(n, MSI_WINDOW, first + n)
-        return [OK, min(count, msix.count), sequence + 1, MSIX]
+            if msi is not None:
+                msi.set_message(MSI_WINDOW, first)
+            for n in range(count if msix is not None else 0):
+                msix.set_message(n, MSI_WINDOW, first + n)  # type: ignore[union-attr]
+        return [OK, min(count, most), sequence + 1, MSI if msi is not None else MSIX]
 
     def query(arguments: list[int]) -> Results:
         address, n = arguments[0], arguments[3]

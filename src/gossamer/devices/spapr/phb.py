@@ -12,6 +12,7 @@ from gossamer.base.bits import signed
 from gossamer.base.units import KiB
 from gossamer.core.clock import Clock
 from gossamer.core.device import Device
+from gossamer.devices.msi import Msi
 from gossamer.devices.msix import MsiX
 from gossamer.devices.pci import PciBus, PciDevice
 from gossamer.devices.spapr.spapr import MSI_BITS, Spapr
@@ -181,10 +182,16 @@ class Phb(Device):
         return WINDOW64 if any(one.count for one in self.windows) else 0
 
 
+def msi_of(function: PciDevice) -> Msi | None:
+    """A function's MSI, if it has it."""
+    found = getattr(function, "msi", None)
+    return found if isinstance(found, Msi) else None
+
+
 def msix_of(function: PciDevice) -> MsiX | None:
     """A function's MSI-X, if it has it."""
     found = getattr(function, "msix", None)
     return found if isinstance(found, MsiX) else None
 
 
-__all__ = ["BUID", "LSIS", "PAGE_SHIFT", "WINDOW", "Phb", "msix_of"]
+__all__ = ["BUID", "LSIS", "PAGE_SHIFT", "WINDOW", "Phb", "msi_of", "msix_of"]

@@ -25,6 +25,8 @@ IDLE, SETUP, DATA, ACK = 0, 1, 2, 3
 DEFAULT: Final = 3
 """`state`: powered and reset; QEMU's number, which it keeps whatever is configured."""
 BUFFER_SIZE: Final = 4096
+FULL, HIGH = 1, 3
+"""Speeds, by their numbers in xHCI."""
 IN: Final = 0x80
 
 GET_STATUS, CLEAR_FEATURE, SET_FEATURE, SET_ADDRESS = 0x00, 0x01, 0x03, 0x05
@@ -32,7 +34,7 @@ GET_DESCRIPTOR, GET_CONFIGURATION, SET_CONFIGURATION = 0x06, 0x08, 0x09
 GET_INTERFACE, SET_INTERFACE = 0x0A, 0x0B
 TO_DEVICE, TO_INTERFACE, TO_ENDPOINT = 0x00, 0x01, 0x02
 REMOTE_WAKEUP, ENDPOINT_HALT = 1, 0
-DEVICE, CONFIGURATION, STRING = 1, 2, 3
+DEVICE, CONFIGURATION, STRING, QUALIFIER = 1, 2, 3, 6
 
 
 def checked(name: str, codec: Codec, limit: int) -> View:
@@ -126,13 +128,18 @@ class UsbFunction(Device):
     dev: UsbCore = child(UsbCore)
 
     wakeup: Callable[[], None] = wiring()
+    #: Called when there is something for the host: a controller that does not ask all the time.
+    ready: Callable[[], None] = wiring()
+    #: `FULL` or `HIGH`.
+    speed: int = wiring()
     product: str = wiring()
     #: The serial number as a guest reads it.
     serial: str = wiring()
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
-        self.wakeup = _no_port
+        self.wakeup = self.ready = _no_port
+        self.speed = FULL
         self.reset()
 
     # --- what a subclass gives ----------------------------------------------------------------
@@ -142,6 +149,10 @@ class UsbFunction(Device):
 
     def configuration_descriptor(self) -> bytes:
         raise NotImplementedError
+
+    def qualifier(self) -> Answer:
+        """A high-speed device at full speed."""
+        return STALL
 
     def strings(self) -> dict[int, str]:
         raise NotImplementedError
@@ -238,6 +249,11 @@ class UsbFunction(Device):
         self.dev.reply[:] = bytes(BUFFER_SIZE)
 
     @property
+    def is_polled(self) -> bool:
+        """It may have something to say that no call of `ready` announces."""
+        return False
+
+    @property
     def is_configured(self) -> bool:
         return self.dev.configuration != 0
 
@@ -287,6 +303,8 @@ class UsbFunction(Device):
             return self.configuration_descriptor()
         if kind == STRING:
             return self._string(number)
+        if kind == QUALIFIER and self.speed == HIGH:
+            return self.qualifier()
         return STALL
 
     def _string(self, number: int) -> Answer:

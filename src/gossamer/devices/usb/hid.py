@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import ClassVar, Final
 
 from gossamer.core.clock import Clock
-from gossamer.devices.usb.device import NAK, STALL, Answer, UsbFunction, checked
+from gossamer.devices.usb.device import HIGH, NAK, STALL, Answer, UsbFunction, checked
 from gossamer.devices.usb.keys import EXTENDED, PREFIX, RELEASED, USAGE, scan_codes
 from gossamer.state.codec import I32, U8, U32
 from gossamer.state.declare import Stateful, array, child, children, i32, u8, u16, u32, vtime
 from gossamer.state.layout import Item, Layout, Nested, View, subsection
 
 QUEUE: Final = 16
+FULL_INTERVAL, HIGH_INTERVAL = 10, 7
 IDLE_UNIT_NS: Final = 4_000_000
 REPORT: Final = 0x22
 HID: Final = 0x21
@@ -24,21 +25,25 @@ PREFIX_SEEN: Final = 0x100
 """In `modifiers`: the prefix 0xe0 was the last code."""
 
 
-def device_descriptor(product: int, serial: int) -> bytes:
-    """USB 2.0 (full speed), 8-byte endpoint 0, 0627:0001, strings 1, `product`, `serial`."""
-    return bytes.fromhex("120100020000000827060100000001") + bytes([product, serial, 1])
+def device_descriptor(product: int, serial: int, speed: int) -> bytes:
+    """USB 2.0, 0627:0001, strings 1, `product`, `serial`; endpoint 0 as wide as is usual."""
+    packet = 64 if speed == HIGH else 8
+    first = bytes.fromhex("12010002000000") + bytes([packet])
+    return first + bytes.fromhex("27060100000001") + bytes([product, serial, 1])
 
 
 def configuration_descriptor(
-    name: int, protocol: int, hid: str, report: bytes, packet: int
+    name: int, protocol: int, hid: str, report: bytes, packet: int, speed: int
 ) -> bytes:
     """One configuration: remote wake-up, 100 mA, one interface, one interrupt endpoint.
 
-    `protocol` 1, 2: a boot keyboard or mouse; 0: no boot device.
+    It is asked every 10 ms at full speed, every 8 at high speed.  `protocol` 1, 2: a boot keyboard
+    or mouse; 0: no boot device.
     """
     body = bytes.fromhex("090400000103") + bytes([int(protocol != 0), protocol, 0])
     body += bytes.fromhex(f"0921{hid}000122") + len(report).to_bytes(2, "little")
-    body += bytes.fromhex("07058103") + packet.to_bytes(2, "little") + b"\x0a"
+    body += bytes.fromhex("07058103") + packet.to_bytes(2, "little")
+    body += bytes([HIGH_INTERVAL if speed == HIGH else FULL_INTERVAL])
     total = (9 + len(body)).to_bytes(2, "little")
     return bytes([9, 2]) + total + bytes([1, 1, name, 0xA0, 50]) + body
 
@@ -188,8 +193,16 @@ class UsbHid(UsbFunction):
         since = self.clock.now - self.last_report
         return self.hid.idle != 0 and since >= self.hid.idle * IDLE_UNIT_NS
 
+    @property
+    def is_polled(self) -> bool:
+        return self.hid.idle != 0
+
+    def qualifier(self) -> Answer:
+        return bytes.fromhex("0a060001000000080100")
+
     def news(self) -> None:
         """Something has changed: wake a suspended bus if that is allowed."""
+        self.ready()
         if self.dev.remote_wakeup:
             self.wakeup()
 
@@ -311,10 +324,10 @@ class UsbKeyboard(UsbHid):
             self.hid.leds = data[0]
 
     def device_descriptor(self) -> bytes:
-        return device_descriptor(4, 11)
+        return device_descriptor(4, 11, self.speed)
 
     def configuration_descriptor(self) -> bytes:
-        return configuration_descriptor(8, 1, "1101", KEYBOARD_REPORT, 8)
+        return configuration_descriptor(8, 1, "1101", KEYBOARD_REPORT, 8, self.speed)
 
     @property
     def report_descriptor(self) -> bytes:
@@ -401,10 +414,10 @@ class UsbMouse(UsbPointer):
         return moved[: min(length, 4 if self.hid.protocol else 3)]
 
     def device_descriptor(self) -> bytes:
-        return device_descriptor(2, 9)
+        return device_descriptor(2, 9, self.speed)
 
     def configuration_descriptor(self) -> bytes:
-        return configuration_descriptor(6, 2, "0100", MOUSE_REPORT, 4)
+        return configuration_descriptor(6, 2, "0100", MOUSE_REPORT, 4, self.speed)
 
     @property
     def report_descriptor(self) -> bytes:

@@ -81,13 +81,14 @@ class UsbHub(UsbFunction):
         """Plug a device into a port (0 to 7); `hot`: while the machine runs."""
         self.devices[port] = device
         device.wakeup = self._waker(port)
+        device.ready = lambda: self.ready()
         if not hot:
             self._power_on()
             return
         device.bus_reset()
         self.ports[port].status |= CONNECTED
         self.ports[port].change |= CONNECTED
-        self.wakeup()
+        self._news()
 
     def disconnect(self, port: int) -> None:
         """Take the device out of a port (0 to 7)."""
@@ -95,6 +96,10 @@ class UsbHub(UsbFunction):
         where = self.ports[port]
         where.change |= CONNECTED | where.status & ENABLED
         where.status &= ~(CONNECTED | ENABLED | SUSPENDED)
+        self._news()
+
+    def _news(self) -> None:
+        self.ready()
         self.wakeup()
 
     def _power_on(self) -> None:
@@ -114,9 +119,16 @@ class UsbHub(UsbFunction):
             if port.status & SUSPENDED:
                 port.status &= ~SUSPENDED
                 port.change |= SUSPENDED
-            self.wakeup()
+            self._news()
 
         return wake
+
+    def behind(self, number: int) -> UsbFunction | None:
+        """The device in a port (from 1 on) that is enabled."""
+        if not 1 <= number <= PORTS:
+            return None
+        usable = self.ports[number - 1].status & (ENABLED | SUSPENDED) == ENABLED
+        return self.devices[number - 1] if usable else None
 
     # --- what is reached through it -----------------------------------------------------------
 
@@ -181,6 +193,7 @@ class UsbHub(UsbFunction):
                 device.bus_reset()
                 port.status |= ENABLED
                 port.change |= RESETTING
+                self.ready()
         elif feature != PORT_POWER:
             return STALL
         return b""

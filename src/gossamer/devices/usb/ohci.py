@@ -523,6 +523,11 @@ class Ohci(PciDevice):
         where.attach()
         self.core.intr_status |= HUB_CHANGED
 
+    @property
+    def devices(self) -> list[UsbFunction | None]:
+        """What is in the ports."""
+        return [port.device for port in self.core.rhport[:PORTS]]
+
     def disconnect(self, port: int) -> None:
         """Take the device out of a port (0..2)."""
         self.core.rhport[port].unplug()

@@ -93,10 +93,10 @@ class UsbTablet(UsbPointer):
         return (bytes([event.buttons_state & 7]) + place + bytes([-dz & 0xFF]))[:length]
 
     def device_descriptor(self) -> bytes:
-        return device_descriptor(3, 10)
+        return device_descriptor(3, 10, self.speed)
 
     def configuration_descriptor(self) -> bytes:
-        return configuration_descriptor(7, 0, "0100", TABLET_REPORT, 8)
+        return configuration_descriptor(7, 0, "0100", TABLET_REPORT, 8, self.speed)
 
     @property
     def report_descriptor(self) -> bytes:

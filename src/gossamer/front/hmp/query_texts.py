@@ -121,7 +121,8 @@ def _region(one: PciRegion) -> str:
     if one.type == "io":
         return f"      BAR{one.bar}: I/O at 0x{at:04x} [0x{last:04x}]."
     prefetch = " prefetchable" if one.prefetch else ""
-    return f"      BAR{one.bar}: 32 bit{prefetch} memory at 0x{at:08x} [0x{last:08x}]."
+    bits = 64 if one.mem_type_64 else 32
+    return f"      BAR{one.bar}: {bits} bit{prefetch} memory at 0x{at:08x} [0x{last:08x}]."
 
 
 def vnc(found: Sequence[VncServersInfo]) -> str:
