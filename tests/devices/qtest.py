@@ -1,4 +1,4 @@
-"""A real qemu-system-ppc whose registers a test reads and writes; its CPU does not run."""
+"""A real QEMU whose registers a test reads and writes; with `runs` its CPU executes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,17 @@ CONFIG_ADDRESS, CONFIG_DATA = 0xFEC00000, 0xFEE00000
 
 
 class Qtest:
-    def __init__(self, qemu: Path, *args: str) -> None:
-        command = [str(qemu), "-S", "-qtest", "stdio", "-display", "none", "-monitor", "none"]
+    def __init__(self, qemu: Path, *args: str, runs: bool = False) -> None:
+        command = [
+            str(qemu),
+            *([] if runs else ["-S"]),
+            "-qtest",
+            "stdio",
+            "-display",
+            "none",
+            "-monitor",
+            "none",
+        ]
         self.process = subprocess.Popen(
             [*command, "-serial", "none", *args],
             stdin=subprocess.PIPE,

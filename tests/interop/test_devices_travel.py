@@ -36,6 +36,8 @@ COMPOSITIONS = [
     "-M g3beige -device VGA,addr=5 -device sungem -device ide-cd -device ide-cd",
     "-M g3beige -vga std -global VGA.vgamem_mb=64 -global ne2k_pci.mac=52:54:00:12:34:99",
     "-M g3beige -global ne2k_pci.mac=52:54:00:12:34:99 -device ne2k_pci -nic mac=52:54:00:1:2:3",
+    "-M g3beige -device nec-usb-xhci,id=x -device usb-kbd -device usb-hub -device usb-kbd,port=2.1",
+    "-M mac99,via=pmu -device qemu-xhci,id=x -device usb-tablet -device usb-mouse,bus=usb-bus.0",
     "-M g3beige -device loader,addr=0x4000,data=0x1234,data-len=3 -vga none",
 ]
 NOT_OURS = {"ram", "slirp", "globalstate"}
@@ -62,7 +64,9 @@ def test_the_same_options_give_the_same_machine(
     ]
     assert {(b.name, b.size) for b in machine.arena.blocks} == blocks
     tree = qemu.monitor("info qtree")
-    kinds = "usb-kbd|usb-mouse|usb-tablet|VGA|ne2k_pci|sungem|pci-ohci"
+    kinds = (
+        "usb-hub|nec-usb-xhci|qemu-xhci|usb-kbd|usb-mouse|usb-tablet|VGA|ne2k_pci|sungem|pci-ohci"
+    )
     theirs = re.findall(rf'dev: ((?:{kinds}), id ".*")', tree)
     assert sorted(p.known_as for p in machine.parts if p.known_as) == sorted(theirs)
     macs = {
