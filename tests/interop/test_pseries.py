@@ -98,6 +98,7 @@ CALLS = [
     *((0x2C, 0x8000, 0x47_0000), (0x2C, 0x4000, 0x47_0000, 0x45_0000), (0x2C, 0, 0x47_0001)),
     *((0x5554,), (1,), (0x1_0000,), (0xF080,), (0xF000, 1 << 40)),
 ]
+ANSWERING = ("2.1", "2.6", "2.7", "2.8", "2.12", "2.12-sxxm", "3.1", "4.0", "4.2", "5.0", "7.2")
 #: QEMU marks an entry that it has not sent yet (0x40 in V).
 MARK = 0x40
 
@@ -171,7 +172,9 @@ def run_both(
 
 
 @pytest.mark.parametrize("cpu", CAPS)
-@pytest.mark.parametrize("version", ["2.8", "2.12", "2.12-sxxm", "3.1", "4.0", "4.2", "5.0", "7.2"])
+@pytest.mark.parametrize(
+    "version", ["2.1", "2.6", "2.7", "2.8", "2.12", "2.12-sxxm", "3.1", "4.0", "4.2", "5.0", "7.2"]
+)
 def test_hypercalls_answer_alike(
     tmp_path: Path, start: Callable[..., QemuStation], version: str, cpu: str
 ) -> None:
@@ -207,7 +210,7 @@ EVENTS: list[tuple[str | int, ...]] = [
 ]
 
 
-@pytest.mark.parametrize("version", ["2.9", "7.2"])
+@pytest.mark.parametrize("version", ["2.5", "2.9", "7.2"])
 def test_the_power_button_is_heard_alike(
     tmp_path: Path, start: Callable[..., QemuStation], version: str
 ) -> None:

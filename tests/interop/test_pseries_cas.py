@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from struct import pack, unpack_from
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -23,6 +23,7 @@ from tests.interop.pseries import CAPS
 from tests.interop.test_pseries import AT, kernel, rows
 
 CELLS, TEXTS, VECTORS, INSTANCE = 0x45_0000, 0x45_4000, 0x45_6000, 2
+ANSWER: Final = 0x45_8000
 #: QEMU offers to make the page table anew, which is not here.
 RESIZE = option(6, 7)
 CASES: dict[str, tuple[bytes, tuple[str, ...]]] = {
@@ -48,8 +49,11 @@ CASES: dict[str, tuple[bytes, tuple[str, ...]]] = {
 }
 
 
-def guest(folder: Path, vectors: bytes) -> Path:
-    """Opens /, sets the kernel's words, and asks; then asks for the memory that is left."""
+def guest(folder: Path, vectors: bytes, chosen: int = 0) -> Path:
+    """Opens /, sets the kernel's words, and asks; then asks for the memory that is left.
+
+    `chosen`: the handle of /chosen, whose word on what was agreed on is then read.
+    """
     texts = bytearray()
 
     def text(words: str) -> int:
@@ -61,7 +65,10 @@ def guest(folder: Path, vectors: bytes) -> Path:
         ("call-method", [text("ibm,client-architecture-support"), INSTANCE, VECTORS], 2),
         ("open", [text("/chosen")], 1),
         ("finddevice", [text("/memory@0")], 1),
+        ("finddevice", [text("/chosen")], 1),
     ]
+    if chosen:
+        calls.append(("getprop", [chosen, text("ibm,architecture-vec-5"), ANSWER, 64], 1))
     cells = bytearray()
     for name, arguments, count in calls:
         words = [text(name), len(arguments), count, *arguments, *[0x5555] * count]
@@ -106,7 +113,7 @@ def test_what_is_agreed_on_is_qemus(tmp_path: Path, case: str) -> None:
 
     line = ["-M", f"pseries-{version}{more}", "-cpu", cpu, "-m", "256", "-nographic"]
     m = build(parse([*line, "-serial", "null", "-nodefaults", "-kernel", str(path)]))
-    m.processor.run(260)
+    m.processor.run(300)
     mine = m.memory.read(AT, 0x6_0000)
     assert mine[0x800F] == 1
     spapr: Any = m.part("spapr")
@@ -117,6 +124,33 @@ def test_what_is_agreed_on_is_qemus(tmp_path: Path, case: str) -> None:
     theirs = qemus(tmp_path, path, f"pseries-{version},x-vof=on,{CAPS[cpu]}{more}", cpu)
     for what, value in theirs.items():
         assert ours[what] == value, what
+
+
+@pytest.mark.parametrize("version", ["2.1", "2.4", "2.5", "2.7", "2.9"])
+def test_early_versions_offer_what_qemus_do(tmp_path: Path, version: str) -> None:
+    """Their streams have neither tree nor options: the guest reads them."""
+    line = ["-cpu", "power8", "-m", "256", "-nodefaults", "-kernel"]
+    chosen, mine = 0, b""
+    for _ in range(2):  # the first one finds the handle
+        path = guest(tmp_path, words(), chosen)
+        here = ["-M", f"pseries-{version}", *line, str(path), "-nographic", "-serial", "null"]
+        m = build(parse(here))
+        m.processor.run(400)
+        mine = m.memory.read(AT, 0x6_0000)
+        assert mine[0x800F] == 1
+        chosen = int.from_bytes(mine[CELLS - AT + 4 * 64 + 16 :][:4], "big")
+    there = ["-M", f"pseries-{version},x-vof=on,{CAPS['power8']}", *line, str(path)]
+    qemu, out = program("qemu-system-ppc64", "qemu-system-ppc"), tmp_path / "memory"
+    with QemuStation(tmp_path, *there, program=qemu) as station:
+        end, theirs = time.monotonic() + 120, b""
+        while not theirs or (not theirs[0x800F] and time.monotonic() < end):
+            time.sleep(0.02)
+            station.command("pmemsave", val=AT, size=0x6_0000, filename=str(out))
+            theirs = out.read_bytes()
+    at = CELLS - AT
+    assert mine[at : at + 6 * 64] == theirs[at : at + 6 * 64]
+    assert mine[ANSWER - AT :][:64] == theirs[ANSWER - AT :][:64]
+    assert mine[ANSWER - AT + 1] == 0, "byte 1 of the vector: nothing is asked of it"
 
 
 def qemus(folder: Path, path: Path, machine: str, cpu: str) -> dict[str, Any]:

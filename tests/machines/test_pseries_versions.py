@@ -6,6 +6,7 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from struct import pack, unpack
+from typing import Any
 
 import pytest
 
@@ -14,14 +15,19 @@ from gossamer.control.globalstate import GlobalState
 from gossamer.control.hashing import StateHash
 from gossamer.control.losses import losses
 from gossamer.control.profiles import READING, profile_of
-from gossamer.control.stream_in import load_stream, read_stream
+from gossamer.control.stream_in import _Bodies, load_stream, read_stream
 from gossamer.control.stream_out import Extra, body_of, save_stream
+from gossamer.devices.spapr.calls import RESOURCE
+from gossamer.devices.spapr.llan import BUFFERS_AT, LOST_AT, PLACES, descriptor, length_of
 from gossamer.devices.spapr.pft import H_ENTER
 from gossamer.machines.build import build
 from gossamer.machines.machine import Machine
 from gossamer.machines.options import parse
 from gossamer.machines.pseries_versions import ERAS, era
+from gossamer.migrate.framing import Configuration, Description, Section, Walker
 from gossamer.migrate.releases import release
+from gossamer.migrate.source import Source
+from gossamer.state.transfer import OURS
 from tests.machines.test_pseries import STARTER, elf, make
 
 __all__ = ["make"]
@@ -43,12 +49,12 @@ def bytes_of(m: Machine, **how: object) -> bytes:
 
 def test_there_are_those_of_qemu_72() -> None:
     names = [one.name for one in ERAS]
-    assert names[0] == "2.8"
+    assert names[0] == "2.1"
     assert names[-1] == "7.2"
-    assert len(names) == 20
-    assert names[4:6] == ["2.12", "2.12-sxxm"]
-    with pytest.raises(ConfigError, match=r"unknown version of pseries '2.7'.*there is: 2.10,"):
-        parse(["-M", "pseries-2.7"])
+    assert len(names) == 27
+    assert names[11:13] == ["2.12", "2.12-sxxm"]
+    with pytest.raises(ConfigError, match=r"unknown version of pseries '2.0'.*there is: .*2.10,"):
+        parse(["-M", "pseries-2.0"])
     with pytest.raises(ConfigError, match=r"unknown version of pseries"):
         era("8.0")
 
@@ -59,7 +65,7 @@ def test_a_stream_of_another_version_is_refused(make: Callable[..., Machine]) ->
         load_stream(make(version="2.9"), BytesIO(stream), extra())
 
 
-@pytest.mark.parametrize("version", ["2.8", "3.0", "4.0"])
+@pytest.mark.parametrize("version", ["2.1", "2.3", "2.7", "2.8", "3.0", "4.0"])
 def test_nothing_is_lost_between_ours(make: Callable[..., Machine], version: str) -> None:
     """Though QEMU has no processor area before 3.0, and no tree before 4.0, in its streams."""
     m = make(version=version)
@@ -67,6 +73,7 @@ def test_nothing_is_lost_between_ours(make: Callable[..., Machine], version: str
     own.vpa, own.slb_shadow, own.slb_shadow_size = 0x8000, 0x8400, 0x80  # type: ignore[attr-defined]
     own.prodded = True  # type: ignore[attr-defined]
     m.cpu.block.set("slb_esid", 0xC000_0000_0800_0000, 3)
+    m.part("spapr").ov5 = 5  # type: ignore[attr-defined]
     m.processor.run(5)
     fresh = make(version=version, rtc_base=0)
     load_stream(fresh, BytesIO(bytes_of(m)), extra())
@@ -149,3 +156,144 @@ def test_virtio_before_50_is_refused(make: Callable[..., Machine]) -> None:
     config = parse(["-M", "pseries-4.2", *words])
     with pytest.raises(ConfigError, match=r"-device virtio-net-pci: pseries-4.2 takes no virtio"):
         build(config)
+
+
+# --- up to 2.7 -----------------------------------------------------------------------------------
+
+
+def events_of(stream: bytes, m: Machine) -> list[object]:
+    bodies = _Bodies(m, Source(BytesIO(stream), 0), extra(), READING)
+    return list(Walker(Source(BytesIO(stream), 0), bodies).events())
+
+
+@pytest.mark.parametrize(
+    ("version", "named", "described"),
+    [("2.1", False, False), ("2.2", False, False), ("2.3", False, True), ("2.4", True, True)],
+)
+def test_what_stands_around_the_sections(
+    make: Callable[..., Machine], version: str, named: bool, described: bool
+) -> None:
+    for profile, name, text in ((QEMU, named, described), (OURS, True, True)):
+        stream = bytes_of(make(version=version), profile=profile)
+        found = events_of(stream, make(version=version))
+        assert any(isinstance(one, Configuration) for one in found) is name
+        assert any(isinstance(one, Description) for one in found) is text
+        sections = [one for one in found if isinstance(one, Section)]
+        assert all(one.footer is name for one in sections)
+        fresh = make(version=version, rtc_base=0)
+        read_stream(fresh, BytesIO(stream), extra(), READING)
+
+
+@pytest.mark.parametrize("version", ["2.3", "2.4"])
+@pytest.mark.parametrize("state", ["running", "paused", "prelaunch"])
+def test_the_run_state_where_it_is_not_usual(
+    make: Callable[..., Machine], version: str, state: str
+) -> None:
+    m, out = make(version=version), BytesIO()
+    save_stream(m, out, Extra("globalstate", GlobalState(state)), QEMU)
+    assert (b"globalstate" in out.getvalue()) is (version == "2.4" or state == "prelaunch")
+    out = BytesIO()
+    save_stream(m, out, Extra("globalstate", GlobalState(state)))
+    assert b"globalstate" in out.getvalue()
+
+
+@pytest.mark.parametrize("cpu", ["970mp_v1.1", "power8_v2.0"])
+def test_the_cpu_ends_with_masks_up_to_27(make: Callable[..., Machine], cpu: str) -> None:
+    """Which are read over: another release knows more instructions."""
+    early, late = (make(version=v, cpu=cpu) for v in ("2.7", "2.8"))
+    a, b = body_of(early.cpu, QEMU), body_of(late.cpu, QEMU)
+    assert len(a) == len(b) + 28
+    at = 8 + 8 * 32 + 4 * 8 + 8 + 8 * 1024 + 4 * 8
+    assert a[at + 28 :] == b[at:]
+    assert int.from_bytes(a[at + 24 : at + 28], "big") == (0 if "8" in cpu else 4), "BATs"
+    stream = bytearray(bytes_of(early, profile=QEMU))
+    at += stream.index(a)
+    stream[at : at + 28] = b"\xff" * 28
+    fresh = make(version="2.7", cpu=cpu)
+    read_stream(fresh, BytesIO(bytes(stream)), extra(), READING)
+    assert body_of(fresh.cpu, QEMU) == a
+
+
+@pytest.mark.parametrize(("version", "size"), [("2.1", 0x2000_0000), ("2.7", 0xF_8000_0000)])
+def test_the_bridge_says_where_its_windows_are_up_to_27(
+    make: Callable[..., Machine], version: str, size: int
+) -> None:
+    m = make(version=version)
+    body = body_of(m.part("phb"), QEMU)
+    assert body[8:44] == pack(">I4Q", 0x8000_0000, 0x100_A000_0000, size, 0x100_8000_0000, 0x1_0000)
+    stream = bytes_of(m, profile=QEMU)
+    other = stream.replace(size.to_bytes(8, "big"), (size + 1).to_bytes(8, "big"))
+    with pytest.raises(StreamError, match=rf"mig_mem_win_size.*must be {size:#x}"):
+        read_stream(make(version=version), BytesIO(other), extra(), READING)
+
+
+def test_one_dma_window_up_to_26(make: Callable[..., Machine]) -> None:
+    for version, count in (("2.6", 1), ("2.7", 2)):
+        m = make(version=version)
+        numbers = {part.instance for part in m.sections if part.idstr == "spapr_iommu"}
+        assert (0x8000_0001 in numbers) is (count == 2)
+        assert m.part("phb").start_of_next() == 0x800_0000_0000_0000  # type: ignore[attr-defined]
+        spare = m.part("phb").free_window  # type: ignore[attr-defined]
+        assert (spare is None) is (count == 1)
+
+
+def test_options_are_kept_without_qemu_knowing_up_to_27(make: Callable[..., Machine]) -> None:
+    for version, said in (("2.7", False), ("2.8", True)):
+        stream = bytes_of(make(version=version), profile=QEMU)
+        assert (b"spapr_option_vector_ov5_cas" in stream) is said
+
+
+def test_buffers_stand_in_the_guests_page_up_to_25(make: Callable[..., Machine]) -> None:
+    """Each is taken in turn; the tale of real calls is tests/interop's."""
+    card: Any = make(version="2.5", nic=True).part("vio/l-lan@71000002")
+    ram = bytearray(1 << 16)
+    card.memory = Memory(ram)
+    card.isopen, card.buf_list = True, 0x1000
+    card.add_buf_ptr, card.use_buf_ptr = BUFFERS_AT - 8, BUFFERS_AT
+    for n in range(3):
+        assert card.lend(Call(5, descriptor(0x4000 + 0x800 * n, 0x600 - 0x200 * n))) == 0
+    words = [card.memory.word(0x1000 + BUFFERS_AT + 8 * n) for n in range(4)]
+    assert [length_of(word) for word in words] == [0x600, 0x400, 0x200, 0]
+    assert card.receive(b"x" * 0x3F8)
+    assert card.use_buf_ptr == BUFFERS_AT + 8
+    assert card.memory.word(0x1000 + BUFFERS_AT + 8) == 0
+    assert card.rx_bufs == 2
+    assert card.receive(b"y" * 0x5F8)
+    assert card.use_buf_ptr == BUFFERS_AT, "it goes round"
+    assert card.receive(b"z" * 0x5F8)
+    assert card.memory.word(0x1000 + LOST_AT) == 1, "no buffer is as large: counted"
+    assert card.rx_bufs == 1
+    for _ in range(PLACES - 1):
+        assert card.lend(Call(5, descriptor(0x4000, 0x600))) == 0
+    assert card.lend(Call(5, descriptor(0x4000, 0x600))) == RESOURCE
+    assert b"rx_pools" not in body_of(card, QEMU)
+
+
+class Call:
+    """Registers of a hypercall with one argument that counts."""
+
+    def __init__(self, number: int, value: int) -> None:
+        self.number, self.value = number, value
+
+    def get(self, name: str, n: int) -> int:
+        return self.value if n == self.number else 0
+
+
+class Memory:
+    """Memory that a card sees as it is."""
+
+    def __init__(self, data: bytearray) -> None:
+        self.data = data
+
+    def may(self, address: int, length: int) -> bool:
+        return address + length <= len(self.data)
+
+    def write(self, address: int, data: bytes) -> bool:
+        self.data[address : address + len(data)] = data
+        return True
+
+    def word(self, address: int) -> int:
+        return int.from_bytes(self.data[address : address + 8], "big")
+
+    def put(self, address: int, value: int) -> bool:
+        return self.write(address, value.to_bytes(8, "big"))

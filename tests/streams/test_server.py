@@ -173,3 +173,26 @@ def test_a_move_says_it_before(guest: Callable[..., Machine]) -> None:
     assert "does not wake a guest" in said["qemu-11.1"]
     assert "does not wake" not in said[QEMU_72] + said["qemu-10.0"] + said["gossamer"]
     assert "QEMU 11.1 has no pseries-3.1" in str(losses(guest("3.1"), release("qemu-11.1"))[0])
+
+
+@pytest.mark.parametrize("version", ["2.2", "2.3"])
+def test_streams_before_24_have_no_name_and_no_footers(
+    guest: Callable[..., Machine], make: Make, tmp_path: Path, stream_command: Run, version: str
+) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    ours.write_bytes(saved(guest(version), "gossamer"))
+    assert stream_command("convert", ours, theirs, "--to", QEMU_72, "--lossy").status == 0
+    stream = theirs.read_bytes()
+    assert stream[8] == 1, "a section's start, no configuration"
+    assert b"/gossamer" not in stream
+    fresh = make(version=version, cpu="power8_v2.0", rtc_base=0)
+    read_stream(fresh, BytesIO(stream), Extra("globalstate", GlobalState()), READING)
+    assert fresh.cpu.block.get("nia") == 0xC000_0000_0006_7700
+    for path in (theirs, tmp_path / "direct"):
+        path.write_bytes(stream if path == theirs else saved(guest(version), QEMU_72))
+        if version == "2.3":
+            assert stream_command("check", path, QEMU_72, "--json").json["loads"]
+            assert {"level", "processor areas"} <= set(found(stream_command, path, QEMU_72))
+        else:
+            shown = stream_command("show", path)
+            assert "no description in the stream" in shown.out + shown.err

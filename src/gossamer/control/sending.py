@@ -207,7 +207,7 @@ class _Sender:
         self.vm, self.transfer, self.out, self.to = vm, transfer, out, to
         self.machine: Machine = vm.machine
         self.joined = Joined(out)
-        self.stream = StreamOut(self.machine, self.joined)
+        self.stream = StreamOut(self.machine, self.joined, ours=to.ours)
         self.stream.ram.grouped = True
         self.dirty = DirtyPages(self.machine.arena, self.stream.blocks, self.machine.engine.flush)
         self.began = host.monotonic_ns()

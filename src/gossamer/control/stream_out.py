@@ -14,8 +14,10 @@ from gossamer.base.data import Data, replace
 from gossamer.base.late import np
 from gossamer.base.units import PAGE_SIZE
 from gossamer.base.wire import WireWriter
+from gossamer.control.globalstate import GlobalState
 from gossamer.control.progress import SILENT, Progress
 from gossamer.core.memory import RamBlock
+from gossamer.machines.kind import WHOLE_FRAME
 from gossamer.machines.machine import Machine, Part
 from gossamer.migrate import htab, ram
 from gossamer.migrate.dirty import Pages
@@ -83,9 +85,12 @@ def blocks_of(m: Machine) -> list[RamBlock]:
 class StreamOut:
     """One machine's stream: `begin`, `part` for some pages, again and again, `devices`, `end`."""
 
-    def __init__(self, m: Machine, out: Out, progress: Progress = SILENT) -> None:
+    def __init__(
+        self, m: Machine, out: Out, progress: Progress = SILENT, *, ours: bool = True
+    ) -> None:
         self.machine = m
-        self.writer = StreamWriter(out)
+        self.frame = WHOLE_FRAME if ours else m.version.frame
+        self.writer = StreamWriter(out, self.frame.footers)
         self.ram = RamWriter(out, advance=progress.advance)
         self.blocks = blocks_of(m)
         #: A page table outside memory, which goes beside it.
@@ -104,7 +109,8 @@ class StreamOut:
     def begin(self, commands: Sequence[tuple[int, bytes]] = ()) -> None:
         """What comes before the first page; `commands` follow the configuration."""
         capabilities = None if self.mapped is None else (CAPABILITY,)
-        self.writer.begin(Configuration(self.machine.name, capabilities=capabilities))
+        name = Configuration(self.machine.name, capabilities=capabilities)
+        self.writer.begin(name if self.frame.names_machine or capabilities else None)
         for number, data in commands:
             self.writer.command(number, data)
         number = self.machine.kind.sections.ram
@@ -202,7 +208,7 @@ class StreamOut:
     def end(self) -> None:
         """The end element and the description."""
         text = None
-        if self.machine.hardware.vmdesc:
+        if self.machine.hardware.vmdesc and self.frame.described:
             form, text = self._ready
             if form != self._form:
                 text = self._describe()
@@ -243,7 +249,17 @@ def _sections(
         if part.idstr == "timer":
             for one in carried:
                 yield _Section(numbers.first, one.idstr, 0, one.version, one.body)
-    yield _Section(section_id, extra.idstr, 0, extra.owner.version, body_of(extra.owner, profile))
+    if _is_sent(m, extra, profile):
+        body = body_of(extra.owner, profile)
+        yield _Section(section_id, extra.idstr, 0, extra.owner.version, body)
+
+
+def _is_sent(m: Machine, extra: Extra, profile: Profile) -> bool:
+    """Whether the receiver's machine has the section of the run state."""
+    state = extra.owner
+    if profile.ours or m.version.frame.says_state or not isinstance(state, GlobalState):
+        return True
+    return state.name not in ("running", "paused")
 
 
 def _description(m: Machine, extra: Extra, profile: Profile, carried: Sequence[Carried]) -> str:
@@ -265,6 +281,8 @@ def _descriptions(
         devices.append(section_description(part, profile))
         if part.idstr == "timer":
             devices += [_carried_description(one) for one in carried]
+    if not _is_sent(m, extra, profile):
+        return devices
     head = {"name": extra.idstr, "instance_id": 0}
     return [*devices, head | describe(extra.owner, profile)]
 
@@ -288,7 +306,7 @@ def save_stream(
     """Write the whole machine, stopped between two instructions."""
     m.arena.need_all()
     m.engine.flush()  # so that R and C updates come at the same moments with and without a cut
-    stream = StreamOut(m, out, progress)
+    stream = StreamOut(m, out, progress, ours=profile.ours)
     stream.begin(commands)
     stream.part(stream.everything(), m.arena.untouched())
     stream.devices(extra, profile, carried=carried, switchover=switchover)

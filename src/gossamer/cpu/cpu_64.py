@@ -34,6 +34,24 @@ MMCR0: Final = 795
 MMCR0_FC: Final = 0x8000_0000
 
 
+#: What QEMU 7.2 knows of a part: bits of MSR, instructions by two words of flags, pairs of BATs.
+MASKS: Final = {
+    "970mp_v1.1": (0x8000_0000_0204_FF36, 0x600F_E1DD_2221, 0x21_0000, 4),
+    "power8_v2.0": (0x8000_0001_0280_FF37, 0x8000_600F_E1FF_3A61, 0x23_FFF6, 0),
+}
+
+
+def _mask(n: int, name: str, codec: Int) -> View:
+    """A mask: QEMU writes it, and reads it over."""
+    return View(
+        name,
+        codec,
+        lambda cpu: MASKS[cpu.model.name][n],
+        lambda cpu, value: None,
+        compat="says_masks",
+    )
+
+
 def _get_sprs(cpu: Cpu64) -> list[int]:
     out = [0] * 1024
     for number, value in (KEPT | (KEPT_2_07 if cpu.has_vsx else {})).items():
@@ -154,6 +172,10 @@ class Cpu64(Cpu):
             View("env.reserve_addr", U64, _get_reservation, _put_reservation),
             one("env.msr", "msr", U64),
             View("env.hflags_compat_nmsr", U64, lambda cpu: 0, lambda cpu, value: None),
+            _mask(0, "mig_msr_mask", U64),
+            _mask(1, "mig_insns_flags", U64),
+            _mask(2, "mig_insns_flags2", U64),
+            _mask(3, "mig_nb_BATs", U32),
         ]
     }
     without = (
@@ -172,6 +194,8 @@ class Cpu64(Cpu):
         ],
     )
     vsx = subsection("cpu/vsx", layout=[register_file("env.vsr", "vsl", U64)])
+    #: Version 2.7 and earlier: the section ends with masks of what the part knows.
+    says_masks: bool = compat(False)
     #: Early versions of machines say how many entries of the SLB there are.
     counts_slb: bool = compat(False)
     slb_alone: bool = compat(True)

@@ -53,12 +53,30 @@ PROPERTIES: Final = {"suppress-vmdesc": ON_OFF, "accel": ("tcg",)}
 MAC_PROPERTIES: Final = {"graphics": ON_OFF, "usb": ON_OFF, **PROPERTIES}
 
 
+class Frame(Data):
+    """What QEMU's streams of a machine have around and beside its sections.
+
+    `names_machine`: a configuration section; `footers` behind each section; `described`: their
+    own description at the end.  `says_state`: globalstate is always there; else only of a machine
+    that neither runs nor was paused.
+    """
+
+    names_machine: bool = True
+    footers: bool = True
+    described: bool = True
+    says_state: bool = True
+
+
+WHOLE_FRAME: Final = Frame()
+
+
 class Version(Data):
     """A version of a machine, as what it has not that the newest one has.
 
     `switches`: compat switches, (description of the chip, name), and their values there.
     `defaults`: by driver and property, what its devices have unless something else is asked for.
     `without`: paths of parts that came later.  `released`: its schema may not change any more.
+    `frame`: of its streams for QEMU; ours have all.
     """
 
     name: str
@@ -66,6 +84,7 @@ class Version(Data):
     defaults: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     without: frozenset[str] = frozenset()
     released: bool = True
+    frame: Frame = WHOLE_FRAME
 
 
 class SectionNumbers(Data):

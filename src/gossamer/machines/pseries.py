@@ -85,7 +85,7 @@ def pseries(hardware: Hardware) -> Machine:
     m.add("vty", terminal)
     m.serials.append(terminal)
     nvram = m.add("nvram", Nvram(clock, pseries_tree.NVRAM, numbers.nvram))
-    phb = pseries_pci.add_bridge(m, ics, spapr, ram, numbers)
+    phb = pseries_pci.add_bridge(m, ics, spapr, ram, age)
     windows = {window.liobn: window for window in phb.windows}
     vio = VioBus(windows)
     m.vio = VioSlots(m, ics, ram, numbers, vio, nvram)
@@ -94,7 +94,8 @@ def pseries(hardware: Hardware) -> Machine:
     m.power_button = lambda: spapr.power_button(rtc.now)
 
     for number in (numbers.epow, numbers.hot_plug, terminal.source, nvram.source):
-        ics.claim(number)
+        if number:
+            ics.claim(number)
     _usual_devices(m)
     m.add("spapr", spapr)
     m.add("htab", PageTable(clock, table))

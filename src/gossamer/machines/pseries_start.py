@@ -28,10 +28,6 @@ KERNEL_BASE: Final = 0x40_0000
 KERNEL_ALIGNMENT: Final = 0x1_0000
 #: log2 of RAM's size to that of the page table's.
 HTAB_SHIFT: Final = 7
-#: What a guest may know of: options that any version offers.
-OFFERED: Final = (
-    cas.MEMORY_CONNECTORS | cas.ASSOCIATIVITY_1 | cas.HOT_PLUG_EVENTS | cas.MEMORY_LISTS
-)
 
 Area = tuple[int, int]
 
@@ -124,7 +120,7 @@ class Negotiation:
             pvr=model.pvr,
             levels=LEVELS if "2.07" in model.features else (),
             limit=limit(m.hardware),
-            options=OFFERED | (cas.ASSOCIATIVITY_2 if age.distances else 0),
+            options=age.offered,
         )
 
     def __call__(self, at: int) -> tuple[int, Node]:

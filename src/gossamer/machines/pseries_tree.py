@@ -26,7 +26,6 @@ TERMINAL, NVRAM = 0x7100_0000, 0x7100_0001
 CLOCK_HZ: Final = 1_000_000_000
 #: A hot-plug connector's index has its kind above its number.
 CPU_CONNECTOR, PHB_CONNECTOR, PCI_CONNECTOR = 0x1000_0000, 0x2000_0000, 0x4000_0000
-PCI_CONNECTORS: Final = 256
 NO_DOMAIN: Final = 0xFFFF_FFFF
 #: A node's distance to itself.
 HERE: Final = 10
@@ -119,8 +118,9 @@ def tree(
     virtual I/O.
     """
     root = Node("")
-    for name, value in connectors("PHB", PHB_CONNECTOR, f.era.bridges, "PHB ").items():
-        root.set(name, value)
+    if f.era.memory_plugs:
+        for name, value in connectors("PHB", PHB_CONNECTOR, f.era.bridges, "PHB ").items():
+            root.set(name, value)
     root.set("#size-cells", 2)
     root.set("#address-cells", 2)
     root.set("vm,uuid", f.uuid)
@@ -217,17 +217,20 @@ def _rtas(node: Node, f: Facts) -> None:
 
 def _events(node: Node, era: Era) -> None:
     epow, hot_plug = era.numbers.epow, era.numbers.hot_plug
-    node.set("interrupt-ranges", [epow, 1, hot_plug, 1])
+    ranges = [cell for number in (epow, hot_plug) if number for cell in (number, 1)]
+    node.set("interrupt-ranges", ranges)
     node.set("#interrupt-cells", 2)
     node.set("interrupt-controller")
-    node.add("hot-plug-events").set("interrupts", [hot_plug, 0])
+    if hot_plug:
+        node.add("hot-plug-events").set("interrupts", [hot_plug, 0])
     node.add("epow-events").set("interrupts", [epow, 0])
 
 
 def _cpus(node: Node, f: Facts) -> None:
     spacing = f.era.spacing
-    for name, value in connectors("CPU", CPU_CONNECTOR, f.cpus, "CPU ", spacing).items():
-        node.set(name, value)
+    if f.era.cpus_plug:
+        for name, value in connectors("CPU", CPU_CONNECTOR, f.cpus, "CPU ", spacing).items():
+            node.set(name, value)
     node.set("#size-cells", 0)
     node.set("#address-cells", 1)
     for number in range(0, spacing * f.cpus, spacing):
@@ -273,11 +276,12 @@ def _cpu(cpu: Node, number: int, f: Facts) -> None:
     cpu.set("cpu-version", facts.version if level is None else level.pvr)
     cpu.set("device_type", "cpu")
     cpu.set("reg", number)
-    cpu.set("ibm,my-drc-index", CPU_CONNECTOR + number)
+    if f.era.cpus_plug:
+        cpu.set("ibm,my-drc-index", CPU_CONNECTOR + number)
 
 
 def _phb(node: Node, era: Era) -> None:
-    for name, value in connectors("28", PCI_CONNECTOR, PCI_CONNECTORS, "C").items():
+    for name, value in connectors("28", PCI_CONNECTOR, era.slots, "C").items():
         node.set(name, value)
     node.set("#size-cells", 2)
     node.set("#address-cells", 3)
@@ -295,19 +299,18 @@ def _phb(node: Node, era: Era) -> None:
     node.set("interrupt-map", [cell for row in rows for cell in row])
     node.set("interrupt-map-mask", [0xF800, 0, 0, 0xFFFF_FFFF])
     windows = ("ibm,query-pe-dma-window", "ibm,create-pe-dma-window", "ibm,remove-pe-dma-window")
-    node.set("ibm,ddw-extensions", [2, rtas.TOKENS["ibm,reset-pe-dma-window"], 1])
-    node.set("ibm,ddw-applicable", [rtas.TOKENS[name] for name in windows])
+    if era.dma_page_shift:
+        node.set("ibm,ddw-extensions", [2, rtas.TOKENS["ibm,reset-pe-dma-window"], 1])
+        node.set("ibm,ddw-applicable", [rtas.TOKENS[name] for name in windows])
     node.set("ibm,pe-total-#msi", era.numbers.msis)
     node.set("ibm,pci-config-space-type", 1)
     node.set("reg", [*wide(phb.BUID), 0, 0])
-    node.set(
-        "ranges",
-        [
-            *(0x0100_0000, 0, 0, *wide(phb.IO_BASE), *wide(phb.IO_SIZE)),
-            *(0x0200_0000, *wide(phb.MEM_BUS), *wide(phb.MEM_BASE), *wide(phb.MEM_SIZE)),
-            *(0x0300_0000, *wide(phb.MEM64_BASE), *wide(phb.MEM64_BASE), *wide(phb.MEM64_SIZE)),
-        ],
-    )
+    at = era.places
+    ranges = [0x0100_0000, 0, 0, *wide(at.io), *wide(phb.IO_SIZE)]
+    ranges += [0x0200_0000, *wide(phb.MEM_BUS), *wide(at.memory), *wide(at.memory_size)]
+    if at.memory64_size:
+        ranges += [0x0300_0000, *wide(at.bus64), *wide(at.memory64), *wide(at.memory64_size)]
+    node.set("ranges", ranges)
     node.set("bus-range", [0, 0xFF])
     node.set("used-by-rtas")
     node.set("#interrupt-cells", 1)

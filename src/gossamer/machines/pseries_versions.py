@@ -2,8 +2,7 @@
 
 As QEMU 7.2 has them, all measured there (`-M pseries-N,x-vof=on`, a 970MP and a POWER8): its
 device trees (`dumpdtb`), its streams at power on and of a running Linux.  What stands below a field
-says from which version on it is what the newest has.  pseries-2.1 to 2.7 are not here: the sections
-of their CPU and bridge have further fields, and their streams up to 2.3 have no configuration.
+says from which version on it is what the newest has.
 """
 
 from __future__ import annotations
@@ -12,9 +11,11 @@ from collections.abc import Mapping
 from typing import Final
 
 from gossamer.base.data import Data, replace
+from gossamer.devices.spapr import cas
+from gossamer.devices.spapr.phb import Places
 from gossamer.devices.spapr.processor_calls import INTERPRETED
 from gossamer.machines.config import unknown
-from gossamer.machines.kind import Version
+from gossamer.machines.kind import WHOLE_FRAME, Frame, Version
 
 FIRST_IRQ: Final = 0x1000
 #: Of a CPU's character, and its behaviour with those (LoPAR 14.5.4.15, as QEMU 7.2 answers).
@@ -27,9 +28,9 @@ USB_INPUT: Final = ("usb-kbd", "usb-mouse", "usb-tablet")
 class Numbers(Data):
     """Interrupt sources: how many there are, and the numbers of those that have a fixed one.
 
-    `lsi`: that of INTA; `msi`: that of the first message, 0: no device here has any; `msis`: how
-    many messages the tree says that there can be.  `in_order`: each that asks gets the next, and
-    the map of messages is not in streams.
+    `hot_plug` 0: there are no such events.  `lsi`: that of INTA; `msi`: that of the first message,
+    0: no device here has any; `msis`: how many messages the tree says that there can be.
+    `in_order`: each that asks gets the next, and the map of messages is not in streams.
     """
 
     sources: int
@@ -51,6 +52,20 @@ IN_ORDER: Final = Numbers(
     sources=1024, epow=0x1000, hot_plug=0x1001, terminal=0x1002, nvram=0x1003,
     lsi=0x1004, msi=0, msis=0x400, in_order=True,
 )  # fmt: skip
+EARLY: Final = replace(IN_ORDER, hot_plug=0, terminal=0x1001, nvram=0x1002, lsi=0x1003)
+
+#: Windows of the bridge up to 2.7, and up to 2.2.
+LOW: Final = Places(
+    io=0x100_8000_0000,
+    memory=0x100_A000_0000,
+    memory64=0x101_2000_0000,
+    memory64_size=0xF_0000_0000,
+    bus64=0x1_0000_0000,
+)
+SMALL: Final = replace(LOW, memory_size=0x2000_0000, memory64=0, memory64_size=0)
+
+#: Streams up to 2.3 do not name their machine; up to 2.2 they are not described either.
+UNNAMED: Final = Frame(names_machine=False, footers=False, says_state=False)
 
 
 class Era(Data):
@@ -90,7 +105,10 @@ class Era(Data):
     says_page_size: bool = True
     """cap-hpt-max-page-size is in streams; 4.1 on."""
     dma_page_shift: int = 24
-    """log2 of the largest page in a DMA window of the guest's; 4.2 on: 16 MiB, 64 KiB before."""
+    """log2 of the largest page in a DMA window of the guest's; 4.2 on: 16 MiB, 64 KiB before.
+
+    0: a guest can have no window beside the first; up to 2.6.
+    """
     workarounds: bool = True
     """A POWER8 says that it has barriers against speculation (cap-cfpc, -sbbc, -ibs); 4.0 on."""
     assist: bool = True
@@ -111,6 +129,32 @@ class Era(Data):
     """USB input devices have serial numbers by their places; 4.0 on, 42 before."""
     video_in_place: bool = True
     """A stream calls a display's memory after its place; 3.0 on."""
+    masks: bool = False
+    """The CPU's section ends with masks, the bridge's has the places of its windows; up to 2.7."""
+    places: Places = Places()
+    """Windows of the bridge; 2.8 on."""
+    keeps_options: bool = True
+    """What was agreed on of vector 5 is in streams; 2.8 on."""
+    cpus_plug: bool = True
+    """CPUs could be plugged in: they have connectors; 2.7 on."""
+    pools: bool = True
+    """A logical LAN keeps what it is lent by size, not in the guest's page; 2.6 on."""
+    memory_plugs: bool = True
+    """Memory could be plugged in: the tree's root has connectors; 2.5 on."""
+    slots: int = 256
+    """Connectors of the bridge's functions that could be plugged in; 2.4 on."""
+    frame: Frame = WHOLE_FRAME
+    """2.4 on."""
+
+    @property
+    def offered(self) -> int:
+        """Options of vector 5."""
+        offered = cas.ASSOCIATIVITY_1 | cas.MEMORY_LISTS
+        if self.memory_plugs:
+            offered |= cas.MEMORY_CONNECTORS
+        if self.numbers.hot_plug:
+            offered |= cas.HOT_PLUG_EVENTS
+        return offered | (cas.ASSOCIATIVITY_2 if self.distances else 0)
 
     def character(self, modern: bool) -> tuple[int, int]:
         """What H_GET_CPU_CHARACTERISTICS answers, `modern`: of a POWER8."""
@@ -138,6 +182,11 @@ class Era(Data):
             ("cpu", "slb_alone"): not self.counts_slb,
             ("cpu", "knows_compat"): self.compat,
             ("cpu", "keeps_compat"): not self.compat,
+            ("cpu", "says_masks"): self.masks,
+            ("spapr_pci", "says_places"): self.masks,
+            ("spapr_llan", "has_pools"): self.pools,
+            ("spapr", "says_options"): self.keeps_options,
+            ("spapr", "keeps_options"): not self.keeps_options,
             ("spapr", "has_transactions"): self.transactions,
             ("spapr", "says_page_size"): self.says_page_size,
             ("spapr", "has_irq_map"): not self.numbers.in_order,
@@ -148,13 +197,17 @@ class Era(Data):
 
 
 EVIDENCE: Final = {
-    "numbers, spacing, sockets, bridges, nodes": "trees of three CPUs, every version (tried)",
+    "numbers, spacing, sockets, bridges, nodes, plugs, slots": "trees of three CPUs, every version "
+    "(tried)",
+    "offered": "negotiations of 2.1, 2.4, 2.5, 2.7, 2.9, 4.0, 6.1, 7.2 (tried)",
     "sections and subsections": "streams at power on, every version, 970MP and POWER8 (tried)",
     "compat, areas, nmi": "a running Linux, every version, both CPUs, there and back (tried)",
     "page_shift": "ibm,segment-page-sizes in trees; a Linux of 2.9 maps itself by 16 MiB (tried)",
-    "workarounds, assist": "84 hypercalls of 2.8, 2.12, 2.12-sxxm, 3.1, 4.0, 4.2, 5.0, 7.2, both "
-    "CPUs (tried)",
     "monitor, own_serial, video_in_place": "`info qtree` of every version; streams at power on",
+    "pools": "515 buffers lent on 2.1, 2.5, 2.6; a card of 2.1 and 2.5 in use, there and back "
+    "(tried)",
+    "workarounds, assist": "84 hypercalls of 2.1, 2.6, 2.7, 2.8, 2.12, 2.12-sxxm, 3.1, 4.0, 4.2, "
+    "5.0, 7.2, both CPUs (tried)",
     "dma_page_shift, virtio": "117 services for PCI of 4.1, 5.0, 6.0, 7.2; a disk and a card of "
     "5.2 and 7.2, there and back; properties in `info qtree` of every version (tried)",
 }
@@ -186,6 +239,13 @@ def _eras() -> tuple[Era, ...]:
         ("2.10", {}),
         ("2.9", {"compat": False}),
         ("2.8", {}),
+        ("2.7", {"masks": True, "places": LOW, "keeps_options": False, "numbers": EARLY}),
+        ("2.6", {"dma_page_shift": 0, "cpus_plug": False}),
+        ("2.5", {"pools": False}),
+        ("2.4", {"memory_plugs": False}),
+        ("2.3", {"slots": 0, "frame": UNNAMED}),
+        ("2.2", {"places": SMALL, "frame": replace(UNNAMED, described=False)}),
+        ("2.1", {}),
     )
     lacking: dict[str, object] = {}
     found = []
@@ -203,6 +263,7 @@ def _eras() -> tuple[Era, ...]:
 ERAS: Final = _eras()
 VERSIONS: Final = tuple(
     Version(one.name, one.switches, one.devices, released=False) for one in ERAS
+    Version(one.name, one.switches, released=False, frame=one.frame) for one in ERAS
 )
 
 

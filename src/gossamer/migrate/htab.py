@@ -52,6 +52,14 @@ def entries(table: Table) -> bytes:
     return bytes(out + bytes(_RECORD.size))
 
 
+def skip(source: Source, *, first: bool) -> None:
+    """Pass over a body."""
+    if source.uint(4) == NO_TABLE or first:
+        return
+    while any(record := _RECORD.unpack(source.take(_RECORD.size))):
+        source.skip(ENTRY * record[1])
+
+
 def read(table: Table, source: Source, *, first: bool) -> None:
     """Read a body into the table; `first`: that which says how large it is."""
     size = source.uint(4)

@@ -13,7 +13,7 @@ from gossamer.base.data import Data, field
 from gossamer.base.errors import StreamError
 from gossamer.base.units import PAGE_SIZE
 from gossamer.base.wire import WireReader
-from gossamer.migrate import vmdesc
+from gossamer.migrate import htab, vmdesc
 from gossamer.migrate.framing import (
     Command,
     Configuration,
@@ -66,6 +66,8 @@ class BodyReader(Data, frozen=False):
             self._ram(section, source)
         elif section.kind == Kind.FULL:
             self._device(section, source)
+        elif section.idstr == htab.IDSTR:
+            htab.skip(source, first=section.kind == Kind.START)
         else:
             _to_footer(section, source)
 

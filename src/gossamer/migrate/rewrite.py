@@ -33,16 +33,16 @@ from gossamer.migrate.value_tree import Struct
 class Edit(Data, frozen=False):
     """What to change.  Each function gets the parsed thing and gives what to write instead.
 
-    `section`: None drops the section; the returned tree is encoded and described.  `records`:
-    records to write for one that was read.  `before_devices`: raw elements to put in front of the
-    first device section.  `missing_configuration` is written where the stream has none; `footers`
-    None keeps them as they are.
+    `section`, `configuration`: None drops it; the returned tree is encoded and described.
+    `records`: records to write for one that was read.  `before_devices`: raw elements to put in
+    front of the first device section.  `missing_configuration` is written where the stream has
+    none; `footers` None keeps them as they are.
     """
 
     section: Callable[[Section, Struct], tuple[Section, Struct] | None] | None = None
     records: Callable[[Record], Iterable[Record]] | None = None
     command: Callable[[Command], Command | None] | None = None
-    configuration: Callable[[Configuration], Configuration] | None = None
+    configuration: Callable[[Configuration], Configuration | None] | None = None
     description: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None
     before_devices: bytes = b""
     missing_configuration: Configuration | None = None
@@ -96,7 +96,9 @@ class _Rewriter:
                 self.out.write(writer.configuration(missing))
         elif isinstance(event, Configuration):
             change = self.edit.configuration
-            self.out.write(writer.configuration(change(event) if change else event))
+            changed = change(event) if change else event
+            if changed is not None:
+                self.out.write(writer.configuration(changed))
         elif isinstance(event, Command):
             kept = self.edit.command(event) if self.edit.command else event
             if kept is not None:

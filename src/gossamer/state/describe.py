@@ -120,8 +120,7 @@ def _plain(name: str, codec: Any) -> Json:  # noqa: ANN401 - any Codec
 
 
 def _view(owner: Stateful, v: View, version: int, every: bool) -> list[Json]:
-    there = every or (v.when(owner) if v.when else v.since <= version)
-    if not there:
+    if not (v.exists(owner) if every else v.is_there(owner, version)):
         return []
     codec = v.codec_of(owner)
     if not every and isinstance(codec, Array) and not codec.count:

@@ -18,7 +18,8 @@ class View(Data):
 
     `get` reads the owner and gives the value to write; `put` takes the value read and sets the
     owner.  The two are inverses on every reachable state, and a test says so.  `sized` gives the
-    codec instead where it depends on a field that comes before.
+    codec instead where it depends on a field that comes before.  `compat` names a switch of the
+    owner: while it is off there is no such field.
     """
 
     name: str
@@ -29,6 +30,17 @@ class View(Data):
     when: Callable[[Any], bool] | None = None
     clock: bool = False
     sized: Callable[[Any], Codec] | None = None
+    compat: str = ""
+
+    def exists(self, owner: object) -> bool:
+        """Whether the owner, as its machine's version has it, knows the field at all."""
+        return not self.compat or bool(getattr(owner, self.compat))
+
+    def is_there(self, owner: object, version: int) -> bool:
+        """Whether the field is in a section of `version`."""
+        if self.compat and not getattr(owner, self.compat):
+            return False
+        return self.when(owner) if self.when else self.since <= version
 
     def codec_of(self, owner: object) -> Codec:
         """How the value is written."""

@@ -202,7 +202,7 @@ def _save_stretch(
 
 
 def _save_view(owner: Stateful, v: View, version: int, w: WireWriter, profile: Profile) -> None:
-    if v.when(owner) if v.when else v.since <= version:
+    if v.is_there(owner, version):
         value = v.get(owner)
         if v.clock and profile.shift and value not in (NOT_ARMED, NO_EVENT):
             value += profile.shift
@@ -301,7 +301,7 @@ def _load_stretch(
 
 
 def _load_view(owner: Stateful, v: View, version: int, r: WireReader) -> None:
-    if v.when(owner) if v.when else v.since <= version:
+    if v.is_there(owner, version):
         r.parts.append(v.name)  # as `within` does, which takes longer than a field
         try:
             value = v.codec_of(owner).get(r)

@@ -78,12 +78,20 @@ class Conversion(Data, frozen=False):
             configuration=self._configuration,
             description=self._description,
             before_devices=self._before_devices(),
-            missing_configuration=Configuration(self.machine) if self.machine else None,
-            footers=True,
+            missing_configuration=self._named(),
+            footers=self._is_framed,
         )
         rewrite(self.patient.stream, out, edit)
 
     # The frame.
+
+    @property
+    def _is_framed(self) -> bool:
+        """Whether the receiver wants a configuration, and footers."""
+        return self.profile.ours or not self.patient.context.is_unnamed
+
+    def _named(self) -> Configuration | None:
+        return Configuration(self.machine) if self.machine and self._is_framed else None
 
     def _frame(self) -> None:
         stream = self.patient.stream
@@ -95,13 +103,13 @@ class Conversion(Data, frozen=False):
                 f"{stream.name} is a capture of a postcopy migration ({', '.join(wrong)}): its RAM "
                 "came on demand; it is not a stream that can be loaded again"
             )
-        if stream.configuration is None and self.machine is None:
+        if stream.configuration is None and self.machine is None and self._is_framed:
             raise ConfigError(
                 f"{stream.name} has no configuration section: name its machine with --machine"
             )
-        if stream.configuration is None:
+        if stream.configuration is None and self._is_framed:
             self.notes.append(f"a configuration section for machine {self.machine} is added")
-        if stream.footers is False:
+        if stream.footers is False and self._is_framed:
             self.notes.append("section footers are added")
         names = stream.configuration.capabilities or () if stream.configuration else ()
         self.mapped, self.shared = "mapped-ram" in names, "x-ignore-shared" in names
@@ -126,14 +134,18 @@ class Conversion(Data, frozen=False):
             return None
         return command
 
-    def _configuration(self, config: Configuration) -> Configuration:
+    def _configuration(self, config: Configuration) -> Configuration | None:
+        if not self._is_framed:
+            return None
         left = tuple(
             c for c in config.capabilities or () if c not in ("mapped-ram", "x-ignore-shared")
         )
         order = tuple(o for o in config.order if left or not o.endswith("/capabilities"))
         return replace(config, capabilities=left or None, order=order)
 
-    def _description(self, tree: dict[str, Any]) -> dict[str, Any]:
+    def _description(self, tree: dict[str, Any]) -> dict[str, Any] | None:
+        if not (self.profile.ours or self.patient.context.is_described):
+            return None
         tree.pop("configuration", None)
         if not self.profile.described:
             return tree

@@ -267,7 +267,11 @@ def _versions() -> Iterator[str]:
     """What its versions are like."""
     yield "A stream names the machine's version, and only the same version loads it, here and in"
     yield "QEMU. What QEMU 7.2 sends loads here, and is written again byte for byte. QEMU 5.2 has"
-    yield "the versions up to 5.2, 11.1 those from 5.2 on."
+    yield "the versions up to 5.2, 11.1 those from 5.2 on. Up to 2.3 QEMU's streams name no machine"
+    yield "and have no section footers, the run state only of a machine that neither runs nor is"
+    yield "paused; up to 2.2 they have no description either. Ours have all of it. From 2.6 on a"
+    yield "logical LAN has `spapr_llan/rx_pools`, from 2.7 on a bridge a second `spapr_iommu`, from"
+    yield "2.8 on there is `spapr_option_vector_ov5_cas`."
     yield ""
     yield "| version | interrupts | largest page | CPU numbers | virtio | its streams have |"
     yield "|---|---|---|---|---|---|"
@@ -289,6 +293,8 @@ def _versions() -> Iterator[str]:
 def _named(one: pseries_versions.Era) -> Iterator[str]:
     """Sections and subsections that not every version has."""
     there = {
+        "masks in cpu": one.masks,
+        "places in spapr_pci": one.masks,
         "cpu/slb with its size": one.counts_slb,
         "cpu/compat": one.compat,
         "spapr_cpu": one.areas,

@@ -9,13 +9,17 @@ from typing import Final
 from gossamer.base.data import Data
 from gossamer.base.units import NS_PER_S
 from gossamer.migrate.inspect import StreamFile
-from gossamer.migrate.releases import SERVER, SERVER_HZ, release
+from gossamer.migrate.releases import SERVER, SERVER_HZ, number_of, release
 from gossamer.migrate.value_tree import NOT_ARMED, Leaf, Struct
 from gossamer.streams import chips
 from gossamer.streams.page import ns_text
 
 HOST_ONLY: Final = {("timer", "cpu_ticks_offset")}
 """Fields that belong to the host that saved, not to the guest."""
+UNNAMED: Final = f"{SERVER}2.3"
+"""Versions of a pseries up to this one name no machine in their streams, those before have no
+description."""
+_UNNAMED: Final = number_of(UNNAMED.removeprefix(SERVER))
 
 
 class Context(Data):
@@ -34,10 +38,26 @@ class Context(Data):
         """Whether it is a pseries."""
         return self.machine.startswith(SERVER)
 
+    @property
+    def is_unnamed(self) -> bool:
+        """Whether QEMU's streams of it have neither a configuration nor footers."""
+        return self.is_server and self._version <= _UNNAMED
+
+    @property
+    def is_described(self) -> bool:
+        """Whether QEMU's streams of it end with a description."""
+        return not self.is_server or self._version >= _UNNAMED
+
+    @property
+    def _version(self) -> tuple[int, ...]:
+        return number_of(self.machine.removeprefix(SERVER))
+
 
 def context_of(stream: StreamFile, default: str | None = None) -> Context:
     """Machine and clock of a stream; `default` is the machine where the stream names none."""
     machine = stream.configuration.machine if stream.configuration else default or ""
+    if not machine and stream.find("spapr") is not None:
+        machine = UNNAMED
     section = stream.find("timer")
     tree = stream.values(section) if section else None
     clock = number(tree, "cpu_clock_offset")

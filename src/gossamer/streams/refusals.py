@@ -43,7 +43,7 @@ def refusals(stream: StreamFile, counted: RamSum, to: Release) -> list[Refusal]:
 def _memory(stream: StreamFile, counted: RamSum, to: Release) -> Iterator[Refusal]:
     if fault := counted.fault(stream):
         yield Refusal("ram", f"{fault}: no one has all of this machine")
-    if stream.footers is False and not to.ours:
+    if stream.footers is False and not to.ours and not context_of(stream).is_unnamed:
         yield Refusal("footers", "refused unless migration.send-section-footer is off there, too")
     if "COMPRESS_PAGE" in counted.flags and not to.ours:
         unless = "unless capability compress is on there" if to.compress else "since 9.1"

@@ -7,7 +7,7 @@ it leaves open, the pools of buffers and the state as QEMU 7.2's `spapr-vlan`.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from gossamer.core.clock import Clock
@@ -32,6 +32,7 @@ from gossamer.state.declare import (
     boolean,
     buffer,
     children,
+    compat,
     derived,
     i32,
     u32,
@@ -55,6 +56,7 @@ LIST: Final = 4096
 QUEUE_AT, FILTER_AT, BUFFERS_AT = 0, 8, 16
 #: The last word of that page counts frames that found no buffer.
 LOST_AT: Final = LIST - 8
+PLACES: Final = (LOST_AT - BUFFERS_AT) // 8
 POOLS, POOL_ROOM = 5, 4096
 #: The size of a pool that has no buffers: it sorts behind all others.
 NO_SIZE: Final = 0x7FFF_FFFF
@@ -137,7 +139,9 @@ class LogicalLan(DmaDevice):
     layouts = {
         "": [head("sdev"), "isopen", "buf_list", "add_buf_ptr", "use_buf_ptr", "rx_bufs", "rxq_ptr"]
     }
-    lent = subsection("spapr_llan/rx_pools")
+    #: Version 2.5 and earlier: what is lent stands in the guest's page, in no order.
+    has_pools: bool = compat(True)
+    lent = subsection("spapr_llan/rx_pools", compat="has_pools")
     rx_pool: list[Pool] = children(Pool, POOLS, within=lent)
     own = subsection("spapr_llan/gossamer", ours=True)
     #: The address as the guest has set it.
@@ -214,15 +218,41 @@ class LogicalLan(DmaDevice):
             return False
         if not self.link:
             return True
-        pool = next((p for p in self.rx_pool if p.count and p.bufsize >= len(frame) + HANDLE), None)
-        if pool is None:
+        take = self._from_pool if self.has_pools else self._from_page
+        bd = take(len(frame) + HANDLE)
+        if bd is None:
             lost = self.memory.word(self.buf_list + LOST_AT)
             self.memory.put(self.buf_list + LOST_AT, (lost + 1) & (1 << 64) - 1)
             return True
-        pool.count -= 1
         self.rx_bufs -= 1
-        self._deliver(pool.bds[pool.count], frame)
+        self._deliver(bd, frame)
         return True
+
+    def _from_pool(self, size: int) -> int | None:
+        """Take a buffer of so many bytes."""
+        pool = next((p for p in self.rx_pool if p.count and p.bufsize >= size), None)
+        if pool is None:
+            return None
+        pool.count -= 1
+        return pool.bds[pool.count]
+
+    def _from_page(self, size: int) -> int | None:
+        """The same from the guest's page: the next one behind the last that was taken."""
+        for at in self._places(self.use_buf_ptr):
+            bd = self.memory.word(self.buf_list + at)
+            if bd & VALID and length_of(bd) >= size:
+                self.use_buf_ptr = at
+                self.memory.put(self.buf_list + at, 0)
+                return bd
+        return None
+
+    def _places(self, last: int) -> Iterator[int]:
+        """Offsets in the guest's page for buffers, each once, from behind `last` on."""
+        for _ in range(PLACES):
+            last += 8
+            if last >= LOST_AT:
+                last = BUFFERS_AT
+            yield last
 
     def _deliver(self, bd: int, frame: bytes) -> None:
         memory = self.memory
@@ -283,6 +313,23 @@ class LogicalLan(DmaDevice):
             return PARAMETER
         if not self.isopen:
             return RESOURCE
+        done = self._to_pool(bd) if self.has_pools else self._to_page(bd)
+        if not done:
+            return RESOURCE
+        self.rx_bufs += 1
+        return SUCCESS
+
+    def _to_page(self, bd: int) -> bool:
+        """Note a buffer in the guest's page; false where there is no room."""
+        for at in self._places(self.add_buf_ptr):
+            if not self.memory.word(self.buf_list + at) & VALID:
+                self.add_buf_ptr = at
+                self.memory.put(self.buf_list + at, bd)
+                return True
+        return False
+
+    def _to_pool(self, bd: int) -> bool:
+        """Keep a buffer with those of its size; false where there is no room."""
         size = length_of(bd)
         pool = next((p for p in self.rx_pool if p.bufsize == size), None)
         if pool is None:
@@ -291,11 +338,10 @@ class LogicalLan(DmaDevice):
                 pool.bufsize = size
                 self.rx_pool.sort(key=lambda p: p.bufsize)
         if pool is None or pool.count >= POOL_ROOM:
-            return RESOURCE
+            return False
         pool.bds[pool.count] = bd
         pool.count += 1
-        self.rx_bufs += 1
-        return SUCCESS
+        return True
 
     def transmit(self, regs: Registers) -> int:
         bds = arguments(regs, 1 + PARTS)[1:]

@@ -24,10 +24,14 @@ _LOW: Final = 0xFFFF_FFFF
 
 
 def add_pci(rtas: Rtas, phb: Phb, largest: int = 24) -> None:
-    """Let the services of bridge `phb` answer; `largest`: log2 of the largest page for DMA."""
+    """Let the services of bridge `phb` answer.
+
+    `largest`: log2 of the largest page of a guest's DMA windows, 0: it can have none.
+    """
     _add_config(rtas, phb)
     _add_messages(rtas, phb)
-    _add_windows(rtas, phb, largest)
+    if largest:
+        _add_windows(rtas, phb, largest)
 
 
 def _buid(arguments: list[int]) -> int:

@@ -5,10 +5,12 @@ State as QEMU 7.2's `spapr_pci`; the services that a guest programs it with are 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from struct import Struct
 from typing import Final
 
 from gossamer.base.bits import signed
+from gossamer.base.data import Data
 from gossamer.base.units import KiB
 from gossamer.core.clock import Clock
 from gossamer.core.device import Device
@@ -18,8 +20,8 @@ from gossamer.devices.pci import PciBus, PciDevice
 from gossamer.devices.spapr.spapr import MSI_BITS, Spapr
 from gossamer.devices.spapr.tce import PAGE_SHIFT, TceWindow, TranslatedRam
 from gossamer.devices.spapr.xics import Ics
-from gossamer.state.codec import I32, Buffer, Int
-from gossamer.state.declare import derived, wiring
+from gossamer.state.codec import I32, U32, U64, Buffer, Int
+from gossamer.state.declare import compat, derived, wiring
 from gossamer.state.layout import Nested, View
 
 BUID: Final = 0x0800_0000_2000_0000
@@ -28,6 +30,24 @@ LSIS: Final = 4
 IO_BASE, IO_SIZE = 0x2000_0000_0000, 0x1_0000
 MEM_BASE, MEM_BUS, MEM_SIZE = 0x2000_8000_0000, 0x8000_0000, 0x8000_0000
 MEM64_BASE, MEM64_SIZE = 0x2100_0000_0000, 0x100_0000_0000
+
+
+class Places(Data):
+    """Where a bridge's windows begin, and their bytes; `bus64`: bus address of `memory64`."""
+
+    io: int = IO_BASE
+    memory: int = MEM_BASE
+    memory_size: int = MEM_SIZE
+    memory64: int = MEM64_BASE
+    memory64_size: int = MEM64_SIZE
+    bus64: int = MEM64_BASE
+
+    @property
+    def all_memory(self) -> int:
+        """Bytes of both windows into memory."""
+        return self.memory_size + self.memory64_size
+
+
 #: The DMA window that is there from the start: bus address 0, 1 GiB in pages of 4 KiB.
 WINDOW, WINDOW_ENTRIES, WINDOW_BYTES = 0x8000_0000, 0x4_0000, 0x4000_0000
 #: Where a second one begins.
@@ -40,6 +60,16 @@ _MESSAGES: Final = Struct(">III")
 def _put_buid(phb: Phb, value: int) -> None:
     if value != signed(BUID, 64):
         raise ValueError(f"must be {BUID:#x}, got {value:#x}")
+
+
+def _place(name: str, codec: Int, get: Callable[[Phb], int]) -> View:
+    """An address or a size that both sides must have alike."""
+
+    def put(phb: Phb, value: int) -> None:
+        if value != get(phb):
+            raise ValueError(f"must be {get(phb):#x}, got {value:#x}")
+
+    return View(name, codec, get, put, compat="says_places")
 
 
 def _lsi(n: int) -> Nested:
@@ -85,6 +115,11 @@ class Phb(Device):
             View(
                 "buid", Int("int64 equal", 8, signed=True), lambda phb: signed(BUID, 64), _put_buid
             ),
+            _place("mig_liobn", U32, lambda phb: WINDOW),
+            _place("mig_mem_win_addr", U64, lambda phb: phb.places.memory),
+            _place("mig_mem_win_size", U64, lambda phb: phb.places.all_memory),
+            _place("mig_io_win_addr", U64, lambda phb: phb.places.io),
+            _place("mig_io_win_size", U64, lambda phb: IO_SIZE),
             *(_lsi(n) for n in range(LSIS)),
             View("msi_devs_num", I32, lambda phb: len(phb.messages), _put_count),
             View(
@@ -97,6 +132,8 @@ class Phb(Device):
         ]
     }
 
+    #: Version 2.7 and earlier: the section has the places of its windows.
+    says_places: bool = compat(False)
     messages: dict[int, tuple[int, int]] = derived()
     first_lsi: int = wiring()
     first_msi: int = wiring()
@@ -105,6 +142,7 @@ class Phb(Device):
     spapr: Spapr = wiring()
     windows: list[TceWindow] = wiring()
     dma: TranslatedRam = wiring()
+    places: Places = wiring()
 
     def __init__(
         self,
@@ -117,9 +155,10 @@ class Phb(Device):
         *,
         first_lsi: int,
         first_msi: int,
+        places: Places,
     ) -> None:
         super().__init__(clock)
-        self.idstr = "spapr_pci"
+        self.idstr, self.places = "spapr_pci", places
         self.first_lsi, self.first_msi = first_lsi, first_msi
         self.bus, self.ics, self.spapr, self.windows, self.dma = bus, ics, spapr, windows, dma
         self.messages = {}

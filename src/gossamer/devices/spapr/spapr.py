@@ -239,6 +239,11 @@ def _put_count(name: str, most: int) -> Callable[[Spapr, int], None]:
     return put
 
 
+_OPTIONS: Final = Nested(
+    "ov5_cas", lambda spapr: spapr, vmsd="spapr_option_vector", version=1, layout=["ov5"]
+)
+
+
 class Spapr(Device):
     """The machine's own state.
 
@@ -265,17 +270,16 @@ class Spapr(Device):
             )
         ]
     }
-    options = subsection(
-        "spapr_option_vector_ov5_cas",
-        layout=[
-            Nested(
-                "ov5_cas",
-                lambda spapr: spapr,
-                vmsd="spapr_option_vector",
-                version=1,
-                layout=["ov5"],
-            )
-        ],
+    says_options: bool = compat(True)
+    keeps_options: bool = compat(False)
+    options = subsection("spapr_option_vector_ov5_cas", layout=[_OPTIONS], compat="says_options")
+    #: The same of a version that QEMU sends without it: only a new tree depends on it.
+    own_options = subsection(
+        "spapr/options/gossamer",
+        ours=True,
+        layout=[_OPTIONS],
+        compat="keeps_options",
+        lost=NOTHING,
     )
     ov5: int = bitmap(OPTION_BITS, within=options, wire="bitmap")
     #: Version 2.11 and earlier: a CPU that could have transactional memory says that it has none.
