@@ -161,7 +161,7 @@ def _letters(field: View | Constant) -> str:
     codec = field.codec
     if isinstance(field, Constant):
         return f"{codec.size}x" if isinstance(codec, Unused) else ""
-    if field.when is not None or field.sized is not None:
+    if field.when is not None or field.sized is not None or field.compat:
         return ""
     if type(codec) is Int:
         return codec.letter
