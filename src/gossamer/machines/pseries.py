@@ -187,6 +187,11 @@ def check(hardware: Hardware) -> None:
             f"{virtio[0].where}: {hardware.full_name} takes no virtio devices, "
             f"{KIND.name}-{first} and later do"
         )
+    if hardware.vga != "none" and not era(hardware.version).display:
+        first = next(one.name for one in ERAS if one.display)
+        raise ConfigError(
+            f"-vga: {hardware.full_name} takes no display, {KIND.name}-{first} and later do"
+        )
     properties = hardware.properties
     if properties.get("x-vof", "on") == "off":
         raise ConfigError("-M x-vof=off: the firmware SLOF cannot be run yet")

@@ -26,7 +26,7 @@ _PORTS, _MEMORY, _WIDE = 1 << 24, 2 << 24, 3 << 24
 def add_functions(bridge: Node, functions: Sequence[tuple[PciDevice, str]], connector: int) -> None:
     """A node for each function, with QEMU's name of its kind.
 
-    `connector`: the hot-plug connector of function 0.
+    `connector`: the hot-plug connector of function 0; 0: functions have none.
     """
     for one, kind in sorted(functions, key=lambda pair: pair[0].devfn):
         _add(bridge, one, kind, connector)
@@ -57,7 +57,8 @@ def _add(bridge: Node, f: PciDevice, kind: str, connector: int) -> None:
         node.set("ibm,req#msi-x", msix.count)
     if _has(f, MSI):
         node.set("ibm,req#msi", 1)
-    node.set("ibm,my-drc-index", connector | f.devfn)
+    if connector:
+        node.set("ibm,my-drc-index", connector | f.devfn)
     node.set("ibm,loc-code", f"qemu_{kind}:0000:00:{slot:02x}.{number}")
     node.set("devsel-speed", 0)
     node.set("cache-line-size", 0)

@@ -129,6 +129,8 @@ class Era(Data):
     """USB input devices have serial numbers by their places; 4.0 on, 42 before."""
     video_in_place: bool = True
     """A stream calls a display's memory after its place; 3.0 on."""
+    display: bool = True
+    """Its display has the registers beyond a PC's that every display here has; 2.2 on."""
     masks: bool = False
     """The CPU's section ends with masks, the bridge's has the places of its windows; up to 2.7."""
     places: Places = Places()
@@ -245,7 +247,7 @@ def _eras() -> tuple[Era, ...]:
         ("2.4", {"memory_plugs": False}),
         ("2.3", {"slots": 0, "frame": UNNAMED}),
         ("2.2", {"places": SMALL, "frame": replace(UNNAMED, described=False)}),
-        ("2.1", {}),
+        ("2.1", {"display": False}),
     )
     lacking: dict[str, object] = {}
     found = []
@@ -262,8 +264,7 @@ def _eras() -> tuple[Era, ...]:
 
 ERAS: Final = _eras()
 VERSIONS: Final = tuple(
-    Version(one.name, one.switches, one.devices, released=False) for one in ERAS
-    Version(one.name, one.switches, released=False, frame=one.frame) for one in ERAS
+    Version(one.name, one.switches, one.devices, released=False, frame=one.frame) for one in ERAS
 )
 
 
