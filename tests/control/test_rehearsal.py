@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gossamer.control.loading import rehearse_arrival
+from gossamer.base.units import PAGE_SIZE
+from gossamer.control.loading import memory_ahead, rehearse_arrival
 from gossamer.control.stream_out import save_all
 from gossamer.control.vm import Vm
 from gossamer.machines.options import parse
@@ -26,3 +27,28 @@ def test_a_machine_that_has_rehearsed_its_arrival_is_as_it_was(
         assert save_all(vm.machine) == bodies
         assert bytes(vm.machine.arena.dirty_view) == dirty, "memory was written"
         assert bodies["cpu"]
+
+
+def test_memory_that_is_had_ready_is_as_it_was_and_there() -> None:
+    options = ["-M", "g3beige", "-m", "64", "-nographic", "-serial", "null", "-bios", "builtin"]
+    with closing(Vm(parse(options))) as vm, closing(Vm(parse(options))) as other:
+        arena = vm.machine.arena
+        dirty, before = bytes(arena.dirty_view), arena.untouched()
+        memory_ahead(vm.machine)
+        assert bytes(arena.dirty_view) == dirty
+        assert vm.state_hash() == other.state_hash()
+        if before.any():  # the host says which pages it has made
+            after, pages = arena.untouched(), vm.machine.arena.blocks[0].size // PAGE_SIZE
+            assert not after[: pages // 2].any()
+            assert after[pages // 2 : pages - 1024].all(), "no more than what is used first"
+
+
+def test_memory_of_a_machine_that_has_gone_stays_gone() -> None:
+    options = ["-M", "g3beige", "-m", "64", "-nographic", "-serial", "null", "-bios", "builtin"]
+    vm = Vm(parse(options))
+    arena, machine = vm.machine.arena, vm.machine
+    machine.close()
+    before = arena.untouched()
+    memory_ahead(machine)
+    assert (arena.untouched() == before).all()
+    vm.close()

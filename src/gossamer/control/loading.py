@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from gossamer.base.data import Data, make_ready
 from gossamer.base.errors import StreamError
+from gossamer.base.units import MiB
 from gossamer.base.wire import WireReader
 from gossamer.control import repair
 from gossamer.control.events import Resumed, Stopped
@@ -22,7 +23,7 @@ from gossamer.control.profiles import READING
 from gossamer.control.progress import Progress
 from gossamer.control.runner import Runner
 from gossamer.control.stream_in import Loaded, StreamReader, read_stream
-from gossamer.control.stream_out import Extra, StreamOut, save_all
+from gossamer.control.stream_out import Extra, StreamOut, blocks_of, save_all
 from gossamer.machines.build import build
 from gossamer.machines.machine import Machine
 from gossamer.migrate.framing import Cmd, Description, Eof
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 _TIMES: Final = 6
 """So often is a load rehearsed before a sender comes: Python then knows what is used how."""
+_LOW: Final = 32 * MiB
+_HIGH: Final = 4 * MiB
+"""Of memory, from its beginning and before its end: kernels, and what they allocate first."""
 
 
 def adopt_rate(fresh: Machine, loaded: Loaded) -> list[str]:
@@ -70,6 +74,7 @@ def rehearse(fresh: Machine, times: int = 1) -> None:
     what Python prepares when it is first used is there, and in the host's caches.
     """
     for _ in range(times):
+        fresh.resume()
         bodies = save_all(fresh)
         for part in fresh.sections:
             if part.title in bodies:
@@ -87,7 +92,17 @@ def rehearse_arrival(fresh: Machine) -> None:
     stream.writer.end("{}")
     with suppress(StreamError):  # it has no memory
         read_stream(fresh, BytesIO(whole.getvalue()), Extra("globalstate", GlobalState()), READING)
-    fresh.resume()
+
+
+def memory_ahead(fresh: Machine) -> None:
+    """Have the memory there that every operating system uses first; for a thread.
+
+    While its pages arrive a guest waits for each that the host has yet to find and clear.
+    """
+    ram = blocks_of(fresh)[0]
+    low, high = min(_LOW, ram.size), min(_HIGH, ram.size)
+    fresh.arena.have_ready(ram.offset, low)
+    fresh.arena.have_ready(ram.offset + ram.size - high, high)
 
 
 def read_machine(

@@ -7,13 +7,12 @@ from gossamer.machines.machine import Machine, Mouse
 
 def pointer(m: Machine) -> Mouse | None:
     """The pointer that was added last, as in QEMU; the ADB mouse until the guest has set it up."""
-    from gossamer.devices.adb.mouse import AdbMouse  # noqa: PLC0415 - when it is first moved
-    from gossamer.devices.usb.hid import UsbPointer  # noqa: PLC0415
+    if getattr(m.mouse, "is_configured", True):  # a USB device says whether it is
+        return m.mouse
+    from gossamer.devices.adb.mouse import AdbMouse  # noqa: PLC0415 - of most machines none is USB
 
-    if isinstance(m.mouse, UsbPointer) and not m.mouse.is_configured:
-        adb = next((p.device for p in m.parts if isinstance(p.device, AdbMouse)), None)
-        return adb if adb is not None else m.mouse
-    return m.mouse
+    adb = next((p.device for p in m.parts if isinstance(p.device, AdbMouse)), None)
+    return adb if adb is not None else m.mouse
 
 
 def is_absolute(m: Machine) -> bool:

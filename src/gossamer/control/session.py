@@ -6,6 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gossamer.base import late
@@ -13,7 +14,7 @@ from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.control.fd_sets import FdSets
 from gossamer.control.jobs import Jobs
 from gossamer.control.objects import Objects
-from gossamer.control.steps import Steps, finish
+from gossamer.control.steps import Running, Steps, finish
 from gossamer.control.viewers import VncServer
 from gossamer.control.vm import Vm
 
@@ -80,7 +81,7 @@ class Session:
 
     def take_in(self, uri: str, *, exit_on_error: bool = True) -> None:
         """Begin to wait at `uri` for a machine."""
-        from gossamer.control.loading import rehearse_arrival  # noqa: PLC0415 - most take in none
+        from gossamer.control import loading  # noqa: PLC0415 - most take in none
         from gossamer.migrate.channels import is_loopback, parse  # noqa: PLC0415
 
         place = parse(uri)
@@ -91,7 +92,9 @@ class Session:
             )
         late.load_all()  # a sender that has come must not wait for it
         if self.vm.is_unused:
-            rehearse_arrival(self.vm.machine)
+            if place.kind != "file":  # one of those is put under memory
+                Running(partial(loading.memory_ahead, self.vm.machine))
+            loading.rehearse_arrival(self.vm.machine)
         steps = self.vm.transfers.receive(
             uri, mend=self.vm.config.repair, patient=True, beside=self.spawn
         )

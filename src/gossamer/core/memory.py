@@ -151,6 +151,17 @@ class Arena:
                         return False
         return True
 
+    def have_ready(self, offset: int, length: int) -> None:
+        """Let the host make pages that will soon be written to; what is in memory stays.
+
+        For a thread: clearing them takes the host 0.05 to 1 ms a MiB.
+        """
+        for at in range(offset, offset + length, _OWN_STEP):
+            with self._turn:
+                step = min(_OWN_STEP, offset + length - at)
+                if self.closed or not mappings.make_own(self.address + at, step):
+                    return
+
     def close(self) -> None:
         """Give the memory back to the host at once; what is read from it afterwards is zero."""
         with self._turn:

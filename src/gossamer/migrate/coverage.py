@@ -54,7 +54,10 @@ class Coverage(Data, frozen=False):
 
     def missing(self) -> dict[str, tuple[int, int]]:
         """By block: pages that did not come, and pages in all; only where some did not."""
-        counted = {name: (int((~seen).sum()), len(seen)) for name, seen in self._seen.items()}
+        counted = {
+            name: (len(seen) - int(np.count_nonzero(seen)), len(seen))
+            for name, seen in self._seen.items()
+        }
         return {name: found for name, found in counted.items() if found[0]}
 
     @property
