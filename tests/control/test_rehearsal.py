@@ -35,10 +35,10 @@ def test_memory_that_is_had_ready_is_as_it_was_and_there() -> None:
         arena = vm.machine.arena
         dirty, before = bytes(arena.dirty_view), arena.untouched()
         memory_ahead(vm.machine)
+        after, pages = arena.untouched(), arena.blocks[0].size // PAGE_SIZE
         assert bytes(arena.dirty_view) == dirty
         assert vm.state_hash() == other.state_hash()
         if before.any():  # the host says which pages it has made
-            after, pages = arena.untouched(), vm.machine.arena.blocks[0].size // PAGE_SIZE
             assert not after[: pages // 2].any()
             assert after[pages // 2 : pages - 1024].all(), "no more than what is used first"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -519,6 +520,106 @@ def test_errors_of_many_name_the_one(kind: type[Cell]) -> None:
     one.cells[2].small = 256
     with pytest.raises(OverflowError):
         saved(one)
+
+
+class Inside(Stateful):
+    vmsd = "whole/inside"
+
+    flag: bool = boolean()
+    count: int = i32(-2)
+
+
+class Whole(Stateful):
+    """Numbers, an array and a nested object: many of them are taken in one step, too."""
+
+    vmsd = "whole"
+    extra = subsection("whole/extra")
+
+    regs: list[int] = array(U32, 2, [1, 2])
+    inside: Inside = child(Inside)
+    state: int = u8()
+    more: int = u8(within=extra)
+    half: int = derived()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reset()
+
+    @extra.needed
+    def extra_needed(self) -> bool:
+        return self.more != 0
+
+    def post_load(self, version: int) -> None:
+        if self.state % 2:
+            raise ValueError(f"state must be even, got {self.state}")
+        self.half = self.state // 2
+
+
+class Wholes(Stateful):
+    vmsd = "wholes"
+
+    all_: list[Whole] = children(Whole, 2, wire="all")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reset()
+
+
+WHOLES = bytes.fromhex("00000001 00000002 01 fffffffe 04  00000007 ffffffff 00 00000003 06")
+
+
+def wholes() -> Wholes:
+    two = Wholes()
+    two.all_[0].inside.flag, two.all_[0].state = True, 4
+    two.all_[1].regs, two.all_[1].inside.count, two.all_[1].state = [7, 0xFFFF_FFFF], 3, 6
+    return two
+
+
+@pytest.mark.parametrize("reader", [WireReader, OneByOne])
+def test_many_with_nested_ones_are_as_one_by_one(reader: type[WireReader]) -> None:
+    assert saved(wholes()) == saved(wholes(), ALONE) == WHOLES
+    again = Wholes()
+    load(again, reader(WHOLES), 0)
+    assert saved(again) == WHOLES
+    assert [one.half for one in again.all_] == [2, 3]
+    for size in range(len(WHOLES)):
+        with pytest.raises(StreamError, match="needs"):
+            load(Wholes(), reader(WHOLES[:size]), 0)
+    for at, text in ((8, "all[0]/inside/flag: a bool"), (13, "all[0]: state must be even, got 5")):
+        wrong = bytearray(WHOLES)
+        wrong[at] = 5
+        with pytest.raises(StreamError, match=re.escape(text)):
+            load(Wholes(), reader(bytes(wrong)), 0)
+
+
+@pytest.mark.parametrize("reader", [WireReader, OneByOne])
+def test_one_of_many_may_have_a_subsection(reader: type[WireReader]) -> None:
+    for n in range(2):
+        two = wholes()
+        two.all_[n].more = 9
+        data = saved(two)
+        assert data == saved(two, ALONE) != WHOLES
+        again = Wholes()
+        load(again, reader(data + b"~"), 0)
+        assert saved(again) == data
+    unknown = WHOLES[:14] + b"\x05\x09whole/new" + bytes(4) + WHOLES[14:]
+    with pytest.raises(StreamError, match="unknown subsection of whole"):
+        load(Wholes(), reader(unknown), 0)
+
+
+def test_many_need_nothing_of_what_follows() -> None:
+    """The sender may be asked for an answer before it goes on."""
+    r = Waits(WHOLES + b"~")
+    load(Wholes(), r, 0)
+    assert r.left == 1
+
+
+class Waits(WireReader):
+    """A stream of which nothing more comes."""
+
+    def peek(self, n: int) -> bytes:
+        assert n <= self.left, "waits for ever"
+        return super().peek(n)
 
 
 def test_a_profile_may_say_something_else_of_many() -> None:

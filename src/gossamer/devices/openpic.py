@@ -136,7 +136,7 @@ def _exact_timer(n: int) -> Item:
 
 def _item(name: str, n: int) -> Item:
     """Element `n` of a list of objects."""
-    return Nested(f"{name}[{n}]", lambda pic: getattr(pic, name)[n])
+    return Nested(f"{name}[{n}]", lambda pic: getattr(pic, name)[n], element=(name, n))
 
 
 class OpenPic(Device):

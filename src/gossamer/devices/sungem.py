@@ -15,7 +15,7 @@ from gossamer.core.region import Region
 from gossamer.devices import sungem_rings
 from gossamer.devices.pci import PciBus, PciDevice, pci_struct
 from gossamer.devices.sungem_phy import NONE, Phy
-from gossamer.state.codec import U8, U32, Array
+from gossamer.state.codec import U8, U32, Octets
 from gossamer.state.declare import alarm, array, buffer, child, u32, u64, wiring
 from gossamer.state.layout import Layout, Loss, View, subsection
 
@@ -72,8 +72,8 @@ def _put_tx_size(gem: SunGem, value: int) -> None:
     gem.tx_size = value
 
 
-def _put_tx_data(gem: SunGem, value: list[int]) -> None:
-    gem.tx_data = bytearray(value)
+def _put_tx_data(gem: SunGem, value: bytearray) -> None:
+    gem.tx_data = value
 
 
 class SunGem(PciDevice):
@@ -115,7 +115,7 @@ class SunGem(PciDevice):
             "macaddr",
             *("phy_addr", "gregs", "txdmaregs", "rxdmaregs", "macregs", "mifregs", "pcsregs"),
             *("rx_mask", "tx_mask"),
-            View("tx_data", Array(U8, FRAME_SIZE), lambda gem: list(gem.tx_data), _put_tx_data),
+            View("tx_data", Octets(U8, FRAME_SIZE), lambda gem: gem.tx_data, _put_tx_data),
             View("tx_size", U32, lambda gem: gem.tx_size, _put_tx_size),
             "tx_first_ctl",
         ]

@@ -200,6 +200,22 @@ class Array(Data):
         return [self.of.zero() for _ in range(self.count)]
 
 
+class Octets(Array):
+    """An array of bytes on the wire; the value is a bytearray of that length."""
+
+    __slots__ = ()
+
+    def put(self, w: WireWriter, value: bytes | bytearray) -> None:  # type: ignore[override]
+        assert len(value) == self.count, (len(value), self.count)
+        w.raw(value)
+
+    def get(self, r: WireReader) -> bytearray:  # type: ignore[override]
+        return bytearray(r.take(self.count))
+
+    def zero(self) -> bytearray:  # type: ignore[override]
+        return bytearray(self.count)
+
+
 class Bitmap(Data):
     """Bits in big-endian 64-bit words, bit n with weight 1 << n % 64 of word n // 64.
 

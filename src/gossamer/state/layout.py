@@ -59,7 +59,8 @@ class Nested(Data):
     """A struct on the wire: `target` gives the object, `layout` (none: its own) the items.
 
     `joined` elements of an array are described by one entry, as QEMU does for most.  `literal`: the
-    brackets of the name are no index.
+    brackets of the name are no index.  `element`: the attribute of the owner that lists such
+    objects, and which of them it is.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Nested(Data):
     since: int = 0
     joined: bool = False
     literal: bool = False
+    element: tuple[str, int] | None = None
 
 
 Item = str | View | Constant | Nested

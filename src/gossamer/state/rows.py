@@ -14,9 +14,9 @@ from struct import Struct
 from typing import Any, Final, TypeAlias
 
 from gossamer.base.data import Data
-from gossamer.state.codec import Array, Bool, Buffer, Int, Unused
+from gossamer.state.codec import Array, Bool, Buffer, Int, Octets, Unused
 from gossamer.state.declare import ChildState, State, Stateful
-from gossamer.state.layout import Constant, Item, Subsection, View
+from gossamer.state.layout import Constant, Item, Nested, Subsection, View
 
 _LEAST: Final = 2
 """Fields that are worth a stretch."""
@@ -24,7 +24,7 @@ _MOST_KEPT: Final = 4096
 """Lists of items that are remembered; only a class that makes them anew each time has so many."""
 
 Items: TypeAlias = "Sequence[Item | ChildState]"
-Steps: TypeAlias = "Sequence[Item | ChildState | Stretch]"
+Steps: TypeAlias = "Sequence[Item | ChildState | Stretch | Elements]"
 
 
 class Row(Data):
@@ -81,6 +81,18 @@ class Stretch(Data):
         return self.packed.pack(*values)
 
 
+class Elements(Data):
+    """Objects of a list that follow each other on the wire."""
+
+    items: tuple[Nested, ...]
+    name: str
+    first: int
+
+    def objects(self, owner: Stateful) -> list[Stateful]:
+        listed: list[Stateful] = getattr(owner, self.name)
+        return listed[self.first : self.first + len(self.items)]
+
+
 @cache
 def declared_items(kind: type[Stateful], within: Subsection | None) -> Items:
     """What a class declares for its section or a subsection, in that order: asked at every save."""
@@ -123,8 +135,9 @@ def steps_of(kind: type[Stateful], items: Items, version: int) -> Steps:
 
 
 def _in_stretches(kind: type[Stateful], items: Items, version: int) -> Steps:
-    out: list[Item | ChildState | Stretch] = []
+    out: list[Item | ChildState | Stretch | Elements] = []
     together: list[tuple[Item | ChildState, View | Constant, str]] = []
+    listed: list[Nested] = []
 
     def close() -> None:
         if len(together) < _LEAST:
@@ -132,8 +145,22 @@ def _in_stretches(kind: type[Stateful], items: Items, version: int) -> Steps:
         else:
             out.append(_stretch(together))
         together.clear()
+        if len(listed) < _LEAST:
+            out.extend(listed)
+        else:
+            assert listed[0].element is not None
+            out.append(Elements(tuple(listed), *listed[0].element))
+        listed.clear()
 
     for item in items:
+        if isinstance(item, Nested) and item.element is not None:
+            name, number = item.element
+            if together or (listed and listed[-1].element != (name, number - 1)):
+                close()
+            listed.append(item)
+            continue
+        if listed:
+            close()
         field = _field(kind, item)
         if field is not None and field.since > version and not getattr(field, "when", None):
             continue  # such a section has no such field
@@ -167,7 +194,7 @@ def _letters(field: View | Constant) -> str:
         return codec.letter
     if type(codec) is Bool:
         return "B"
-    if type(codec) is Buffer:
+    if type(codec) in (Buffer, Octets):
         return f"{codec.size}s"
     if type(codec) is Array and type(codec.of) is Int:
         return f"{codec.count}{codec.of.letter}"
@@ -180,7 +207,7 @@ def _stretch(together: Sequence[tuple[Item | ChildState, View | Constant, str]])
         if isinstance(field, Constant):
             continue
         codec = field.codec
-        count = codec.count if isinstance(codec, Array) else 1
+        count = codec.count if type(codec) is Array else 1
         make, spread = _both_ways(codec)
         slots.append(Slot(field, at, at + count, make, spread))
         at += count
@@ -193,9 +220,9 @@ def _both_ways(
     codec: object,
 ) -> tuple[Callable[[Any], Any] | None, Callable[[Any], Any] | None]:
     """What makes a field's value of those of a stretch, and the other way."""
-    if isinstance(codec, Array):
+    if type(codec) is Array:
         return list, _of_length(codec.count, lambda value: value)
-    if isinstance(codec, Buffer):
+    if isinstance(codec, Buffer | Octets):
         return lambda values: bytearray(values[0]), _of_length(codec.size, lambda value: (value,))
     if isinstance(codec, Bool):
         return _truth, lambda value: (bool(value),)
@@ -223,9 +250,8 @@ def plain_row(kind: type[Stateful]) -> Row | None:
 
     More is a subsection, a layout, or something that is done before a save or after a load.
     """
-    does_more = kind.pre_save is not Stateful.pre_save or kind.post_load is not Stateful.post_load
     fields = [kind.declared[item] for item in declared_items(kind, None) if isinstance(item, str)]
-    if does_more or kind.subsections or kind.layouts or len(fields) < _LEAST:
+    if not _is_plain(kind) or len(fields) < _LEAST:
         return None
     if len(fields) != len(declared_items(kind, None)):
         return None
@@ -254,3 +280,75 @@ def unpack_all(row: Row, objects: Sequence[Stateful], data: memoryview) -> None:
     for name, values in zip(row.names, columns, strict=True):
         for one, value in zip(objects, values, strict=True):
             setattr(one, name, value)
+
+
+class Bulk(Data):
+    """Objects of one class with nested ones, all of it of one size: how each is taken in a step.
+
+    `parts` are the object itself (no name) and the nested ones, with their slots of `packed`;
+    `inside` the names of the nested ones' descriptions.
+    """
+
+    packed: Struct
+    parts: tuple[tuple[str, tuple[Slot, ...]], ...]
+    inside: tuple[str, ...]
+
+    def take(self, objects: Sequence[Stateful], data: memoryview) -> None:
+        """Set the objects' fields."""
+        for one, values in zip(objects, self.packed.iter_unpack(data), strict=True):
+            for name, slots in self.parts:
+                target = getattr(one, name) if name else one
+                for slot in slots:
+                    make = slot.make
+                    value = values[slot.first]
+                    if make is not None:
+                        value = make(values[slot.first : slot.behind])
+                    setattr(target, slot.view.name, value)
+
+    def given(self, objects: Sequence[Stateful]) -> bytes:
+        """The objects' fields."""
+        values: list[Any] = []
+        for one in objects:
+            for name, slots in self.parts:
+                target = getattr(one, name) if name else one
+                for slot in slots:
+                    value = getattr(target, slot.view.name)
+                    if slot.spread is None:
+                        values.append(value)
+                    else:
+                        values += slot.spread(value)
+        return Struct(">" + self.packed.format[1:] * len(objects)).pack(*values)
+
+
+@cache
+def bulk_of(kind: type[Stateful]) -> Bulk | None:
+    """How many objects of a class are taken at once; None where they cannot be."""
+    if kind.layouts:
+        return None
+    letters, parts, inside, at = "", [], [], 0
+    for item in declared_items(kind, None):
+        name, of = "", kind
+        if isinstance(item, ChildState):
+            name, of = item.name, item.kind
+            if item.count is not None or not _is_plain(of):
+                return None
+            inside.append(of.vmsd)
+        fields = [item] if of is kind else declared_items(of, None)
+        slots: list[Slot] = []
+        for field in fields:
+            d = of.declared[field] if isinstance(field, str) else None
+            if type(d) is not State or d.clock or d.wire or d.since > of.version:
+                return None
+            if not (more := _letters(d.view)):
+                return None
+            count = d.codec.count if type(d.codec) is Array else 1
+            slots.append(Slot(d.view, at, at + count, *_both_ways(d.codec)))
+            letters, at = letters + more, at + count
+        parts.append((name, tuple(slots)))
+    return Bulk(Struct(">" + letters), tuple(parts), tuple(inside)) if inside else None
+
+
+def _is_plain(kind: type[Stateful]) -> bool:
+    """Whether a class declares all that there is to its objects."""
+    does_more = kind.pre_save is not Stateful.pre_save or kind.post_load is not Stateful.post_load
+    return not (does_more or kind.subsections or kind.layouts)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from gossamer.base.data import Data, field
 from gossamer.base.wire import WireReader, WireWriter
@@ -21,10 +21,13 @@ from gossamer.state.codec import NOT_ARMED
 from gossamer.state.declare import ChildState, State, Stateful
 from gossamer.state.layout import Constant, Layout, Nested, Subsection, View
 from gossamer.state.rows import (
+    Bulk,
+    Elements,
     Items,
     Row,
     Steps,
     Stretch,
+    bulk_of,
     declared_items,
     layout_items,
     packed_all,
@@ -33,7 +36,10 @@ from gossamer.state.rows import (
     unpack_all,
 )
 
+H = TypeVar("H", Row, Bulk)
+
 SUBSECTION: Final = 0x05
+_MARK: Final = bytes([SUBSECTION])
 #: A point on the virtual clock that never comes (a signed 64-bit field's largest value).
 NO_EVENT: Final = (1 << 63) - 1
 
@@ -166,26 +172,43 @@ def _save_items(
 
 
 def _save_children(objects: list[Stateful], w: WireWriter, profile: Profile) -> None:
-    row = _common_row(objects, profile)
-    if row is not None:
-        try:
+    row = _common(objects, profile, plain_row)
+    bulk = _common(objects, profile, bulk_of) if row is None else None
+    try:
+        if row is not None:
             w.raw(packed_all(row, objects))
-        except struct.error:
-            pass  # one by one: the error is that of the field
-        else:
             return
+        if bulk is not None and not _have_more(objects, profile):
+            w.raw(bulk.given(objects))
+            return
+    except (struct.error, ValueError):
+        pass  # one by one: the error is that of the field
     for one in objects:
         save(one, w, profile)
 
 
-def _common_row(objects: list[Stateful], profile: Profile) -> Row | None:
-    """The row that each of many objects is, for this profile; None: take them one by one."""
+def _have_more(objects: list[Stateful], profile: Profile) -> bool:
+    """Bring them up to date; whether one has a subsection to send."""
+    for one in objects:
+        one.pre_save()
+    return any(sent_subsections(one, profile) for one in objects)
+
+
+def _common(
+    objects: list[Stateful], profile: Profile, how: Callable[[type[Stateful]], H | None]
+) -> H | None:
+    """How many objects are taken at once, for this profile; None: take them one by one."""
     kind = type(objects[0]) if len(objects) > 1 else None
     if kind is None or profile.values or profile.forms or profile.also.get(kind.vmsd):
         return None
     if kind.vmsd in profile.versions or any(type(one) is not kind for one in objects):
         return None
-    return plain_row(kind)
+    found = how(kind)
+    if isinstance(found, Bulk) and any(
+        name in profile.also or name in profile.versions for name in found.inside
+    ):
+        return None
+    return found
 
 
 def _save_stretch(
@@ -256,22 +279,41 @@ def _load_items(
                     item.codec.get(r)
         elif isinstance(item, Nested):
             _load_nested(owner, item, r, profile)
+        elif isinstance(item, Elements):
+            if not _load_children(item.objects(owner), r, profile):
+                for one in item.items:
+                    _load_nested(owner, one, r, profile)
         elif not _load_children(item.objects(owner), r, profile):
             _load_each(item, item.objects(owner), r, profile)
 
 
 def _load_children(objects: list[Stateful], r: WireReader, profile: Profile) -> bool:
     """Load many objects in one step; False, and nothing is read, where that cannot be done."""
-    row = _common_row(objects, profile)
-    if row is None:
+    row = _common(objects, profile, plain_row)
+    bulk = _common(objects, profile, bulk_of) if row is None else None
+    if row is None and bulk is None:
         return False
-    size, prefix = row.packed.size * len(objects), objects[0].vmsd.encode()
-    if prefix and prefix in r.peek(size + 2 + len(prefix)):
+    names = [objects[0].vmsd, *(() if bulk is None else bulk.inside)]
+    size = (row or bulk).packed.size * len(objects)  # type: ignore[union-attr]
+    ahead = r.peek(size + 1)
+    if ahead[size:] == _MARK:  # else nothing need have come of what follows
+        ahead = r.peek(size + 2 + max(map(len, names)))
+    if any(name and name.encode() in ahead for name in names):
         return False  # perhaps a subsection's name
     raw = r.ready(size)
     if raw is None:
         return False
-    unpack_all(row, objects, raw)
+    if row is not None:
+        unpack_all(row, objects, raw)
+        return True
+    assert bulk is not None
+    try:
+        bulk.take(objects, raw)
+        for one in objects:
+            one.post_load(one.version)
+    except ValueError:
+        r.at -= size  # one by one: the error is that of the field
+        return False
     return True
 
 

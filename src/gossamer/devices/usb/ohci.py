@@ -16,7 +16,7 @@ from gossamer.devices.pci import PciBus, PciDevice, pci_struct
 from gossamer.devices.usb.device import UsbFunction
 from gossamer.devices.usb.ohci_hub import CHANGES, Port
 from gossamer.devices.usb.ohci_lists import Frame, Transfer
-from gossamer.state.codec import U8, Array
+from gossamer.state.codec import U8, Octets
 from gossamer.state.declare import (
     Stateful,
     alarm,
@@ -139,9 +139,9 @@ class OhciCore(Stateful):
             *("hstatus", "hmask", "hreset", "htest", "old_ctl"),
             View(
                 "usb_buf",
-                Array(U8, 8192),
-                lambda core: list(core.usb_buf),
-                lambda core, value: setattr(core, "usb_buf", bytearray(value)),
+                Octets(U8, 8192),
+                lambda core: core.usb_buf,
+                lambda core, value: setattr(core, "usb_buf", value),
             ),
             *("async_td", "async_complete"),
         ]
