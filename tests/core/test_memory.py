@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gossamer.base.errors import ConfigError
 from gossamer.core import host
-from gossamer.core.memory import MMIO, MOST_LEAVES, READ_ONLY, AddressMap, Arena
+from gossamer.core.memory import (
+    MMIO,
+    MOST_LEAVES,
+    READ_ONLY,
+    AddressMap,
+    Arena,
+    Mapping,
+    RamBlock,
+)
 from gossamer.core.region import Region
 from gossamer.core.trace import Trace
 
@@ -240,3 +252,46 @@ def test_what_was_never_written_to_is_known_and_stays_untouched(
     assert not arena.untouched().any()
     monkeypatch.setattr(host, "page_map", lambda address, count: None)
     assert not arena.untouched().any()
+
+
+PLACES = st.tuples(
+    st.integers(0, 40).map(lambda n: n * 0x400),
+    st.integers(1, 24).map(lambda n: n * 0x400),
+    st.booleans(),
+)
+PAGES = 20
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.one_of(PLACES, st.integers(0, 7)), max_size=14))
+def test_whatever_comes_and_goes_the_highest_is_on_top(steps: list[object]) -> None:
+    """A place adds a mapping above all before it; a number takes one away."""
+    memory = AddressMap(Arena(1 << 20))
+    there: list[Mapping] = []
+    for n, step in enumerate(steps):
+        if isinstance(step, int):
+            if there:
+                memory.unmap(there.pop(step % len(there)))
+        else:
+            base, size, is_ram = step
+            if is_ram:
+                base, size = base & ~0xFFF, (size + 0xFFF) & ~0xFFF
+                target = memory.arena.add(f"ram{n}", size)
+            else:
+                target = Region(f"chip{n}", size, lambda at, size: 0, lambda at, value, size: None)
+            there.append(memory.map(target, base, priority=n))
+        flat = memory.mappings
+        assert all(one[0] < one[1] <= two[0] for one, two in pairwise([*flat, (1 << 60, 0, None)]))
+        assert not any(one[1:] == (two[0], two[2]) for one, two in pairwise(flat)), "in one piece"
+        for at in range(0, PAGES * 0x1000, 0x400):
+            over = [m for m in there if m.base <= at < m.end]
+            found = memory.find(at)
+            assert (found and found[2]) is (max(over, key=lambda m: m.priority) if over else None)
+        for page in range(PAGES):
+            covers = [memory.find(page * 0x1000 + at) for at in range(0, 0x1000, 0x400)]
+            tops = {id(one[2]): one[2] for one in covers if one is not None}
+            top = next(iter(tops.values())) if len(tops) == 1 and None not in covers else None
+            number = MMIO
+            if top is not None and isinstance(top.target, RamBlock):
+                number = (top.target.offset + page * 0x1000 - top.base) // 0x1000
+            assert memory.pages[page] == number

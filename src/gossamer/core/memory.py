@@ -11,10 +11,10 @@ from __future__ import annotations
 import ctypes
 import mmap
 from array import array
-from bisect import bisect_right
-from collections.abc import Callable
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator
 from functools import cached_property
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Final, Protocol
 
 from gossamer.base.bits import align_down, align_up
@@ -298,28 +298,45 @@ class AddressMap:
         self._rebuild(mapping)
 
     def _rebuild(self, changed: Mapping) -> None:
-        """Flatten the mappings: sorted, disjoint (start, end, mapping); number the pages anew."""
-        edges = sorted({m.base for m in self._mappings} | {m.end for m in self._mappings})
-        flat: list[tuple[int, int, Mapping]] = []
-        for start, end in pairwise(edges):
-            over = [m for m in self._mappings if m.base <= start and end <= m.end]
-            if not over:
-                continue
-            top = max(over, key=lambda m: m.priority)
+        """Flatten the mappings anew where one changed: sorted, disjoint (start, end, mapping)."""
+        low, high = changed.base, changed.end
+        first, behind = bisect_right(self._bases, low), bisect_left(self._bases, high)
+        first -= first > 0 and self._flat[first - 1][1] > low
+        flat, old, rest = self._flat[:first], self._flat[first:behind], self._flat[behind:]
+        if old and old[0][0] < low:
+            flat.append((old[0][0], low, old[0][2]))
+        if old and old[-1][1] > high:
+            rest.insert(0, (high, old[-1][1], old[-1][2]))
+        for start, end, top in chain(self._on_top(low, high), rest[:1]):
             if flat and flat[-1][2] is top and flat[-1][1] == start:
                 flat[-1] = (flat[-1][0], end, top)
             else:
                 flat.append((start, end, top))
+        flat += rest[1:]
         self._flat = flat
         self._bases = [f[0] for f in flat]
         self._leaves.clear()
         self._readers.clear()
         self._writers.clear()
         self.faces.clear()
-        lowest, highest = align_down(changed.base, PAGE_SIZE), align_up(changed.end, PAGE_SIZE)
+        self._number_pages(align_down(low, PAGE_SIZE), align_up(high, PAGE_SIZE))
+        self.changed()
+
+    def _on_top(self, low: int, high: int) -> Iterator[tuple[int, int, Mapping]]:
+        """What covers each part of [low, high), in order; nothing where nothing is."""
+        near = [m for m in self._mappings if m.base < high and low < m.end]
+        edges = {edge for m in near for edge in (m.base, m.end) if low < edge < high}
+        for start, end in pairwise(sorted({low, high} | edges)):
+            over = [m for m in near if m.base <= start and end <= m.end]
+            if over:
+                yield start, end, max(over, key=lambda m: m.priority)
+
+    def _number_pages(self, lowest: int, highest: int) -> None:
+        """Number the pages of [lowest, highest) anew."""
         if lowest < 1 << REAL_BITS:
             self.page_table.fill(0xFF, lowest // PAGE_SIZE, min(highest // PAGE_SIZE, PAGE_COUNT))
-        for start, end, m in flat:
+        begin = max(bisect_right(self._bases, lowest) - 1, 0)
+        for start, end, m in self._flat[begin : bisect_left(self._bases, highest)]:
             block = m.target
             # A page that is RAM in part only is reached byte by byte, as if it were a device.
             start = max(align_up(start, PAGE_SIZE), lowest)
@@ -330,7 +347,6 @@ class AddressMap:
                 most = self.arena.capacity // PAGE_SIZE
                 with _numbers(first, (end - start) // PAGE_SIZE, most) as numbers:
                     self.pages[start // PAGE_SIZE : end // PAGE_SIZE] = numbers
-        self.changed()
 
     def page(self, ra: int) -> int:
         """The arena's page at a real address, `READ_ONLY` with it; `MMIO` where no RAM is."""
