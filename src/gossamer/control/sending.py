@@ -91,7 +91,7 @@ class Sent(Data):
         """For a person."""
         lines = [
             f"sent to {self.uri} as {self.profile}: {self.stream_bytes} bytes, the guest stood "
-            f"still for {self.standstill_ns / 1e6:.1f} ms"
+            f"still for {self.standstill_ns / 1e6:.2f} ms"
         ]
         return "\n".join(lines + [f"lost: {line}" for line in self.lost])
 
