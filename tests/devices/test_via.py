@@ -272,3 +272,14 @@ def test_hostile_accesses_leave_a_state_that_can_be_saved(bench):
             bench.region.store(at, rng.getrandbits(8 * size), size)
     assert len(save_body(bench.via)) == 66
     save_body(bench.via, OURS)
+
+
+def test_an_event_before_the_clock_began_can_be_saved(bench):
+    """Only a stream holds one; what has taken it on must not fail to be saved."""
+    bench.write(IER, 0x80 | T1)
+    bench.write(T1CL, 0x10)
+    bench.write(T1CH, 0x00)
+    bench.via.timers[0].next_irq_time = -5
+    body = save_body(bench.via)
+    load(bench.via, WireReader(body), bench.via.version, OURS)
+    assert save_body(bench.via) == body

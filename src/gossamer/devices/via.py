@@ -77,9 +77,9 @@ class ViaTimer(Stateful):
 
     @property
     def wire_alarm(self) -> int:
-        """The alarm as QEMU would have it."""
+        """The alarm as QEMU would have it; a time before 0, which a stream may hold, is 0."""
         armed = self.next_irq_time < NO_EVENT and self.enabled()
-        return self.next_irq_time if armed else NOT_ARMED
+        return max(self.next_irq_time, 0) if armed else NOT_ARMED
 
     def arm(self) -> None:
         """Arm the alarm as `next_irq_time` says."""
