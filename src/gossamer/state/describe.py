@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 from gossamer.state.codec import Array
 from gossamer.state.declare import ChildState, Stateful
 from gossamer.state.layout import Constant, Item, Nested, Subsection, View
-from gossamer.state.rows import Items, plain_row
+from gossamer.state.rows import Items, bulk_of, plain_row
 from gossamer.state.transfer import (
     Profile,
     field_view,
@@ -58,6 +58,7 @@ def _fields(
     every: bool,
 ) -> list[Json]:
     out: list[Json] = []
+    known: dict[type[Stateful], Json] = {}
     for item in items:
         if isinstance(item, str):
             out += _view(owner, field_view(owner, item), version, every)
@@ -67,7 +68,7 @@ def _fields(
             if item.since <= version:
                 out.append(_plain(item.name, item.codec))
         elif isinstance(item, Nested):
-            out += _nested(owner, item, profile, every)
+            out += _nested(owner, item, profile, every, known)
         else:
             out += _children(owner, item, profile, every)
     return _joined(out, {i.name.partition("[")[0] for i in items if _is_joined(i)})
@@ -77,12 +78,22 @@ def _children(owner: Stateful, item: ChildState, profile: Profile, every: bool) 
     entries: list[Json] = []
     objects = item.objects(owner)
     kinds = {type(one) for one in objects}
-    alike = len(objects) > 1 and len(kinds) == 1 and plain_row(kinds.pop()) is not None
+    alike = len(objects) > 1 and len(kinds) == 1 and _are_alike(objects, profile, every)
     for nested in nested_of(owner, item):
         entries += _nested(owner, nested, profile, every)
         if alike:
             return _compressed(entries * len(objects))
     return _compressed(entries)
+
+
+def _are_alike(objects: list[Stateful], profile: Profile, every: bool) -> bool:
+    """Whether objects of one class cannot but be described alike."""
+    kind = type(objects[0])
+    if plain_row(kind) is not None:
+        return True
+    if bulk_of(kind) is None:
+        return False
+    return every or not any(sent_subsections(one, profile) for one in objects)
 
 
 def _is_joined(item: Item | ChildState) -> TypeGuard[Nested]:
@@ -128,11 +139,23 @@ def _view(owner: Stateful, v: View, version: int, every: bool) -> list[Json]:
     return [_plain(v.name, codec)]
 
 
-def _nested(owner: Stateful, item: Nested, profile: Profile, every: bool) -> list[Json]:
+def _nested(
+    owner: Stateful,
+    item: Nested,
+    profile: Profile,
+    every: bool,
+    known: dict[type[Stateful], Json] | None = None,
+) -> list[Json]:
+    """`known`: what plain objects of a list are, each class once."""
     if item.when is not None and not every and not item.when(owner):
         return []
-    target = item.target(owner)
-    if item.layout is None:
+    target: Stateful = item.target(owner)
+    kind = type(target)
+    if item.layout is None and known is not None and plain_row(kind) is not None:
+        if kind not in known:
+            known[kind] = describe(target, profile, every=every)
+        struct = known[kind]
+    elif item.layout is None:
         struct = describe(target, profile, every=every)
     else:
         version = target.version if item.version is None else item.version
