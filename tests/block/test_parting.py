@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -96,7 +96,8 @@ def test_a_snapshot_that_goes_meanwhile_is_noticed(
 
 
 def test_no_room(image: Qcow2Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=65 << 20))
+    free = SimpleNamespace(f_bavail=65 << 8, f_frsize=4096)
+    monkeypatch.setattr(os, "statvfs", lambda path: free)
     with pytest.raises(ImageError, match="65 MiB are free"):
         part_snapshot(image.path, 7_000, tmp_path / "x.qcow2")
     assert not (tmp_path / "x.qcow2").exists()

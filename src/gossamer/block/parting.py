@@ -7,7 +7,7 @@ change as long as it is there, and whether it still is is looked at when all has
 from __future__ import annotations
 
 import errno
-import shutil
+import os
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,8 @@ def part_snapshot(source: Path | str, date_ns: int, to: Path) -> None:
     """
     with closing(_shared(source)) as image:
         snapshot = _of_date(image, date_ns)
-        room, needed = shutil.disk_usage(to.parent).free, image.file.size + _SPARE
+        medium = os.statvfs(to.parent)
+        room, needed = medium.f_bavail * medium.f_frsize, image.file.size + _SPARE
         if room < needed:
             message = f"{room >> 20} MiB are free, {needed >> 20} needed for a copy of {source}"
             raise ImageError(to, message, errno.ENOSPC)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gossamer.base.errors import GossamerError, StreamError
 from gossamer.base.units import PAGE_SIZE
 from gossamer.base.wire import WireReader
 from gossamer.core.memory import Arena
 from gossamer.migrate.arrival import RESUMED, Arrival
-from gossamer.migrate.channels import Channel
 from gossamer.migrate.framing import Cmd, Command
 from gossamer.migrate.returnpath import Message, Reply, encode
+
+if TYPE_CHECKING:
+    from gossamer.migrate.channels import Channel
 
 CAUGHT_UP: Final = 0x676F7373
 """Of the PING behind which the sender stops its machine next."""
