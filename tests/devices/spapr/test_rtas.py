@@ -110,6 +110,18 @@ def test_clock(board: Board) -> None:
     assert board.call("set-time-of-day", *[0xFFFF_FFFF] * 7) == [-3]
 
 
+@pytest.mark.parametrize("year", [1900, 2262, 2263, 4046, 9999])
+def test_clock_of_any_year_is_one_that_can_be_saved(board: Board, year: int) -> None:
+    """The offset has 64 bits: beyond them a clock shows another time, before a save and after."""
+    assert board.call("set-time-of-day", year, 12, 31, 23, 59, 59, 999_999_999) == [0]
+    saved = WireWriter()
+    save(board.rtc, saved)
+    shown = board.call("get-time-of-day", results=8)
+    board.call("set-time-of-day", 2026, 1, 1, 0, 0, 0, 0)
+    load(board.rtc, WireReader(bytes(saved.data)), board.rtc.version)
+    assert board.call("get-time-of-day", results=8) == shown
+
+
 def test_interrupts(board: Board) -> None:
     assert board.call("ibm,set-xive", SOURCE, 0, 5) == [0]
     assert board.call("ibm,int-off", SOURCE) == [0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from gossamer.base.bits import signed
 from gossamer.base.units import ticks_at
 from gossamer.core.clock import Clock
 from gossamer.core.device import Device
@@ -49,10 +50,11 @@ class Rtc(Device):
     @property
     def now(self) -> int:
         """Nanoseconds since 1970."""
-        return max(self.utc() + self.ns_offset, 0)
+        return max(signed(self.utc() + self.ns_offset, 64), 0)
 
     def set(self, ns: int) -> None:
-        self.ns_offset = ns - self.utc()
+        """Show so many nanoseconds since 1970 from now on; beyond 2262 they wrap, as QEMU's do."""
+        self.ns_offset = signed(ns - self.utc(), 64)
 
 
 class SpaprCpu(Device):
