@@ -184,6 +184,16 @@ def test_a_section_of_qemus_is_loaded_and_written_again(name):
     assert save_body(made.xhci) == body
 
 
+def test_a_device_is_not_reset_before_the_driver_does_so(rig):
+    recorded = (0).to_bytes(1, "big") + (1).to_bytes(4, "big") + bytes(124)
+    assert save_body(rig.keyboard, QEMU) == recorded  # as QEMU 7.2's pseries at power on
+    rig.keyboard.reset()
+    assert save_body(rig.keyboard, QEMU) == recorded
+    started(rig).port_reset(KEYBOARD)
+    assert rig.keyboard.dev.state == 3
+    assert rig.keyboard.hid.protocol == 1
+
+
 # --- reports --------------------------------------------------------------------------------------
 
 

@@ -22,8 +22,8 @@ Answer = bytes | str
 
 IDLE, SETUP, DATA, ACK = 0, 1, 2, 3
 """`setup_state`: where endpoint 0 is in a control transfer."""
-DEFAULT: Final = 3
-"""`state`: powered and reset; QEMU's number, which it keeps whatever is configured."""
+ATTACHED, DEFAULT = 1, 3
+"""`state`: in a port, and reset; QEMU's numbers, of which it keeps the second from then on."""
 BUFFER_SIZE: Final = 4096
 FULL, HIGH = 1, 3
 """Speeds, by their numbers in xHCI."""
@@ -132,6 +132,8 @@ class UsbFunction(Device):
     ready: Callable[[], None] = wiring()
     #: `FULL` or `HIGH`.
     speed: int = wiring()
+    #: Its port is reset by the driver alone.
+    waits: bool = wiring()
     product: str = wiring()
     #: The serial number as a guest reads it.
     serial: str = wiring()
@@ -139,8 +141,13 @@ class UsbFunction(Device):
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
         self.wakeup = self.ready = _no_port
-        self.speed = FULL
+        self.speed, self.waits = FULL, False
         self.reset()
+
+    def reset(self) -> None:
+        super().reset()
+        if self.waits:
+            self.attach()
 
     # --- what a subclass gives ----------------------------------------------------------------
 
@@ -168,6 +175,10 @@ class UsbFunction(Device):
     def poll(self, endpoint: int, length: int) -> Answer:
         """Data of an interrupt IN endpoint."""
         return STALL
+
+    def attach(self) -> None:
+        """Be in a port that was not reset yet."""
+        self.waits, self.dev.state = True, ATTACHED
 
     def bus_reset(self) -> None:
         """The port was reset: default state, address 0."""

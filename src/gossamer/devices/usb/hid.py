@@ -143,6 +143,10 @@ class UsbHid(UsbFunction):
     hid: KeyboardState | PointerState
     last_report: int
 
+    def attach(self) -> None:
+        super().attach()
+        self.hid.protocol = 0
+
     def bus_reset(self) -> None:
         super().bus_reset()
         self.hid.reset()

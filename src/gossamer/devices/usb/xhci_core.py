@@ -244,6 +244,7 @@ class XhciCore(Stateful):
 
     def connect(self, port: int, device: UsbFunction, *, hot: bool = False) -> None:
         self.devices[port] = device
+        device.attach()
         n = self.super_ + port
         device.wakeup = lambda: self.wake(n)
         device.ready = lambda: self.transfers.awake(n + 1)
