@@ -5,21 +5,31 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
+from gossamer.base.errors import HostError
+from gossamer.control.losses import losses
+from gossamer.control.vm import Vm
 from gossamer.devices.spapr.fdt import unflatten
+from gossamer.devices.usb.xhci import Xhci
 from gossamer.machines.build import build
 from gossamer.machines.options import parse
+from gossamer.migrate.releases import release
+from gossamer.verify.hops.command import COMMON
+from gossamer.verify.hops.qemu import QemuStation
 from tests.devices.pci_rig import get_config, set_config
 from tests.devices.qtest import Qtest
 from tests.devices.usb.test_xhci import RECORDED
-from tests.devices.usb.xhci_scenarios import SCENARIOS
-from tests.interop.test_pseries import CALLER, OURS, QEMU, kernel, qemu64
+from tests.devices.usb.xhci_rig import EVENTS, words
+from tests.devices.usb.xhci_scenarios import MS, SCENARIOS, configured
+from tests.interop.pseries import CAPS
+from tests.interop.test_pseries import CALLER, OURS, QEMU, kernel, qemu64, start
 
-__all__ = ["qemu64"]
+__all__ = ["qemu64", "start"]
 
 pytestmark = pytest.mark.interop
 SLOT, AT = 5, 0x8010_0000
@@ -90,3 +100,98 @@ def test_the_nodes_of_controllers_are_qemus(tmp_path: Path, qemu64: Path) -> Non
     assert [one.name for one in want.children] == [one.name for one in got.children]
     for a, b in zip(want.children, got.children, strict=True):
         assert list(a.properties.items()) == list(b.properties.items()), a.name
+
+
+# --- in the middle of it --------------------------------------------------------------------------
+
+SHIFTED: Final = 0x800_0000
+"""Where the bus's first two megabytes are in memory."""
+PSERIES = ("-device", "nec-usb-xhci,id=xhci", "-device", "usb-kbd,bus=xhci.0")
+
+
+class Ours:
+    """The same controller here, behind the bridge's translation."""
+
+    def __init__(self, vm: Vm) -> None:
+        self.vm, self.memory = vm, vm.machine.memory
+        found = vm.machine.part("pci/xhci")
+        assert isinstance(found, Xhci)
+        self.xhci = found
+
+    def reg(self, offset: int) -> int:
+        return self.xhci.read(offset, 4)
+
+    def set_reg(self, offset: int, value: int) -> None:
+        self.xhci.write(offset, 4, value)
+
+    def bytes(self, at: int, size: int) -> bytes:
+        return self.memory.read(SHIFTED + at, size)
+
+    def set_bytes(self, at: int, data: bytes) -> None:
+        self.memory.write(SHIFTED + at, data)
+
+    def step(self, ns: int) -> None:
+        self.vm.machine.clock.advance(self.vm.machine.clock.now + ns)
+
+
+def test_a_keyboard_that_is_asked_goes_to_qemu_and_comes_back(
+    tmp_path: Path, start: Callable[..., QemuStation]
+) -> None:
+    path = kernel(tmp_path, bytes.fromhex("48000000"))
+    ours = [*OURS, "-icount", "3,sleep=off", *PSERIES]
+    vm = Vm(parse([*ours, "-kernel", str(path)]))
+    window = vm.machine.part("phb/dma0")
+    for n in range(0x200):
+        window.entries[n] = SHIFTED + 0x1000 * n | 3  # type: ignore[attr-defined]
+    here = Ours(vm)
+    here.xhci.write_config(4, 2, 6)
+    d, slot = configured(here)
+    for _ in range(8):
+        d.queue_in(slot, 3, 8)
+    d.kick(slot, 3)
+    vm.machine.keyboard.key(0x00, True)  # type: ignore[union-attr]
+    here.step(8 * MS)
+    assert len(d.events()) == 1
+    vm.migrate(f"file:{tmp_path}/there", profile="qemu-7.2")
+    machine = f"pseries-7.2,x-vof=on,{CAPS['970mp_v1.1']}"
+    station = start("-M", machine, "-incoming", f"exec:cat {tmp_path}/there", *PSERIES)
+    station.wait_loaded()
+    if station.status != "running":
+        station.command("cont")
+    station.monitor("sendkey b")
+    end = time.monotonic() + 20
+    seen: list[int] = []
+    while len(seen) < 2 and time.monotonic() < end:
+        time.sleep(0.05)
+        events = tmp_path / "events"
+        station.command("pmemsave", val=SHIFTED + EVENTS, size=0x400, filename=str(events))
+        seen = [w for w in words(events.read_bytes())[3::4] if w == 0x0103_8001][1:]
+    assert len(seen) == 2  # down and up
+    station.command("stop")
+    station.migrate(f"exec:cat > {tmp_path}/back")
+    station.close()
+    back = Vm(parse(ours))
+    back.incoming(f"file:{tmp_path}/back")
+    back.cont()
+    d.a = there = Ours(back)
+    assert len(d.events()) == 2
+    back.machine.keyboard.key(0x00, False)  # type: ignore[union-attr]
+    there.step(8 * MS)
+    assert len(d.events()) == 1
+    back.close()
+
+
+def test_qemu_ends_at_a_controller_without_msix_and_a_move_says_so(
+    loop: Path, start_qemu: Callable[..., QemuStation], folder: Path
+) -> None:
+    options = ("-M", "g3beige", "-m", "64", "-nodefaults", "-bios", str(loop))
+    card = ("-device", "nec-usb-xhci,addr=5")
+    qemu = start_qemu("-S", machine=(*options, *card))
+    qemu.migrate(f"exec:cat > {folder}/m")
+    other = start_qemu("-incoming", f"exec:cat {folder}/m", machine=(*options, *card))
+    with pytest.raises(HostError, match="msix_vector_unuse"):
+        other.wait_loaded()
+    vm = Vm(parse([*options, *card, *COMMON]))
+    said = [loss.text for loss in losses(vm.machine, release("qemu-7.2"))]
+    assert "pci/xhci: QEMU 7.2 ends when it loads an xHCI without MSI-X" in said
+    vm.close()

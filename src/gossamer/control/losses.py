@@ -23,7 +23,8 @@ def losses(m: Machine, receiver: Release) -> list[Loss]:
     """All that would be lost if the machine were sent now."""
     if receiver.ours:
         return []
-    return [*_server(m, receiver), *_pending(m, receiver), *_unsaid(m, receiver)]
+    kinds = (_server, _usb, _pending, _unsaid)
+    return [loss for kind in kinds for loss in kind(m, receiver)]
 
 
 def _server(m: Machine, receiver: Release) -> Iterator[Loss]:
@@ -34,6 +35,13 @@ def _server(m: Machine, receiver: Release) -> Iterator[Loss]:
         yield Loss(f"{receiver.title} has no {m.name}: it will refuse the stream")
     if receiver.sleeps:
         yield Loss(f"{receiver.title} does not wake a guest that waits for its decrementer")
+
+
+def _usb(m: Machine, receiver: Release) -> Iterator[Loss]:
+    """Controllers that a receiver cannot load."""
+    for part in m.sections if receiver.needs_msix else ():
+        if part.device.vmsd == "xhci" and getattr(part.device, "msix", None) is None:
+            yield Loss(f"{part.path}: {receiver.title} ends when it loads an xHCI without MSI-X")
 
 
 def _pending(m: Machine, receiver: Release) -> Iterator[Loss]:
