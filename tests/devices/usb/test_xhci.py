@@ -321,6 +321,16 @@ def test_a_keyboard_behind_a_hub_is_reached_by_its_route(rig):
     second = d.enable()
     assert d.address(second, 8, speed=1, route=3, packet=8)[2] >> 24 == 1
     assert d.read(second, setup(0x80, 6, 0x100, 0, 18))[:8].hex() == "1201000200000008"
+    d.control(second, setup(0, 9, 1, 0, 0))
+    d.control(second, setup(0x21, 10, 0, 0, 0))
+    d.configure(second, 8, 3, 7, 8, 3, speed=1, route=3)
+    d.queue_in(second, 3, 8)
+    d.kick(second, 3)
+    rig.step(20 * MS)
+    d.events()
+    inner.key(0x00, True)
+    rig.step(MS)
+    assert [e[3] >> 24 for e in d.events()] == [second]
     third = d.enable()
     assert d.address(third, 8, speed=1, route=4, packet=8)[2] >> 24 == 5
 
@@ -344,6 +354,20 @@ def test_a_device_that_is_gone_is_a_transaction_error(rig):
     assert event[2] >> 24 == 4
 
 
+def test_a_suspended_port_is_woken_by_a_key(rig):
+    d, slot = configured(rig)
+    d.control(slot, setup(0, 3, 1, 0, 0))  # remote wake-up
+    at = r.PORTS + 16 * (KEYBOARD - 1)
+    rig.set_reg(at, 0x1_0260)
+    d.events()
+    rig.keyboard.key(0x00, True)
+    assert rig.reg(at) == 0x40_0FE3  # resume, and the change of the link
+    assert [e[3] >> 10 & 63 for e in d.events()] == [34]
+    rig.set_reg(at, 0x41_0200)
+    assert rig.reg(at) == 0x40_0E03  # cleared, and changed again
+    assert [e[3] >> 10 & 63 for e in d.events()] == [34]
+
+
 # --- time -----------------------------------------------------------------------------------------
 
 
@@ -356,6 +380,10 @@ def test_mfindex_counts_microframes_of_virtual_time(rig):
     assert rig.reg(r.RUNTIME) == 5
     rig.step(125_000 * 0x4000)
     assert rig.reg(r.RUNTIME) == 5
+    rig.set_reg(r.COMMAND, 0)
+    rig.step(MS)
+    rig.set_reg(r.COMMAND, r.RUN)
+    assert rig.reg(r.RUNTIME) == 0
 
 
 def test_wraps_are_reported_where_they_are_asked_for(rig):
@@ -416,6 +444,19 @@ def test_messages_instead_of_the_pin():
     assert len(rig.messages) == 3
     rig.xhci.write_config(0x92, 2, 0)
     assert not rig.irq
+
+
+def test_the_pin_is_quiet_while_there_are_messages():
+    rig = Rig(messages=True).plug()
+    d = Driver(rig)
+    d.start(run=r.RUN)
+    no_op(d)
+    rig.xhci.write_config(0x92, 2, 0x8000)
+    rig.set_reg(r.COMMAND, r.RUN | r.INTERRUPT)
+    assert rig.reg(r.INTERRUPTER) == 3
+    assert not rig.irq
+    rig.xhci.write_config(0x92, 2, 0)
+    assert rig.irq
 
 
 def test_msi_with_as_many_messages_as_the_guest_allows():
@@ -481,6 +522,17 @@ def test_a_transfer_of_too_many_blocks_is_an_error(rig):
     rig.set_bytes(at, trb(0, 0, r.NORMAL, 0x11) + trb(at, 0, r.LINK, 1))
     d.kick(slot, 1)
     assert [e[2] >> 24 for e in d.events()] == [5]
+
+
+def test_a_chain_without_end_halts_an_interrupt_endpoint(rig):
+    d, slot = configured(rig)
+    at = d.ring(slot, 3).at
+    rig.set_bytes(at, trb(r.DATA_AT, 8, r.NORMAL, 0x11) + trb(at, 0, r.LINK, 1))
+    d.kick(slot, 3)
+    rig.keyboard.key(0x00, True)
+    rig.step(8 * MS)
+    assert [e[2] >> 24 for e in d.events()] == [5]
+    assert rig.bytes(d.output(slot) + 96, 1)[0] & 7 == 2
 
 
 @pytest.mark.parametrize("where", [0xFFFF_FFFF_FFFF_FFC0, 0x7000_0000, SIZE - 0x20, 0])

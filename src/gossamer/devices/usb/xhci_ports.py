@@ -50,10 +50,10 @@ class Port(Stateful):
 
     def write(self, value: int, device: UsbFunction | None) -> bool:
         """Write PORTSC; whether a change came."""
-        before = self.portsc
         if value & (RESET | WARM_RESET):
             return self._reset(device)
         self.portsc &= ~(value & CHANGES)
+        before = self.portsc
         if value & LINK_WRITE:
             self._link(value & LINK)
         kept = POWER | WAKE
