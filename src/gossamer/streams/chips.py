@@ -50,6 +50,19 @@ OHCI_PORT: Final[Bits] = {
     0x100: "powered", 0x200: "low speed", 0x10000: "connect changed", 0x20000: "enable changed",
     0x40000: "suspend changed", 0x80000: "overcurrent changed", 0x100000: "reset changed",
 }  # fmt: skip
+XHCI_COMMAND: Final[Bits] = {
+    0x1: "run", 0x4: "interrupts", 0x8: "host errors", 0x400: "wrap events",
+}  # fmt: skip
+XHCI_STATUS: Final[Bits] = {
+    0x1: "halted", 0x4: "host system error", 0x8: "event interrupt", 0x10: "port changed",
+    0x400: "restore error", 0x1000: "host controller error",
+}  # fmt: skip
+XHCI_PORT: Final[Bits] = {
+    0x1: "connected", 0x2: "enabled", 0x8: "overcurrent", 0x10: "reset", 0x200: "powered",
+    0x20000: "connect changed", 0x40000: "enable changed", 0x200000: "reset changed",
+    0x400000: "link changed",
+}  # fmt: skip
+XHCI_IMAN: Final[Bits] = {0x1: "pending", 0x2: "enabled"}
 OHCI_HUB: Final[Bits] = {
     0x1: "no power", 0x2: "overcurrent", 0x8000: "remote wake-up", 0x20000: "overcurrent changed",
 }  # fmt: skip
@@ -123,6 +136,10 @@ FIELD_BITS: Final[dict[tuple[str, str], Bits]] = {
     ("ohci-core", "intr"): OHCI_INTR,
     ("ohci-core", "rhstatus"): OHCI_HUB,
     ("ohci-core/port", "ctrl"): OHCI_PORT,
+    ("xhci-core", "usbcmd"): XHCI_COMMAND,
+    ("xhci-core", "usbsts"): XHCI_STATUS,
+    ("xhci-port", "portsc"): XHCI_PORT,
+    ("xhci-intr", "iman"): XHCI_IMAN,
     ("ne2000", "isr"): NE2000_ISR,
     ("pmu", "last_b"): PMU_LINES,
     ("pmu", "intbits"): PMU_INTS,

@@ -181,10 +181,13 @@ class Xhci(PciDevice):
     # --- interrupts ---------------------------------------------------------------------------
 
     @property
+    def by_msix(self) -> bool:
+        return self.msix is not None and self.msix.enabled
+
+    @property
     def by_message(self) -> bool:
         """Whether interrupts are messages now."""
-        found = (self.msix, self.msi)
-        return any(one is not None and one.enabled for one in found)
+        return self.by_msix or (self.msi is not None and self.msi.enabled)
 
     def interrupt(self, n: int) -> bool:
         """Interrupter `n` has something to say; whether that is a message."""

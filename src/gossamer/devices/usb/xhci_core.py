@@ -76,7 +76,7 @@ class Controller(Protocol):
     def update_irq(self) -> None: ...
     def note(self, text: str) -> None: ...
     @property
-    def by_message(self) -> bool: ...
+    def by_msix(self) -> bool: ...
 
 
 class Slot(Stateful):
@@ -521,7 +521,7 @@ class XhciCore(Stateful):
         match register:
             case 0x00:
                 one.iman = (one.iman & ~(value & PENDING)) & ~ENABLED | value & ENABLED
-                one.msix_used = self.controller.by_message and bool(one.iman & ENABLED)
+                one.msix_used = self.controller.by_msix and bool(one.iman & ENABLED)
                 if n == 0:
                     self.controller.update_irq()
             case 0x04:
