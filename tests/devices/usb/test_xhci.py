@@ -279,6 +279,17 @@ def test_waiting_reports_survive_a_save_for_any_receiver(rig):
         assert len(d.events()) == 1
 
 
+def test_a_key_that_waits_for_its_microframe_survives_a_save_for_any_receiver(rig):
+    d, _ = polled(rig)
+    rig.step(20 * MS)
+    rig.keyboard.key(0x00, True)
+    assert rig.xhci.core.waiting
+    there = d.a = rig.cut(QEMU)
+    assert there.xhci.core.waiting
+    there.step(16 * MS)
+    assert len(d.events()) == 1
+
+
 def test_a_stopped_endpoint_keeps_its_block(rig):
     d, slot = polled(rig)
     rig.step(20 * MS)

@@ -165,6 +165,10 @@ class Xhci(PciDevice):
             self.msix.reset()
         self.update_irq()
 
+    def resume(self) -> None:
+        super().resume()
+        self.core.take_over()
+
     def connect(self, port: int, device: UsbFunction, *, hot: bool = False) -> None:
         """Plug a device into a port (from 0 on, as the bus counts); `hot`: while it runs."""
         self.core.connect(port, device, hot=hot)

@@ -165,6 +165,8 @@ class XhciCore(Stateful):
     #: Endpoints that are to be served when their time comes: bit 32 * slot + endpoint.
     waiting: int = bitmap(ENDPOINTS * (SLOTS + 1), within=extra)
     service: Alarm = alarm("serve", within=extra)
+    #: Runs, and knows which endpoints wait: not so after a load of a stream of QEMU's.
+    knows: bool = boolean(within=extra)
 
     #: Accesses to memory in this look at the rings.
     spent: int = derived()
@@ -214,7 +216,15 @@ class XhciCore(Stateful):
 
     @extra.needed
     def extra_needed(self) -> bool:
-        return self.waiting != 0
+        return self.waiting != 0 or self.knows
+
+    def take_over(self) -> None:
+        """After a load: endpoints that may have been waiting at the sender are asked."""
+        if self.running and not self.knows:
+            self.knows = True
+            for n in range(len(self.ports)):
+                if self.device_in(n + 1) is not None:
+                    self.transfers.awake(n + 1)
 
     def reset(self) -> None:
         """Power on or HCRST: registers, slots; the ports see their devices anew."""
@@ -487,9 +497,10 @@ class XhciCore(Stateful):
         """USBCMD."""
         if value & RUN and not self.usbcmd & RUN:
             self.usbsts &= ~HALTED
-            self.mfindex_start = int(self.clock.now)
+            self.mfindex_start, self.knows = int(self.clock.now), True
         elif not value & RUN and self.usbcmd & RUN:
             self.usbsts |= HALTED
+            self.knows = False
             self.crcr_low &= ~RING_RUNNING
         if value & SAVE:
             self.usbsts &= ~RESTORE_ERROR
