@@ -184,7 +184,7 @@ def copy_all(rig: Rig, places: list[tuple[int, int]]) -> None:
 def copy(rig: Rig, ea: int) -> None:
     regions = regions_of(rig)
     assert regions.blocks is not None
-    assert regions.blocks.make(ea, regions.installed.__contains__)
+    assert regions.blocks.make(ea, regions.installed.heads)
 
 
 def copy_some(rig: Rig, rng: random.Random, count: int) -> None:

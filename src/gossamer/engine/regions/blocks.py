@@ -12,7 +12,7 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Final
 
 from gossamer.base.data import Data
@@ -22,7 +22,7 @@ from gossamer.engine.context import ENTRY, LINE
 from gossamer.engine.elf import Apply, Loader
 from gossamer.engine.regions.names import displacement
 from gossamer.engine.regions.view import View
-from gossamer.engine.stencils.made import Constant, Distance, Stencil, Stencils
+from gossamer.engine.stencils.made import Stencil, Stencils
 
 #: Instructions of one block, and of the blocks that are made at once, at the most.
 LONGEST: Final = 64
@@ -43,15 +43,28 @@ class Block(Data):
     address: int
 
 
-class _Draft(Data, frozen=False):
-    """A block while it is written: distances are from the block's start.
+class _Piece(Data):
+    """What is copied for a word: a stencil's code, its holes filled.
 
-    `targets` are where it leads to, bytes from its page's start.
+    `leading` is the stencil if its code leads anywhere; `ahead` is how far a relative branch goes,
+    None: it is none; `goes_on` as of the stencil.
+    """
+
+    code: bytes
+    leading: Stencil | None
+    ahead: int | None
+    goes_on: bool
+
+
+class _Draft(Data, frozen=False):
+    """A block while it is written.
+
+    `leading` are the stencils of it that lead anywhere, and where they begin in `code`; `targets`
+    where it leads to, bytes from its page's start.
     """
 
     code: bytearray
-    distances: list[Distance]
-    constants: list[Constant]
+    leading: list[tuple[int, Stencil]]
     end: int
     targets: list[int]
 
@@ -77,7 +90,8 @@ class Blocks:
         self._is_barred = is_barred
         self._by_entry: dict[int, Block] = {}
         self._by_page: dict[int, set[int]] = defaultdict(set)
-        self._filled: dict[tuple[int, int], bytes] = {}
+        #: By handler and word, of those that are the same everywhere.
+        self._pieces: dict[tuple[int, int], _Piece] = {}
         #: Where the stencils' constants lie in the arena, and how many bytes: -1: nowhere.
         self._constants = (-1, 0)
         #: Blocks made, and their instructions.
@@ -95,10 +109,10 @@ class Blocks:
 
     # --- making -----------------------------------------------------------------------------------
 
-    def make(self, ea: int, has_region: Callable[[int], bool]) -> bool:
+    def make(self, ea: int, heads: Container[int]) -> bool:
         """Make the block at an effective address and those it leads to, where fetches go now.
 
-        False when the arena is full.  Entries that `has_region` stay as they are.
+        False when the arena is full.  `heads` are entries of regions, which stay as they are.
         """
         self._stencils.follow(beside=self._beside)
         work, left = deque([ea]), TOGETHER
@@ -111,9 +125,9 @@ class Blocks:
             if page is None:
                 continue
             entry = self._view.entry(page, at)
-            if entry in self._by_entry or has_region(entry):
+            if entry in self._by_entry or entry in heads:
                 continue
-            draft = self._draft(page, at, has_region)
+            draft = self._draft(page, at, heads)
             if draft is None:
                 continue
             if not self._install(page, at, draft):
@@ -124,83 +138,84 @@ class Blocks:
             self._view.code_fresh(arena.base + before, arena.base + arena.used)
         return True
 
-    def _draft(self, page: int, offset: int, has_region: Callable[[int], bool]) -> _Draft | None:
+    def _draft(self, page: int, offset: int, heads: Container[int]) -> _Draft | None:
         """The block at `offset`; None where none is worth it."""
         most = min(LONGEST, (PAGE_SIZE - offset) // 4)
-        first = self._view.entry(page, offset)
-        draft = _Draft(bytearray(), [], [], offset, [])
+        first = entry = self._view.entry(page, offset)
+        code, at = bytearray(), offset
+        draft = _Draft(code, [], offset, [])
+        blocks, pieces = self._by_entry, self._pieces
         goes_on = True
         for handler, word, _ in _ENTRY.iter_unpack(ctypes.string_at(first, ENTRY * most)):
-            at = draft.end
-            entry = first + (at - offset) * (ENTRY // 4)
             if (at % LINE == 0 or at == offset) and self._is_barred(page, at):
                 break
-            if at != offset and (entry in self._by_entry or has_region(entry)):
+            if at != offset and (entry in blocks or entry in heads):
                 break
-            stencil = self._stencils.by_handler.get(handler)
-            if stencil is None:
+            piece = pieces.get((handler, word)) or self._piece(handler, word, at)
+            if piece is None:
                 draft.targets.append(at + 4)
                 break
-            self._add(draft, stencil, handler, word)
-            goes_on = stencil.goes_on
-            if not goes_on:
+            if piece.leading is not None:
+                draft.leading.append((len(code), piece.leading))
+            code += piece.code
+            if piece.ahead is not None:
+                draft.targets.append(at + piece.ahead)
+            at += 4
+            entry += ENTRY
+            if not piece.goes_on:
+                goes_on = False
+                if word & _LINKS:
+                    draft.targets.append(at)
                 break
-        if draft.end - offset < 8 and goes_on:
+        if at - offset < 8 and goes_on:
             return None
+        draft.end = at
         if goes_on:
-            self._append(draft, self._stencils.stop, self._stencils.stop.code)
+            stop = self._stencils.stop
+            draft.leading.append((len(code), stop))
+            code += stop.code
         return draft
 
-    def _add(self, draft: _Draft, stencil: Stencil, handler: int, word: int) -> None:
-        at = draft.end
-        code = self._filled.get((handler, word))
-        if code is None:
-            code = stencil.filled(word, at)
-            if not stencil.depends_on_place:
-                if len(self._filled) >= _KEPT:
-                    self._filled.clear()
-                self._filled[handler, word] = code
-        self._append(draft, stencil, code)
-        draft.end = at + 4
+    def _piece(self, handler: int, word: int, at: int) -> _Piece | None:
+        """What is copied for a word at `at` bytes of its page; None where there is no stencil."""
+        stencil = self._stencils.by_handler.get(handler)
+        if stencil is None:
+            return None
         form = _RELATIVE.get(word >> 26)
-        if form is not None:
-            draft.targets.append(at + displacement(word, form))
-        if word & _LINKS and not stencil.goes_on:
-            draft.targets.append(at + 4)
-
-    @staticmethod
-    def _append(draft: _Draft, stencil: Stencil, code: bytes) -> None:
-        here = len(draft.code)
-        for d in stencil.distances:
-            draft.distances.append(Distance(here + d.offset, d.to, d.addend, d.apply))
-        for c in stencil.constants:
-            draft.constants.append(Constant(here + c.offset, c.place, c.apply))
-        draft.code += code
+        ahead = None if form is None else displacement(word, form)
+        leading = stencil if stencil.distances or stencil.constants else None
+        piece = _Piece(stencil.filled(word, at), leading, ahead, stencil.goes_on)
+        if not stencil.depends_on_place:
+            if len(self._pieces) >= _KEPT:
+                self._pieces.clear()
+            self._pieces[handler, word] = piece
+        return piece
 
     def _install(self, page: int, offset: int, draft: _Draft) -> bool:
-        loader = self._loader()
+        loader, code = self._loader(), draft.code
         arena = loader.arena
-        stubs = {}
-        for d in draft.distances:
-            if d.to not in stubs:
-                stubs[d.to] = loader.stub(d.to, self._stencils.machine)
-        constants = self._constants_in(arena) if draft.constants else 0
-        start = arena.reserve(len(draft.code), 16)
-        if start is None or constants is None or None in stubs.values():
+        start = arena.reserve(len(code), 16)
+        if start is None:
             return False
-        code, base, here = draft.code, arena.base, arena.base + start
-        for d in draft.distances:
-            to = stubs[d.to]
-            assert to is not None
-            _lead(code, d.offset, here, base + to + d.addend, d.apply)
-        for c in draft.constants:
-            _lead(code, c.offset, here, base + constants + c.place, c.apply)
+        address = arena.base + start
+        for begin, stencil in draft.leading:
+            for d in stencil.distances:
+                stub = loader.stub(d.to, self._stencils.machine)
+                if stub is None:
+                    return False
+                _lead(code, begin + d.offset, address, arena.base + stub + d.addend, d.apply)
+            for c in stencil.constants:
+                constants = self._constants_in(arena)
+                if constants is None:
+                    return False
+                place = arena.base + constants + c.place
+                _lead(code, begin + c.offset, address, place, c.apply)
         arena.put(start, bytes(code))
         entry = self._view.entry(page, offset)
-        self._by_entry[entry] = Block(page, offset, draft.end, arena.base + start)
+        self._by_entry[entry] = Block(page, offset, draft.end, address)
         self._by_page[page].add(entry)
         self._view.mark(page, "blocks", regions=True)
-        self._view.set_handler(entry, arena.base + start)
+        self._view.set_handler(entry, address)
         self.made += 1
         self.instructions += (draft.end - offset) // 4
         return True

@@ -115,10 +115,10 @@ class Region:
 
     def contains(self, page: int, offset: int) -> bool:
         """Whether the word at `offset` of an arena page is one of the region's."""
-        return any(
-            mine == page and number * PAGE_SIZE + offset in self.words
-            for number, mine in self.pages.items()
-        )
+        for number, mine in self.pages.items():
+            if mine == page and number * PAGE_SIZE + offset in self.words:
+                return True
+        return False
 
     def is_inside(self, place: Place | None) -> bool:
         return place in self.blocks

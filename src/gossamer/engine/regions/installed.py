@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, KeysView
 from typing import Final
 
 from gossamer.base.data import Data
@@ -45,6 +45,11 @@ class Installed:
         return entry in self._by_entry
 
     @property
+    def heads(self) -> KeysView[int]:
+        """The entries of regions: a view, which stays right."""
+        return self._by_entry.keys()
+
+    @property
     def made(self) -> list[Made]:
         return list(self._by_entry.values())
 
@@ -59,13 +64,7 @@ class Installed:
 
     def is_current(self, region: Region) -> bool:
         """Whether memory still holds the region's words; what is not decoded any more is again."""
-        places = [
-            (region.pages[delta // PAGE_SIZE], delta % PAGE_SIZE, word)
-            for delta, word in region.words.items()
-        ]
-        return all(
-            self._view.word_in_memory(page, offset) == word for page, offset, word in places
-        ) and all(self._view.decode(page, offset) for page, offset, _ in places)
+        return self._view.takes(region.pages, region.words)
 
     def install(self, made: Made) -> None:
         """Let the head's entry lead to the region."""

@@ -302,7 +302,7 @@ class Regions:
         if blocks is None:
             return
         try:
-            if not blocks.make(ea, self.installed.__contains__):
+            if not blocks.make(ea, self.installed.heads):
                 self._begin_anew()
         except (LoadError, HostError) as fault:
             self._failed(fault)

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import ctypes
+import struct
+import sys
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Literal
 
 from gossamer.base.bits import ones
 from gossamer.base.data import Data
 from gossamer.base.units import PAGE_SIZE
-from gossamer.engine.context import ENTRY_STRIDE, FILLED, ITLB_ENTRIES, WITH_REGIONS, line_of
+from gossamer.engine.context import (
+    ENTRY_STRIDE,
+    FILLED,
+    ITLB_ENTRIES,
+    LINE,
+    WITH_REGIONS,
+    line_of,
+)
 from gossamer.engine.regions.forming import Region
 from gossamer.engine.tier0 import Tier0
 from gossamer.isa.architecture import MSR_SF
@@ -96,10 +105,6 @@ class View:
         """The word in memory, None where the entry is not decoded."""
         if self.handler(self.entry(page, offset)) == self._decode:
             return None
-        return self.word_in_memory(page, offset)
-
-    def word_in_memory(self, page: int, offset: int) -> int:
-        """The word in memory, decoded or not, in the order of the page's code."""
         order: Literal["big", "little"] = "little" if self.is_little(page) else "big"
         return int.from_bytes(self.code(page, offset, 4), order)
 
@@ -112,17 +117,42 @@ class View:
         at = page * PAGE_SIZE + offset
         return bytes(self.engine.memory.arena.view[at : at + length])
 
-    def decode(self, page: int, offset: int) -> bool:
-        """Let an entry be decoded; False where that would change translations.
+    def has(self, page: int, words: Mapping[int, int]) -> bool:
+        """Whether these words of an arena page are in memory, by their offsets."""
+        there = struct.unpack(
+            f"{'<' if self.is_little(page) else '>'}{PAGE_SIZE // 4}I",
+            self.code(page, 0, PAGE_SIZE),
+        )
+        return all(there[offset // 4] == word for offset, word in words.items())
+
+    def decode(self, page: int, offsets: Iterable[int]) -> bool:
+        """Let entries of a page be decoded; False where that would change translations.
 
         In a page that has decoded code already, nothing that a guest sees depends on it.
         """
-        entry = self.entry(page, offset)
-        if self.handler(entry) == self._decode:
-            if not self.engine.memory.arena.code_view[page]:
-                return False
-            self.engine.decode(entry)
+        first = self.entry(page, 0)
+        handlers = ctypes.string_at(first, PAGE_SIZE * _WORD_OF_ENTRY)
+        for offset in offsets:
+            at = offset * _WORD_OF_ENTRY
+            if int.from_bytes(handlers[at : at + 8], sys.byteorder) == self._decode:
+                if not self.engine.memory.arena.code_view[page]:
+                    return False
+                self.engine.decode(first + at)
         return True
+
+    def takes(self, pages: Mapping[int, int], words: Mapping[int, int]) -> bool:
+        """Whether the words of a region are all in memory; what is not decoded of them is, then.
+
+        `pages` and `words` as of a `Region`.
+        """
+        apart: dict[int, dict[int, int]] = {number: {} for number in pages}
+        for delta, word in words.items():
+            number, offset = divmod(delta, PAGE_SIZE)
+            if number not in apart:
+                return False
+            apart[number][offset] = word
+        there = [(pages[number], mine) for number, mine in apart.items()]
+        return all(self.has(*each) for each in there) and all(self.decode(*each) for each in there)
 
     def mark(self, page: int, owner: str, *, regions: bool) -> None:
         """Say whether an owner's code contains words of a page: writes to it are reported then."""
@@ -205,16 +235,12 @@ class Here:
             if page is None:
                 return None
             pages[number] = page
-        for delta, word in words.items():
-            page = pages.get(delta // PAGE_SIZE)
-            offset = delta % PAGE_SIZE
-            if page is None or self._is_barred(page, offset):
+        for at in {delta & -LINE for delta in words}:
+            page = pages.get(at // PAGE_SIZE)
+            if page is None or self._is_barred(page, at % PAGE_SIZE):
                 return None
-            if self._view.word_in_memory(page, offset) != word:
-                return None
-        for delta in words:
-            if not self._view.decode(pages[delta // PAGE_SIZE], delta % PAGE_SIZE):
-                return None
+        if not self._view.takes(pages, words):
+            return None
         region = Region(head, pages)
         region.words = words
         return region

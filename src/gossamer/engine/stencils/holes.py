@@ -19,7 +19,7 @@ WORD: Final = Expr("word", 32)
 PLACE: Final = Expr("place", 32)
 _LEAVES: Final = {"word": "w", "place": "p"}
 #: In the name of a hole that depends on its place, a blank behind it.
-PLACED: Final = " p "
+_PLACED: Final = " p "
 
 
 def is_hole(e: Expr, known: dict[Expr, bool]) -> bool:
@@ -67,7 +67,7 @@ def _steps(name: str) -> tuple[_Step, ...]:
 
 
 @lru_cache(maxsize=1 << 12)
-def _mask(name: str) -> int:
+def mask_of(name: str) -> int:
     """The bits of the word that a hole's value depends on, or more of them.
 
     A field of the word is spelled as it is shifted right and cut off.
@@ -86,13 +86,13 @@ def _mask(name: str) -> int:
     return mask & 0xFFFF_FFFF
 
 
+def is_placed(name: str) -> bool:
+    """Whether a hole's value depends on the place of its word."""
+    return _PLACED in f"{name} "
+
+
 def value_of(name: str, word: int, place: int) -> int:
     """What goes into the hole `name` for `word` at `place` bytes of its page."""
-    return _value(name, word & _mask(name), place if PLACED in f"{name} " else 0)
-
-
-@lru_cache(maxsize=1 << 14)
-def _value(name: str, word: int, place: int) -> int:
     values: list[int] = []
     widths: list[int] = []
     for op, width, n in _steps(name):

@@ -5,25 +5,45 @@ from __future__ import annotations
 from functools import lru_cache, partial
 from typing import Final
 
-from gossamer.base.data import Data
+from gossamer.base.data import Data, field
 from gossamer.core import ahead
 from gossamer.engine.build import Native, Tier0Code, stencils_for
 from gossamer.engine.elf import KINDS, Apply, Object, Relocation, Symbol, absolute64
-from gossamer.engine.stencils.holes import PLACED, PREFIX, value_of
+from gossamer.engine.stencils.holes import PREFIX, is_placed, mask_of, value_of
 from gossamer.engine.stencils.hosts import HOSTS, Fill
 from gossamer.engine.stencils.text import NEXT, STENCIL, STOP
 from gossamer.isa.architecture import Architecture
 
 _ALLOC: Final = 2
+#: Values of one hole that are remembered.
+_KEPT: Final = 1 << 10
 
 
 class Hole(Data):
-    """What `fill` makes hold the value of `name` plus `addend`, at `offset`."""
+    """What `fill` makes hold the value of `name` plus `addend`, at `offset`.
+
+    The value depends on the bits `mask` of the word, and where `is_placed` on its place.
+    """
 
     offset: int
     name: str
     addend: int
     fill: Fill
+    mask: int
+    is_placed: bool
+    _known: dict[int, int] = field(default_factory=dict, init=False)
+
+    def value(self, word: int, place: int) -> int:
+        """What it holds for `word` at `place` bytes of its page."""
+        if self.is_placed:
+            return value_of(self.name, word, place) + self.addend
+        known, key = self._known, word & self.mask
+        value = known.get(key)
+        if value is None:
+            if len(known) >= _KEPT:
+                known.clear()
+            value = known[key] = value_of(self.name, key, 0) + self.addend
+        return value
 
 
 class Distance(Data):
@@ -60,12 +80,12 @@ class Stencil(Data):
         """The code for `word` at `place` bytes of its page, distances left open."""
         code = bytearray(self.code)
         for h in self.holes:
-            h.fill(code, h.offset, value_of(h.name, word, place) + h.addend)
+            h.fill(code, h.offset, h.value(word, place))
         return bytes(code)
 
     @property
     def depends_on_place(self) -> bool:
-        return any(PLACED in f"{h.name} " for h in self.holes)
+        return any(h.is_placed for h in self.holes)
 
 
 class Stencils:
@@ -164,7 +184,8 @@ class _Reader:
             if symbol.name.startswith(PREFIX):
                 if fill is None or not self.host.holds(code, at, r.kind):
                     return None
-                holes.append(Hole(at, symbol.name, r.addend, fill))
+                placed = is_placed(symbol.name)
+                holes.append(Hole(at, symbol.name, r.addend, fill, mask_of(symbol.name), placed))
             elif apply is None or apply is absolute64:
                 return None
             elif symbol.name == NEXT:

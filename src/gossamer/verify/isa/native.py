@@ -112,8 +112,8 @@ class Bench:
             self.engine.run(1)
             page = self.regions.view.page(start)
         self.block.set("nia", start)
-        for n in range(count):
-            self.regions.view.decode(page, start % PAGE_SIZE + 4 * n)
+        first = start % PAGE_SIZE
+        self.regions.view.decode(page, range(first, first + 4 * count, 4))
 
 
 class NativeCpu(LocalCpu):
