@@ -321,6 +321,31 @@ def test_decrementer_that_is_due_while_the_cpu_idles_is_in_the_save(
     assert int.from_bytes(loaded.read_physical(watcher.DATA, 4), "big") == ticks + 1
 
 
+def test_guest_is_at_leisure_when_it_has_waited_for_longer_than_a_boot(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0
+    monkeypatch.setattr(host, "monotonic_ns", lambda: now)
+    vm = Vm(parse(["-M", "bare", "-m", "4", "-nographic", "-serial", "null", "-monitor", "none"]))
+    monkeypatch.setattr(Clock, "idle_deadline", property(lambda self: self.now + NS_PER_S))
+    rests: list[int] = []
+    monkeypatch.setattr(vm.machine, "rest", lambda: rests.append(now))
+    vm.run_to(2_100_000)
+    vm.cont()
+    block, seen = vm.machine.cpu.block, list[tuple[int, bool]]()
+    while len(seen) < 35:
+        block.set("hid0", DOZE_750)
+        block.set("msr", block.get("msr") | MSR_POW | MSR_EE)
+        vm.run_slice(1_000_000)
+        if vm.idle_until_ns is None:  # an interrupt was due
+            continue
+        seen.append((now, vm.at_leisure))
+        now = vm.idle_until_ns
+    assert seen == [(when, when >= 3_000_000_000) for when, _ in seen]
+    assert rests == [when for when, leisure in seen if leisure]
+    assert 0 < len(rests) < len(seen)
+
+
 class Frames:
     """An alarm every 10 us that may be passed over while it is `calm`."""
 

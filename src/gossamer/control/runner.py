@@ -53,8 +53,11 @@ _AHEAD: Final = 100_000
 _LONGEST_QUIET: Final = 100_000_000
 #: The longest that an idle guest is left alone, ns of the host.
 _LONGEST_IDLE: Final = 1_000_000_000
-#: A guest that waits for so long, virtual ns, has nothing to do.
+#: A guest that waits for so long, ns of the host, has nothing to do.
 _REST: Final = 20_000_000
+#: And one that has waited for so long in all has begun whatever it is there for: a Linux that boots
+#: waits for two seconds.
+_RESTED: Final = 3_000_000_000
 RUNNING: Final = "running"
 PAUSED: Final = "paused"
 DEBUG: Final = "debug"
@@ -85,6 +88,8 @@ class Runner:
         #: it, and the end waits for that.
         self.busy = ""
         self.idle_until_ns: int | None = None
+        #: Host ns that the guest has had nothing to do, in all.
+        self._rested = 0
         #: Is notified how far saves, loads and transfers have come.
         self.progress = SILENT
         #: Sections of chips that only QEMU has, kept for the next receiver.
@@ -477,6 +482,13 @@ class Runner:
             self.patience()
         return False
 
+    @property
+    def at_leisure(self) -> bool:
+        """Whether the guest has nothing to do for a while, and has begun what it is there for."""
+        if self._idle_from is None or self.idle_until_ns is None or self._rested < _RESTED:
+            return False
+        return self.idle_until_ns - host.monotonic_ns() >= _REST
+
     def step(self, count: int = 1) -> None:
         """Execute exactly `count` instructions."""
         self.run(instructions=count)
@@ -542,7 +554,7 @@ class Runner:
                 due = min(due, _LONGEST_QUIET)
             self._idle_from = (now, machine.clock.now)
             self.idle_until_ns = now + min(due, _LONGEST_IDLE)
-            if due >= _REST:
+            if self.at_leisure:
                 machine.rest()
         elif stop is Stop.CHECKSTOP:
             self.run_state = "internal-error"
@@ -562,6 +574,7 @@ class Runner:
         if self._idle_from is not None:
             since, virtual = self._idle_from
             machine = self.machine
+            self._rested += host_now - since
             passed = min(virtual + host_now - since, self._next_wake)
             machine.clock.skip_quiet(passed)
             passed = min(passed, machine.clock.deadline)
