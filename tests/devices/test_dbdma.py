@@ -42,7 +42,7 @@ class Peer:
     def __init__(self):
         self.ready, self.flushed, self.stopped = 0, 0, 0
 
-    def dma_ready(self, channel):
+    def dma_ready(self, channel, idle=False):
         self.ready += 1
 
     def dma_flush(self, channel):

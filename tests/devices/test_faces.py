@@ -10,6 +10,8 @@ from gossamer.base.wire import WireWriter
 from gossamer.core.clock import Clock
 from gossamer.core.faces import DATA
 from gossamer.core.irq import IrqLine
+from gossamer.core.region import swap
+from gossamer.core.trace import Trace
 from gossamer.devices.escc import Escc
 from gossamer.devices.heathrow import Heathrow
 from gossamer.devices.openpic import OpenPic
@@ -27,6 +29,7 @@ class Board:
         self.pic = kind(self.clock, IrqLine())
         self.lines = [IrqLine(self.pic, pin) for pin in PINS]
         self.escc = Escc(self.clock, *self.lines[:2])
+        self.trace = self.pic.trace = self.escc.trace = Trace()
         self.escc.set_true_rate(False)
         self.escc.a.transmit = self.escc.b.transmit = self.sent.append
         self.chips = (self.escc, self.pic)
@@ -102,3 +105,78 @@ def test_chips_are_put_back_and_forth_by_their_faces(kind: type[Heathrow | OpenP
         assert board.state() == after
     assert learned > 200
     assert sent > 3
+
+
+def _openpic_access(chance: random.Random) -> tuple[int, int, int | None]:
+    """Region, offset, value on the bus or None: sources that interrupt, and what handlers do."""
+    pick = chance.random()
+    pin = chance.choice(PINS)
+    if pick < 0.35:  # the serial ports: interrupts on, characters, resets of pending ones
+        byte = chance.choice((1, 0x12, 5, 0x6A, 0x38, 0x28, 0x10, 0x41))
+        return 0, chance.choice((0, 0x20, 0x10, 0x30)), chance.choice((None, byte, byte))
+    if pick < 0.5:
+        priority = chance.choice((1, 5, 5, 9)) << 16
+        value = chance.choice((0, 0, 0, 0x8000_0000)) | chance.choice((0, 0x40_0000)) | priority
+        return 1, SOURCE_BASE + 0x20 * pin, swap(value | pin | chance.choice((0, 0, 0, 64)), 4)
+    if pick < 0.55:
+        return 1, SOURCE_BASE + 0x20 * pin + 0x10, swap(chance.choice((0, 1, 1)), 4)
+    register, values = chance.choice(
+        ((0x80, (None, 0, 0, 3)), (0xA0, (None,)), (0xA0, (None,)), (0xB0, (0,)), (0x90, (None,)))
+    )
+    value = chance.choice(values)
+    return 1, CPU_BASE + register, None if value is None else swap(value, 4)
+
+
+def test_an_openpic_that_goes_by_faces_is_as_one_that_carries_all_out() -> None:
+    """Two boards; the second is only shown faces (and data) while all accesses are learned."""
+    first, second = (Board(OpenPic, random.Random(n)) for n in range(2))
+    chance = random.Random(5)
+    learned, lag = 0, False
+    data: list[tuple[int, int]] = []
+
+    def settle() -> None:
+        nonlocal lag
+        if lag:
+            for chip, its in zip(first.chips, second.chips, strict=True):
+                its.set_face(faces[chip])
+            for offset, value in data:
+                assert second.regions[0].take is not None
+                second.regions[0].take(offset, value)
+            data.clear()
+            lag = False
+
+    faces: dict[object, tuple[object, ...]] = {}
+    known: dict[object, object] = {}
+    for board in (first, second):
+        for port in (0, 0x20):
+            for byte in (9, 0x0A, 5, 0x6A, 3, 0xC1, 0x0E, 1, 1, 0x12):
+                board.regions[0].store(port, byte, 1)
+    for _ in range(8000):
+        which, offset, value = _openpic_access(chance)
+        region, its, size = first.regions[which], second.regions[which], 4 if which else 1
+        assert region.learns is not None
+        kind, mark = region.learns(offset, value), (first.clock.moves, first.trace.total)
+        before = [chip.face() for chip in first.chips]
+        got = region.load(offset, size) if value is None else region.store(offset, value, size)
+        if kind and mark == (first.clock.moves, first.trace.total):
+            learned, lag = learned + 1, True
+            faces.update((chip, chip.face()) for chip in first.chips)
+            if kind == DATA:
+                assert value is not None
+                data.append((offset, value))
+            access = (*before, which, offset, kind, value if kind != DATA else 0)
+            end = (got, *(faces[chip] for chip in first.chips))
+            assert known.setdefault(access, end) == end, "a face does not say all"
+        else:
+            settle()
+            done = its.load(offset, size) if value is None else its.store(offset, value, size)
+            assert done == got
+        if chance.random() < 0.2:
+            settle()
+            level = chance.random() < 0.5
+            for board in (first, second):
+                board.lines[2].set(level)
+        if chance.random() < 0.1:
+            settle()
+            assert first.state() == second.state()
+    assert learned > 2000

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from gossamer.control.vm import Vm
 from gossamer.devices.fwcfg import FwCfg
+from gossamer.devices.macio import MacIo
 from gossamer.isa.text import assemble
 from gossamer.machines.options import parse
 from gossamer.verify.hostile.guest import prepare
@@ -103,3 +105,72 @@ def test_numbers_of_the_configuration_need_few_calls(machine: str, nvram: int | 
     assert got["on"][0] == got["off"][0]
     assert got["off"][1] >= 5 * (30_000 // 13)
     assert got["on"][1] < 200
+
+
+BAR: Final = 0x8080_0000
+#: Reads eight sectors of the first disk by DMA, as Linux does, and adds up the first word of each.
+READS: Final = """
+loop: lbz r11,0x160(r4)
+li r10,0xE0
+stb r10,0x60(r4)
+lbz r11,0x160(r4)
+stw r16,0x200(r4)
+li r10,0
+stb r10,0x10(r4)
+stb r10,0x40(r4)
+stb r10,0x50(r4)
+li r10,8
+stb r10,0x20(r4)
+stb r12,0x30(r4)
+stw r13,0xC(r5)
+lbz r11,0x160(r4)
+li r10,0xC8
+stb r10,0x70(r4)
+lbz r11,0x160(r4)
+stw r14,0(r5)
+lwz r11,0(r5)
+wait: lbz r11,0x160(r4)
+andi. r11,r11,0x80
+bne wait
+lwz r11,4(r5)
+stw r15,0(r5)
+lwz r11,4(r5)
+lbz r11,0x70(r4)
+lwz r11,0x2000(r0)
+add r18,r18,r11
+addi r12,r12,8
+andi. r12,r12,0x7F
+b loop
+"""
+
+
+@pytest.mark.parametrize("machine", ["g3beige", "mac99"])
+def test_reads_of_a_disk_need_few_calls(machine: str, tmp_path: Path) -> None:
+    image = tmp_path / "disk"
+    image.write_bytes(bytes(n * 7 & 0xFF for n in range(1 << 16)))
+    drive = ("-drive", f"file={image},format=raw,index=0,media=disk,snapshot=on")
+    words = ("-M", machine, *COMMON, "-bios", "builtin", "-rtc", "base=2001-09-09", *drive)
+    got = {}
+    for way in ("off", "on"):
+        vm = Vm(parse(words))
+        m = vm.machine
+        macio = m.part("macio")
+        assert isinstance(macio, MacIo)
+        macio.write_config(0x10, 4, BAR)
+        macio.write_config(4, 2, 2)
+        m.memory.write(0x1000, assemble(READS, 0x1000))
+        program = (0x3000_1000, 0x2000, 0, 0, 0x7000_0000, 0, 0, 0)
+        m.memory.write(0x3000, b"".join(word.to_bytes(4, "little") for word in program))
+        for name, value in {"gpr": 0, "nia": 0x1000, "msr": 0}.items():
+            m.cpu.block.set(name, value)
+        numbers = {4: BAR + 0x20000, 5: BAR + 0x8B00, 13: 0x0030_0000, 14: 0x0080_0080}
+        for number, value in {**numbers, 15: 0x80, 16: 0x25102100}.items():
+            m.cpu.block.set("gpr", value, number)
+        hashes, _, calls = run(vm, way, 30_000)
+        got[way] = [*hashes, m.cpu.block.get("gpr", 18)], calls, vm.disks.traffic[0].reads
+        vm.disks.abandon()
+    assert got["on"][0] == got["off"][0]
+    reads = got["on"][2]
+    assert reads > 300
+    assert got["off"][1] > 20 * reads
+    assert got["on"][1] < 10 * reads

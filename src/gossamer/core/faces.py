@@ -9,8 +9,9 @@ what the chip itself did.
 
 A chip says of each access whether it is of that kind (`Region.learns`).  One that arms or cancels
 an alarm, or notes a trace event, is not learned whatever the chip says.  Of a store of data
-(`DATA`) the value decides nothing; the chip gets it when Python runs next (`Region.take`), and
-before that only where every part that it concerns can wait (`at_leisure`).
+(`DATA`, `POSTED`) the value decides nothing; the chip gets it when Python runs next
+(`Region.take`).  `POSTED` is data that stays in its chip; `DATA` goes outside, and is only learned
+where that can wait (`at_leisure`).
 
 The chips are brought to the face that the engine has reached before Python looks at them: in each
 call from native code and when it returns.  Any other access, an alarm, and whatever comes from
@@ -28,7 +29,7 @@ from gossamer.core.irq import IrqLine
 from gossamer.core.region import Region
 from gossamer.core.trace import Trace
 
-NO, YES, DATA = 0, 1, 2
+NO, YES, DATA, POSTED = 0, 1, 2, 3
 """What `Region.learns` says of an access."""
 UNKNOWN: Final = 0
 """The number of the face that has to be worked out."""
@@ -36,6 +37,8 @@ MOST: Final = 4096
 """Faces that are kept; then all are forgotten, since a guest may make as many as it likes."""
 LAST: Final = (1 << 26) - 1
 """The highest number of a face."""
+MOST_KNOWN: Final = 4 * MOST
+"""Accesses whose end is kept here as well."""
 
 Face = tuple[Any, ...]
 
@@ -90,6 +93,8 @@ class Faces:
         self.learned: Callable[[Learned], None] | None = None
         self.emptied: Callable[[], None] = lambda: None
         self._numbers: dict[Face, int] = {}
+        #: What was taught, by key, value, kind and the face before.
+        self._known: dict[tuple[int, int, int, int], Learned] = {}
         self._same: dict[Face, Face] = {}
         self._faces: list[Face] = []
         self._first = 1
@@ -123,6 +128,7 @@ class Faces:
         self._first += len(self._faces)
         self.current = UNKNOWN
         self._numbers.clear()
+        self._known.clear()
         self._same.clear()
         self._faces.clear()
         if self._first + MOST > LAST:
@@ -138,7 +144,7 @@ class Faces:
         before, mark = self._number(), self._mark()
         self.current = UNKNOWN
         result = region.load(offset, size)
-        self._learn(before, mark, key, 0, result)
+        self._learn((key, 0, NO, before), mark, result)
         return result
 
     def store(
@@ -151,10 +157,9 @@ class Faces:
         before, mark = self._number(), self._mark()
         self.current = UNKNOWN
         region.store(offset, value, size)
-        data = kind == DATA
-        if data and not self.at_leisure:
+        if kind == DATA and not self.at_leisure:
             mark = (-1, -1)
-        self._learn(before, mark, key, 0 if data else value, 0, store=True, data=data)
+        self._learn((key, value if kind == YES else 0, kind, before), mark, 0)
 
     def _mark(self) -> tuple[int, int]:
         """What shows whether something happened that the engine could not repeat."""
@@ -177,23 +182,25 @@ class Faces:
         self.current = number
         return number
 
-    def _learn(
-        self,
-        before: int,
-        mark: tuple[int, int],
-        key: int,
-        value: int,
-        result: int,
-        *,
-        store: bool = False,
-        data: bool = False,
-    ) -> None:
-        first, then = self._first, self._number()
-        self.carried = True
-        if first == self._first and self._mark() == mark and self.learned is not None:
+    def _learn(self, access: tuple[int, int, int, int], mark: tuple[int, int], result: int) -> None:
+        """An access (as in `_known`; the kind of a load is `NO`) has given `result`."""
+        if self.learned is None:
+            return
+        known = self._known.get(access)
+        if known is None:
+            first, then = self._first, self._number()
+            self.carried = True
+            if first != self._first or self._mark() != mark:
+                return
             assert self._line is not None
-            level = self._line.level
-            self.learned(Learned(key, store, data, before, value, result, then, level))
+            key, value, kind, before = access
+            level, data = self._line.level, kind in (DATA, POSTED)
+            known = Learned(key, kind != NO, data, before, value, result, then, level)
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[access] = known
+        self.current, self.carried = known.then, True
+        self.learned(known)
 
     # --- what the engine has done -------------------------------------------------------------
 
@@ -206,4 +213,4 @@ class Faces:
         self.current = number
 
 
-__all__ = ["DATA", "NO", "UNKNOWN", "YES", "Face", "Faced", "Faces", "Learned"]
+__all__ = ["DATA", "NO", "POSTED", "UNKNOWN", "YES", "Face", "Faced", "Faces", "Learned"]

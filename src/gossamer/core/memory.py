@@ -408,13 +408,14 @@ class AddressMap:
             leaf = self._small(ra, size)
         if leaf is not None:
             region, base, plain = leaf
-            if plain:
-                if region.reader is not None:
-                    short = region.reader(ra - base, size)
-                    if short is not None:
-                        self._readers[ra | size << MOST_REAL_BITS] = short
-                return region.load(ra - base, size)
             offset = ra - base
+            if region.reader is not None:
+                short = region.reader(offset, size)
+                if short is not None:
+                    self._readers[ra | size << MOST_REAL_BITS] = short
+                    return short()
+            if plain:
+                return region.load(offset, size)
             if region.learns is not None and size in region.widths and self.faces.active:
                 if region.learns(offset, None):
                     return self.faces.load(region, ra | size << 32, offset, size)
@@ -449,14 +450,16 @@ class AddressMap:
             leaf = self._small(ra, size)
         if leaf is not None:
             region, base, plain = leaf
-            if plain:
-                if region.writer is not None:
-                    short = region.writer(ra - base, size)
-                    if short is not None:
-                        self._writers[ra | size << MOST_REAL_BITS] = short
-                region.store(ra - base, value, size)
-                return
             offset = ra - base
+            if region.writer is not None:
+                short = region.writer(offset, size)
+                if short is not None:
+                    self._writers[ra | size << MOST_REAL_BITS] = short
+                    short(value)
+                    return
+            if plain:
+                region.store(offset, value, size)
+                return
             if region.learns is not None and size in region.widths and self.faces.active:
                 kind = region.learns(offset, value)
                 if kind:
@@ -492,7 +495,9 @@ class AddressMap:
 
     def read(self, ra: int, length: int) -> bytes:
         """Bytes of RAM (DMA, debugger); ones where no RAM is."""
-        at = self._in_ram(ra, length)
+        at = self._in_page(ra, length)
+        if at < 0:
+            at = self._in_ram(ra, length)
         if at >= 0:
             self.arena.need(at, length)
             return bytes(self.arena.view[at : at + length])
@@ -513,7 +518,9 @@ class AddressMap:
 
     def write(self, ra: int, data: bytes | bytearray | memoryview) -> None:
         """Write bytes to RAM (DMA, debugger); what is not writable RAM stays as it is."""
-        at = self._in_ram(ra, len(data), write=True)
+        at = self._in_page(ra, len(data), write=True)
+        if at < 0:
+            at = self._in_ram(ra, len(data), write=True)
         if at >= 0:
             self.write_arena(at, data)
             return
@@ -532,6 +539,18 @@ class AddressMap:
     def has_ram(self, ra: int, length: int) -> bool:
         """Whether a range lies in one block of RAM that can be written."""
         return self._in_ram(ra, length, write=True) >= 0
+
+    def _in_page(self, ra: int, length: int, *, write: bool = False) -> int:
+        """As `_in_ram`, for what lies in one page that is all RAM; -1: look there."""
+        n = ra >> 12
+        if (ra & 0xFFF) + length > PAGE_SIZE or not length or n >= PAGE_COUNT:
+            return -1
+        page = self.pages[n]
+        if page & READ_ONLY:
+            if write or page == MMIO:
+                return -1
+            page ^= READ_ONLY
+        return page << 12 | ra & 0xFFF
 
     def _in_ram(self, ra: int, length: int, *, write: bool = False) -> int:
         """Arena offset of a range that lies in one RAM block (that can be written); else -1."""

@@ -18,7 +18,7 @@ stores that an engine has carried out.  What is still must not depend on a face.
 
 A chip whose registers a guest's drivers use for each request may offer `reader(offset, size)` and
 `writer(offset, size)`: one call without detours that does what that access does, or None.  Their
-values are those on the bus (`swap`).
+values are those on the bus (`swap`).  Such an access is neither still nor learned.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 A channel is between memory and one peer (an IDE cell, a serial channel, ...).  **The protocol for
 peers** (`DmaPeer`; the peer paces itself with its own alarms and keeps its own state):
 
-- `peer.dma_ready(channel)`: a data command has become active.  The peer may move data at once or
-  later; nothing is repeated after a load, so a peer with a transfer in progress declares that.
+- `peer.dma_ready(channel, idle)`: a data command has become active.  The peer may move data later,
+  or (`idle`: it is not in a call of its own to the channel) at once; nothing is repeated after a
+  load, so a peer with a transfer in progress declares that.
 - `channel.wanted(TO_MEMORY)` / `channel.wanted(FROM_MEMORY)`: bytes that the active command can
   still take or give in that direction now; 0 when none is active, it goes the other way, or the
   channel is paused.
@@ -25,12 +26,13 @@ Linux arch/powerpc/include/asm/dbdma.h; dbdma.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from struct import Struct
 from typing import Final, Protocol
 
 from gossamer.core.clock import Alarm, Clock
 from gossamer.core.device import Device
+from gossamer.core.faces import NO, POSTED, YES, Face
 from gossamer.core.irq import IrqLine
 from gossamer.core.memory import AddressMap
 from gossamer.core.region import Region, swap
@@ -75,6 +77,8 @@ WRITABLE: Final = RUN | PAUSE | FLUSH | WAKE | DEVICE_BITS
 
 OUTPUT_MORE, OUTPUT_LAST, INPUT_MORE, INPUT_LAST, STORE_QUAD, LOAD_QUAD, NOP, STOP = range(8)
 KEY_SYSTEM: Final = 6
+CONDITIONAL: Final = 0xF
+"""Bits of a command that make it wait or branch."""
 _COMMAND: Final = Struct("<HHIIHH")
 """A descriptor: count, command, address, command-dependent word, residual count, status."""
 _STATUS: Final = Struct("<HH")
@@ -87,7 +91,7 @@ IDLE, FETCH, DATA, WAIT = range(4)
 class DmaPeer(Protocol):
     """What sits at the device end of a channel."""
 
-    def dma_ready(self, channel: DbdmaChannel) -> None:
+    def dma_ready(self, channel: DbdmaChannel, idle: bool = False) -> None:
         """A data command has become active."""
 
     def dma_flush(self, channel: DbdmaChannel) -> None:
@@ -100,7 +104,7 @@ class DmaPeer(Protocol):
 class NoPeer:
     """A channel whose device these machines do not have: its data commands never move."""
 
-    def dma_ready(self, channel: DbdmaChannel) -> None:
+    def dma_ready(self, channel: DbdmaChannel, idle: bool = False) -> None:
         """No device answers."""
 
     def dma_flush(self, channel: DbdmaChannel) -> None:
@@ -266,7 +270,8 @@ class DbdmaChannel(Stateful):
         """RUN was cleared: the active command is given up."""
         was_data, self.stage = self.stage == DATA, IDLE
         self.io.processing = False
-        self.step.cancel()
+        if self.step.armed:
+            self.step.cancel()
         if was_data:
             self.peer.dma_stopped(self)
 
@@ -287,7 +292,7 @@ class DbdmaChannel(Stateful):
     def _step(self) -> None:
         """Fetch the command and begin it."""
         if self._begin(self.step.due):
-            self.peer.dma_ready(self)
+            self.peer.dma_ready(self, True)
 
     def _begin(self, now: int) -> bool:
         """Fetch the command and begin it; whether it moves data."""
@@ -441,7 +446,8 @@ class DbdmaChannel(Stateful):
         """Begin the command whose fetch is due next; whether it moves data."""
         if self.stage != FETCH or not self.is_running:
             return False
-        self.step.cancel()
+        if self.step.armed:
+            self.step.cancel()
         return self._begin(self.clock.now)
 
     def _hurry_on(self) -> None:
@@ -453,8 +459,24 @@ class DbdmaChannel(Stateful):
         io = self.io
         io.addr = (io.addr + count) & 0xFFFF_FFFF
         io.len -= count
-        if not io.len:
+        if io.len:
+            return
+        if hurry and not self.current.command & CONDITIONAL:
+            self._pass()
+        else:
             self._complete_data(self.clock.now, hurry=hurry)
+
+    def _pass(self) -> None:
+        """As `_complete_data` in a hurry, for a command that neither waits nor branches."""
+        regs, current = self.regs, self.current
+        regs[STATUS] = status = regs[STATUS] & ~BT
+        self.io.processing, self.stage = False, FETCH
+        current.res_count, current.xfer_status = 0, status & 0xFFFF
+        at = regs[COMMAND_POINTER]
+        self.owner.memory.write(at + 12, _STATUS.pack(0, status & 0xFFFF))
+        regs[COMMAND_POINTER] = at + 16 & 0xFFFF_FFF0
+        if self._condition(INTERRUPT_SELECT, current.command >> 4 & 3):
+            self.owner.interrupt(self.number)
 
     def finish(self) -> None:
         """The device has ended its transfer."""
@@ -473,6 +495,8 @@ class Dbdma(Device):
 
     memory: AddressMap = wiring()
     lines: dict[int, IrqLine] = wiring()
+    #: Channels with a peer.
+    ends: list[DbdmaChannel] = wiring()
 
     def __init__(
         self, clock: Clock, memory: AddressMap, lines: dict[int, IrqLine] | None = None
@@ -481,12 +505,16 @@ class Dbdma(Device):
         self.idstr = "dbdma"
         self.memory, self.lines = memory, dict(lines or {})
         self.channels = [DbdmaChannel(clock, self, n) for n in range(CHANNELS)]
+        self.ends = []
         self.reset()
 
     def connect(self, number: int, peer: DmaPeer) -> DbdmaChannel:
         """Put `peer` at the device end of a channel."""
-        self.channels[number].peer = peer
-        return self.channels[number]
+        channel = self.channels[number]
+        channel.peer = peer
+        if channel not in self.ends:
+            self.ends.append(channel)
+        return channel
 
     def region(self) -> Region:
         """All channels' registers, little-endian words (mac-io 0x8000)."""
@@ -497,21 +525,34 @@ class Dbdma(Device):
             self.write_word,
             widths=(4,),
             little=True,
-            reader=self._reader,
-            writer=self._writer,
+            learns=self._learns,
+            take=self._take,
         )
 
-    def _reader(self, offset: int, size: int) -> Callable[[], int] | None:
-        word, channel = offset % STRIDE // 4, self.channels[offset // STRIDE]
-        if size != 4 or offset % 4 or word > LAST_WORD:
-            return None
-        return lambda: swap(channel.read(word), 4)
+    # --- learned accesses ---------------------------------------------------------------------
 
-    def _writer(self, offset: int, size: int) -> Callable[[int], None] | None:
+    def _learns(self, offset: int, value: int | None) -> int:
+        """The status, and what is written to a channel that stands still and stays so."""
         word, channel = offset % STRIDE // 4, self.channels[offset // STRIDE]
-        if size != 4 or offset % 4 or word > LAST_WORD:
-            return None
-        return lambda value: channel.write(word, swap(value, 4))
+        if channel not in self.ends:
+            return NO
+        if value is None:
+            return YES if word in (CONTROL, STATUS) else NO
+        if channel.stage != IDLE:
+            return NO
+        if word == COMMAND_POINTER:
+            return NO if channel.status & (RUN | ACTIVE) else POSTED
+        return YES if word == CONTROL and not swap(value, 4) & RUN else NO
+
+    def _take(self, offset: int, value: int) -> None:
+        self.channels[offset // STRIDE].regs[COMMAND_POINTER] = swap(value, 4) & ~0xF
+
+    def face(self) -> Face:
+        return tuple([(c.regs[STATUS], c.stage, c.io.processing) for c in self.ends])
+
+    def set_face(self, face: Face) -> None:
+        for channel, state in zip(self.ends, face, strict=True):
+            channel.regs[STATUS], channel.stage, channel.io.processing = state
 
     def read_word(self, offset: int, _size: int) -> int:
         word = offset % STRIDE // 4

@@ -126,7 +126,8 @@ class Heathrow(Device):
 
     @property
     def level(self) -> bool:
-        return any(bank.pending for bank in self.pics)
+        high, low = self.pics
+        return bool(high.pending or low.pending)
 
     def update_irq(self) -> None:
         self.out.set(self.level)

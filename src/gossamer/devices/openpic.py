@@ -10,8 +10,10 @@ docs page openpic.md.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from operator import attrgetter
+from struct import Struct
 from typing import ClassVar, Final
 
 from gossamer.core.clock import Clock
@@ -106,7 +108,6 @@ class Queue(Stateful):
 
 
 _queue_face: Final = attrgetter("bits", "next", "priority")
-_ivpr, _pending, _destmask = map(attrgetter, ("ivpr", "pending", "destmask"))
 
 
 class Destination(Stateful):
@@ -132,6 +133,16 @@ def _exact_timer(n: int) -> Item:
     """What timer `n` showed when it was loaded, and when that was."""
     layout = ["tccr", "load_time"]
     return Nested(f"timer[{n}]", lambda pic: pic.timers[n], "openpic_timer_exact", 1, layout)
+
+
+_CHOSEN: Final = Struct(f"{2 * (SOURCES + TIMERS)}I")
+
+
+def _ones(bits: int) -> Iterator[int]:
+    """Numbers of the bits that are set."""
+    while bits:
+        yield (bits & -bits).bit_length() - 1
+        bits &= bits - 1
 
 
 def _item(name: str, n: int) -> Item:
@@ -168,6 +179,10 @@ class OpenPic(Device):
     timer_sources: list[Source] = children(Source, TIMERS, within=extra)
 
     inputs: int = derived()
+    #: The sources' `pending` and activity bits, a bit a source, and what guests choose of each.
+    pending: int = derived()
+    activity: int = derived()
+    chosen: bytes = derived()
     out: IrqLine = wiring()
 
     layouts: ClassVar[dict[str, Layout]] = {
@@ -197,7 +212,21 @@ class OpenPic(Device):
     def reset(self) -> None:
         """Hard reset, or the reset bit of the configuration register; the inputs stay as driven."""
         super().reset()
+        self._gather()
         self.update_irq()
+
+    def _gather(self) -> None:
+        """Work out what is derived of the sources."""
+        sources = [*self.src, *self.timer_sources]
+        self.pending = sum(bool(s.pending) << n for n, s in enumerate(sources))
+        self.activity = sum(bool(s.ivpr & ACTIVITY) << n for n, s in enumerate(sources))
+        self._choose()
+
+    def _choose(self) -> None:
+        """A vector, priority, sense, mask or destination has changed."""
+        sources = [*self.src, *self.timer_sources]
+        values = [value for s in sources for value in (s.ivpr & ~ACTIVITY, s.destmask)]
+        self.chosen = _CHOSEN.pack(*values)
 
     @extra.needed
     def extra_needed(self) -> bool:
@@ -207,6 +236,7 @@ class OpenPic(Device):
         )
 
     def post_load(self, _version: int) -> None:
+        self._gather()
         for timer in self.timers:
             timer.arm()
 
@@ -239,13 +269,8 @@ class OpenPic(Device):
             cpu.ctpr,
             *_queue_face(cpu.raised),
             *_queue_face(cpu.servicing),
-            self.inputs,
-            self.gcr,
-            self.spve,
-            tuple(map(_ivpr, self.src)),
-            tuple(map(_pending, self.src)),
-            tuple(map(_destmask, self.src)),
-            tuple([(s.ivpr, s.pending, s.destmask) for s in self.timer_sources]),
+            *(self.inputs, self.pending, self.activity),
+            *(self.gcr, self.spve, self.chosen),
         )
 
     def set_face(self, face: Face) -> None:
@@ -253,8 +278,11 @@ class OpenPic(Device):
         self.out.level, cpu.ctpr = face[:2]
         cpu.raised.bits, cpu.raised.next, cpu.raised.priority = face[2:5]
         cpu.servicing.bits, cpu.servicing.next, cpu.servicing.priority = face[5:8]
-        for s, ivpr, pending in zip(self.src, face[11], face[12], strict=True):
-            s.ivpr, s.pending = ivpr, pending
+        self.inputs = face[8]
+        for n in _ones(self.pending ^ face[9]):
+            self._set_pending(n, not self.pending >> n & 1)
+        for n in _ones(self.activity ^ face[10]):
+            self._set_activity(n, not self.activity >> n & 1)
 
     # --- sources ------------------------------------------------------------------------------
 
@@ -273,13 +301,20 @@ class OpenPic(Device):
         """Timer `n` is not pending: its next end of a period will be seen."""
         return not self.timer_sources[n].pending
 
+    def _set_pending(self, n: int, pending: bool | int) -> None:
+        self.source(n).pending = int(pending)
+        self.pending = self.pending & ~(1 << n) | bool(pending) << n
+
+    def _set_activity(self, n: int, active: bool) -> None:
+        s = self.source(n)
+        s.ivpr = s.ivpr | ACTIVITY if active else s.ivpr & ~ACTIVITY
+        self.activity = self.activity & ~(1 << n) | active << n
+
     def input_changed(self, pin: int, level: bool) -> None:
         bit = 1 << pin
         self.inputs = self.inputs | bit if level else self.inputs & ~bit
-        if self._is_level(pin):
-            self.src[pin].pending = int(level)
-        elif level:
-            self.src[pin].pending = 1
+        if level or self._is_level(pin):
+            self._set_pending(pin, level)
         self._update_source(pin)
         self.update_irq()
 
@@ -289,12 +324,12 @@ class OpenPic(Device):
         self.inputs = self.inputs | bit if level else self.inputs & ~bit
         if self._is_level(pin) and bool(self.src[pin].pending) != level:
             self.note(f"level of source {pin} in the stream does not fit its driver")
-            self.src[pin].pending = int(level)
+            self._set_pending(pin, level)
             self._update_source(pin)
             self.out.assign(self.level)
 
     def _raise_edge(self, n: int) -> None:
-        self.source(n).pending = 1
+        self._set_pending(n, True)
         self._update_source(n)
         self.update_irq()
 
@@ -306,7 +341,8 @@ class OpenPic(Device):
         wants = s.wants and not (in_service and self._is_level(n))
         if wants != bool(raised.bits & bit):
             raised.bits ^= bit
-        s.ivpr = s.ivpr | ACTIVITY if wants or in_service else s.ivpr & ~ACTIVITY
+        if bool(s.ivpr & ACTIVITY) != (wants or in_service):
+            self._set_activity(n, wants or in_service)
         self._find_next(raised)
 
     def _find_next(self, queue: Queue) -> None:
@@ -346,7 +382,7 @@ class OpenPic(Device):
         cpu.servicing.bits |= 1 << n
         self._find_next(cpu.servicing)
         if not self._is_level(n):
-            s.pending = 0
+            self._set_pending(n, False)
             if n >= TIMER0:
                 self.timers[n - TIMER0].arm()
         self._update_source(n)
@@ -423,7 +459,7 @@ class OpenPic(Device):
         s = self.source(n)
         s.ivpr = s.ivpr & ACTIVITY | value & IVPR_WRITABLE
         if self._is_level(n):
-            s.pending = self.inputs >> n & 1
+            self._set_pending(n, self.inputs >> n & 1)
         self._changed(n)
 
     def _write_destination(self, n: int, value: int) -> None:
@@ -434,6 +470,7 @@ class OpenPic(Device):
 
     def _changed(self, n: int) -> None:
         """Vector or destination of source `n` were written."""
+        self._choose()
         self._update_source(n)
         if self.cpu.servicing.bits >> n & 1:
             self._find_next(self.cpu.servicing)
@@ -493,6 +530,7 @@ class OpenPic(Device):
             if value & 1:
                 n = IPI0 + (register - IPI_DISPATCH >> 4)
                 self.src[n].destmask = 1
+                self._choose()
                 self._raise_edge(n)
         elif register == TASK_PRIORITY:
             self.cpu.ctpr = value & 0xF

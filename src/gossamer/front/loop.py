@@ -105,6 +105,8 @@ class Loop:
         self._timers: list[tuple[int, int, Timer]] = []
         self._serial = count()
         self._posted: deque[Callable[[], None]] = deque()
+        self._masks: dict[int, int] = {}
+        self._poller = select.poll()
         #: How long it has waited with nothing to do, in all.
         self.waited_ns = 0
         self._wake_out, self._wake_in = os.pipe()
@@ -156,12 +158,13 @@ class Loop:
             for fds, mask in ((wait.read, select.POLLIN), (wait.write, select.POLLOUT)):
                 for fd in fds:
                     masks[fd] = masks.get(fd, 0) | mask
-        poller = select.poll()
-        for fd, mask in masks.items():
-            poller.register(fd, mask)
+        if masks != self._masks:  # most rounds are like the one before
+            self._masks, self._poller = masks, select.poll()
+            for fd, mask in masks.items():
+                self._poller.register(fd, mask)
         wait_ms = self._milliseconds(timeout_s)
         began = time.monotonic_ns() if wait_ms else 0
-        ready = dict(poller.poll(wait_ms))
+        ready = dict(self._poller.poll(wait_ms))
         if wait_ms:
             self.waited_ns += time.monotonic_ns() - began
         if self._wake_out in ready:

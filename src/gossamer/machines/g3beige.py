@@ -65,7 +65,7 @@ def g3beige(hardware: Hardware) -> Machine:
     add_adb_input(m, adb)
     add_usb(m, bus)
     fw_cfg = add_fw_cfg(m, machine_id=MACHINE_ID, clock_hz=CLOCK_HZ, bus_hz=BUS_HZ)
-    m.memory.faces.join(m.clock, (escc, pic, fw_cfg), pic.out)
+    m.memory.faces.join(m.clock, (escc, pic, *ide.ide, ide.dbdma, fw_cfg), pic.out)
     return m
 
 

@@ -100,7 +100,7 @@ def mac99(hardware: Hardware) -> Machine:
         nvram_address=NVRAM_BASE,
         via=VIAS.index(via),
     )
-    m.memory.faces.join(m.clock, (escc, pic, fw_cfg), pic.out)
+    m.memory.faces.join(m.clock, (escc, pic, *ide.ide, ide.dbdma, fw_cfg), pic.out)
     return m
 
 

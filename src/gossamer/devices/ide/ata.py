@@ -22,6 +22,7 @@ from gossamer.devices.ide.drive import (
     IDNF,
     LBA,
     MAX_MULTIPLE,
+    PACKET_OP,
     READ,
     RESET_NS,
     SEEK,
@@ -36,7 +37,6 @@ from gossamer.devices.ide.media import FROM_MEMORY, SECTOR, TO_MEMORY, DmaChanne
 
 READY: Final = DRDY | SEEK
 DEVICE_RESET: Final = 0x08
-PACKET_OP: Final = 0xA0
 DIAGNOSE: Final = 0x90
 MOST_STAGED: Final = 256 * SECTOR
 """Bytes that wait in the drive's buffer at the most for a medium that failed."""
@@ -241,10 +241,10 @@ def _dma_soon(drive: IdeDrive, delay: int) -> None:
     if not _dma_begin(drive):
         drive.busy(EXECUTE, delay)
         return
-    drive.busy(DMA, delay)
+    channel = drive.bus.channel
     direction = FROM_MEMORY if drive.op in DMA_WRITES else TO_MEMORY
-    if drive.bus.channel is None or not drive.bus.channel.wanted(direction):
-        drive.timer.cancel()
+    waits = channel is None or not channel.wanted(direction)
+    drive.busy(DMA, None if waits else delay)
 
 
 def _dma_step(drive: IdeDrive) -> None:
@@ -300,7 +300,8 @@ def _dma_out(drive: IdeDrive, channel: DmaChannel) -> int:
         if not _put(drive, bytes(drive.io_buffer[:whole])):
             return -1
         rest = drive.staged - whole
-        drive.io_buffer[:rest] = drive.io_buffer[whole : drive.staged]
+        left = drive.io_buffer[whole : drive.staged]
+        drive.io_buffer[: drive.staged] = left + bytes(whole)
         drive.staged = rest
     return len(taken) or whole
 

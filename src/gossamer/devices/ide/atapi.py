@@ -17,6 +17,7 @@ from gossamer.devices.ide.drive import (
     DRDY,
     ERR,
     PACKET,
+    PACKET_OP,
     READ,
     SEEK,
     THEN_PACKET,
@@ -25,8 +26,6 @@ from gossamer.devices.ide.drive import (
 )
 from gossamer.devices.ide.media import CD_SECTOR, SECTOR, TO_MEMORY, BlockBackend
 
-PACKET_OP: Final = 0xA0
-"""The ATA command that takes a packet."""
 MAX_BLOCK: Final = 0xFFFE
 
 NOT_READY: Final = 2

@@ -7,11 +7,11 @@ behaviour as QEMU 7.2 shows it: docs/chips/ide.md.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 from gossamer.core.clock import Clock
 from gossamer.core.device import Device
+from gossamer.core.faces import NO, POSTED, YES, Face
 from gossamer.core.irq import IrqLine
 from gossamer.core.region import Region, swap
 from gossamer.devices.ide import ata, atapi
@@ -25,6 +25,7 @@ from gossamer.devices.ide.drive import (
     FIXED,
     NONE,
     PACKET,
+    PACKET_OP,
     RESET,
     RESET_NS,
     SLAVE,
@@ -227,7 +228,7 @@ class IdeBus(Stateful):
             drive.select = FIXED | drive.unit << 4
             atapi.reset(drive)
             drive.status = 0 if drive.kind == CDROM else ata.READY
-        elif drive.stage == PACKET or (drive.stage != EXECUTE and drive.op == ata.PACKET_OP):
+        elif drive.stage == PACKET or (drive.stage != EXECUTE and drive.op == PACKET_OP):
             atapi.advance(drive)
         else:
             ata.advance(drive)
@@ -246,11 +247,14 @@ class IdeBus(Stateful):
         self.retry_unit, self.retry_nsector = drive.unit, drive.nsector
         self.retry_sector_num = drive.sector_number()
 
-    def dma_ready(self) -> None:
-        """The channel has come to a descriptor with room."""
+    def dma_ready(self, idle: bool) -> None:
+        """The channel has come to a descriptor with room; `idle`: no drive is moving data."""
         for drive in self.drives:
             if drive.stage == DMA and not drive.timer.armed and not drive.stalled:
-                drive.timer.set(drive.clock.now)
+                if idle:
+                    self.dispatch(drive)
+                else:
+                    drive.timer.set(drive.clock.now)
 
 
 class MacioIde(Device):
@@ -283,7 +287,8 @@ class MacioIde(Device):
             self.read,
             self.write,
             little=True,
-            reader=self._reader,
+            learns=self._learns,
+            take=self._take,
             writer=self._writer,
         )
         self.reset()
@@ -318,9 +323,9 @@ class MacioIde(Device):
         """Give the cell its DBDMA channel."""
         self.bus.channel = channel
 
-    def dma_ready(self, channel: object) -> None:
+    def dma_ready(self, channel: object, idle: bool = False) -> None:
         """Called by the channel when a descriptor with room has come."""
-        self.bus.dma_ready()
+        self.bus.dma_ready(idle)
 
     def dma_flush(self, channel: object) -> None:
         """Called by the channel to have what is underway in memory: nothing is kept back here."""
@@ -411,17 +416,40 @@ class MacioIde(Device):
         elif not (size == 4 and n == INTERRUPT):
             self.note(f"write of {size} bytes at {offset:#x}")
 
-    def _reader(self, offset: int, size: int) -> Callable[[], int] | None:
-        n = offset >> 4
-        if size == 1 and n == COMMAND:
-            return self.bus.read_and_acknowledge
-        return self.bus.read_status if size == 1 and n in CONTROL else None
-
     def _writer(self, offset: int, size: int) -> Callable[[int], None] | None:
         n = offset >> 4
         if n == DATA and size in self.region.widths:
             return lambda value: self.bus.active.write_data(size, swap(value, size))
-        return partial(self.bus.write, n) if size == 1 and n <= COMMAND else None
+        return self.bus.command if size == 1 and n == COMMAND else None
+
+    # --- learned accesses -------------------------------------------------------------------------
+
+    def _learns(self, offset: int, value: int | None) -> int:
+        """Status, selection, timing, and the task file where it is taken."""
+        n = offset >> 4
+        if value is None:
+            return YES if n == COMMAND or n in CONTROL else NO
+        if DATA < n < DEVICE:
+            return NO if self.bus.active.status & (BSY | DRQ) else POSTED
+        return YES if n in (DEVICE, TIMING) else NO
+
+    def _take(self, offset: int, value: int) -> None:
+        for drive in self.bus.drives:
+            drive.write_register(offset >> 4, value)
+
+    def face(self) -> Face:
+        bus = self.bus
+        first, second = bus.drives
+        return (
+            *(bus.cmd, bus.unit, bus.interrupt, self.irq.level, self.timing_reg),
+            *(first.status, first.select, second.status, second.select),
+        )
+
+    def set_face(self, face: Face) -> None:
+        bus = self.bus
+        first, second = bus.drives
+        bus.cmd, bus.unit, bus.interrupt, self.irq.level, self.timing_reg = face[:5]
+        first.status, first.select, second.status, second.select = face[5:]
 
 
 def _drive(unit: int) -> Nested:

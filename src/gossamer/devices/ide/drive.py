@@ -73,6 +73,9 @@ DMA: Final = 4
 PACKET: Final = 5
 RESET: Final = 6
 
+PACKET_OP: Final = 0xA0
+"""The ATA command that takes a packet."""
+
 # What follows the last byte of a PIO block: QEMU's end_transfer_fn_idx.
 THEN_READ: Final = 0
 THEN_WRITE: Final = 1
@@ -376,11 +379,12 @@ class IdeDrive(Stateful):
 
     # --- the clockwork ----------------------------------------------------------------------------
 
-    def busy(self, stage: int, delay: int) -> None:
-        """Be busy with `stage` for `delay` ns."""
+    def busy(self, stage: int, delay: int | None) -> None:
+        """Be busy with `stage` for `delay` ns; None: until the channel has room."""
         self.stage = stage
         self.status = self.status & ~DRQ | BSY | DRDY
-        self.timer.set(self.clock.now + delay)
+        if delay is not None:
+            self.timer.set(self.clock.now + delay)
 
     def finish(self, status: int = DRDY | SEEK) -> None:
         """The command is over: interrupt."""
@@ -394,13 +398,15 @@ class IdeDrive(Stateful):
         So an idle drive keeps nothing that a save would have to carry and a guest cannot see.
         """
         self.timer.cancel()
+        # A disk's DMA command has nothing in the buffer but what is staged.
+        end = self.staged if self.stage == DMA and self.op != PACKET_OP else BUFFER_SIZE
         self.stage, self.stalled, self.op, self.syncing = IDLE, False, 0, None
         self.position = self.left = self.staged = 0
         self.unit_bytes = SECTOR
         self.req_nb_sectors = self.elementary_transfer_size = self.packet_transfer_size = 0
         self.cur_io_buffer_offset = self.cur_io_buffer_len = 0
         self.end_transfer_fn_idx = THEN_NOTHING
-        if self.io_buffer != _ZEROS:  # looking takes less than clearing
+        if end and self.io_buffer != _ZEROS:  # looking takes less than clearing
             self.io_buffer[:] = _ZEROS
 
     def ready(self) -> None:
