@@ -8,7 +8,10 @@ from gossamer.control.vm import Vm
 from gossamer.devices.virtio.blk import VirtioBlk
 from gossamer.machines.options import parse
 
-OPTIONS = ("-M", "pseries", "-m", "256", "-nographic", "-serial", "null", "-rtc", "base=2020-01-01")
+OPTIONS = (
+    *("-M", "pseries", "-m", "256", "-nographic", "-vga", "none"),
+    *("-serial", "null", "-rtc", "base=2020-01-01"),
+)
 
 
 def chip(vm: Vm) -> VirtioBlk:

@@ -394,7 +394,9 @@ LAN, SCSI = "l-lan@71000002/spapr_llan", "v-scsi@71000003"
 
 
 def test_the_usual_devices_are_qemus() -> None:
-    assert sections() == [LAN, f"{SCSI}/spapr_vscsi", f"{SCSI}/0:2:0/scsi-disk"]
+    plain = [LAN, f"{SCSI}/spapr_vscsi", f"{SCSI}/0:2:0/scsi-disk"]
+    assert sections("-vga", "none") == plain
+    assert sections()[: len(plain)] == plain
     assert sections("-nodefaults") == []
 
 

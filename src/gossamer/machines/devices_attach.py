@@ -58,6 +58,17 @@ def add_usb(m: Machine, bus: PciBus) -> Ohci | None:
     return usb_attach.add_controller(m, bus, free_slot(bus))
 
 
+def add_server_usb(m: Machine, bus: PciBus, *, xhci: bool, with_input: bool) -> None:
+    """The USB controller of a pseries, perhaps with a keyboard and a mouse."""
+    usb: usb_attach.Controller
+    if xhci:
+        usb = usb_attach.add_xhci(m, bus, free_slot(bus), built_in(m.hardware, "nec-usb-xhci"))
+    else:
+        usb = usb_attach.add_controller(m, bus, free_slot(bus))
+    for driver in ("usb-kbd", "usb-mouse") if with_input else ():
+        usb_attach.add_usb_device(m, usb, built_in(m.hardware, driver))
+
+
 def room(hardware: Hardware, kind: MachineKind[Machine]) -> int:
     """Bytes of video memory and ROMs that the machine needs beside its RAM and firmware."""
     cards = [

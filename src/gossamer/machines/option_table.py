@@ -125,7 +125,7 @@ GROUPS: Final[dict[str, tuple[Option, ...]]] = {
         _no("-iscsi", "…", "images are files of this host"),
     ),
     "USB options": (
-        _o("-usb", "", "the USB controller; mac99 has it anyway", act.usb),
+        _o("-usb", "", "the USB controller; mac99 and pseries have it anyway", act.usb),
         _o("-usbdevice", "keyboard|mouse|tablet", "a device on it", act.usb_device),
     ),
     "Display options": (

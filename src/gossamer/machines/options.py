@@ -109,7 +109,7 @@ def _finish(draft: Draft) -> Config:
     chosen: dict[str, object] = {
         "ram_size": _backed_ram(draft) or model.ram_default,
         "cpu": model.find_cpu(draft.cpu or ""),
-        "vga": _usual_vga(draft, model, kinds),
+        "vga": _usual_vga(draft, model, version, kinds),
         "cd_drive": draft.defaults and not kinds & {*device_options.IDE, *SCSI_DEVICES},
         **_nics(draft, model),
         **draft.set,
@@ -252,10 +252,11 @@ def _nics(draft: Draft, model: registry.Kind) -> dict[str, object]:
     return {"nics": cards, "nic": bool(model.nic) and draft.defaults and not draft.nics}
 
 
-def _usual_vga(draft: Draft, model: registry.Kind, kinds: Set[str]) -> str:
+def _usual_vga(draft: Draft, model: registry.Kind, version: str, kinds: Set[str]) -> str:
     if "VGA" in kinds:
         return DEVICE_VGA if model.screened else "none"
-    return model.vga[0] if draft.defaults else "none"
+    here = draft.defaults and "pci/vga" not in model.version(version).without
+    return model.vga[0] if here else "none"
 
 
 def _wants_usb(draft: Draft, model: registry.Kind, *, has_vga: bool) -> bool | None:

@@ -42,7 +42,13 @@ from gossamer.isa.interrupts import Irq
 from gossamer.machines import firmware, pseries_pci, pseries_start, pseries_tree, scsi_attach
 from gossamer.machines.config import FIRST_SCSI, ON_OFF, Hardware, mebibytes
 from gossamer.machines.device_options import built_in
-from gossamer.machines.devices_attach import PCI_BUS, add_display, add_network, video_room
+from gossamer.machines.devices_attach import (
+    PCI_BUS,
+    add_display,
+    add_network,
+    add_server_usb,
+    video_room,
+)
 from gossamer.machines.drives import VIO_NIC, VIO_SCSI, VIRTIO_DEVICES
 from gossamer.machines.kind import PROPERTIES, MachineKind
 from gossamer.machines.machine import Machine
@@ -116,7 +122,7 @@ def pseries(hardware: Hardware) -> Machine:
         return 0
 
     rtas = _services(m, ram, vcpus, terminal, rtc, ics, nvram, spapr)
-    add_pci(rtas, phb, age.dma_page_shift)
+    add_pci(rtas, phb, age.dma_page_shift, extended=age.extended)
     vio.add_services(rtas)
     # What only the firmware SLOF calls, with trees and buffers of its own.
     calls.add({H_CAS: lambda regs: PARAMETER})
@@ -160,7 +166,7 @@ def _vcpus(m: Machine, ics: Ics, age: Era) -> Vcpus:
 
 
 def _usual_devices(m: Machine) -> None:
-    """In the machine's own place: network cards, adapters for drives of if=scsi, a display."""
+    """In the machine's own place: network cards, adapters for drives of if=scsi, display, USB."""
     bus = m.part(PCI_BUS)
     assert isinstance(bus, PciBus)
     assert m.vio is not None
@@ -169,6 +175,9 @@ def _usual_devices(m: Machine) -> None:
         adapter = m.vio.add_scsi(built_in(m.hardware, VIO_SCSI))
         scsi_attach.add_legacy(m, adapter.bus, n)
     add_display(m, bus)
+    if m.kind.has_usb(m.hardware):
+        xhci = era(m.hardware.version).xhci
+        add_server_usb(m, bus, xhci=xhci, with_input=m.hardware.vga != "none")
 
 
 def check(hardware: Hardware) -> None:
@@ -289,11 +298,13 @@ KIND: Final = MachineKind(
     ram_most=2048 * MiB,
     cpu_most=8,
     serials=1,
-    vga=("none", "std"),
+    vga=("std", "none"),
     screened=True,
+    usb=False,
     properties={
         **PROPERTIES,
         "graphics": ON_OFF,
+        "usb": ON_OFF,
         "x-vof": ON_OFF,
         "ic-mode": ("xics",),
         "max-cpu-compat": tuple(one.name for one in NAMED),

@@ -16,20 +16,27 @@ from gossamer.devices.spapr.phb import msix_of
 NAMES: Final = {
     0x0100: "scsi", 0x0101: "ide", 0x0104: "raid", 0x0200: "ethernet", 0x0300: "vga",
     0x0380: "display", 0x0500: "memory", 0x0780: "communication-controller", 0x0C03: "usb",
-    0x0C_03_30: "usb-xhci", 0x00FF: "legacy-device",
+    0x0C_03_10: "usb-ohci", 0x0C_03_30: "usb-xhci", 0x00FF: "legacy-device",
 }  # fmt: skip
 CAPABILITIES, MSI = 0x34, 0x05
 #: Spaces of addresses.
 _PORTS, _MEMORY, _WIDE = 1 << 24, 2 << 24, 3 << 24
 
 
-def add_functions(bridge: Node, functions: Sequence[tuple[PciDevice, str]], connector: int) -> None:
+def add_functions(
+    bridge: Node,
+    functions: Sequence[tuple[PciDevice, str]],
+    connector: int,
+    *,
+    extended: bool = True,
+) -> None:
     """A node for each function, with QEMU's name of its kind.
 
-    `connector`: the hot-plug connector of function 0; 0: functions have none.
+    `connector`: the hot-plug connector of function 0; 0: functions have none.  `extended`: more
+    than 256 bytes of configuration space can be reached.
     """
     for one, kind in sorted(functions, key=lambda pair: pair[0].devfn):
-        _add(bridge, one, kind, connector)
+        _add(bridge, one, kind, connector, extended=extended)
 
 
 def _space(bar: Bar) -> int:
@@ -38,7 +45,7 @@ def _space(bar: Bar) -> int:
     return _WIDE if bar.width == 8 else _MEMORY
 
 
-def _add(bridge: Node, f: PciDevice, kind: str, connector: int) -> None:
+def _add(bridge: Node, f: PciDevice, kind: str, connector: int, *, extended: bool) -> None:
     code = int.from_bytes(f.power_on[CLASS + 1 : CLASS + 4], "little")
     slot, number = f.devfn >> 3, f.devfn & 7
     where = f"{slot:x},{number:x}" if number else f"{slot:x}"
@@ -46,7 +53,7 @@ def _add(bridge: Node, f: PciDevice, kind: str, connector: int) -> None:
     node = bridge.add(f"{name}@{where}")
     node.set("max-latency", 0)
     node.set("min-grant", 0)
-    if len(f.config) > CONFIG_SIZE:
+    if extended and len(f.config) > CONFIG_SIZE:
         node.set("ibm,pci-config-space-type", 1)
     reg = [f.devfn << 8, 0, 0, 0, 0]
     for bar in sorted(f.bars, key=lambda bar: bar.number):

@@ -138,7 +138,8 @@ def tree(
     _cpus(root.add("cpus"), f)
     bridge = root.add(f"pci@{phb.BUID:x}")
     _phb(bridge, f.era)
-    add_functions(bridge, functions, PCI_CONNECTOR if f.era.slots else 0)
+    connector = PCI_CONNECTOR if f.era.slots else 0
+    add_functions(bridge, functions, connector, extended=f.era.extended)
     _vdevice(root.add("vdevice"), devices)
     ram = root.add("memory@0")
     ram.set("ibm,associativity", [1, 0] if f.distances else [4, 0, 0, 0, 0])

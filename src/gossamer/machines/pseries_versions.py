@@ -129,6 +129,10 @@ class Era(Data):
     """USB input devices have serial numbers by their places; 4.0 on, 42 before."""
     video_in_place: bool = True
     """A stream calls a display's memory after its place; 3.0 on."""
+    extended: bool = True
+    """Configuration space beyond 256 bytes can be reached; 2.9 on."""
+    xhci: bool = True
+    """Its USB controller is an xHCI; 2.6 on, an OHCI before."""
     display: bool = True
     """Its display has the registers beyond a PC's that every display here has; 2.2 on."""
     masks: bool = False
@@ -205,7 +209,8 @@ EVIDENCE: Final = {
     "sections and subsections": "streams at power on, every version, 970MP and POWER8 (tried)",
     "compat, areas, nmi": "a running Linux, every version, both CPUs, there and back (tried)",
     "page_shift": "ibm,segment-page-sizes in trees; a Linux of 2.9 maps itself by 16 MiB (tried)",
-    "monitor, own_serial, video_in_place": "`info qtree` of every version; streams at power on",
+    "monitor, own_serial, video_in_place, xhci, extended": "`info qtree` of every version; streams "
+    "at power on",
     "pools": "515 buffers lent on 2.1, 2.5, 2.6; a card of 2.1 and 2.5 in use, there and back "
     "(tried)",
     "workarounds, assist": "84 hypercalls of 2.1, 2.6, 2.7, 2.8, 2.12, 2.12-sxxm, 3.1, 4.0, 4.2, "
@@ -240,10 +245,10 @@ def _eras() -> tuple[Era, ...]:
         ("2.11", {"transactions": True}),
         ("2.10", {}),
         ("2.9", {"compat": False}),
-        ("2.8", {}),
+        ("2.8", {"extended": False}),
         ("2.7", {"masks": True, "places": LOW, "keeps_options": False, "numbers": EARLY}),
         ("2.6", {"dma_page_shift": 0, "cpus_plug": False}),
-        ("2.5", {"pools": False}),
+        ("2.5", {"pools": False, "xhci": False}),
         ("2.4", {"memory_plugs": False}),
         ("2.3", {"slots": 0, "frame": UNNAMED}),
         ("2.2", {"places": SMALL, "frame": replace(UNNAMED, described=False)}),
@@ -264,7 +269,15 @@ def _eras() -> tuple[Era, ...]:
 
 ERAS: Final = _eras()
 VERSIONS: Final = tuple(
-    Version(one.name, one.switches, one.devices, released=False, frame=one.frame) for one in ERAS
+    Version(
+        one.name,
+        one.switches,
+        one.devices,
+        without=frozenset() if one.display else frozenset({"pci/vga"}),
+        released=False,
+        frame=one.frame,
+    )
+    for one in ERAS
 )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.devices.pci import PciDevice
+from gossamer.devices.pci import CONFIG_SIZE, PciDevice
 from gossamer.devices.spapr.phb import BUID, MSI_WINDOW, Phb, msi_of, msix_of
 from gossamer.devices.spapr.rtas import HARDWARE_ERROR, OK, PARAMETER_ERROR, Results, Rtas
 from gossamer.devices.spapr.tce import MOST
@@ -23,12 +23,13 @@ EDGE: Final = 1
 _LOW: Final = 0xFFFF_FFFF
 
 
-def add_pci(rtas: Rtas, phb: Phb, largest: int = 24) -> None:
+def add_pci(rtas: Rtas, phb: Phb, largest: int = 24, *, extended: bool = True) -> None:
     """Let the services of bridge `phb` answer.
 
-    `largest`: log2 of the largest page of a guest's DMA windows, 0: it can have none.
+    `largest`: log2 of the largest page of a guest's DMA windows, 0: it can have none.  `extended`:
+    more than 256 bytes of a function's configuration space can be reached.
     """
-    _add_config(rtas, phb)
+    _add_config(rtas, phb, extended=extended)
     _add_messages(rtas, phb)
     if largest:
         _add_windows(rtas, phb, largest)
@@ -38,14 +39,15 @@ def _buid(arguments: list[int]) -> int:
     return arguments[1] << 32 | arguments[2]
 
 
-def _add_config(rtas: Rtas, phb: Phb) -> None:
+def _add_config(rtas: Rtas, phb: Phb, *, extended: bool) -> None:
     def register(address: int, size: int, buid: int) -> tuple[PciDevice, int] | None:
         """The function and register; None where it cannot be reached so."""
         function = phb.function(buid, address)
         at = address >> 20 & 0xF00 | address & 0xFF
         if function is None or size not in (1, 2, 4) or at % size:
             return None
-        return (function, at) if at + size <= len(function.config) else None
+        space = len(function.config) if extended else CONFIG_SIZE
+        return (function, at) if at + size <= space else None
 
     def read_at(address: int, size: int, buid: int) -> Results:
         found = register(address, size, buid)
