@@ -175,3 +175,32 @@ def test_round_trip_through_qemu_7_2(
         assert "src[0 to 67].ivpr" in text
         assert "mode cleared (QEMU loses it whenever it loads)" in text
     assert "RAM is equal" in text
+
+
+@pytest.mark.parametrize(
+    ("field", "other"),
+    [
+        ('{"name": "count", "type": "uint32", "size": 4}', b'"a word", "size": 4}'),
+        ('{"name": "y", "array_len": 2, "type": "uint8", "size": 1}', b'"buffer", "size": 2}'),
+    ],
+)
+def test_the_same_bytes_under_another_description_are_equal(
+    stream_command: Run, tmp_path: Path, field: str, other: bytes
+) -> None:
+    """One has numbers, the other bytes: a number is compared as its bytes."""
+    stream = small_stream()
+    name = field.split(",", maxsplit=1)[0].encode()
+    old, new = field.encode(), name + b', "type": ' + other
+    assert old in stream
+    size = (len(stream) - stream.rindex(b'{"page_size"')).to_bytes(4, "big")
+    assert stream.count(size) == 1
+    described = stream[stream.rindex(b'{"page_size"') :].replace(old, new)
+    again = stream[: stream.index(size)] + len(described).to_bytes(4, "big") + described
+    for path, data in (("a", stream), ("b", again)):
+        (tmp_path / path).write_bytes(data)
+    ran = stream_command("diff", tmp_path / "a", tmp_path / "b")
+    assert ran.status == 0, ran.out
+    assert "no difference in the guest" in ran.out
+    at = again.index(b"\x00\x07\x08\x09hello") + 2
+    (tmp_path / "b").write_bytes(again[:at] + b"\x18" + again[at + 1 :])
+    assert stream_command("diff", tmp_path / "a", tmp_path / "b").status == 1

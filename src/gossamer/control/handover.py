@@ -206,6 +206,8 @@ def settle(vm: Runner, to: Release) -> int:
         if (vm.instructions, vm.clock_ns) == before:
             break
         step = min(step * 2, _SETTLE_NS // 20)
-    if isinstance(vm.machine.cpu, Cpu64) and not to.ours and not to.reads_decrementer:
+    cpu = vm.machine.cpu
+    # One that never ran has set no decrementer, and its first instructions may set none for long.
+    if isinstance(cpu, Cpu64) and cpu.timebase and not to.ours and not to.reads_decrementer:
         _to_decrementers(vm.machine)
     return vm.clock_ns - start

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from gossamer.base.data import Data, field
+from gossamer.base.data import Data, field, replace
 from gossamer.base.units import NS_PER_S
 from gossamer.migrate.framing import Section
 from gossamer.migrate.inspect import StreamFile
@@ -18,6 +18,7 @@ from gossamer.streams.page import Page, ns_text, plural
 from gossamer.streams.ram_diff import BlockDiff, ranges_text
 from gossamer.streams.show import command_text, value_text
 
+_Value: TypeAlias = Scalar | tuple[Scalar, ...]
 _INDEX: Final = re.compile(r"\[(\d+)\]")
 NEVER: Final = (1 << 63) - 1
 """A point on the clock that is not reached."""
@@ -116,11 +117,34 @@ def _section(
         if found is None:
             if not _inside(path, subs_a.keys() - subs_b.keys()):
                 yield Difference(x.title, path, _text(leaf), "missing", "field missing")
-        elif leaf.value != found[1].value:
-            yield from _leaf(x.title, path, vmsd, leaf, found[1], times)
+            continue
+        theirs_too, mine_too = _alike(found[1], leaf), _alike(leaf, found[1])
+        if mine_too.value != theirs_too.value:
+            yield from _leaf(x.title, path, vmsd, mine_too, theirs_too, times)
     for path, (_vmsd, leaf) in theirs.items():
-        if not _inside(path, subs_b.keys() - subs_a.keys()):
+        if leaf.length and not _inside(path, subs_b.keys() - subs_a.keys()):
             yield Difference(x.title, path, "missing", _text(leaf), "field added")
+
+
+def _alike(leaf: Leaf, other: Leaf) -> Leaf:
+    """`leaf` with numbers as bytes where another description has bytes."""
+    return replace(leaf, value=_spelled(leaf.value, other.value))
+
+
+def _spelled(value: _Value, other: _Value) -> _Value:
+    if isinstance(value, tuple):
+        if isinstance(other, bytes) and all(isinstance(p, int) and 0 <= p < 256 for p in value):
+            return bytes(p for p in value if isinstance(p, int))
+        if not isinstance(other, tuple) or len(value) != len(other):
+            return value
+        return tuple(_as_bytes(p, q) for p, q in zip(value, other, strict=True))
+    return value if isinstance(other, tuple) else _as_bytes(value, other)
+
+
+def _as_bytes(value: Scalar, other: Scalar) -> Scalar:
+    if isinstance(value, int) and isinstance(other, bytes) and 0 <= value < 1 << 8 * len(other):
+        return value.to_bytes(len(other), "big")
+    return value
 
 
 def _same_bytes(a: StreamFile, x: Section, b: StreamFile, y: Section) -> bool:
@@ -164,6 +188,9 @@ def _leaf(
     title: str, path: str, vmsd: str, x: Leaf, y: Leaf, times: _Times
 ) -> Iterator[Difference]:
     host = (vmsd, x.name) in HOST_ONLY
+    if isinstance(x.value, tuple) != isinstance(y.value, tuple):
+        yield Difference(title, path, _text(x), _text(y), "not described alike", host)
+        return
     if not isinstance(x.value, tuple) or not isinstance(y.value, tuple):
         assert not isinstance(x.value, tuple)
         assert not isinstance(y.value, tuple)
@@ -185,10 +212,11 @@ def _pair(
     times: _Times, host: bool,
 ) -> Difference:  # fmt: skip
     p, q = pair
-    if isinstance(p, bytes) or isinstance(q, bytes):
-        assert isinstance(p, bytes)
-        assert isinstance(q, bytes)
+    if isinstance(p, bytes) and isinstance(q, bytes):
         return _bytes(title, path, vmsd, leaf, p, q)
+    if isinstance(p, bytes) or isinstance(q, bytes):
+        texts = value_text(leaf, p), value_text(leaf, q)
+        return Difference(title, path, *texts, "not described alike", host)
     words = times.words(vmsd, leaf, index, p, q)
     bits = chips.FIELD_BITS.get((vmsd, leaf.name))
     if (vmsd, leaf.name, index) == ("cpu", "env.spr", 27):
