@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from gossamer.devices.usb.hid import UsbKeyboard, UsbMouse
 from gossamer.devices.usb.hub import UsbHub
 from gossamer.devices.usb.xhci import Xhci
 from gossamer.devices.usb.xhci_core import EVENT_INTERRUPT
+from gossamer.state.describe import describe
 from gossamer.state.transfer import OURS, load
 from tests.devices.captures import QEMU, save_body
 from tests.devices.usb import xhci_rig as r
@@ -154,7 +156,7 @@ def test_a_cut_at_any_access_changes_nothing(name):
 
 def section_rig(name):
     """A controller as the sender of a section had it."""
-    idstr, body = SECTIONS[name]
+    idstr, body, _ = SECTIONS[name]
     place, _, _ = idstr.partition(":")
     words = name.split()
     kind = next((w for w in words if "xhci" in w), "nec-usb-xhci")
@@ -182,6 +184,8 @@ def test_a_section_of_qemus_is_loaded_and_written_again(name):
     load(made.xhci, reader, 1, QEMU)
     assert reader.left == 0
     assert save_body(made.xhci) == body
+    described = json.dumps(describe(made.xhci, QEMU)["fields"])
+    assert sha256(described.encode()).hexdigest() == SECTIONS[name][2]
 
 
 def test_a_device_is_not_reset_before_the_driver_does_so(rig):
