@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gossamer.engine.stops import Stops, StopsOfAll
 
 #: Instructions of a turn.
-TURN: Final = 1 << 14
+TURN: Final = 1 << 16
 
 
 class Turns(Processor):
