@@ -72,6 +72,15 @@ def test_what_runs_becomes_blocks_and_every_stop_is_exact() -> None:
     assert blocks._view.handler(entry) == blocks._by_entry[entry].address
 
 
+def test_a_place_is_copied_when_that_pays() -> None:
+    """Where little time is spent making a block would cost more than it saves."""
+    made, blocks = with_blocks("1: addi 3,3,1; bdnz 1b; mtctr 5; 2: addi 4,4,1; b 2b", ctr=190)
+    made.run(400)  # three looks
+    assert not blocks.made
+    made.run(2000)
+    assert blocks.made
+
+
 def test_tier_0_that_was_loaded_anew_has_its_own_stencils() -> None:
     """A process with many models forgets one, and loads it again elsewhere."""
     both(LOOP, (20_000,), r5=40, ctr=40)

@@ -72,6 +72,8 @@ _COVERED_AGAIN: Final = 2
 PUT_BY: Final = 32
 _RESTING: Final = 3 / 4
 ARENA: Final = 64 * MiB
+#: Looks after which a place is copied: about what it saves from then on pays for it.
+COPIED: Final = 4
 LIMITS: Final = Limits()
 #: Behind the code, where it is for a 64-bit CPU's 32-bit mode.
 _NARROW: Final = b"narrow"
@@ -287,7 +289,8 @@ class Regions:
                 name = self._name(page, offset, narrow=self.view.narrow)
             if not is_refused and self._from_store(s.page + offset, name):
                 continue
-            self.copy(s.page + offset)
+            if s.count >= min(COPIED, self.threshold):
+                self.copy(s.page + offset)
             if is_refused or not self.compiles:
                 continue
             threshold = self._threshold(name, s.count)
