@@ -59,6 +59,22 @@ def test_there_are_those_of_qemu_72() -> None:
         era("8.0")
 
 
+def test_our_own_version_is_qemus_on_the_wire(make: Callable[..., Machine]) -> None:
+    """pseries-1.0 is pseries-7.2 there, so that a guest goes from the one to the other."""
+    for one, other in (("1.0", "7.2"), ("7.2", "1.0")):
+        m, fresh = make(version=one), make(version=other, rtc_base=0)
+        m.processor.run(5)
+        stream = bytes_of(m)
+        assert b"\x0bpseries-7.2" in stream[:40]
+        load_stream(fresh, BytesIO(stream), extra())
+        assert StateHash(fresh).sections() == StateHash(m).sections()
+        read_stream(make(version=other), BytesIO(bytes_of(m, profile=QEMU)), extra(), READING)
+    assert era("1.0") == era("7.2")
+    assert parse(["-M", "pseries"]).version == "7.2", "the default is QEMU's newest"
+    with pytest.raises(StreamError, match=r"machine pseries-7.2, expected pseries-7.1"):
+        load_stream(make(version="7.1"), BytesIO(stream), extra())
+
+
 def test_a_stream_of_another_version_is_refused(make: Callable[..., Machine]) -> None:
     stream = bytes_of(make(version="3.1"))
     with pytest.raises(StreamError, match=r"machine pseries-3.1, expected pseries-2.9"):

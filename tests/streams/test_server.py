@@ -172,6 +172,7 @@ def test_a_move_says_it_before(guest: Callable[..., Machine]) -> None:
     assert "QEMU 5.2 has no pseries-7.2" in said["qemu-5.2"]
     assert "does not wake a guest" in said["qemu-11.1"]
     assert "does not wake" not in said[QEMU_72] + said["qemu-10.0"] + said["gossamer"]
+    assert "QEMU 10.0 has no pseries-2.12" in str(losses(guest("2.12"), release("qemu-10.0"))[0])
     assert "QEMU 11.1 has no pseries-3.1" in str(losses(guest("3.1"), release("qemu-11.1"))[0])
 
 

@@ -67,7 +67,8 @@ def pseries(hardware: Hardware) -> Machine:
     check(hardware)
     roms = video_room(hardware) + pseries_pci.roms(hardware)
     m = Machine(hardware, KIND, other_memory=MiB + roms)
-    m.name = hardware.full_name
+    age = era(hardware.version)
+    m.name = f"{KIND.name}-{age.name}"
     clock, model = m.clock, m.cpu.model
     m.memory.open_bus = 0
     m.ram(KIND.ram_block, hardware.ram_size, at=0)
@@ -79,7 +80,6 @@ def pseries(hardware: Hardware) -> Machine:
     prom = Firmware(ram, m.trace)
     modern = model.architecture.both_orders
     spapr = Spapr(clock, prom, TB_HZ, seconds(hardware) * NS_PER_S, modern=modern)
-    age = era(hardware.version)
     numbers = age.numbers
 
     ics = m.add("ics", (EarlyIcs if numbers.in_order else Ics)(clock, FIRST_IRQ))

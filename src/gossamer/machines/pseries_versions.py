@@ -268,22 +268,29 @@ def _eras() -> tuple[Era, ...]:
 
 
 ERAS: Final = _eras()
-VERSIONS: Final = tuple(
-    Version(
-        one.name,
+#: Our own versions, and which of QEMU's each is for its guest and on the wire.  What our own
+#: subsections are changes with the next one only.
+OWN: Final = {"1.0": "7.2"}
+
+
+def era(version: str) -> Era:
+    """What the version is like."""
+    for one in ERAS:
+        if one.name == OWN.get(version, version):
+            return one
+    raise unknown("version of pseries", version, (*OWN, *(one.name for one in ERAS)))
+
+
+def _version(name: str) -> Version:
+    one = era(name)
+    return Version(
+        name,
         one.switches,
         one.devices,
         without=frozenset() if one.display else frozenset({"pci/vga"}),
         released=False,
         frame=one.frame,
     )
-    for one in ERAS
-)
 
 
-def era(version: str) -> Era:
-    """What the version is like."""
-    for one in ERAS:
-        if one.name == version:
-            return one
-    raise unknown("version of pseries", version, (one.name for one in ERAS))
+VERSIONS: Final = tuple(_version(name) for name in (*OWN, *(one.name for one in ERAS)))

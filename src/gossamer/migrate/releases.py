@@ -97,8 +97,8 @@ EVIDENCE: Final = {
     "10.0, 11.1: cpu/slb 2 in their streams, 7.2 refuses it, and they load 1 (tried)",
     "known": "captures, dumps of 7.2 and 10.0; reservation: 8.2, rtas_stopped: 10.1 (sources)",
     "timebase": "mac99: 100 MHz up to 8.2, 25 MHz from 9.0 on (device trees of 7.2.22, 10.0.13)",
-    "oldest": "7.2.22: -M help; 11.1: by QEMU's rule, gone after 18 releases; 10.0 is unknown",
-    "newest": "7.2.22: -M help; the others: a release has the version of its own number",
+    "oldest": "7.2.22, 10.0.13: -M help; 11.1: by QEMU's rule, gone after 18 releases",
+    "newest": "7.2.22, 10.0.13: -M help; the others: a release has the version of its own number",
     "sleeps": "11.1.3: 8 of 8 of its own saves, 2 of 2 of 10.0's; 10.0.13: none of 14 (tried)",
     "needs_msix": "7.2.22: 'msix_vector_unuse: Assertion failed' at its own streams too (tried)",
     "without": "ref405ep: deprecated in 9.1, gone in 10.0 (its notes on removed features)",
@@ -150,7 +150,7 @@ RELEASES: Final = {
         Release(
             "qemu-10.0", "QEMU 10.0", switchover=True, suspended=True, described=True,
             reads_decrementer=True, flush=True, known=KNOWN | {RESERVATION}, timebase=_NEW_TIMEBASE,
-            without=_REMOVED, versions={SLB: 2}, newest="10.0",
+            without=_REMOVED, versions={SLB: 2}, oldest="3.0", newest="10.0",
         ),
         Release(
             "qemu-11.1", "QEMU 11.1", switchover=True, suspended=True, described=True,

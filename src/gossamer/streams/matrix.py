@@ -267,11 +267,16 @@ def _versions() -> Iterator[str]:
     """What its versions are like."""
     yield "A stream names the machine's version, and only the same version loads it, here and in"
     yield "QEMU. What QEMU 7.2 sends loads here, and is written again byte for byte. QEMU 5.2 has"
-    yield "the versions up to 5.2, 11.1 those from 5.2 on. Up to 2.3 QEMU's streams name no machine"
-    yield "and have no section footers, the run state only of a machine that neither runs nor is"
-    yield "paused; up to 2.2 they have no description either. Ours have all of it. From 2.6 on a"
-    yield "logical LAN has `spapr_llan/rx_pools`, from 2.7 on a bridge a second `spapr_iommu`, from"
-    yield "2.8 on there is `spapr_option_vector_ov5_cas`."
+    yield "the versions up to 5.2, 10.0 those from 3.0 on, 11.1 those from 5.2 on. Up to 2.3"
+    yield "QEMU's streams name no machine, have no section footers, and say the run state only of"
+    yield "a machine that neither runs nor is paused; up to 2.2 they have no description either."
+    yield "Ours have all of it. From 2.6 on a logical LAN has `spapr_llan/rx_pools`, from 2.7 on"
+    yield "a bridge a second `spapr_iommu`, from 2.8 on there is `spapr_option_vector_ov5_cas`."
+    yield ""
+    yield "Our own versions are beside them, as the Macs have theirs: what our own subsections hold"
+    yield "changes with the next one only. For its guest and on the wire each is one of QEMU's:"
+    for name, theirs in pseries_versions.OWN.items():
+        yield f"{SERVER}-{name} is {SERVER}-{theirs}."
     yield ""
     yield "| version | interrupts | largest page | CPU numbers | virtio | its streams have |"
     yield "|---|---|---|---|---|---|"
@@ -345,7 +350,7 @@ def page() -> str:
     newest = release("qemu-11.1")
     for machine in (*MACHINES, SERVER):
         ours = [p.version for p in peers(machine) if p.version]
-        rows = [row for v in (ours[-1], ours[0]) for row in unknown_there(built(v), newest)]
+        rows = [row for v in (ours[-1], *ours[:2]) for row in unknown_there(built(v), newest)]
         out += [f"| {machine} | `{name}` | {text} |" for name, text in dict.fromkeys(rows)]
     out += ["", "## Where the table of releases is known from", ""]
     out += [f"- `{column}`: {text}" for column, text in EVIDENCE.items()]
