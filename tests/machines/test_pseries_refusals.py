@@ -28,7 +28,7 @@ REFUSED = {
     "-m 300": r"-m: pseries takes multiples of 256 MiB, got 300 MiB",
     "-m 128": r"-m: pseries needs at least 256 MiB of RAM, got 128 MiB",
     "-smp 9": r"-smp: pseries takes 1 to 8 CPUs, got 9",
-    "-M pseries-8.0": r"unknown version of pseries '8.0'",
+    "-M pseries-11.0": r"unknown version of pseries '11.0'",
     "-M pseries,cap-foo=on": r"unknown property of pseries 'cap-foo'",
     "-M pseries,cap-htm=on": r"-M cap-htm=on: .* expected cap-htm=off",
     "-M pseries,cap-nested-hv=on": r"-M cap-nested-hv=on: .* expected cap-nested-hv=off",

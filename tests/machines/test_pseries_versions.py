@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from gossamer.base.data import replace
 from gossamer.base.errors import ConfigError, StreamError
 from gossamer.control.globalstate import GlobalState
 from gossamer.control.hashing import StateHash
@@ -23,7 +24,7 @@ from gossamer.devices.spapr.pft import H_ENTER
 from gossamer.machines.build import build
 from gossamer.machines.machine import Machine
 from gossamer.machines.options import parse
-from gossamer.machines.pseries_versions import ERAS, era
+from gossamer.machines.pseries_versions import ERAS, LATER, era
 from gossamer.migrate.framing import Configuration, Description, Section, Walker
 from gossamer.migrate.releases import release
 from gossamer.migrate.source import Source
@@ -56,7 +57,19 @@ def test_there_are_those_of_qemu_72() -> None:
     with pytest.raises(ConfigError, match=r"unknown version of pseries '2.0'.*there is: .*2.10,"):
         parse(["-M", "pseries-2.0"])
     with pytest.raises(ConfigError, match=r"unknown version of pseries"):
-        era("8.0")
+        era("11.0")
+
+
+def test_later_versions_are_what_72_is(make: Callable[..., Machine]) -> None:
+    """Except that only a QEMU which has them takes them."""
+    assert [one.name for one in LATER] == ["8.0", "8.1", "8.2", "9.0", "9.1", "9.2", "10.0"]
+    assert {replace(one, name="7.2") for one in LATER} == {era("7.2")}
+    m = make(version="9.1")
+    stream = bytes_of(m, profile=profile_of(release("qemu-10.0")))
+    assert b"\x0bpseries-9.1" in stream[:40]
+    read_stream(make(version="9.1", rtc_base=0), BytesIO(stream), extra(), READING)
+    assert "QEMU 7.2 has no pseries-9.1" in str(losses(m, release("qemu-7.2"))[0])
+    assert not any("has no pseries" in str(one) for one in losses(m, release("qemu-10.0")))
 
 
 def test_our_own_version_is_qemus_on_the_wire(make: Callable[..., Machine]) -> None:

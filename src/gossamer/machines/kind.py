@@ -113,7 +113,8 @@ class MachineKind(Data, Generic[M_co]):
     `screened`: a display, one of -device too, is its console and brings USB, keyboard and mouse;
     `interface`: where a drive goes that says nothing of it, "ide" or "scsi"; `vio`: whether it has
     virtual I/O; `names_version`: whether a stream says the machine's version, so that no other one
-    loads it; `refused`: CPUs that QEMU's machine has and this one has not, and why.
+    loads it; `usual`: the version that it has without one, empty: the newest; `refused`: CPUs that
+    QEMU's machine has and this one has not, and why.
     """
 
     name: str
@@ -144,6 +145,7 @@ class MachineKind(Data, Generic[M_co]):
     vio: bool = False
     interface: str = "ide"
     names_version: bool = False
+    usual: str = ""
     screened: bool = False
     refused: Mapping[str, str] = field(default_factory=dict)
 
@@ -154,7 +156,8 @@ class MachineKind(Data, Generic[M_co]):
 
     @property
     def newest(self) -> str:
-        return self.versions[-1].name
+        """The version that the machine has without one: the newest, but for `usual`."""
+        return self.usual or self.versions[-1].name
 
     def version(self, name: str) -> Version:
         """The version called `name`; ConfigError lists what there is."""

@@ -53,7 +53,7 @@ from gossamer.machines.drives import VIO_NIC, VIO_SCSI, VIRTIO_DEVICES
 from gossamer.machines.kind import PROPERTIES, MachineKind
 from gossamer.machines.machine import Machine
 from gossamer.machines.pseries_cpus import CPUS
-from gossamer.machines.pseries_versions import ERAS, FIRST_IRQ, FIXED, VERSIONS, Era, era
+from gossamer.machines.pseries_versions import ERAS, FIRST_IRQ, FIXED, USUAL, VERSIONS, Era, era
 from gossamer.machines.pseries_vio import VioSlots
 
 #: What the time base counts at, whatever the CPU.
@@ -285,6 +285,7 @@ KIND: Final = MachineKind(
     compose=pseries,
     versions=VERSIONS,
     names_version=True,
+    usual=USUAL,
     cpus=tuple(CPUS),
     refused={
         name: f"a {name.upper()} has radix page tables and XIVE interrupts, which are not here; "

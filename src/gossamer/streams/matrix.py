@@ -280,7 +280,7 @@ def _versions() -> Iterator[str]:
     yield ""
     yield "| version | interrupts | largest page | CPU numbers | virtio | its streams have |"
     yield "|---|---|---|---|---|---|"
-    for one in pseries_versions.ERAS:
+    for one in (*pseries_versions.ERAS, *pseries_versions.LATER):
         numbers = "in order" if one.numbers.in_order else "fixed"
         row = (
             f"{SERVER}-{one.name}",
