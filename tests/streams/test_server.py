@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gossamer.base.errors import StreamError
 from gossamer.control.globalstate import GlobalState
 from gossamer.control.losses import losses
 from gossamer.control.profiles import READING, profile_of
@@ -197,3 +198,26 @@ def test_streams_before_24_have_no_name_and_no_footers(
         else:
             shown = stream_command("show", path)
             assert "no description in the stream" in shown.out + shown.err
+
+
+def test_a_stream_of_a_power9_is_refused_by_name(
+    guest: Callable[..., Machine], make: Make, tmp_path: Path, stream_command: Run
+) -> None:
+    """By its PVR, and by the sections of XIVE, which come before that."""
+    path, extra = tmp_path / "stream", Extra("globalstate", GlobalState())
+    stream = saved(guest(), QEMU_72)
+    assert stream.count(bytes.fromhex("004d0200")) >= 1
+    at = stream.index(b"\x03cpu\0\0\0\0\0\0\0\x05") + 12 + 8 + 8 * 32 + 32 + 8 + 8 * 287
+    assert stream[at : at + 8] == bytes.fromhex("00000000004d0200")
+    other = bytearray(stream)
+    other[at : at + 8] = bytes.fromhex("00000000004e1200")
+    path.write_bytes(other)
+    with pytest.raises(StreamError, match=r"PVR must be .*got 0x004e1200 \(a POWER9, which is not"):
+        read_stream(make(cpu="power8_v2.0"), BytesIO(bytes(other)), extra, READING)
+    (refusal,) = stream_command("check", path, "gossamer", "--json").json["findings"]
+    assert "a POWER9, which is not here" in refusal["why"]
+    path.write_bytes(stream)
+    assert stream_command("check", path, "gossamer", "--json").json["loads"]
+    xive = stream.replace(b"\x03ics\0\0\0\0", b"\x0bxive-source\0\0\0\0")
+    with pytest.raises(StreamError, match=r"xive-source: .* XIVE interrupts, as with a POWER9"):
+        read_stream(make(cpu="power8_v2.0"), BytesIO(xive), extra, READING)

@@ -142,7 +142,8 @@ class _Bodies:
     def _carry(self, section: Section, source: Source) -> None:
         """Keep the bytes of a section that this machine has no chip for."""
         if section.idstr != self.machine.kind.sections.network:
-            what = "it needs the devices that the sender has now"
+            usual = "it needs the devices that the sender has now"
+            what = self.machine.kind.foreign.get(section.idstr, usual)
             raise source.error(f"{self.machine.name} has no such section: {what}")
         if section.version_id != _SLIRP_VERSION:
             text = f"version {section.version_id}, this build keeps {_SLIRP_VERSION}"

@@ -52,6 +52,22 @@ def _mask(n: int, name: str, codec: Int) -> View:
     )
 
 
+#: Parts of the same family that are not here, by the upper half of their PVR.
+ELSEWHERE: Final = {
+    0x3B: "POWER5+",
+    0x3F: "POWER7",
+    0x4A: "POWER7+",
+    0x4E: "POWER9",
+    0x80: "POWER10",
+}
+
+
+def part_of(pvr: int) -> str:
+    """A PVR for a person, with the name of a part that is not here."""
+    name = ELSEWHERE.get(pvr >> 16)
+    return f"{pvr:#010x}" + (f" (a {name}, which is not here)" if name else "")
+
+
 def _get_sprs(cpu: Cpu64) -> list[int]:
     out = [0] * 1024
     for number, value in (KEPT | (KEPT_2_07 if cpu.has_vsx else {})).items():
@@ -68,7 +84,7 @@ def _get_sprs(cpu: Cpu64) -> list[int]:
 def _put_sprs(cpu: Cpu64, values: list[int]) -> None:
     if values[PVR] != cpu.model.pvr:
         raise ValueError(
-            f"PVR must be {cpu.model.pvr:#010x} ({cpu.model.name}), got {values[PVR]:#010x}"
+            f"PVR must be {cpu.model.pvr:#010x} ({cpu.model.name}), got {part_of(values[PVR])}"
         )
     for number, (register, element) in plain(cpu.model.features, 64).items():
         cpu.block.set(register, values[number], element)

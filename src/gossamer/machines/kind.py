@@ -114,7 +114,8 @@ class MachineKind(Data, Generic[M_co]):
     `interface`: where a drive goes that says nothing of it, "ide" or "scsi"; `vio`: whether it has
     virtual I/O; `names_version`: whether a stream says the machine's version, so that no other one
     loads it; `usual`: the version that it has without one, empty: the newest; `refused`: CPUs that
-    QEMU's machine has and this one has not, and why.
+    QEMU's machine has and this one has not, and why; `foreign`: sections of QEMU's machine that
+    mean that it is another one, and why.
     """
 
     name: str
@@ -148,6 +149,7 @@ class MachineKind(Data, Generic[M_co]):
     usual: str = ""
     screened: bool = False
     refused: Mapping[str, str] = field(default_factory=dict)
+    foreign: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def drives(self) -> int:

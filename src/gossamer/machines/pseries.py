@@ -292,6 +292,10 @@ KIND: Final = MachineKind(
         "power8 is the newest CPU"
         for name in ("power9", "power10")
     },
+    foreign=dict.fromkeys(
+        ("xive-source", "spapr-xive", "xive-tctx"),
+        "the sender has XIVE interrupts, as with a POWER9 or POWER10, which are not here",
+    ),
     tb_hz=TB_HZ,
     ram_block="ppc_spapr.ram",
     ram_default=512 * MiB,

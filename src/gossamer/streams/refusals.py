@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gossamer.base.data import Data
+from gossamer.cpu.cpu_64 import part_of
+from gossamer.cpu.sprs import PVR
+from gossamer.machines import pseries
+from gossamer.machines.pseries_cpus import CPUS
 from gossamer.migrate import live_state
 from gossamer.migrate.framing import Cmd, Command
 from gossamer.migrate.inspect import StreamFile
 from gossamer.migrate.releases import RESERVATION, RTAS, SHIFT, SLB, Release
 from gossamer.migrate.value_tree import Struct, subsections
-from gossamer.streams.meaning import context_of
+from gossamer.streams.meaning import context_of, leaf_of
 from gossamer.streams.show import RamSum
 
 OURS = "/gossamer"
@@ -96,8 +100,8 @@ def _sections(stream: StreamFile, to: Release) -> Iterator[Refusal]:
             + ("" if to.compress else "; capability block is gone there"),
         )  # fmt: skip
     context = context_of(stream)
-    if not to.ours and context.is_server:
-        yield from _server(stream, context.machine, to)
+    if context.is_server:
+        yield from _another_cpu(stream) if to.ours else _server(stream, context.machine, to)
     if to.ours or not context.is_mac:
         return
     for section in stream.devices:
@@ -115,6 +119,17 @@ def _sections(stream: StreamFile, to: Release) -> Iterator[Refusal]:
         for path, sub in subsections(tree) if tree is not None else ():
             if why := _subsection(sub, to):
                 yield Refusal(f"{section.title}{'.' + path if path else ''}", f"<{sub.vmsd}> {why}")
+
+
+def _another_cpu(stream: StreamFile) -> Iterator[Refusal]:
+    """A pseries with a CPU that is not here."""
+    foreign = pseries.KIND.foreign
+    yield from (Refusal(s.title, foreign[s.idstr]) for s in stream.devices if s.idstr in foreign)
+    section = stream.find("cpu")
+    sprs = leaf_of(stream.values(section) if section else None, "env.spr")
+    pvr = sprs.value[PVR] if sprs and isinstance(sprs.value, tuple) else None
+    if isinstance(pvr, int) and pvr not in {facts.version for facts in CPUS.values()}:
+        yield Refusal("cpu.env.spr", f"its CPU has PVR {part_of(pvr)}")
 
 
 def _server(stream: StreamFile, machine: str, to: Release) -> Iterator[Refusal]:
