@@ -157,7 +157,7 @@ def entry_of(table: HashTable, vsid: int, offset: int, *, large: bool, second: b
 
 @pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("second", [False, True])
-@pytest.mark.parametrize("offset", [0, 0x7F_F000, 0x80_0000, 0x0ABC_D000])
+@pytest.mark.parametrize("offset", [0, 0x7F_F000, 0x80_0000, 0x0100_0000, 0x0ABC_D000])
 def test_an_entry_that_goes_is_forgotten(offset: int, second: bool, large: bool) -> None:
     rig = Rig(Tier0, cpu=CPU)
     table = rig.memory.hash_table
