@@ -94,11 +94,14 @@ def board_files(kernel: Path, initrd: Path | None) -> tuple[str, ...]:
 
 
 def server_files(folder: Path, kernel: Path, initrd: Path | None) -> tuple[str, ...]:
-    """The same for the server, with a disk that is made in `folder`."""
+    """The same for the server, with a disk that is made in `folder`.
+
+    Its kernel has no driver for a display or USB, which would be there unused.
+    """
     disk = folder / "disk"
     disk.write_bytes(random.Random("linux").randbytes(4096) * 1024)  # noqa: S311 - content of an image
     return (
-        *("-kernel", str(kernel), "-append", "console=hvc0"),
+        *("-vga", "none", "-kernel", str(kernel), "-append", "console=hvc0"),
         *(() if initrd is None else ("-initrd", str(initrd))),
         *("-drive", f"if=virtio,file={disk},format=raw,snapshot=on", "-device", "virtio-net-pci"),
     )
