@@ -221,21 +221,35 @@ out:
 """
 
 
-#: The one line of each table that can hold the page.
+#: Bits of a page's number that are known of an entry of the hash table (`HashTable.page_of`).
+_KNOWN: Final = 12
+
+
+def _lines_of_page(w: Text) -> list[tuple[int, str]]:
+    """(place in a bank, what is added to it) of each line that can hold a page so far known."""
+    out = []
+    for n, (at, _) in enumerate(bank_tables(w)):
+        entries, offset = (DTLB_ENTRIES, "%dl") if n < 2 else (ITLB_ENTRIES, "%il")
+        apart = w.addresses.line.size << _KNOWN
+        out += [(at + k * apart, offset) for k in range(max(entries >> _KNOWN, 1))]
+    return out
+
+
 def _forget_page(w: Text) -> str:
+    known = (1 << _KNOWN) - 1
     return (
         for_banks(
             w,
             "forget_page",
             ", i32 %ea",
-            f"""  %dl = call i64 @line_offset(i32 %ea, i32 {DTLB_ENTRIES - 1})
-  %il = call i64 @line_offset(i32 %ea, i32 {ITLB_ENTRIES - 1})
+            f"""  %dl = call i64 @line_offset(i32 %ea, i32 {DTLB_ENTRIES - 1 & known})
+  %il = call i64 @line_offset(i32 %ea, i32 {ITLB_ENTRIES - 1 & known})
 """
             + "\n".join(
                 f"""  %t{n} = getelementptr i8, ptr %bank, i64 {at}
-  %l{n} = getelementptr i8, ptr %t{n}, i64 {"%dl" if n < 2 else "%il"}
+  %l{n} = getelementptr i8, ptr %t{n}, i64 {offset}
 {forgotten(w, f"l{n}")}"""
-                for n, (at, _) in enumerate(bank_tables(w))
+                for n, (at, offset) in enumerate(_lines_of_page(w))
             ),
         )
         + f"""
