@@ -236,3 +236,13 @@ def test_gzip_bomb_is_refused() -> None:
     with pytest.raises(ConfigError, match="bomb: unpacks to more than 1000 bytes"):
         firmware.unpacked(Path("bomb"), bomb, 1000)
     assert len(firmware.unpacked(Path("bomb"), bomb, 1 << 20)) == 1 << 20
+
+
+def test_files_that_are_forgotten_are_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "program"
+    path.write_bytes(b"\x48\0\0\0" * 64)
+    first = firmware.read_file(path)
+    assert firmware.read_file(path) is first
+    firmware.forget_files()
+    assert firmware.read_file(path) == first
+    assert firmware.read_file(path) is not first

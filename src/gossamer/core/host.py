@@ -174,6 +174,27 @@ def forget(memory: mmap.mmap) -> None:
     memory.madvise(mmap.MADV_DONTNEED)
 
 
+def empty(memory: mmap.mmap, start: int, length: int) -> bool:
+    """Make whole pages of a private mapping zero by giving them back; whether the host does so."""
+    if sys.platform != "linux":  # elsewhere the advice need not be taken
+        return False
+    memory.madvise(mmap.MADV_DONTNEED, start, length)
+    return True
+
+
+#: Advice to madvise(2): what was only read of a file is read again when it is touched.
+DONT_NEED: Final = 4
+
+
+def mappings() -> str:
+    """What the mappings of this process hold, as Linux' smaps; empty where the host has none."""
+    try:
+        with open("/proc/self/smaps") as f:  # noqa: PTH123 - pathlib would do no more
+            return f.read()
+    except OSError:
+        return ""
+
+
 def page_map(address: int, count: int) -> bytes | None:
     """The host's entries (8 bytes each, its byte order) of `count` pages of this process.
 

@@ -12,6 +12,7 @@ import mmap
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from gossamer.core import host
@@ -72,6 +73,38 @@ def map_file(address: int, length: int, fd: int, offset: int) -> bool:
         return False
     flags = mmap.MAP_PRIVATE | _MAP_FIXED | MAP_NORESERVE
     return calls[0](address, length, _READ_WRITE, flags, fd, offset) != _FAILED
+
+
+def give_back(ending: str) -> int:
+    """Let the host take back what is only read of files whose names end so, and free memory.
+
+    It comes from the file again as it is touched.  The bytes that were there; 0 where the host
+    does not say what a mapping holds.  Pages that were written to, as relocations are, stay.
+    """
+    calls = _calls()
+    if calls is None:
+        return 0
+    gone = there = start = length = 0
+    for line in host.mappings().split("\n"):
+        head, _, rest = line.partition(" ")
+        if not head.endswith(":"):
+            start, length = 0, 0
+            if line.endswith(ending) and rest[:2] == "r-":
+                first, _, last = head.partition("-")
+                start, length = int(first, 16), int(last, 16) - int(first, 16)
+        elif length and head == "Rss:":
+            there = int(rest.split()[0]) << 10
+        elif length and head == "Anonymous:" and rest.split()[0] == "0":
+            gone += there
+            calls[1](start, length, host.DONT_NEED)
+    _trim()
+    return gone
+
+
+def _trim() -> None:
+    """Let the C library give back what it keeps free."""
+    with suppress(AttributeError):  # another library than GNU's
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def map_nothing(address: int, length: int) -> None:

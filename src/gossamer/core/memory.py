@@ -1,9 +1,10 @@
 """Real memory: RAM blocks in one arena, MMIO regions, and the map of real addresses.
 
 All RAM, ROM and video memory lies in one host mapping (the arena), page by page, so that native
-code reaches any of it by one base and an offset.  `pages` maps each of the real pages to its
-arena page (`MMIO`: none).  Writes that Python makes (DMA, loaders, debuggers) go through `write`,
-which marks pages dirty and notifies the engine when code may have changed.
+code reaches any of it by one base and an offset.  `pages` has the number of the arena page and one
+for each of the real pages; 0: none, so that the host gives memory to what is mapped only.  Writes
+that Python makes (DMA, loaders, debuggers) go through `write`, which marks pages dirty and
+notifies the engine when code may have changed.
 """
 
 from __future__ import annotations
@@ -247,7 +248,6 @@ class AddressMap:
     def __init__(self, arena: Arena, trace: Trace = QUIET) -> None:
         self.arena, self.trace = arena, trace
         self.page_table = Table(PAGE_COUNT, "I")
-        self.page_table.fill(0xFF)
         self.pages = self.page_table.view
         self._mappings: list[Mapping] = []
         self._bases: list[int] = []
@@ -334,7 +334,7 @@ class AddressMap:
     def _number_pages(self, lowest: int, highest: int) -> None:
         """Number the pages of [lowest, highest) anew."""
         if lowest < 1 << REAL_BITS:
-            self.page_table.fill(0xFF, lowest // PAGE_SIZE, min(highest // PAGE_SIZE, PAGE_COUNT))
+            self.page_table.empty(lowest // PAGE_SIZE, min(highest // PAGE_SIZE, PAGE_COUNT))
         begin = max(bisect_right(self._bases, lowest) - 1, 0)
         for start, end, m in self._flat[begin : bisect_left(self._bases, highest)]:
             block = m.target
@@ -344,14 +344,14 @@ class AddressMap:
             if isinstance(block, RamBlock) and start < end <= 1 << REAL_BITS:
                 first = (block.offset + start - m.base) // PAGE_SIZE
                 first |= READ_ONLY if block.read_only else 0
-                most = self.arena.capacity // PAGE_SIZE
-                with _numbers(first, (end - start) // PAGE_SIZE, most) as numbers:
+                most = self.arena.capacity // PAGE_SIZE + 1
+                with _numbers(first + 1, (end - start) // PAGE_SIZE, most) as numbers:
                     self.pages[start // PAGE_SIZE : end // PAGE_SIZE] = numbers
 
     def page(self, ra: int) -> int:
         """The arena's page at a real address, `READ_ONLY` with it; `MMIO` where no RAM is."""
         n = ra // PAGE_SIZE
-        return self.pages[n] if n < PAGE_COUNT else MMIO
+        return self.pages[n] - 1 & MMIO if n < PAGE_COUNT else MMIO
 
     def find(self, ra: int) -> tuple[int, int, Mapping] | None:
         """(start, end, mapping) of what covers real address `ra`."""
@@ -545,7 +545,7 @@ class AddressMap:
         n = ra >> 12
         if (ra & 0xFFF) + length > PAGE_SIZE or not length or n >= PAGE_COUNT:
             return -1
-        page = self.pages[n]
+        page = self.pages[n] - 1 & MMIO
         if page & READ_ONLY:
             if write or page == MMIO:
                 return -1

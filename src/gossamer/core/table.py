@@ -41,6 +41,17 @@ class Table:
         length = (self.count if end is None else end) - start
         ctypes.memset(self.address + start * size, byte, length * size)
 
+    def empty(self, start: int, end: int) -> None:
+        """Set the items from `start` to `end` to zero; the host's pages inside go back to it."""
+        size, page = calcsize(self.code), mmap.PAGESIZE
+        first, last = start * size, end * size
+        whole, rest = -(-first // page) * page, last // page * page
+        if whole >= rest or not host.empty(self.memory, whole, rest - whole):
+            self.fill(0, start, end)
+            return
+        ctypes.memset(self.address + first, 0, whole - first)
+        ctypes.memset(self.address + rest, 0, last - rest)
+
     def close(self) -> None:
         """Give the memory back; what is read from it afterwards is zero."""
         host.forget(self.memory)

@@ -13,14 +13,16 @@ from gossamer.engine.runtime_fields import Text
 _PLACE: Final = f"""  %in = icmp ult i64 %x, {1 << REAL_BITS - 12}
   %y = select i1 %in, i64 %x, i64 0"""
 _FOUND: Final = f"""  %v = load i32, ptr %p{TB_TLB}
-  %r = select i1 %in, i32 %v, i32 -1"""
+  %n = select i1 %in, i32 %v, i32 0
+  %r = sub i32 %n, 1"""
 
 
 def leaves(w: Text) -> str:
     """Where an instruction is, and what time; where real addresses are."""
     field, ea, ra = w.field, w.ea, w.ra
     if ra == "i32":
-        place, found = "  %y = zext i32 %x to i64", f"  %r = load i32, ptr %p{TB_TLB}"
+        place, found = "  %y = zext i32 %x to i64", f"  %n = load i32, ptr %p{TB_TLB}"
+        found += "\n  %r = sub i32 %n, 1"
     else:
         place, found = _PLACE, _FOUND
     return f"""

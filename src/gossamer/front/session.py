@@ -17,6 +17,7 @@ from gossamer.front.console import Console
 from gossamer.front.progress_bar import ProgressBar
 from gossamer.front.signals import held
 from gossamer.front.trace_log import TraceLog
+from gossamer.machines import firmware
 from gossamer.machines.build import build
 from gossamer.machines.config import Config
 
@@ -71,6 +72,7 @@ def _run(config: Config, console: Console, ready: Callable[[], None], log: Trace
             if config.incoming != DEFER:
                 session.take_in(config.incoming)
         ready()
+        firmware.forget_files()
         gc.freeze()
         gc.set_threshold(_COLLECTED)
         gc.enable()

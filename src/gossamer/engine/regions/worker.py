@@ -2,6 +2,9 @@
 
 LLVM works without the interpreter's lock, so the guest runs on meanwhile.  The main thread looks
 between two native runs whether something is done; only it loads code and changes entries.
+
+LLVM's code is 64 MiB of the process.  When nothing has been compiled for a while it goes; what is
+compiled next brings back what it needs.
 """
 
 from __future__ import annotations
@@ -9,10 +12,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Event
 from typing import TYPE_CHECKING, Final
 
+from gossamer.core import mappings
 from gossamer.engine.regions.forming import Region
 from gossamer.engine.regions.names import names_of
 from gossamer.isa.architecture import Architecture
@@ -22,6 +26,9 @@ if TYPE_CHECKING:
 
 #: Regions that wait to be compiled, at the most; a place that is still hot asks again.
 QUEUE: Final = 32
+#: Seconds without work after which LLVM's code is given back, and the end of its file's name.
+_REST_S: Final = 0.25
+_LIBRARY: Final = "/libllvmlite.so"
 
 
 class Worker:
@@ -32,13 +39,38 @@ class Worker:
         self._pool = ThreadPoolExecutor(1, "regions")
         self._waiting: deque[tuple[Region, Future[Compiled | Exception | None]]] = deque()
         self._closed = False
+        #: How often it was asked for something; set whenever it is.
+        self._asked = 0
+        self._wanted = Event()
 
     @property
     def is_full(self) -> bool:
         return len(self._waiting) >= QUEUE
 
     def add(self, region: Region) -> None:
-        self._waiting.append((region, self._pool.submit(self._compile, region)))
+        number = self._wake()
+        self._waiting.append((region, self._pool.submit(self._work, region, number)))
+
+    def _wake(self) -> int:
+        """Let the thread rest no longer; the number of what it is asked for next."""
+        self._asked += 1
+        self._wanted.set()
+        return self._asked
+
+    def _work(self, region: Region, number: int) -> Compiled | Exception | None:
+        compiled = self._compile(region)
+        if number == self._asked:
+            with suppress(RuntimeError):  # closed meanwhile
+                self._pool.submit(self._rest, number)
+        return compiled
+
+    def _rest(self, number: int) -> None:
+        """Give LLVM's code back, unless something is asked for soon."""
+        self._wanted.clear()
+        if self._closed or number != self._asked:
+            return
+        if not self._wanted.wait(_REST_S):
+            mappings.give_back(_LIBRARY)
 
     def _compile(self, region: Region) -> Compiled | Exception | None:
         """What fails is reported as a result: a region less must not end the machine."""
@@ -53,6 +85,7 @@ class Worker:
 
     def run(self, action: Callable[[], None]) -> None:
         """Do something else in the thread."""
+        self._wake()
         self._pool.submit(action)
 
     @contextmanager
@@ -70,6 +103,7 @@ class Worker:
             stands.set()
             goes_on.wait()
 
+        self._wake()
         self._pool.submit(stand)
         stands.wait()
         try:
@@ -112,5 +146,6 @@ class Worker:
     def close(self) -> None:
         """Give up what waits; what is under way ends by itself."""
         self._closed = True
+        self._wanted.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._waiting.clear()
