@@ -199,6 +199,28 @@ def test_tlbie_makes_a_changed_entry_count(engine: type) -> None:
     assert (rig.get("r3"), rig.get("r5")) == (0x1111_1111, 0x2222_2222)
 
 
+def test_pages_16_mib_apart_are_kept_side_by_side() -> None:
+    """A kernel that copies itself from there to 0 would miss at each access."""
+    far = EA + 0x100_0000
+    rig = rig_with(Tier0, "lwz 3,0(4); stw 3,0(6); lwz 5,0(4)", (EA, RA, 2), (far, RA, 2), r6=far)
+    rig.words(RA, 0x1111_1111)
+    rig.run(2)
+    rig.memory.write(TABLE, bytes(0x1_0000))
+    rig.run(1)
+    assert (rig.get("r5"), rig.get("nia")) == (0x1111_1111, CODE + 12)
+
+
+@pytest.mark.parametrize(("pages", "is_kept"), [(1, True), (63, True), (64, False), (128, False)])
+def test_tlbie_forgets_one_of_64_classes(pages: int, is_kept: bool) -> None:
+    other = EA + pages * 0x1000
+    text = "lwz 3,0(6); tlbie 4; lwz 5,0(6)"
+    rig = rig_with(Tier0, text, (other, RA, 2), r6=other)
+    rig.run(1)
+    rig.memory.write(TABLE, bytes(0x1_0000))
+    rig.run(2)
+    assert rig.get("nia") == (CODE + 12 if is_kept else DSI)
+
+
 @ENGINES
 def test_segment_register_change_counts_at_once_and_back_again(engine: type) -> None:
     text = "1: lwz 5,0(4); mtsr 3,6; lwz 7,0(4); mtsr 3,8; add 9,9,5; add 10,10,7; bdnz 1b"

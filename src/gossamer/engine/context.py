@@ -31,8 +31,9 @@ def line_of(word: int) -> Line:
 
 
 #: Translation caches are direct-mapped; a line is the page's tag for reads, for writes, and what
-#: is added to an effective address for the host's.
-DTLB_ENTRIES: Final = 4096
+#: is added to an effective address for the host's.  Pages 32 MiB apart share a line of data: a
+#: kernel that copies itself from 16 MiB down to 0 has two.
+DTLB_ENTRIES: Final = 8192
 ITLB_ENTRIES: Final = 256
 
 
@@ -63,7 +64,9 @@ def tables_of(word: int) -> Tables:
 TLB_ENTRY: Final = tables_of(USUAL).entry
 DTLB_FLAGS: Final = tables_of(USUAL).dtlb_flags
 #: Lines of a table are cleared in chunks; a table has a 64-bit mask of those that were used.
-TLB_CHUNK: Final = 64
+TLB_CHUNK: Final = 128
+#: Pages whose numbers are equal modulo this go together where one of them is invalidated.
+TLB_CLASSES: Final = 64
 #: Segment contexts whose translations are kept at once: `BANK_SETS` sets of `BANK_WAYS`, chosen by
 #: a hash of the segment registers.
 BANK_SETS: Final = 8

@@ -13,6 +13,7 @@ from gossamer.engine.context import (
     MANY_LINES,
     NO_TAG,
     TLB_CHUNK,
+    TLB_CLASSES,
 )
 from gossamer.engine.emit import TB_CPU, TB_TLB
 from gossamer.engine.runtime_fields import Text
@@ -29,6 +30,15 @@ def bank_tables(w: Text) -> tuple[tuple[int, int], ...]:
     """(byte offset of a bank's table, of its mask of used chunks), data tables first."""
     size = w.addresses.tables
     return (0, 0), (size.dtlb, 8), (2 * size.dtlb, 16), (2 * size.dtlb + size.itlb, 24)
+
+
+def _lines_of_class(w: Text) -> str:
+    """Lines that forget those of a chunk's that belong to the class of %line0."""
+    apart, out = TLB_CLASSES << w.addresses.line_log, [forgotten(w, "line0")]
+    for n in range(1, TLB_CHUNK // TLB_CLASSES):
+        out += [f"  %line{n} = getelementptr i8, ptr %line0, i64 {n * apart}"]
+        out += [forgotten(w, f"line{n}")]
+    return "\n".join(out)
 
 
 def _chunk_shift(w: Text) -> int:
@@ -138,11 +148,11 @@ def _clearing(w: Text) -> str:
             "clear_class",
             f", {ea} %ea",
             f"""  %page = lshr {ea} %ea, 12
-  %class = and {ea} %page, {TLB_CHUNK - 1}
+  %class = and {ea} %page, {TLB_CLASSES - 1}
 {w.wide("cw", "class")}
   %lo = shl i64 %cw, {w.addresses.line_log}
-  %line = getelementptr i8, ptr %chunk, i64 %lo
-{forgotten(w, "line")}
+  %line0 = getelementptr i8, ptr %chunk, i64 %lo
+{_lines_of_class(w)}
   br label %next
 next:
   br label %loop""",
@@ -275,4 +285,4 @@ def tables(w: Text) -> str:
 
 
 assert DTLB_ENTRIES // TLB_CHUNK <= 64
-assert ITLB_ENTRIES % TLB_CHUNK == 0
+assert ITLB_ENTRIES % TLB_CHUNK == TLB_CHUNK % TLB_CLASSES == 0
