@@ -167,7 +167,8 @@ def test_a_pseries_is_measured_with_what_its_guest_has(tmp_path: Path) -> None:
     assert {row.name for row in bench.rows} == {"console.text", "idle"}
     ours, theirs = (bench._options(emulator) for emulator in ("gossamer", "qemu"))
     assert ours[:4] == ["-M", "pseries-7.2,x-vof=on,cap-vsx=off,cap-dfp=off", "-cpu", "970mp_v1.1"]
-    assert theirs == [*ours, "-nodefaults"]
+    assert theirs == ours
+    assert "-nodefaults" in ours
     assert "console=hvc0" in ours
     assert place_of("pseries").qemu == "qemu-system-ppc64"
     assert machine_words("pseries", "power8") == ["-M", "pseries,x-vof=on", "-cpu", "power8"]

@@ -151,7 +151,6 @@ class Bench:
         words += ["-m", self.args.memory, "-monitor", "none"]
         words += ["-kernel", str(self.folder / "kernel"), "-initrd", str(self.initrd)]
         words += ["-append", self.place.console, "-display", "none"]
-        words += self.place.theirs if emulator == "qemu" else ()
         if not self._uses("disks", "programs"):
             return words
         for index, kind in enumerate(("raw", "qcow2")):

@@ -10,14 +10,13 @@ from gossamer.base.data import Data
 class Place(Data):
     """One machine: `qemu` is the program to compare with, `has` what its rows may need (`Row`).
 
-    `options` go to both emulators, `theirs` to QEMU alone behind them.
+    `options` go to both emulators.
     """
 
     qemu: str
     console: str
     has: frozenset[str]
     options: tuple[str, ...] = ()
-    theirs: tuple[str, ...] = ()
 
 
 _MAC: Final = Place(
@@ -25,9 +24,9 @@ _MAC: Final = Place(
     "console=ttyPZ0 console=tty0",
     frozenset(("disks", "screen", "programs")),
 )
-#: Linux sees no disk there yet.  QEMU's 970MP has to be without what it cannot do.
+#: A bare machine.  QEMU's 970MP has to be without what it cannot do.
 _PSERIES: Final = Place(
-    "qemu-system-ppc64", "console=hvc0", frozenset(), ("-rtc", "base=2026-01-01"), ("-nodefaults",)
+    "qemu-system-ppc64", "console=hvc0", frozenset(), ("-rtc", "base=2026-01-01", "-nodefaults")
 )
 #: Properties of QEMU's machine that a CPU asks for.
 _PROPERTIES: Final = {"970mp_v1.1": "x-vof=on,cap-vsx=off,cap-dfp=off"}
