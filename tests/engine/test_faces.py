@@ -96,6 +96,15 @@ def test_reads_that_change_a_chip_are_repeated_without_it() -> None:
     assert chip.calls == 1 + 7  # the first may be the only one and teaches nothing
 
 
+def test_the_first_access_of_many_is_soon_learned_as_well() -> None:
+    text = "1: lbz 5,0(4); lbz 6,1(4); stb 7,5(4); bdnz 1b; nop"
+    rig, chip = rig_with(Tier0, text, ctr=100, r7=1)
+    rig.run(100)
+    before = chip.calls
+    rig.run(100)
+    assert chip.calls - before == 25 + 25  # the store that is not learned, and one before it
+
+
 def test_data_arrives_in_order_and_all_of_it() -> None:
     text = "1: stb 5,2(4); addi 5,5,1; bdnz 1b; lbz 6,0(4); nop"
     for leisure in (False, True):

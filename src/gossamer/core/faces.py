@@ -99,6 +99,10 @@ class Faces:
         self._faces: list[Face] = []
         self._first = 1
         self._warming = False
+        #: Of accesses with the face not known: the last, and those that others have followed (an
+        #: interrupt's first), for which it is worked out at once.
+        self._lone = 0
+        self._leading: set[int] = set()
 
     def join(self, clock: Clock, chips: Iterable[Faced], line: IrqLine) -> None:
         """Take on the machine's chips; `line` is the one that their accesses move at the CPU."""
@@ -118,9 +122,15 @@ class Faces:
         self.current = UNKNOWN
         self.warm, self._warming = self._warming, False
 
-    def _is_worth_it(self) -> bool:
+    def _is_worth_it(self, key: int) -> bool:
         """Whether an access is to be learned; else it is like any other."""
-        self._warming = self.current == UNKNOWN and not self.warm
+        if self.current != UNKNOWN:
+            return True
+        if self.warm:
+            self._leading.add(self._lone)
+            return True
+        self._lone = key
+        self._warming = key not in self._leading
         return not self._warming
 
     def clear(self) -> None:
@@ -129,6 +139,7 @@ class Faces:
         self.current = UNKNOWN
         self._numbers.clear()
         self._known.clear()
+        self._leading.clear()
         self._same.clear()
         self._faces.clear()
         if self._first + MOST > LAST:
@@ -139,7 +150,7 @@ class Faces:
 
     def load(self, region: Region, key: int, offset: int, size: int) -> int:
         """A load that may be learned, carried out."""
-        if not self._is_worth_it():
+        if not self._is_worth_it(key):
             return region.load(offset, size)
         before, mark = self._number(), self._mark()
         self.current = UNKNOWN
@@ -151,7 +162,7 @@ class Faces:
         self, region: Region, key: int, offset: int, value: int, size: int, kind: int
     ) -> None:
         """A store that may be learned (`kind`: as `Region.learns` says), carried out."""
-        if not self._is_worth_it():
+        if not self._is_worth_it(key):
             region.store(offset, value, size)
             return
         before, mark = self._number(), self._mark()

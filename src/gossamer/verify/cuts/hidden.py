@@ -80,7 +80,7 @@ KNOWN: Final = {
         ("Faces", name): "what accesses do, learned from the chips"
         for name in (
             *("current", "carried", "warm", "_warming"),
-            *("_numbers", "_same", "_faces", "_first"),
+            *("_numbers", "_same", "_faces", "_first", "_known", "_lone", "_leading"),
         )
     },
 }
