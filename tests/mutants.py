@@ -441,7 +441,7 @@ MUTANTS = (
         "constants stay where they were",
         "blocks",
         REGIONS + "blocks.py",
-        "self.drop_all()\n        self._constants = -1",
+        "self.drop_all()\n        self._constants = (-1, 0)",
         "self.drop_all()",
         BLOCKS,
     ),

@@ -397,7 +397,7 @@ def test_the_tree_of_the_usual_devices_is_qemus(tmp_path: Path, qemu64: Path) ->
     command = [str(qemu64), *options, "-machine", f"dumpdtb={blob}"]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     theirs, _ = unflatten(blob.read_bytes())
-    m = build(parse([*USUAL, *more, "-kernel", str(path)]))
+    m = build(parse([*USUAL, "-vga", "none", *more, "-kernel", str(path)]))
     firmware = m.part("spapr").firmware  # type: ignore[attr-defined]
     for where in ("/vdevice", "/pci@800000020000000"):
         want, got = theirs.find(where), firmware.root.find(where)

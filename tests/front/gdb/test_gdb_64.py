@@ -8,6 +8,7 @@ from struct import pack
 import pytest
 
 from gossamer.control.commands.rows import TABLE
+from gossamer.engine.turns import TURN
 from gossamer.front.chardev import Null
 from gossamer.front.gdb.requests import MALFORMED
 from gossamer.front.hmp.monitor import Monitor
@@ -114,7 +115,7 @@ def test_step_of_a_cpu_that_has_no_turn_lets_the_others_have_theirs() -> None:
     assert client.ask(b"vCont;s:p1.2;c").startswith(b"T05thread:p1.2;")
     assert client.pc(2) == SECOND + 4
     count = client.vm.instructions
-    assert count == (1 << 14) + 1
+    assert count == TURN + 1
     free.vm.run_to(count)
     assert client.vm.state_hash() == free.vm.state_hash()
     client.vm.machine.cpus[1].block.set("halted", 1)

@@ -143,8 +143,8 @@ def test_flood_finds_what_grows(
 
     def kept(bus: IdeBus) -> int:
         # Pages of its own: what the heap has free from other tests would take in a plain object.
-        held.append(mmap.mmap(-1, 1 << 16))
-        held[-1].write(bytes(1 << 16))
+        held.append(mmap.mmap(-1, 1 << 20))
+        held[-1].write(bytes(1 << 20))
         return read(bus)
 
     monkeypatch.setattr(IdeBus, "read_status", kept)

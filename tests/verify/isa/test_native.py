@@ -26,12 +26,12 @@ def test_translated_code_gives_what_the_peer_gives(
 def test_wrong_immediate_in_a_stencil_is_noticed(
     qemu_user: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real = made.value_of
+    real = made.Hole.value
 
-    def wrong(name: str, word: int, place: int) -> int:
-        return real(name, word, place) + 4 * ("sext.32" in name and word >> 26 == 14)
+    def wrong(hole: made.Hole, word: int, place: int) -> int:
+        return real(hole, word, place) + 4 * ("sext.32" in hole.name and word >> 26 == 14)
 
-    monkeypatch.setattr(made, "value_of", wrong)
+    monkeypatch.setattr(made.Hole, "value", wrong)
     assert verify("qemu", 8, 1, only=["addi"], engine="blocks") == 1
     assert "mismatches=0" not in capsys.readouterr().out
 
