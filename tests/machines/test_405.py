@@ -231,6 +231,24 @@ def test_changed_entry_counts_at_once() -> None:
     assert m.cpu.block.get("nia") == VECTORS + Vector.FETCH_MISS
 
 
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_entry_before_one_that_was_used_counts_at_once(size: int) -> None:
+    """Of several entries for one place the first counts, whenever it was written."""
+    frame = 1024 << 2 * size
+    ea, at = 0x4000_0000, DATA & -frame
+    m = run(
+        entry(5, ea + DATA - at, DATA + 0x1000),
+        "li 9,0x11; stw 9,0(3); li 9,0x22; stw 9,0x1000(3)",
+        ON,
+        load(ea + DATA - at, 10),
+        entry(2, ea, at, size=size),
+        "lwz 11,0(7)",
+        entry(7, ea + DATA - at, DATA + 0x1000),
+        "lwz 12,0(7)",
+    )
+    assert [m.cpu.block.get("gpr", n) for n in (10, 11, 12)] == [0x22, 0x11, 0x11]
+
+
 def test_small_pages_are_apart() -> None:
     """Four pages of 1 KiB in one of the engine's, each somewhere else, code among them."""
     pages = [entry(n, 0x4000_0000 + 0x400 * n, DATA + 0x400 * (3 - n), size=0) for n in range(4)]

@@ -64,10 +64,13 @@ def entry_of(s: Body, i: X) -> Expr:
 
 @insn(X, "tlbwehi RS,RA", OPCD=31, XO=978, WS=0, supervisor=True, width=32, features=EMBEDDED)
 def tlbwehi(s: Body, i: X) -> None:
+    """Of what the entry was and of what it is: it may come before another for the same place."""
     n, value = entry_of(s, i), s.gpr[i.RS]
     s.effect("page", s.utlb_tag[n])
-    s.utlb_tag[n] = value & frame(value) | value & (SIZE | VALID | LITTLE | USER)
+    tag = value & frame(value) | value & (SIZE | VALID | LITTLE | USER)
+    s.utlb_tag[n] = tag
     s.utlb_pid[n] = trunc(s.pid, 8)
+    s.effect("page", tag)
 
 
 @insn(X, "tlbwelo RS,RA", OPCD=31, XO=978, WS=1, supervisor=True, width=32, features=EMBEDDED)
