@@ -202,3 +202,27 @@ def test_a_page_that_native_code_takes_away_is_gone(bulk: bool) -> None:
     rig.run(3)
     assert (rig.get("r9"), rig.get("nia"), asked) == (0x0101010101010101, 0x300, [])
     assert table.read(n) == (0, 0)
+
+
+@pytest.mark.parametrize("native", [False, True])
+@pytest.mark.parametrize("second", [False, True])
+def test_an_entry_before_one_that_was_used_counts_at_once(second: bool, native: bool) -> None:
+    """Of several entries for one page the first counts, whenever it came."""
+    rig, asked = rig_with(native=native)
+    table = rig.memory.hash_table
+    assert isinstance(table, HashTable)
+    n = entry_of(table, 0x5_5AAA_5555_1, 0x1000, large=False, second=second)
+    v, _ = table.read(n)
+    table.write(n, v, 0x2_0012)
+    rig.block.set("slb_esid", 0xC << 60 | 0x0800_0000, 3)
+    rig.block.set("slb_vsid", 0x5_5AAA_5555_1 << 12, 3)
+    rig.write(0x2_0000, bytes([1] * 8))
+    rig.write(0x3_0000, bytes([2] * 8))
+    ld_9, ld_10 = 0xE92C_0000, 0xE94C_0000
+    rig.words(CODE, ld_9, SC_1, ld_10)
+    rig.set(nia=CODE, msr=MSR_SF | 0x10, r12=(0xC << 60) + 0x1000)
+    first = ~n % table.count if second else n
+    rig.set(r3=8, r4=0, r5=first, r6=v & ~2, r7=0x3_0012)
+    rig.run(3)
+    assert (rig.get("r9"), rig.get("r10")) == (0x0101010101010101, 0x0202020202020202)
+    assert asked == ([] if native else [8])

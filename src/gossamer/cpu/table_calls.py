@@ -45,9 +45,10 @@ BULK_NOT_FOUND: Final = 1
 
 
 def enter(s: Body, memory: Expr, entries: Expr) -> Expr:
-    """Answer the call that the registers hold, if it is of the usual case; whether it is, 1 bit.
+    """Answer an H_ENTER: r4 flags, r5 number, r6 V, r7 R; its outcome, a word.
 
-    `memory`: real addresses below are memory; `entries`: how many the table has; both words.
+    `memory`: real addresses below are memory; `entries`: how many the table has; both words.  Where
+    another entry for the page may lie behind the new one, what is known of the page goes.
     """
     flags, index, v, r = (s.gpr[4 + n] for n in range(4))
     usual = (
@@ -64,6 +65,8 @@ def enter(s: Body, memory: Expr, entries: Expr) -> Expr:
     for n in range(GROUP):
         taken = ne(s.table(first + n << 1) & VALID, 0)
         free = free | select(taken, const(0, 8), const(0x80 >> n, 8))
+    group = index >> 3
+    twins = ne(s.table_find(group, v) | s.table_find(~group, v ^ SECONDARY), 0)
     room = ne(free, 0)
     chosen = first + zext(clz(free), s.width)
     made = usual & room
@@ -71,7 +74,7 @@ def enter(s: Body, memory: Expr, entries: Expr) -> Expr:
     s.table_store(chosen << 1 | 1, r, made)
     s.write("gpr", 4, chosen, made)
     s.write("gpr", 3, select(room, s.word(SUCCESS), s.word(PTEG_FULL)), usual)
-    return usual
+    return _outcome(s, usual, made & twins, chosen, v)
 
 
 def remove(s: Body, entries: Expr) -> Expr:

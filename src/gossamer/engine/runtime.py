@@ -185,9 +185,9 @@ def entry_functions(intrinsics: set[str], architecture: Architecture) -> str:
 def call_functions(intrinsics: set[str], architecture: Architecture) -> str:
     """``call_<name>(cpu, …)``: hypercalls that native code answers (`cpu.table_calls`).
 
-    ``i1 call_enter(cpu, memory, entries)`` and ``i1 call_bulk_is_usual(cpu, entries)`` say whether
-    it does.  ``i64 call_remove(cpu, entries)``, ``i64 call_protect(cpu, entries)`` and
-    ``i64 call_bulk_remove(cpu, i32 k)`` give an outcome.
+    ``i64 call_enter(cpu, memory, entries)``, ``i64 call_remove(cpu, entries)``,
+    ``i64 call_protect(cpu, entries)`` and ``i64 call_bulk_remove(cpu, i32 k)`` give an outcome;
+    ``i1 call_bulk_is_usual(cpu, entries)`` says whether all of a call is answered.
     """
     if architecture.word == 32:
         return ""

@@ -57,8 +57,8 @@ entry:
     i64 {H_PROTECT}, label %protect
     i64 {H_BULK_REMOVE}, label %bulk ]
 enter:
-  %entered = call i1 @call_enter(ptr %cpu, i64 %memory, i64 %entries)
-  ret i1 %entered
+  %entered = call i64 @call_enter(ptr %cpu, i64 %memory, i64 %entries)
+  br label %one
 remove:
   %removed = call i64 @call_remove(ptr %cpu, i64 %entries)
   br label %one
@@ -66,7 +66,7 @@ protect:
   %protected = call i64 @call_protect(ptr %cpu, i64 %entries)
   br label %one
 one:
-  %outcome = phi i64 [ %removed, %remove ], [ %protected, %protect ]
+  %outcome = phi i64 [ %entered, %enter ], [ %removed, %remove ], [ %protected, %protect ]
   call void @forget_gone(ptr %cpu, i64 %outcome)
   %answered = trunc i64 %outcome to i1
   ret i1 %answered

@@ -69,9 +69,9 @@ def test_no_entry_outside_the_table(rig: Rig, table: HashTable, index: int) -> N
 
 
 def test_remove_by_avpn_and_by_condition(rig: Rig, table: HashTable) -> None:
+    rig.call(pft.H_ENTER, pft.EXACT, 5, V, R)
     gone = []
     table.gone = lambda n, v: gone.append((n, v))
-    rig.call(pft.H_ENTER, pft.EXACT, 5, V, R)
     avpn = V & ~0x7F
     assert rig.call(pft.H_REMOVE, pft.AVPN, 5, avpn ^ 0x80)[0] == NOT_FOUND
     assert rig.call(pft.H_REMOVE, pft.ANDCOND, 5, V)[0] == NOT_FOUND

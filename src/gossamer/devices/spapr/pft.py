@@ -104,6 +104,7 @@ class PageTableCalls:
             if index < 0:
                 return PTEG_FULL
         self.table.write(index, v & ~V_RESERVED, r)
+        self.table.gone(index, v)  # another entry for the page may lie behind this one
         results(regs, index)
         return SUCCESS
 
