@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from gossamer.devices.messages import Messages
 from gossamer.devices.pci import PciDevice
 
 CAPABILITY: Final = 0x05
@@ -16,13 +17,14 @@ CHOSEN: Final = 0x0070
 """How many messages the guest allows, log2."""
 
 
-class Msi:
-    """`count` messages of a function; its capability is at `at` of configuration space."""
+class Msi(Messages):
+    """Messages whose one address and data stand in configuration space."""
 
-    __slots__ = ("at", "count", "device")
+    __slots__ = ()
+    on = ENABLE
 
     def __init__(self, device: PciDevice, count: int, at: int, following: int) -> None:
-        self.device, self.count, self.at = device, count, at
+        super().__init__(device, count, at)
         control = LONG | (count.bit_length() - 1) << 1
         device.writable[at : at + SIZE] = bytes(SIZE)
         first = control << 16 | following << 8 | CAPABILITY
@@ -32,16 +34,7 @@ class Msi:
         device.define(at + 12, 2, 0, writable=0xFFFF)
 
     @property
-    def control(self) -> int:
-        return self.device.read_config(self.at + 2, 2)
-
-    @property
-    def enabled(self) -> bool:
-        return bool(self.control & ENABLE)
-
-    @property
     def allowed(self) -> int:
-        """How many messages the guest allows."""
         return min(1 << ((self.control & CHOSEN) >> 4), self.count)
 
     def notify(self, n: int) -> None:
@@ -51,9 +44,10 @@ class Msi:
         data = self.device.read_config(self.at + 12, 2)
         self.device.send_message(address, data & -allowed | n & allowed - 1)
 
-    def set_message(self, address: int, data: int) -> None:
-        """As a firmware sets it."""
-        at = self.at + 4
-        self.device.config[at : at + 10] = address.to_bytes(8, "little") + data.to_bytes(
-            2, "little"
-        )
+    def aim(self, address: int, first: int, count: int) -> None:
+        """The guest has chosen the count."""
+        at, data = self.at + 4, first.to_bytes(2, "little")
+        self.device.config[at : at + 10] = address.to_bytes(8, "little") + data
+
+    def forget(self) -> None:
+        self.aim(0, 0, 0)

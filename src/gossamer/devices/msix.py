@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from gossamer.core.region import Region
+from gossamer.devices.messages import Messages
 from gossamer.devices.pci import PciDevice
 
 CAPABILITY: Final = 0x11
@@ -21,18 +22,16 @@ MASKED: Final = 1
 CONTROL: Final = 12
 
 
-class MsiX:
-    """`count` messages of a function; its capability is at `at` of configuration space.
+class MsiX(Messages):
+    """Messages with a table behind a BAR; `start`: where the table is in it."""
 
-    `start`: where the table is in the BAR.
-    """
-
-    __slots__ = ("at", "count", "device", "pending", "region", "table")
+    __slots__ = ("pending", "region", "table")
+    on = ENABLE
 
     def __init__(
         self, device: PciDevice, count: int, at: int, bar: int, following: int, start: int = 0
     ) -> None:
-        self.device, self.count, self.at = device, count, at
+        super().__init__(device, count, at)
         device.define(at, 4, (count - 1) << 16 | following << 8 | CAPABILITY, compared=0x3FFF_FFFF)
         device.define(at + 4, 4, start | bar, compared=0xFFFF_FFFF)
         device.define(at + 8, 4, start + PENDING | bar, compared=0xFFFF_FFFF)
@@ -46,14 +45,6 @@ class MsiX:
         for n in range(self.count):
             self.table[ENTRY * n + CONTROL] = MASKED
         self.pending = bytearray(-(-self.count // 8))
-
-    @property
-    def control(self) -> int:
-        return self.device.read_config(self.at + 2, 2)
-
-    @property
-    def enabled(self) -> bool:
-        return bool(self.control & ENABLE)
 
     def is_masked(self, n: int) -> bool:
         off = self.control & (ENABLE | FUNCTION_MASK) != ENABLE
@@ -75,6 +66,14 @@ class MsiX:
         entry = address.to_bytes(8, "little") + data.to_bytes(4, "little")
         self.table[ENTRY * n : ENTRY * n + ENTRY] = entry + bytes(4)
         self.release()
+
+    def aim(self, address: int, first: int, count: int) -> None:
+        for n in range(count):
+            self.set_message(n, address, first + n)
+
+    def forget(self) -> None:
+        for n in range(self.count):
+            self.set_message(n, 0, 0)
 
     def release(self) -> None:
         """Send what is pending and not masked any more."""

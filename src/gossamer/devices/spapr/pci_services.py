@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from gossamer.devices.messages import Messages
+from gossamer.devices.msi import Msi
 from gossamer.devices.pci import CONFIG_SIZE, PciDevice
 from gossamer.devices.spapr.phb import BUID, MSI_WINDOW, Phb, msi_of, msix_of
 from gossamer.devices.spapr.rtas import HARDWARE_ERROR, OK, PARAMETER_ERROR, Results, Rtas
@@ -66,44 +68,39 @@ def _add_config(rtas: Rtas, phb: Phb, *, extended: bool) -> None:
     rtas.add("ibm,write-pci-config", 5, 1, lambda a: write_at(a[0], a[3], _buid(a), a[4]))
 
 
-def _forget(function: PciDevice) -> None:
-    """No messages any more, of neither kind."""
-    msi, msix = msi_of(function), msix_of(function)
+def _messages(function: PciDevice, kind: int) -> Messages | None:
+    """Those that a call is about."""
+    msi = msi_of(function) if kind in (CHANGE, CHANGE_MSI) else None
     if msi is not None:
-        msi.set_message(0, 0)
-    for n in range(0 if msix is None else msix.count):
-        msix.set_message(n, 0, 0)  # type: ignore[union-attr]
+        return msi
+    return msix_of(function) if kind in (CHANGE, CHANGE_MSIX) else None
 
 
 def _add_messages(rtas: Rtas, phb: Phb) -> None:
     def change(arguments: list[int]) -> Results:
         address, kind, count, sequence = arguments[0], *arguments[3:6]
         function = phb.function(_buid(arguments), address)
-        if function is None:
-            return PARAMETER_ERROR
-        msi = msi_of(function) if kind in (CHANGE, CHANGE_MSI) else None
-        msix = msix_of(function) if kind in (CHANGE, CHANGE_MSIX) and msi is None else None
-        if msi is None and msix is None:
+        messages = None if function is None else _messages(function, kind)
+        if function is None or messages is None:
             return PARAMETER_ERROR
         if not count:
             if address not in phb.messages:
                 return HARDWARE_ERROR
-            _forget(function)
+            for each in (msi_of(function), msix_of(function)):
+                if each is not None:
+                    each.forget()
             phb.release(address)
             return [OK, 0]
-        most = msi.allowed if msi is not None else msix.count if msix is not None else 0
+        most, is_msi = messages.allowed, isinstance(messages, Msi)
         if count <= most:
-            first = phb.allocate(count, aligned=msi is not None)
+            first = phb.allocate(count, aligned=is_msi)
             if not first:
                 return HARDWARE_ERROR
             if address in phb.messages:
                 phb.release(address)
             phb.messages[address] = first, count
-            if msi is not None:
-                msi.set_message(MSI_WINDOW, first)
-            for n in range(count if msix is not None else 0):
-                msix.set_message(n, MSI_WINDOW, first + n)  # type: ignore[union-attr]
-        return [OK, min(count, most), sequence + 1, MSI if msi is not None else MSIX]
+            messages.aim(MSI_WINDOW, first, count)
+        return [OK, min(count, most), sequence + 1, MSI if is_msi else MSIX]
 
     def query(arguments: list[int]) -> Results:
         address, n = arguments[0], arguments[3]
