@@ -184,17 +184,23 @@ def test_an_entry_that_goes_is_forgotten(offset: int, second: bool, large: bool)
     assert (rig.get("r3"), rig.get("r4")) == (0x0101010101010101, 0x0202020202020202)
 
 
-@pytest.mark.parametrize("bulk", [False, True])
-def test_a_page_that_native_code_takes_away_is_gone(bulk: bool) -> None:
-    rig, asked = rig_with(native=True)
+def mapped(rig: Rig, *, second: bool) -> tuple[HashTable, int, int]:
+    """Map a page of ones at 0xc000000000001000: the table, and number and V of its entry."""
     table = rig.memory.hash_table
     assert isinstance(table, HashTable)
-    n = entry_of(table, 0x5_5AAA_5555_1, 0x1000, large=False, second=False)
+    n = entry_of(table, 0x5_5AAA_5555_1, 0x1000, large=False, second=second)
     v, _ = table.read(n)
     table.write(n, v, 0x2_0012)
     rig.block.set("slb_esid", 0xC << 60 | 0x0800_0000, 3)
     rig.block.set("slb_vsid", 0x5_5AAA_5555_1 << 12, 3)
     rig.write(0x2_0000, bytes([1] * 8))
+    return table, n, v
+
+
+@pytest.mark.parametrize("bulk", [False, True])
+def test_a_page_that_native_code_takes_away_is_gone(bulk: bool) -> None:
+    rig, asked = rig_with(native=True)
+    table, n, _ = mapped(rig, second=False)
     ld_9, ld_10 = 0xE92C_0000, 0xE94C_0000
     rig.words(CODE, ld_9, SC_1, ld_10)
     rig.set(nia=CODE, msr=MSR_SF | 0x10, r12=(0xC << 60) + 0x1000, r3=BULK if bulk else REMOVE)
@@ -209,14 +215,7 @@ def test_a_page_that_native_code_takes_away_is_gone(bulk: bool) -> None:
 def test_an_entry_before_one_that_was_used_counts_at_once(second: bool, native: bool) -> None:
     """Of several entries for one page the first counts, whenever it came."""
     rig, asked = rig_with(native=native)
-    table = rig.memory.hash_table
-    assert isinstance(table, HashTable)
-    n = entry_of(table, 0x5_5AAA_5555_1, 0x1000, large=False, second=second)
-    v, _ = table.read(n)
-    table.write(n, v, 0x2_0012)
-    rig.block.set("slb_esid", 0xC << 60 | 0x0800_0000, 3)
-    rig.block.set("slb_vsid", 0x5_5AAA_5555_1 << 12, 3)
-    rig.write(0x2_0000, bytes([1] * 8))
+    table, n, v = mapped(rig, second=second)
     rig.write(0x3_0000, bytes([2] * 8))
     ld_9, ld_10 = 0xE92C_0000, 0xE94C_0000
     rig.words(CODE, ld_9, SC_1, ld_10)

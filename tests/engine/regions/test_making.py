@@ -43,8 +43,8 @@ def run_until(made: Rig, done: Any, most: int = 12_000) -> None:
     raise AssertionError("it did not come to that")
 
 
-def test_thread_compiles_and_the_state_is_the_same() -> None:
-    made, regions = rig(threaded=True)
+def compiled_and_equal(made: Rig, regions: Regions) -> None:
+    """The loop's region comes, most is executed in it, and the state is tier 0's."""
     run_until(made, lambda: len(regions.installed))
     made.run(100_000)
     assert regions.executed() > 50_000
@@ -54,6 +54,11 @@ def test_thread_compiles_and_the_state_is_the_same() -> None:
     plain.run(made.engine.count)
     assert not (d := difference(made, plain)), d
     regions.close()
+
+
+def test_thread_compiles_and_the_state_is_the_same() -> None:
+    made, regions = rig(threaded=True)
+    compiled_and_equal(made, regions)
 
 
 def test_region_comes_from_disk_the_second_time(tmp_path: Path) -> None:
@@ -254,15 +259,7 @@ def test_what_is_hot_is_compiled_when_the_guest_rests() -> None:
     regions.rest()
     assert len(regions._asked) == 1
     regions.rest()
-    run_until(made, lambda: len(regions.installed))
-    made.run(100_000)
-    assert regions.executed() > 50_000
-    plain = Rig(Tier0)
-    plain.write(CODE, assemble(LOOP, CODE))
-    plain.set(nia=CODE, r5=1000, ctr=1000)
-    plain.run(made.engine.count)
-    assert not (d := difference(made, plain)), d
-    regions.close()
+    compiled_and_equal(made, regions)
 
 
 def test_what_rests_take_is_a_part_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
