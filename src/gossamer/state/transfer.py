@@ -13,7 +13,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from gossamer.base.data import Data, field
 from gossamer.base.wire import WireReader, WireWriter
@@ -35,8 +35,6 @@ from gossamer.state.rows import (
     steps_of,
     unpack_all,
 )
-
-H = TypeVar("H", Row, Bulk)
 
 SUBSECTION: Final = 0x05
 _MARK: Final = bytes([SUBSECTION])
@@ -172,14 +170,13 @@ def _save_items(
 
 
 def _save_children(objects: list[Stateful], w: WireWriter, profile: Profile) -> None:
-    row = _common(objects, profile, plain_row)
-    bulk = _common(objects, profile, bulk_of) if row is None else None
+    common = _common(objects, profile)
     try:
-        if row is not None:
-            w.raw(packed_all(row, objects))
+        if isinstance(common, Row):
+            w.raw(packed_all(common, objects))
             return
-        if bulk is not None and not _have_more(objects, profile):
-            w.raw(bulk.given(objects))
+        if common is not None and not _have_more(objects, profile):
+            w.raw(common.given(objects))
             return
     except (struct.error, ValueError):
         pass  # one by one: the error is that of the field
@@ -194,21 +191,20 @@ def _have_more(objects: list[Stateful], profile: Profile) -> bool:
     return any(sent_subsections(one, profile) for one in objects)
 
 
-def _common(
-    objects: list[Stateful], profile: Profile, how: Callable[[type[Stateful]], H | None]
-) -> H | None:
+def _common(objects: list[Stateful], profile: Profile) -> Row | Bulk | None:
     """How many objects are taken at once, for this profile; None: take them one by one."""
     kind = type(objects[0]) if len(objects) > 1 else None
     if kind is None or profile.values or profile.forms or profile.also.get(kind.vmsd):
         return None
     if kind.vmsd in profile.versions or any(type(one) is not kind for one in objects):
         return None
-    found = how(kind)
-    if isinstance(found, Bulk) and any(
-        name in profile.also or name in profile.versions for name in found.inside
-    ):
+    row = plain_row(kind)
+    if row is not None:
+        return row
+    bulk = bulk_of(kind)
+    if bulk is None or any(n in profile.also or n in profile.versions for n in bulk.inside):
         return None
-    return found
+    return bulk
 
 
 def _save_stretch(
@@ -289,12 +285,11 @@ def _load_items(
 
 def _load_children(objects: list[Stateful], r: WireReader, profile: Profile) -> bool:
     """Load many objects in one step; False, and nothing is read, where that cannot be done."""
-    row = _common(objects, profile, plain_row)
-    bulk = _common(objects, profile, bulk_of) if row is None else None
-    if row is None and bulk is None:
+    common = _common(objects, profile)
+    if common is None:
         return False
-    names = [objects[0].vmsd, *(() if bulk is None else bulk.inside)]
-    size = (row or bulk).packed.size * len(objects)  # type: ignore[union-attr]
+    names = [objects[0].vmsd, *(common.inside if isinstance(common, Bulk) else ())]
+    size = common.packed.size * len(objects)
     ahead = r.peek(size + 1)
     if ahead[size:] == _MARK:  # else nothing need have come of what follows
         ahead = r.peek(size + 2 + max(map(len, names)))
@@ -303,12 +298,11 @@ def _load_children(objects: list[Stateful], r: WireReader, profile: Profile) -> 
     raw = r.ready(size)
     if raw is None:
         return False
-    if row is not None:
-        unpack_all(row, objects, raw)
+    if isinstance(common, Row):
+        unpack_all(common, objects, raw)
         return True
-    assert bulk is not None
     try:
-        bulk.take(objects, raw)
+        common.take(objects, raw)
         for one in objects:
             one.post_load(one.version)
     except ValueError:
