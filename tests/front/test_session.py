@@ -65,8 +65,10 @@ def test_schema_of_the_state_is_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_receiving_from_nowhere_is_refused(tmp_path: Path) -> None:
-    done = gossamer(tmp_path, "-incoming", "file:nowhere.mig", "-nographic")
+@pytest.mark.parametrize("page", [(), ("-web", "127.0.0.1:18006,to=19006")])
+def test_receiving_from_nowhere_is_refused(tmp_path: Path, page: tuple[str, ...]) -> None:
+    # A page's address is not given out before a move can come in.
+    done = gossamer(tmp_path, "-incoming", "file:nowhere.mig", "-nographic", *page)
     assert done.returncode == 2
     assert done.stderr.startswith("gossamer: ")
     assert "nowhere.mig" in done.stderr

@@ -265,9 +265,8 @@ def test_a_person_uses_the_page(
     there = machine(*same, "-incoming", f"unix:{folder}/move", home=folder / "b", files=folder)
     page.fill("#uri", f"unix:{folder}/move")
     page.click("#go")
-    page.wait_for_function(
-        "() => document.getElementById('moved').textContent.includes('it stood still for')"
-    )
+    page.wait_for_selector("#moved:not(:empty)")
+    assert "it stood still for" in page.inner_text("#moved")
     one.keep("move")
     other = Page(chromium, there.address, pictures)
     other.page.wait_for_selector("#state[data-state=running]")

@@ -62,6 +62,8 @@ class Console:
         self._added: dict[str, Chardev] = {}
         self._gdb, self._qtest, self._web = config.gdb, config.qtest, config.web is not None
         self._closings: list[Callable[[], None]] = []
+        #: Reports where the page is; called once all that it offers is there, a move's end too.
+        self.announce: Callable[[], None] = lambda: None
         #: Called once, when the guest has booted and has nothing to do for a while.
         self.at_leisure: Callable[[], object] | None = None
         self._steps_clock, self._qtest_log = config.accel.stands, config.qtest_log
@@ -156,15 +158,17 @@ class Console:
         if session.vm.config.web is not None:
             from gossamer.front.web.server import open_web  # noqa: PLC0415 - most runs need none
 
-            self._closings.append(open_web(session, self.loop, self.channels).close)
+            served = open_web(session, self.loop, self.channels)
+            self._closings.append(served.close)
+            self.announce = served.announce
         if self._gdb is not None:
             self.debug_at(self._gdb)
         if self._qtest is not None and (device := self._open(self._qtest)) is not None:
             from gossamer.front.qtest import QtestServer, RequestLog  # noqa: PLC0415 - most runs need none
 
             log = RequestLog(self._qtest_log) if self._qtest_log else None
-            served = QtestServer(session.vm, device, steps_clock=self._steps_clock, log=log)
-            self._closings.append(served.close)
+            tested = QtestServer(session.vm, device, steps_clock=self._steps_clock, log=log)
+            self._closings.append(tested.close)
             self._hold_while_saving(device)
 
     def _network_there(self, session: Session) -> Network:

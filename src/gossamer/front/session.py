@@ -71,6 +71,7 @@ def _run(config: Config, console: Console, ready: Callable[[], None], log: Trace
             vm.run_state = "inmigrate"
             if config.incoming != DEFER:
                 session.take_in(config.incoming)
+        console.announce()
         ready()
         firmware.forget_files()
         gc.freeze()

@@ -90,6 +90,12 @@ class WebServer:
         there = f"[{name}]" if ":" in name else name
         return f"http://{there}:{port}/?token={self.gate.token}"
 
+    def announce(self) -> None:
+        """Report the address, and open it where -web says so: all that the page uses is there."""
+        self.session.report(f"gossamer: the machine is at {self.address}")
+        if self.options.opens:
+            show(self.address)
+
     # --- the loop -----------------------------------------------------------------------------
 
     def events(self) -> dict[int, int]:
@@ -306,16 +312,13 @@ def show(address: str) -> None:
 
 
 def open_web(session: Session, loop: Loop, channels: Sequence[Channel | None]) -> WebServer:
-    """The server that -web asked for, in the loop; its address is reported."""
+    """The server that -web asked for, in the loop."""
     options = session.vm.config.web
     assert options is not None
     made = WebServer(session, loop, channels, options)
     loop.add(made)
     loop.add(made.vnc)
     session.web = lambda: (made.address, len(made.connections) + len(made.vnc.viewers))
-    session.report(f"gossamer: the machine is at {made.address}")
-    if options.opens:
-        show(made.address)
     return made
 
 
