@@ -24,7 +24,7 @@ from gossamer.machines.config import Config
 from gossamer.machines.options import parse
 from gossamer.migrate.channels import Limits, Listener
 from gossamer.verify.hops.guests import Traveller, traveller
-from gossamer.verify.hops.qemu import PROGRAM, QemuStation
+from gossamer.verify.hops.qemu import PATIENCE_S, PROGRAM, QemuStation
 
 SHIFT: Final = 5
 GAP: Final = 150_000
@@ -41,7 +41,7 @@ SERVER_CPU: Final = "970mp_v1.1"
 #: What QEMU's TCG needs switched off, by CPU.
 _CAPABILITIES: Final = {SERVER_CPU: ",cap-vsx=off,cap-dfp=off,cap-htm=off"}
 _OTHER_CAPABILITIES: Final = ",cap-htm=off"
-LIMITS: Final = Limits(meet=20.0, stall=20.0, total=120.0)
+LIMITS: Final = Limits(meet=PATIENCE_S, stall=PATIENCE_S, total=PATIENCE_S)
 
 
 class Leg(Data):
@@ -94,7 +94,7 @@ class GossamerStation:
 
     def send(self, uri: str, profile: str) -> Sent:
         """Send the machine while its guest runs on, as it does in the loop."""
-        steps = self.vm.transfers.send(uri, profile=profile)
+        steps = self.vm.transfers.send(uri, profile=profile, limits=LIMITS)
         self.vm.cont()
         try:
             waiting = next(steps)

@@ -1,4 +1,7 @@
-"""A real QEMU as a station: started to wait for a machine, talked to by QMP and its serial port."""
+"""A real QEMU as a station: started to wait for a machine, talked to by QMP and its serial port.
+
+QEMU connects to us, not we to it: what a guest prints before its port has a reader is lost.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,19 @@ from gossamer.base.errors import HostError
 
 PROGRAM: Final = "qemu-system-ppc"
 _PR_SET_PDEATHSIG: Final = 1
+PATIENCE_S: Final = 600.0
+"""What QEMU may take for anything, on a host that does much else."""
 _CHARACTER_S: Final = 0.004
 """Between two characters: the serial chip has a FIFO of three bytes."""
+
+
+def _listening(path: Path) -> socket.socket:
+    """A socket that one program will connect to."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    path.unlink(missing_ok=True)
+    made.bind(str(path))
+    made.listen(1)
+    return made
 
 
 def _end_with_parent() -> None:
@@ -39,44 +53,36 @@ class QemuStation:
         #: When the guest was last stopped, seconds since 1970; 0 never.
         self.stopped_at = 0.0
         self.last_words = ""
-        listening = "server=on,wait=off"
         command = [
             str(program), "-nographic", "-monitor", "none",
-            "-serial", f"unix:{folder}/serial,{listening}",
-            "-qmp", f"unix:{folder}/qmp,{listening}", *options,
+            "-serial", f"unix:{folder}/serial", "-qmp", f"unix:{folder}/qmp", *options,
         ]  # fmt: skip
         self._log = (folder / "stderr").open("w+b")
-        self.process = subprocess.Popen(  # noqa: S603 - the program that the user named
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=self._log,
-            start_new_session=True,
-            preexec_fn=_end_with_parent,
-        )
-        try:
-            self._serial = self._connect("serial")
-            self._qmp = self._connect("qmp")
-            self._lines = b""
-            self._line(10.0)
-            self.command("qmp_capabilities")
-        except BaseException:
-            self.close()
-            raise
-
-    def _connect(self, name: str) -> socket.socket:
-        end = time.monotonic() + 20
-        while True:
-            made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        with _listening(folder / "serial") as serial, _listening(folder / "qmp") as qmp:
+            self.process = subprocess.Popen(  # noqa: S603 - the program that the user named
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._log,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
+            )
             try:
-                made.connect(str(self.folder / name))
-            except OSError:
-                made.close()
-                if time.monotonic() > end or self.process.poll() is not None:
-                    raise HostError(f"QEMU did not start: {self.errors}") from None
-                time.sleep(0.01)
-            else:
-                return made
+                self._serial = self._accepted(serial)
+                self._qmp = self._accepted(qmp)
+                self._lines = b""
+                self._line()
+                self.command("qmp_capabilities")
+            except BaseException:
+                self.close()
+                raise
+
+    def _accepted(self, listener: socket.socket) -> socket.socket:
+        end = time.monotonic() + PATIENCE_S
+        while not select.select([listener], [], [], 0.05)[0]:
+            if time.monotonic() > end or self.process.poll() is not None:
+                raise HostError(f"QEMU did not start: {self.errors}")
+        return listener.accept()[0]
 
     @property
     def errors(self) -> str:
@@ -86,9 +92,9 @@ class QemuStation:
 
     # --- QMP --------------------------------------------------------------------------------------
 
-    def _line(self, seconds: float) -> dict[str, Any]:
+    def _line(self) -> dict[str, Any]:
         """The next line; what the guest prints is taken meanwhile: QEMU waits for that."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + PATIENCE_S
         while b"\n" not in self._lines:
             sockets = [self._qmp, self._serial]
             try:
@@ -119,7 +125,7 @@ class QemuStation:
         except OSError:
             raise HostError(f"QEMU is gone: {self.errors}") from None
         while True:
-            answer = self._line(30.0)
+            answer = self._line()
             if "error" in answer:
                 raise HostError(f"QEMU: {name}: {answer['error']['desc']}")
             if "return" in answer:
@@ -133,23 +139,23 @@ class QemuStation:
     def status(self) -> str:
         return str(self.command("query-status")["status"])
 
-    def wait_loaded(self, seconds: float = 20.0) -> str:
+    def wait_loaded(self) -> str:
         """Wait until an incoming machine is there; the run state."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + PATIENCE_S
         while (state := self.status) == "inmigrate":
             if time.monotonic() > end:
                 raise HostError("QEMU: the machine does not come")
             time.sleep(0.005)
         return state
 
-    def migrate(self, uri: str, seconds: float = 30.0) -> dict[str, Any]:
+    def migrate(self, uri: str) -> dict[str, Any]:
         """Send the machine; what `query-migrate` says when it is done."""
         self.command("migrate", uri=uri)
-        return self.wait_sent(seconds)
+        return self.wait_sent()
 
-    def wait_sent(self, seconds: float = 30.0) -> dict[str, Any]:
+    def wait_sent(self) -> dict[str, Any]:
         """Wait for a transfer that has been started to be over."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + PATIENCE_S
         while True:
             status: dict[str, Any] = self.command("query-migrate")
             if status.get("status") == "completed":
@@ -177,14 +183,18 @@ class QemuStation:
         return time.monotonic()
 
     def expect(self, text: bytes, seconds: float = 20.0, start: int = 0) -> None:
-        """Wait until the guest has printed `text` at or behind output offset `start`."""
-        end = time.monotonic() + seconds
+        """Wait until the guest has printed `text` at or behind output offset `start`.
+
+        `seconds` are of a guest that has the host to itself: here it may take `PATIENCE_S`.
+        """
+        end = time.monotonic() + max(seconds, PATIENCE_S)
         while text not in self.output[start:]:
             left = end - time.monotonic()
             if left <= 0:
                 tail = bytes(self.output[-200:])
                 raise HostError(f"QEMU's guest does not print {text!r}; it printed {tail!r}")
-            self.listen(min(left, 0.2))
+            if not self.listen(min(left, 0.2)) and self.process.poll() is not None:
+                raise HostError(f"QEMU is gone: {self.errors}")
 
     def type(self, text: bytes) -> None:
         """Type at the serial port, slowly."""
