@@ -125,8 +125,10 @@ MOVE_PROBES: Final = 4
 MOVE_STORE: Final = 1 << 36
 MOVE_DATA: Final = 1 << 37
 MOVE_FACE: Final = 38
-#: Data that was stored and that Python has not taken yet: slots of 16 bytes (place, value).
+#: Data that was stored and that Python has not taken yet: slots of 16 bytes (place, value).  Of a
+#: hypercall's the place is a bit that no real address has, and how many of the first bytes count.
 DATA_SLOTS: Final = 1024
+CALL_DATA: Final = 1 << 63
 #: `exit_request` of an interrupt alone: native code takes it where it may (`runtime_faces`).
 IRQ_EXIT: Final = 4
 #: Flag of a learned access: it changes the level of a line.
@@ -248,6 +250,9 @@ _FIELDS_64: Final = (
     ("table_mask", 8),
     ("table_dirty", 8),
     ("call_memory", 8),  # real addresses below are memory; 0: Python answers every hypercall
+    ("call_unit", 8),  # the unit address of the terminal whose hypercalls are answered
+    ("call_waits", 4),  # whether what it prints may reach Python later; 0: Python answers
+    ("call_silent", 4),  # whether it has nothing for the guest
     ("le", 8),  # MSR[LE] as the tables in force have it
     ("orders", 8),  # a byte a page: 1 where its entries are of words in little-endian order
     ("turned", 8),  # where how often a page's order changed is counted

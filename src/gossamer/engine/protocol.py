@@ -58,6 +58,15 @@ class Engine(Protocol):
     def answer_calls(self, memory: int) -> None:
         """Hypercalls that map pages below real address `memory` may be answered without Python."""
 
+    def answer_terminal(self, unit: int, take: Callable[[bytes], None]) -> None:
+        """Hypercalls of the terminal at `unit` may be answered so: `take` gets what it prints.
+
+        Later than at their instruction only where that can wait (`core.faces`, `at_leisure`).
+        """
+
+    def terminal_silent(self, silent: bool) -> None:
+        """Whether the terminal has nothing for the guest."""
+
     def forget_entry(self, n: int, v: int) -> None:
         """Forget what an entry of the hash table translated (`core.htab`): its number and V."""
 

@@ -259,6 +259,12 @@ class Reference(InstructionTime):
     def answer_calls(self, memory: int) -> None:
         """Every hypercall is Python's."""
 
+    def answer_terminal(self, unit: int, take: Callable[[bytes], None]) -> None:
+        """It is, of a terminal too."""
+
+    def terminal_silent(self, silent: bool) -> None:
+        """It need not know."""
+
     def forget_entry(self, n: int, v: int) -> None:
         """Nothing is kept."""
 

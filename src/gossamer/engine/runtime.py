@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from gossamer.cpu import mmu, table_calls
+from gossamer.cpu import mmu, table_calls, terminal_calls
 from gossamer.cpu.data_breakpoint import data_breakpoint
 from gossamer.engine.addresses import NARROW, Addresses, addresses, addresses_of
 from gossamer.engine.context import ANSWER_SIZE, EFFECT_CODES
 from gossamer.engine.emit import TB_CPU
 from gossamer.engine.runtime_banks import choosing
+from gossamer.engine.runtime_calls import hypercalls
 from gossamer.engine.runtime_code import code
 from gossamer.engine.runtime_decode import decode
 from gossamer.engine.runtime_devices import devices
@@ -183,11 +184,12 @@ def entry_functions(intrinsics: set[str], architecture: Architecture) -> str:
 
 
 def call_functions(intrinsics: set[str], architecture: Architecture) -> str:
-    """``call_<name>(cpu, …)``: hypercalls that native code answers (`cpu.table_calls`).
+    """``call_<name>(cpu, …)``: hypercalls that native code answers.
 
-    ``i64 call_enter(cpu, memory, entries)``, ``i64 call_remove(cpu, entries)``,
-    ``i64 call_protect(cpu, entries)`` and ``i64 call_bulk_remove(cpu, i32 k)`` give an outcome;
-    ``i1 call_bulk_is_usual(cpu, entries)`` says whether all of a call is answered.
+    Of `cpu.table_calls`: ``i64 call_enter(cpu, memory, entries)``, ``i64 call_remove(cpu,
+    entries)``, ``i64 call_protect(cpu, entries)`` and ``i64 call_bulk_remove(cpu, i32 k)`` give an
+    outcome; ``i1 call_bulk_is_usual(cpu, entries)`` says whether all of a call is answered.  Of
+    `cpu.terminal_calls`: ``i1 call_put_is_usual(cpu, unit)``, ``i1 call_get_nothing(cpu, unit)``.
     """
     if architecture.word == 32:
         return ""
@@ -199,6 +201,8 @@ def call_functions(intrinsics: set[str], architecture: Architecture) -> str:
         ("protect", table_calls.protect, (64,)),
         ("bulk_is_usual", table_calls.bulk_is_usual, (64,)),
         ("bulk_remove", table_calls.bulk_remove, (NUMBER,)),
+        ("put_is_usual", terminal_calls.put_is_usual, (64,)),
+        ("get_nothing", terminal_calls.get_nothing, (64,)),
     ):
         f, s = _BodyFunction(intrinsics, words), Body(architecture.word)
         body: Callable[..., Expr] = answer
@@ -244,7 +248,7 @@ def fixed_functions(architecture: Architecture) -> str:
             bus(w) + memory(w),
             parts_of(architecture, w),
             slow(w),
-            tables(w) + choosing(w) + effects(w),
+            tables(w) + choosing(w) + hypercalls(w) + effects(w),
             orders(w),
             timer(w),
             float_settling(w),

@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-from gossamer.cpu.table_calls import (
-    GONE,
-    H_BULK_REMOVE,
-    H_ENTER,
-    H_PROTECT,
-    H_REMOVE,
-    MOST,
-    SUCCESS,
-)
-from gossamer.engine.context import BANKS, EFFECT_CODES, IRQ_EXIT, NO_BANK
-from gossamer.engine.emit import TB_CPU
+from gossamer.engine.context import BANKS, IRQ_EXIT, NO_BANK
 from gossamer.engine.runtime_fields import Text
 from gossamer.engine.runtime_slb import CHANGED
 from gossamer.engine.runtime_tables import each_table, for_banks
@@ -29,79 +19,7 @@ def _users(w: Text) -> str:
 def _segments(w: Text) -> str:
     field, store = w.field, w.store
     if w.ea == "i64":
-        return f"""; The hypervisor is asked: answered here, or by Python, which may change all that
-; the CPU has.
-define internal void @effect_hypercall(ptr %cpu) nounwind {{
-{field("call_memory", "memory", "i64")}
-  %some = icmp ne i64 %memory, 0
-  br i1 %some, label %own, label %ask
-own:
-  %done = call i1 @answer_call(ptr %cpu, i64 %memory)
-  br i1 %done, label %out, label %ask
-ask:
-  call void @effect_python(ptr %cpu, i32 {EFFECT_CODES["hypercall"]}, i32 0)
-  br label %out
-out:
-  ret void
-}}
-; Answers the call that the registers hold; false: it is Python's.
-define internal i1 @answer_call(ptr %cpu, i64 %memory) nounwind {{
-entry:
-{field("table_mask", "mask", "i64")}
-  %half = lshr i64 %mask, 1
-  %entries = add i64 %half, 1
-  %at = getelementptr i8, ptr %cpu, i64 {w.offset_of("gpr") + 3 * 8}
-  %number = load i64, ptr %at{TB_CPU}
-  switch i64 %number, label %no [ i64 {H_ENTER}, label %enter
-    i64 {H_REMOVE}, label %remove
-    i64 {H_PROTECT}, label %protect
-    i64 {H_BULK_REMOVE}, label %bulk ]
-enter:
-  %entered = call i64 @call_enter(ptr %cpu, i64 %memory, i64 %entries)
-  br label %one
-remove:
-  %removed = call i64 @call_remove(ptr %cpu, i64 %entries)
-  br label %one
-protect:
-  %protected = call i64 @call_protect(ptr %cpu, i64 %entries)
-  br label %one
-one:
-  %outcome = phi i64 [ %entered, %enter ], [ %removed, %remove ], [ %protected, %protect ]
-  call void @forget_gone(ptr %cpu, i64 %outcome)
-  %answered = trunc i64 %outcome to i1
-  ret i1 %answered
-bulk:
-  %usual = call i1 @call_bulk_is_usual(ptr %cpu, i64 %entries)
-  br i1 %usual, label %each, label %no
-each:
-  %k = phi i32 [ 0, %bulk ], [ %k1, %next ]
-  %each_one = call i64 @call_bulk_remove(ptr %cpu, i32 %k)
-  call void @forget_gone(ptr %cpu, i64 %each_one)
-  %asked = trunc i64 %each_one to i1
-  br i1 %asked, label %next, label %all
-next:
-  %k1 = add i32 %k, 1
-  %more = icmp ult i32 %k1, {MOST}
-  br i1 %more, label %each, label %all
-all:
-  store i64 {SUCCESS}, ptr %at{TB_CPU}
-  ret i1 true
-no:
-  ret i1 false
-}}
-; Forgets the page of an entry that went, as an outcome says (`cpu.table_calls`).
-define internal void @forget_gone(ptr %cpu, i64 %outcome) nounwind {{
-  %bit = and i64 %outcome, {GONE}
-  %gone = icmp ne i64 %bit, 0
-  br i1 %gone, label %forget, label %out
-forget:
-  %ea = trunc i64 %outcome to i32
-  call void @forget_page(ptr %cpu, i32 %ea)
-  br label %out
-out:
-  ret void
-}}
-; The SLB may have changed: that is looked at where tables are needed.
+        return f"""; The SLB may have changed: that is looked at where tables are needed.
 define internal void @effect_slb(ptr %cpu) nounwind {{
 {field("segments_dirty", "dirty", "i32")}
   %new = or i32 %dirty, {CHANGED}

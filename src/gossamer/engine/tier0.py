@@ -29,6 +29,7 @@ from gossamer.engine.context import (
     ANSWER_RESULT,
     ANSWER_SIZE,
     BANKS,
+    CALL_DATA,
     DATA_SLOTS,
     DTLB_ENTRIES,
     EFFECT_CODES,
@@ -317,6 +318,16 @@ class Tier0(InstructionTime):
         """Answer some hypercalls in native code (`cpu.table_calls`): of pages below `memory`."""
         self._set64("call_memory", memory)
 
+    def answer_terminal(self, unit: int, take: Callable[[bytes], None]) -> None:
+        """Answer its hypercalls in native code (`cpu.terminal_calls`)."""
+        self._set64("call_unit", unit)
+        self._terminal = take
+
+    _terminal: Callable[[bytes], None] | None = None
+
+    def terminal_silent(self, silent: bool) -> None:
+        self.set_word("call_silent", int(silent))
+
     def set_word(self, name: str, value: int) -> None:
         ctypes.c_uint32.from_address(self._address + self._fields[name]).value = value
 
@@ -404,8 +415,12 @@ class Tier0(InstructionTime):
         if count := self._data_count.value:
             self._data_count.value = 0
             data = self._data.view[: 2 * count].tolist()
-            for ra, value in zip(data[::2], data[1::2], strict=True):
-                self.memory.take(ra, value)
+            for place, value in zip(data[::2], data[1::2], strict=True):
+                if place & CALL_DATA:
+                    assert self._terminal is not None
+                    self._terminal(value.to_bytes(8, "big")[: place & 0xF])
+                else:
+                    self.memory.take(place, value)
 
     def _on_effect(self, code: int, argument: int) -> None:
         try:
@@ -494,6 +509,8 @@ class Tier0(InstructionTime):
             self.faces.forget()
         self.calm = False
         self._face.value = self.faces.current
+        if self._terminal is not None:
+            self.set_word("call_waits", int(self.faces.at_leisure))
         self._run_limit.value, self._dec_count.value = end, NEVER
         self._running = True
         try:

@@ -100,16 +100,28 @@ class Terminal(VioDevice):
     layouts = {"": [head("sdev"), "received", "taken", "buf"]}
 
     transmit: Callable[[int], None] = wiring()
+    #: Called with whether there is nothing for the guest, when that may have changed.
+    fell_silent: Callable[[bool], None] = wiring()
 
     def __init__(self, clock: Clock, reg: int, source: int, irq: IrqLine) -> None:
         super().__init__(clock, reg, source, irq)
         self.idstr = f"vty@{reg:x}/spapr_vty"
-        self.transmit = _nothing
+        self.transmit = self.fell_silent = _nothing
         self.reset()
+
+    def reset(self) -> None:
+        super().reset()
+        self.fell_silent(True)
 
     def post_load(self, version: int) -> None:
         if self.waiting > ROOM:
             raise ValueError(f"{self.waiting} bytes wait, there is room for {ROOM}")
+        self.fell_silent(not self.waiting)
+
+    def send(self, data: bytes) -> None:
+        """Bytes of the guest's."""
+        for byte in data:
+            self.transmit(byte)
 
     @property
     def waiting(self) -> int:
@@ -128,12 +140,14 @@ class Terminal(VioDevice):
         self.buf[self.received % ROOM] = byte
         self.received = (self.received + 1) & _MASK32
         if first:
+            self.fell_silent(False)
             self.request()
 
     def take(self) -> bytes:
         """All that waits."""
         out = bytes(self.buf[(self.taken + n) % ROOM] for n in range(self.waiting))
         self.taken = self.received
+        self.fell_silent(True)
         return out
 
 
@@ -182,8 +196,7 @@ def terminal_calls(terminals: Iterable[Terminal]) -> dict[int, Handler]:
         terminal = units.get(unit)
         if terminal is None or length > ROOM:
             return PARAMETER
-        for byte in b"".join(word.to_bytes(8, "big") for word in words)[:length]:
-            terminal.transmit(byte)
+        terminal.send(b"".join(word.to_bytes(8, "big") for word in words)[:length])
         return SUCCESS
 
     return {H_GET_TERM_CHAR: get, H_PUT_TERM_CHAR: put}

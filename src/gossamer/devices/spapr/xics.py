@@ -7,6 +7,7 @@ presents itself again when the server's priority falls.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable
 from typing import Final
 
@@ -15,7 +16,7 @@ from gossamer.core.device import Device
 from gossamer.core.irq import IrqLine
 from gossamer.devices.spapr.calls import PARAMETER, SUCCESS, Handler, Registers, results
 from gossamer.state.codec import U32, Equal
-from gossamer.state.declare import Stateful, children, u8, u32, wiring
+from gossamer.state.declare import Stateful, children, derived, u8, u32, wiring
 from gossamer.state.layout import Constant, Layout
 
 H_EOI, H_CPPR, H_IPI, H_IPOLL, H_XIRR, H_XIRR_X = 0x64, 0x68, 0x6C, 0x70, 0x74, 0x2FC
@@ -177,6 +178,8 @@ class Ics(Device):
     layouts = {"": _layout(COUNT)}
 
     irqs: list[Source] = children(Source, COUNT)
+    #: Places of those that were claimed, ascending: a few of thousands.
+    claimed: list[int] = derived()
     first: int = wiring()
     servers: dict[int, Icp] = wiring()
 
@@ -185,7 +188,11 @@ class Ics(Device):
         self.idstr = "ics"
         self.first = first
         self.servers = {}
+        self.claimed = []
         super().reset()
+
+    def post_load(self, version: int) -> None:
+        self.claimed = [n for n, one in enumerate(self.irqs) if one.flags]
 
     def source(self, number: int) -> Source | None:
         """A source that was claimed; None where there is none."""
@@ -196,11 +203,17 @@ class Ics(Device):
 
     def claim(self, number: int, *, level: bool = False) -> None:
         """There is such a source from now on."""
-        self.irqs[number - self.first].flags = LSI if level else MSI
+        n = number - self.first
+        if not self.irqs[n].flags:
+            insort(self.claimed, n)
+        self.irqs[n].flags = LSI if level else MSI
 
     def release(self, number: int) -> None:
-        one = self.irqs[number - self.first]
+        n = number - self.first
+        one = self.irqs[n]
         one.reset()
+        if one.flags:
+            self.claimed.remove(n)
         one.flags = 0
 
     # --- inputs -----------------------------------------------------------------------------------
@@ -257,8 +270,9 @@ class Ics(Device):
 
     def again(self, server: int) -> None:
         """Everything for a server that was rejected, or is still asserted, presents itself."""
-        for n, one in enumerate(self.irqs):
-            if one.server != server or not one.flags or not one.status:
+        for n in self.claimed:
+            one = self.irqs[n]
+            if one.server != server or not one.status:
                 continue
             if one.flags & LSI:
                 self._present_level(self.first + n, one)
