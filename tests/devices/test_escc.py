@@ -29,7 +29,7 @@ class Port:
         self.clock, self.irq_a, self.irq_b = Clock(), IrqLine(), IrqLine()
         self.chip = Escc(self.clock, self.irq_a, self.irq_b)
         self.region, self.out = self.chip.region(), []
-        self.chip.a.transmit = lambda byte: self.out.append((int(self.clock.now), byte))
+        self.chip.a.transmit = lambda data: self.out.append((int(self.clock.now), *data))
 
     def set(self, register, value, channel=A):
         self.region.store(channel, register & 7 | (8 if register > 7 else 0), 1)

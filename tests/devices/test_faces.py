@@ -31,7 +31,7 @@ class Board:
         self.escc = Escc(self.clock, *self.lines[:2])
         self.trace = self.pic.trace = self.escc.trace = Trace()
         self.escc.set_true_rate(False)
-        self.escc.a.transmit = self.escc.b.transmit = self.sent.append
+        self.escc.a.transmit = self.escc.b.transmit = self.sent.extend
         self.chips = (self.escc, self.pic)
         self.regions = (self.escc.region(), self.pic.region())
 

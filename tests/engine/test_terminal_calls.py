@@ -31,7 +31,7 @@ class Console:
         self.rig = rig = Rig(Tier0, cpu=CPU)
         self.sent, self.asked = bytearray(), []
         self.terminal = Terminal(Clock(), UNIT, 0, IrqLine(rig.cpu, Irq.EXTERNAL))
-        self.terminal.transmit = self.sent.append
+        self.terminal.transmit = self.sent.extend
         calls = Hypercalls()
         calls.add(terminal_calls([self.terminal]))
 
@@ -44,7 +44,7 @@ class Console:
         rig.words(CODE, SC_1)
         if native:
             rig.engine.answer_calls(RAM_SIZE)
-            rig.engine.answer_terminal(UNIT, self.terminal.send)
+            rig.engine.answer_terminal(UNIT, lambda data: self.terminal.transmit(data))
             self.terminal.fell_silent = rig.engine.terminal_silent
 
     def call(self, number: int, *arguments: int, user: bool = False) -> None:

@@ -89,7 +89,7 @@ def test_none_and_null() -> None:
     assert not null.full
     with console("none", "null") as c:
         for channel in (0, 1, 2):
-            c.serial_sink(channel)(65)
+            c.serial_sink(channel)(b"A")
 
 
 # --- files and pipes ----------------------------------------------------------------------------
@@ -99,7 +99,7 @@ def test_file_gets_every_byte(tmp_path: Path) -> None:
     with console(f"file:{tmp_path}/a,,b") as c:
         sink = c.serial_sink(0)
         for n in range(10_000):
-            sink(n & 0xFF)
+            sink(bytes((n & 0xFF,)))
     assert (tmp_path / "a,b").read_bytes() == bytes(n & 0xFF for n in range(10_000))
 
 
@@ -110,7 +110,7 @@ def test_case_19_a_full_medium_stops_the_machine_and_loses_nothing(
     states: list[str] = []
 
     def speak(ns: int) -> None:
-        c.serial_sink(0)(65)
+        c.serial_sink(0)(b"A")
 
     vm.on_slice = speak
     with console("file:/dev/full") as c:
@@ -322,13 +322,13 @@ def test_pty_can_be_opened_left_and_opened_again(capfd: pytest.CaptureFixture[st
         assert f"character device redirected to {device.pty_path}" in capfd.readouterr().err
         c.attach(session_of(vm))
         sink = c.serial_sink(0)
-        sink(65)
+        sink(b"A")
         assert not device.out, "no peer is there"
         for _ in range(2):
             vm.received.clear()
             vm.room = 99
             user = os.open(device.pty_path, os.O_RDWR | os.O_NOCTTY)
-            sink(66)
+            sink(b"B")
             device.flush()
             assert os.read(user, 9) == b"B"
             os.write(user, b"hi")
@@ -430,8 +430,7 @@ PROGRAM = """
     console = Console(Config(serials=("mon:stdio" if how != "signals" else "stdio",)))
     def speak(ns):
         if not vm.done:
-            for byte in b"ready":
-                console.serial_sink(0)(byte)
+            console.serial_sink(0)(b"ready")
             vm.done.append(1)
         elif how == "raise" and vm.received:
             raise RuntimeError("a bug")

@@ -302,7 +302,7 @@ def test_a_captured_linux_answers(capture: bytes, name: str, tmp_path: Path) -> 
     vm = Vm(parse([*CAPTURES[name], "-icount", "3,sleep=off"]))
     vm.incoming(f"file:{file}")
     said = bytearray()
-    vm.machine.serials[0].transmit = said.append
+    vm.machine.serials[0].transmit = said.extend
     vm.cont()
     for byte in b"\r":
         vm.machine.serials[0].receive(byte)
@@ -341,7 +341,7 @@ def test_linux_comes_to_its_shell_and_computes_right(
     line = "console=hvc0 guest.run=selfcheck+-n+3"
     vm = Vm(parse([*OURS, "-cpu", cpu, "-icount", "3,sleep=off", *files, "-append", line]))
     said = bytearray()
-    vm.machine.serials[0].transmit = said.append
+    vm.machine.serials[0].transmit = said.extend
     while b"GUEST RUN DONE" not in said and vm.instructions < 400_000_000:
         vm.run(instructions=5_000_000)
     text = said.decode()
@@ -360,7 +360,7 @@ def test_a_decrementer_goes_on_in_qemu(tmp_path: Path, start: Callable[..., Qemu
     path = kernel(tmp_path, code)
     vm = Vm(parse([*OURS, "-icount", "3,sleep=off", "-kernel", str(path)]))
     said = bytearray()
-    vm.machine.serials[0].transmit = said.append
+    vm.machine.serials[0].transmit = said.extend
     vm.run(until_ns=205_000_000)
     assert bytes(said) == b"." * len(said)
     assert len(said) >= 18
@@ -381,7 +381,7 @@ def test_a_decrementer_goes_on_in_qemu(tmp_path: Path, start: Callable[..., Qemu
     again.incoming(f"file:{tmp_path}/back")
     assert again.machine.part("spapr").events == pressed  # type: ignore[attr-defined]
     del said[:]
-    again.machine.serials[0].transmit = said.append
+    again.machine.serials[0].transmit = said.extend
     again.cont()
     again.run(until_ns=again.clock_ns + 205_000_000)
     assert len(said) >= 18

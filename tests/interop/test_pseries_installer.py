@@ -25,7 +25,7 @@ def test_debians_installer_asks_for_a_language() -> None:
     files = ("-kernel", str(kernel), "-initrd", str(initrd), "-append", "console=hvc0")
     vm = Vm(parse([*line, "-serial", "null", "-icount", "1,sleep=off", *files]))
     said = bytearray()
-    vm.machine.serials[0].transmit = said.append
+    vm.machine.serials[0].transmit = said.extend
     while b"Select a language" not in said and vm.instructions < MOST:
         vm.run(instructions=50_000_000)
     text = said.decode("utf-8", "replace")

@@ -162,7 +162,7 @@ def start(qemu64: Path, tmp_path: Path) -> Iterator[Callable[..., QemuStation]]:
 def answers(vm: Vm) -> None:
     """The shell adds up two numbers."""
     said = bytearray()
-    vm.machine.serials[0].transmit = said.append
+    vm.machine.serials[0].transmit = said.extend
     vm.cont()
     for byte in b"echo $((40+2))=\r":
         vm.machine.serials[0].receive(byte)
@@ -230,7 +230,7 @@ def test_linux_boots_here_and_goes_there_and_back(
     cpu = "power8"
     vm = Vm(parse([*ours("2.9", cpu), *guest]))
     said = bytearray()
-    vm.machine.serials[0].transmit = said.append
+    vm.machine.serials[0].transmit = said.extend
     while b"guest# " not in said and vm.instructions < 400_000_000:
         vm.run(instructions=5_000_000)
     assert b"GUEST READY" in said

@@ -45,7 +45,7 @@ class Guest:
 
     def __init__(self, vm: Vm) -> None:
         self.vm, self.said = vm, bytearray()
-        vm.machine.serials[0].transmit = self.said.append
+        vm.machine.serials[0].transmit = self.said.extend
 
     def until(self, text: bytes, most: int = 400_000_000) -> str:
         end = self.vm.instructions + most

@@ -25,7 +25,7 @@ def taken_over(shared: Path, tmp_path: Path, name: str) -> tuple[Vm, tuple[str, 
     vm = Vm(parse(["-M", "ref405ep", "-icount", "5,sleep=off", "-serial", "null"]))
     repaired = vm.incoming(f"file:{file}").repaired
     out = bytearray()
-    vm.machine.serials[0].transmit = out.append
+    vm.machine.serials[0].transmit = out.extend
     return vm, repaired, out
 
 

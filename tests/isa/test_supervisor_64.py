@@ -69,7 +69,7 @@ def on_gossamer(program: Path, cpu: str) -> bytes:
         )
     )
     out = bytearray()
-    m.serials[0].transmit = out.append
+    m.serials[0].transmit = out.extend
     while END not in out and m.engine.count < 1_000_000:
         m.processor.run(m.engine.count + 20_000)
     return bytes(out)

@@ -21,7 +21,7 @@ COMMON = ("-m", "8", "-icount", "5,sleep=off", "-nographic", "-serial", "null", 
 def run(vm: Vm, way: str, instructions: int) -> tuple[list[int], bytes, int]:
     """Hashes on the way, what it printed, and how many accesses Python carried out."""
     out, calls = bytearray(), 0
-    vm.serial_sinks = [out.append]
+    vm.serial_sinks = [out.extend]
     memory = vm.machine.memory
     if way == "off":
         memory.faces.learned = None

@@ -54,7 +54,7 @@ def capture_config(name: str, **kw) -> Config:
 @pytest.mark.parametrize("via", VIAS)
 def test_openbios_comes_to_its_prompt_and_is_saved_and_loaded(via: str) -> None:
     vm, out = Vm(config(via)), bytearray()
-    vm.serial_sinks = [out.append]
+    vm.serial_sinks = [out.extend]
     while not out.endswith(PROMPT):
         assert vm.instructions < 1_000_000_000, out.decode(errors="replace")
         vm.run(instructions=10_000_000)
@@ -72,7 +72,7 @@ def test_openbios_comes_to_its_prompt_and_is_saved_and_loaded(via: str) -> None:
 
 def type_line(vm: Vm, text: str) -> bytes:
     out = bytearray()
-    vm.serial_sinks = [out.append]
+    vm.serial_sinks = [out.extend]
     for byte in text.encode() + b"\r":
         for _ in range(1000):
             if vm.serial_room(0):

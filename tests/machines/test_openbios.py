@@ -28,7 +28,7 @@ def at_prompt(openbios: Path) -> tuple[Config, bytes, bytes]:
     )
     vm = Vm(config)
     out = bytearray()
-    vm.serial_sinks = [out.append]
+    vm.serial_sinks = [out.extend]
     while not out.endswith(PROMPT):
         assert vm.instructions < 2_000_000_000, out.decode(errors="replace")
         vm.run(instructions=10_000_000)
@@ -38,7 +38,7 @@ def at_prompt(openbios: Path) -> tuple[Config, bytes, bytes]:
 def type_line(vm: Vm, text: str) -> bytes:
     """Type a line at the prompt; what the console shows up to the next prompt."""
     out = bytearray()
-    vm.serial_sinks = [out.append]
+    vm.serial_sinks = [out.extend]
     for byte in text.encode() + b"\r":
         while not vm.serial_room(0):
             vm.run(instructions=1000)
@@ -89,7 +89,7 @@ def test_nothing_typed_is_lost_however_fast_it_comes(at_prompt):
     vm, chance = Vm(config), random.Random(3)
     vm.load_bytes(state)
     out = bytearray()
-    vm.serial_sinks = [out.append]
+    vm.serial_sinks = [out.extend]
     text = b"6" + b" " * 30 + b"7" + b" " * 30 + b"* ."  # each word that is looked up takes long
     waiting = list(text)
     while waiting:

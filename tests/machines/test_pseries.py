@@ -68,7 +68,7 @@ def make(tmp_path: Path) -> Callable[..., Machine]:
 def test_a_program_prints_and_waits(make: Callable[..., Machine]) -> None:
     m = make()
     said = bytearray()
-    m.serials[0].transmit = said.append
+    m.serials[0].transmit = said.extend
     m.processor.run(8)
     assert said == b"hi"
     assert m.cpu.waiting
@@ -104,7 +104,7 @@ def test_a_call_that_changes_nothing_else_does_not_stop_native_code(
     make: Callable[..., Machine],
 ) -> None:
     m, sent = make(), bytearray()
-    m.serials[0].transmit = sent.append
+    m.serials[0].transmit = sent.extend
     m.memory.write(m.cpu.block.get("nia") + 24, b"\x4b\xff\xff\xe8")  # b .-24: it never waits
     runs = []
     m.engine.before_run = lambda: runs.append(m.engine.count)

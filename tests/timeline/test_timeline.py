@@ -133,7 +133,7 @@ def test_what_is_speculated_is_undone() -> None:
 def test_no_observer_hears_what_has_been_said_before() -> None:
     vm = make()
     said: list[int] = []
-    vm.serial_sinks.append(said.append)
+    vm.serial_sinks.append(said.extend)
     timeline = Timeline(vm)
     vm.run_to(4_000_000)
     before = bytes(said)

@@ -36,14 +36,15 @@ class Console:
         self.listeners: list[Callable[[int], object]] = []
         self._commands = 0
 
-    def take(self, byte: int) -> None:
-        """A byte that the guest sent."""
-        self.raw.append(byte)
+    def take(self, data: bytes) -> None:
+        """Bytes that the guest sent."""
+        self.raw += data
         if len(self.raw) > MOST_KEPT:
             del self.raw[: MOST_KEPT // 2]
             self.taken = max(0, self.taken - MOST_KEPT // 2)
         for listener in tuple(self.listeners):
-            listener(byte)
+            for byte in data:
+                listener(byte)
 
     @property
     def text(self) -> str:

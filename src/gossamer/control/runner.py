@@ -80,7 +80,7 @@ class Runner:
         self.config = config
         self.events = Observers()
         self.snapshot_store = Snapshots(config)
-        self.serial_sinks: list[Callable[[int], None]] = []
+        self.serial_sinks: list[Callable[[bytes], None]] = []
         self._sinks_wait = False
         self._run_state = "prelaunch"
         self.ended = False
@@ -254,10 +254,10 @@ class Runner:
         self.run_state = "io-error"
         self.machine.processor.request_stop()
 
-    def _sink(self, channel: int) -> Callable[[int], None]:
-        def send(byte: int) -> None:
+    def _sink(self, channel: int) -> Callable[[bytes], None]:
+        def send(data: bytes) -> None:
             if channel < len(self.serial_sinks):
-                self.serial_sinks[channel](byte)
+                self.serial_sinks[channel](data)
 
         return send
 

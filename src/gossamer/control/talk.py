@@ -30,8 +30,8 @@ class Talk:
         self._seen = 0
         self._commands = 0
         while len(vm.serial_sinks) <= channel:
-            vm.serial_sinks.append(lambda byte: None)
-        vm.serial_sinks[channel] = self.raw.append
+            vm.serial_sinks.append(lambda data: None)
+        vm.serial_sinks[channel] = self.raw.extend
         if vm.run_state in ("prelaunch", "paused"):
             vm.cont()
 

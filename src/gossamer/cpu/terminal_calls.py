@@ -1,8 +1,8 @@
 """Hypercalls of a virtual terminal that need nothing of the machine, as bodies.
 
-A guest that prints makes one for each 16 characters, and asks after each line for keys that nobody
-pressed.  The usual case alone is described; all else is the machine's, whose answer to these is the
-same (`devices.spapr.vio`): both are compared in `tests/engine/test_terminal_calls.py`.  Source:
+A guest that prints makes one for each 16 characters, and asks after each line for keys that were
+not pressed.  The usual case alone is described; all else is the machine's, whose answer to these is
+the same (`devices.spapr.vio`): both are compared in `tests/engine/test_terminal_calls.py`.  Source:
 LoPAR 16.5.
 """
 

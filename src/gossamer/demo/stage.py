@@ -40,7 +40,7 @@ def forget(vm: Vm) -> None:
 def stay(vm: Vm) -> None:
     """Run for a second of the host's time and report on it."""
     written = bytearray()
-    vm.serial_sinks = [written.append]
+    vm.serial_sinks = [written.extend]
     vm.cont()
     start = time.monotonic_ns()
     reported = start

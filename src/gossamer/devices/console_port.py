@@ -37,14 +37,14 @@ class ConsolePort(Device):
     exit_status: int = u32()
     exited: int = u8()
     irq: IrqLine = wiring()
-    transmit: Callable[[int], None] = wiring()
+    transmit: Callable[[bytes], None] = wiring()
     power_off: Callable[[], None] = wiring()
 
     def __init__(self, clock: Clock, irq: IrqLine) -> None:
         super().__init__(clock)
         self.idstr = "gossamer-console"
         self.irq = irq
-        self.transmit = lambda byte: None
+        self.transmit = lambda data: None
         self.power_off = lambda: None
         self.reset()
 
@@ -78,7 +78,7 @@ class ConsolePort(Device):
 
     def write(self, offset: int, size: int, value: int) -> None:
         if offset == 0:
-            self.transmit(value & 0xFF)
+            self.transmit(bytes((value & 0xFF,)))
         elif offset == 8:
             self.exit_status, self.exited = value & 0xFFFF_FFFF, 1
             self.power_off()

@@ -101,7 +101,7 @@ class EsccChannel(Stateful):
     clock: Clock = wiring()
     #: Whether a character takes its time (``-global escc.true-rate=on``).
     true_rate: bool = wiring()
-    transmit: Callable[[int], None] = wiring()
+    transmit: Callable[[bytes], None] = wiring()
     changed: Callable[[], None] = wiring()
     receive_ready: Callable[[], None] = wiring()
 
@@ -231,7 +231,7 @@ class EsccChannel(Stateful):
         if self.wregs[14] & LOOPBACK:
             return
         if self.wregs[14] & AUTO_ECHO:
-            self.transmit(value & 0xFF)
+            self.transmit(bytes((value & 0xFF,)))
         self._take(value & 0xFF, errors)
 
     def _take(self, value: int, errors: int = 0) -> None:
@@ -312,7 +312,7 @@ class EsccChannel(Stateful):
     def sent(self, value: int) -> None:
         """An engine has carried out a write of data: its character leaves now."""
         self.tx = value & 0xFF
-        self.transmit(self.tx)
+        self.transmit(bytes((self.tx,)))
 
     def face(self) -> Face:
         """All that decides about registers that are learned (see `core.faces`); not `tx`."""
@@ -340,7 +340,7 @@ class EsccChannel(Stateful):
             self.rregs[0] |= TX_EMPTY
             self.rregs[1] |= ALL_SENT
             self.txint = int(bool(self.wregs[1] & TX_ENABLE_INT))
-            self.transmit(self.tx)
+            self.transmit(bytes((self.tx,)))
             if self.wregs[14] & LOOPBACK:
                 self._take(self.tx)
 
@@ -362,7 +362,7 @@ class EsccChannel(Stateful):
         sent, self.tx_shift = self.tx_shift, 0
         if self.true_rate:
             self._start(self.tx_timer.due)
-        self.transmit(sent)
+        self.transmit(bytes((sent,)))
         if self.wregs[14] & LOOPBACK:
             self._take(sent)
         if not self.true_rate:
@@ -433,7 +433,7 @@ class EsccChannel(Stateful):
         return self.rregs[0]
 
 
-def _drop(value: int) -> None:
+def _drop(data: bytes) -> None:
     """Nothing is connected to TxD."""
 
 

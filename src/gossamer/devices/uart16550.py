@@ -94,7 +94,7 @@ class Uart16550(Device):
     timeout_ipending: int = u32(within=pending)
 
     irq: IrqLine = wiring()
-    transmit: Callable[[int], None] = wiring()
+    transmit: Callable[[bytes], None] = wiring()
 
     def __init__(self, clock: Clock, irq: IrqLine) -> None:
         super().__init__(clock)
@@ -253,7 +253,7 @@ class Uart16550(Device):
         if self.mcr & LOOP:
             self.receive(value)
         else:
-            self.transmit(value)
+            self.transmit(bytes((value & 0xFF,)))
 
     def _write_fcr(self, value: int) -> None:
         if (value ^ self.fcr) & FCR_ON:
@@ -298,5 +298,5 @@ class Uart16550(Device):
         self.irq.assign(self.iir & 1 == 0)
 
 
-def _nothing(byte: int) -> None:
+def _nothing(data: bytes) -> None:
     """No listener is connected."""

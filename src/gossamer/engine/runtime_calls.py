@@ -1,6 +1,6 @@
 """Hypercalls that native code answers, and those that it asks Python for.
 
-What they do is said by bodies (`cpu.table_calls`, `cpu.terminal_calls`); here they are told apart,
+What they do is said by bodies (`cpu.table_calls`, `cpu.terminal_calls`); here they are kept apart,
 translations of pages that went are forgotten, and what a terminal prints waits in the list of data
 stores until Python runs next (`Tier0._settle`).
 """

@@ -415,12 +415,15 @@ class Tier0(InstructionTime):
         if count := self._data_count.value:
             self._data_count.value = 0
             data = self._data.view[: 2 * count].tolist()
+            said = bytearray()
             for place, value in zip(data[::2], data[1::2], strict=True):
                 if place & CALL_DATA:
-                    assert self._terminal is not None
-                    self._terminal(value.to_bytes(8, "big")[: place & 0xF])
+                    said += value.to_bytes(8, "big")[: place & 0xF]
                 else:
                     self.memory.take(place, value)
+            if said:
+                assert self._terminal is not None
+                self._terminal(bytes(said))
 
     def _on_effect(self, code: int, argument: int) -> None:
         try:

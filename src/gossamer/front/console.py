@@ -115,13 +115,12 @@ class Console:
 
     # --- the machine's side -------------------------------------------------------------------
 
-    def serial_sink(self, channel: int) -> Callable[[int], None]:
+    def serial_sink(self, channel: int) -> Callable[[bytes], None]:
         """What takes the bytes that serial port `channel` sends."""
         found = self.channels[channel] if channel < len(self.channels) else None
         if found is None:
-            return lambda byte: None
-        write = found.write if self._web else found.device.write
-        return lambda byte: write(bytes((byte,)))
+            return lambda data: None
+        return found.write if self._web else found.device.write
 
     def attach(self, session: Session) -> None:
         """Let the monitors serve `session`, and typed bytes go to its machine."""

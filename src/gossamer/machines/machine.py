@@ -48,7 +48,7 @@ D = TypeVar("D", bound=Device)
 class SerialPort(Protocol):
     """A serial port as consoles see it; `transmit` takes the bytes that the guest sends."""
 
-    transmit: Callable[[int], None]
+    transmit: Callable[[bytes], None]
 
     def room(self) -> int:
         """Bytes that can be received now."""

@@ -131,14 +131,14 @@ def pseries(hardware: Hardware) -> Machine:
     for one, engine in zip(m.cpus, m.engines, strict=True):
         one.hypercall = lambda: calls(m.cpus[m.turn].block)
         engine.answer_calls(hardware.ram_size)
-        engine.answer_terminal(terminal.reg, terminal.send)
+        engine.answer_terminal(terminal.reg, lambda data: terminal.transmit(data))
 
     def fell_silent(silent: bool) -> None:
         for engine in m.engines:
             engine.terminal_silent(silent)
 
     terminal.fell_silent = fell_silent
-    prom.write = terminal.send
+    prom.write = lambda data: terminal.transmit(data)
     prom.leave = lambda: m.power_off()
     prom.negotiate = pseries_start.Negotiation(m, prom, spapr, ram)
     seed = random_seed(hardware)

@@ -14,11 +14,11 @@ class EsccPort:
         self._channel = channel
 
     @property
-    def transmit(self) -> Callable[[int], None]:
+    def transmit(self) -> Callable[[bytes], None]:
         return self._channel.transmit
 
     @transmit.setter
-    def transmit(self, take: Callable[[int], None]) -> None:
+    def transmit(self, take: Callable[[bytes], None]) -> None:
         self._channel.transmit = take
 
     def room(self) -> int:

@@ -36,7 +36,7 @@ class Board:
         self.ics.claim(SOURCE)
         self.ics.servers[0] = None  # type: ignore[assignment]
         terminal = Terminal(self.clock, 0x7100_0000, SOURCE, IrqLine(self.ics, SOURCE))
-        terminal.transmit = self.said.append
+        terminal.transmit = self.said.extend
         self.spapr = Spapr(self.clock, Firmware(ram), 512_000_000, 951_782_400 * 10**9)
         self.rtc = Rtc(self.clock, self.spapr.utc)
         self.nvram = Nvram(self.clock, 0x7100_0001, 0x1101)

@@ -50,7 +50,7 @@ def rig(terminal: Terminal) -> Rig:
 
 def test_output_goes_out_byte_by_byte(rig: Rig, terminal: Terminal) -> None:
     sent = bytearray()
-    terminal.transmit = sent.append
+    terminal.transmit = sent.extend
     text = b"nine bytes, and more"
     words = [int.from_bytes(text[n : n + 8], "big") for n in (0, 8)]
     assert rig.call(vio.H_PUT_TERM_CHAR, UNIT, 9, *words)[0] == 0

@@ -208,7 +208,7 @@ def lines(machine: str, bios: str, count: int) -> list[list[str]]:
     """The first `count` lines of counts, as words."""
     vm = Vm(parse(["-M", machine, *COMMON, "-bios", bios]))
     out = bytearray()
-    vm.serial_sinks = [out.append]
+    vm.serial_sinks = [out.extend]
     while out.count(b"\n") <= count:
         assert vm.instructions < 20_000_000, out
         vm.run(instructions=200_000)

@@ -83,7 +83,7 @@ def a_round(tlbs: Tlbs) -> None:
 def test_misses_of_each_round_are_those_of_two_ways(machine: str) -> None:
     vm = Vm(config(machine, "-cpu", "603e"))
     out = bytearray()
-    vm.serial_sinks = [out.append]
+    vm.serial_sinks = [out.extend]
     vm.run_to(6_000_000)
     lines = out.decode().split("\r\n")
     assert lines[0] == "gossamer: a page table searched by software"

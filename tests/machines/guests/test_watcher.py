@@ -39,7 +39,7 @@ def test_ticks_come_at_their_times(machine: str) -> None:
     config = parse(["-M", machine, *common, *firmware])
     vm = Vm(config)
     out = bytearray()
-    vm.serial_sinks = [out.append]
+    vm.serial_sinks = [out.extend]
     vm.run(until_ns=450_000_000)
     vm.serial_receive(0, ord("?"))
     vm.run(until_ns=460_000_000)
@@ -63,7 +63,7 @@ def word(vm: Vm, ra: int) -> int:
 def test_watcher_sees_that_ticks_stay_away() -> None:
     vm = Vm(parse(["-M", "bare", "-serial", "null", "-nographic", "-icount", "5,sleep=off"]))
     out = bytearray()
-    vm.serial_sinks = [out.append]
+    vm.serial_sinks = [out.extend]
     vm.run(until_ns=250_000_000)
     vm.machine.cpu.set_decrementer(0x7FFF_FFFF)
     vm.run(until_ns=500_000_000)

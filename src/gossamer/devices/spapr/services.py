@@ -36,7 +36,7 @@ SPLPAR_CHARACTERISTICS, DIAGNOSTICS_RUN_MODE, UUID = 20, 42, 48
 
 def add_console(rtas: Rtas, terminal: Terminal) -> None:
     def display(arguments: list[int]) -> Results:
-        terminal.transmit(arguments[0] & 0xFF)
+        terminal.transmit(bytes((arguments[0] & 0xFF,)))
         return OK
 
     rtas.add("display-character", 1, 1, display)

@@ -88,7 +88,7 @@ class VioDevice(Device):
 
 
 class Terminal(VioDevice):
-    """The console: `transmit` takes each byte that the guest sends."""
+    """The console: `transmit` takes the bytes that the guest sends."""
 
     vmsd = "spapr_vty"
     version = 1
@@ -99,7 +99,7 @@ class Terminal(VioDevice):
     buf: bytearray = buffer(ROOM)
     layouts = {"": [head("sdev"), "received", "taken", "buf"]}
 
-    transmit: Callable[[int], None] = wiring()
+    transmit: Callable[[bytes], None] = wiring()
     #: Called with whether there is nothing for the guest, when that may have changed.
     fell_silent: Callable[[bool], None] = wiring()
 
@@ -117,11 +117,6 @@ class Terminal(VioDevice):
         if self.waiting > ROOM:
             raise ValueError(f"{self.waiting} bytes wait, there is room for {ROOM}")
         self.fell_silent(not self.waiting)
-
-    def send(self, data: bytes) -> None:
-        """Bytes of the guest's."""
-        for byte in data:
-            self.transmit(byte)
 
     @property
     def waiting(self) -> int:
@@ -196,11 +191,11 @@ def terminal_calls(terminals: Iterable[Terminal]) -> dict[int, Handler]:
         terminal = units.get(unit)
         if terminal is None or length > ROOM:
             return PARAMETER
-        terminal.send(b"".join(word.to_bytes(8, "big") for word in words)[:length])
+        terminal.transmit(b"".join(word.to_bytes(8, "big") for word in words)[:length])
         return SUCCESS
 
     return {H_GET_TERM_CHAR: get, H_PUT_TERM_CHAR: put}
 
 
-def _nothing(byte: int) -> None:
+def _nothing(of: object) -> None:
     """No listener is connected."""

@@ -75,8 +75,8 @@ class Track(Data, frozen=False):
         vm.inputs.keep_down()  # those of a machine that was just loaded too
         self.closes = weakref.finalize(self, vm.disks.abandon)
 
-    def _written(self, byte: int) -> None:
-        self.out.append((self.vm.machine.engine.count_now, byte))
+    def _written(self, data: bytes) -> None:
+        self.out += [(self.vm.machine.engine.count_now, byte) for byte in data]
 
     def text(self) -> str:
         return bytes(byte for _, byte in self.out).decode("latin-1")

@@ -64,7 +64,7 @@ class GossamerStation:
     def __init__(self, config: Config) -> None:
         self.vm = Vm(config)
         self.output = bytearray()
-        self.vm.serial_sinks = [self.output.append]
+        self.vm.serial_sinks = [self.output.extend]
 
     def age(self) -> None:
         """Before the first instruction: a machine that has been on for 2**32 ticks of its TB.
