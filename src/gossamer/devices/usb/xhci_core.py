@@ -61,8 +61,10 @@ COMMAND_RING_EVENT, WRAP_EVENT, HOST_EVENT = 33, 39, 37
 RING_STOPPED, RING_FULL, SUCCESS = 24, 21, 1
 SEGMENT_SIZES: Final = range(16, 4097)
 """TRBs of an event ring's segment."""
-BUDGET: Final = 1024
-"""Accesses to memory after which a look at the rings ends, to go on in the next microframe."""
+BUDGET: Final = 256
+"""Accesses to memory after which a look at the rings ends, to go on in the next frame."""
+FRAME: Final = 8
+"""Microframes of a frame."""
 COMMAND_PLACE: Final = 0
 """In `waiting`: the command ring."""
 
@@ -403,7 +405,7 @@ class XhciCore(Stateful):
             place = (waiting & -waiting).bit_length() - 1
             waiting &= waiting - 1
             if not self.may_go_on:
-                self.wait(place, 1, now)
+                self.wait(place, FRAME, now)
             elif place == COMMAND_PLACE:
                 self.commands.work_off(now)
             else:

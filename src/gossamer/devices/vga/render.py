@@ -68,9 +68,12 @@ def _rows(memory: Bytes, start: int, stride: int, length: int, count: int) -> By
         block = memory[start : start + stride * count].reshape(count, stride)
         rows: Bytes = block[:, :length]
         return rows
-    at = start + np.arange(count, dtype=np.int64)[:, None] * stride + np.arange(length)
-    wrapped: Bytes = memory[at % len(memory)]
-    return wrapped
+    rows = np.empty((count, length), np.uint8)
+    for n in range(count):
+        first = memory[(start + n * stride) % len(memory) :][:length]
+        rows[n, : len(first)] = first
+        rows[n, len(first) :] = memory[: length - len(first)]
+    return rows
 
 
 def _colours(vga: Shown) -> Bytes:

@@ -1,8 +1,9 @@
-"""A hostile guest of a pseries without its CPU: hypercalls, services, virtio rings, virtual I/O.
+"""A hostile guest of a pseries without its CPU: hypercalls, services, rings, display, USB.
 
 Each step is a call or a few accesses that a guest could do at any time: arguments at the edges of
 memory and of types, blocks that are cut off, registers of PCI functions, rings that loop, messages
-and lists of buffers that lead anywhere (`hostile.vio`).
+and lists of buffers that lead anywhere (`hostile.vio`), a display and USB as no driver uses them
+(`hostile.usual`).
 Sources: LoPAR 14.5, 7.3; VIRTIO 1.2.
 """
 
@@ -13,8 +14,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
+from gossamer.devices.pci import ROM_BAR
 from gossamer.devices.spapr.llan import LogicalLan
-from gossamer.devices.spapr.phb import BUID, MEM64_BASE, MEM_BUS, WINDOW
+from gossamer.devices.spapr.phb import BUID, MEM64_BASE, WINDOW
 from gossamer.devices.spapr.rtas import H_RTAS, TOKENS
 from gossamer.devices.spapr.vof import H_VOF_CLIENT
 from gossamer.devices.virtio.common import (
@@ -29,9 +31,10 @@ from gossamer.devices.virtio.common import (
     USED,
 )
 from gossamer.devices.virtio.net import VirtioNet
-from gossamer.devices.virtio.pci import COMMON, MODERN_SIZE, NOTIFY
+from gossamer.devices.virtio.pci import COMMON, NOTIFY
 from gossamer.machines.machine import Machine
-from gossamer.verify.hostile import vio
+from gossamer.verify.hostile import usual, vio
+from gossamer.verify.hostile.bridge import Live, ServerLayout
 
 CALLS: Final = (
     *(0x04, 0x08, 0x0C, 0x10, 0x14, 0x18, 0x1C, 0x20, 0x28, 0x2C, 0x3C, 0x40, 0x44, 0x48, 0x4C),
@@ -51,8 +54,8 @@ TEXTS: Final = (
 SOURCES: Final = (0x1000, 0x1001, 0x1100, 0x1101, 0x1200, 0x1203, 0x1300, 0x1301, 0x0FFF, 0x2000)
 NAMES_AT, BLOCKS_AT, RINGS_AT = 0x70_0000, 0x50_0000, 0x80_0000
 ROOM: Final = 0x10_0000
-#: Functions behind the bridge, and bytes of a ring's parts.
-SLOTS, PART = 3, 0x4000
+#: Bytes of a ring's parts, and how many devices have rings at the most.
+PART, RINGS = 0x4000, 3
 _LOW: Final = 0xFFFF_FFFF
 
 
@@ -60,18 +63,24 @@ class ServerGuest:
     """Does one step after the other; `answers` counts hypercalls and services by what came back."""
 
     def __init__(self, machine: Machine, seed: int) -> None:
-        self.machine, self.rng = machine, random.Random(seed)  # noqa: S311
+        self.machine, self.rng, self.seed = machine, random.Random(seed), seed  # noqa: S311
         self.answers = Counter[tuple[str, int]]()
+        self.layout = ServerLayout(machine)
+        self.live = Live(self, self.layout)
+        self.live.map_pages()
+        self.usual = usual.Drivers(self.live)
 
     def step(self) -> None:
         """Something that a guest can do."""
-        match self.rng.randrange(16):
+        match self.rng.randrange(24):
             case 11 | 12:
                 self.sensible()
             case 10:
                 self.entry()
             case 13 | 14 | 15:
                 vio.step(self)
+            case n if n > 15:
+                self.usual.step()
             case 0 | 1 | 2:
                 self.call(self.rng.choice(CALLS), *(self.value() for _ in range(8)))
             case 3 | 4:
@@ -173,11 +182,13 @@ class ServerGuest:
     def outside(self) -> None:
         """What comes from outside: a typed byte, the power button, a frame."""
         r, m = self.rng, self.machine
-        match r.randrange(3):
+        match r.randrange(6):
             case 0 if m.serials[0].room():
                 m.serials[0].receive(r.randrange(256))
             case 1 if m.power_button is not None:
                 m.power_button()
+            case 3 | 4:
+                self.usual.outside()
             case _:
                 head = r.choice((b"\xff" * 6, b"\x52\x54\0\x12\x34\x02", b"\x01\0\x5e\0\0\1"))
                 for part in m.parts:
@@ -224,36 +235,59 @@ class ServerGuest:
 
     # --- PCI --------------------------------------------------------------------------------------
 
-    def config(self, slot: int, at: int, value: int, size: int = 4) -> None:
-        address = [slot << 11 | at, BUID >> 32, BUID & _LOW, size, value]
+    def config(self, devfn: int, at: int, value: int, size: int = 4) -> None:
+        address = [devfn << 8 | at, BUID >> 32, BUID & _LOW, size, value]
         self.service("ibm,write-pci-config", address, 1)
 
     def configure(self) -> None:
         """Registers of functions at random; then BARs and commands that let them be reached."""
-        r = self.rng
+        r, known = self.rng, self.layout.functions
         for _ in range(r.randrange(4)):
-            self.config(r.randrange(SLOTS + 1), r.randrange(256), self.cell(), r.choice((1, 2, 4)))
-        for slot in range(SLOTS):
-            bars = (slot << 8, MEM_BUS + (slot << 12), 0, 0, MEM64_BASE + slot * MODERN_SIZE)
-            for n, value in enumerate((*bars, bars[4] >> 32)):
-                self.config(slot, 0x10 + 4 * n, value & _LOW)
-            self.config(slot, 0x30, MEM_BUS + 0x10_0000 * (slot + 1) | r.randrange(2))
-            self.config(slot, 4, r.choice((7, 7, 7, 6, 0)), 2)
+            devfn = r.choice(known) if r.random() < 0.95 else r.randrange(256)
+            self.config(devfn, r.randrange(256), self.cell(), r.choice((1, 2, 4)))
+        if r.random() < 0.3:
+            self.messages(r.choice(known))
+        for devfn, at, value in self.layout.bars:
+            self.config(devfn, at, value | r.randrange(2) if at == ROM_BAR else value)
+        for devfn in known:
+            self.config(devfn, 4, r.choice((7, 7, 7, 6, 0)), 2)
+
+    def messages(self, devfn: int) -> None:
+        """Give a function messages, by either kind or both, or take them away."""
+        r = self.rng
+        function, count = r.choice(((1, 0), (1, 1), (3, 4), (4, 3), (4, 16))), r.randrange(3)
+        wanted = [devfn << 8, BUID >> 32, BUID & _LOW, *function, count]
+        self.service("ibm,change-msi", wanted, 4)
 
     def page(self) -> None:
         """An entry of a DMA window, somewhere or where a ring is."""
         r = self.rng
-        page = RINGS_AT + r.randrange(SLOTS * 4 * PART)
+        page = RINGS_AT + r.randrange(RINGS * 4 * PART)
         target = r.choice((page, self.value())) & ~0xFFF | r.randrange(4)
         self.call(0x20, WINDOW, r.choice((page, self.value())) & ~0xFFF, target)
 
+    def translate(self, bus: int, entry: int) -> None:
+        """A page of the DMA window as a driver has it."""
+        self.call(0x20, WINDOW, bus, entry)
+
+    def sleep(self, ns: int) -> None:
+        """Nothing happens here for so long; what is due meanwhile comes at its time."""
+        machine = self.machine
+        end = machine.clock.now + ns
+        while machine.clock.now < end:
+            to = max(min(end, machine.clock.deadline), machine.clock.now)
+            machine.processor.set_clock(to)
+            machine.clock.advance(to)
+
     def register(self, slot: int, at: int, value: int, size: int) -> None:
         swapped = int.from_bytes(value.to_bytes(size, "little"), "big")
-        self.machine.memory.store(MEM64_BASE + slot * MODERN_SIZE + at, swapped, size)
+        self.machine.memory.store(self.layout.modern[slot] + at, swapped, size)
 
     def ring(self) -> None:
         """A queue of a function: set up, filled with chains that may loop, notified."""
-        r, slot = self.rng, self.rng.randrange(SLOTS)
+        if not self.layout.modern:
+            return
+        r, slot = self.rng, self.rng.randrange(len(self.layout.modern))
         queue, base = r.randrange(3), RINGS_AT + slot * 4 * PART
         if r.random() < 0.3:
             self.register(slot, COMMON + STATUS, r.choice((0, 0, 0xFF, 4)), 1)

@@ -19,6 +19,7 @@ from gossamer.devices.spapr.rtas import TOKENS
 from gossamer.engine.turns import Turns
 from gossamer.machines.config import Config
 from gossamer.machines.options import parse
+from gossamer.machines.pseries_versions import USUAL, era
 from gossamer.verify.cuts.fields import attributes, differences, listed, not_carried
 from gossamer.verify.cuts.track import Track
 from gossamer.verify.hostile import vio
@@ -56,17 +57,22 @@ def prepare(
     disk = folder / "disk"
     disk.write_bytes(bytes(DISK))
     model = ("-cpu", cpu) if cpu else ()
-    config = parse([
-        *("-M", machine, *model, "-m", "256", "-smp", str(cpus), *QUIET, "-nodefaults"),
-        *("-icount", "shift=5,sleep=off", "-no-shutdown"),
-        *("-netdev", "user,id=n", "-drive", f"if=none,id=d,format=raw,snapshot=on,file={disk}"),
+    image = f"format=raw,snapshot=on,file={disk}"
+    virtio = (
+        *("-drive", f"if=none,id=d,{image}", "-drive", f"if=none,id=e,{image}"),
+        *("-netdev", "user,id=n"),
         *("-device", "virtio-blk-pci,drive=d"),
         *("-device", "virtio-net-pci,netdev=n,iommu_platform=on"),
-        *("-device", "virtio-scsi-pci,id=s", "-nic", "model=spapr-vlan"),
-        *("-drive", f"if=none,id=e,format=raw,snapshot=on,file={disk}"),
-        *("-device", "scsi-hd,bus=s.0,drive=e", "-device", "scsi-cd,bus=s.0"),
-        *("-drive", f"file={disk},index=0,format=raw,snapshot=on"),
-        *("-drive", "if=scsi,media=cdrom,index=2"),
+        *("-device", "virtio-scsi-pci,id=s", "-device", "scsi-hd,bus=s.0,drive=e"),
+        *("-device", "scsi-cd,bus=s.0"),
+    )
+    config = parse([
+        *("-M", machine, *model, "-m", "256", "-smp", str(cpus), *QUIET),
+        *("-icount", "shift=5,sleep=off", "-no-shutdown"),
+        *(virtio if era(machine.partition("-")[2] or USUAL).virtio else ()),
+        *("-nic", "model=spapr-vlan"),
+        *("-drive", f"index=0,{image}", "-drive", "if=scsi,media=cdrom,index=2"),
+        *("-device", "usb-hub,port=3", "-device", "usb-tablet,port=3.1"),
     ])  # fmt: skip
     rng = random.Random(f"cuts {seed}")  # noqa: S311 - choice of test points
     chosen = tuple(sorted(rng.sample(range(1, steps + 1), cuts)))
