@@ -85,6 +85,12 @@ def rehearse_arrival(fresh: Machine) -> None:
     """The same with all that is around it, for a process that waits for a sender."""
     make_ready(Arrived, Eof, Description, Message, Resumed, Stopped)
     rehearse(fresh, _TIMES)
+    rehearse_stream(fresh)
+
+
+def rehearse_stream(fresh: Machine) -> None:
+    """Load into a machine what it would send but its memory, by all that reads a stream."""
+    fresh.resume()
     whole = BytesIO()
     stream = StreamOut(fresh, whole)
     stream.begin([(int(Cmd.PING), bytes(4))])
@@ -121,7 +127,7 @@ def read_machine(
     reader = StreamReader(
         fresh, file, extra, READING, talk=talk, progress=progress, multifd=multifd
     )
-    reader.caught_up = partial(rehearse, fresh)
+    reader.caught_up = partial(rehearse_stream, fresh)
     loaded = reader.read()
     loaded.suspended = state.is_modern
     loaded.modern |= state.is_modern

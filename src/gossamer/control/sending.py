@@ -274,9 +274,8 @@ class _Sender:
                         return
                     caught_up = True
                     catching_up = InThread(self._catch_up)
-                    catching_up.ahead()
-                    self.stream.rehearse(extra, profile, self.vm.carried)
                     yield catching_up
+                    self.stream.rehearse(extra, profile, self.vm.carried)
                     precopy.sync(host.monotonic_ns())
                     continue
                 if isinstance(step, Sync):

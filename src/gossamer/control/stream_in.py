@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from gossamer.base.data import Data, field, replace
 from gossamer.base.errors import StreamError
 from gossamer.base.late import np
-from gossamer.base.units import PAGE_SIZE, ticks_at
+from gossamer.base.units import NS_PER_S, PAGE_SIZE, ticks_at
 from gossamer.control.progress import SILENT, Progress
 from gossamer.control.stream_out import Carried, Extra
 from gossamer.core.memory import RamBlock
@@ -48,6 +48,8 @@ _SHARED: Final = "x-ignore-shared"
 _OURS: Final = "/gossamer"
 _BEGINNING: Final = 64
 _CAUGHT_UP: Final = CAUGHT_UP.to_bytes(4, "big")
+EAGER_NS: Final = NS_PER_S // 100
+"""So long is the rest waited for eagerly when the sender is about to stop its machine."""
 _END_WAIT: Final = 1.0
 """Seconds that a description is waited for behind the end of a stream."""
 
@@ -396,6 +398,8 @@ class StreamReader:
         call, self.caught_up = self.caught_up, None
         if call is not None and not self.bodies.loaded.sections:
             call()
+            if self._talk is not None:
+                self._talk.channel.be_eager(EAGER_NS)
 
     def rest(self) -> bool:
         """Take in the memory that follows, to the end of the stream; StreamError: not all came.

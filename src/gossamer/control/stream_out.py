@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from gossamer.base.data import Data, replace
 from gossamer.base.late import np
@@ -31,10 +31,6 @@ from gossamer.state.transfer import OURS, Profile, save, version_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-
-_MUCH: Final = 2048
-"""Bytes of a section that takes so long to load that it goes ahead of the rest."""
 
 
 class Out(Protocol):
@@ -98,7 +94,7 @@ class StreamOut:
         #: Memory goes to fixed places of a file; `flush` puts all before it there.
         self.mapped: MappedOut | None = None
         self.flush: Callable[[], None] = lambda: None
-        #: Called when a large section was written: what is there may go.
+        #: Called when a section was written: what is there may go.
         self.onward: Callable[[], None] = lambda: None
         self._describe: Callable[[], str] = str
         self._form: _Form = []
@@ -184,8 +180,7 @@ class StreamOut:
         self._form = []
         for one in _sections(m, extra, profile, carried, self._form):
             w.full(one.number, one.idstr, one.instance, one.version, one.body)
-            if len(one.body) >= _MUCH:
-                self.onward()
+            self.onward()
         self._describe = partial(_description, m, extra, profile, carried)
 
     def prepare(

@@ -44,6 +44,7 @@ class Switchover:
         waits = self._handing_over(devices, end)
         if self.is_quick and not self._vm.disks.writable:
             until = host.monotonic_ns() + QUICK_NS
+            self._out.channel.be_eager(QUICK_NS)
             try:
                 while next(waits) and self._is_heard(waits, until):
                     pass

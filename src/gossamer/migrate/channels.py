@@ -111,6 +111,7 @@ class Channel(io.RawIOBase):
         self.process: subprocess.Popen[bytes] | None = None
         self.on_close: Callable[[], None] = lambda: None
         self._cancelled = False
+        self._eager_until = 0
         os.set_blocking(fd, False)
         if two_way:
             _widen(fd)
@@ -218,15 +219,25 @@ class Channel(io.RawIOBase):
     def _ready(self, *, write: bool, seconds: float) -> bool:
         """Wait for the peer, looking now and then whether another thread has cancelled."""
         reading, writing = ([], [self._fd]) if write else ([self._fd], [])
-        end = host.monotonic_ns() + int(seconds * NS_PER_S)
+        now = host.monotonic_ns()
+        end = now + int(seconds * NS_PER_S)
         while not self._cancelled:
-            left = (end - host.monotonic_ns()) / NS_PER_S
+            left = 0.0 if now < self._eager_until else (end - now) / NS_PER_S
             found = select.select(reading, writing, [], max(0.0, min(left, _LOOK_S)))
             if found[0] or found[1]:
                 return True
-            if left <= 0:
+            if now >= end:
                 break
+            now = host.monotonic_ns()
         return False
+
+    def be_eager(self, ns: int) -> None:
+        """For so long do not sleep while the peer is waited for.
+
+        While a guest stands still a thread that is woken costs more than one that looks: until it
+        runs again others have had its core, and what its work needs is in no cache.
+        """
+        self._eager_until = host.monotonic_ns() + ns
 
     def drain(self) -> bool:
         """Throw away what has come; whether the peer has closed its end."""
