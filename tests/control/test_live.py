@@ -12,13 +12,18 @@ import numpy as np
 import pytest
 
 from gossamer.base.errors import ConfigError, GossamerError, HostError
-from gossamer.control.sending import Sent, _Sender
+from gossamer.control import standstill
+from gossamer.control.departure import Departure
+from gossamer.control.standstill import Sent
 from gossamer.control.steps import InThread, Steps, wait_for
+from gossamer.control.stream_out import StreamOut
+from gossamer.control.switchover import Switchover
 from gossamer.control.vm import Vm
 from gossamer.core import host
 from gossamer.machines.options import parse
 from gossamer.migrate import dirty
 from gossamer.migrate.channels import Channel, Limits, Listener
+from gossamer.migrate.dirty import Pages
 
 LINE = ["-M", "bare", "-m", "16", "-serial", "null", "-bios", "builtin", "-icount", "0,sleep=off"]
 QUICK = Limits(meet=5.0, stall=3.0, total=20.0)
@@ -119,14 +124,14 @@ def test_a_page_that_is_forgotten_is_noticed(
 ) -> None:
     """The planted fault: the last look at the dirty pages finds nothing."""
     vm, right, calls = running(), dirty.DirtyPages.sync, [0]
-    send_part = _Sender._part
+    send_part = Departure.part
 
-    def part(self: _Sender, *given: Any, **named: Any) -> int:
+    def part(self: Departure, *given: Any, **named: Any) -> int:
         sent = send_part(self, *given, **named)
         scribble(vm, 1)
         return sent
 
-    monkeypatch.setattr(_Sender, "_part", part)
+    monkeypatch.setattr(Departure, "part", part)
 
     def sync(self: dirty.DirtyPages) -> int:
         calls[0] += 1
@@ -135,6 +140,43 @@ def test_a_page_that_is_forgotten_is_noticed(
     monkeypatch.setattr(dirty.DirtyPages, "sync", sync)
     _, taker = send(vm, tmp_path)
     assert taker.vm.state_hash() != vm.state_hash()
+
+
+@pytest.mark.parametrize("multifd", [False, True])
+def test_what_is_left_goes_part_by_part_while_the_guest_stands_still(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, multifd: bool
+) -> None:
+    """Not all at once when it is packed: the receiver would wait for it, and the loop, too."""
+    monkeypatch.setattr(standstill, "_AT_ONCE", 8)
+    monkeypatch.setattr(standstill, "_PART", 16)
+    vm, parts, held = running(), [], []
+    right, steps = Departure.part, Switchover.steps
+
+    def part(self: Departure, pages: Pages) -> int:
+        if self.vm.run_state == "finish-migrate":
+            parts.append(sum(len(found) for _, found in pages))
+        elif self.dirty.left < 100:
+            scribble(vm, 1)  # 40 pages and less are left when it stops
+        return right(self, pages)
+
+    def last(self: Switchover, devices: bytes, end: bytes) -> Steps[int]:
+        held.append(len(devices))
+        return steps(self, devices, end)
+
+    monkeypatch.setattr(Departure, "part", part)
+    monkeypatch.setattr(Switchover, "steps", last)
+    if multifd:
+        vm.transfers.capabilities.add("multifd")
+    taker = Taker(Listener(f"unix:{tmp_path}/m", QUICK))
+    if multifd:
+        taker.vm.transfers.capabilities.add("multifd")
+    interleave(vm, vm.transfers.send(f"unix:{tmp_path}/m", limits=QUICK))
+    taker.join(120)
+    assert taker.fault is None
+    assert parts[:-1] == [16] * (len(parts) - 1)
+    assert sum(parts) >= 30
+    assert held[0] < 16 << 12, "no page is among the devices"
+    assert taker.vm.state_hash() == vm.state_hash()
 
 
 def test_cancelled_in_the_middle_of_memory(tmp_path: Path) -> None:
@@ -293,10 +335,14 @@ def test_a_device_that_cannot_be_saved_leaves_the_guest_here(
     vm = running()
     taker = Taker(Listener(f"unix:{tmp_path}/m", QUICK))
 
-    def devices(*_: object, **__: object) -> None:
-        raise ConfigError("no")
+    right = StreamOut.devices
 
-    monkeypatch.setattr("gossamer.control.stream_out.StreamOut.devices", devices)
+    def devices(self: StreamOut, *given: Any, **named: Any) -> None:
+        if self.machine is vm.machine:
+            raise ConfigError("no")
+        right(self, *given, **named)
+
+    monkeypatch.setattr(StreamOut, "devices", devices)
     with pytest.raises(ConfigError, match="no"):
         interleave(vm, vm.transfers.send(f"unix:{tmp_path}/m", limits=QUICK))
     taker.join(120)

@@ -141,6 +141,56 @@ def test_auto_converge_throttles_until_it_comes_to_the_end() -> None:
     assert guest.precopy.figures.throttle <= 99
 
 
+class Sender:
+    """Slices of 100 ms at given rates, and then a guest that writes to so many pages again."""
+
+    def __init__(self, **parameters: int) -> None:
+        self.memory = arena(8000 * PAGE_SIZE)
+        dirty = DirtyPages(self.memory, self.memory.blocks, lambda: None)
+        self.now = NS_PER_S
+        self.precopy = Precopy(dirty, Parameters(max_bandwidth=0, **parameters), self.now)
+
+    def sends(self, *mib_a_second: int) -> None:
+        for rate in mib_a_second:
+            self.precopy.step(self.now)
+            self.precopy.wrote(rate * MiB // 10)
+            self.now += 100 * MS
+        self.precopy.step(self.now)
+
+    def stops(self, pages: int) -> bool:
+        """Whether it stops the guest with those left, once it has seen that they stay as many."""
+        for _ in range(3):
+            self.memory.dirty[:pages] = 0xFF
+            self.precopy.sync(self.now)
+            if isinstance(self.precopy.step(self.now), Switch):
+                return True
+        return False
+
+
+def test_what_fits_is_judged_by_the_slowest_of_the_last_slices() -> None:
+    """A host that others use is ten times as quick for a moment."""
+    sender = Sender(downtime_limit=300)
+    sender.sends(100, 10, 100, 100)
+    assert sender.precopy.bandwidth == 100 * MiB
+    assert not sender.stops(800)
+    assert sender.stops(3 * MiB // PAGE_SIZE)
+    sender.sends(100, 100)
+    assert not sender.stops(800)
+    sender.sends(100)
+    assert sender.stops(800), "it was long ago"
+
+
+@pytest.mark.parametrize(("reserved", "ms"), [(0, 100), (30, 70), (50, 50), (1000, 50)])
+def test_the_time_that_devices_take_is_not_for_memory(reserved: int, ms: int) -> None:
+    """But half of the limit is, whatever they take: it has to end."""
+    sender = Sender(downtime_limit=100)
+    sender.sends(20, 20)
+    sender.precopy.reserve(reserved * MS)
+    most = 20 * MiB * ms // 1000 // PAGE_SIZE
+    assert not sender.stops(most + 1)
+    assert sender.stops(most)
+
+
 @pytest.mark.parametrize("limit", [MiB, 20 * MiB])
 def test_the_bandwidth_is_limited(limit: int) -> None:
     guest = Guest(2000, 0, 1000 * MiB, max_bandwidth=limit)

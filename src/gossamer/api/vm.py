@@ -23,8 +23,8 @@ from gossamer.base.errors import ConfigError
 from gossamer.base.units import NS_PER_S
 from gossamer.control.events import KINDS, Event
 from gossamer.control.receiving import Received
-from gossamer.control.sending import Sent
 from gossamer.control.snapshots import SnapshotEntry
+from gossamer.control.standstill import Sent
 from gossamer.control.vm import Vm as Control
 from gossamer.cpu.msr import MSR_IP
 from gossamer.engine.stops import Met, Watch

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gossamer.control import postcopy_out, receiving, sending
     from gossamer.control import transfer as states
     from gossamer.control.receiving import Received
-    from gossamer.control.sending import Sent
+    from gossamer.control.standstill import Sent
     from gossamer.control.transfer import Transfer
     from gossamer.migrate import channels
     from gossamer.migrate.channels import Channel, Limits, Listener

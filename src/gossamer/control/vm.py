@@ -41,8 +41,8 @@ if TYPE_CHECKING:
         stream_out,
     )
     from gossamer.control.receiving import Received
-    from gossamer.control.sending import Sent
     from gossamer.control.snapshots import SnapshotEntry
+    from gossamer.control.standstill import Sent
     from gossamer.control.stream_out import Carried
     from gossamer.migrate.channels import Limits, Listener
     from gossamer.migrate.container_writer import Written

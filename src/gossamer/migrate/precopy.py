@@ -2,11 +2,13 @@
 
 A state machine without a clock of its own: it is given the time, and asked what comes next.  The
 rules are QEMU's: bandwidth is measured and limited in slices of 100 ms; the machine is stopped when
-what is left, after a fresh look at the dirty pages, fits into the downtime limit.
+what is left, after a fresh look at the dirty pages, fits into the downtime limit.  What fits is
+judged by the slowest of the last slices, and the time that devices take is left for them.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final
 
 from gossamer.base.data import Data
@@ -20,6 +22,10 @@ LEAST_PAGES: Final = 16
 """Pages sent in one step."""
 
 
+SLICES: Final = 5
+"""Of so many slices the slowest counts: a host that is shared is quick for a moment."""
+LEAST_PART: Final = 2
+"""One part in so many of the downtime limit is for memory, whatever the devices take."""
 FIRST_NS: Final = NS_PER_S // 100
 FIRST_BYTES: Final = 8 * MiB
 """Before the first slice is over, bandwidth is known when so much was sent in no less than this."""
@@ -123,6 +129,9 @@ class Precopy:
         self._left_before, self._extra = self.dirty.left, 0
         #: Bytes a second over the last slice: shorter, a buffer on the way would be measured.
         self.bandwidth = 0.0
+        self._lately: deque[float] = deque(maxlen=SLICES)
+        #: What a standstill takes beside memory.
+        self._reserved_ns = 0
         self._synced, self._period_sent, self._high = now, 0, 0
         #: The dirty pages are as of now.
         self._looked = False
@@ -141,10 +150,12 @@ class Precopy:
             return Pause(self._paused_until)
         if now - self._slice >= SLICE_NS:
             self.bandwidth = self._slice_sent * NS_PER_S / (now - self._slice)
+            self._lately.append(self.bandwidth)
             self.figures.bytes_per_second = int(self.bandwidth)
             self._slice, self._slice_sent = now, 0
         elif not self.bandwidth and self._first_is_long_enough(now):
             self.bandwidth = self._slice_sent * NS_PER_S / (now - self._slice)
+            self._lately.append(self.bandwidth)
         limit = self.parameters.max_bandwidth * SLICE_NS // NS_PER_S
         if limit and self._slice_sent >= limit:
             self._paused_until = self._slice + SLICE_NS * self._slice_sent // limit
@@ -164,8 +175,14 @@ class Precopy:
 
     def _fits(self) -> bool:
         """Whether what is known to be left fits into the downtime that is allowed."""
-        allowed = self.bandwidth * self.parameters.downtime_limit / 1000
-        return self.dirty.left * PAGE_SIZE <= allowed
+        limit = self.parameters.downtime_limit * NS_PER_S // 1000
+        allowed = max(limit - self._reserved_ns, limit // LEAST_PART)
+        sure = min(self._lately, default=0.0)
+        return self.dirty.left * PAGE_SIZE * NS_PER_S <= sure * allowed
+
+    def reserve(self, ns: int) -> None:
+        """So much of the downtime goes whatever is left of memory."""
+        self._reserved_ns = ns
 
     def _good_enough(self) -> bool:
         """Whether another round would not make what is left much less."""

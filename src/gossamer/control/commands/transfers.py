@@ -12,9 +12,9 @@ from gossamer.base.units import PAGE_SIZE
 from gossamer.control.commands.migration_channels import MigrationChannel, uri_of
 from gossamer.control.commands.table import command
 from gossamer.control.events import SocketAddress, socket_address
-from gossamer.control.sending import Sent
 from gossamer.control.session import Session
 from gossamer.control.shapes import Json, Size
+from gossamer.control.standstill import Sent
 from gossamer.control.steps import Steps, Waiting
 from gossamer.control.tls_objects import AUTHZ, X509
 from gossamer.control.transfer import Transfer

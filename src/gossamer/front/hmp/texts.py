@@ -25,8 +25,8 @@ from gossamer.control.look import (
     Registers,
     Tree,
 )
-from gossamer.control.sending import Sent
 from gossamer.control.snapshots import SnapshotEntry
+from gossamer.control.standstill import Sent
 from gossamer.front.hmp.words import table
 
 #: MSR's bits that QEMU 7.2 has in `HF`, and the bit that it sets where there is no hypervisor.

@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 from gossamer.base.data import Data, asdict
 from gossamer.base.errors import ConfigError, GossamerError
 from gossamer.base.units import tick_time
-from gossamer.control.sending import Sent
+from gossamer.control.standstill import Sent
 from gossamer.control.steps import InThread, wait_for
 from gossamer.control.vm import Vm
 from gossamer.machines.config import Config
