@@ -36,7 +36,7 @@ class Qemu:
         command = [program, *OPTIONS, "-serial", "null", "-monitor", "none", "-S", *options]
         command += ["-chardev", f"socket,id=q,fd={there.fileno()}", "-qmp", "chardev:q"]
         self.process = subprocess.Popen(
-            ["timeout", "--foreground", "60", *command],
+            ["timeout", "--foreground", "900", *command],
             stdin=subprocess.DEVNULL,
             pass_fds=[there.fileno()],
             stderr=subprocess.PIPE,
@@ -71,10 +71,10 @@ class Qemu:
         with contextlib.suppress(OSError):
             self.link.close()
         try:
-            self.process.wait(120)
+            self.process.wait(600)
         finally:
             self.process.kill()
-            self.process.wait(120)
+            self.process.wait(600)
             self.process.stderr.close()
 
 

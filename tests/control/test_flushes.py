@@ -26,7 +26,7 @@ def test_flush_ahead_ends_and_the_image_stays_usable(disk: Path) -> None:
     image.close()
     for thread in threading.enumerate():
         if thread.name == "flush":
-            thread.join(120)
+            thread.join(600)
     assert over()
 
 

@@ -26,7 +26,7 @@ from gossamer.migrate.channels import Channel, Limits, Listener
 from gossamer.migrate.dirty import Pages
 
 LINE = ["-M", "bare", "-m", "16", "-serial", "null", "-bios", "builtin", "-icount", "0,sleep=off"]
-QUICK = Limits(meet=5.0, stall=3.0, total=20.0)
+PATIENT = Limits(meet=600.0, stall=600.0, total=600.0)
 
 
 def machine() -> Vm:
@@ -72,15 +72,15 @@ class Taker(threading.Thread):
 
     def run(self) -> None:
         try:
-            self.vm.incoming(self.listener, limits=QUICK)
+            self.vm.incoming(self.listener, limits=PATIENT)
         except BaseException as fault:
             self.fault = fault
 
 
 def send(vm: Vm, folder: Path, **more: Any) -> tuple[Sent, Taker]:
-    taker = Taker(Listener(f"unix:{folder}/m", QUICK))
-    sent = interleave(vm, vm.transfers.send(f"unix:{folder}/m", limits=QUICK), **more)
-    taker.join(120)
+    taker = Taker(Listener(f"unix:{folder}/m", PATIENT))
+    sent = interleave(vm, vm.transfers.send(f"unix:{folder}/m", limits=PATIENT), **more)
+    taker.join(600)
     assert taker.fault is None
     return sent, taker
 
@@ -167,10 +167,10 @@ def test_what_is_left_goes_part_by_part_while_the_guest_stands_still(
     monkeypatch.setattr(Switchover, "steps", last)
     if multifd:
         vm.transfers.capabilities.add("multifd")
-    taker = Taker(Listener(f"unix:{tmp_path}/m", QUICK))
+    taker = Taker(Listener(f"unix:{tmp_path}/m", PATIENT))
     if multifd:
         taker.vm.transfers.capabilities.add("multifd")
-    interleave(vm, vm.transfers.send(f"unix:{tmp_path}/m", limits=QUICK))
+    interleave(vm, vm.transfers.send(f"unix:{tmp_path}/m", limits=PATIENT))
     taker.join(120)
     assert taker.fault is None
     assert parts[:-1] == [16] * (len(parts) - 1)
@@ -182,7 +182,7 @@ def test_what_is_left_goes_part_by_part_while_the_guest_stands_still(
 def test_cancelled_in_the_middle_of_memory(tmp_path: Path) -> None:
     vm = running()
     vm.transfers.parameters.max_bandwidth = 32768
-    listener = Listener(f"unix:{tmp_path}/m", QUICK)
+    listener = Listener(f"unix:{tmp_path}/m", PATIENT)
     taker = Taker(listener)
 
     def at(n: int) -> None:
@@ -190,9 +190,9 @@ def test_cancelled_in_the_middle_of_memory(tmp_path: Path) -> None:
             vm.transfers.cancel()
 
     with pytest.raises(HostError, match="cancelled"):
-        interleave(vm, vm.transfers.send(f"unix:{tmp_path}/m", limits=QUICK), at=at)
+        interleave(vm, vm.transfers.send(f"unix:{tmp_path}/m", limits=PATIENT), at=at)
     assert (vm.run_state, vm.transfers.outgoing.status) == ("running", "cancelled")  # type: ignore[union-attr]
-    taker.join(120)
+    taker.join(600)
     assert isinstance(taker.fault, GossamerError)
     vm.transfers.parameters.max_bandwidth = 0
     (tmp_path / "again").mkdir()
@@ -204,14 +204,14 @@ def test_a_machine_that_is_replaced_meanwhile_is_not_sent_in_two_halves(tmp_path
     vm = running()
     vm.transfers.parameters.max_bandwidth = 32768
     state = vm.save_bytes()
-    Taker(Listener(f"unix:{tmp_path}/m", QUICK))
+    Taker(Listener(f"unix:{tmp_path}/m", PATIENT))
 
     def at(n: int) -> None:
         if n == 6:
             vm.load_bytes(state)
 
     with pytest.raises(ConfigError, match="another machine was loaded"):
-        interleave(vm, vm.transfers.send(f"unix:{tmp_path}/m", limits=QUICK), at=at)
+        interleave(vm, vm.transfers.send(f"unix:{tmp_path}/m", limits=PATIENT), at=at)
 
 
 def test_pause_before_switchover_waits_for_the_word(tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ class Leaver(threading.Thread):
 @pytest.mark.parametrize("place", range(2, 6))
 def test_a_receiver_that_goes_at_any_step_leaves_the_guest_here(place: int, tmp_path: Path) -> None:
     vm = running()
-    receiver = Leaver(Listener(f"unix:{tmp_path}/m", QUICK))
+    receiver = Leaver(Listener(f"unix:{tmp_path}/m", PATIENT))
     steps = []
 
     def at(n: int) -> None:
@@ -265,7 +265,7 @@ def test_a_receiver_that_goes_at_any_step_leaves_the_guest_here(place: int, tmp_
             receiver.go()
 
     with pytest.raises(HostError, match=r"the peer has gone|the receiver's answer ends"):
-        interleave(vm, vm.transfers.send(f"unix:{tmp_path}/m", limits=QUICK), at=at)
+        interleave(vm, vm.transfers.send(f"unix:{tmp_path}/m", limits=PATIENT), at=at)
     assert place in steps
     assert vm.run_state == "running"
     before = vm.instructions
@@ -280,7 +280,7 @@ def test_a_wait_for_the_receivers_first_word_ends_when_it_is_cancelled() -> None
     wait = threading.Thread(target=lambda: seen.append(channel.has_input(600.0)), daemon=True)
     wait.start()
     channel.cancel()
-    wait.join(300)
+    wait.join(600)
     assert seen == [False]
     theirs.close()
     channel.close()
@@ -313,7 +313,7 @@ def test_a_throttled_guest_is_held_between_its_slices(monkeypatch: pytest.Monkey
 def test_a_thread_that_is_started_ahead_gives_its_result_once() -> None:
     for late in (False, True):
         go, calls = threading.Event(), []
-        thread = InThread(lambda go=go: go.wait(120) and 5)
+        thread = InThread(lambda go=go: go.wait(600) and 5)
         thread.ahead()
         assert thread.thread is not None
         assert thread.thread.is_alive()
@@ -323,7 +323,7 @@ def test_a_thread_that_is_started_ahead_gives_its_result_once() -> None:
         ended = threading.Event()
         thread.start(lambda calls=calls, ended=ended: (calls.append(1), ended.set()))
         go.set()
-        assert ended.wait(120)
+        assert ended.wait(600)
         thread.thread.join()
         assert (thread.result(), calls) == (5, [1])
 
@@ -333,7 +333,7 @@ def test_a_device_that_cannot_be_saved_leaves_the_guest_here(
 ) -> None:
     """Memory is on its way by then; the sender does not wait for the receiver's patience."""
     vm = running()
-    taker = Taker(Listener(f"unix:{tmp_path}/m", QUICK))
+    taker = Taker(Listener(f"unix:{tmp_path}/m", PATIENT))
 
     right = StreamOut.devices
 
@@ -344,8 +344,8 @@ def test_a_device_that_cannot_be_saved_leaves_the_guest_here(
 
     monkeypatch.setattr(StreamOut, "devices", devices)
     with pytest.raises(ConfigError, match="no"):
-        interleave(vm, vm.transfers.send(f"unix:{tmp_path}/m", limits=QUICK))
-    taker.join(120)
+        interleave(vm, vm.transfers.send(f"unix:{tmp_path}/m", limits=PATIENT))
+    taker.join(600)
     assert isinstance(taker.fault, GossamerError)
     assert vm.run_state == "running"
     vm.run(instructions=1000)

@@ -16,11 +16,12 @@ from gossamer.base.errors import HostError
 from gossamer.control.vm import Vm
 from gossamer.machines.options import parse
 from gossamer.migrate.channels import Limits, Listener
-from tests.control.test_live import LINE, interleave, scribble
+from tests.control.test_live import LINE, PATIENT, interleave, scribble
 
 #: Places where a bit is flipped: half of them at the beginning, half over the last third.
 FLIPS = int(os.environ.get("GOSSAMER_SWEEP", "16"))
-LIMITS = Limits(meet=5.0, stall=0.6, total=20.0)
+QUICK = Limits(meet=600.0, stall=0.6, total=600.0)
+"""For a way that stalls."""
 
 
 class Proxy(threading.Thread):
@@ -54,7 +55,7 @@ class Proxy(threading.Thread):
             while self._move(ends):
                 pass
         if self.stall:
-            self.over.wait(120)
+            self.over.wait(600)
         for end in (*ends, self.listener):
             end.close()
 
@@ -92,13 +93,14 @@ def _once(
     vm.run(instructions=20_000)
     vm.cont()
     vm.transfers.parameters.max_bandwidth = 0
-    listener = Listener(f"unix:{folder}/m", LIMITS)
+    limits = QUICK if stall else PATIENT
+    listener = Listener(f"unix:{folder}/m", limits)
     proxy = Proxy(folder, forth, back, stall=stall, flip=flip)
     faults: list[BaseException] = []
 
     def take() -> None:
         try:
-            there.incoming(listener, limits=LIMITS)
+            there.incoming(listener, limits=limits)
         except BaseException as fault:
             faults.append(fault)
 
@@ -107,14 +109,14 @@ def _once(
     error = ""
     try:
         interleave(
-            vm, vm.transfers.send(f"unix:{folder}/proxy", limits=LIMITS),
+            vm, vm.transfers.send(f"unix:{folder}/proxy", limits=limits),
             at=lambda n: scribble(vm, n) if n < 8 else None,
         )  # fmt: skip
     except HostError as fault:
         error = str(fault)
-    taker.join(120)
+    taker.join(600)
     proxy.over.set()
-    proxy.join(120)
+    proxy.join(600)
     assert not taker.is_alive()
     assert "\n" not in error
     here_runs, there_runs = vm.run_state == "running", not faults

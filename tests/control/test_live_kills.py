@@ -19,10 +19,9 @@ from typing import Any
 import pytest
 
 from gossamer.base.errors import GossamerError
-from gossamer.migrate.channels import Limits, Listener
-from tests.control.test_live import interleave, machine, running
+from gossamer.migrate.channels import Listener
+from tests.control.test_live import PATIENT, interleave, machine, running
 
-LIMITS = Limits(meet=5.0, stall=0.5, total=20.0)
 STEP_S = 0.002
 """How long each step of a transfer is drawn out, so that there are moments to hit."""
 
@@ -60,7 +59,7 @@ class Process:
 
 
 def take(place: str, ready: Callable[[], None]) -> dict[str, Any]:
-    there, listener = machine(), Listener(place, LIMITS)
+    there, listener = machine(), Listener(place, PATIENT)
     ready()
     try:
         there.incoming(listener)
@@ -75,7 +74,7 @@ def send(place: str, ready: Callable[[], None]) -> dict[str, Any]:
     ready()
     error, began = "", time.monotonic()
     try:
-        steps = vm.transfers.send(place, limits=LIMITS)
+        steps = vm.transfers.send(place, limits=PATIENT)
         interleave(vm, steps, between=5000, at=lambda n: time.sleep(STEP_S))
     except GossamerError as fault:
         error = str(fault)

@@ -9,13 +9,13 @@ import pytest
 
 from gossamer.base.errors import ConfigError, GossamerError, StreamError
 from gossamer.control.vm import Vm
-from tests.control.test_live import QUICK, interleave, machine, running, scribble
+from tests.control.test_live import PATIENT, interleave, machine, running, scribble
 
 
 def saved(vm: Vm, place: str) -> None:
     vm.transfers.capabilities.add("mapped-ram")
     vm.transfers.parameters.downtime_limit = 0
-    steps = vm.transfers.send(place, limits=QUICK)
+    steps = vm.transfers.send(place, limits=PATIENT)
     interleave(vm, steps, at=lambda n: scribble(vm, n) if n < 12 else None)
 
 

@@ -13,7 +13,7 @@ from gossamer.control import sending
 from gossamer.control.vm import Vm
 from gossamer.migrate.channels import Channel, Limits, Listener
 from gossamer.migrate.multifd_out import MultifdOut
-from tests.control.test_live import QUICK, Taker, interleave, machine, running, scribble
+from tests.control.test_live import PATIENT, Taker, interleave, machine, running, scribble
 
 
 def on(vm: Vm, method: str = "none", channels: int = 3) -> Vm:
@@ -36,12 +36,12 @@ class Takes(Taker):
 
 
 def send(vm: Vm, there: Vm, folder: Path) -> tuple[Any, Takes]:
-    taker = Takes(Listener(f"unix:{folder}/m", QUICK), there)
-    steps = vm.transfers.send(f"unix:{folder}/m", limits=QUICK)
+    taker = Takes(Listener(f"unix:{folder}/m", PATIENT), there)
+    steps = vm.transfers.send(f"unix:{folder}/m", limits=PATIENT)
     try:
         sent = interleave(vm, steps, at=lambda n: scribble(vm, n) if n < 12 else None)
     finally:
-        taker.join(120)
+        taker.join(600)
     return sent, taker
 
 
@@ -102,10 +102,10 @@ def test_one_connection_that_ends_leaves_the_guest_here(
     original = sending._Sender.spread
     monkeypatch.setattr(sending._Sender, "spread", spread)
     monkeypatch.setattr(Channel, "write", write)
-    taker = Takes(Listener(f"unix:{tmp_path}/m", QUICK), on(machine()))
+    taker = Takes(Listener(f"unix:{tmp_path}/m", PATIENT), on(machine()))
     with pytest.raises(HostError):
-        interleave(vm, vm.transfers.send(f"unix:{tmp_path}/m", limits=QUICK))
-    taker.join(120)
+        interleave(vm, vm.transfers.send(f"unix:{tmp_path}/m", limits=PATIENT))
+    taker.join(600)
     assert isinstance(taker.fault, GossamerError)
     assert vm.run_state == "running"
 
@@ -140,10 +140,10 @@ def test_what_makes_no_sense_is_refused_in_one_line(
             sent.append(self.channels[0].write(packet))
 
     monkeypatch.setattr(MultifdOut, "sync", sync)
-    taker = Takes(Listener(f"unix:{tmp_path}/m", QUICK), on(machine()))
+    taker = Takes(Listener(f"unix:{tmp_path}/m", PATIENT), on(machine()))
     with pytest.raises(HostError):
-        interleave(vm, vm.transfers.send(f"unix:{tmp_path}/m", limits=QUICK))
-    taker.join(120)
+        interleave(vm, vm.transfers.send(f"unix:{tmp_path}/m", limits=PATIENT))
+    taker.join(600)
     assert said in str(taker.fault)
     assert "\n" not in str(taker.fault)
     assert vm.run_state == "running"
@@ -154,7 +154,7 @@ def test_a_sender_without_the_capability_is_not_waited_for_for_ever(tmp_path: Pa
     taker = Takes(Listener(f"unix:{tmp_path}/m", quick), on(machine()))
     with pytest.raises(HostError):
         interleave(vm, vm.transfers.send(f"unix:{tmp_path}/m", limits=quick))
-    taker.join(120)
+    taker.join(600)
     assert "no sender came" in str(taker.fault)
     assert vm.run_state == "running"
 

@@ -29,7 +29,7 @@ from gossamer.migrate.outgoing import Outgoing
 from gossamer.migrate.returnpath import Message, Reply
 
 LINE = ["-M", "bare", "-m", "16", "-serial", "null", "-bios", "builtin", "-icount", "0,sleep=off"]
-QUICK = Limits(meet=20.0, stall=20.0, total=60.0)
+PATIENT = Limits(meet=600.0, stall=600.0, total=600.0)
 START, LATER = 20_000, 400_000
 ON_DEMAND = 1
 """Bytes a second of what was not asked for: nothing goes by itself."""
@@ -50,7 +50,7 @@ def running(*more: str) -> Vm:
 
 def until(true: Callable[[], bool]) -> None:
     """Wait for another thread to come so far."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 600
     while not true():
         assert time.monotonic() < end
         time.sleep(0.002)
@@ -79,8 +79,8 @@ class Move:
         self.source, self.target = source, target or machine()
         self.folder, self.follows = folder, list[Steps[None]]()
         source.transfers.parameters.max_postcopy_bandwidth = ON_DEMAND
-        listener = Listener(f"unix:{folder}/m", QUICK)
-        steps = source.transfers.send(listener.uri, limits=QUICK)
+        listener = Listener(f"unix:{folder}/m", PATIENT)
+        steps = source.transfers.send(listener.uri, limits=PATIENT)
         source.transfers.start_postcopy()
         self.sending = Beside(steps)
         receive = self.target.transfers.receive(listener, beside=self.follows.append)
@@ -113,7 +113,7 @@ class Move:
         self.source.transfers.parameters.max_postcopy_bandwidth = 0
         for steps in self.follows:
             finish(steps)
-        self.sending.join(60)
+        self.sending.join(600)
         assert not self.sending.is_alive()
         assert self.sending.fault is None
 
@@ -190,11 +190,11 @@ class Live:
         self.source.transfers.parameters.max_bandwidth = 0
         self.source.transfers.parameters.downtime_limit = 0
         follows: list[Beside] = []
-        listener = Listener(f"unix:{folder}/m", QUICK)
+        listener = Listener(f"unix:{folder}/m", PATIENT)
         taking = Beside(
             self.target.transfers.receive(listener, beside=lambda s: follows.append(Beside(s)))
         )
-        steps = self.source.transfers.send(listener.uri, limits=QUICK)
+        steps = self.source.transfers.send(listener.uri, limits=PATIENT)
         waiting, number = next(steps), 0
         with contextlib.suppress(StopIteration):
             while True:
@@ -210,7 +210,7 @@ class Live:
                 else:
                     waiting = steps.send(wait_for(waiting))
         for thread in (taking, *follows):
-            thread.join(60)
+            thread.join(600)
             assert thread.fault is None
         assert follows
 
@@ -267,7 +267,7 @@ def test_a_broken_connection_is_mended(breaks: str, tmp_path: Path) -> None:
         assert target.read_physical(0x80_0000 + n * 4096, 4) == bytes(4)
     target.run(instructions=LATER - LATER // 2)
     move.end()
-    following.join(60)
+    following.join(600)
     assert (move.coming.status, following.fault) == ("completed", None)
     assert (target.state_hash(), target.instructions) == later
 
@@ -296,7 +296,7 @@ def test_a_guest_that_waits_goes_on_when_the_connection_is_mended(tmp_path: Path
     assert target.instructions > before
     assert (target.busy, target.run_state) == ("", "running")
     move.end()
-    following.join(60)
+    following.join(600)
     assert move.coming.status == "completed"
 
 
@@ -351,7 +351,7 @@ def test_the_loss_of_the_receiver_is_named(tmp_path: Path) -> None:
     assert "receiver" in move.out.error
     assert move.source.run_state == "finish-migrate"
     move.source.transfers.cancel()
-    move.sending.join(60)
+    move.sending.join(600)
     assert move.out.status == "failed"
     assert "is whole at neither end and lost" in move.out.error
     assert move.source.run_state == "postmigrate"
@@ -394,13 +394,13 @@ def test_cancelled_before_the_last_word_it_stays_here(
         source.transfers.cancel()
 
     monkeypatch.setattr(Outgoing, "arrived", then_cancelled)
-    listener = Listener(f"unix:{tmp_path}/m", QUICK)
-    steps = source.transfers.send(listener.uri, limits=QUICK)
+    listener = Listener(f"unix:{tmp_path}/m", PATIENT)
+    steps = source.transfers.send(listener.uri, limits=PATIENT)
     source.transfers.start_postcopy()
     taking = Beside(target.transfers.receive(listener))
     with pytest.raises(HostError, match="cancelled"):
         finish(steps)
-    taking.join(60)
+    taking.join(600)
     assert isinstance(taking.fault, GossamerError)
     assert source.transfers.outgoing is not None
     assert (source.transfers.outgoing.status, source.run_state) == ("cancelled", "running")
@@ -411,8 +411,8 @@ def test_a_receiver_that_never_ran_it_leaves_it_here(tmp_path: Path) -> None:
     """It goes before it is asked to run the guest."""
     vm = running()
     before = vm.state_hash()
-    listener = Listener(f"unix:{tmp_path}/m", QUICK)
-    steps = vm.transfers.send(listener.uri, limits=QUICK)
+    listener = Listener(f"unix:{tmp_path}/m", PATIENT)
+    steps = vm.transfers.send(listener.uri, limits=PATIENT)
     vm.transfers.start_postcopy()
     sending = Beside(steps)
     channel = listener.accept()
@@ -420,7 +420,7 @@ def test_a_receiver_that_never_ran_it_leaves_it_here(tmp_path: Path) -> None:
     while vm.run_state != "finish-migrate":
         channel.read(1 << 16)
     channel.close()
-    sending.join(60)
+    sending.join(600)
     assert isinstance(sending.fault, HostError)
     assert (vm.run_state, vm.state_hash()) == ("running", before)
     vm.run(instructions=1000)
@@ -429,11 +429,11 @@ def test_a_receiver_that_never_ran_it_leaves_it_here(tmp_path: Path) -> None:
 def test_without_the_capability(tmp_path: Path) -> None:
     vm, there = running(), machine()
     there.transfers.capabilities.clear()
-    listener = Listener(f"unix:{tmp_path}/m", QUICK)
-    sending = Beside(vm.transfers.send(listener.uri, limits=QUICK))
+    listener = Listener(f"unix:{tmp_path}/m", PATIENT)
+    sending = Beside(vm.transfers.send(listener.uri, limits=PATIENT))
     with pytest.raises(StreamError, match="switch its capability postcopy-ram off, or on here"):
         there.incoming(listener)
-    sending.join(60)
+    sending.join(600)
     assert vm.run_state == "running"
     vm.transfers.capabilities.clear()
     with pytest.raises(ConfigError, match="Enable postcopy with migrate_set_capability"):
@@ -508,7 +508,7 @@ def test_what_is_asked_for_comes_first_and_the_rest_behind_it() -> None:
 
 def arrival() -> tuple[Arrival, Channel, socket.socket]:
     ours, theirs = socket.socketpair()
-    channel = Channel(ours.detach(), "x", QUICK, two_way=True)
+    channel = Channel(ours.detach(), "x", PATIENT, two_way=True)
     return Arrival(machine().machine.arena, channel), channel, theirs
 
 

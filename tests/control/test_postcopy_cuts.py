@@ -14,7 +14,7 @@ from tests.control.test_postcopy import Beside, machine, running, until
 
 #: Places where it is cut.
 CUTS = int(os.environ.get("GOSSAMER_SWEEP", "16"))
-LIMITS = Limits(meet=30.0, stall=30.0, total=120.0)
+LIMITS = Limits(meet=600.0, stall=600.0, total=600.0)
 WHOLE = 1 << 40
 
 
@@ -35,11 +35,11 @@ def once(folder: Path, forth: int, back: int) -> tuple[str, list[int]]:
         out = here.transfers.outgoing
         assert out is not None
         until(lambda: not sending.is_alive() or out.status == "postcopy-paused")
-        taking.join(60)
+        taking.join(600)
         assert not taking.is_alive()
         if taking.fault is not None and sending.is_alive():
             here.transfers.cancel()  # a look at the receiver shows that it never ran it
-            sending.join(60)
+            sending.join(600)
             assert "cont goes on here" in out.error
             here.cont()
             end = "stayed, after a look at the receiver"
@@ -56,15 +56,15 @@ def once(folder: Path, forth: int, back: int) -> tuple[str, list[int]]:
                 there.transfers.recover(f"unix:{folder}/again")
                 finish(here.transfers.resuming(f"unix:{folder}/again"))
                 end = "mended"
-                sending.join(60)
+                sending.join(600)
             elif sending.is_alive():  # only its last word was lost: all of it has arrived
                 here.transfers.cancel()
-                sending.join(60)
+                sending.join(600)
                 end = "moved, after a look at the receiver"
-            follows[0].join(60)
+            follows[0].join(600)
             assert (coming.status, follows[0].fault) == ("completed", None)
             assert here.run_state == "postmigrate"
-        proxy.join(20)
+        proxy.join(600)
         runs = there if taking.fault is None else here
         assert runs.run_state == "running"
         assert runs.state_hash() == before

@@ -36,13 +36,20 @@ class Ends:
     def __init__(self) -> None:
         self.vm = Vm(parse(LINE))
         mine, self.peer = socket.socketpair()
-        self.channel = Channel(mine.detach(), "peer", Limits(2, 2, 10), two_way=True)
+        self.channel = Channel(mine.detach(), "peer", Limits(600, 600, 600), two_way=True)
         self.out = Outgoing(self.channel)
         self.last = Switchover(self.vm, self.out, None)
 
     def go(self) -> int:
         """What the steps give."""
         return finish(self.last.steps(b"devices", b"end"))
+
+    def leave_after(self, data: bytes) -> None:
+        """As a receiver that has had all of `data`."""
+        got = b""
+        while got != data:
+            got += self.peer.recv(len(data) - len(got))
+        self.peer.close()
 
     def close(self) -> None:
         self.channel.close()
@@ -113,9 +120,13 @@ def test_a_wrong_word_leaves_the_machine_here(said: bytes, text: str) -> None:
 def test_a_receiver_that_goes_gives_the_disks_back(said: bytes, doubtful: bool) -> None:
     with closing(Ends()) as ends:
         ends.peer.sendall(said)
-        threading.Timer(0.005, ends.peer.close).start()
+        gone = threading.Thread(
+            target=ends.leave_after, args=(b"devicesend" if said else b"devices",)
+        )
+        gone.start()
         with pytest.raises(HostError):
             ends.go()
+        gone.join()
         assert ends.last.doubtful == doubtful
         assert not ends.vm.disks.lent
 

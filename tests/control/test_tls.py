@@ -24,7 +24,7 @@ from gossamer.verify.hops.qemu import QemuStation
 from tests.control.test_postcopy import Beside, Move
 
 LINE = ["-M", "bare", "-m", "4", "-serial", "null", "-bios", "builtin", "-icount", "0,sleep=off"]
-QUICK = Limits(meet=5.0, stall=3.0, total=20.0)
+PATIENT = Limits(meet=600.0, stall=600.0, total=600.0)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ class Taker(threading.Thread):
 
     def run(self) -> None:
         try:
-            self.vm.incoming(self.listener, limits=QUICK)
+            self.vm.incoming(self.listener, limits=PATIENT)
         except GossamerError as fault:
             self.fault = str(fault)
 
@@ -60,13 +60,13 @@ def move(sender: Vm, taker: Vm, folder: Path) -> tuple[str, str]:
     """What each side says; the sender's guest is as it was unless both are content."""
     sender.run(instructions=20_000)
     before = sender.state_hash()
-    there = Taker(taker, Listener(f"unix:{folder}/m", QUICK))
+    there = Taker(taker, Listener(f"unix:{folder}/m", PATIENT))
     said = ""
     try:
-        sender.migrate(f"unix:{folder}/m", limits=QUICK)
+        sender.migrate(f"unix:{folder}/m", limits=PATIENT)
     except GossamerError as fault:
         said = str(fault)
-    there.join(120)
+    there.join(600)
     assert not there.is_alive()
     assert "\n" not in said + there.fault
     if not said:
@@ -105,7 +105,7 @@ def test_memory_that_follows_is_asked_for_inside_tls(pki: Path, tmp_path: Path) 
     assert move.coming.channel.name.endswith("(TLS)")
     taker.run(instructions=10_000)
     move.end()
-    following.join(60)
+    following.join(600)
     alone = Vm(parse(LINE))
     alone.run(instructions=40_000)
     assert taker.state_hash() == alone.state_hash()
@@ -113,7 +113,7 @@ def test_memory_that_follows_is_asked_for_inside_tls(pki: Path, tmp_path: Path) 
 
 def test_a_peer_that_stalls_inside_tls_is_given_up(pki: Path) -> None:
     ends = socket.socketpair()
-    limits = Limits(meet=20.0, stall=20.0, total=60.0)
+    limits = Limits(meet=600.0, stall=600.0, total=600.0)
     plain = [Channel(end.detach(), "x", limits, two_way=True) for end in ends]
     made: list[TlsChannel] = []
     server = threading.Thread(
@@ -121,8 +121,8 @@ def test_a_peer_that_stalls_inside_tls_is_given_up(pki: Path) -> None:
     )
     server.start()
     with TlsChannel(plain[1], Credentials(pki, "client"), host="mac.example") as client:
-        server.join(60)
-        client.limits = Limits(meet=20.0, stall=0.1, total=60.0)
+        server.join(600)
+        client.limits = Limits(meet=600.0, stall=0.1, total=600.0)
         with pytest.raises(HostError, match="the peer sends nothing for"):
             client.read()
     made[0].close()
@@ -240,7 +240,7 @@ def test_with_qemu_7_2(
             mine.migrate(uri, profile="qemu-7.2")
             assert station.wait_loaded() in ("running", "paused")
         else:
-            listener = Listener(uri, QUICK)
+            listener = Listener(uri, PATIENT)
             station.command("migrate", uri=uri)
             received = mine.incoming(listener)
             assert received.foreign

@@ -21,9 +21,6 @@ from gossamer.migrate.returnpath import Message, Reply, read
 from gossamer.migrate.source import Source
 
 COOKIE, ARRIVED = 1, 2
-GREET_S: Final = 10.0
-"""So long is the receiver given to show that it reads."""
-
 
 SHORT: Final = {int(Reply.SHUT): 4, int(Reply.PONG): 4, int(Reply.SWITCHOVER_ACK): 0}
 """Words of the receiver's that have a length (bytes) of their own."""
@@ -91,7 +88,7 @@ class Outgoing:
         if not self.answers:
             return
         channel = self.channel
-        seconds = min(GREET_S, channel.limits.stall)
+        seconds = channel.limits.stall
         if not channel.has_input(seconds):
             channel.check()
             raise HostError(
