@@ -30,8 +30,9 @@ class CodeArena:
                 os.close(handle)
         except OSError as e:
             raise HostError(f"memory for code: {e.strerror or e}, {size} bytes asked for") from e
-        #: Address of the code as it runs.
+        #: Address of the code as it runs, and as it is written.
         self.base = host.address_of(self._run)
+        self.writable = host.address_of(self._write)
 
     def reserve(self, size: int, alignment: int = ALIGNMENT) -> int | None:
         """Offset of `size` bytes, None when the arena is full."""

@@ -164,13 +164,12 @@ def unit_for(architecture: Architecture, unit: int, core: Collection[str]) -> by
 
 
 def stencils_for(architecture: Architecture, unit: int = 0) -> bytes:
-    """The object file of a unit's stencils for a CPU model, from the cache when it is there."""
+    """The sheet of a unit's stencils for a CPU model, from the cache when it is there."""
 
     def make() -> bytes:
-        from gossamer.engine.llvm import compile_object
-        from gossamer.engine.stencils.text import stencils_text
+        from gossamer.engine.stencils.sheet import sheet
 
-        return compile_object(stencils_text(architecture, unit), pic=False)
+        return sheet(architecture, unit)
 
     return _kept("stencils", architecture, make, unit)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from gossamer.base.data import Data
@@ -23,7 +23,9 @@ _HEADER: Final = 64
 _SECTION: Final = struct.Struct("<IIQQQQIIQQ")
 _SYMBOL: Final = struct.Struct("<IBBHQQ")
 #: Bytes of the arena in which AArch64's branches, of 128 MiB, find the same stubs.
-_REACH: Final = 64 * MiB
+REACH: Final = 64 * MiB
+#: Bytes of a jump to a function that may be far away, and how it is aligned.
+_STUB: Final = 16
 _RELOCATION: Final = struct.Struct("<QQq")
 
 
@@ -77,19 +79,27 @@ class Loader:
 
         It is in reach of what is put into the arena next.
         """
-        key = name, 0 if machine == X86_64 else self.arena.used // _REACH
+        key = name, 0 if machine == X86_64 else self.arena.used // REACH
         found = self._stubs.get(key)
         if found is None:
-            address = self.functions.get(name) or _of_process(name)
-            target = struct.pack("<Q", address)
-            # jmp [rip + 0] | ldr x16, 8; br x16 (x16: for linkers)
-            jump = b"\xff\x25\0\0\0\0" if machine == X86_64 else b"\x50\0\0\x58\0\x02\x1f\xd6"
-            found = self.arena.reserve(len(jump) + 8, 16)
-            if found is None:
+            stubs = self.stubs([name], machine)
+            if stubs is None:
                 return None
-            self.arena.put(found, jump + target)
+            (found,) = stubs
             self._stubs[key] = found
         return found
+
+    def stubs(self, names: Sequence[str], machine: int) -> list[int] | None:
+        """The same for many functions, one behind the other; None when the arena is full."""
+        # jmp [rip + 0] | ldr x16, 8; br x16 (x16: for linkers)
+        jump = b"\xff\x25\0\0\0\0" if machine == X86_64 else b"\x50\0\0\x58\0\x02\x1f\xd6"
+        shape = struct.Struct(f"<{len(jump)}sQ{_STUB - len(jump) - 8}x")
+        first = self.arena.reserve(len(names) * _STUB, _STUB)
+        if first is None:
+            return None
+        addresses = (self.functions.get(name) or _of_process(name) for name in names)
+        self.arena.put(first, b"".join(shape.pack(jump, address) for address in addresses))
+        return list(range(first, first + len(names) * _STUB, _STUB))
 
 
 def _of_process(name: str) -> int:

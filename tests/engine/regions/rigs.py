@@ -8,7 +8,7 @@ from typing import Final
 
 from gossamer.base.units import PAGE_SIZE
 from gossamer.core.memory import AddressMap
-from gossamer.engine.context import ENTRY_STRIDE
+from gossamer.engine.context import ENTRY_STRIDE, ITLB_ENTRIES, line_of
 from gossamer.engine.processor import Stop
 from gossamer.engine.regions.forming import Limits
 from gossamer.engine.regions.regions import Regions
@@ -174,17 +174,21 @@ def decoded_places(rig: Rig) -> list[tuple[int, int]]:
 def copy_all(rig: Rig, places: list[tuple[int, int]]) -> None:
     """Make a block of every place that no other block has; the pages lie as for `make_all`."""
     view = regions_of(rig).view
-    real = view.page
-    view.page = lambda ea, then=None: ea // PAGE_SIZE  # type: ignore[method-assign]
+    shape, (entries, _) = line_of(view.engine.architecture.word), view.bounds
+    before = ctypes.string_at(view.lines, ITLB_ENTRIES * shape.size)
     for page, offset in places:
+        line = view.lines + page % ITLB_ENTRIES * shape.size
+        word = ctypes.c_uint64 if view.engine.architecture.word == 64 else ctypes.c_uint32
+        word.from_address(line).value = page * PAGE_SIZE
+        ctypes.c_uint64.from_address(line + shape.addend).value = entries + page * ENTRY_STRIDE
         copy(rig, page * PAGE_SIZE + offset)
-    view.page = real  # type: ignore[method-assign]
+    ctypes.memmove(view.lines, before, len(before))
 
 
 def copy(rig: Rig, ea: int) -> None:
     regions = regions_of(rig)
     assert regions.blocks is not None
-    assert regions.blocks.make(ea, regions.installed.heads)
+    assert regions.blocks.make(ea)
 
 
 def copy_some(rig: Rig, rng: random.Random, count: int) -> None:

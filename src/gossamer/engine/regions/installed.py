@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, KeysView
+from collections.abc import Callable
 from typing import Final
 
 from gossamer.base.data import Data
@@ -43,11 +43,6 @@ class Installed:
 
     def __contains__(self, entry: int) -> bool:
         return entry in self._by_entry
-
-    @property
-    def heads(self) -> KeysView[int]:
-        """The entries of regions: a view, which stays right."""
-        return self._by_entry.keys()
 
     @property
     def made(self) -> list[Made]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from gossamer.base.data import Data
+from gossamer.core.table import Table
 
 #: Doublings of a pause, at the most.
 _LONGEST: Final = 10
 #: Things remembered, at the most.
 _MOST: Final = 1 << 12
+#: Slots of the table: a thing's number, and until when its pause lasts.
+SLOTS: Final = 1 << 12
 
 
 class _Pause(Data, frozen=False):
@@ -18,11 +21,15 @@ class _Pause(Data, frozen=False):
 
 
 class Pauses:
-    """Pauses of things by their number, in instructions; bounded."""
+    """Pauses of things by their number, in instructions; bounded.
+
+    `table` says the same to native code: of the things that share a slot the latest alone.
+    """
 
     def __init__(self, first: int) -> None:
         self._first = first
         self._of: dict[int, _Pause] = {}
+        self.table = Table(2 * SLOTS, "Q")
 
     def holds(self, thing: int, now: int) -> bool:
         """Whether a thing's pause lasts still."""
@@ -42,6 +49,8 @@ class Pauses:
             calm = now - pause.until > self._length(pause)
             pause.times = 0 if calm else min(pause.times + 1, _LONGEST)
         pause.until = now + self._length(pause)
+        slot = 2 * (thing & SLOTS - 1)
+        self.table.view[slot], self.table.view[slot + 1] = thing, pause.until
         return True
 
     def _length(self, pause: _Pause) -> int:
@@ -52,3 +61,4 @@ class Pauses:
         self._of = {n: p for n, p in self._of.items() if now - p.until <= self._length(p)}
         if len(self._of) >= _MOST:
             self._of.clear()
+            self.table.fill(0)

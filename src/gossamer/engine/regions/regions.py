@@ -195,7 +195,7 @@ class Regions:
             return None
         found = stencils(self.architecture, self.engine.native)
         beside = self._worker is not None
-        return Blocks(self.view, found, lambda: self._loader, self._is_barred, beside=beside)
+        return Blocks(self.view, found, lambda: self._loader, self._changed, beside=beside)
 
     def _give_way(self, entry: int) -> None:
         if self.blocks is not None:
@@ -305,7 +305,7 @@ class Regions:
         if blocks is None:
             return
         try:
-            if not blocks.make(ea, self.installed.heads):
+            if not blocks.make(ea):
                 self._begin_anew()
         except (LoadError, HostError) as fault:
             self._failed(fault)

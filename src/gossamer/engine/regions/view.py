@@ -57,10 +57,20 @@ class View:
         """The bits that an effective address has."""
         return ones(32 if narrow else 8 * ctypes.sizeof(self._tag))
 
+    @property
+    def lines(self) -> int:
+        """Address of the fetch TLB in force."""
+        return self.engine.pointer("itlb")
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """Address of the first entry, and of the end of the last."""
+        return self._entries, self._end
+
     def fetches(self) -> Fetches:
         """Where fetches go now, to be asked later."""
         size = ITLB_ENTRIES * self._line.size
-        return Fetches(ctypes.string_at(self.engine.pointer("itlb"), size), self.narrow)
+        return Fetches(ctypes.string_at(self.lines, size), self.narrow)
 
     def page(self, ea: int, then: Fetches | None = None) -> int | None:
         """Arena page that a fetch from `ea` finds without a walk, None where there is none.
@@ -70,7 +80,7 @@ class View:
         shape, narrow = self._line, self.narrow if then is None else then.narrow
         at = (ea // PAGE_SIZE & (ITLB_ENTRIES - 1)) * shape.size
         if then is None:
-            line = self.engine.pointer("itlb") + at
+            line = self.lines + at
             tag = self._tag.from_address(line).value
             entries = ctypes.c_uint64.from_address(line + shape.addend).value
         else:

@@ -1,116 +1,72 @@
-"""Stencils as bytes: read from their object file, holes filled for an instruction word."""
+"""Stencils in memory, and the desk at which native code copies them (`copying`)."""
 
 from __future__ import annotations
 
+import ctypes
+import struct
+from collections.abc import Mapping
 from functools import lru_cache, partial
 from typing import Final
 
-from gossamer.base.data import Data, field
 from gossamer.core import ahead
+from gossamer.core.table import Table
 from gossamer.engine.build import Native, Tier0Code, stencils_for
-from gossamer.engine.elf import KINDS, Apply, Object, Relocation, Symbol, absolute64
-from gossamer.engine.stencils.holes import PREFIX, is_placed, mask_of, value_of
-from gossamer.engine.stencils.hosts import HOSTS, Fill
-from gossamer.engine.stencils.text import NEXT, STENCIL, STOP
+from gossamer.engine.elf import REACH, Loader
+from gossamer.engine.stencils.copying import BLOCK, DESK, MOST, QUEUE, ROW, SLOT, SPREAD, UNIT
+from gossamer.engine.stencils.text import STENCIL, STOP
 from gossamer.isa.architecture import Architecture
 
-_ALLOC: Final = 2
-#: Values of one hole that are remembered.
-_KEPT: Final = 1 << 10
+_WORD: Final = (1 << 64) - 1
+_CONSTANTS_AT: Final = 64
+#: What was made: entry, end of its words in the page, address.
+Made = tuple[int, int, int]
 
 
-class Hole(Data):
-    """What `fill` makes hold the value of `name` plus `addend`, at `offset`.
+class Sheet(Native):
+    """A unit's sheet, loaded: `rows` are the addresses of its stencils by tier 0's handler."""
 
-    The value depends on the bits `mask` of the word, and where `is_placed` on its place.
-    """
+    def __init__(self, obj: bytes, handlers: Mapping[str, int]) -> None:
+        super().__init__(obj)
+        size, self.machine = struct.unpack("<2I", ctypes.string_at(self.address("sizes"), 8))
+        self.constants = ctypes.string_at(self.address("constants"), size)
+        #: The functions that places lead to; the first stands for the constants.
+        self.leads = self._lines("leads")[1:]
+        self.rows: dict[int, int] = {}
+        self.stop = 0
+        for row, name in enumerate(self._lines("names")):
+            at = self.address("rows") + row * ROW.size
+            handler = handlers.get(name.removeprefix(STENCIL))
+            if name == STOP:
+                self.stop = at
+            elif handler is not None:
+                self.rows[handler] = at
 
-    offset: int
-    name: str
-    addend: int
-    fill: Fill
-    mask: int
-    is_placed: bool
-    _known: dict[int, int] = field(default_factory=dict, init=False)
-
-    def value(self, word: int, place: int) -> int:
-        """What it holds for `word` at `place` bytes of its page."""
-        if self.is_placed:
-            return value_of(self.name, word, place) + self.addend
-        known, key = self._known, word & self.mask
-        value = known.get(key)
-        if value is None:
-            if len(known) >= _KEPT:
-                known.clear()
-            value = known[key] = value_of(self.name, key, 0) + self.addend
-        return value
-
-
-class Distance(Data):
-    """Four bytes at `offset` that `apply` makes lead to `to` plus `addend`."""
-
-    offset: int
-    to: str
-    addend: int
-    apply: Apply
-
-
-class Constant(Data):
-    """Four bytes at `offset` that `apply` makes lead to byte `place` of the constants."""
-
-    offset: int
-    place: int
-    apply: Apply
-
-
-class Stencil(Data):
-    """Code of one instruction.
-
-    `goes_on`: it may end at what is copied behind it.  `distances` lead to tier 0's handlers;
-    `constants` to bytes of the stencils' own.
-    """
-
-    code: bytes
-    holes: tuple[Hole, ...]
-    distances: tuple[Distance, ...]
-    constants: tuple[Constant, ...]
-    goes_on: bool
-
-    def filled(self, word: int, place: int) -> bytes:
-        """The code for `word` at `place` bytes of its page, distances left open."""
-        code = bytearray(self.code)
-        for h in self.holes:
-            h.fill(code, h.offset, h.value(word, place))
-        return bytes(code)
-
-    @property
-    def depends_on_place(self) -> bool:
-        return any(h.is_placed for h in self.holes)
+    def _lines(self, name: str) -> list[str]:
+        return ctypes.string_at(self.address(name)).decode().split("\n")
 
 
 class Stencils:
-    """Those of a model, by the address of tier 0's handler; `constants` are the bytes they share.
-
-    `machine` is the host's, as object files number it.  Those of a unit come after tier 0 has it.
-    """
+    """Those of a model; they of a unit come after tier 0 has it."""
 
     def __init__(self, architecture: Architecture, tier0: Tier0Code) -> None:
         self._architecture, self._tier0 = architecture, tier0
-        obj = Object(stencils_for(architecture))
-        self.machine = obj.machine
-        self.constants = b""
-        named = self._read(obj)
-        self.stop = named.pop(STOP)
-        self.by_handler: dict[int, Stencil] = {}
-        self._units = {0}
+        core = Sheet(stencils_for(architecture), tier0.symbols)
+        self.machine, self.stop = core.machine, core.stop
+        kind = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_uint64)
+        #: Makes blocks: the address of a desk, an effective address.
+        self.copy = kind(core.address("copy"))
+        self.sheets = {0: core}
         self._coming: dict[int, ahead.Loading] = {}
         self._objects: dict[int, bytes] = {}
-        self._add(named, tier0)
+        self._find()
+
+    def __contains__(self, handler: int) -> bool:
+        return any(handler in sheet.rows for sheet in self.sheets.values())
 
     def follow(self, *, beside: bool) -> None:
         """Have those of the units that tier 0 has by now; `beside`: as soon as a thread has."""
         for unit, native in list(self._tier0.units.items()):
-            if unit in self._units:
+            if unit in self.sheets:
                 continue
             if unit not in self._coming:
                 self._coming[unit] = ahead.load(partial(self._make, unit))
@@ -118,96 +74,96 @@ class Stencils:
             if not beside:
                 coming.join()
             if coming.is_done:
-                self._units.add(unit)
                 obj = self._objects.pop(unit, None) or stencils_for(self._architecture, unit)
-                self._add(self._read(Object(obj)), native)
+                self.sheets[unit] = Sheet(obj, native.symbols)
+                self._find()
 
     def _make(self, unit: int) -> None:
         self._objects[unit] = stencils_for(self._architecture, unit)
 
-    def _read(self, obj: Object) -> dict[str, Stencil]:
-        reader = _Reader(obj, self.constants)
-        named = reader.stencils()
-        self.constants = bytes(reader.bytes)
-        return named
+    def _find(self) -> None:
+        """Make the table in which native code finds stencils by handler, half full at the most."""
+        found = [(h, at, u) for u, s in self.sheets.items() for h, at in s.rows.items()]
+        bits = (2 * len(found)).bit_length()
+        self.shift, self.mask = 64 - bits, (1 << bits) - 1
+        self.slots = Table(SLOT.size // 8 << bits, "Q")
+        view = self.slots.view
+        for slot in found:
+            n = (slot[0] * SPREAD & _WORD) >> self.shift
+            while view[3 * n]:
+                n = n + 1 & self.mask
+            view[3 * n], view[3 * n + 1], view[3 * n + 2] = slot
 
-    def _add(self, named: dict[str, Stencil], handlers: Native) -> None:
-        found = {name: handlers.symbols.get(name.removeprefix(STENCIL)) for name in named}
-        self.by_handler |= {at: named[name] for name, at in found.items() if at is not None}
+
+class Desk:
+    """What one arena's blocks are made with; `loader` has the arena."""
+
+    def __init__(self, stencils: Stencils, loader: Loader, **fixed: int) -> None:
+        """`fixed` are values of the desk that are not known here and stay as they are."""
+        self._stencils, self._loader = stencils, loader
+        self._values = (ctypes.c_uint64 * len(DESK))()
+        self._address = ctypes.addressof(self._values)
+        self._queue, self._blocks = Table(QUEUE, "Q"), Table(MOST * BLOCK.size // 8, "Q")
+        self._units = Table(UNIT.size // 8, "Q")
+        #: By unit, the addresses that its code leads to: its constants, then functions.
+        self._leads: dict[int, Table] = {}
+        self._of = 0, -1
+        arena = loader.arena
+        self._set(write=arena.writable, run=arena.base, size=arena.size, **fixed)
+        self._set(queue=self._queue.address, blocks=self._blocks.address)
+
+    def _set(self, **values: int) -> None:
+        for name, value in values.items():
+            self._values[DESK.index(name)] = value
+
+    def copy(self, ea: int, now: int, addresses: int, lines: int) -> tuple[bool, list[Made]]:
+        """Make the block at an address and those it leads to; false: the arena is full.
+
+        `now` is the instruction count, `addresses` the bits that an address has, `lines` the
+        address of the fetch TLB.
+        """
+        arena, values = self._loader.arena, self._values
+        if self._of != self._now() and not self._lay_out():
+            return False, []
+        values[_CHANGING] = [arena.used, now, addresses, lines]
+        is_whole = bool(self._stencils.copy(self._address, ea))
+        arena.used = values[_USED]
+        made = iter(self._blocks.view[: 3 * values[_COUNT]].tolist())
+        return is_whole, list(zip(made, made, made, strict=True))
+
+    def _now(self) -> tuple[int, int]:
+        """What the tables in the arena were made for: units; where branches reach them from."""
+        return len(self._stencils.sheets), self._loader.arena.used // REACH
+
+    def _lay_out(self) -> bool:
+        """Put constants, and jumps to tier 0's handlers, into the arena; false: it is full."""
+        stencils, loader, arena = self._stencils, self._loader, self._loader.arena
+        units = Table((max(stencils.sheets) + 1) * UNIT.size // 8, "Q")
+        for unit, sheet in stencils.sheets.items():
+            constants = arena.reserve(len(sheet.constants), _CONSTANTS_AT)
+            if constants is None:
+                return False
+            arena.put(constants, sheet.constants)
+            stubs = loader.stubs(sheet.leads, stencils.machine)
+            if stubs is None:
+                return False
+            leads = self._leads[unit] = Table(len(sheet.leads) + 1, "Q")
+            for n, at in enumerate((constants, *stubs)):
+                leads.view[n] = arena.base + at
+            places = (*map(sheet.address, ("code", "marks", "values")), leads.address)
+            for n, place in enumerate(places):
+                units.view[4 * unit + n] = place
+        self._units, self._of = units, self._now()
+        self._set(units=units.address, slots=stencils.slots.address, stop=stencils.stop)
+        self._set(shift=stencils.shift, mask=stencils.mask)
+        return True
+
+
+_COUNT, _USED = DESK.index("count"), DESK.index("used")
+_CHANGING: Final = slice(_USED, _USED + 4)
 
 
 @lru_cache(maxsize=4)
 def made(architecture: Architecture, tier0: Tier0Code) -> Stencils:
     """The stencils for a model's tier 0 where it is loaded, made once."""
     return Stencils(architecture, tier0)
-
-
-class _Reader:
-    """Reads an object file, whose constants come behind the `before`."""
-
-    def __init__(self, obj: Object, before: bytes) -> None:
-        self.obj = obj
-        self.host, self.kinds = HOSTS[obj.machine], KINDS[obj.machine]
-        #: Where the sections of constants begin, put one behind the other.
-        self.constants: dict[int, int] = {}
-        self.bytes = bytearray(before)
-        self.relocations: dict[int, list[Relocation]] = {}
-
-    def stencils(self) -> dict[str, Stencil]:
-        """Those that are understood, by the names of their functions."""
-        obj = self.obj
-        functions = {s.name: s for s in obj.symbols if s.name.startswith((STENCIL, STOP))}
-        code = {s.section for s in functions.values()}
-        for n, section in enumerate(obj.sections):
-            if not section.flags & _ALLOC or not section.size or n in code:
-                continue
-            if not any(True for _ in obj.relocations(n)):
-                self.bytes += bytes(-len(self.bytes) % max(section.alignment, 16))
-                self.constants[n] = len(self.bytes)
-                self.bytes += obj.content(n)
-        self.relocations = {n: sorted(obj.relocations(n), key=_offset) for n in code}
-        read = {name: self._stencil(symbol) for name, symbol in functions.items()}
-        return {name: s for name, s in read.items() if s is not None}
-
-    def _stencil(self, function: Symbol) -> Stencil | None:
-        """None for a function that has what is not understood here."""
-        first, end = function.value, function.value + function.size
-        code = bytearray(self.obj.content(function.section)[first:end])
-        mine = [r for r in self.relocations[function.section] if first <= r.offset < end]
-        holes: list[Hole] = []
-        distances: list[Distance] = []
-        constants: list[Constant] = []
-        to_next: list[Relocation] = []
-        for r in mine:
-            at, symbol = r.offset - first, self.obj.symbols[r.symbol]
-            apply, fill = self.kinds.get(r.kind), self.host.fills.get(r.kind)
-            if symbol.name.startswith(PREFIX):
-                if fill is None or not self.host.holds(code, at, r.kind):
-                    return None
-                placed = is_placed(symbol.name)
-                holes.append(Hole(at, symbol.name, r.addend, fill, mask_of(symbol.name), placed))
-            elif apply is None or apply is absolute64:
-                return None
-            elif symbol.name == NEXT:
-                to_next.append(r)
-            elif symbol.section in self.constants:
-                place = self.constants[symbol.section] + symbol.value
-                constants.append(Constant(at, place + r.addend, apply))
-            elif symbol.section == 0:
-                distances.append(Distance(at, symbol.name, r.addend, apply))
-            else:
-                return None
-        goes_on, jump = bool(to_next), self.host.jump
-        if goes_on and to_next[-1].offset == end - 4 and code.endswith(jump):
-            to_next.pop()
-            del code[-len(jump) :]
-        for r in to_next:
-            at = r.offset - first
-            old = int.from_bytes(code[at : at + 4], "little")
-            new = self.kinds[r.kind](old, len(code) + r.addend, at)
-            code[at : at + 4] = new.to_bytes(4, "little")
-        return Stencil(bytes(code), tuple(holes), tuple(distances), tuple(constants), goes_on)
-
-
-def _offset(r: Relocation) -> int:
-    return r.offset
