@@ -55,6 +55,27 @@ again:
 {tail("h_spent", "%e", "%k")}
 }}
 
+; A region was left for entry %e (%K > e), and what is left of the slice is less than its longest
+; way: the place is counted, as one that is come to from there, and the next slice begins.
+{handler("h_seam", "hidden ")}
+  %next = call i64 @next_slice(ptr %cpu)
+  %none = icmp eq i64 %next, 0
+  br i1 %none, label %go, label %on
+on:
+{field("fpage", "page", ea)}
+  call void @sample(ptr %cpu, ptr %e, ptr %e, {ea} %page)
+  br label %go
+go:
+  %k = add i64 %K, %next
+{field("exit_request", "asked", "i32")}
+  %quiet = icmp eq i32 %asked, 0
+  br i1 %quiet, label %fresh, label %hot
+hot:
+{tail("h_exit", "%e", "%k")}
+fresh:
+{dispatch("%e", "%k")}
+}}
+
 ; The same at the address NIA, which the instruction of entry %e (null: none) has branched to.
 {handler("h_spent_pc")}
   %next = call i64 @next_slice(ptr %cpu)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from gossamer.base.errors import HostError
 from gossamer.engine.regions import compiling
 from gossamer.engine.regions import regions as making
+from gossamer.engine.regions.forming import Limits
 from gossamer.engine.regions.put_by import MOST, Found, PutBy
 from gossamer.engine.regions.regions import Regions
 from gossamer.engine.regions.store import RegionStore
@@ -24,9 +25,9 @@ CODE = 0x1_0000
 LOOP = "1: addi 3,3,1; xor 4,4,3; bdnz 1b; mtctr 5; b 1b"
 
 
-def rig(**options: Any) -> tuple[Rig, Regions]:
+def rig(text: str = LOOP, **options: Any) -> tuple[Rig, Regions]:
     made = Rig(Tier0)
-    made.write(CODE, assemble(LOOP, CODE))
+    made.write(CODE, assemble(text, CODE))
     made.set(nia=CODE, r5=1000, ctr=1000)
     architecture = made.cpu.model.architecture
     assert isinstance(made.engine, Tier0)
@@ -102,6 +103,62 @@ def test_a_slice_that_ends_in_an_inner_loop_does_not_end_the_region() -> None:
         one.run(400_000)
     assert not (d := difference(*rigs)), d
     assert 350_000 < regions.executed() <= 400_000
+    regions.close()
+
+
+STORED: Final = """
+    lis 8,0x2; addi 9,8,0; lis 10,0x3; li 5,100
+1:  addi 5,5,12345; stw 5,8(8); rotlwi 6,5,13; stw 6,12(8); lfd 1,8(8); lhz 7,14(8); add 20,20,7
+    stfd 1,24(8); lwz 11,28(8); sth 5,26(8); lwz 12,24(8); lbz 13,27(8); lfd 2,24(8)
+    add 20,20,11; rotlwi 20,20,1; add 20,20,12; rotlwi 20,20,1; add 20,20,13; rotlwi 20,20,1
+    stw 7,32(8); stb 11,32(9); lwz 14,32(8); stw 12,36(8); stb 5,37(8); lhz 15,36(8); lha 16,38(8)
+    add 20,20,14; rotlwi 20,20,1; add 20,20,15; rotlwi 20,20,1; add 20,20,16; rotlwi 20,20,1
+    stwu 5,4(10); stw 6,4(10); lwz 17,0(10); lwz 18,4(10); addi 10,10,-4; add 20,20,17
+    xor 20,20,18; lfs 3,8(8); stfs 3,40(8); lwz 19,40(8); stw 19,44(8); lfs 4,44(8); add 20,20,19
+    stfd 2,48(8); lwz 21,48(8); lwz 22,52(8); stfd 4,56(8); lwz 23,56(8); add 20,20,21
+    xor 20,20,22; rotlwi 20,20,1; add 20,20,23; b 1b
+"""
+
+
+@pytest.mark.parametrize(("cpu", "msr"), [("750", 0x2000), ("970mp_v1.1", 1 << 63 | 0x2000)])
+def test_a_load_of_what_the_block_stored_gives_the_same(cpu: str, msr: int) -> None:
+    """Of two words, parts of one, what another register's store changed, singles and doubles.
+
+    All that is loaded goes into one sum: a run ends with a page of single steps.
+    """
+    rigs = [Rig(Tier0, cpu=cpu), Rig(Tier0, cpu=cpu)]
+    for one in rigs:
+        one.write(CODE, assemble(STORED, CODE))
+        one.set(nia=CODE, msr=msr)
+        one.run(100)
+    engine = rigs[0].engine
+    assert isinstance(engine, Tier0)
+    regions = Regions(
+        engine, rigs[0].cpu.model.architecture, threshold=1 << 20, interval=1024, blocks=False
+    )
+    regions.make(CODE + 16)
+    for _ in range(20):
+        for one in rigs:
+            one.run(4999)
+        assert not (d := difference(*rigs)), d
+    assert regions.executed() > 60_000
+    regions.close()
+
+
+def test_straight_code_behind_a_region_that_grew_no_longer_becomes_one_too() -> None:
+    """No branch leads there: the sampler finds it where the region before it is left."""
+    body = "; ".join(["addi 3,3,1; xor 4,4,3"] * 60)
+    made, regions = rig(text=f"1: {body}; b 1b", limits=Limits(instructions=40, in_line=40))
+    made.run(2_000_000)
+    assert len(regions.installed) == 3
+    before = regions.executed()
+    made.run(200_000)
+    assert regions.executed() - before > 195_000
+    plain = Rig(Tier0)
+    plain.write(CODE, assemble(f"1: {body}; b 1b", CODE))
+    plain.set(nia=CODE, r5=1000, ctr=1000)
+    plain.run(made.engine.count)
+    assert not (d := difference(made, plain)), d
     regions.close()
 
 

@@ -213,7 +213,9 @@ class Exits(Values):
     def go_to(self, delta: int, done: int) -> None:
         """Leave for an address relative to the head's page, with `done` instructions executed.
 
-        The budget is not spent: a region is entered, and goes round, only when it lasts.
+        The budget is not spent: a region is entered, and goes round, only when it lasts.  What is
+        left of a slice may be short, though: then the place gone to is where the sampler finds the
+        guest, so that straight code behind a region becomes one, too.
         """
         self.store_rest()
         if delta // PAGE_SIZE in self.region.pages:
@@ -221,6 +223,11 @@ class Exits(Values):
             e = self.entry(delta)
             here = self.value(f"ptrtoint ptr {e} to i64")
             k = self.value(f"add i64 {self.leaving(done)}, {here}")
+            far, seam = self.label("far"), self.label("seam")
+            lasts = self.value(f"icmp sgt i64 {self.reduced()}, {16 * done}")
+            self.line(f"br i1 {lasts}, label %{far}, label %{seam}{LIKELY}")
+            self.aside(seam, lambda: self.tail_to("h_seam", e, k))
+            self.start(far)
             self.tail(self.value(f"load ptr, ptr {e}{TB_ENTRY}"), e, k)
         else:
             self.go_far(self.near(delta), self.leaving(done))

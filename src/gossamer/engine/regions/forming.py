@@ -56,6 +56,9 @@ class Source(Protocol):
     def size(self, delta: int) -> int:
         """Words of the region that begins at `delta` already; 0 where none does."""
 
+    #: Whether the region begins where another was left: it ends where a third one begins.
+    is_rest: bool
+
 
 class Edge(Data):
     """Where control goes: ``next``, ``taken``, or ``guess`` (when the target is equal)."""
@@ -157,6 +160,14 @@ def is_another(source: Source, head: int, delta: int) -> bool:
     return delta != head and source.size(delta) > _SHORT
 
 
+def has_its_own(source: Source, head: int, place: Place) -> bool:
+    """Whether the rest of what a region grew no longer for ends at a place, another region's head.
+
+    Else there would be a region for each way to cut a long loop into pieces.
+    """
+    return source.is_rest and place != (head, ()) and source.size(place[0]) > _SHORT
+
+
 def form(source: Source, codes: Codes, head: int, limits: Limits) -> Region | None:
     """The region whose head is at `head` of the source's page; None where there is none."""
     nodes = _Nodes(source, codes, head, limits)
@@ -190,6 +201,8 @@ class _Nodes:
             place: Place | None = queue.popleft()
             while place is not None and place not in self.found:
                 if len(self.found) > self.limits.in_line:
+                    break
+                if has_its_own(self.source, self.head, place):
                     break
                 code = self._code(place[0])
                 if code is None or not code.supported:

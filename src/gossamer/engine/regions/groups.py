@@ -3,6 +3,9 @@
 Accesses at constant distances from one value, whatever registers hold it and its sums, lie in one
 page nearly always: the first looks for all of them.  A hit says that each of them would hit, since
 nothing inside a region changes the TLB.  Loads and stores are apart: a page may be read only.
+
+A load of bytes that stores before it in the block stored takes their values.  Compilers make a
+double of two words so, and hosts wait for both stores to be done before they load it.
 """
 
 from __future__ import annotations
@@ -11,12 +14,17 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from gossamer.base.bits import signed
-from gossamer.base.data import Data
+from gossamer.base.data import Data, replace
+from gossamer.base.units import PAGE_SIZE
 from gossamer.engine.regions.code import Code
 from gossamer.engine.statements import is_true
-from gossamer.isa.body import Do, Store, Write
+from gossamer.isa.body import Do, Probe, Store, Write
 from gossamer.isa.expr import Expr
 
+#: Bytes of the longest access that hands on its value.
+_WORD: Final = 8
+#: How far apart two accesses from one value can't be of the same byte, whatever pages are mapped.
+_APART: Final = PAGE_SIZE - 16
 #: From the first byte to the last, at the most: longer groups cross pages too often.
 _SPAN: Final = 256
 
@@ -98,6 +106,57 @@ def groups_of(instructions: Sequence[tuple[int, Code]]) -> dict[tuple[int, bool]
             found[n, write] = Member(group, offset)
         sums.follow(code)
     return {key: member for key, member in found.items() if member.group.count > 1}
+
+
+class Part(Data):
+    """Bytes of a load that a store stored: `size` of them, `offset` from the load's first.
+
+    `store` is the number of its instruction, `skip` how many of its bytes come before them.
+    """
+
+    store: int
+    offset: int
+    size: int
+    skip: int
+
+
+def supplied(instructions: Sequence[tuple[int, Code]]) -> dict[int, list[Part]]:
+    """What stores before it have of each load that they have all of, by its instruction."""
+    found: dict[int, list[Part]] = {}
+    #: Of the bytes from one value, which are all that is known: (number of the store, its offset).
+    known: dict[int, tuple[int, int]] = {}
+    value = 0
+    sums = _Sums()
+    for n, (_, code) in enumerate(instructions):
+        access = None if code.loops else access_of(code)
+        if access is not None:
+            base, apart, size, write = access
+            this, added = sums.of(base)
+            at = added + apart
+            if size > _WORD:
+                known = {}
+            elif write:
+                if this != value or any(abs(at - other) > _APART for other in known):
+                    known = {}
+                value = this
+                known |= dict.fromkeys(range(at, at + size), (n, at))
+            elif this == value and all(at + k in known for k in range(size)):
+                found[n] = _parts(at, [known[at + k] for k in range(size)])
+        elif code.loops or any(isinstance(s, Store | Probe) for s in code.trace):
+            known = {}
+        sums.follow(code)
+    return found
+
+
+def _parts(at: int, stores: Sequence[tuple[int, int]]) -> list[Part]:
+    """Runs of bytes of one store, of a load `at` bytes from the value."""
+    out: list[Part] = []
+    for k, (n, first) in enumerate(stores):
+        if out and out[-1].store == n:
+            out[-1] = replace(out[-1], size=out[-1].size + 1)
+        else:
+            out.append(Part(n, k, 1, at + k - first))
+    return out
 
 
 def _sum_of(e: Expr) -> tuple[int, int] | None:

@@ -17,7 +17,7 @@ from gossamer.engine.emit import LIKELY, TB_MEM, TB_TLB, swap_bytes
 from gossamer.engine.regions.code import Code
 from gossamer.engine.regions.exits import APART, Exits
 from gossamer.engine.regions.forming import Place, Region
-from gossamer.engine.regions.groups import Member, chased, groups_of
+from gossamer.engine.regions.groups import Member, Part, chased, groups_of, supplied
 from gossamer.engine.regions.names import Names
 from gossamer.isa.architecture import USUAL
 from gossamer.isa.body import Probe, Store
@@ -45,6 +45,9 @@ class Memory(Exits):
         self._chased: set[int] = set()
         self._chased_in: dict[int, set[int]] = {}
         self._groups: dict[tuple[int, bool], Member] = {}
+        #: Loads of the block that take what its stores stored, and what those stored so far.
+        self._supplied: dict[int, list[Part]] = {}
+        self._stored: dict[int, tuple[str, int]] = {}
 
     def begin_loop(self, place: Place) -> None:
         """Find the innermost loop of a block, and what it follows from page to page."""
@@ -63,10 +66,14 @@ class Memory(Exits):
     def begin_groups(self, instructions: Sequence[tuple[int, Code]]) -> None:
         """Find the accesses of a block that share a look into the TLB."""
         self._groups = groups_of(instructions)
+        self._supplied, self._stored = supplied(instructions), {}
 
     def load(self, e: Expr) -> str:
         size = int(e.arg)
         where = self._place(e.args[0], size, write=False)
+        parts = () if self.nested else self._supplied.get(self.index, ())
+        if parts and all(part.store in self._stored for part in parts):
+            return self._from_stores(size, parts)
         if size == 8 and self.moves_double and not self.region.little:
             raw = self.value(f"load <8 x i8>, ptr {where}, align 1{TB_MEM}")
             return self.value(f"bitcast <8 x i8> {self._reversed(raw)} to i64")
@@ -79,12 +86,33 @@ class Memory(Exits):
             return
         value = self.stored(s)
         where = self._place(s.ea, s.size, write=True)
+        if not self.nested:
+            self._stored[self.index] = value, s.size
         if s.size == 8 and self.moves_double and not self.region.little:
             raw = self._reversed(self.value(f"bitcast i64 {value} to <8 x i8>"))
             self.line(f"store <8 x i8> {raw}, ptr {where}, align 1{TB_MEM}")
             return
         raw = self._in_order(8 * s.size, value)
         self.line(f"store i{8 * s.size} {raw}, ptr {where}, align 1{TB_MEM}")
+
+    def _from_stores(self, size: int, parts: Sequence[Part]) -> str:
+        """The value of a load whose bytes stores before it stored."""
+        kind, whole = f"i{8 * size}", ""
+        for part in parts:
+            value, length = self._stored[part.store]
+            if length == size == part.size:
+                return value
+            behind = part.skip, part.offset
+            if not self.region.little:
+                behind = length - part.skip - part.size, size - part.offset - part.size
+            value = self.value(f"lshr i{8 * length} {value}, {8 * behind[0]}")
+            if part.size < length:
+                value = self.value(f"trunc i{8 * length} {value} to i{8 * part.size}")
+            if part.size < size:
+                value = self.value(f"zext i{8 * part.size} {value} to {kind}")
+                value = self.value(f"shl {kind} {value}, {8 * behind[1]}")
+            whole = self.value(f"or {kind} {whole}, {value}") if whole else value
+        return whole
 
     def stored(self, s: Store) -> str:
         """The value that a store stores."""

@@ -161,8 +161,10 @@ class Regions:
         #: Pages whose code has data beside it: (instruction count, samples) of the last look.
         self._busy: dict[int, tuple[int, int]] = {}
         self.targets = Targets()
-        #: Entries that indirect branches were seen to go to.
+        #: Entries that indirect branches were seen to go to, or regions that they were left for.
         self._jumped_to: set[int] = set()
+        #: The latter: what comes there is the rest of code that a region was too short for.
+        self._rests: set[int] = set()
         self.last_fault = ""
         for each in self.engines:
             each.hot_found, each.regions_written = self.found, self.code_gone
@@ -271,11 +273,13 @@ class Regions:
 
     def found(self, samples: list[Sample]) -> None:
         """Places that the sampler met often enough to say so."""
-        for s in samples if not self.held else ():
+        if self.held:
+            return
+        for s in samples:
             if s.source:
                 self._note_jump(s)
-                continue
-            if s.entry in self.installed or s.entry in self._asked:
+        for s in samples:
+            if s.source or s.entry in self.installed or s.entry in self._asked:
                 continue
             page, offset = self.view.place(s.entry)
             if self.view.page(s.page) != page or self._is_barred(page, offset):
@@ -327,10 +331,14 @@ class Regions:
         return spent * _INVESTED <= host.process_cpu_ns()
 
     def _note_jump(self, s: Sample) -> None:
-        """An indirect branch went to a place."""
-        self.targets.note(s.source, s.page + self.view.place(s.entry)[1])
+        """An indirect branch went to a place, or a region was left for it (`h_seam`)."""
+        if s.source == s.entry:
+            self._rests.add(s.entry)
+        else:
+            self.targets.note(s.source, s.page + self.view.place(s.entry)[1])
         if len(self._jumped_to) > _MOST_REFUSED:
             self._jumped_to.clear()
+            self._rests.clear()
         self._jumped_to.add(s.entry)
 
     def _consider(self, s: Sample, page: int, offset: int, threshold: int) -> bool:
@@ -421,7 +429,10 @@ class Regions:
         return self._finish(region, compiled)
 
     def _here(self, ea: int, then: Fetches | None = None) -> Here:
-        return Here(self.view, ea, self._is_barred, self.targets, self._size_at, then)
+        page = self.view.page(ea, then)
+        is_rest = page is not None and self.view.entry(page, ea % PAGE_SIZE) in self._rests
+        barred, size_at = self._is_barred, self._size_at
+        return Here(self.view, ea, barred, self.targets, size_at, then, is_rest=is_rest)
 
     def _size_at(self, entry: int) -> int:
         """Words of the region of an entry, which may still be compiled; 0 where there is none."""

@@ -215,12 +215,15 @@ class Here:
         targets: Targets,
         size_at: Callable[[int], int],
         then: Fetches | None = None,
+        *,
+        is_rest: bool = False,
     ) -> None:
         """`is_barred` says which words (arena page, offset) are to be left alone.
 
         `size_at`: words of the region of an entry, 0 where none is and none is being made.
         """
         self._targets, self._size_at, self._then = targets, size_at, then
+        self.is_rest = is_rest
         self.narrow = view.narrow if then is None else then.narrow
         self._addresses = view.addresses(narrow=self.narrow)
         self._view, self._page, self._is_barred = view, ea & ~(PAGE_SIZE - 1), is_barred

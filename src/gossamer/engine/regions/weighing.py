@@ -8,7 +8,7 @@ from typing import Final
 
 from gossamer.base.data import Data
 from gossamer.base.units import PAGE_SIZE
-from gossamer.engine.regions.forming import APART, Limits, Place, Source, is_another
+from gossamer.engine.regions.forming import APART, Limits, Place, Source, has_its_own, is_another
 from gossamer.engine.regions.names import displacement
 
 _BC, _SC, _B, _BY_REGISTER, _INTEGER, _SINGLE, _DOUBLE = 16, 17, 18, 19, 31, 59, 63
@@ -52,6 +52,8 @@ class _Walk:
             while place is not None and place not in self.found:
                 word = self._word(place[0])
                 if word is None or len(self.found) > limits.in_line or _ends(word):
+                    break
+                if has_its_own(self.source, self.head, place):
                     break
                 self.found.add(place)
                 op = word >> 26
