@@ -129,6 +129,9 @@ MOVE_FACE: Final = 38
 #: hypercall's the place is a bit that no real address has, and how many of the first bytes count.
 DATA_SLOTS: Final = 1024
 CALL_DATA: Final = 1 << 63
+#: The journal (`runtime_journal`): entries that are kept, and the bit of a page that has code now.
+JOURNAL: Final = 256
+JOURNAL_CODE: Final = 1 << 63
 #: `exit_request` of an interrupt alone: native code takes it where it may (`runtime_faces`).
 IRQ_EXIT: Final = 4
 #: Flag of a learned access: it changes the level of a line.
@@ -211,6 +214,8 @@ _FIELDS: Final = (
     ("data_count", 4),
     ("moves", 8),  # table of what was learned
     ("data", 8),
+    ("journal", 8),  # what other CPUs' engines have to know (`runtime_journal`)
+    ("journal_seen", 8),  # how much of it this engine has seen to
     ("takes_irqs", 4),  # whether native code takes interrupts, and sees to DEC
     ("news", 4),  # native code has moved chips, stored data or moved DEC: Python has to know
     ("timer_moved", 4),  # `dec_when` is news to Python

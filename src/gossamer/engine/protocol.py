@@ -71,13 +71,16 @@ class Engine(Protocol):
         """Forget what an entry of the hash table translated (`core.htab`): its number and V."""
 
     def attach(self) -> None:
-        """Be the engine that hears of changes of memory, with no translation kept."""
+        """Be the engine that hears of changes of memory; what others changed is forgotten."""
 
     def take_over(self, other: Engine) -> None:
         """Go on from the count of another CPU's engine, at its time."""
 
     def flush(self) -> None:
-        """Forget every translation (map, dirty bits or registers were changed from outside)."""
+        """Forget every translation (map, dirty bits or registers were changed from outside).
+
+        So do the engines of other CPUs, before they run again.
+        """
 
     def bypass(self, on: bool) -> None:
         """Compare every data access with DABR, or none."""

@@ -25,6 +25,7 @@ from gossamer.engine.runtime_faces import irqs, learned
 from gossamer.engine.runtime_fields import Text
 from gossamer.engine.runtime_float import float_settling
 from gossamer.engine.runtime_host import fresh_code
+from gossamer.engine.runtime_journal import journal
 from gossamer.engine.runtime_memory import memory
 from gossamer.engine.runtime_orders import orders
 from gossamer.engine.runtime_parts import parts as parts_of
@@ -249,6 +250,7 @@ def fixed_functions(architecture: Architecture) -> str:
             parts_of(architecture, w),
             slow(w),
             tables(w) + choosing(w) + hypercalls(w) + effects(w),
+            journal(w),
             orders(w),
             timer(w),
             float_settling(w),

@@ -111,6 +111,8 @@ define internal void @forget_gone(ptr %cpu, i64 %outcome) nounwind {{
 forget:
   %ea = trunc i64 %outcome to i32
   call void @forget_page(ptr %cpu, i32 %ea)
+  %page = zext i32 %ea to i64
+  call void @note(ptr %cpu, i64 %page)
   br label %out
 out:
   ret void

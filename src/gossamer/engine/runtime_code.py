@@ -17,6 +17,7 @@ from gossamer.engine.context import (
     DTLB_ENTRIES,
     EFFECT_CODES,
     ENTRY_STRIDE,
+    JOURNAL_CODE,
     PATIENCE,
     WITH_REGIONS,
 )
@@ -74,6 +75,8 @@ define internal void @note_code(ptr %cpu, i64 %off) nounwind alwaysinline {{
 protect:
   store i8 1, ptr %cp{TB_TLB}
   call void @protect_page(ptr %cpu, i64 %page)
+  %event = or i64 %page, {JOURNAL_CODE - (1 << 64)}
+  call void @note(ptr %cpu, i64 %event)
   br label %out
 out:
   ret void

@@ -102,11 +102,17 @@ define void @flush(ptr %cpu) nounwind {{
 """
         + for_banks(
             w,
-            "effect_tlbie",
+            "forget_class",
             f", {ea} %ea",
             each_table(w, f"call void @clear_class(ptr %table, ptr %used, {ea} %ea)"),
         )
         + f"""
+; A tlbie reaches every CPU.
+define internal void @effect_tlbie(ptr %cpu, {ea} %ea) nounwind {{
+  call void @forget_class(ptr %cpu, {ea} %ea)
+  call void @note_all(ptr %cpu)
+  ret void
+}}
 define internal void @effect_python(ptr %cpu, i32 %code, i32 %arg) nounwind {{
 {field("effect_callback", "cb", "ptr")}
   call void %cb(i32 %code, i32 %arg)

@@ -269,6 +269,8 @@ _FORGET = """
 define void @forget(ptr %cpu, i64 %ea) nounwind {
   %low = trunc i64 %ea to i32
   call void @forget_page(ptr %cpu, i32 %low)
+  %page = zext i32 %low to i64
+  call void @note(ptr %cpu, i64 %page)
   ret void
 }
 """

@@ -38,6 +38,7 @@ from gossamer.engine.context import (
     HOT_SLOTS,
     IRQ_EXIT,
     ITLB_ENTRIES,
+    JOURNAL,
     LINE,
     MOVE_DATA,
     MOVE_FACE,
@@ -119,6 +120,8 @@ class Decoded:
         #: little-endian order; how often a page's order has changed.
         self.orders = Table(pages)
         self.turned = Table(1, "Q")
+        #: What CPUs have to know of each other's translations (`runtime_journal`).
+        self.journal = Table(1 + JOURNAL, "Q")
 
 
 class Tier0(InstructionTime):
@@ -178,6 +181,7 @@ class Tier0(InstructionTime):
         self.faces = memory.faces
         self._prepare(self._address)
         self.set_time(0, self._rate)
+        self.flush()
         self.attach()
 
     # --- set-up -----------------------------------------------------------------------------------
@@ -213,6 +217,7 @@ class Tier0(InstructionTime):
             "ready": self.decoded.ready.address,
             "entries": entries,
             "entries_end": entries + pages * ENTRY_STRIDE,
+            "journal": self.decoded.journal.address,
             "scratch": entries + (pages + 1) * ENTRY_STRIDE,
             "banks": tlbs,
             "d_real": real,
@@ -257,7 +262,8 @@ class Tier0(InstructionTime):
             self._forget = ctypes.CFUNCTYPE(None, pointer, word)(address("forget"))
         self._interrupt = ctypes.CFUNCTYPE(None, pointer, word, word, word)(address("interrupt"))
         self._effect_msr = ctypes.CFUNCTYPE(None, pointer)(address("effect_msr"))
-        self._flush = ctypes.CFUNCTYPE(None, pointer)(address("flush"))
+        self._flush = ctypes.CFUNCTYPE(None, pointer)(address("flush_for_all"))
+        self._catch_up = ctypes.CFUNCTYPE(None, pointer)(address("catch_up"))
         self._written = ctypes.CFUNCTYPE(None, pointer, i64, i64)(address("code_written"))
         self._decode = ctypes.CFUNCTYPE(None, pointer, pointer)(address("decode"))
         self._code_fresh = ctypes.CFUNCTYPE(None, i64, i64)(address("code_fresh"))
@@ -398,9 +404,15 @@ class Tier0(InstructionTime):
         key = access.key | kind | access.face << MOVE_FACE
         then = access.then | (MOVE_LEVEL << 32 if access.level else 0)
         self._learn_move(self._address, key, access.value, access.result, then)
+        self._learned = True
+
+    #: Whether there is something in the table of moves.
+    _learned = False
 
     def _unlearn(self) -> None:
-        self._moves.fill(0)
+        if self._learned:
+            self._learned = False
+            self._moves.fill(0)
 
     def _settle(self) -> None:
         """Bring the chips to where native code has got."""
@@ -630,16 +642,19 @@ class Tier0(InstructionTime):
         self._interrupt(self._address, vector, self.block.get("nia"), srr1)
 
     def attach(self) -> None:
-        """Be the engine that hears of changes of memory, with no translation kept."""
+        """Be the engine that hears of changes of memory; what others changed is forgotten."""
         self.memory.changed = self.flush
         self.memory.code_written = self._code_written
         self.memory.hold = self._held
         self.faces.learned, self.faces.emptied = self._learn, self._unlearn
         self._unlearn()
-        self.flush()
+        self._catch_up(self._address)
 
     def flush(self) -> None:
-        """Forget every translation (map, dirty bits or registers were changed from Python)."""
+        """Forget every translation (map, dirty bits or registers were changed from Python).
+
+        So do the engines of other CPUs, before they run again.
+        """
         self._flush(self._address)
 
     def forget_entry(self, n: int, v: int) -> None:
@@ -651,8 +666,9 @@ class Tier0(InstructionTime):
 
     def bypass(self, on: bool) -> None:
         """Send every data access down the slow path (watchpoints)."""
-        self._bypass.value = int(on)
-        self.flush()
+        if self._bypass.value != on:
+            self._bypass.value = int(on)
+            self.flush()
 
     def _code_written(self, offset: int, length: int) -> None:
         self._written(self._address, offset, length)

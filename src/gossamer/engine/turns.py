@@ -6,9 +6,9 @@ one which works alone goes on; when all wait, time goes on to the next alarm.  W
 how much of it is over is state, so that a machine that is cut, saved and loaded goes on as one that
 is not.
 
-At each change of turn the CPU that leaves loses its reservation, and the one that comes begins
-with no translation kept.  So a store, a decoded word or a tlbie of one CPU is seen by the others
-without more, and nothing depends on what an engine happens to keep.
+At each change of turn the CPU that leaves loses its reservation.  The one that comes keeps its
+translations but for those that another has changed meanwhile (`engine.runtime_journal`); decoded
+words are one set for all.  So nothing depends on what an engine happens to keep.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ class Turns(Processor):
         super().__init__(*self.members[0], clock)
         #: Number of the CPU whose turn it is, and instructions of it that are over.
         self.turn = self.used = 0
+        count = len(self.members)
+        #: Of each CPU the others, the one whose turn comes next first.
+        self._others = [[(n + k) % count for k in range(1, count)] for n in range(count)]
         #: Numbers of CPUs that get no turn for now (`hold`).
         self.held: frozenset[int] = frozenset()
         clock.deadline_moved = self._exit
@@ -78,13 +81,7 @@ class Turns(Processor):
         self.held = frozenset(numbers)
         assert len(self.held) < len(self.members), self.held
         if self.turn in self.held:
-            self.give(self._following()[0])
-
-    def _following(self) -> list[int]:
-        """Numbers of the CPUs that may have a turn, the next one first, this one last."""
-        count = len(self.members)
-        order = [(self.turn + n) % count for n in range(1, count + 1)]
-        return [n for n in order if n not in self.held]
+            self.give(next(n for n in self._others[self.turn] if n not in self.held))
 
     def pass_turn(self) -> None:
         """The CPU whose turn it is gives up the rest of it: for what it has called just now."""
@@ -116,10 +113,11 @@ class Turns(Processor):
 
     def _next(self) -> int | None:
         """The next CPU that has something to do, but for the one whose turn it is."""
-        for n in self._following():
-            cpu, _ = self.members[n]
-            if n != self.turn and (not cpu.waiting or cpu.pending() is not None):
-                return n
+        for n in self._others[self.turn]:
+            if n not in self.held:
+                cpu, _ = self.members[n]
+                if not cpu.waiting or cpu.pending() is not None:
+                    return n
         return None
 
     def _idle(self, deadline: int, until_ns: int) -> bool:
