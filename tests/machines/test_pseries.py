@@ -243,7 +243,9 @@ def test_what_it_cannot_be(
     [
         (b"MZ", "not an ELF file; a pseries starts 64-bit PowerPC kernels"),
         (elf(PROGRAM, order=1), "ELF, 64-bit, little-endian"),
-        (elf(PROGRAM, machine=20), "EM_PPC; expected 64-bit, big-endian, EM_PPC64"),
+        (elf(PROGRAM, machine=20), "for PowerPC; expected 64-bit, big-endian, for 64-bit PowerPC"),
+        (elf(PROGRAM)[:40], "damaged ELF file: 40 bytes, a header of 64 bits has 58"),
+        (elf(PROGRAM)[:32] + b"\xff" * 8 + elf(PROGRAM)[40:], "damaged ELF file: 1 program"),
         (elf(PROGRAM)[:70], "damaged ELF file|does not fit"),
         (elf(PROGRAM)[:-4], "a segment of 52 bytes does not fit the file"),
     ],

@@ -6,7 +6,7 @@ r3, results from r4 on (LoPAR 14.4).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from gossamer.core.memory import AddressMap
@@ -73,6 +73,15 @@ class GuestRam:
 
     def uint(self, ra: int, size: int) -> int:
         return int.from_bytes(self.read(ra, size), "big")
+
+    def words(self, ra: int, count: int) -> list[int]:
+        """So many words of 32 bits."""
+        data = self.read(ra, 4 * count)
+        return [int.from_bytes(data[n : n + 4], "big") for n in range(0, 4 * count, 4)]
+
+    def put_words(self, ra: int, values: Sequence[int]) -> None:
+        """Words of 32 bits, each modulo that."""
+        self.write(ra, b"".join((value & 0xFFFF_FFFF).to_bytes(4, "big") for value in values))
 
     def put(self, ra: int, value: int, size: int) -> None:
         self.write(ra, (value & (1 << 8 * size) - 1).to_bytes(size, "big"))

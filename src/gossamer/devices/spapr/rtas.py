@@ -108,10 +108,10 @@ class Rtas:
         at, ram = regs.get("gpr", 4), self.ram
         if not ram.has(at, 12):
             return PARAMETER
-        token, count, wanted = (ram.uint(at + 4 * n, 4) for n in range(3))
+        token, count, wanted = ram.words(at, 3)
         if count > MOST or wanted > MOST or not ram.has(at + 12, 4 * (count + wanted)):
             return PARAMETER
-        arguments = [ram.uint(at + 12 + 4 * n, 4) for n in range(count)]
+        arguments = ram.words(at + 12, count)
         found = self._services.get(token)
         known = BASE <= token < BASE + len(NAMES)
         if found is None:
@@ -124,6 +124,5 @@ class Rtas:
             service = found[3] if wanted > found[1] else found[2]
             results = service(arguments)
         listed = [results] if isinstance(results, int) else results
-        for n, value in enumerate(listed[:wanted]):
-            ram.put(at + 12 + 4 * (count + n), value, 4)
+        ram.put_words(at + 12 + 4 * count, listed[:wanted])
         return SUCCESS if known else PARAMETER

@@ -128,11 +128,11 @@ class Firmware:
         at = regs.get("gpr", 4) & 0xFFFF_FFFF
         if not self.active or not self.ram.has(at, 12):
             return PARAMETER
-        pointer, count, wanted = (self.ram.uint(at + 4 * n, 4) for n in range(3))
+        pointer, count, wanted = self.ram.words(at, 3)
         if count + wanted > MOST_CELLS or not self.ram.has(at + 12, 4 * (count + wanted)):
             return PARAMETER
         name = self._text(pointer)
-        cells = [self.ram.uint(at + 12 + 4 * n, 4) for n in range(count)]
+        cells = self.ram.words(at + 12, count)
         if name == "call-method":
             found: Sequence[int] = self._call_method(cells)
         else:
@@ -144,9 +144,8 @@ class Firmware:
             if service == self._unknown:
                 self.trace.event("vof", f"no service {name!r}")
                 return -1
-        for n in range(wanted):
-            value = found[n] if n < len(found) else 0
-            self.ram.put(at + 12 + 4 * (count + n), value, 4)
+        results = [*found[:wanted], *[0] * (wanted - len(found))]
+        self.ram.put_words(at + 12 + 4 * count, results)
         return SUCCESS
 
     def _unknown(self) -> int:
