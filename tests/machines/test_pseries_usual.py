@@ -83,16 +83,8 @@ def test_no_usb_no_usb_device() -> None:
     assert m.keyboard is m.part("pci/xhci/keyboard")
 
 
-def test_21_has_neither_display_nor_usb_by_itself() -> None:
-    assert machine("", "2.1").display is None
-    assert machine("", "2.1").keyboard is None
-    assert machine("-usb", "2.1").part("pci/usb")
-    with pytest.raises(ConfigError, match=r"pseries-2.1 takes no display"):
-        machine("-vga std", "2.1")
-
-
 @pytest.mark.parametrize(
-    ("version", "section"), [("2.2", "ohci"), ("2.5", "ohci"), ("2.6", "xhci")]
+    ("version", "section"), [("2.1", "ohci"), ("2.2", "ohci"), ("2.5", "ohci"), ("2.6", "xhci")]
 )
 def test_the_controller_is_that_of_the_version(version: str, section: str) -> None:
     found = [part.idstr for part in machine("", version).sections]

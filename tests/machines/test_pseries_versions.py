@@ -187,13 +187,6 @@ def test_virtio_before_50_is_refused(make: Callable[..., Machine]) -> None:
         build(config)
 
 
-def test_a_display_before_22_is_refused() -> None:
-    words = ["-nodefaults", "-m", "256"]
-    for line in (["-vga", "std"], ["-device", "VGA"]):
-        with pytest.raises(ConfigError, match=r"-vga: pseries-2.1 takes no display, pseries-2.2 "):
-            build(parse(["-M", "pseries-2.1", *words, *line]))
-
-
 # --- up to 2.7 -----------------------------------------------------------------------------------
 
 

@@ -153,6 +153,7 @@ def add_display(m: Machine, bus: PciBus, added: Added | None = None) -> None:
         width=added.number("xres") or 1280,
         height=added.number("yres") or 800,
         with_edid=bool(added.values["edid"]),
+        extended=bool(added.values["qemu-extended-regs"]),
     )
     m.display = m.add("pci/vga", vga, known_as=added.title)
 

@@ -37,6 +37,7 @@ from gossamer.devices.spapr.vio import Nvram, Terminal, terminal_calls
 from gossamer.devices.spapr.vio_bus import VioBus
 from gossamer.devices.spapr.vof import H_VOF_CLIENT, Firmware
 from gossamer.devices.spapr.xics import H_XIRR_X, EarlyIcs, Icp, Ics, xics_calls
+from gossamer.devices.vga.card import Vga
 from gossamer.isa.compat import NAMED
 from gossamer.isa.interrupts import Irq
 from gossamer.machines import firmware, pseries_pci, pseries_start, pseries_tree, scsi_attach
@@ -110,7 +111,11 @@ def pseries(hardware: Hardware) -> Machine:
     bases = CPUS[model.name].bases(age.page_shift)
     large = [size for _, _, sizes in bases for size in sizes if size[0] > 12]
     calls.add(PageTableCalls(table, hardware.ram_size, large).handlers())
-    calls.add(ProcessorCalls(ram, vcpus, modern=modern, character=age.character(modern)).handlers())
+    character = age.character(modern)
+    processors = ProcessorCalls(
+        ram, vcpus, modern=modern, character=character, set_order=lambda big: _set_order(m, big)
+    )
+    calls.add(processors.handlers())
     calls.add(xics_calls(ics, lambda: vcpus.caller.icp))
     calls.add(terminal_calls([terminal]))
     calls.add(tce_calls(windows, ram))
@@ -150,6 +155,13 @@ def pseries(hardware: Hardware) -> Machine:
     m.complete = complete
     m.at_reset.append(lambda: pseries_start.start(m, prom, seed))
     return m
+
+
+def _set_order(m: Machine, big: bool) -> None:
+    """Displays' pixels are in this byte order, as QEMU's hypervisor has it with H_SET_MODE."""
+    for part in m.parts:
+        if isinstance(part.device, Vga):
+            part.device.set_order(big=big)
 
 
 def _vcpus(m: Machine, ics: Ics, age: Era) -> Vcpus:
@@ -197,11 +209,6 @@ def check(hardware: Hardware) -> None:
         raise ConfigError(
             f"{virtio[0].where}: {hardware.full_name} takes no virtio devices, "
             f"{KIND.name}-{first} and later do"
-        )
-    if hardware.vga != "none" and not era(hardware.version).display:
-        first = next(one.name for one in ERAS if one.display)
-        raise ConfigError(
-            f"-vga: {hardware.full_name} takes no display, {KIND.name}-{first} and later do"
         )
     properties = hardware.properties
     if properties.get("x-vof", "on") == "off":

@@ -22,7 +22,8 @@ FIRST_IRQ: Final = 0x1000
 BARRIERS, COUNT_CACHE = 0xBC << 56, 0x40 << 48
 COUNT_CACHE_OFF: Final = 1 << 56
 BEHAVIOUR: Final = 0xE4 << 56
-USB_INPUT: Final = ("usb-kbd", "usb-mouse", "usb-tablet")
+EARLY_INPUT: Final = ("usb-kbd", "usb-mouse")
+USB_INPUT: Final = (*EARLY_INPUT, "usb-tablet")
 
 
 class Numbers(Data):
@@ -133,8 +134,8 @@ class Era(Data):
     """Configuration space beyond 256 bytes can be reached; 2.9 on."""
     xhci: bool = True
     """Its USB controller is an xHCI; 2.6 on, an OHCI before."""
-    display: bool = True
-    """Its display has the registers beyond a PC's that every display here has; 2.2 on."""
+    extended_display: bool = True
+    """Its display has registers beyond a PC's, its keyboard and mouse know USB 2; 2.2 on."""
     masks: bool = False
     """The CPU's section ends with masks, the bridge's has the places of its windows; up to 2.7."""
     places: Places = Places()
@@ -176,8 +177,13 @@ class Era(Data):
         found: dict[str, Mapping[str, object]] = {}
         if not self.monitor:
             found["VGA"] = {"edid": False, "global-vmstate": not self.video_in_place}
+        if not self.extended_display:
+            found["VGA"] = {**found["VGA"], "qemu-extended-regs": False}
         if not self.own_serial:
             found |= {name: {"serial": "42"} for name in USB_INPUT}
+        if not self.extended_display:
+            for name in EARLY_INPUT:
+                found[name] = {**found[name], "usb_version": 1}
         return found
 
     @property
@@ -255,7 +261,7 @@ def _eras() -> tuple[Era, ...]:
         ("2.4", {"memory_plugs": False}),
         ("2.3", {"slots": 0, "frame": UNNAMED}),
         ("2.2", {"places": SMALL, "frame": replace(UNNAMED, described=False)}),
-        ("2.1", {"display": False}),
+        ("2.1", {"extended_display": False}),
     )
     lacking: dict[str, object] = {}
     found = []
@@ -296,7 +302,6 @@ def _version(name: str) -> Version:
         name,
         one.switches,
         one.devices,
-        without=frozenset() if one.display else frozenset({"pci/vga"}),
         released=False,
         frame=one.frame,
     )

@@ -66,7 +66,8 @@ INTERPRETED: Final = 0x0400_0000_0000_0000, 0xE000_0000_0000_0000
 class ProcessorCalls:
     """The calls of a machine's CPUs; `modern`: they are parts with Power ISA 2.07.
 
-    `character`: what H_GET_CPU_CHARACTERISTICS answers: character and behaviour.
+    `character`: what H_GET_CPU_CHARACTERISTICS answers: character and behaviour.  `set_order`: a
+    display's pixels are in the byte order of the guest's interrupts from now on.
     """
 
     def __init__(
@@ -76,7 +77,9 @@ class ProcessorCalls:
         *,
         modern: bool = False,
         character: tuple[int, int] = INTERPRETED,
+        set_order: Callable[[bool], None] = lambda big: None,
     ) -> None:
+        self._set_order = set_order
         self.ram, self.vcpus, self._modern, self._character = ram, vcpus, modern, character
 
     def handlers(self) -> dict[int, Handler]:
@@ -194,6 +197,8 @@ class ProcessorCalls:
             if flags not in (0, 2, 3):
                 return UNSUPPORTED_FLAG
             mask, value = LPCR_AIL, flags << AIL_SHIFT
+        if resource == ENDIAN:
+            self._set_order(not flags)
         if modern:
             self.vcpus.set_lpcr(mask, value)
         return SUCCESS

@@ -51,6 +51,8 @@ class Vga(PciDevice):
     vga: VgaCore = child(VgaCore)
     vram: RamBlock = wiring()
     monitor: bytes = wiring()
+    #: There are the registers beyond a PC's.
+    extended: bool = wiring()
 
     def __init__(
         self,
@@ -63,11 +65,19 @@ class Vga(PciDevice):
         width: int = 1280,
         height: int = 800,
         with_edid: bool = True,
+        extended: bool = True,
     ) -> None:
         super().__init__(
-            clock, bus, devfn, vendor=0x1234, device=0x1111, class_code=0x03_00_00, revision=2
+            clock,
+            bus,
+            devfn,
+            vendor=0x1234,
+            device=0x1111,
+            class_code=0x03_00_00,
+            revision=2 if extended else 0,
         )
         self.vram, self.monitor = vram, edid(width, height) if with_edid else bytes(EDID_SIZE)
+        self.extended = extended
         self.vga = VgaCore(vram.size, lambda: clock.now, self.clear)
         self.add_bar(0, vram, "prefetch")
         self.add_bar(2, Region("vga.mmio", 0x1000, self.read_mmio, self.write_mmio, little=True))
@@ -90,6 +100,10 @@ class Vga(PciDevice):
 
     def _writer(self, first: int) -> Write:
         return lambda offset, _, value: self.vga.write_port(first + offset, value)
+
+    def set_order(self, *, big: bool) -> None:
+        """The byte order of pixels: a register of the card's, or a pseries' hypervisor."""
+        self.vga.big_endian_fb = big
 
     def clear(self, length: int) -> None:
         """Zero the first bytes of the memory."""
@@ -158,7 +172,7 @@ class Vga(PciDevice):
             return int.from_bytes(bytes(ports), "little")
         if DISPI <= offset < DISPI + DISPI_SIZE:
             return self._read_dispi(offset - DISPI)
-        if EXTENDED <= offset < EXTENDED + EXTENDED_SIZE:
+        if self.extended and EXTENDED <= offset < EXTENDED + EXTENDED_SIZE:
             endian = BIG if self.vga.big_endian_fb else LITTLE
             both = endian << 32 | EXTENDED_SIZE
             return both >> 8 * (offset - EXTENDED)
@@ -176,7 +190,7 @@ class Vga(PciDevice):
         elif DISPI <= offset < DISPI + DISPI_SIZE:
             for n in range(0, max(size, 2), 2):
                 self.vga.write_vbe((offset - DISPI >> 1) + n // 2, value >> 8 * n & 0xFFFF)
-        elif offset == ENDIAN and size == 4 and value in (BIG, LITTLE):
-            self.vga.big_endian_fb = value == BIG
+        elif self.extended and offset == ENDIAN and size == 4 and value in (BIG, LITTLE):
+            self.set_order(big=value == BIG)
         else:
             self.note(f"write to {offset & ~0x1F:#x} of BAR 2")

@@ -101,7 +101,7 @@ def server_files(folder: Path, kernel: Path, initrd: Path | None) -> tuple[str, 
     disk = folder / "disk"
     disk.write_bytes(random.Random("linux").randbytes(4096) * 1024)  # noqa: S311 - content of an image
     return (
-        *("-vga", "none", "-kernel", str(kernel), "-append", "console=hvc0"),
+        *("-kernel", str(kernel), "-append", "console=hvc0"),
         *(() if initrd is None else ("-initrd", str(initrd))),
         *("-drive", f"if=virtio,file={disk},format=raw,snapshot=on", "-device", "virtio-net-pci"),
     )
