@@ -4,7 +4,7 @@
         --load "memhog 64 20" --peer qemu-system-ppc
 
 Each emulator hands its guest on to a new process of its own, as often as --moves says; `info
-migrate` shows downtime and total time.  What is printed: medians, and the ratio to the peer's.
+migrate` shows downtime and total time.  What is printed: medians, least and most.
 Exit status 1: a guest no longer answers, or `memhog` found a wrong page.
 """
 
@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import re
+import socket
 import sys
 import time
 from pathlib import Path
@@ -31,6 +33,8 @@ FIGURES = {
     "setup": r"setup: (\d+)",
     "transferred ram": r"transferred ram: (\d+)",
 }
+#: From the event STOP of one end to RESUME of the other (`--seen`), ms.
+SEEN = "stop to resume"
 
 
 def set_first(pid: int, first: bool) -> None:
@@ -39,6 +43,34 @@ def set_first(pid: int, first: bool) -> None:
     for thread in Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(ProcessLookupError):
             os.sched_setscheduler(int(thread.name), policy, os.sched_param(priority))
+
+
+class Events:
+    """What one process says over QMP, with its own time (us) of each word."""
+
+    def __init__(self, path: Path) -> None:
+        self.link = socket.socket(socket.AF_UNIX)
+        end = time.monotonic() + 60
+        while True:
+            try:
+                self.link.connect(str(path))
+                break
+            except OSError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.005)
+        self.lines = self.link.makefile("r")
+        self.lines.readline()
+        self.link.sendall(b'{"execute": "qmp_capabilities"}\n')
+
+    def when(self, name: str) -> float:
+        """When the event came, in ms."""
+        for line in self.lines:
+            word = json.loads(line)
+            if word.get("event") == name:
+                at = word["timestamp"]
+                return float(at["seconds"] * 1000 + at["microseconds"] / 1000)
+        raise SystemExit(f"no event {name}")
 
 
 class Subject:
@@ -51,8 +83,9 @@ class Subject:
         self.command = [*command.split(), "-M", options.machine, "-m", options.memory]
         self.command += ["-kernel", options.kernel, "-initrd", options.initrd]
         self.command += ["-append", "console=ttyPZ0", "-nic", "none", *options.options.split()]
-        self.figures: dict[str, list[float]] = {figure: [] for figure in FIGURES}
-        self.emulator = Emulator(self.command, self.log)
+        self.figures: dict[str, list[float]] = {figure: [] for figure in (*FIGURES, SEEN)}
+        self.qmp = options.folder / f"{name}-start.qmp"
+        self.emulator = Emulator([*self.command, *self._events_at(self.qmp)], self.log)
         self.emulator.start_guest()
         self.right = self.ticked = self.lost = self.gaps = 0
         if options.load:
@@ -62,11 +95,17 @@ class Subject:
             self.emulator.type("ticks -g 1000 > /tmp/t &\n")
             self.emulator.read(3)
 
+    def _events_at(self, path: Path) -> list[str]:
+        return ["-qmp", f"unix:{path},server=on,wait=off"] if self.options.seen else []
+
     def move(self, number: int) -> None:
         """Hand the guest on to a new process."""
-        place = self.options.folder / f"{self.name}-{number}"
-        there = Emulator([*self.command, "-incoming", f"unix:{place}"], self.log)
+        place, seen = self.options.folder / f"{self.name}-{number}", self.options.seen
+        qmp = place.with_suffix(".qmp")
+        incoming = ["-incoming", f"unix:{place}", *self._events_at(qmp)]
+        there = Emulator([*self.command, *incoming], self.log, goes=seen)
         here = self.emulator
+        ends = [Events(one) for one in (self.qmp, qmp)] if seen else []
         time.sleep(self.options.wait)
         here.command(f"migrate_set_parameter max-bandwidth {self.options.bandwidth}")
         here.command(f"migrate_set_parameter downtime-limit {self.options.limit}")
@@ -86,11 +125,14 @@ class Subject:
         said = here.sent()
         for one in (here, there) if first else ():
             set_first(one.process.pid, False)
-        for figure, found in self.figures.items():
-            if got := re.search(FIGURES[figure], said):
-                found.append(float(got[1]))
+        for figure, pattern in FIGURES.items():
+            if got := re.search(pattern, said):
+                self.figures[figure].append(float(got[1]))
+        if seen:
+            stopped, resumed = ends[0].when("STOP"), ends[1].when("RESUME")
+            self.figures[SEEN].append(resumed - stopped)
         here.end(kill=False)
-        self.emulator = there
+        self.emulator, self.qmp = there, qmp
         there.command("cont")
         there.text = ""
         there.type("echo x${TERM#zz}y\n")
@@ -145,6 +187,9 @@ def main() -> None:
     parser.add_argument(
         "--return-path", action="store_true", help="QEMU waits for its receiver's word, too"
     )
+    parser.add_argument(
+        "--seen", action="store_true", help="the guest goes on at once; events say when, too"
+    )
     parser.add_argument("--options", default="", help="more of the emulators', as '-icount 5'")
     parser.add_argument("--postcopy", action="store_true", help="switch over at once")
     options = parser.parse_args()
@@ -158,8 +203,8 @@ def main() -> None:
             else ""
         )
         print(f"{subject.name}: {subject.right} of {options.moves} moves, the guest right{timers}")
-    for figure in FIGURES:
-        digits = 2 if figure == "stood still" else 0
+    for figure in (*FIGURES, SEEN):
+        digits = 2 if figure in ("stood still", SEEN) else 0
         print_figure(figure, 16, digits, [subject.figures[figure] or [0.0] for subject in subjects])
 
 
