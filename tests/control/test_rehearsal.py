@@ -52,7 +52,11 @@ def test_a_machine_whose_memory_has_come_is_as_it_was_when_its_sections_are_rehe
         if table is not None:
             table.take(8, b"\x80" * 7 + b"\x01" + bytes(8), 0)
         bodies, hashed, dirty = save_all(vm.machine), vm.state_hash(), bytes(arena.dirty_view)
+        memory = vm.machine.memory
+        shown, pages = memory.mappings, bytes(memory.page_table.memory)
         rehearse_stream(vm.machine)
+        assert memory.mappings == shown
+        assert bytes(memory.page_table.memory) == pages
         assert save_all(vm.machine) == bodies
         assert vm.state_hash() == hashed
         assert bytes(arena.dirty_view) == dirty, "memory was written"

@@ -182,3 +182,16 @@ def test_a_whole_stream_has_a_description_without_one_made_ahead() -> None:
         save_stream(vm.machine, kept, Extra("globalstate", GlobalState("running")))
         text = bytes(kept[kept.rindex(b'{"page_size"') :])
         assert {"cpu", "globalstate"} <= {one["name"] for one in json.loads(text)["devices"]}
+
+
+def test_sections_go_behind_the_first_the_second_the_fourth() -> None:
+    """The receiver is kept busy from the first on, by few calls; what is left goes at the end."""
+    with closing(Ends()) as ends:
+        joined, seen = Joined(ends.out), []
+        joined.keep = True
+        for n in range(11):
+            joined.write(bytes([n]))
+            joined.piece()
+            seen.append(ends.channel.sent)
+        assert seen == [1, 2, 2, 4, 4, 4, 4, 8, 8, 8, 8]
+        assert ends.peer.recv(100) + joined.take() == bytes(range(11))

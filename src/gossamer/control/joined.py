@@ -16,6 +16,7 @@ class Joined:
     def __init__(self, out: Outgoing) -> None:
         self._out = out
         self._waiting = bytearray()
+        self._pieces = 0
         self.keep = False
 
     def begin(self, out: Outgoing) -> None:
@@ -35,6 +36,15 @@ class Joined:
     def flush(self) -> None:
         if self._waiting:
             self._out.write(self.take())
+
+    def piece(self) -> None:
+        """A piece is whole: send what waits behind the first, the second, the fourth, the eighth.
+
+        So the receiver begins at once, and is kept busy by few calls of the host.
+        """
+        self._pieces += 1
+        if self._pieces & (self._pieces - 1) == 0:
+            self.put()
 
     def put(self) -> None:
         """Send what the host takes at once."""

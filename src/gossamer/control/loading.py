@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from gossamer.base.data import Data, make_ready
 from gossamer.base.errors import StreamError
-from gossamer.base.units import MiB
+from gossamer.base.units import PAGE_SIZE, MiB
 from gossamer.base.wire import WireReader
 from gossamer.control import repair
 from gossamer.control.events import Resumed, Stopped
@@ -24,6 +24,7 @@ from gossamer.control.progress import Progress
 from gossamer.control.runner import Runner
 from gossamer.control.stream_in import Loaded, StreamReader, read_stream
 from gossamer.control.stream_out import Extra, StreamOut, blocks_of, save_all
+from gossamer.core.region import Region
 from gossamer.machines.build import build
 from gossamer.machines.machine import Machine
 from gossamer.migrate.framing import Cmd, Description, Eof
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 _TIMES: Final = 6
 """So often is a load rehearsed before a sender comes: Python then knows what is used how."""
 _LOW: Final = 32 * MiB
+_BELOW_ALL: Final = -1 << 20
+"""What has this priority in a map of memory is seen where nothing else is."""
 _HIGH: Final = 4 * MiB
 """Of memory, from its beginning and before its end: kernels, and what they allocate first."""
 
@@ -91,6 +94,9 @@ def rehearse_arrival(fresh: Machine) -> None:
 def rehearse_stream(fresh: Machine) -> None:
     """Load into a machine what it would send but its memory, by all that reads a stream."""
     fresh.resume()
+    # Chips of a guest that has come up are somewhere in its memory's map.
+    registers = Region("rehearsal", PAGE_SIZE, lambda offset, size: 0, lambda *_: None)
+    fresh.memory.unmap(fresh.memory.map(registers, 0, priority=_BELOW_ALL))
     whole = BytesIO()
     stream = StreamOut(fresh, whole)
     stream.begin([(int(Cmd.PING), bytes(4))])

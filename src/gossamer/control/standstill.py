@@ -164,7 +164,7 @@ class Standstill:
         last = leaves.switchover = Switchover(leaves.vm, leaves.out, leaves.elsewhere)
         if last.is_quick:
             joined.put()
-            stream.onward = joined.put
+            stream.onward = joined.piece
         stream.devices(
             Extra("globalstate", GlobalState(state)),
             cut.profile,
