@@ -64,3 +64,15 @@ def test_start_imports_no_heavy_library_and_few_modules(tmp_path: Path) -> None:
     assert sorted(HEAVY & found) == []
     assert [name for name in sorted(found) if name.startswith(LATE)] == []
     assert len(found) <= MOST, f"{len(found)} modules"
+
+
+def test_code_that_is_kept_runs_without_the_table_of_instructions() -> None:
+    """What makes regions is loaded in every process, what compiles them where that is done."""
+    modules = "gossamer.engine.regions.regions, gossamer.engine.stencils.made"
+    script = f"import sys, {modules}\nprint(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, timeout=100, check=True
+    )
+    found = set(done.stdout.decode().split())
+    late = ("gossamer.isa.spec.table", "gossamer.isa.insn", "gossamer.isa.expr", "logging")
+    assert [n for n in (*late, "llvmlite.binding", "concurrent.futures") if n in found] == []

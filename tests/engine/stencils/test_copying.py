@@ -19,12 +19,12 @@ from gossamer.engine.context import ENTRY_STRIDE, ITLB_ENTRIES, line_of
 from gossamer.engine.elf import AARCH64, Loader, Object
 from gossamer.engine.llvm import compile_object
 from gossamer.engine.regions.pauses import SLOTS, Pauses
-from gossamer.engine.stencils.copying import LONGEST, QUEUE, TOGETHER
+from gossamer.engine.stencils.copying import LONGEST, QUEUE, STENCIL, STOP, TOGETHER
 from gossamer.engine.stencils.holes import PLACE, WORD, expr_of, is_hole, name_of
 from gossamer.engine.stencils.hosts import HOSTS, Fill
 from gossamer.engine.stencils.made import Desk, Stencils
 from gossamer.engine.stencils.reading import CONSTANTS, Reader, Stencil
-from gossamer.engine.stencils.text import STENCIL, STOP, stencils_text
+from gossamer.engine.stencils.text import stencils_text
 from gossamer.engine.units import units_of
 from gossamer.isa.expr import Expr, bits, mask32, sext
 from tests.engine.stencils.filling import code_of, value_of

@@ -9,9 +9,10 @@ from gossamer.cpu.model import find
 from gossamer.engine.arena import CodeArena
 from gossamer.engine.build import native
 from gossamer.engine.elf import AARCH64, X86_64, Loader
+from gossamer.engine.stencils.copying import STENCIL
 from gossamer.engine.stencils.hosts import HOSTS
 from gossamer.engine.stencils.made import made
-from gossamer.engine.stencils.text import STENCIL, stencils_text
+from gossamer.engine.stencils.text import stencils_text
 from gossamer.engine.units import units_of
 
 PAGE, LOW = 275, 277

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from gossamer.base.bits import signed
 from gossamer.base.data import Data, field
 from gossamer.base.units import PAGE_SIZE
-from gossamer.engine.regions.code import Code, Codes, Key
-from gossamer.engine.statements import is_true
 from gossamer.isa.architecture import USUAL
+
+if TYPE_CHECKING:
+    from gossamer.engine.regions.code import Code, Codes, Key
 
 #: Regions of so many words are taken into others.
 _SHORT: Final = 16
@@ -232,7 +233,7 @@ class _Nodes:
     def _edges(self, place: Place, code: Code) -> Iterator[Edge]:
         delta, stack = place
         b = code.branch
-        if b is None or not is_true(b.when):
+        if b is None or not (b.when.is_const and b.when.arg):
             yield Edge("next", (delta + 4, stack), delta + 4)
         if b is None:
             return

@@ -7,9 +7,7 @@ from functools import lru_cache
 from typing import Final
 
 from gossamer.base.units import PAGE_SIZE
-from gossamer.engine.variants import variants
 from gossamer.isa.architecture import Architecture
-from gossamer.isa.spec.table import Decoder
 
 #: Symbols of a region's object: its function, and how far its pages are apart.
 NAME: Final = "region"
@@ -20,6 +18,9 @@ class Names:
     """Names for one CPU model, as the runtime's `decode_into` finds handlers."""
 
     def __init__(self, architecture: Architecture) -> None:
+        from gossamer.engine.variants import variants  # noqa: PLC0415 - not to run what is kept
+        from gossamer.isa.spec.table import Decoder  # noqa: PLC0415
+
         self._rows = defaultdict(list)
         for v in variants(Decoder(architecture)):
             self._rows[v.match >> 26].append((v.mask, v.match, v.kind, v.names))

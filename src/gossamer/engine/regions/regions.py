@@ -24,7 +24,6 @@ from gossamer.engine.arena import CodeArena
 from gossamer.engine.context import ENTRY_STRIDE, LINE
 from gossamer.engine.elf import Loader, LoadError
 from gossamer.engine.regions.blocks import Blocks
-from gossamer.engine.regions.code import codes_of
 from gossamer.engine.regions.forming import Limits, Region, form
 from gossamer.engine.regions.installed import Installed, Made
 from gossamer.engine.regions.names import NAME, PLACES, names_of
@@ -293,7 +292,7 @@ class Regions:
                 name = self._name(page, offset, narrow=self.view.narrow)
             if not is_refused and self._from_store(s.page + offset, name):
                 continue
-            if s.count >= min(COPIED, self.threshold):
+            if s.count >= min(COPIED, self.threshold) and s.entry not in (self.blocks or ()):
                 self.copy(s.page + offset)
             if is_refused or not self.compiles:
                 continue
@@ -439,6 +438,8 @@ class Regions:
         return self._asked.get(entry, 0) or self.installed.size_at(entry)
 
     def _form(self, ea: int, then: Fetches | None) -> Region | None:
+        from gossamer.engine.regions.code import codes_of  # not needed to run what is kept
+
         here = self._here(ea, then)
         codes = codes_of(self.architecture, narrow=here.narrow)
         region = form(here, codes, ea % PAGE_SIZE, self.limits)

@@ -25,6 +25,7 @@ from gossamer.engine.tier0 import Tier0
 from gossamer.isa.architecture import MSR_SF
 
 _TAGS: Final = {32: ctypes.c_uint32, 64: ctypes.c_uint64}
+_NARROW: Final = ones(32)
 _WORD_OF_ENTRY: Final = 4  # an entry is four times as long as its instruction
 
 
@@ -45,6 +46,7 @@ class View:
         self._end = engine.pointer("entries_end")
         word = engine.architecture.word
         self._line, self._tag = line_of(word), _TAGS[word]
+        self._all = ones(word)
         #: Who marked a page.
         self._owners: dict[int, set[str]] = defaultdict(set)
 
@@ -55,7 +57,7 @@ class View:
 
     def addresses(self, *, narrow: bool) -> int:
         """The bits that an effective address has."""
-        return ones(32 if narrow else 8 * ctypes.sizeof(self._tag))
+        return _NARROW if narrow else self._all
 
     @property
     def lines(self) -> int:

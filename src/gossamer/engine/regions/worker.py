@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from threading import Event
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +22,8 @@ from gossamer.engine.regions.names import names_of
 from gossamer.isa.architecture import Architecture
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
     from gossamer.engine.regions.compiling import Compiled
 
 #: Regions that wait to be compiled, at the most; a place that is still hot asks again.
@@ -36,12 +38,17 @@ class Worker:
 
     def __init__(self, architecture: Architecture) -> None:
         self._architecture = architecture
-        self._pool = ThreadPoolExecutor(1, "regions")
         self._waiting: deque[tuple[Region, Future[Compiled | Exception | None]]] = deque()
         self._closed = False
         #: How often it was asked for something; set whenever it is.
         self._asked = 0
         self._wanted = Event()
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        from concurrent.futures import ThreadPoolExecutor  # most processes compile nothing
+
+        return ThreadPoolExecutor(1, "regions")
 
     @property
     def is_full(self) -> bool:
@@ -94,7 +101,7 @@ class Worker:
 
         A fork has no such thread: what is added there waits for ever, as much as the queue holds.
         """
-        if self._closed:
+        if self._closed or "_pool" not in self.__dict__:
             yield
             return
         stands, goes_on = Event(), Event()
@@ -126,6 +133,8 @@ class Worker:
 
         The thread would end it in any case, before the process does.
         """
+        from concurrent.futures import wait
+
         for _, future in self._waiting:
             future.cancel()
         kept = [(region, future) for region, future in self._waiting if not future.cancelled()]
@@ -147,5 +156,6 @@ class Worker:
         """Give up what waits; what is under way ends by itself."""
         self._closed = True
         self._wanted.set()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        if "_pool" in self.__dict__:
+            self._pool.shutdown(wait=False, cancel_futures=True)
         self._waiting.clear()

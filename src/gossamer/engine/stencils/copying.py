@@ -22,6 +22,11 @@ from gossamer.engine.addresses import Addresses
 from gossamer.engine.context import ENTRY_STRIDE, ITLB_ENTRIES, LINE
 from gossamer.engine.stencils.hosts import Fill
 
+#: What is copied behind a stencil.
+NEXT: Final = "stencil_next"
+#: The stencil that goes on at the entry, whatever is there; the first part of the others' names.
+STOP: Final = "stencil_stop"
+STENCIL: Final = "stencil "
 #: Instructions of one block, and of the blocks that are made at once, at the most.
 LONGEST: Final = 64
 TOGETHER: Final = 256

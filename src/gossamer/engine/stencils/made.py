@@ -12,8 +12,18 @@ from gossamer.core import ahead
 from gossamer.core.table import Table
 from gossamer.engine.build import Native, Tier0Code, stencils_for
 from gossamer.engine.elf import REACH, Loader
-from gossamer.engine.stencils.copying import BLOCK, DESK, MOST, QUEUE, ROW, SLOT, SPREAD, UNIT
-from gossamer.engine.stencils.text import STENCIL, STOP
+from gossamer.engine.stencils.copying import (
+    BLOCK,
+    DESK,
+    MOST,
+    QUEUE,
+    ROW,
+    SLOT,
+    SPREAD,
+    STENCIL,
+    STOP,
+    UNIT,
+)
 from gossamer.isa.architecture import Architecture
 
 _WORD: Final = (1 << 64) - 1

@@ -6,9 +6,9 @@ from typing import Final
 
 from gossamer.base.data import Data
 from gossamer.engine.elf import KINDS, Object, Relocation, Symbol
+from gossamer.engine.stencils.copying import NEXT, STENCIL, STOP
 from gossamer.engine.stencils.holes import PREFIX
 from gossamer.engine.stencils.hosts import HOSTS
-from gossamer.engine.stencils.text import NEXT, STENCIL, STOP
 
 _ALLOC: Final = 2
 #: What places lead to that lead to a stencil's constants.

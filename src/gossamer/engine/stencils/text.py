@@ -14,6 +14,7 @@ from gossamer.engine.emit import CHAIN, LIKELY, METADATA, TB_CPU, UNLIKELY
 from gossamer.engine.handlers import _Handler
 from gossamer.engine.runtime_fields import SIGNATURE
 from gossamer.engine.statements import is_true, text_of
+from gossamer.engine.stencils.copying import NEXT, STENCIL, STOP
 from gossamer.engine.stencils.holes import PLACE, is_hole, name_of
 from gossamer.engine.variants import is_deferred, looks_at, variants
 from gossamer.isa.architecture import Architecture
@@ -30,11 +31,6 @@ from gossamer.isa.body import (
 from gossamer.isa.expr import Expr, const, node, select, zext
 from gossamer.isa.spec.table import Decoder
 
-#: What is copied behind a stencil.
-NEXT: Final = "stencil_next"
-#: The stencil that goes on at the entry, whatever is there; the first part of the others' names.
-STOP: Final = "stencil_stop"
-STENCIL: Final = "stencil "
 #: Added to a branch's distance in a hole, which is never negative.
 _BIAS: Final = 1 << 16
 #: Holes of so many bits are known to be that narrow.
