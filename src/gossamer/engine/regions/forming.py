@@ -318,12 +318,18 @@ def _inside(region: Region, place: Place) -> list[Place]:
 
 
 def _find_loops(region: Region) -> None:
-    """Blocks of the natural loops of the edges back."""
+    """Blocks of the natural loops of the edges back.
+
+    Not of those by an indirect branch: an interpreter goes from any instruction of its own to any
+    other, and rarely round.
+    """
     before: dict[Place, set[Place]] = defaultdict(set)
     for place in region.blocks:
         for target in _inside(region, place):
             before[target].add(place)
     for source, header in region.back:
+        if any(e.kind == "guess" and e.place == header for e in region.blocks[source].edges):
+            continue
         seen = {header}
         work = [source]
         while work:

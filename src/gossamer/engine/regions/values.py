@@ -133,6 +133,8 @@ class Values(StatementWriter):
         self.written: set[Key] = set()
         self.unstored: dict[Key, str] = {}
         self.sinking = Sinking(region)
+        #: Registers that have variables: the others are read where they are needed.
+        self.held = self._held()
         #: Whether the block being written is one of those that store sunk registers on ways out.
         self.is_tight = False
         #: Registers whose values may not be in their block yet at this point.
@@ -140,6 +142,20 @@ class Values(StatementWriter):
         self.nested = 0
 
     # --- variables --------------------------------------------------------------------------------
+
+    def _held(self) -> set[Key]:
+        """What is stored on ways out only, and what loops use.
+
+        On other ways a register is used once or twice for each time that the region is entered.
+        """
+        used = {
+            key
+            for place in set().union(*self.region.natural)
+            for _, code in self.region.blocks[place].instructions
+            for key in code.reads | code.writes
+        }
+        kept = {key for key in self.region.kept() if key in self.fields or key[0] in RECORD}
+        return used | kept | self.sinking.keys
 
     def type_of(self, key: Key) -> str:
         """LLVM type of a kept register between instructions."""
@@ -166,17 +182,20 @@ class Values(StatementWriter):
         return f"%{key[0]}.{key[1]}"
 
     def declare(self, key: Key) -> None:
-        """The variable of a kept register, set from its block."""
+        """The variable of a held register, set from its block."""
         kind, name = self.type_of(key), self.variable(key)
         self.allocas.append(f"  {name} = alloca {kind}")
         if key in self.fields:
             for part, of in self._parts:
                 self.allocas.append(f"  {name}.{part} = alloca {of}")
                 self.line(f"store {of} {'true' if part == 'made' else '0'}, ptr {name}.{part}")
-        where = self.at(self.offset_of(key))
+        self.line(f"store {kind} {self._from_block(key)}, ptr {name}")
+
+    def _from_block(self, key: Key) -> str:
+        """What the register block has."""
+        where, kind = self.at(self.offset_of(key)), self.type_of(key)
         align = ", align 8" if key[0] == "vr" else ""
-        value = self.value(f"load {kind}, ptr {where}{align}{TB_CPU}{_RANGES.get(key[0], '')}")
-        self.line(f"store {kind} {value}, ptr {name}")
+        return self.value(f"load {kind}, ptr {where}{align}{TB_CPU}{_RANGES.get(key[0], '')}")
 
     def begin(self, place: Place, owed: set[Key]) -> None:
         """Forget values: a block begins, where `owed` may not be in the register block yet."""
@@ -192,7 +211,7 @@ class Values(StatementWriter):
     def leave_in_variables(self) -> None:
         """Put what the block wrote where following blocks find it."""
         self.store_all()
-        for key in sorted(self.written):
+        for key in sorted(self.written & self.held):
             name, value = self.variable(key), self.now[key]
             if isinstance(value, Difference):
                 self.line(f"store i64 {value.value}, ptr {name}.value")
@@ -214,7 +233,10 @@ class Values(StatementWriter):
             return self._make(value)
         if value is None:
             name = self.variable(key)
-            value = self.value(f"load {self.type_of(key)}, ptr {name}")
+            if key not in self.held:
+                value = self._from_block(key)
+            else:
+                value = self.value(f"load {self.type_of(key)}, ptr {name}")
             if key in self.fields:
                 value = self._made_or(name, value)
             if not self.nested:

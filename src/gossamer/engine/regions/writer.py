@@ -95,7 +95,7 @@ class Writer(Singles):
         if self.region.looks_up():
             self._guard_pages(head)
         self.line(f"%dtlb = load ptr, ptr {self.at(self.addresses.fields['dtlb'])}{TB_CPU}")
-        for key in sorted(self.region.kept() | self.sinking.keys):
+        for key in sorted(self.held):
             self.declare(key)
         where = self.at(self.addresses.fields["region_count"])
         count = self.value(f"load i64, ptr {where}{TB_CPU}")
