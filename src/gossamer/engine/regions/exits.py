@@ -46,6 +46,7 @@ class Exits(Values):
         super().__init__(intrinsics, region)
         self.names = names
         self.longest = region.longest()
+        self.first = region.looked_up_first()
         self.cold: list[str] = []
         self.externs: set[str] = set()
         self.leaves = {"cia": self._cia, "now": self._now}
@@ -131,11 +132,11 @@ class Exits(Values):
 
     def entry(self, delta: int) -> str:
         """The entry at `delta`, in a page of the region."""
-        page = self._page_entries(delta // PAGE_SIZE)
+        page = self.page_entries(delta // PAGE_SIZE)
         offset = (delta % PAGE_SIZE - self.region.head) * 4
         return self.value(f"getelementptr i8, ptr {page}, i64 {offset}")
 
-    def _page_entries(self, number: int) -> str:
+    def page_entries(self, number: int) -> str:
         """The entry in a page of the region that is as far from its start as the head is."""
         if number == 0:
             return "%e"
@@ -189,7 +190,7 @@ class Exits(Values):
         self.owed = m.owed
         self.store_owed(m.owed)
         self._enter_page(m.page * PAGE_SIZE)
-        page = self._page_entries(m.page)
+        page = self.page_entries(m.page)
         apart = self.value(f"ashr i64 {place}, {_LEFT_BITS}")
         e = self.value(f"getelementptr i8, ptr {page}, i64 {apart}")
         done = self.value(f"and i64 {place}, {(1 << _LEFT_BITS) - 1}")
@@ -210,6 +211,11 @@ class Exits(Values):
         self.line(f"br i1 {condition}, label %{on}, label %{self.exit_here()}{LIKELY}")
         self.start(on)
 
+    def is_looked_up(self, delta: int) -> bool:
+        """Whether the fetch TLB was seen to have the page of `delta`, on each way to here."""
+        number = delta // PAGE_SIZE
+        return number == self.delta // PAGE_SIZE or number in self.first
+
     def go_to(self, delta: int, done: int) -> None:
         """Leave for an address relative to the head's page, with `done` instructions executed.
 
@@ -218,7 +224,7 @@ class Exits(Values):
         guest, so that straight code behind a region becomes one, too.
         """
         self.store_rest()
-        if delta // PAGE_SIZE in self.region.pages:
+        if delta // PAGE_SIZE in self.region.pages and self.is_looked_up(delta):
             self._enter_page(delta)
             e = self.entry(delta)
             here = self.value(f"ptrtoint ptr {e} to i64")

@@ -137,6 +137,18 @@ class Region:
             for e in b.edges
         )
 
+    def looked_up_first(self) -> set[int]:
+        """Pages that are looked up where the region is entered: its head's, and those of loops.
+
+        Others are looked up where an edge goes there from another page.
+        """
+        found = {0}
+        for loop in self.natural:
+            pages = {delta // PAGE_SIZE for p in loop for delta, _ in self.blocks[p].instructions}
+            if len(pages) > 1:
+                found |= pages
+        return found
+
     def longest(self) -> int:
         """Instructions of the longest way that takes no edge back."""
         best: dict[Place, int] = {}
@@ -263,14 +275,14 @@ class _Nodes:
 
 
 def _make_blocks(region: Region, nodes: _Nodes) -> None:
-    """Blocks begin at the head, at targets of branches and where edges meet."""
+    """Blocks begin at the head, at targets of branches, in a new page and where edges meet."""
     into: Counter[Place] = Counter()
     leaders = {region.start}
-    for code, edges in nodes.found.values():
+    for (delta, _), (code, edges) in nodes.found.items():
         for e in edges:
             if e.place is not None and e.place in nodes.found:
                 into[e.place] += 1
-                if code.branch is not None:
+                if code.branch is not None or e.delta // PAGE_SIZE != delta // PAGE_SIZE:
                     leaders.add(e.place)
     leaders |= {place for place, n in into.items() if n > 1}
     for leader in nodes.found:

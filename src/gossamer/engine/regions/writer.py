@@ -125,18 +125,19 @@ class Writer(Singles):
         return [found[text] for text in sorted(found)]
 
     def _guard_pages(self, head: str) -> None:
-        """Tier 0 would find each page in the fetch TLB, where it was when the code was made."""
-        table = self.field("itlb", "ptr")
-        for n, number in enumerate(sorted(self.region.pages)):
-            page = self.near(number * PAGE_SIZE)
-            line, hit = self.fetch_line(table, page)
-            entries = self.line_entries(line)
-            slot = self.value(f"getelementptr i64, ptr @{PLACES}, i64 {n}")
-            apart = self.value(f"load i64, ptr {slot}")
-            mine = self.value(f"getelementptr i8, ptr %e, i64 {apart}")
-            start = self.value(f"getelementptr i8, ptr {mine}, i64 {-4 * self.region.head}")
-            same = self.value(f"icmp eq ptr {entries}, {start}")
-            self._guard(self.value(f"and i1 {hit}, {same}"), head)
+        """Tier 0 would find these pages in the fetch TLB, where they were."""
+        for number in sorted(self.first):
+            self._guard(self._is_there(number), head)
+
+    def _is_there(self, number: int) -> str:
+        """Whether the fetch TLB has a page, where it was when the code was made."""
+        line, hit = self.fetch_line(self.field("itlb", "ptr"), self.near(number * PAGE_SIZE))
+        entries = self.line_entries(line)
+        start = self.value(
+            f"getelementptr i8, ptr {self.page_entries(number)}, i64 {-4 * self.region.head}"
+        )
+        same = self.value(f"icmp eq ptr {entries}, {start}")
+        return self.value(f"and i1 {hit}, {same}")
 
     # --- blocks ----
 
@@ -253,6 +254,12 @@ class Writer(Singles):
         if edge.place is None or edge.place not in self.region.blocks:
             self.go_to(edge.delta, done)
             return
+        if not self.is_looked_up(edge.delta):
+            there, gone = self.label("there"), self.label("gone")
+            self.line(f"br i1 {self._is_there(edge.delta // PAGE_SIZE)}, label %{there}, "
+                      f"label %{gone}{LIKELY}")  # fmt: skip
+            self.aside(gone, lambda: self._go_out(edge.delta, done))
+            self.start(there)
         if self.is_tight and edge.place not in self.sinking.places:
             self.store_owed(self.sinking.keys)
         self.leave_in_variables()
@@ -266,6 +273,11 @@ class Writer(Singles):
         enough = self.value(f"icmp sgt i64 {reduced}, 0")
         self.line(f"br i1 {enough}, label %{label}, label %{spent}{LIKELY}")
         self.aside(spent, lambda: self._spent(edge.delta, reduced, label))
+
+    def _go_out(self, delta: int, done: int) -> None:
+        """Leave for an address whose page is somewhere else now."""
+        self.store_rest()
+        self.go_far(self.near(delta), self.leaving(done))
 
     def _spent(self, delta: int, reduced: str, label: str) -> None:
         """The budget, not spent yet, may not last for another round: go round in the next slice.
