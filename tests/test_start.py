@@ -48,7 +48,7 @@ def imported_by_a_start(firmware: Path) -> set[str]:
         [sys.executable, "-c", SCRIPT, "run", *options],
         input=b"\x01x",
         capture_output=True,
-        timeout=100,
+        timeout=600,
         check=True,
     )
     return set(done.stderr.decode().split())

@@ -171,7 +171,7 @@ def test_what_is_left_goes_part_by_part_while_the_guest_stands_still(
     if multifd:
         taker.vm.transfers.capabilities.add("multifd")
     interleave(vm, vm.transfers.send(f"unix:{tmp_path}/m", limits=PATIENT))
-    taker.join(120)
+    taker.join(600)
     assert taker.fault is None
     assert parts[:-1] == [16] * (len(parts) - 1)
     assert sum(parts) >= 30

@@ -19,6 +19,7 @@ from gossamer.base.errors import ConfigError, HostError
 from gossamer.fleet import Fleet, FleetError, NodeLostError
 from gossamer.fleet.demo import TICK, counts
 from gossamer.fleet.local import LocalNode, prepare
+from tests.waiting import ended, until
 
 BARE = ("-M", "bare", "-icount", "8")
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -118,10 +119,7 @@ def test_a_killed_node_costs_what_came_after_the_checkpoint(tmp_path: Path) -> N
         (back,) = fleet.recover()
         assert (back.machine, back.node) == ("mac", "node2")
         assert back.lost_ms >= 0
-        end = time.monotonic() + 60
-        while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
-            time.sleep(0.01)
-        assert not Path(f"/proc/{pid}").exists(), "the machine outlived its node"
+        until(lambda: ended(pid), saw=lambda: "the machine outlives its node")
         assert mac.status["clock-ns"] >= saved["clock_ns"]
         counts(mac)
         with pytest.raises(FleetError, match="no node is left"):
@@ -239,10 +237,7 @@ def test_a_node_ends_with_its_fleet(tmp_path: Path) -> None:
     node = int(os.read(read, 100))
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    end = time.monotonic() + 60
-    while Path(f"/proc/{node}").exists() and time.monotonic() < end:
-        time.sleep(0.01)
-    assert not Path(f"/proc/{node}").exists()
+    until(lambda: ended(node))
     os.close(read)
     os.close(write)
 
@@ -256,20 +251,14 @@ def test_a_node_ends_even_when_its_machines_do_not_end_well(tmp_path: Path) -> N
     os.close(node._lifeline)
     node._lifeline = None
     os.kill(row["pid"], signal.SIGKILL)
-    end = time.monotonic() + 60
-    while not node.gone and time.monotonic() < end:
-        time.sleep(0.01)
-    assert node.gone
+    until(lambda: node.gone)
 
 
 def test_a_lease_that_ends_stops_the_machines(fleet: Fleet) -> None:
     mac = fleet.start("leased", BARE, "node1")
     node = fleet.node("node1")
     node.call("renew", 0.05, ["leased"])
-    end = time.monotonic() + 60
-    while mac.status["status"] != "paused" and time.monotonic() < end:
-        time.sleep(0.02)
-    assert mac.status["status"] == "paused"
+    until(lambda: mac.status["status"] == "paused", saw=lambda: mac.status)
     assert node.call("renew", 3600, ["leased"]) == []
     assert mac.status["status"] == "running"
     node.call("renew", 0.0, ["leased"])

@@ -32,22 +32,13 @@ from gossamer.machines.config import Config
 from gossamer.migrate.channels import Listener
 from tests import ptys
 from tests.front.fakes import FakeVm, session_of
+from tests.waiting import until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def console(*serials: str, monitors: tuple[str, ...] = ()) -> Console:
     return Console(Config(serials=serials, monitors=monitors))
-
-
-def until(claim: object, poll: object = None, seconds: float = 900) -> None:
-    """Wait for `claim()` while calling `poll()`."""
-    end = time.monotonic() + seconds
-    while not claim():  # type: ignore[operator]
-        assert time.monotonic() < end, "nothing happened"
-        if poll is not None:
-            poll()  # type: ignore[operator]
-        time.sleep(0.001)
 
 
 # --- opening ------------------------------------------------------------------------------------
@@ -114,9 +105,15 @@ def test_case_19_a_full_medium_stops_the_machine_and_loses_nothing(
 
     vm.on_slice = speak
     with console("file:/dev/full") as c:
-        ask = threading.Timer(0.3, lambda: (states.append(vm.run_state), vm.quit()))
-        ask.start()
-        c.loop.after(0.5, lambda: None)  # something to wake for
+
+        def look() -> None:
+            if vm.run_state == "running":
+                c.loop.after(0.01, look)
+            else:
+                states.append(vm.run_state)
+                vm.quit()
+
+        c.loop.after(0.3, look)
         assert c.run(session_of(vm)) == 0
         assert states == ["io-error"]
         device = c.devices[0]
@@ -155,7 +152,7 @@ def test_slow_reader_makes_the_guest_wait_and_loses_nothing() -> None:
         late = threading.Event()
 
         def slow() -> None:
-            late.wait(120)
+            late.wait(600)
             while piece := os.read(read, 65536):
                 got.extend(piece)
 
@@ -167,7 +164,7 @@ def test_slow_reader_makes_the_guest_wait_and_loses_nothing() -> None:
         assert c.run(session_of(vm)) == 0
         until(lambda: not device.out, device.flush)
         os.close(write)
-        reader.join(120)
+        reader.join(600)
         timer.join()
     os.close(read)
     assert held[0] <= 65536 + LIMIT + 5000, "the guest went on while no reader took it"
@@ -472,6 +469,7 @@ class Program:
         end = time.monotonic() + 900
         while text not in self.shown:
             assert time.monotonic() < end, self.shown
+            assert self.process.poll() is None, self.process.communicate()[1]
             if select.select([self.master], [], [], 0.1)[0]:
                 self.shown += os.read(self.master, 4096)
 
@@ -639,7 +637,7 @@ def test_case_9_signals_while_the_disks_are_written_out_are_held(
 
 
 def test_idle_guest_sleeps_and_wakes_for_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gossamer.front.loop.LONGEST_WAIT_S", 60)
+    monkeypatch.setattr("gossamer.front.loop.LONGEST_WAIT_S", 3600)
     slices: list[float] = []
     ours, theirs = socket.socketpair()
     vm = FakeVm()
@@ -649,19 +647,23 @@ def test_idle_guest_sleeps_and_wakes_for_input(monkeypatch: pytest.MonkeyPatch) 
 
         def run(ns: int) -> None:
             slices.append(time.monotonic())
-            wait = 300_000_000 if len(slices) == 1 else 60_000_000_000
+            wait = 300_000_000 if len(slices) == 1 else 3_600_000_000_000
             vm.idle_until_ns = time.monotonic_ns() + wait
             if len(slices) == 3:
                 vm.quit()
 
         vm.on_slice = run
-        timer = threading.Timer(0.6, lambda: ours.send(b"x"))
-        timer.start()
-        began = time.monotonic()
+
+        def type_later() -> None:
+            until(lambda: len(slices) == 2)
+            ours.send(b"x")
+
+        typist = threading.Thread(target=type_later)
+        typist.start()
         c.run(session_of(vm))
-        timer.join()
+        typist.join()
     assert slices[1] - slices[0] >= 0.29
-    assert 0.5 < slices[2] - began < 59, "input must wake the guest before its time"
+    assert slices[2] - slices[1] < 3000, "input must wake the guest before its time"
 
 
 def test_checkstop_is_reported_once(capfd: pytest.CaptureFixture[str]) -> None:
@@ -669,7 +671,7 @@ def test_checkstop_is_reported_once(capfd: pytest.CaptureFixture[str]) -> None:
 
     def stop(ns: int) -> None:
         vm.run_state = "internal-error"
-        threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
+        c.loop.after(0.01, lambda: os.kill(os.getpid(), signal.SIGTERM))
 
     vm.on_slice = stop
     with console("null") as c:

@@ -7,16 +7,16 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from gossamer.front.trace_log import ALIKE, MOST, TraceLog
 from gossamer.machines.config import Logging
+from tests.waiting import ended, until
 
 BARE = ("-M", "bare", "-m", "4", "-display", "none", "-S")
-PATIENCE = 120
+PATIENCE = 600
 
 
 def gossamer(*options: str, fds: tuple[int, ...] = ()) -> subprocess.CompletedProcess[str]:
@@ -40,19 +40,6 @@ def said(peer: socket.socket, until: bytes) -> bytes:
     return got
 
 
-def gone(pid: int) -> bool:
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-            return True
-        time.sleep(0.05)
-    return False
-
-
 def test_parent_ends_when_sockets_listen_and_all_pipes_are_closed(tmp_path: Path) -> None:
     inner, outer = os.pipe()
     monitor, pidfile = tmp_path / "m", tmp_path / "pid"
@@ -72,7 +59,7 @@ def test_parent_ends_when_sockets_listen_and_all_pipes_are_closed(tmp_path: Path
             peer.sendall(b"info status\n")
             assert b"prelaunch" in said(peer, b"(gossamer) ")
             peer.sendall(b"quit\n")
-        assert gone(pid)
+        until(lambda: ended(pid))
         assert not pidfile.exists()
     finally:
         os.close(inner)

@@ -61,7 +61,7 @@ class Started(threading.Thread):
     def end(self) -> None:
         if self.is_alive():
             assert self.qmp.send(execute="quit") == {"return": {}}
-        self.join(60)
+        self.join(600)
         assert self.status == 0
         self.qtest.close()
         for one in (self.qmp.socket, self.peer, *self.listeners):
@@ -72,7 +72,7 @@ def listening(path: str) -> socket.socket:
     made = socket.socket(socket.AF_UNIX)
     made.bind(path)
     made.listen(1)
-    made.settimeout(60)
+    made.settimeout(600)
     return made
 
 
@@ -209,7 +209,7 @@ def test_every_line_of_the_human_monitor_answers(
 def test_the_emulator_ends_when_it_is_sent_away(started: Callable[..., Started]) -> None:
     one = started("-M", "none")
     assert one.qmp.send(execute="quit") == {"return": {}}
-    one.join(60)
+    one.join(600)
     assert one.status == 0
     last: Any = one.qtest.readline()
     assert last == b""

@@ -34,7 +34,7 @@ def gossamer(tmp_path: Path, *words: str, typed: str = "") -> subprocess.Complet
     command = [sys.executable, "-m", "gossamer", "run", "-M", "bare", "-kernel", str(program)]
     env = os.environ | {"PYTHONPATH": str(CHECKOUT / "src"), "XDG_STATE_HOME": str(tmp_path)}
     return subprocess.run(
-        [*command, *words], input=typed, env=env, capture_output=True, text=True, timeout=200
+        [*command, *words], input=typed, env=env, capture_output=True, text=True, timeout=600
     )
 
 

@@ -41,7 +41,7 @@ def saved(folder: Path, capability: str) -> Path:
             on = [{"capability": capability, "state": True}]
             qemu.command("migrate-set-capabilities", capabilities=on)
         qemu.command("migrate", uri=f"exec:cat > {path}")
-        end, size = time.monotonic() + 60, -1
+        end, size = time.monotonic() + 600, -1
         while time.monotonic() < end:
             status = qemu.command("query-migrate").get("status")
             if status == "pre-switchover":

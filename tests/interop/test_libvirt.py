@@ -199,7 +199,7 @@ def test_life_of_a_domain(daemon: Daemon, folder: Path) -> None:
     display = v("domdisplay", "mac")
     assert display.startswith("vnc://127.0.0.1:")
     with socket.create_connection(("127.0.0.1", 5900 + int(display.rpartition(":")[2]))) as viewer:
-        viewer.settimeout(60)
+        viewer.settimeout(600)
         assert viewer.recv(12) == b"RFB 003.008\n"
     v("screenshot", "mac", str(folder / "screen"))
     assert (folder / "screen").read_bytes()[:2] in (b"P6", b"\x89P")

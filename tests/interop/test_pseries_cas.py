@@ -142,7 +142,7 @@ def test_early_versions_offer_what_qemus_do(tmp_path: Path, version: str) -> Non
     there = ["-M", f"pseries-{version},x-vof=on,{CAPS['power8']}", *line, str(path)]
     qemu, out = program("qemu-system-ppc64", "qemu-system-ppc"), tmp_path / "memory"
     with QemuStation(tmp_path, *there, program=qemu) as station:
-        end, theirs = time.monotonic() + 120, b""
+        end, theirs = time.monotonic() + 600, b""
         while not theirs or (not theirs[0x800F] and time.monotonic() < end):
             time.sleep(0.02)
             station.command("pmemsave", val=AT, size=0x6_0000, filename=str(out))
@@ -158,7 +158,7 @@ def qemus(folder: Path, path: Path, machine: str, cpu: str) -> dict[str, Any]:
     line = ("-M", machine, "-cpu", cpu, "-m", "256", "-nodefaults", "-kernel", str(path))
     qemu = program("qemu-system-ppc64", "qemu-system-ppc")
     with QemuStation(folder, *line, program=qemu) as station:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 600
         memory = b""
         while not memory or (not memory[0x800F] and time.monotonic() < end):
             time.sleep(0.02)

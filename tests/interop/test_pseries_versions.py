@@ -80,7 +80,7 @@ def same_tree(tmp_path: Path, qemu64: Path, version: str, *more: str) -> None:
     command += ["-monitor", "none", "-machine", f"dumpdtb={blob}"]
     if "-nographic" not in command:
         command += ["-display", "none"]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    subprocess.run(command, check=True, capture_output=True, timeout=600)
     want = {node.path: node.properties for node in unflatten(blob.read_bytes())[0].walk()}
     m = build(parse([*(word for word in ours(version, cpu) if word != "-nographic"), *both]))
     root = m.part("spapr").firmware.root  # type: ignore[attr-defined]

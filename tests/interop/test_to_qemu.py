@@ -220,7 +220,7 @@ def test_a_qemu_that_refuses(
     before = prompt.vm.state_hash()
     with pytest.raises(HostError, match=text):
         prompt.vm.migrate(f"unix:{folder}/m", profile=FORM, limits=LIMITS)
-    qemu.process.wait(120)
+    qemu.process.wait(600)
     assert prompt.vm.run_state == "running"
     assert prompt.vm.state_hash() == before
     seen = len(prompt.output)
@@ -289,7 +289,7 @@ def test_memory_that_follows(start_qemu: Start, prompt: GossamerStation, folder:
     assert figures.postcopy_requests > 0
     assert figures.remaining > 0
     prompt.vm.transfers.parameters.max_postcopy_bandwidth = 0
-    sending.join(60)
+    sending.join(600)
     assert not sending.is_alive()
     assert (transfer.status, transfer.figures.remaining) == ("completed", 0)
     computes(qemu)
@@ -311,7 +311,7 @@ def test_memory_that_follows_over_another_connection(
     qemu.command("migrate-recover", uri=f"unix:{folder}/n")
     finish(prompt.vm.transfers.resuming(f"unix:{folder}/n"))
     prompt.vm.transfers.parameters.max_postcopy_bandwidth = 0
-    sending.join(60)
+    sending.join(600)
     assert not sending.is_alive()
     assert (transfer.status, transfer.figures.remaining) == ("completed", 0)
     computes(qemu)

@@ -29,7 +29,7 @@ BUFFER, RING = 0x40_0000, 0x41_0000
 def wire() -> Iterator[tuple[socket.socket, int]]:
     """The other end of a cable, and the descriptor that the emulator gets."""
     theirs, mine = socket.socketpair()
-    theirs.settimeout(20)
+    theirs.settimeout(600)
     yield theirs, mine.detach()
     theirs.close()
 

@@ -113,7 +113,7 @@ def test_connections_of_the_guest_are_led_to_a_socket(kind: str) -> None:
         user = User("u", options(f",restrict=on,guestfwd=tcp:10.0.2.100:80-{to}"))
         stack.callback(user.close)
         peer = stack.enter_context(listener.accept()[0])
-        peer.settimeout(20)
+        peer.settimeout(600)
         found = collect(user)
         asked = bytes.fromhex("0001080006040001") + MAC + GUEST + bytes(6) + bytes((10, 0, 2, 2))
         user.send(b"\xff" * 6 + MAC + b"\x08\x06" + asked)
@@ -157,7 +157,7 @@ def test_process_has_no_rights_and_ends_with_its_socket(user: User) -> None:
     assert int(fields["CapEff"], 16) == 0 or os.geteuid() != 0
     assert int(fields["Uid"].split()[0]) != 0
     user.peer.close()
-    assert user.process.wait(120) == 0
+    assert user.process.wait(600) == 0
 
 
 def test_garbage_and_a_flood_do_not_end_it(user: User) -> None:

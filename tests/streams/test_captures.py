@@ -43,7 +43,7 @@ class Listener:
     def __exit__(self, *_fault: object) -> None:
         self.server.shutdown(socket.SHUT_RDWR)
         for thread in self.threads:
-            thread.join(120)
+            thread.join(600)
         self.server.close()
 
     def _start(self, run: Callable[[], None]) -> None:

@@ -153,7 +153,7 @@ detach
                     break
                 time.sleep(0.05)
             done = subprocess.run(
-                [gdb, "-nx", "-batch", "-x", script], capture_output=True, text=True, timeout=300
+                [gdb, "-nx", "-batch", "-x", script], capture_output=True, text=True, timeout=600
             )
             assert "stands at" in done.stdout, done.stdout + done.stderr
             assert guest.stdout is not None

@@ -29,7 +29,7 @@ def settled(w: worker.Worker) -> None:
     """All that was asked for so far is done."""
     done = Event()
     w._pool.submit(done.set)
-    assert done.wait(60)
+    assert done.wait(600)
 
 
 def test_it_gives_back_once_after_the_last_region(
@@ -55,7 +55,7 @@ def test_what_comes_while_it_rests_does_not_wait(
         w._waiting[-1][1].result(60)
     ran = Event()
     w.run(ran.set)
-    assert ran.wait(60)
+    assert ran.wait(600)
     w.add(region)
     w._waiting[-1][1].result(60)
     with w.standing():

@@ -85,7 +85,7 @@ class Peer:
 
     def __init__(self, path: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(60)
+        self.socket.settimeout(600)
         self.socket.connect(str(path))
         self.rest = b""
         self.ask(b"qSupported:multiprocess+")

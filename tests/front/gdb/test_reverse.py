@@ -177,7 +177,7 @@ kill
                     break
                 subprocess.run(["sleep", "0.1"], check=True)
             done = subprocess.run(
-                [gdb, "-nx", "-batch", "-x", file], capture_output=True, text=True, timeout=120
+                [gdb, "-nx", "-batch", "-x", file], capture_output=True, text=True, timeout=600
             )
         finally:
             guest.kill()

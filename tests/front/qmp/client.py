@@ -37,7 +37,7 @@ class Client:
     def on(cls, peer: socket.socket) -> Client:
         """A client on a connection that the server has made."""
         made = cls.__new__(cls)
-        peer.settimeout(60)
+        peer.settimeout(600)
         made.events, made.socket, made._data = [], peer, b""
         made.greeting = made.receive()
         assert made.send(execute="qmp_capabilities") == {"return": {}}
@@ -96,7 +96,7 @@ class Client:
 
 
 def connected(path: str, server: threading.Thread | None = None) -> socket.socket:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 600
     while True:
         made = socket.socket(socket.AF_UNIX)
         try:
@@ -107,7 +107,7 @@ def connected(path: str, server: threading.Thread | None = None) -> socket.socke
             assert server is None or server.is_alive(), vars(server)
             assert time.monotonic() < end
             time.sleep(0.01)
-    made.settimeout(60)
+    made.settimeout(600)
     return made
 
 
@@ -158,7 +158,7 @@ class Host(threading.Thread):
                         self.client.close()
                         self.client = Client(self.path, server=self)
                         self.client.send(execute="quit")
-        self.join(60)
+        self.join(600)
         assert not self.is_alive()
         self.client.close()
         return self.status

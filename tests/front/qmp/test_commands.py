@@ -625,6 +625,6 @@ def test_gdb_reads_the_core(mac: Checked, folder: Path) -> None:
     shown = subprocess.run(
         ["gdb-multiarch", "-batch", "-nx", "-ex", "set architecture powerpc:750",
          "-ex", f"core-file {folder}/core", "-ex", "info registers pc", "-ex", "x/2xw 0x100"],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert "pc" in shown.stdout, shown.stdout + shown.stderr

@@ -27,12 +27,12 @@ class Gate:
 
         def held(writer: ContainerWriter) -> Written:
             self.reached.set()
-            assert self.open.wait(60)
+            assert self.open.wait(600)
             return commit(writer)
 
         def read(*words: Any) -> Arrived:
             self.reached.set()
-            assert self.open.wait(60)
+            assert self.open.wait(600)
             return read_machine(*words)
 
         monkeypatch.setattr(ContainerWriter, "commit", held)
@@ -58,7 +58,7 @@ def test_others_are_served_while_a_save_goes_on(
     host.client.socket.sendall(b'{"execute":"x-save","arguments":{"file":"%s/s"}}' % (
         str(folder).encode()
     ))  # fmt: skip
-    assert gate.reached.wait(60)
+    assert gate.reached.wait(600)
     before = second.do("query-status")
     assert second.do("query-status")["instructions"] == before["instructions"]
     assert second.do("x-query-registers")["nip"] >= 0
@@ -73,7 +73,7 @@ def test_others_are_served_while_a_save_goes_on(
     host.client.socket.sendall(b'{"execute":"x-load","arguments":{"file":"%s/s"}}' % (
         str(folder).encode()
     ))  # fmt: skip
-    assert gate.reached.wait(60)
+    assert gate.reached.wait(600)
     now = second.do("query-status")
     assert now["running"] is True
     assert second.do("query-status")["instructions"] == now["instructions"] > before["instructions"]
@@ -100,7 +100,7 @@ def test_a_stop_during_a_load_counts_and_a_failed_load_changes_nothing(
     mine.do("x-savevm", tag="one")
     gate = Gate(monkeypatch)
     mine.socket.sendall(b'{"execute":"x-loadvm","arguments":{"tag":"one"}}')
-    assert gate.reached.wait(60)
+    assert gate.reached.wait(600)
     assert second.do("stop") == {}
     assert "being loaded" in second.refused("cont")[1]
     gate.open.set()
@@ -130,9 +130,9 @@ def test_quit_waits_for_a_save_that_goes_on(
     host.client.socket.sendall(
         b'{"execute":"x-save","arguments":{"file":"%s/s"}}' % str(tmp_path).encode()
     )
-    assert gate.reached.wait(60)
+    assert gate.reached.wait(600)
     host.client.socket.sendall(b'{"execute":"quit"}')
     threading.Timer(0.3, gate.open.set).start()
-    host.join(60)
+    host.join(600)
     assert host.status == 0
     assert (tmp_path / "s").stat().st_size > 0

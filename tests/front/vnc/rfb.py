@@ -65,7 +65,7 @@ class Shown(Host):
                 done.set()
 
         self.console.loop.post(act)
-        assert done.wait(120)
+        assert done.wait(600)
         return found[0]
 
     def mode(self, width: int, height: int, bpp: int) -> None:
@@ -98,7 +98,7 @@ class Rfb:
     """A connection; `picture` is what it was shown."""
 
     def __init__(self, port: int, *encodings: int, shared: bool = True, begin: bool = True) -> None:
-        self.peer = socket.create_connection(("127.0.0.1", port), timeout=30)
+        self.peer = socket.create_connection(("127.0.0.1", port), timeout=600)
         self.streams: dict[int, Any] = {}
         self.seen: list[tuple[int, int, int, int, int]] = []
         if begin:

@@ -19,7 +19,7 @@ Make = Callable[..., Shown]
 @pytest.fixture(scope="module")
 def viewer() -> Iterator[Callable[[int], Any]]:
     """Connects vncdotool; its reactor ends with the tests of this file."""
-    yield lambda port: api.connect(f"127.0.0.1::{port}", timeout=30)
+    yield lambda port: api.connect(f"127.0.0.1::{port}", timeout=600)
     api.shutdown()
 
 

@@ -37,7 +37,7 @@ class Served(Host):
 
     def get(self, path: str, *, token: str = TOKEN, **headers: str) -> tuple[int, bytes, Any]:
         """Status, body and headers of a request."""
-        peer = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        peer = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
         try:
             mark = "&" if "?" in path else "?"
             peer.request("GET", f"{path}{mark}token={token}" if token else path, headers=headers)
@@ -55,7 +55,7 @@ class Served(Host):
             f"ws://{here}{path}?{urlencode({**query, 'token': token})}",
             origin=f"http://{here}" if origin == "" else origin,  # type: ignore[arg-type]
             compression=None,
-            open_timeout=30,
+            open_timeout=600,
         )
         return self.peers.enter_context(way)
 
@@ -68,7 +68,7 @@ class Served(Host):
         """The result of `call`, made in the machine's thread."""
         done: SimpleQueue[Any] = SimpleQueue()
         self.console.loop.post(lambda: done.put(call()))
-        return done.get(timeout=30)
+        return done.get(timeout=600)
 
     def monitor(self) -> Monitor:
         return Monitor(self.open("/qmp"))
