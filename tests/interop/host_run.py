@@ -20,6 +20,7 @@ from gossamer import cli
 from gossamer.control.steps import InThread, wait_for
 from gossamer.control.vm import Vm
 from gossamer.machines.options import parse
+from gossamer.migrate.channels import Listener
 
 #: Machine and tier of the engine.
 RUNS = (("g3beige", 0), ("g3beige", 1), ("g3beige", 2), ("mac99", 2))
@@ -81,11 +82,13 @@ def hop(folder: Path) -> dict[str, object]:
     counts = []
     vm = Vm(parse(options(*RUNS[0])))
     for n in range(HOPS):
-        vm.incoming(f"unix:{folder}/there{n}")
+        listener = Listener(f"unix:{folder}/there{n}")
+        (folder / f"there{n}-waits").touch()
+        vm.incoming(listener)
         before = vm.instructions
         vm.run(instructions=30_000)
         vm.cont()
-        while not (folder / f"here{n}").exists():
+        while not (folder / f"here{n}-waits").exists():
             time.sleep(0.05)
         hand_over(vm, f"unix:{folder}/here{n}")
         counts.append((before, vm.instructions))

@@ -18,6 +18,7 @@ import pytest
 
 from gossamer.control.vm import Vm
 from gossamer.machines.options import parse
+from gossamer.migrate.channels import Listener
 from tests.interop.host_run import HOPS, RUNS, hand_over, options
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -65,14 +66,15 @@ def test_a_running_machine_goes_there_and_back(arm64: tuple[str, ...], tmp_path:
     ) as peer:
         counts = []
         for n in range(HOPS):
-            there = tmp_path / f"there{n}"
-            while not there.exists():
+            while not (tmp_path / f"there{n}-waits").exists():
                 assert peer.poll() is None
                 time.sleep(0.1)
-            hand_over(vm, f"unix:{there}")
+            hand_over(vm, f"unix:{tmp_path}/there{n}")
             counts.append(vm.instructions)
             back = Vm(parse(options(*RUNS[0])))
-            back.incoming(f"unix:{tmp_path}/here{n}")
+            listener = Listener(f"unix:{tmp_path}/here{n}")
+            (tmp_path / f"here{n}-waits").touch()
+            back.incoming(listener)
             vm = back
             alone.run_to(vm.instructions)
             assert vm.state_hash() == alone.state_hash()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from gossamer.streams import command as tool
 from gossamer.streams.refusals import refusals
 from gossamer.streams.show import RamSum
 from gossamer.verify.hops.qemu import QemuStation
+from tests.waiting import until
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
@@ -41,17 +41,23 @@ def saved(folder: Path, capability: str) -> Path:
             on = [{"capability": capability, "state": True}]
             qemu.command("migrate-set-capabilities", capabilities=on)
         qemu.command("migrate", uri=f"exec:cat > {path}")
-        end, size = time.monotonic() + 600, -1
-        while time.monotonic() < end:
+
+        def sent() -> bool:
             status = qemu.command("query-migrate").get("status")
             if status == "pre-switchover":
                 qemu.command("migrate-continue", state="pre-switchover")
-            # With a return path in a file it waits for ever: the file has stopped growing.
-            before, size = size, path.stat().st_size if path.exists() else -1
-            if status in ("completed", "colo") or (size == before > 500_000):
-                break
-            time.sleep(0.5)
+            # With a return path in a file it waits for ever.
+            return status in ("completed", "colo") or whole(path)
+
+        until(sent, saw=lambda: qemu.command("query-migrate"), pause=0.2)
     return path
+
+
+def whole(path: Path) -> bool:
+    """Whether the description, which is the last of a stream, is in the file."""
+    data = path.read_bytes() if path.exists() else b""
+    at = data.rfind(b'{"page_size"')
+    return at > 0 and len(data) >= at + int.from_bytes(data[at - 4 : at], "big")
 
 
 def loads_in_qemu(folder: Path, path: Path) -> bool:

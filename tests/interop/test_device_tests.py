@@ -6,12 +6,12 @@ word that the test reads by qtest while the guest runs (prom-env-test).
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.front.test_device_tests import Started
+from tests.waiting import until
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
@@ -28,15 +28,7 @@ def test_firmware_names_the_cpu_and_runs_nvramrc(
         accel="tcg",
     )  # fmt: skip
     try:
-        wait(lambda: int(one.ask("readl 0x4000"), 16) == 0xCAFEC0DE)
-        wait(lambda: text in log.read_text(errors="replace"))
+        until(lambda: int(one.ask("readl 0x4000"), 16) == 0xCAFEC0DE)
+        until(lambda: text in log.read_text(errors="replace"))
     finally:
         one.end()
-
-
-def wait(come: object) -> None:
-    assert callable(come)
-    end = time.monotonic() + 300
-    while not come():
-        assert time.monotonic() < end
-        time.sleep(0.05)

@@ -7,13 +7,13 @@ one is missing.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +22,7 @@ import pytest
 from gossamer.engine.build import cache_folder
 from gossamer.migrate import tls_init
 from tests.conftest import program
+from tests.waiting import until
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 KEYBOARD = "<input type='keyboard' bus='usb'><alias name='ua-keys'/></input>"
@@ -92,10 +93,13 @@ class Daemon:
         self.process = subprocess.Popen(
             command, env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        for _ in range(3000):
-            if self.socket.exists() or self.process.poll() is not None:
-                break
-            time.sleep(0.1)
+        until(self._answers, saw=lambda: command)
+
+    def _answers(self) -> bool:
+        """Whether it takes connections: its socket's file is there before that."""
+        assert self.process.poll() is None, "libvirtd has ended"
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self.socket)) == 0
 
     @property
     def uri(self) -> str:
@@ -164,13 +168,20 @@ def ticks(folder: Path) -> tuple[int, int]:
 def goes_on(folder: Path) -> None:
     """The guest counts on, and misses nothing."""
     before = ticks(folder)[0]
-    for _ in range(3000):
-        if ticks(folder)[0] > before:
-            break
-        time.sleep(0.1)
-    count, missed = ticks(folder)
-    assert count > before
-    assert missed == 0
+    until(
+        lambda: ticks(folder)[0] > before,
+        saw=lambda: (before, (folder / "serial.log").read_bytes()[-300:]),
+        pause=0.1,
+    )
+    assert ticks(folder)[1] == 0
+
+
+def free_port() -> int:
+    """A TCP port below those that hosts give to connections: it stays free for a while."""
+    for port in range(20_000 + os.getpid() % 5000, 32_000):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("no port is free")
 
 
 def test_life_of_a_domain(daemon: Daemon, folder: Path) -> None:
@@ -231,7 +242,7 @@ def test_domain_moves_between_two_daemons(daemon: Daemon, folder: Path) -> None:
         goes_on(folder)
         daemon.virsh("attach-device", "mac", str(folder / "keys.xml"), "--live")
         there = ("--live", "--unsafe", "mac", other.uri)
-        daemon.virsh("migrate", *there, "--migrateuri", "tcp://127.0.0.1:49261")
+        daemon.virsh("migrate", *there, "--migrateuri", f"tcp://127.0.0.1:{free_port()}")
         assert other.state() == "running"
         goes_on(folder)
         back = ("--live", "--p2p", "--unsafe", "mac", daemon.uri)
@@ -241,10 +252,10 @@ def test_domain_moves_between_two_daemons(daemon: Daemon, folder: Path) -> None:
         # Inside TLS, with the names and both ends' certificates checked; virsh tells the downtime.
         other_way = ("--live", "--unsafe", "--tls", "mac", daemon.uri)
         inside = ("--live", "--unsafe", "--tls", "mac", other.uri)
-        daemon.virsh("migrate", *inside, "--migrateuri", "tcp://127.0.0.1:49262")
+        daemon.virsh("migrate", *inside, "--migrateuri", f"tcp://127.0.0.1:{free_port()}")
         said = other.virsh("domjobinfo", "mac", "--completed")
         assert re.search(r"Total downtime: +\d+ +ms", said), said
-        other.virsh("migrate", *other_way, "--migrateuri", "tcp://127.0.0.1:49263")
+        other.virsh("migrate", *other_way, "--migrateuri", f"tcp://127.0.0.1:{free_port()}")
         goes_on(folder)
         daemon.virsh("detach-device", "mac", str(folder / "keys.xml"), "--live")
         over = f"hda,file={folder}/over.qcow2"
