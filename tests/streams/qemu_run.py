@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from tests import waiting
 
 
 class Qemu:
@@ -72,21 +73,17 @@ class Qemu:
         self.until("query-migrate", "completed")
         return path.read_bytes()
 
-    def until(self, query: str, status: str, seconds: float = 120) -> None:
+    def until(self, query: str, status: str) -> None:
         """Wait for a status."""
-        for _ in range(int(seconds / 0.05)):
+
+        def come() -> bool:
             found = self.command(query).get("status")
-            if found == status:
-                return
-            assert found != "failed", self.command(query)
-            time.sleep(0.05)
-        raise TimeoutError(f"{query} does not come to {status}")
+            assert found in (None, status) or found != "failed", self.command(query)
+            return bool(found == status)
+
+        waiting.until(come, saw=lambda: self.command(query), pause=0.05)
 
     def loaded(self) -> str:
         """Wait for an incoming stream to be loaded; the run state."""
-        for _ in range(600):
-            state = str(self.command("query-status")["status"])
-            if state != "inmigrate":
-                return state
-            time.sleep(0.05)
-        raise TimeoutError("the stream is not loaded")
+        waiting.until(lambda: self.command("query-status")["status"] != "inmigrate", pause=0.05)
+        return str(self.command("query-status")["status"])

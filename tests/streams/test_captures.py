@@ -14,6 +14,7 @@ import pytest
 from gossamer.migrate.inspect import open_stream
 from gossamer.migrate.pages import PageIndex
 from tests.streams.qemu_run import Qemu
+from tests.waiting import PATIENCE, until
 
 Run = Callable[..., Any]
 MACHINE = ("-M", "g3beige", "-m", "64", "-nic", "none")
@@ -41,9 +42,10 @@ class Listener:
         return self
 
     def __exit__(self, *_fault: object) -> None:
+        """All that was sent is in the logs: the senders have ended."""
         self.server.shutdown(socket.SHUT_RDWR)
         for thread in self.threads:
-            thread.join(600)
+            thread.join(PATIENCE)
         self.server.close()
 
     def _start(self, run: Callable[[], None]) -> None:
@@ -81,25 +83,15 @@ class Listener:
         self._start(run)
 
 
-def settled(logs: list[bytearray]) -> None:
-    """Wait until nothing more comes."""
-    before = -1
-    while (now := sum(map(len, logs))) != before:
-        before = now
-        time.sleep(0.2)
-
-
 @pytest.mark.parametrize("method", ["none", "zlib"])
 def test_multifd_channels(stream_command: Run, qemu: Path, tmp_path: Path, method: str) -> None:
-    with Listener(tmp_path / "socket") as listener:
-        with Qemu(qemu, *MACHINE) as guest:
-            time.sleep(0.5)
-            capability(guest, "multifd")
-            parameters = {"multifd-channels": 2, "multifd-compression": method}
-            guest.command("migrate-set-parameters", **parameters)
-            guest.command("migrate", uri=f"unix:{listener.path}")
-            guest.until("query-migrate", "completed")
-        settled(listener.sent)
+    with Listener(tmp_path / "socket") as listener, Qemu(qemu, *MACHINE) as guest:
+        time.sleep(0.5)
+        capability(guest, "multifd")
+        parameters = {"multifd-channels": 2, "multifd-compression": method}
+        guest.command("migrate-set-parameters", **parameters)
+        guest.command("migrate", uri=f"unix:{listener.path}")
+        guest.until("query-migrate", "completed")
     pages, sent, kinds = 0, 0, []
     for i, log in enumerate(listener.sent):
         path = tmp_path / f"channel{i}"
@@ -129,14 +121,13 @@ def test_postcopy_and_its_return_path(stream_command: Run, qemu: Path, tmp_path:
             pytest.skip(f"no postcopy on this host: {fault}")
         target.command("migrate-incoming", uri=f"unix:{there}")
         with Listener(tmp_path / "here", there) as listener:
-            source.command("migrate-set-parameters", **{"max-bandwidth": 1 << 20})
+            # So slowly that memory is not over before the word to switch comes.
+            source.command("migrate-set-parameters", **{"max-bandwidth": 1 << 16})
             source.command("migrate", uri=f"unix:{listener.path}")
             source.until("query-migrate", "active")
-            time.sleep(0.3)
-            source.command("migrate-set-parameters", **{"max-bandwidth": 1 << 30})
             source.command("migrate-start-postcopy")
+            source.command("migrate-set-parameters", **{"max-bandwidth": 1 << 30})
             source.until("query-migrate", "completed")
-            settled(listener.sent + listener.answered)
     forward, back = tmp_path / "forward", tmp_path / "back"
     forward.write_bytes(listener.sent[0])
     back.write_bytes(listener.answered[0])
@@ -164,7 +155,10 @@ def test_xbzrle_pages(stream_command: Run, qemu: Path, tmp_path: Path) -> None:
         slow = {"max-bandwidth": 1 << 25, "downtime-limit": 1}
         guest.command("migrate-set-parameters", **slow)
         guest.command("migrate", uri=f"exec:cat > {out}")
-        time.sleep(2)
+        until(
+            lambda: guest.command("query-migrate").get("xbzrle-cache", {}).get("pages", 0) > 100,
+            saw=lambda: guest.command("query-migrate"),
+        )
         fast = {"max-bandwidth": 1 << 30, "downtime-limit": 2000}
         guest.command("migrate-set-parameters", **fast)
         guest.until("query-migrate", "completed")

@@ -16,6 +16,7 @@ from gossamer.streams.patient import Patient, integer, shift_clock
 from tests.migrate.streams import small_stream
 from tests.streams.qemu_run import Qemu
 from tests.streams.test_diff import changed
+from tests.waiting import until
 
 Run = Callable[..., Any]
 Recorded = Callable[[str], Path]
@@ -156,11 +157,12 @@ def test_pending_interrupt_on_a_real_qemu_7_2(
         guest.loaded()
         guest.command("cont")
         enabled = "0x00000011"
-        for _ in range(1200):
+
+        def come() -> bool:
             words = guest.monitor("xp /2wx 0x2000").split(":")[1].split()
-            if words[1] == enabled and (not mended or words[0] != "0x00000000"):
-                break
-            time.sleep(0.05)
+            return words[1] == enabled and (not mended or words[0] != "0x00000000")
+
+        until(come, saw=lambda: guest.monitor("xp /2wx 0x2000"))
         time.sleep(0.3)
         words = guest.monitor("xp /2wx 0x2000").split(":")[1].split()
     assert words == ["0x0000005a" if mended else "0x00000000", enabled]
@@ -178,7 +180,11 @@ def test_lost_decrementer_on_a_real_qemu_7_2(
         release = guest.command("query-version")["qemu"]
         if (release["major"], release["minor"]) != (7, 2):
             pytest.skip("this QEMU is not 7.2")
-        time.sleep(0.3)
+        # DEC is set, and then MSR[EE].
+        until(
+            lambda: int(guest.monitor("info registers").partition("MSR ")[2][:8], 16) & 0x8000,
+            saw=lambda: guest.monitor("info registers"),
+        )
         guest.save(tmp_path / "sick")
     stream = tmp_path / "sick"
     if mended:
@@ -187,10 +193,13 @@ def test_lost_decrementer_on_a_real_qemu_7_2(
         stream = tmp_path / "well"
     with Qemu(qemu, *machine, "-incoming", f"exec:cat {stream}") as guest:
         guest.loaded()
-        words = ""
-        for _ in range(1200 if mended else 40):
-            words = guest.monitor("xp /1wx 0x2000").split(":")[1].strip()
-            if words != "0x00000000":
-                break
-            time.sleep(0.05)
+
+        def word() -> str:
+            return guest.monitor("xp /1wx 0x2000").split(":")[1].strip()
+
+        if mended:
+            until(lambda: word() != "0x00000000")
+        else:
+            time.sleep(2)
+        words = word()
     assert words == ("0x0000005a" if mended else "0x00000000")
