@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import mmap
 import os
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     import socket
 
 #: Memory that counts only where it is touched; other hosts than Linux count so anyway.
+_LONGEST_SOCKET: Final = 107
+"""Bytes of a Unix socket's name."""
 MAP_NORESERVE: Final = 0x4000 if sys.platform == "linux" else 0
 
 
@@ -70,11 +73,27 @@ def utc_offset() -> int:
     return time.localtime().tm_gmtoff
 
 
-def bind_private(listener: socket.socket, path: str) -> None:
-    """Bind a Unix socket that its owner alone can use, whatever the umask; OSError."""
+def listen_private(listener: socket.socket, path: str, backlog: int) -> None:
+    """Let a Unix socket listen that its owner alone can use, whatever the umask; OSError.
+
+    Who finds the name may connect: it is there only once the socket listens, and no other process
+    takes it for a stale one.
+    """
     os.fchmod(listener.fileno(), 0o600)  # Linux makes the name with the socket's own mode
-    listener.bind(path)
-    os.chmod(path, 0o600)  # noqa: PTH101 - elsewhere the umask decided until here
+    early = f"{path}.{os.getpid()}"
+    if len(os.fsencode(early)) > _LONGEST_SOCKET:
+        early = path
+    listener.bind(early)
+    try:
+        os.chmod(early, 0o600)  # noqa: PTH101 - elsewhere the umask decided until here
+        listener.listen(backlog)
+        if early != path:
+            os.link(early, path)
+    except FileExistsError:
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)) from None
+    finally:
+        if early != path:
+            os.unlink(early)  # noqa: PTH108 - a socket's name
 
 
 def machine() -> str:

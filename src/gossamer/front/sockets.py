@@ -11,7 +11,7 @@ import sys
 from typing import Final
 
 from gossamer.base.errors import ConfigError, HostError
-from gossamer.core.host import bind_private
+from gossamer.core.host import listen_private
 from gossamer.front.chardev import FdChardev
 
 Address = str | tuple[str, int]
@@ -194,8 +194,7 @@ def _listen(address: Address) -> socket.socket:
     if isinstance(address, str):
         listener = socket.socket(socket.AF_UNIX)
         try:
-            bind_private(listener, address)
-            listener.listen(1)
+            listen_private(listener, address, 1)
         except OSError:
             listener.close()
             raise

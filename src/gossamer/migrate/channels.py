@@ -444,11 +444,11 @@ class Listener:
         try:
             if family == socket.AF_UNIX:
                 _remove_stale(Path(self.place.rest))
-                host.bind_private(made, self.place.rest)
+                host.listen_private(made, self.place.rest, _BACKLOG)
             else:
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 made.bind(address)
-            made.listen(_BACKLOG)
+                made.listen(_BACKLOG)
         except OSError as fault:
             made.close()
             why = fault.strerror or fault

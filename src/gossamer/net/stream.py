@@ -222,8 +222,7 @@ def _listening(address: Address) -> socket.socket:
         _remove_stale(address)
     listener = socket.socket(socket.AF_UNIX)
     try:
-        host.bind_private(listener, address)
-        listener.listen(1)
+        host.listen_private(listener, address, 1)
     except OSError:
         listener.close()
         raise

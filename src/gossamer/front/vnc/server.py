@@ -25,7 +25,7 @@ from gossamer.control.session import Session
 from gossamer.control.steps import InThread, Steps
 from gossamer.control.viewers import Access, VncClientInfo, VncListener, VncServerInfo
 from gossamer.core import host
-from gossamer.core.host import bind_private
+from gossamer.core.host import listen_private
 from gossamer.front.loop import Loop, Timer
 from gossamer.front.refusals import Refusals
 from gossamer.front.sockets import first_free, remove_stale
@@ -373,8 +373,7 @@ def _listener(place: VncPlace) -> socket.socket:
         listener = socket.socket(socket.AF_UNIX)
         try:
             remove_stale(place.path)
-            bind_private(listener, place.path)
-            listener.listen(16)
+            listen_private(listener, place.path, 16)
         except OSError as fault:
             listener.close()
             raise HostError(f"-vnc: {place.path}: cannot listen: {fault.strerror}") from None
