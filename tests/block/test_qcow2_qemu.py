@@ -9,12 +9,12 @@ import os
 import random
 import struct
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from gossamer.block import ImageError, Qcow2Image, create, open_image
+from tests.waiting import until
 
 MIB = 1 << 20
 
@@ -176,13 +176,13 @@ def test_qemu_when_it_loads_our_snapshot_then_runs_and_saves_again(
 def wait_until_locked(path: Path) -> None:
     """Until QEMU holds the image; asks without taking the lock, which QEMU may want just now."""
     with path.open("rb+") as image:
-        for _ in range(1200):
+
+        def locked() -> bool:
             wanted = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
             found = fcntl.fcntl(image, fcntl.F_OFD_GETLK, wanted)
-            if struct.unpack("hhqqi4x", found)[0] != fcntl.F_UNLCK:
-                return
-            time.sleep(0.05)
-    pytest.fail("QEMU did not open its disk in 60 s")
+            return struct.unpack("hhqqi4x", found)[0] != fcntl.F_UNLCK
+
+        until(locked, saw=lambda: "QEMU has not opened its disk")
 
 
 def test_dirty_image_when_opened_for_writing_then_refcounts_are_counted_anew(

@@ -166,19 +166,22 @@ def test_object_that_is_made_tidies_and_one_that_is_found_is_marked(
 
 
 LEAVING = """
+import time
 from threading import Event, Thread
 from gossamer.engine import llvm
 
 def compiling():
     with llvm._compiling:
         begun.set()
-        ended.wait(0.2)
+        left.wait()
+        time.sleep(0.2)
         print("compiled", flush=True)
 
-begun, ended = Event(), Event()
+begun, left = Event(), Event()
 Thread(target=compiling, daemon=True).start()
 begun.wait()
 print("leaves", flush=True)
+left.set()
 """
 
 

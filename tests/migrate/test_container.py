@@ -287,7 +287,7 @@ from gossamer.migrate.container import ContainerWriter, Meta
 with ContainerWriter(sys.argv[1], Meta("g3beige", "1.0", 0, 0, 0, "x", "0")) as w:
     w.write(bytes(9 << 20))
     print("writing", flush=True)
-    time.sleep(60)
+    time.sleep(3600)
 """
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import random
 import re
-import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -18,6 +16,7 @@ from gossamer.front.gdb.packets import checksum
 from gossamer.isa.text import assemble_program
 from tests.conftest import program
 from tests.front.gdb.test_server import Client
+from tests.front.qmp.client import connected
 
 pytestmark = pytest.mark.interop
 AT = 0x4000
@@ -84,9 +83,7 @@ class Peer:
     """A client of any server: asks, and waits for the answer."""
 
     def __init__(self, path: Path) -> None:
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(600)
-        self.socket.connect(str(path))
+        self.socket = connected(str(path))
         self.rest = b""
         self.ask(b"qSupported:multiprocess+")
 
@@ -111,10 +108,6 @@ def qemu(machine: str, cpu: str) -> Iterator[Peer]:
             [command, *options.split(), "-gdb", f"unix:{path},server=on,wait=off"]
         ) as process:
             try:
-                for _ in range(600):
-                    if path.exists():
-                        break
-                    time.sleep(0.05)
                 peer = Peer(path)
                 with closing(peer.socket):
                     yield peer

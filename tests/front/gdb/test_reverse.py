@@ -12,6 +12,7 @@ import pytest
 
 from gossamer.machines.guests.watcher import DATA
 from tests.front.gdb.test_server import Client
+from tests.waiting import until
 
 BEGIN = b"T05thread:p1.1;replaylog:begin;"
 
@@ -172,10 +173,7 @@ kill
     file.write_text(script)
     with subprocess.Popen([*command, "-gdb", f"unix:{socket},server=on,wait=off"]) as guest:
         try:
-            for _ in range(600):
-                if socket.exists():
-                    break
-                subprocess.run(["sleep", "0.1"], check=True)
+            until(lambda: socket.exists() or guest.poll() is not None)
             done = subprocess.run(
                 [gdb, "-nx", "-batch", "-x", file], capture_output=True, text=True, timeout=600
             )
