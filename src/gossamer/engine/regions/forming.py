@@ -9,7 +9,7 @@ outside, and an edge there leaves the region.
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 from gossamer.base.bits import signed
@@ -330,18 +330,15 @@ def _inside(region: Region, place: Place) -> list[Place]:
 
 
 def _find_loops(region: Region) -> None:
-    """Blocks of the natural loops of the edges back.
+    """Blocks of the natural loops of the edges back, those of an interpreter's own loop aside.
 
-    Not of those by an indirect branch: an interpreter goes from any instruction of its own to any
-    other, and rarely round.
+    It goes from any of its instructions to any other by indirect branches, and rarely round.
     """
     before: dict[Place, set[Place]] = defaultdict(set)
     for place in region.blocks:
         for target in _inside(region, place):
             before[target].add(place)
     for source, header in region.back:
-        if any(e.kind == "guess" and e.place == header for e in region.blocks[source].edges):
-            continue
         seen = {header}
         work = [source]
         while work:
@@ -349,4 +346,21 @@ def _find_loops(region: Region) -> None:
             if place not in seen:
                 seen.add(place)
                 work.extend(before[place])
-        region.natural.append(seen)
+        if not _is_interpreter(region, source, header, seen):
+            region.natural.append(seen)
+
+
+def _is_interpreter(region: Region, source: Place, header: Place, loop: set[Place]) -> bool:
+    """Whether a loop goes round by an indirect branch, or through one and several pages."""
+    if _jumps(region.blocks[source], {header}):
+        return True
+    blocks = [region.blocks[place] for place in loop]
+    pages = {delta // PAGE_SIZE for b in blocks for delta, _ in b.instructions}
+    return len(pages) > 1 and any(_jumps(b, loop) for b in blocks)
+
+
+def _jumps(block: Block, places: Collection[Place]) -> bool:
+    """Whether a block ends in an indirect branch, no return, to one of these places."""
+    if ("lr", 0) in block.instructions[-1][1].reads:
+        return False
+    return any(e.kind == "guess" and e.place in places for e in block.edges)
