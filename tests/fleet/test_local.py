@@ -223,6 +223,14 @@ def test_another_key_opens_nothing(tmp_path: Path) -> None:
         node.close()
 
 
+def test_a_node_that_is_to_stay_and_ends_at_once_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(FleetError, match="node n did not start"):
+        LocalNode.start("n", tmp_path / "f", stay=True)
+
+
 def test_a_node_ends_with_its_fleet(tmp_path: Path) -> None:
     program = (
         "import os, sys, time\nfrom pathlib import Path\n"

@@ -15,7 +15,7 @@ from typing import Any, Final
 from gossamer.base.errors import ConfigError, HostError
 from gossamer.fleet.qmp import Qmp
 
-START_S: Final = 120.0
+START_S: Final = 600.0
 END_S: Final = 20.0
 MOST_TEXT: Final = 1 << 18
 """Of what the guest wrote, this much of the end is kept."""

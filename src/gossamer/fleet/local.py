@@ -24,7 +24,8 @@ from gossamer.base.errors import HostError
 from gossamer.fleet.errors import FleetError, NodeLostError
 from gossamer.fleet.node import Node
 
-START_S: Final = 60.0
+START_S: Final = 600.0
+END_S: Final = 60.0
 ANSWER_S: Final = 300.0
 KEY: Final = "key"
 BROKEN: Final = (OSError, EOFError, AuthenticationError)
@@ -60,15 +61,16 @@ class LocalNode:
         os.close(ours)
         if stay:
             os.close(theirs)
-            process.returncode = 0  # not ours to wait for
         end = time.monotonic() + START_S
         while not (folder / f"{name}.sock").exists():
-            if (not stay and process.poll() is not None) or time.monotonic() > end:
+            if process.poll() is not None or time.monotonic() > end:
                 said = (folder / f"{name}.log").read_text().strip().splitlines()[-1:]
                 raise FleetError(f"node {name} did not start: {' '.join(said)}")
             time.sleep(0.01)
         made = cls(name, folder)
-        if not stay:
+        if stay:
+            process.returncode = 0  # not ours to wait for
+        else:
             made._process, made._lifeline = process, theirs
         return made
 
@@ -120,7 +122,7 @@ class LocalNode:
         self._wait()
 
     def _wait(self) -> None:
-        end = time.monotonic() + START_S
+        end = time.monotonic() + END_S
         while not self.gone and time.monotonic() < end:
             time.sleep(0.01)
         if self._lifeline is not None:

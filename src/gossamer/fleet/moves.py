@@ -16,7 +16,7 @@ from gossamer.fleet.errors import FleetError, NodeLostError
 from gossamer.fleet.handle import Handle, NodeLink
 
 STEP_S: Final = 20.0
-SETTLE_S: Final = 30.0
+SETTLE_S: Final = 120.0
 MOVING: Final = ".moving"
 """Behind a name: the process that waits for the machine of that name."""
 

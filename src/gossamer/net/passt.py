@@ -14,7 +14,7 @@ from typing import Final
 from gossamer.base.errors import HostError
 from gossamer.net.stream import Stream
 
-_START_S: Final = 20.0
+_START_S: Final = 120.0
 _NOT_WRONG: Final = ("Failed to send", "Usage", " ", "Don't run as root")
 
 

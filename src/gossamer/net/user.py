@@ -13,7 +13,7 @@ from typing import Any, Final
 from gossamer.base.errors import ConfigError, HostError
 from gossamer.net.stream import Stream
 
-_START_S: Final = 20.0
+_START_S: Final = 120.0
 _ANSWER_S: Final = 5.0
 _MOST_ANSWER: Final = 1 << 20
 _BUFFER: Final = 1 << 20

@@ -29,7 +29,7 @@ from gossamer.machines.option_table import OPTIONS
 
 MOST: Final = 8
 """Forks of a machine at a time."""
-_START_S: Final = 60
+_START_S: Final = 600
 _NONE: Final[Mapping[Path, int]] = MappingProxyType({})
 _HARD_DISKS: Final = frozenset(("-hda", "-hdb", "-hdc", "-hdd"))
 #: What the fork gets anew, or not at all.
