@@ -57,9 +57,10 @@ def imported_by_a_start(firmware: Path) -> set[str]:
 def test_start_imports_no_heavy_library_and_few_modules(tmp_path: Path) -> None:
     firmware = tmp_path / "firmware"
     firmware.write_bytes(FIRMWARE)
-    found = imported_by_a_start(firmware)
-    if "tempfile" in found:  # something of this version was put into the cache
+    for _ in range(5):
         found = imported_by_a_start(firmware)
+        if "tempfile" not in found:  # else something was put into the cache
+            break
     assert "gossamer.machines.g3beige" in found
     assert sorted(HEAVY & found) == []
     assert [name for name in sorted(found) if name.startswith(LATE)] == []

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gossamer.base.errors import ConfigError, GossamerError, HostError
-from gossamer.control import sending
+from gossamer.control import departure
 from gossamer.control.vm import Vm
 from gossamer.migrate.channels import Channel, Limits, Listener
 from gossamer.migrate.multifd_out import MultifdOut
@@ -99,8 +99,8 @@ def test_one_connection_that_ends_leaves_the_guest_here(
             raise HostError("the peer has gone")
         return right(self, view)
 
-    original = sending._Sender.spread
-    monkeypatch.setattr(sending._Sender, "spread", spread)
+    original = departure.Departure.spread
+    monkeypatch.setattr(departure.Departure, "spread", spread)
     monkeypatch.setattr(Channel, "write", write)
     taker = Takes(Listener(f"unix:{tmp_path}/m", PATIENT), on(machine()))
     with pytest.raises(HostError):

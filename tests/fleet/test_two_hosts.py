@@ -22,7 +22,6 @@ def elsewhere(fleet: Fleet, host: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_a_machine_moves_inside_tls_to_the_host_that_the_certificate_names(tmp_path: Path) -> None:
     pki = tmp_path / "pki"
     tls_init.make(pki, [HOST])

@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from gossamer import Vm
 from gossamer.control.timeline.record import read_record, verify
 from gossamer.engine.processor import Stop
 from gossamer.engine.stops import Watch
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 KERNEL = 0xC000_0000
@@ -148,10 +148,7 @@ detach
     command = [sys.executable, "-c", SERVE, ready, tmp_path / "gdb", *files.values(), "30"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as guest:
         try:
-            for _ in range(1200):
-                if (tmp_path / "gdb").exists():
-                    break
-                time.sleep(0.05)
+            until(lambda: (tmp_path / "gdb").exists() or guest.poll() is not None)
             done = subprocess.run(
                 [gdb, "-nx", "-batch", "-x", script], capture_output=True, text=True, timeout=600
             )
