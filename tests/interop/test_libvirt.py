@@ -69,8 +69,11 @@ class Daemon:
         config = self.home / ".config" / "libvirt"
         config.mkdir(parents=True)
         self.run.mkdir(mode=0o700)
+        # Others, tests among them, take ports from 5900 on between its look and the bind.
+        port = 10_000 + os.getpid() % 100 * 100 + (0 if like is None else 50)
         (config / "qemu.conf").write_text(
             f'stdio_handler = "file"\nsecurity_driver = "none"\n'
+            f"remote_display_port_min = {port}\nremote_display_port_max = {port + 49}\n"
             f'migrate_tls_x509_cert_dir = "{folder}/pki"\nmigrate_tls_x509_verify = 1\n'
         )
         uuid = f"00000000-0000-0000-0000-00000000000{letter}"
