@@ -44,7 +44,7 @@ class Emulator:
         self.serial, self.monitor = (self._connect(port) for port in ports)
         self.text = ""
         if not goes:
-            self._answer()
+            self.answer()
 
     def _connect(self, path: Path) -> socket.socket:
         while True:
@@ -59,7 +59,7 @@ class Emulator:
             else:
                 return link
 
-    def _answer(self, seconds: float = 120) -> str:
+    def answer(self, seconds: float = 120) -> str:
         """What the monitor says up to its next prompt.
 
         What the guest sends is taken meanwhile: QEMU, all of it, waits for a reader of its serial
@@ -85,7 +85,7 @@ class Emulator:
         """A monitor command: seconds, and what it said."""
         began = time.monotonic()
         self.monitor.sendall(line.encode() + b"\n")
-        said = self._answer()
+        said = self.answer()
         if re.search(r"\w*rror:", said):
             raise SystemExit(f"{line}: {said}")
         return time.monotonic() - began, said

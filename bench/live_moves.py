@@ -104,6 +104,8 @@ class Subject:
         qmp = place.with_suffix(".qmp")
         incoming = ["-incoming", f"unix:{place}", *self._events_at(qmp)]
         there = Emulator([*self.command, *incoming], self.log, goes=seen)
+        if seen:
+            there.answer()  # it listens
         here = self.emulator
         ends = [Events(one) for one in (self.qmp, qmp)] if seen else []
         time.sleep(self.options.wait)
