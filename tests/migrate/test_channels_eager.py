@@ -18,6 +18,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.waits = 10**9, []
+        monkeypatch.setattr(host, "cores", lambda: 2)
         monkeypatch.setattr(host, "monotonic_ns", lambda: self.now)
         monkeypatch.setattr(select, "select", self.select)
 
@@ -46,6 +47,18 @@ def test_an_eager_channel_does_not_sleep_until_its_time_is_up(
         clock.waits.clear()
         assert not channel.has_input(0.0)
         assert clock.waits == [0.0]
+
+
+def test_a_peer_that_may_need_the_same_core_is_waited_for_asleep(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here, there = socket.socketpair()
+    with there, closing(Channel(here.detach(), "unix:x", Limits(), two_way=True)) as channel:
+        clock = Clock(monkeypatch)
+        monkeypatch.setattr(host, "cores", lambda: 1)
+        channel.be_eager(10_000_000)
+        assert not channel.has_input(0.05)
+        assert clock.waits[0] > 0.04
 
 
 def test_an_eager_channel_hears_that_it_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:

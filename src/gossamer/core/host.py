@@ -27,6 +27,12 @@ def monotonic_ns() -> int:
     return time.monotonic_ns()
 
 
+def cores() -> int:
+    """How many of the host's CPUs this process may have."""
+    asked = getattr(os, "sched_getaffinity", None)
+    return os.cpu_count() or 1 if asked is None else len(asked(0))
+
+
 def thread_cpu_ns() -> int:
     """CPU time that the calling thread has used, ns."""
     return time.thread_time_ns()

@@ -235,9 +235,11 @@ class Channel(io.RawIOBase):
         """For so long do not sleep while the peer is waited for.
 
         While a guest stands still a thread that is woken costs more than one that looks: until it
-        runs again others have had its core, and what its work needs is in no cache.
+        runs again others have had its core, and what its work needs is in no cache.  A peer that
+        may need the same core is waited for asleep.
         """
-        self._eager_until = host.monotonic_ns() + ns
+        if host.cores() > 1:
+            self._eager_until = host.monotonic_ns() + ns
 
     def drain(self) -> bool:
         """Throw away what has come; whether the peer has closed its end."""
