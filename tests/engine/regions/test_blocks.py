@@ -76,9 +76,9 @@ def test_a_place_is_copied_when_that_pays() -> None:
         made.run(150)
         looks = max(count for _, _, count, _ in engine.slots())
         seen.add(looks)
-        assert bool(blocks.made) == (looks >= 4), looks
-    assert {2, 3} <= seen
-    assert max(seen) >= 4
+        assert bool(blocks.made) == (looks >= 2), looks
+    assert 1 in seen
+    assert max(seen) >= 2
 
 
 def test_tier_0_that_was_loaded_anew_has_its_own_stencils() -> None:
@@ -283,13 +283,15 @@ def test_fault_in_a_stencil_is_found() -> None:
     _, _, first, count, _ = ROW.unpack(row)
     marks = sheet.address("marks") - sheet._arena.base + first * MARK.size
     holes = [m for m in range(count) if sheet._arena.get(marks + m * MARK.size + 4, 1)[0] < 4]
-    addend = marks + holes[0] * MARK.size + 12
-    sheet._arena.put(addend, struct.pack("<i", 4))
+    addends = [marks + m * MARK.size + 12 for m in holes]
+    for addend in addends:
+        sheet._arena.put(addend, struct.pack("<i", 4))
     try:
         with pytest.raises(AssertionError, match="gpr"):
             both(LOOP, (20_000, 5000), r5=40, ctr=40)
     finally:
-        sheet._arena.put(addend, bytes(4))
+        for addend in addends:
+            sheet._arena.put(addend, bytes(4))
 
 
 def test_what_is_no_hole() -> None:

@@ -72,7 +72,7 @@ PUT_BY: Final = 32
 _RESTING: Final = 3 / 4
 ARENA: Final = 64 * MiB
 #: Looks after which a place is copied: about what it saves from then on pays for it.
-COPIED: Final = 4
+COPIED: Final = 2
 LIMITS: Final = Limits()
 #: Behind the code, where it is for a 64-bit CPU's 32-bit mode.
 _NARROW: Final = b"narrow"
