@@ -328,6 +328,8 @@ class Tier0(InstructionTime):
         """Answer its hypercalls in native code (`cpu.terminal_calls`)."""
         self._set64("call_unit", unit)
         self._terminal = take
+        at = self._address + self._fields["call_waits"]
+        self._call_waits = ctypes.c_uint32.from_address(at)
 
     _terminal: Callable[[bytes], None] | None = None
 
@@ -525,7 +527,7 @@ class Tier0(InstructionTime):
         self.calm = False
         self._face.value = self.faces.current
         if self._terminal is not None:
-            self.set_word("call_waits", int(self.faces.at_leisure))
+            self._call_waits.value = self.faces.at_leisure
         self._run_limit.value, self._dec_count.value = end, NEVER
         self._running = True
         try:

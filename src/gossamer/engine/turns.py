@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from gossamer.core.clock import Clock
+from gossamer.core.clock import NEVER, Clock
 from gossamer.cpu.cpu import Cpu
 from gossamer.cpu.msr import MSR_EE
 from gossamer.engine.processor import Processor
@@ -98,18 +98,33 @@ class Turns(Processor):
         self.engine.memory.faces.learned = None
 
     def _execute(self, end: int) -> None:
+        while self._take_turn(end):
+            pass
+
+    def _take_turn(self, end: int) -> bool:
+        """What is left of this turn, up to `end`; whether the next one may follow at once."""
         engine = self.engine
         start = engine.count
-        if self._next() is not None:
-            end = min(end, start + TURN - self.used)
-        super()._execute(end)
+        last = end if self._next() is None else min(end, start + TURN - self.used)
+        super()._execute(last)
         self.used += engine.count - start
-        if self.used >= TURN:
-            following = self._next()
-            if following is not None:
-                self.give(following)
-            else:
-                self.used = TURN - 1  # it goes on until another has something to do
+        if self.used < TURN:
+            return False
+        following = self._next()
+        if following is None:
+            self.used = TURN - 1  # it goes on until another has something to do
+            return False
+        self.give(following)
+        return self._goes_straight_on(end)
+
+    def _goes_straight_on(self, end: int) -> bool:
+        """Whether the run loop would do nothing between two turns but begin the next one."""
+        engine, deadline = self.engine, self.clock.deadline
+        return (
+            engine.count < end
+            and (deadline >= NEVER or engine.count_at(deadline) >= end)
+            and not (self._stop or self.stops is not None or self.cpu.block.any("irq"))
+        )
 
     def _next(self) -> int | None:
         """The next CPU that has something to do, but for the one whose turn it is."""
