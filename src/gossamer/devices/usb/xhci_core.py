@@ -218,7 +218,7 @@ class XhciCore(Stateful):
 
     @extra.needed
     def extra_needed(self) -> bool:
-        return self.waiting != 0 or self.knows
+        return self.waiting != 0 or self.knows or self.service.armed
 
     def take_over(self) -> None:
         """After a load: endpoints that may have been waiting at the sender are asked."""
