@@ -132,6 +132,39 @@ def test_a_display_goes_over_and_back(
     start(*theirs(version, cpu, *back)).wait_loaded()
 
 
+#: A disk, a card and an adapter.
+VIRTIO = (
+    *("-drive", "if=none,id=d,file={disk},format=raw", "-device", "virtio-blk-pci,drive=d"),
+    *("-device", "virtio-net-pci", "-device", "virtio-scsi-pci"),
+)
+
+
+@pytest.mark.parametrize("version", [era.name for era in ERAS])
+def test_virtio_devices_go_over_and_back(
+    tmp_path: Path, start: Callable[..., QemuStation], version: str
+) -> None:
+    """The same of virtio devices, and their nodes in the tree."""
+    cpu, disk = "power8", tmp_path / "disk"
+    disk.write_bytes(bytes(1 << 20))
+    devices = [one.format(disk=disk) for one in VIRTIO]
+    station = start(*theirs(version, cpu, *devices, "-S"))
+    stream = sent_by(station, tmp_path / "stream")
+    station.close()
+    assert changed_sections(stream, ours(version, cpu, *devices)) <= {"globalstate"}
+    with (tmp_path / "back").open("wb") as file:
+        m, qemu = loaded(stream, ours(version, cpu, *devices)), profile_of(release("qemu-7.2"))
+        save_stream(m, file, Extra("globalstate", GlobalState()), qemu)
+    back = (*devices, "-S", "-incoming", f"exec:cat {tmp_path}/back")
+    start(*theirs(version, cpu, *back)).wait_loaded()
+
+
+@pytest.mark.parametrize("version", MEASURED)
+def test_the_tree_with_virtio_devices_is_qemus(tmp_path: Path, qemu64: Path, version: str) -> None:
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(1 << 20))
+    same_tree(tmp_path, qemu64, version, "-nographic", *(one.format(disk=disk) for one in VIRTIO))
+
+
 @pytest.fixture(scope="module")
 def guest(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     """Options of a big-endian Linux."""

@@ -435,6 +435,7 @@ def test_a_machine_of_the_usual_devices_is_written_again(
         ("2.1", "vscsi"),
         ("2.5", "vscsi"),
         ("2.9", "vscsi"),
+        ("4.2", "virtio"),
         ("5.2", "virtio"),
         ("7.2", "virtio"),
         ("7.2", "vscsi"),

@@ -172,7 +172,7 @@ def test_the_nodes_of_functions_are_qemus(tmp_path: Path, qemu64: Path, disk: Pa
         assert list(a.properties.items()) == list(b.properties.items()), a.name
 
 
-@pytest.mark.parametrize("version", ["5.2", "7.2"])
+@pytest.mark.parametrize("version", ["4.2", "5.2", "7.2"])
 def test_a_mounted_disk_moves_both_ways(
     files: list[str], disk: Path, tmp_path: Path, start: Callable[..., QemuStation], version: str
 ) -> None:

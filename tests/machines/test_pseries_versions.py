@@ -21,6 +21,9 @@ from gossamer.control.stream_out import Extra, body_of, save_stream
 from gossamer.devices.spapr.calls import RESOURCE
 from gossamer.devices.spapr.llan import BUFFERS_AT, LOST_AT, PLACES, descriptor, length_of
 from gossamer.devices.spapr.pft import H_ENTER
+from gossamer.devices.spapr.phb import Phb
+from gossamer.devices.virtio.blk import VirtioBlk
+from gossamer.devices.virtio.net import VirtioNet
 from gossamer.machines.build import build
 from gossamer.machines.machine import Machine
 from gossamer.machines.options import parse
@@ -180,11 +183,63 @@ def test_a_second_cpu_has_the_number_of_its_version(
     assert m.memory.read(0x42_0000, 4) == (42).to_bytes(4, "big")
 
 
-def test_virtio_before_50_is_refused(make: Callable[..., Machine]) -> None:
-    words = ["-nodefaults", "-m", "256", "-device", "virtio-net-pci"]
-    config = parse(["-M", "pseries-4.2", *words])
-    with pytest.raises(ConfigError, match=r"-device virtio-net-pci: pseries-4.2 takes no virtio"):
-        build(config)
+@pytest.mark.parametrize(
+    ("version", "size", "bars", "ports", "high", "low"),
+    [
+        ("2.1", 128, [0, 1], 0x40, 0, 0x71000ED4 & ~0x6000),
+        ("2.6", 128, [0, 1], 0x40, 0, 0x71000E54 & ~0x6000),
+        ("2.7", 128, [0, 1, 4], 0x40, 1, 0x79000E54 & ~0x6000),
+        ("3.1", 128, [0, 1, 4], 0x40, 1, 0x79000E54 & ~0x6000),
+        ("4.2", 128, [0, 1, 4], 0x80, 1, 0x79006E54),
+        ("5.0", 256, [0, 1, 4], 0x80, 1, 0x79006E54),
+        ("7.2", 256, [0, 1, 4], 0x80, 0x101, 0x79006E54),
+    ],
+)
+def test_a_virtio_disk_has_what_its_version_had(
+    tmp_path: Path, version: str, size: int, bars: list[int], ports: int, high: int, low: int
+) -> None:
+    """As `info qtree` of QEMU 7.2 has it."""
+    image = tmp_path / "disk"
+    image.write_bytes(bytes(1 << 16))
+    words = ["-nodefaults", "-m", "256", "-drive", f"if=virtio,file={image},format=raw"]
+    disk = build(parse(["-M", f"pseries-{version}", *words])).part("pci/virtio-blk@00.0")
+    assert isinstance(disk, VirtioBlk)
+    assert [q.size for q in disk.queues] == [size]
+    assert [bar.number for bar in disk.bars] == bars
+    assert disk.bars[0].target.size == ports
+    assert (disk.host_features >> 32, disk.host_features & 0xFFFF_FFFF) == (high, low)
+    assert disk.read_config(0x34, 1) == (0x98 if 4 in bars else 0x40)
+    if 4 in bars:
+        assert disk.bars[2].target.size == (0x80_0000 if version == "2.7" else 0x4000)
+
+
+def test_27_has_a_page_of_notifications_for_each_queue() -> None:
+    m = build(parse(["-M", "pseries-2.7", "-nodefaults", "-m", "256", "-device", "virtio-net-pci"]))
+    card, notified = m.part("pci/virtio-net@00.0"), list[int]()
+    assert isinstance(card, VirtioNet)
+    for queue in card.queues:
+        queue.desc, queue.handle = 0x1000, lambda one: notified.append(one.number)
+    for at in (0x3000, 0x4000, 0x5000, 0x3004, 0x40_2FFC, 0x40_3000):
+        card.modern_region.store(at, 0, 2)
+    assert notified == [0, 1, 2, 0]
+
+
+def test_messages_before_31_are_sources_that_are_free() -> None:
+    """In order; those of LSIs, of the terminal and of virtual devices are not given away."""
+    m = build(parse(["-M", "pseries-2.5", "-nodefaults", "-m", "256", "-device", "virtio-net-pci"]))
+    phb = m.part("phb")
+    assert isinstance(phb, Phb)
+    others = {phb.ics.first + n for n in phb.ics.claimed}
+    given = [phb.allocate(3, aligned=False) for _ in range(400)]
+    assert given[-1] == 0
+    ours = [first + n for first in given if first for n in range(3)]
+    assert len(ours) == len({*ours})
+    assert not others & {*ours}
+    assert max(ours) < phb.ics.first + len(phb.ics.irqs)
+    assert phb.allocate(32, aligned=True) == 0
+    phb.messages[0] = given[5], 3
+    phb.release(0)
+    assert phb.allocate(3, aligned=False) == given[5]
 
 
 # --- up to 2.7 -----------------------------------------------------------------------------------

@@ -50,11 +50,11 @@ from gossamer.machines.devices_attach import (
     add_server_usb,
     video_room,
 )
-from gossamer.machines.drives import VIO_NIC, VIO_SCSI, VIRTIO_DEVICES
+from gossamer.machines.drives import VIO_NIC, VIO_SCSI
 from gossamer.machines.kind import PROPERTIES, MachineKind
 from gossamer.machines.machine import Machine
 from gossamer.machines.pseries_cpus import CPUS
-from gossamer.machines.pseries_versions import ERAS, FIRST_IRQ, FIXED, USUAL, VERSIONS, Era, era
+from gossamer.machines.pseries_versions import FIRST_IRQ, FIXED, USUAL, VERSIONS, Era, era
 from gossamer.machines.pseries_vio import VioSlots
 
 #: What the time base counts at, whatever the CPU.
@@ -203,13 +203,6 @@ def check(hardware: Hardware) -> None:
         )
     if hardware.bios not in (None, firmware.SAVED):
         raise ConfigError(f"-bios: {KIND.name} runs no firmware, got {hardware.bios}")
-    virtio = [d for d in (*hardware.devices, *hardware.nics) if d.driver in VIRTIO_DEVICES]
-    if virtio and not era(hardware.version).virtio:
-        first = next(one.name for one in ERAS if one.virtio)
-        raise ConfigError(
-            f"{virtio[0].where}: {hardware.full_name} takes no virtio devices, "
-            f"{KIND.name}-{first} and later do"
-        )
     properties = hardware.properties
     if properties.get("x-vof", "on") == "off":
         raise ConfigError("-M x-vof=off: the firmware SLOF cannot be run yet")

@@ -14,6 +14,7 @@ from gossamer.base.data import Data, replace
 from gossamer.devices.spapr import cas
 from gossamer.devices.spapr.phb import Places
 from gossamer.devices.spapr.processor_calls import INTERPRETED
+from gossamer.devices.virtio.age import NEWEST, Age
 from gossamer.machines.config import unknown
 from gossamer.machines.kind import WHOLE_FRAME, Frame, Version
 
@@ -23,6 +24,15 @@ BARRIERS, COUNT_CACHE = 0xBC << 56, 0x40 << 48
 COUNT_CACHE_OFF: Final = 1 << 56
 BEHAVIOUR: Final = 0xE4 << 56
 EARLY_INPUT: Final = ("usb-kbd", "usb-mouse")
+#: Virtio devices up to 7.1, 4.2, 4.0, 3.1, 2.7, 2.6, 2.4 and of 2.1.
+NO_RESET: Final = Age(resets_queues=False)
+SHORT: Final = replace(NO_RESET, queue_size=128, stops=False)
+UNSTARTED: Final = replace(SHORT, starts=False)
+UNMAPPED: Final = replace(UNSTARTED, discards=False)
+PAGES: Final = replace(UNMAPPED, page_for_each=True)
+LEGACY: Final = replace(PAGES, modern=False, without_layouts=frozenset({2}))
+WITHOUT_EXTRA: Final = replace(LEGACY, sends_extra=False, offers_scsi=True)
+OLDEST: Final = replace(WITHOUT_EXTRA, without_layouts=frozenset({2, 8}))
 USB_INPUT: Final = (*EARLY_INPUT, "usb-tablet")
 
 
@@ -30,7 +40,7 @@ class Numbers(Data):
     """Interrupt sources: how many there are, and the numbers of those that have a fixed one.
 
     `hot_plug` 0: there are no such events.  `lsi`: that of INTA; `msi`: that of the first message,
-    0: no device here has any; `msis`: how many messages the tree says that there can be.
+    0: they are any that are free; `msis`: how many messages the tree says that there can be.
     `in_order`: each that asks gets the next, and the map of messages is not in streams.
     """
 
@@ -116,14 +126,12 @@ class Era(Data):
     """… and one for its count cache (cap-ccf-assist); 5.0 on."""
     count_cache: bool = True
     """The count cache is on; in 2.12-sxxm it is said to be off (cap-ibs=fixed-ccd)."""
-    virtio: bool = True
-    """Its virtio devices are those of 7.2, but for the next two; 5.0 on."""
+    virtio: Age = NEWEST
+    """What its virtio devices have, but for the next two."""
     card_vectors: int = 4
     """Interrupt vectors of virtio-net-pci; 6.0 on, 3 before."""
     queue_for_each: bool = True
     """virtio-scsi-pci has a queue for each CPU; 5.2 on, one before."""
-    queue_reset: bool = True
-    """A driver may reset a virtio device's queue alone; 7.2 on."""
     monitor: bool = True
     """A display's monitor says what it can (edid); 4.1 on."""
     own_serial: bool = True
@@ -221,8 +229,8 @@ EVIDENCE: Final = {
     "(tried)",
     "workarounds, assist": "84 hypercalls of 2.1, 2.6, 2.7, 2.8, 2.12, 2.12-sxxm, 3.1, 4.0, 4.2, "
     "5.0, 7.2, both CPUs (tried)",
-    "dma_page_shift, virtio": "117 services for PCI of 4.1, 5.0, 6.0, 7.2; a disk and a card of "
-    "5.2 and 7.2, there and back; properties in `info qtree` of every version (tried)",
+    "dma_page_shift, virtio": "117 services for PCI of 4.1, 5.0, 6.0, 7.2; a disk, a card and an "
+    "adapter in use, there and back; properties in `info qtree` of every version (tried)",
     "beside QEMU 10.0.13": "a running Linux of 3.0 to 10.0, both CPUs, there and back (tried)",
     "8.0 to 10.0": "trees of three CPUs and streams at power on, both CPUs: in each version of "
     "10.0.13's as in its 7.2 (tried)",
@@ -234,7 +242,7 @@ def _eras() -> tuple[Era, ...]:
     """From the newest to the oldest, each as what it has not of the one after it."""
     steps: tuple[tuple[str, dict[str, object]], ...] = (
         ("7.2", {}),
-        ("7.1", {"queue_reset": False}),
+        ("7.1", {"virtio": NO_RESET}),
         ("7.0", {}),
         ("6.2", {}),
         ("6.1", {"sockets": True, "distances": False}),
@@ -242,10 +250,19 @@ def _eras() -> tuple[Era, ...]:
         ("5.2", {"card_vectors": 3}),
         ("5.1", {"queue_for_each": False}),
         ("5.0", {"nodes_apart": False}),
-        ("4.2", {"persistent_memory": False, "nmi": False, "assist": False, "virtio": False}),
+        ("4.2", {"persistent_memory": False, "nmi": False, "assist": False, "virtio": SHORT}),
         ("4.1", {"probe_only": False, "spacing": 8, "dma_page_shift": 16}),
-        ("4.0", {"says_page_size": False, "monitor": False}),
-        ("3.1", {"bridges": 0, "tree": False, "workarounds": False, "own_serial": False}),
+        ("4.0", {"says_page_size": False, "monitor": False, "virtio": UNSTARTED}),
+        (
+            "3.1",
+            {
+                "bridges": 0,
+                "tree": False,
+                "workarounds": False,
+                "own_serial": False,
+                "virtio": UNMAPPED,
+            },
+        ),
         ("3.0", {"numbers": IN_ORDER}),
         (
             "2.12",
@@ -255,13 +272,22 @@ def _eras() -> tuple[Era, ...]:
         ("2.10", {}),
         ("2.9", {"compat": False}),
         ("2.8", {"extended": False}),
-        ("2.7", {"masks": True, "places": LOW, "keeps_options": False, "numbers": EARLY}),
-        ("2.6", {"dma_page_shift": 0, "cpus_plug": False}),
+        (
+            "2.7",
+            {
+                "masks": True,
+                "places": LOW,
+                "keeps_options": False,
+                "numbers": EARLY,
+                "virtio": PAGES,
+            },
+        ),
+        ("2.6", {"dma_page_shift": 0, "cpus_plug": False, "virtio": LEGACY}),
         ("2.5", {"pools": False, "xhci": False}),
-        ("2.4", {"memory_plugs": False}),
+        ("2.4", {"memory_plugs": False, "virtio": WITHOUT_EXTRA}),
         ("2.3", {"slots": 0, "frame": UNNAMED}),
         ("2.2", {"places": SMALL, "frame": replace(UNNAMED, described=False)}),
-        ("2.1", {"extended_display": False}),
+        ("2.1", {"extended_display": False, "virtio": OLDEST}),
     )
     lacking: dict[str, object] = {}
     found = []

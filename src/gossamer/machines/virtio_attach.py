@@ -41,7 +41,7 @@ def add_virtio(
             mac=mac,
             translated=translated,
             is_little=is_little,
-            resets_queues=age.queue_reset,
+            age=age.virtio,
             vectors=age.card_vectors,
         )
         m.add(f"pci/virtio-net@{slot}", card, known_as=added.title)
@@ -56,7 +56,7 @@ def add_virtio(
             name=scsi_name(m, added.id),
             translated=translated,
             is_little=is_little,
-            resets_queues=age.queue_reset,
+            age=age.virtio,
         )
         m.add(f"pci/virtio-scsi@{slot}", chip, known_as=added.title)
         m.scsi.append(chip.scsi)
@@ -68,6 +68,6 @@ def add_virtio(
         serial=added.text("serial"),
         translated=translated,
         is_little=is_little,
-        resets_queues=age.queue_reset,
+        age=age.virtio,
     )
     m.add(f"pci/virtio-blk@{slot}", disk, known_as=added.title)

@@ -180,8 +180,10 @@ class Phb(Device):
 
     def allocate(self, count: int, *, aligned: bool) -> int:
         """The first of `count` sources that are free in a row; 0 where there are none."""
-        taken, mask = self.spapr.irq_map, (1 << count) - 1
         step = 1 << (count - 1).bit_length() if aligned else 1
+        if not self.first_msi:
+            return self._allocate_in_order(count, step)
+        taken, mask = self.spapr.irq_map, (1 << count) - 1
         for n in range(0, MSI_BITS - count + 1, step):
             if not taken >> n & mask:
                 self.spapr.irq_map = taken | mask << n
@@ -190,9 +192,24 @@ class Phb(Device):
                 return self.first_msi + n
         return 0
 
+    def _allocate_in_order(self, count: int, step: int) -> int:
+        """The same where messages are any sources that nothing else has."""
+        irqs, first = self.ics.irqs, self.ics.first
+        for n in range(0, len(irqs) - count + 1, step):
+            if not any(one.flags for one in irqs[n : n + count]):
+                for k in range(count):
+                    self.ics.claim(first + n + k)
+                return first + n
+        return 0
+
     def release(self, address: int) -> None:
         """Give back a function's sources."""
         first, count = self.messages.pop(address)
+        if not self.first_msi:
+            for number in range(first, first + count):
+                if self.ics.source(number) is not None:
+                    self.ics.release(number)
+            return
         n = first - self.first_msi
         for k in range(count):
             if n + k >= 0 and self.spapr.irq_map >> n + k & 1:

@@ -19,6 +19,7 @@ from gossamer.devices.ide.media import (
 )
 from gossamer.devices.pci import PciBus
 from gossamer.devices.virtio import wire
+from gossamer.devices.virtio.age import NEWEST, Age
 from gossamer.devices.virtio.core import Core
 from gossamer.devices.virtio.pci import DRIVER_OK, VirtioPci
 from gossamer.devices.virtio.ring import CHUNK, Order, Request, RingError, VirtQueue
@@ -32,11 +33,14 @@ SEG_MAX, GEOMETRY, BLK_SIZE, FLUSH, TOPOLOGY, CONFIG_WCE, DISCARD, WRITE_ZEROES 
 FEATURES: Final = (
     SEG_MAX | GEOMETRY | BLK_SIZE | FLUSH | TOPOLOGY | CONFIG_WCE | DISCARD | WRITE_ZEROES
 )
-QUEUE_SIZE: Final = 256
+#: Offered by early versions, whose disks answer such a request with UNSUPPORTED.
+SCSI_COMMANDS: Final = 1 << 7
 #: Of a request.
 MOST_SECTORS: Final = 0x3F_FFFF
 WCE_AT: Final = 32
 CONFIG_SIZE: Final = 57
+EARLY_SIZE: Final = 36
+"""Of the configuration, up to what tells of sectors that are thrown away."""
 # Kinds of requests, and statuses.
 READ, WRITE, SCSI, SYNC, IDENTIFY, TRIM, ZEROES = 0, 1, 2, 4, 8, 11, 13
 BARRIER: Final = 1 << 31
@@ -90,10 +94,12 @@ class VirtioBlk(VirtioPci):
         serial: str = "",
         translated: bool = False,
         is_little: Callable[[], bool] = lambda: False,
-        resets_queues: bool = True,
+        age: Age = NEWEST,
     ) -> None:
         self.media, self.policy, self.ahead = None, report, None
         self.serial, self.model = serial, "virtio-blk"
+        features = FEATURES if age.discards else FEATURES & ~(DISCARD | WRITE_ZEROES)
+        features |= SCSI_COMMANDS if age.offers_scsi else 0
         super().__init__(
             clock,
             bus,
@@ -101,13 +107,13 @@ class VirtioBlk(VirtioPci):
             kind=2,
             device=0x1001,
             class_code=0x01_00_00,
-            config_size=CONFIG_SIZE,
-            features=FEATURES,
-            queues=((QUEUE_SIZE, self._handle),),
+            config_size=CONFIG_SIZE if age.discards else EARLY_SIZE,
+            features=features,
+            queues=((age.queue_size, self._handle),),
             vectors=2,
             translated=translated,
             is_little=is_little,
-            resets_queues=resets_queues,
+            age=age,
         )
 
     @property
@@ -116,7 +122,7 @@ class VirtioBlk(VirtioPci):
         return self.core.stalled
 
     def make_core(self) -> BlkCore:
-        return BlkCore(self.queues, self.host_features)
+        return BlkCore(self.queues, self.host_features, self.age)
 
     def device_reset(self) -> None:
         self.core.stalled, self.core.cached = False, True
@@ -135,11 +141,12 @@ class VirtioBlk(VirtioPci):
     def fill_config(self, order: Order) -> bytes:
         cylinders = max(min(self.total // (16 * 63), 16383), 2)
         form = Struct((">" if order == "big" else "<") + "QIIHBBIBBHIBBHIIIIIB")
-        return form.pack(
-            *(self.total, 0, QUEUE_SIZE - 2, cylinders, 16, 63, SECTOR),
+        whole = form.pack(
+            *(self.total, 0, self.age.queue_size - 2, cylinders, 16, 63, SECTOR),
             *(0, 0, 0, 0, self.core.cached, 0, 1),
             *(MOST_SECTORS, 1, 1, MOST_SECTORS, 1, 1),
         )
+        return whole[: len(self.config_space)]
 
     def config_was_set(self) -> None:
         self.core.cached = bool(self.config_space[WCE_AT])

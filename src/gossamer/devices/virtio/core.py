@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from gossamer.devices.virtio import wire
+from gossamer.devices.virtio.age import NEWEST, Age
 from gossamer.devices.virtio.ring import VirtQueue
 from gossamer.state.declare import Stateful, boolean, child, u8, u32, u64, wiring
 from gossamer.state.layout import NOTHING, subsection
@@ -31,6 +32,11 @@ class Modern(Stateful):
     features_low: int = u32(within=state, wire="guest_features[0]")
     features_high: int = u32(within=state, wire="guest_features[1]")
     queues: list[VirtQueue] = wiring()
+    age: Age = wiring()
+
+    @state.needed
+    def state_needed(self) -> bool:
+        return self.age.modern
 
 
 class Core(Stateful):
@@ -64,12 +70,13 @@ class Core(Stateful):
 
     queues: list[VirtQueue] = wiring()
     host_features: int = wiring()
+    age: Age = wiring()
 
-    def __init__(self, queues: list[VirtQueue], host_features: int) -> None:
+    def __init__(self, queues: list[VirtQueue], host_features: int, age: Age = NEWEST) -> None:
         super().__init__()
-        self.queues, self.host_features = queues, host_features
+        self.queues, self.host_features, self.age = queues, host_features, age
         self.modern = Modern()
-        self.modern.queues = queues
+        self.modern.queues, self.modern.age = queues, age
 
     @order.needed
     def order_needed(self) -> bool:
@@ -78,6 +85,18 @@ class Core(Stateful):
     @property
     def _usual_endian(self) -> int:
         return LITTLE if self.guest_features & VERSION_1 else BIG
+
+    @wide.needed
+    def wide_needed(self) -> bool:
+        return bool(self.host_features >> 32)
+
+    @rings.needed
+    def rings_needed(self) -> bool:
+        return self.age.modern
+
+    @extra.needed
+    def extra_needed(self) -> bool:
+        return self.age.sends_extra
 
     @sizes.needed
     def sizes_needed(self) -> bool:

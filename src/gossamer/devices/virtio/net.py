@@ -12,6 +12,7 @@ from gossamer.core.clock import Clock
 from gossamer.core.memory import RamBlock
 from gossamer.devices.pci import ROM, PciBus
 from gossamer.devices.virtio import net_control, wire
+from gossamer.devices.virtio.age import NEWEST, Age
 from gossamer.devices.virtio.core import VERSION_1
 from gossamer.devices.virtio.pci import DRIVER_OK, VirtioPci
 from gossamer.devices.virtio.ring import Order, Request, Ring, RingError, VirtQueue
@@ -130,7 +131,7 @@ class VirtioNet(VirtioPci):
         send: Callable[[bytes], None] = _nowhere,
         translated: bool = False,
         is_little: Callable[[], bool] = lambda: False,
-        resets_queues: bool = True,
+        age: Age = NEWEST,
         vectors: int = 4,
     ) -> None:
         self.mac, self.send, self.macs = mac, send, []
@@ -151,7 +152,7 @@ class VirtioNet(VirtioPci):
             vectors=vectors,
             translated=translated,
             is_little=is_little,
-            resets_queues=resets_queues,
+            age=age,
         )
         if rom is not None:
             self.add_bar(ROM, rom, "rom")

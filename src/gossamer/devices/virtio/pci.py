@@ -15,6 +15,7 @@ from gossamer.core.clock import Clock
 from gossamer.core.region import Region
 from gossamer.devices.msix import MsiX
 from gossamer.devices.pci import COMMAND, COMMAND_MASTER, Dma, PciBus, PciDevice
+from gossamer.devices.virtio.age import NEWEST, Age
 from gossamer.devices.virtio.common import CommonRegisters
 from gossamer.devices.virtio.core import BIG, LITTLE, VERSION_1, Core
 from gossamer.devices.virtio.legacy import LegacyRegisters
@@ -39,13 +40,18 @@ ACCESS_PLATFORM, RING_RESET = 1 << 33, 1 << 40
 COMMON_FEATURES: Final = (
     NOTIFY_ON_EMPTY | ANY_LAYOUT | RING_INDIRECT | EVENT_INDEX | BAD | VERSION_1
 )
+LEGACY_FEATURES: Final = (1 << 32) - 1
 # Bits of the ISR.
 QUEUE_INTERRUPT, CONFIG_INTERRUPT = 1, 2
 #: The modern interface's pages in BAR 4, and the capabilities that say so.
 COMMON, ISR, DEVICE, NOTIFY, MODERN_SIZE = 0x0000, 0x1000, 0x2000, 0x3000, 0x4000
 PAGE: Final = 0x1000
+#: Where there is a page of notifications for each queue: bytes of all of them, and of the BAR.
+NOTIFY_PAGES, WIDE_SIZE = 0x40_0000, 0x80_0000
 CAPABILITIES: Final = ((0x40, 1, COMMON), (0x50, 3, ISR), (0x60, 4, DEVICE), (0x70, 2, NOTIFY))
 VENDOR_CAPABILITY, CONFIG_ACCESS, MSIX_AT = 0x09, 0x84, 0x98
+#: The same without the modern interface.
+MSIX_ALONE_AT: Final = 0x40
 NOTIFY_STEP: Final = 4
 MODERN_BAR: Final = 4
 
@@ -73,6 +79,7 @@ class VirtioPci(PciDevice):
     common: CommonRegisters = wiring()
     legacy: LegacyRegisters = wiring()
     modern_region: Region = wiring()
+    age: Age = wiring()
     #: Whether the CPU that runs is in little-endian mode.
     is_little: Callable[[], bool] = wiring()
 
@@ -91,13 +98,18 @@ class VirtioPci(PciDevice):
         vectors: int,
         translated: bool = False,
         is_little: Callable[[], bool] = lambda: False,
-        resets_queues: bool = True,
+        age: Age = NEWEST,
     ) -> None:
+        self.age = age
         self.queues = [VirtQueue(n, size, handle) for n, (size, handle) in enumerate(queues)]
         self.config_space, self.kind, self.is_little = bytearray(config_size), kind, is_little
         self.host_features = features | COMMON_FEATURES
         self.host_features |= ACCESS_PLATFORM if translated else 0
-        self.host_features |= RING_RESET if resets_queues else 0
+        self.host_features |= RING_RESET if age.resets_queues else 0
+        if not age.modern:
+            self.host_features &= LEGACY_FEATURES
+        if kind in age.without_layouts:
+            self.host_features &= ~ANY_LAYOUT
         super().__init__(
             clock,
             bus,
@@ -114,28 +126,42 @@ class VirtioPci(PciDevice):
         self.common, self.legacy = CommonRegisters(self), LegacyRegisters(self)
         ports = 1 << (24 + config_size - 1).bit_length()
         legacy = Region("virtio-pci", ports, self.legacy.read, self.legacy.write, little=True)
+        size = WIDE_SIZE if age.page_for_each else MODERN_SIZE
         self.modern_region = Region(
-            "virtio-pci-modern", MODERN_SIZE, self._read_modern, self._write_modern, little=True
+            "virtio-pci-modern", size, self._read_modern, self._write_modern, little=True
         )
         self.add_bar(0, legacy, "io")
         self.add_bar(1, self.msix.region)
-        self.add_bar(MODERN_BAR, self.modern_region, "wide")
+        if age.modern:
+            self.add_bar(MODERN_BAR, self.modern_region, "wide")
         self.core = self.make_core()
         self.reset()
 
     def _make_capabilities(self, vectors: int) -> None:
+        if self.age.modern:
+            self._make_modern()
+            self.msix = MsiX(self, vectors, MSIX_AT, 1, CONFIG_ACCESS)
+        else:
+            self.msix = MsiX(self, vectors, MSIX_ALONE_AT, 1, 0)
+        self.define(0x34, 1, self.msix.at, compared=0xFF)
+        self.define(0x06, 2, 0x10, compared=0x10)
+
+    def _make_modern(self) -> None:
         following = 0
         for at, kind, offset in CAPABILITIES:
             length = 0x14 if kind == 2 else 0x10
-            self._capability(at, following, length, kind, MODERN_BAR, offset, PAGE)
+            size = NOTIFY_PAGES if kind == 2 and self.age.page_for_each else PAGE
+            self._capability(at, following, length, kind, MODERN_BAR, offset, size)
             following = at
-        self.define(0x80, 4, NOTIFY_STEP, compared=0xFFFF_FFFF)
+        self.define(0x80, 4, self.notify_step, compared=0xFFFF_FFFF)
         self._capability(CONFIG_ACCESS, following, 0x14, 5, 0, 0, 0)
         for at, size in ((4, 1), (8, 8), (16, 4)):
             self.writable[CONFIG_ACCESS + at : CONFIG_ACCESS + at + size] = b"\xff" * size
-        self.msix = MsiX(self, vectors, MSIX_AT, 1, CONFIG_ACCESS)
-        self.define(0x34, 1, MSIX_AT, compared=0xFF)
-        self.define(0x06, 2, 0x10, compared=0x10)
+
+    @property
+    def notify_step(self) -> int:
+        """Bytes between the notifications of two queues."""
+        return PAGE if self.age.page_for_each else NOTIFY_STEP
 
     def _capability(
         self, at: int, following: int, length: int, kind: int, bar: int, start: int, size: int
@@ -171,7 +197,7 @@ class VirtioPci(PciDevice):
 
     def make_core(self) -> Core:
         """What is kept besides the registers; a kind of device may have more."""
-        return Core(self.queues, self.host_features)
+        return Core(self.queues, self.host_features, self.age)
 
     def device_reset(self) -> None:
         """What a kind of device does at a reset."""
@@ -208,7 +234,7 @@ class VirtioPci(PciDevice):
                 self.note("the driver leaves out ACCESS_PLATFORM")
                 return
         if (self.status ^ value) & DRIVER_OK:
-            self.core.started = bool(value & DRIVER_OK)
+            self.core.started = bool(value & DRIVER_OK) and self.age.starts
         self.status_written(value)
         self.status = value
         if not value:
@@ -222,19 +248,24 @@ class VirtioPci(PciDevice):
             if self.command & COMMAND_MASTER:
                 self.core.disabled = False
             else:
-                self.core.disabled = True
+                self.core.disabled = self.age.stops
                 self.set_status(self.status & ~DRIVER_OK)
-        if at < MSIX_AT + 4 and at + size > MSIX_AT:
+        if at < self.msix.at + 4 and at + size > self.msix.at:
             self.msix.release()
             self.update_irq()
-        if at < CONFIG_ACCESS + 20 and at + size > CONFIG_ACCESS + 16:
+        if self._is_window(at, size):
             found = self._window()
             if found is not None:
                 value = super().read_config(CONFIG_ACCESS + 16, found[1])
                 self._write_modern(found[0], found[1], value)
 
+    def _is_window(self, at: int, size: int) -> bool:
+        """Whether an access is one to the data of the configuration access capability."""
+        inside = at < CONFIG_ACCESS + 20 and at + size > CONFIG_ACCESS + 16
+        return inside and self.age.modern
+
     def read_config(self, at: int, size: int) -> int:
-        if at < CONFIG_ACCESS + 20 and at + size > CONFIG_ACCESS + 16:
+        if self._is_window(at, size):
             found = self._window()
             if found is not None:
                 value = self._read_modern(found[0], found[1])
@@ -246,7 +277,9 @@ class VirtioPci(PciDevice):
         """Offset in BAR 4 and size that the configuration access capability names."""
         cells = self.config[CONFIG_ACCESS + 4 : CONFIG_ACCESS + 16]
         start, size = (int.from_bytes(cells[n : n + 4], "little") for n in (4, 8))
-        inside = cells[0] == MODERN_BAR and size in (1, 2, 4) and start + size <= MODERN_SIZE
+        inside = (
+            cells[0] == MODERN_BAR and size in (1, 2, 4) and start + size <= self.modern_region.size
+        )
         return (start, size) if inside and start % size == 0 else None
 
     # --- interrupts -------------------------------------------------------------------------------
@@ -346,8 +379,8 @@ class VirtioPci(PciDevice):
             self.common.write(at, value)
         elif page == DEVICE:
             self.write_device(at, size, value, "little")
-        elif page == NOTIFY:
-            self.notify(at // NOTIFY_STEP)
+        elif NOTIFY <= offset < NOTIFY + (NOTIFY_PAGES if self.age.page_for_each else PAGE):
+            self.notify((offset - NOTIFY) // self.notify_step)
 
     # --- the device's configuration ---------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from gossamer.devices.scsi.disk import ScsiDisk
 from gossamer.devices.scsi.faults import PortError, StalledError
 from gossamer.devices.scsi.sense import GOOD, Sense
 from gossamer.devices.virtio import wire
+from gossamer.devices.virtio.age import NEWEST, Age
 from gossamer.devices.virtio.core import Core
 from gossamer.devices.virtio.pci import VirtioPci
 from gossamer.devices.virtio.ring import Order, Request, RingError, VirtQueue
@@ -25,7 +26,6 @@ from gossamer.state.layout import Loss, subsection
 HOTPLUG, CHANGE = 1 << 1, 1 << 2
 FEATURES: Final = HOTPLUG | CHANGE
 CONTROL, EVENTS, FIRST_REQUESTS = 0, 1, 2
-QUEUE_SIZE: Final = 256
 CONFIG_SIZE: Final = 36
 #: Where the driver may write: the sizes of sense data and of command blocks.
 SENSE_SIZE_AT, CDB_SIZE_AT = 20, 24
@@ -108,7 +108,7 @@ class VirtioScsi(VirtioPci):
         name: str = "scsi.0",
         translated: bool = False,
         is_little: Callable[[], bool] = lambda: False,
-        resets_queues: bool = True,
+        age: Age = NEWEST,
     ) -> None:
         where = f"{bus.name}:{devfn >> 3:02x}.{devfn & 7}"
         self.scsi = ScsiBus(where, name, 0, NUMBERS, UNITS)
@@ -122,14 +122,14 @@ class VirtioScsi(VirtioPci):
             config_size=CONFIG_SIZE,
             features=FEATURES,
             queues=(
-                (QUEUE_SIZE, self._control),
-                (QUEUE_SIZE, self._events_wait),
-                *((QUEUE_SIZE, self._requests),) * requests,
+                (age.queue_size, self._control),
+                (age.queue_size, self._events_wait),
+                *((age.queue_size, self._requests),) * requests,
             ),
             vectors=requests + 3,
             translated=translated,
             is_little=is_little,
-            resets_queues=resets_queues,
+            age=age,
         )
 
     @property
@@ -138,7 +138,7 @@ class VirtioScsi(VirtioPci):
         return self.core.stalled
 
     def make_core(self) -> ScsiCore:
-        return ScsiCore(self.queues, self.host_features)
+        return ScsiCore(self.queues, self.host_features, self.age)
 
     def device_reset(self) -> None:
         self.core.stalled = self.core.missed = False
@@ -156,7 +156,12 @@ class VirtioScsi(VirtioPci):
 
     def fill_config(self, order: Order) -> bytes:
         form = Struct((">" if order == "big" else "<") + "7I2HI")
-        numbers = (len(self.queues) - FIRST_REQUESTS, QUEUE_SIZE - 2, MOST_SECTORS, COMMANDS)
+        numbers = (
+            len(self.queues) - FIRST_REQUESTS,
+            self.age.queue_size - 2,
+            MOST_SECTORS,
+            COMMANDS,
+        )
         sizes = self.core.sense_size, self.core.cdb_size
         return form.pack(*numbers, EVENT_SIZE, *sizes, 0, NUMBERS, UNITS)
 

@@ -19,7 +19,6 @@ from gossamer.devices.spapr.rtas import TOKENS
 from gossamer.engine.turns import Turns
 from gossamer.machines.config import Config
 from gossamer.machines.options import parse
-from gossamer.machines.pseries_versions import USUAL, era
 from gossamer.verify.cuts.fields import attributes, differences, listed, not_carried
 from gossamer.verify.cuts.track import Track
 from gossamer.verify.hostile import vio
@@ -69,7 +68,7 @@ def prepare(
     config = parse([
         *("-M", machine, *model, "-m", "256", "-smp", str(cpus), *QUIET),
         *("-icount", "shift=5,sleep=off", "-no-shutdown"),
-        *(virtio if era(machine.partition("-")[2] or USUAL).virtio else ()),
+        *virtio,
         *("-nic", "model=spapr-vlan"),
         *("-drive", f"index=0,{image}", "-drive", "if=scsi,media=cdrom,index=2"),
         *("-device", "usb-hub,port=3", "-device", "usb-tablet,port=3.1"),
