@@ -266,6 +266,9 @@ class AddressMap:
         #: Called with (real address, size, value, whether it is a store) of an access to a still
         #: register.
         self.hold: Callable[[int, int, int, bool], None] = lambda ra, size, value, store: None
+        #: Called with (real addresses from and to, that of the first byte, region) when one of the
+        #: bytes of a chip was accessed that is nothing else.
+        self.bytes_found: Callable[[int, int, int, Region], None] = lambda low, high, base, r: None
         #: Called with (arena offset, length) after Python wrote to pages with decoded code.
         self.code_written: Callable[[int, int], None] = lambda offset, length: None
 
@@ -397,6 +400,19 @@ class AddressMap:
             return None
         return region, found[2].base, region.plain
 
+    def _tell_bytes(self, ra: int, region: Region, base: int) -> None:
+        """Say where the bytes of `region`, which begins at `base`, are to be had around `ra`."""
+        found = self.find(ra)
+        assert found is not None
+        low, high, mapping = found
+        outer, at = mapping.target, mapping.base
+        while isinstance(outer, Region) and outer.cell is not None:
+            cell = outer.cell(ra - at)
+            assert cell is not None
+            low, high = max(low, at + cell[0]), min(high, at + cell[1])
+            outer, at = cell[2], at + cell[0]
+        self.bytes_found(low, high, base, region)
+
     def load(self, ra: int, size: int) -> int:
         """One access of `size` bytes (1, 2, 4, 8): the big-endian value; ones where nothing is."""
         short = self._readers.get(ra | size << MOST_REAL_BITS)
@@ -416,6 +432,8 @@ class AddressMap:
                     return short()
             if plain:
                 return region.load(offset, size)
+            if region.content is not None:
+                self._tell_bytes(ra, region, base)
             if region.learns is not None and size in region.widths and self.faces.active:
                 if region.learns(offset, None):
                     return self.faces.load(region, ra | size << 32, offset, size)
@@ -460,6 +478,8 @@ class AddressMap:
             if plain:
                 region.store(offset, value, size)
                 return
+            if region.content is not None:
+                self._tell_bytes(ra, region, base)
             if region.learns is not None and size in region.widths and self.faces.active:
                 kind = region.learns(offset, value)
                 if kind:

@@ -16,6 +16,9 @@ Accesses that are a function of the chips' faces are learned (`core.faces`): `le
 value)` says whether one is (`value` None: a load), `take(offset, value)` gets the values of data
 stores that an engine has carried out.  What is still must not depend on a face.
 
+A chip that is nothing but bytes says so with `content()`: one of its bytes every `stride` bytes,
+read and written one at a time.  An engine may see to such accesses in them.  None: not now.
+
 A chip whose registers a guest's drivers use for each request may offer `reader(offset, size)` and
 `writer(offset, size)`: one call without detours that does what that access does, or None.  Their
 values are those on the bus (`swap`).  Such an access is neither still nor learned.
@@ -38,7 +41,7 @@ class Region:
 
     __slots__ = (
         *("_read", "_write", "cell", "idle", "learns", "little", "name", "size", "still", "take"),
-        *("plain", "reader", "widths", "writer"),
+        *("content", "plain", "reader", "stride", "widths", "writer"),
     )
 
     def __init__(
@@ -56,6 +59,8 @@ class Region:
         take: Callable[[int, int], None] | None = None,
         reader: Reader | None = None,
         writer: Writer | None = None,
+        content: Callable[[], bytearray | None] | None = None,
+        stride: int = 1,
     ) -> None:
         self.name, self.size = name, size
         self._read, self._write = read, write
@@ -63,8 +68,9 @@ class Region:
         self.still, self.idle = still, idle
         self.learns, self.take = learns, take
         self.reader, self.writer = reader, writer
+        self.content, self.stride = content, stride
         #: All there is to its accesses is to carry them out.
-        self.plain = still is None and idle is None and learns is None
+        self.plain = still is None and idle is None and learns is None and content is None
         #: For a region made of others: the (start, end, region) that holds an offset.
         self.cell: Callable[[int], tuple[int, int, Region] | None] | None = None
 

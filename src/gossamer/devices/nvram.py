@@ -47,7 +47,17 @@ class MacioNvram(Device):
 
     def region(self) -> Region:
         size = SIZE * self.stride
-        return Region("nvram", size, self.read_byte, self.write_byte, widths=(1,), still=_always)
+        return Region(
+            *("nvram", size, self.read_byte, self.write_byte),
+            widths=(1,),
+            still=_always,
+            content=self._content,
+            stride=self.stride,
+        )
+
+    def _content(self) -> bytearray | None:
+        """The bytes, where nothing has to follow what is written."""
+        return self.data if self.written is _ignore else None
 
     def read_byte(self, offset: int, _size: int) -> int:
         return self.data[offset // self.stride % SIZE]

@@ -210,6 +210,11 @@ _FIELDS: Final = (
     ("units", 8 * len(UNITS)),  # the decode tables of units, null where one is not there yet
     ("held_era", 8),  # the era of values of still registers that count
     ("held", HELD * HELD_SLOT),
+    ("bytes_at", 8),  # a chip that is bytes: real address, how many there, log2 of their distance
+    ("bytes_size", 8),
+    ("bytes_shift", 8),
+    ("bytes_first", 8),  # how far its first byte is before `bytes_at`
+    ("bytes", 8),
     ("face", 4),  # number of the chips' face, 0: to be worked out
     ("data_count", 4),
     ("moves", 8),  # table of what was learned

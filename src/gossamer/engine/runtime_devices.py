@@ -1,4 +1,4 @@
-"""Chips from native code: values held of registers that are still (`core.region`), else Python.
+"""Chips from native code: registers that are still (`core.region`), plain bytes, else Python.
 
 A slot holds, for one key (real address | size << 32 | `HELD_STORE` for a store), the value that a
 load gives or that a store changes nothing with; it counts while its era is the present one.  Python
@@ -64,6 +64,28 @@ define internal ptr @held(ptr %cpu, i64 %key) nounwind alwaysinline {{
   ret ptr %r
 }}
 
+; Where byte %ra of a chip is that is nothing but bytes; null: it is not of one, or not a byte.
+define internal ptr @plain_byte(ptr %cpu, {ra} %ra, i32 %size) nounwind {{
+{w.wide("low", "ra")}
+{field("bytes_at", "at", "i64")}
+{field("bytes_size", "there", "i64")}
+  %off = sub i64 %low, %at
+  %in = icmp ult i64 %off, %there
+  %one = icmp eq i32 %size, 1
+  %is = and i1 %in, %one
+  br i1 %is, label %yes, label %no
+yes:
+{field("bytes_first", "first", "i64")}
+{field("bytes_shift", "shift", "i64")}
+{field("bytes", "bytes", "ptr")}
+  %from = add i64 %off, %first
+  %n = lshr i64 %from, %shift
+  %place = getelementptr i8, ptr %bytes, i64 %n
+  ret ptr %place
+no:
+  ret ptr null
+}}
+
 ; A load of %size bytes at real %ra, where no RAM is.
 define internal i64 @device_load(ptr %cpu, {ra} %ra, i32 %size) nounwind {{
 {near}
@@ -87,6 +109,14 @@ give:
   %v = load i64, ptr %where{TB_CPU}
   ret i64 %v
 ask:
+  %place = call ptr @plain_byte(ptr %cpu, {ra} %ra, i32 %size)
+  %is = icmp ne ptr %place, null
+  br i1 %is, label %byte, label %python
+byte:
+  %b = load i8, ptr %place
+  %bw = zext i8 %b to i64
+  ret i64 %bw
+python:
 {field("load_callback", "cb", "ptr")}
   %m = call i64 %cb({ra} %ra, i32 %size)
   ret i64 %m
@@ -101,8 +131,8 @@ look:
 {w.wide("low", "ra")}
   %sw = zext i32 %size to i64
   %high = shl i64 %sw, 32
-  %place = or i64 %low, %high
-  %key = or i64 %place, {HELD_STORE}
+  %where.at = or i64 %low, %high
+  %key = or i64 %where.at, {HELD_STORE}
   %where = call ptr @held(ptr %cpu, i64 %key)
   %have = icmp ne ptr %where, null
   br i1 %have, label %compare, label %ask
@@ -111,6 +141,17 @@ compare:
   %idle = icmp eq i64 %v, %value
   br i1 %idle, label %out, label %ask
 ask:
+  %place = call ptr @plain_byte(ptr %cpu, {ra} %ra, i32 %size)
+  %is = icmp ne ptr %place, null
+  br i1 %is, label %byte, label %python
+byte:
+  %b = trunc i64 %value to i8
+  store i8 %b, ptr %place
+{field("held_era", "era", "i64")}
+  %later = add i64 %era, 1
+{w.store("held_era", "i64", "%later")}
+  br label %out
+python:
 {field("store_callback", "cb", "ptr")}
   call void %cb({ra} %ra, i64 %value, i32 %size)
   br label %out

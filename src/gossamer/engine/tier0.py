@@ -53,6 +53,7 @@ from gossamer.engine.context import (
     TIMER_EXIT,
     TLB_CHUNK,
 )
+from gossamer.engine.plain_bytes import PlainBytes
 from gossamer.engine.protocol import InstructionTime
 from gossamer.engine.units import units_of
 from gossamer.isa.answers import ANSWERS
@@ -164,6 +165,7 @@ class Tier0(InstructionTime):
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._context))
         self.block = RegisterBlock(memoryview(self._context), architecture.word)
         super().__init__()
+        self._bytes = PlainBytes(self._set64)
         self._running = False
         self._still = self._holding = False
         self._error: BaseException | None = None
@@ -518,6 +520,7 @@ class Tier0(InstructionTime):
             self.flush()
         if self.decoded.turned.view[0] != self._turned:
             self.flush()  # another CPU fetches some page in the other order
+        self._bytes.look()
         self._exit.value = 0
         self._effect_msr(self._address)  # an interrupt that is due, MSR changed from Python
         self._exit.value = 0
@@ -648,6 +651,7 @@ class Tier0(InstructionTime):
         self.memory.changed = self.flush
         self.memory.code_written = self._code_written
         self.memory.hold = self._held
+        self.memory.bytes_found = self._bytes.found
         self.faces.learned, self.faces.emptied = self._learn, self._unlearn
         self._unlearn()
         self._catch_up(self._address)
@@ -657,6 +661,7 @@ class Tier0(InstructionTime):
 
         So do the engines of other CPUs, before they run again.
         """
+        self._bytes.forget()
         self._flush(self._address)
 
     def forget_entry(self, n: int, v: int) -> None:
