@@ -7,7 +7,6 @@ one is missing.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
@@ -22,6 +21,7 @@ import pytest
 from gossamer.engine.build import cache_folder
 from gossamer.migrate import tls_init
 from tests.conftest import program
+from tests.ports import free_port
 from tests.waiting import until
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
@@ -177,14 +177,6 @@ def goes_on(folder: Path) -> None:
         pause=0.1,
     )
     assert ticks(folder)[1] == 0
-
-
-def free_port() -> int:
-    """A TCP port below those that hosts give to connections: it stays free for a while."""
-    for port in range(20_000 + os.getpid() % 5000, 32_000):
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
-    raise AssertionError("no port is free")
 
 
 def test_life_of_a_domain(daemon: Daemon, folder: Path) -> None:

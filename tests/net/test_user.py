@@ -21,6 +21,7 @@ from gossamer.net.stream import Stream
 from gossamer.net.user import User
 from tests.conftest import unavailable
 from tests.net.test_backends import collect, serve
+from tests.ports import free_port
 
 MAC = bytes.fromhex("525400123456")
 pytestmark = pytest.mark.interop
@@ -71,11 +72,11 @@ def test_address_connections_and_forwards(user: User) -> None:
     offer = next(frame for frame in found if frame[23:24] == b"\x11")
     assert offer[58:62] == bytes((10, 0, 2, 15))
     assert user.info == "net=10.0.2.0,restrict=off"
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        rule = f"tcp:127.0.0.1:{port}-:80"
-        with pytest.raises(HostError, match="the port is taken"):
-            user.add_forward(forward("hostfwd_add", rule, user.options))
+    port = free_port()
+    rule = f"tcp:127.0.0.1:{port}-:80"
+    taken = socket.create_server(("127.0.0.1", port))
+    with taken, pytest.raises(HostError, match="the port is taken"):
+        user.add_forward(forward("hostfwd_add", rule, user.options))
     user.add_forward(forward("hostfwd_add", rule, user.options))
     assert f"127.0.0.1 {port}" in user.connections()
     with socket.create_connection(("127.0.0.1", port)):
@@ -133,8 +134,7 @@ def test_connections_of_the_guest_are_led_to_a_socket(kind: str) -> None:
 
 
 def test_rules_of_guestfwd_that_make_no_sense() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
     with pytest.raises(HostError, match=f"guestfwd: 127.0.0.1:{port}: cannot connect"):
         User("u", options(f",guestfwd=tcp:10.0.2.100:80-tcp:127.0.0.1:{port}"))
     for rule, text in {
