@@ -384,8 +384,8 @@ MUTANTS = (
         "pages may lie elsewhere",
         "regions",
         REGIONS + "writer.py",
-        'self._guard(self.value(f"and i1 {hit}, {same}"), head)',
-        'self._guard(self.value(f"or i1 {hit}, {same}"), head)',
+        'return self.value(f"and i1 {hit}, {same}")',
+        'return self.value(f"or i1 {hit}, {same}")',
         ("tests/engine/regions/test_changes.py", "tests/engine/regions/test_exits.py"),
     ),
     one(
