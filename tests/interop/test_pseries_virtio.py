@@ -223,7 +223,7 @@ def test_devices_of_early_versions_in_use_come_and_go_back(
         *("-device", "virtio-scsi-pci", "-device", "scsi-cd,drive=c"),
         *("-netdev", "user,id=n0", "-device", "virtio-net-pci,netdev=n0"),
     ]
-    machine = f"pseries-{version},{CAPS['970mp_v1.1']}"
+    machine = f"pseries-{version},x-vof=off,{CAPS['970mp_v1.1']}"
     station = start("-M", machine, *devices, *files, "-append", "console=hvc0")
     station.expect(b"guest# ", 100.0)
     station.type(
