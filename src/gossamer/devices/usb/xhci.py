@@ -1,7 +1,7 @@
 """xHCI USB host controllers on PCI, as QEMU's `nec-usb-xhci` and `qemu-xhci` show themselves.
 
-The PCI function: identity, BAR, interrupts; registers are in xhci_core.py.  Source: eXtensible Host
-Controller Interface for USB 1.1; identities and capabilities as QEMU 7.2 has them; docs page
+The PCI function: identity, BAR, interrupts; registers are in xhci_registers.py.  Source: eXtensible
+Host Controller Interface for USB 1.1; identities and capabilities as QEMU 7.2 has them; docs page
 xhci.md.
 """
 
@@ -16,7 +16,8 @@ from gossamer.devices.msi import Msi
 from gossamer.devices.msix import ENTRY, MsiX
 from gossamer.devices.pci import EXTENDED_SIZE, Dma, PciBus, PciDevice, pci_struct
 from gossamer.devices.usb.device import UsbFunction
-from gossamer.devices.usb.xhci_core import INTERRUPTERS, XhciCore
+from gossamer.devices.usb.xhci_interrupters import INTERRUPTERS
+from gossamer.devices.usb.xhci_registers import XhciRegisters
 from gossamer.devices.virtio.ring import Direct
 from gossamer.state.codec import Buffer
 from gossamer.state.declare import child, wiring
@@ -93,7 +94,7 @@ class Xhci(PciDevice):
         ]
     }
 
-    core: XhciCore = child(XhciCore)
+    core: XhciRegisters = child(XhciRegisters)
 
     msi: Msi | None = wiring()
     msix: MsiX | None = wiring()
@@ -130,7 +131,7 @@ class Xhci(PciDevice):
         self.memory = bus.dma
         if bus.dma is None and bus.memory is not None:
             self.memory = Direct(bus.memory.map)
-        self.core = XhciCore(
+        self.core = XhciRegisters(
             clock,
             self,
             high=high,

@@ -6,10 +6,8 @@ Source: xHCI 1.1, 4.6; order of checks and completion codes as QEMU 7.2 answers.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from gossamer.devices.usb.device import UsbFunction
-from gossamer.devices.usb.hub import UsbHub
 from gossamer.devices.usb.xhci_contexts import (
     ADDRESSED,
     CONFIGURED,
@@ -23,10 +21,9 @@ from gossamer.devices.usb.xhci_contexts import (
     Contexts,
     Endpoint,
 )
+from gossamer.devices.usb.xhci_core import XhciCore
 from gossamer.devices.usb.xhci_rings import Block, Event, UnreadableError, Walk
-
-if TYPE_CHECKING:
-    from gossamer.devices.usb.xhci_core import XhciCore
+from gossamer.devices.usb.xhci_transfers import Transfers
 
 COMMAND_EVENT, FIRMWARE_EVENT = 33, 48
 # Completion codes.
@@ -39,7 +36,6 @@ DECONFIGURE, KEEP_DEFAULT = 1 << 9, 1 << 9
 """Flags of Configure Endpoint and Address Device."""
 STATE: Final = 27
 SET_ADDRESS: Final = 5
-MOST_TIERS: Final = 5
 _MASK: Final = 0xFFFF_FFFF
 _NEC: Final = 0x4943_4878
 
@@ -59,8 +55,8 @@ def challenge(parameter: int) -> int:
 class Commands:
     """What the driver asks of the controller itself."""
 
-    def __init__(self, core: XhciCore) -> None:
-        self.core, self.contexts = core, Contexts(core)
+    def __init__(self, core: XhciCore, transfers: Transfers) -> None:
+        self.core, self.transfers, self.contexts = core, transfers, Contexts(core)
 
     def work_off(self, now: int = -1) -> None:
         """Carry out what is on the ring; `now`: in this microframe."""
@@ -97,7 +93,7 @@ class Commands:
         elif one.kind in COMMANDS:
             code, slot = self._of_slot(one)
         else:
-            self.core.controller.note(f"command {one.kind}")
+            self.core.note(f"command {one.kind}")
             code = TRB_ERROR
         return Event(COMMAND_EVENT, code, one.at, 0, slot)
 
@@ -127,7 +123,7 @@ class Commands:
 
     def _drop_endpoints(self, slot: int, first: int) -> None:
         """Endpoints from `first` on are no more; those that were not stay as they are."""
-        self.core.transfers.forget(slot, first)
+        self.transfers.forget(slot, first)
         if not self.core.slots[slot - 1].addressed:
             return
         for number in range(first, 32):
@@ -147,10 +143,10 @@ class Commands:
         endpoint = contexts.words(one.parameter + 2 * SIZE)
         if at is None or slot is None or endpoint is None:
             return TRB_ERROR
-        device = self.device(slot)
+        device = contexts.device(slot)
         if device is None:
             return TRB_ERROR
-        if any(self.device_of(n) is device for n in range(1, 65) if n != one.slot):
+        if any(contexts.device_of(n) is device for n in range(1, 65) if n != one.slot):
             return TRB_ERROR
         waits = bool(one.control & KEEP_DEFAULT)
         slot[3] = DEFAULT << STATE if waits else ADDRESSED << STATE | one.slot
@@ -225,7 +221,7 @@ class Commands:
                 return TRB_ERROR
             words[0] = words[0] & ~7 | RUNNING
             self.contexts.put(at, words)
-        self.core.transfers.forget_one(one.slot, number)
+        self.transfers.forget_one(one.slot, number)
         return SUCCESS
 
     def evaluate(self, one: Block) -> int:
@@ -262,7 +258,7 @@ class Commands:
             return found
         if found.state != HALTED:
             return CONTEXT_STATE
-        if self.device_of(one.slot) is None:
+        if self.contexts.device_of(one.slot) is None:
             return TRANSACTION_ERROR
         return self._stopped(found)
 
@@ -272,7 +268,7 @@ class Commands:
         if isinstance(found, int):
             return found
         if found.state == RUNNING:
-            self.core.transfers.stop(one.slot, one.control >> 16 & 31, found)
+            self.transfers.stop(one.slot, one.control >> 16 & 31, found)
         return self._stopped(found)
 
     def set_dequeue(self, one: Block) -> int:
@@ -295,26 +291,6 @@ class Commands:
         if not self.core.store(one.parameter & ~0xF, b"\0" + b"\x50" * count):
             return TRB_ERROR
         return SUCCESS
-
-    # --- devices ------------------------------------------------------------------------------
-
-    def device(self, slot: list[int]) -> UsbFunction | None:
-        """The device that a slot context names by its port and the ports of hubs."""
-        found = self.core.device_in(slot[1] >> 16 & 0xFF)
-        route = slot[0] & 0xF_FFFF
-        for _ in range(MOST_TIERS):
-            if found is None or not route:
-                break
-            place, route = route & 15, route >> 4
-            found = found.behind(place) if isinstance(found, UsbHub) else None
-        return found
-
-    def device_of(self, slot: int) -> UsbFunction | None:
-        """The device of a slot, if it has one."""
-        if not self.core.slots[slot - 1].addressed:
-            return None
-        found = self.contexts.slot(slot)
-        return None if found is None else self.device(found[1])
 
 
 COMMANDS: Final[dict[int, Callable[[Commands, Block], int]]] = {

@@ -7,12 +7,12 @@ Source: xHCI 1.1, 6.2; contexts of 32 bytes.
 from __future__ import annotations
 
 from struct import Struct
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from gossamer.base.data import Data
-
-if TYPE_CHECKING:
-    from gossamer.devices.usb.xhci_core import XhciCore
+from gossamer.devices.usb.device import UsbFunction
+from gossamer.devices.usb.hub import UsbHub
+from gossamer.devices.usb.xhci_core import XhciCore
 
 SIZE: Final = 32
 WORDS: Final = Struct("<8I")
@@ -22,6 +22,7 @@ DISABLED, RUNNING, HALTED, STOPPED, ERROR = range(5)
 DEFAULT, ADDRESSED, CONFIGURED = 1, 2, 3
 ISOCHRONOUS_OUT, INTERRUPT_OUT, ISOCHRONOUS_IN, INTERRUPT_IN = 1, 3, 5, 7
 IN_TYPES: Final = (5, 6, 7)
+MOST_TIERS: Final = 5
 
 
 class Endpoint(Data, frozen=False):
@@ -72,7 +73,7 @@ class Endpoint(Data, frozen=False):
 
 
 class Contexts:
-    """The contexts of a controller's slots."""
+    """The contexts of a controller's slots, and the devices that they name."""
 
     def __init__(self, core: XhciCore) -> None:
         self.core = core
@@ -113,3 +114,21 @@ class Contexts:
 
     def keep(self, endpoint: Endpoint) -> None:
         self.put(endpoint.at, endpoint.words)
+
+    def device(self, slot: list[int]) -> UsbFunction | None:
+        """The device that a slot context names by its port and the ports of hubs."""
+        found = self.core.device_in(slot[1] >> 16 & 0xFF)
+        route = slot[0] & 0xF_FFFF
+        for _ in range(MOST_TIERS):
+            if found is None or not route:
+                break
+            place, route = route & 15, route >> 4
+            found = found.behind(place) if isinstance(found, UsbHub) else None
+        return found
+
+    def device_of(self, slot: int) -> UsbFunction | None:
+        """The device of a slot, if it has one."""
+        if not self.core.slots[slot - 1].addressed:
+            return None
+        found = self.slot(slot)
+        return None if found is None else self.device(found[1])

@@ -7,7 +7,7 @@ turn in each of its microframes while there is something for it.  Source: xHCI 1
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from gossamer.devices.usb.device import NAK, STALL, Answer, UsbFunction
 from gossamer.devices.usb.xhci_contexts import (
@@ -19,6 +19,7 @@ from gossamer.devices.usb.xhci_contexts import (
     Contexts,
     Endpoint,
 )
+from gossamer.devices.usb.xhci_core import ENDPOINTS, XhciCore
 from gossamer.devices.usb.xhci_rings import (
     CHAIN,
     DATA,
@@ -37,9 +38,6 @@ from gossamer.devices.usb.xhci_rings import (
     Walk,
 )
 
-if TYPE_CHECKING:
-    from gossamer.devices.usb.xhci_core import XhciCore
-
 TRANSFER_EVENT: Final = 32
 MOST_BLOCKS: Final = 1024
 """Blocks of a transfer, the links between them among them."""
@@ -50,8 +48,6 @@ BY_EVENT: Final = 4
 SUCCESS, TRANSACTION_ERROR, TRB_ERROR, STALLED, SHORT_PACKET = 1, 4, 5, 6, 13
 UNDERRUN, OVERRUN, STOPPED_CODE = 14, 15, 26
 IN_REQUEST: Final = 0x80
-#: Where an endpoint's bit is in `waiting`.
-ENDPOINTS: Final = 32
 
 
 class Transfers:
@@ -65,7 +61,7 @@ class Transfers:
     def kick(self, slot: int, number: int, _stream: int) -> None:
         """A doorbell: an endpoint that was stopped runs again."""
         if not 1 <= number < ENDPOINTS or not self.core.slots[slot - 1].addressed:
-            self.core.controller.note(f"a doorbell of slot {slot}, endpoint {number}")
+            self.core.note(f"a doorbell of slot {slot}, endpoint {number}")
             return
         found = self.contexts.endpoint(slot, number)
         if found is None or found.state == HALTED:
@@ -173,7 +169,7 @@ class Transfers:
             self._report(slot, number, blocks, 0, SUCCESS)
             self.contexts.keep(endpoint)
             return True
-        device = self.core.commands.device_of(slot)
+        device = self.contexts.device_of(slot)
         moved, code = 0, SUCCESS
         if walk.fetched >= MOST_BLOCKS:
             code = TRB_ERROR
@@ -212,7 +208,7 @@ class Transfers:
         """A control transfer: how many bytes moved, and how it ended."""
         first, last = blocks[0], blocks[-1]
         if first.kind != SETUP or last.kind != STATUS or not first.control & IMMEDIATE:
-            self.core.controller.note("a control transfer without its stages")
+            self.core.note("a control transfer without its stages")
             return 0, TRB_ERROR
         if first.length != 8:
             return 0, TRB_ERROR
