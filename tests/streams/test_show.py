@@ -13,10 +13,16 @@ from typing import Any
 
 import pytest
 
+from gossamer.control.globalstate import GlobalState
+from gossamer.control.profiles import profile_of
+from gossamer.control.stream_out import Extra, save_stream
+from gossamer.machines.build import build
+from gossamer.machines.options import parse
 from gossamer.migrate import returnpath, writer
 from gossamer.migrate.container import is_container
 from gossamer.migrate.framing import Configuration, Kind, Section
 from gossamer.migrate.inspect import open_stream
+from gossamer.migrate.releases import release
 from gossamer.migrate.rewrite import Edit, rewrite
 from tests.migrate.streams import small_stream
 from tests.migrate.test_channels_read import HELLO, MESSAGES, packet, postcopy
@@ -126,6 +132,66 @@ def test_show_without_description_uses_our_layouts(
     found = stream_command("show", bare, "--json").json
     assert found["sections"] == described["sections"]
     assert found["kind"] == "without description"
+
+
+EARLY = {
+    "2.1": ("-cpu", "power8", "-device", "virtio-net-pci", "-device", "virtio-scsi-pci"),
+    "2.2": ("-cpu", "970mp_v1.1", "-smp", "2", "-device", "nec-usb-xhci"),
+}
+
+
+@pytest.mark.parametrize("version", EARLY)
+def test_show_of_a_machine_from_before_streams_named_it(
+    stream_command: Run, tmp_path: Path, version: str
+) -> None:
+    """Neither configuration, footers nor description: bodies are the named machine's."""
+    name = f"pseries-{version}"
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(bytes(1 << 20))
+    drive = f"if=none,id=d,format=raw,file={disk}"
+    hardware = (*EARLY[version], "-drive", drive, "-device", "virtio-blk-pci,drive=d")
+    m = build(parse(["-M", f"{name},cap-htm=off", "-m", "256", *hardware]))
+    m.cpu.block.set("gpr", 0x1234, 3)
+    path = tmp_path / "early.mig"
+    with path.open("wb") as out:
+        extra = Extra("globalstate", GlobalState("prelaunch"))
+        save_stream(m, out, extra, profile_of(release("qemu-7.2")))
+
+    shown = stream_command("show", path, "--machine", name, "--json")
+    assert shown.status == 0, shown.err
+    sections = {(s["name"], s["instance_id"]): s for s in shown.json["sections"]}
+    assert None not in [s["values"] for s in sections.values()]
+    sent = {(p.idstr, p.instance) for p in m.sections} - {("spapr/htab", 0)}
+    ours = {key for key in sent if key[0].startswith("gossamer")}
+    assert set(sections) == sent - ours | {("globalstate", 0)}
+    assert sections["cpu", 0]["values"]["env.gpr"][3] == 0x1234
+    caps = sections["spapr", 0]["values"].get("<spapr/cap/htm>")
+    assert caps == ({"mig.caps[0x00]": 0} if "power8" in hardware else None)
+    assert shown.json["kind"] == (
+        "without section footers, without configuration, without description"
+    )
+
+
+def test_show_says_what_it_cannot_take_apart(stream_command: Run, tmp_path: Path) -> None:
+    m = build(parse(["-M", "pseries-2.1", "-m", "256", "-device", "virtio-net-pci"]))
+    path = tmp_path / "early.mig"
+    with path.open("wb") as out:
+        extra = Extra("globalstate", GlobalState("prelaunch"))
+        save_stream(m, out, extra, profile_of(release("qemu-7.2")))
+    for machine, said in {
+        (): "timer: its layout is unknown: the stream has no description",
+        ("--machine", "pseries-2.0"): "unknown version of pseries '2.0'",
+        ("--machine", "pseries-x"): "unknown machine 'pseries-x'",
+        ("--machine", "pseries-2.2"): "vga/dev/config[0]: it is not laid out as pseries-2.2's",
+    }.items():
+        shown = stream_command("show", path, *machine)
+        assert shown.status == 2
+        assert said in shown.err
+        assert shown.err.count("\n") == 1
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"/virtio-net", b"/virtio-gpu"))
+    shown = stream_command("show", path, "--machine", "pseries-2.1")
+    assert "virtio-gpu: its layout is unknown: no pseries-2.1 here has such a section" in shown.err
 
 
 def test_show_without_description_footers_or_configuration(

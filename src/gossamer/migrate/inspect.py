@@ -111,8 +111,8 @@ def _to_footer(section: Section, source: Source) -> None:
         if not grown:
             break
     raise source.error(
-        "its layout is unknown (no description in the stream and no schema) and no footer "
-        f"follows within {have} bytes"
+        "its layout is unknown: the stream has no description and names no machine that is known "
+        f"here (nor does --machine), and no footer follows within {have} bytes"
     )
 
 

@@ -12,12 +12,14 @@ import re
 from typing import Final
 
 from gossamer.base.data import Data, field
-from gossamer.base.errors import StreamError
+from gossamer.base.errors import ConfigError, StreamError
 from gossamer.base.wire import WireReader
 from gossamer.migrate.framing import Configuration, Kind, Section
 from gossamer.migrate.inspect import Schema
 from gossamer.migrate.source import Source
 from gossamer.migrate.vmdesc import MAX_COUNT, SCALARS, SIGNED, FieldDesc, StructDesc
+from gossamer.streams import slirp
+from gossamer.streams.machine_layouts import MachineLayouts
 
 TEXT: Final = """
 timer 2
@@ -528,15 +530,24 @@ LAYOUTS: Final = _read(TEXT)
 def for_machine(configuration: Configuration | None, machine: str | None = None) -> Schema | None:
     """Layouts for a machine that we know, else None; `machine` where the stream names none."""
     name = configuration.machine if configuration is not None else machine
-    return MacLayouts() if name in MACHINES else None
+    if name in MACHINES:
+        return MacLayouts()
+    if name is None:
+        return None
+    try:
+        return MachineLayouts(name)
+    except ConfigError:
+        if configuration is None:
+            raise  # the user has named it
+        return None
 
 
 class MacLayouts:
     """Measures bodies of Mac streams by looking at the values that decide their lengths."""
 
     def layout(self, section: Section, source: Source) -> StructDesc | None:
-        if section.idstr == "slirp":
-            return self._slirp(section, source)
+        if section.idstr == slirp.IDSTR:
+            return slirp.layout(section, source)
         name = section.idstr.rpartition("/")[2]
         made = LAYOUTS.get(name)
         if made is None or not _loadable(made, section.version_id):
@@ -553,11 +564,6 @@ class MacLayouts:
                 if more == have or have > _MOST:
                     raise
                 have = more
-
-    def _slirp(self, section: Section, source: Source) -> StructDesc | None:
-        if section.version_id != 4 or source.peek(1) != b"\0":
-            return None
-        return StructDesc("", 0, (FieldDesc("data", "buffer", 131),))
 
 
 def _loadable(made: _Layout, version: int) -> bool:
