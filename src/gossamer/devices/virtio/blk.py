@@ -20,9 +20,9 @@ from gossamer.devices.ide.media import (
 from gossamer.devices.pci import PciBus
 from gossamer.devices.virtio import wire
 from gossamer.devices.virtio.age import NEWEST, Age
-from gossamer.devices.virtio.core import Core
-from gossamer.devices.virtio.pci import DRIVER_OK, VirtioPci
-from gossamer.devices.virtio.ring import CHUNK, Order, Request, RingError, VirtQueue
+from gossamer.devices.virtio.pci import DRIVER_OK
+from gossamer.devices.virtio.ring import CHUNK, Order, Request, RingError
+from gossamer.devices.virtio.storage import StorageCore, VirtioStorage
 from gossamer.state.declare import boolean, child, wiring
 from gossamer.state.layout import Loss, subsection
 
@@ -50,12 +50,10 @@ HEADER, IDENTITY, SEGMENT = 16, 20, 16
 UNMAP: Final = 1
 
 
-class BlkCore(Core):
+class BlkCore(StorageCore):
     """And what only a disk has."""
 
-    drive = subsection("virtio/blk/gossamer", ours=True)
-    #: A failure of the host stopped a request: it is done again when the machine goes on.
-    stalled: bool = boolean(within=drive)
+    drive = subsection("virtio/blk/gossamer", ours=True, layout=["stalled", "cached"])
     #: The guest lets writes wait in a cache; off: each one that is done is durable.
     cached: bool = boolean(True, within=drive)
 
@@ -69,7 +67,7 @@ class BlkCore(Core):
             yield Loss("that the guest switched the write cache off")
 
 
-class VirtioBlk(VirtioPci):
+class VirtioBlk(VirtioStorage):
     """A disk; `media` is its image, `serial` what it says of itself (20 characters)."""
 
     vmsd = "virtio-blk"
@@ -109,23 +107,19 @@ class VirtioBlk(VirtioPci):
             class_code=0x01_00_00,
             config_size=CONFIG_SIZE if age.discards else EARLY_SIZE,
             features=features,
-            queues=((age.queue_size, self._handle),),
+            queues=((age.queue_size, self.requested),),
             vectors=2,
             translated=translated,
             is_little=is_little,
             age=age,
         )
 
-    @property
-    def stalled(self) -> bool:
-        """Whether a failure of the host has stopped a request."""
-        return self.core.stalled
-
     def make_core(self) -> BlkCore:
         return BlkCore(self.queues, self.host_features, self.age)
 
     def device_reset(self) -> None:
-        self.core.stalled, self.core.cached = False, True
+        super().device_reset()
+        self.core.cached = True
 
     def status_written(self, value: int) -> None:
         if value & DRIVER_OK and not self.status & DRIVER_OK and not self.has(CONFIG_WCE):
@@ -155,18 +149,7 @@ class VirtioBlk(VirtioPci):
 
     # --- requests ---------------------------------------------------------------------------------
 
-    def retry(self) -> None:
-        """The machine goes on after an error stopped it: do again what failed."""
-        if self.core.stalled:
-            self.core.stalled = False
-            self.serve(self.queues[0])
-
-    def _handle(self, queue: VirtQueue) -> None:
-        if not self.core.stalled:
-            self.work_off(queue, self._request)
-
-    def _request(self, request: Request) -> int | None:
-        """Do one; the bytes written, None when it is to be done again."""
+    def request(self, request: Request) -> int | None:
         if not request.out or not request.into:
             raise RingError("virtio-blk missing headers")
         header = request.read(0, HEADER)

@@ -17,15 +17,14 @@ from gossamer.devices.scsi.faults import PortError, StalledError
 from gossamer.devices.scsi.sense import GOOD, Sense
 from gossamer.devices.virtio import wire
 from gossamer.devices.virtio.age import NEWEST, Age
-from gossamer.devices.virtio.core import Core
-from gossamer.devices.virtio.pci import VirtioPci
 from gossamer.devices.virtio.ring import Order, Request, RingError, VirtQueue
+from gossamer.devices.virtio.storage import StorageCore, VirtioStorage
 from gossamer.state.declare import boolean, child, u32, wiring
 from gossamer.state.layout import Loss, subsection
 
 HOTPLUG, CHANGE = 1 << 1, 1 << 2
 FEATURES: Final = HOTPLUG | CHANGE
-CONTROL, EVENTS, FIRST_REQUESTS = 0, 1, 2
+CONTROL, EVENTS = 0, 1
 CONFIG_SIZE: Final = 36
 #: Where the driver may write: the sizes of sense data and of command blocks.
 SENSE_SIZE_AT, CDB_SIZE_AT = 20, 24
@@ -48,12 +47,14 @@ ANSWER: Final = 12
 """Bytes of an answer before its sense data."""
 
 
-class ScsiCore(Core):
+class ScsiCore(StorageCore):
     """And what only an adapter has."""
 
-    adapter = subsection("virtio/scsi/gossamer", ours=True)
-    #: A failure of the host stopped a request: it is done again when the machine goes on.
-    stalled: bool = boolean(within=adapter)
+    adapter = subsection(
+        "virtio/scsi/gossamer",
+        ours=True,
+        layout=["stalled", "missed", "sense_size", "cdb_size"],
+    )
     #: The driver had no room for an event: the next one says so.
     missed: bool = boolean(within=adapter)
     #: Bytes of sense data and of command blocks, as the driver has set them.
@@ -87,12 +88,13 @@ def _possible(sense_size: int, cdb_size: int) -> bool:
     return sense_size < MOST_SIZE and LEAST_CDB <= cdb_size < MOST_SIZE
 
 
-class VirtioScsi(VirtioPci):
+class VirtioScsi(VirtioStorage):
     """The adapter; `bus` has its disks and drives.  `requests`: how many request queues."""
 
     vmsd = "virtio-scsi"
     version = minimum = 1
     layouts = wire.body()
+    FIRST_REQUESTS = 2
 
     core: ScsiCore = child(ScsiCore)
 
@@ -124,7 +126,7 @@ class VirtioScsi(VirtioPci):
             queues=(
                 (age.queue_size, self._control),
                 (age.queue_size, self._events_wait),
-                *((age.queue_size, self._requests),) * requests,
+                *((age.queue_size, self.requested),) * requests,
             ),
             vectors=requests + 3,
             translated=translated,
@@ -132,16 +134,12 @@ class VirtioScsi(VirtioPci):
             age=age,
         )
 
-    @property
-    def stalled(self) -> bool:
-        """Whether a failure of the host has stopped a request."""
-        return self.core.stalled
-
     def make_core(self) -> ScsiCore:
         return ScsiCore(self.queues, self.host_features, self.age)
 
     def device_reset(self) -> None:
-        self.core.stalled = self.core.missed = False
+        super().device_reset()
+        self.core.missed = False
         self.core.sense_size, self.core.cdb_size = SENSE_SIZE, CDB_SIZE
         self.scsi.stalled = None
         for disk in self.scsi.devices:
@@ -157,7 +155,7 @@ class VirtioScsi(VirtioPci):
     def fill_config(self, order: Order) -> bytes:
         form = Struct((">" if order == "big" else "<") + "7I2HI")
         numbers = (
-            len(self.queues) - FIRST_REQUESTS,
+            len(self.queues) - self.FIRST_REQUESTS,
             self.age.queue_size - 2,
             MOST_SECTORS,
             COMMANDS,
@@ -182,17 +180,11 @@ class VirtioScsi(VirtioPci):
     # --- requests ---------------------------------------------------------------------------------
 
     def retry(self) -> None:
-        """The machine goes on after an error stopped it: do again what failed."""
         if self.core.stalled:
-            self.core.stalled, self.scsi.stalled = False, None
-            for queue in self.queues[FIRST_REQUESTS:]:
-                self.serve(queue)
+            self.scsi.stalled = None
+        super().retry()
 
-    def _requests(self, queue: VirtQueue) -> None:
-        if not self.core.stalled:
-            self.work_off(queue, self._request)
-
-    def _request(self, request: Request) -> int | None:
+    def request(self, request: Request) -> int | None:
         head, room = HEAD + self.core.cdb_size, ANSWER + self.core.sense_size
         if request.out_length < head or request.in_length < room:
             raise RingError("virtio-scsi missing headers")
