@@ -230,7 +230,8 @@ EVIDENCE: Final = {
     "workarounds, assist": "84 hypercalls of 2.1, 2.6, 2.7, 2.8, 2.12, 2.12-sxxm, 3.1, 4.0, 4.2, "
     "5.0, 7.2, both CPUs (tried)",
     "dma_page_shift, virtio": "117 services for PCI of 4.1, 5.0, 6.0, 7.2; a disk, a card and an "
-    "adapter in use, there and back; properties in `info qtree` of every version (tried)",
+    "adapter of 2.7, 3.1, 4.0, 4.2, 5.2, 7.2 in use, there and back, of older ones at power on; "
+    "properties in `info qtree` of every version (tried)",
     "beside QEMU 10.0.13": "a running Linux of 3.0 to 10.0, both CPUs, there and back (tried)",
     "8.0 to 10.0": "trees of three CPUs and streams at power on, both CPUs: in each version of "
     "10.0.13's as in its 7.2 (tried)",
