@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
-from gossamer.engine.regions import compiling, values
-from gossamer.engine.stencils import made
+from gossamer.engine.regions import compiling, regions, values
+from gossamer.engine.stencils import made, sheet
 from gossamer.verify.isa.command import verify
 
 ONLY = ["add", "cmp", "rlwinm", "lwzu", "fadd", "bc"]
@@ -26,12 +27,21 @@ def test_translated_code_gives_what_the_peer_gives(
 def test_wrong_immediate_in_a_stencil_is_noticed(
     qemu_user: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real = made.Hole.value
+    real = sheet._value
 
-    def wrong(hole: made.Hole, word: int, place: int) -> int:
-        return real(hole, word, place) + 4 * ("sext.32" in hole.name and word >> 26 == 14)
+    def wrong(number: int, name: str, intrinsics: set[str]) -> str:
+        text = real(number, name, intrinsics)
+        if "sext.32" not in name:
+            return text
+        fault = (
+            "%op = lshr i32 %word, 26\n%addi = icmp eq i32 %op, 14\n"
+            "%more = select i1 %addi, i64 4, i64 0\n%sum = add i64 %more, "
+        )
+        return re.sub("ret i64 (.+)", rf"{fault}\1\nret i64 %sum", text)
 
-    monkeypatch.setattr(made.Hole, "value", wrong)
+    monkeypatch.setattr(sheet, "_value", wrong)
+    monkeypatch.setattr(made, "stencils_for", lambda of, unit=0: sheet.sheet(of, unit))
+    monkeypatch.setattr(regions, "stencils", made.made.__wrapped__)
     assert verify("qemu", 8, 1, only=["addi"], engine="blocks") == 1
     assert "mismatches=0" not in capsys.readouterr().out
 
