@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import socket
 
-#: Memory that counts only where it is touched; other hosts than Linux count so anyway.
 _LONGEST_SOCKET: Final = 107
 """Bytes of a Unix socket's name."""
+#: Memory that counts only where it is touched; other hosts than Linux count so anyway.
 MAP_NORESERVE: Final = 0x4000 if sys.platform == "linux" else 0
 
 

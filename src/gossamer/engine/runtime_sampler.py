@@ -26,6 +26,17 @@ _INDEX_SHIFT: Final = 64 - (SAMPLES.bit_length() - 1)
 _PAGE: Final = {"i32": 20, "i64": 24}
 
 
+def _next_count(w: Text, leaving: str, place: str) -> str:
+    """Lines that make %k of %K and the next slice, up to where nothing asks for an exit."""
+    return f"""  %k = add i64 %K, %next
+{w.field("exit_request", "asked", "i32")}
+  %quiet = icmp eq i32 %asked, 0
+  br i1 %quiet, label %fresh, label %hot
+hot:
+{tail(leaving, place, "%k")}
+fresh:"""
+
+
 def sampler(w: Text) -> str:
     field, store, ea = w.field, w.store, w.ea
     return f"""
@@ -39,13 +50,7 @@ out:
 on:
 {field("fpage", "page", ea)}
   call void @sample(ptr %cpu, ptr %e, ptr null, {ea} %page)
-  %k = add i64 %K, %next
-{field("exit_request", "asked", "i32")}
-  %quiet = icmp eq i32 %asked, 0
-  br i1 %quiet, label %fresh, label %hot
-hot:
-{tail("h_exit", "%e", "%k")}
-fresh:
+{_next_count(w, "h_exit", "%e")}
   %here = ptrtoint ptr %e to i64
   %enough = icmp sgt i64 %k, %here
   br i1 %enough, label %go, label %again
@@ -66,13 +71,7 @@ on:
   call void @sample(ptr %cpu, ptr %e, ptr %e, {ea} %page)
   br label %go
 go:
-  %k = add i64 %K, %next
-{field("exit_request", "asked", "i32")}
-  %quiet = icmp eq i32 %asked, 0
-  br i1 %quiet, label %fresh, label %hot
-hot:
-{tail("h_exit", "%e", "%k")}
-fresh:
+{_next_count(w, "h_exit", "%e")}
 {dispatch("%e", "%k")}
 }}
 
@@ -85,13 +84,7 @@ out:
 {tail("h_exit_pc", "null")}
 on:
   call void @sample_pc(ptr %cpu, ptr %e)
-  %k = add i64 %K, %next
-{field("exit_request", "asked", "i32")}
-  %quiet = icmp eq i32 %asked, 0
-  br i1 %quiet, label %fresh, label %hot
-hot:
-{tail("h_exit_pc", "null", "%k")}
-fresh:
+{_next_count(w, "h_exit_pc", "null")}
 {tail("h_jump", "null", "%k")}
 }}
 

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from gossamer.base.errors import ConfigError, GossamerError, HostError
 from gossamer.base.version import VERSION
+from gossamer.core.host import cores
 from gossamer.fleet.emulator import Emulator, pinned
 
 OVER: Final = frozenset({"completed", "failed", "cancelled", "none"})
@@ -82,7 +83,7 @@ class Node:
             "pid": os.getpid(),
             "host": os.uname().nodename,
             "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
-            "cpus": len(os.sched_getaffinity(0)),
+            "cpus": cores(),
             "version": VERSION,
             "load": os.getloadavg()[0],
         }

@@ -11,6 +11,7 @@ from typing import Any
 from gossamer.base.data import Data, asdict, field
 from gossamer.base.version import VERSION
 from gossamer.bench.peer import geometric_mean
+from gossamer.core.host import cores
 
 
 class Figure(Data, frozen=False):
@@ -63,7 +64,7 @@ def host() -> dict[str, Any]:
             break
     return {
         "cpu": model or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "load": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
         "gossamer": VERSION,

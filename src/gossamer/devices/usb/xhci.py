@@ -16,6 +16,7 @@ from gossamer.devices.msi import Msi
 from gossamer.devices.msix import ENTRY, MsiX
 from gossamer.devices.pci import EXTENDED_SIZE, Dma, PciBus, PciDevice, pci_struct
 from gossamer.devices.usb.device import UsbFunction
+from gossamer.devices.usb.xhci_core import Shape
 from gossamer.devices.usb.xhci_interrupters import INTERRUPTERS
 from gossamer.devices.usb.xhci_registers import XhciRegisters
 from gossamer.devices.virtio.ring import Direct
@@ -131,14 +132,8 @@ class Xhci(PciDevice):
         self.memory = bus.dma
         if bus.dma is None and bus.memory is not None:
             self.memory = Direct(bus.memory.map)
-        self.core = XhciRegisters(
-            clock,
-            self,
-            high=high,
-            super_=super_,
-            firmware=model.firmware,
-            streams=model.streams,
-        )
+        shape = Shape(high, super_, model.firmware, model.streams)
+        self.core = XhciRegisters(clock, self, shape)
         region = Region("capabilities", BAR_SIZE, self.read, self.write, little=True)
         self.add_bar(0, region, "mem64")
         self.reset()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar, Final, Protocol
 
+from gossamer.base.data import Data
 from gossamer.core.clock import Alarm, Clock
 from gossamer.devices.usb.device import UsbFunction
 from gossamer.devices.usb.xhci_interrupters import BUSY, ENABLED, INTERRUPTERS, PENDING, Interrupter
@@ -85,6 +86,18 @@ def _interrupter(n: int) -> Item:
     return Nested(f"intr[{n}]", lambda core: core.intr[n])
 
 
+class Shape(Data):
+    """What a controller has: `high` ports of USB 2, `super_` of USB 3, which come first.
+
+    `firmware`: it answers NEC's vendor commands; `streams`: its endpoints may have streams.
+    """
+
+    high: int
+    super_: int
+    firmware: bool
+    streams: bool
+
+
 class XhciCore(Stateful):
     """The controller behind the registers; its fields are named as QEMU names them on the wire.
 
@@ -136,21 +149,12 @@ class XhciCore(Stateful):
         ]
     }
 
-    def __init__(
-        self,
-        clock: Clock,
-        controller: Controller,
-        *,
-        high: int,
-        super_: int,
-        firmware: bool,
-        streams: bool,
-    ) -> None:
+    def __init__(self, clock: Clock, controller: Controller, shape: Shape) -> None:
         super().__init__()
         self.clock, self.controller = clock, controller
-        self.super_, self.firmware, self.streams = super_, firmware, streams
-        self.ports = [Port(n >= super_) for n in range(super_ + high)]
-        self.devices = [None] * high
+        self.super_, self.firmware, self.streams = shape.super_, shape.firmware, shape.streams
+        self.ports = [Port(n >= shape.super_) for n in range(shape.super_ + shape.high)]
+        self.devices = [None] * shape.high
         self.spent = 0
 
     @extra.losing

@@ -21,6 +21,7 @@ from gossamer.devices.usb.xhci_core import (
     SLOTS,
     WRAP,
     Controller,
+    Shape,
     XhciCore,
 )
 from gossamer.devices.usb.xhci_interrupters import BUSY, ENABLED, INTERRUPTERS
@@ -59,19 +60,8 @@ class XhciRegisters(XhciCore):
     commands: Commands = wiring()
     transfers: Transfers = wiring()
 
-    def __init__(
-        self,
-        clock: Clock,
-        controller: Controller,
-        *,
-        high: int,
-        super_: int,
-        firmware: bool,
-        streams: bool,
-    ) -> None:
-        super().__init__(
-            clock, controller, high=high, super_=super_, firmware=firmware, streams=streams
-        )
+    def __init__(self, clock: Clock, controller: Controller, shape: Shape) -> None:
+        super().__init__(clock, controller, shape)
         self.transfers = Transfers(self)
         self.commands = Commands(self, self.transfers)
 

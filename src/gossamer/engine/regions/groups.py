@@ -10,7 +10,7 @@ double of two words so, and hosts wait for both stores to be done before they lo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from gossamer.base.bits import signed
@@ -89,22 +89,33 @@ class _Sums:
                 self._another(register)
 
 
+def _accesses(
+    instructions: Sequence[tuple[int, Code]],
+) -> Iterator[tuple[int, Code, tuple[int, int, int, bool] | None]]:
+    """Each instruction's number, code, and access: (value, distance from it, bytes, store)."""
+    sums = _Sums()
+    for n, (_, code) in enumerate(instructions):
+        access = None if code.loops else access_of(code)
+        if access is None:
+            yield n, code, None
+        else:
+            base, apart, size, write = access
+            value, added = sums.of(base)
+            yield n, code, (value, added + apart, size, write)
+        sums.follow(code)
+
+
 def groups_of(instructions: Sequence[tuple[int, Code]]) -> dict[tuple[int, bool], Member]:
     """The group of each access that shares one, by (number of its instruction, store)."""
     found: dict[tuple[int, bool], Member] = {}
     open_: dict[tuple[int, bool], Group] = {}
-    sums = _Sums()
-    for n, (_, code) in enumerate(instructions):
-        access = None if code.loops else access_of(code)
+    for n, _, access in _accesses(instructions):
         if access is not None:
-            base, apart, size, write = access
-            value, added = sums.of(base)
-            offset = added + apart
+            value, offset, size, write = access
             group = open_.get((value, write))
             if group is None or not group.takes(offset, offset + size):
                 group = open_[value, write] = Group(offset, offset + size)
             found[n, write] = Member(group, offset)
-        sums.follow(code)
     return {key: member for key, member in found.items() if member.group.count > 1}
 
 
@@ -126,13 +137,9 @@ def supplied(instructions: Sequence[tuple[int, Code]]) -> dict[int, list[Part]]:
     #: Of the bytes from one value, which are all that is known: (number of the store, its offset).
     known: dict[int, tuple[int, int]] = {}
     value = 0
-    sums = _Sums()
-    for n, (_, code) in enumerate(instructions):
-        access = None if code.loops else access_of(code)
+    for n, code, access in _accesses(instructions):
         if access is not None:
-            base, apart, size, write = access
-            this, added = sums.of(base)
-            at = added + apart
+            this, at, size, write = access
             if size > _WORD:
                 known = {}
             elif write:
@@ -144,7 +151,6 @@ def supplied(instructions: Sequence[tuple[int, Code]]) -> dict[int, list[Part]]:
                 found[n] = _parts(at, [known[at + k] for k in range(size)])
         elif code.loops or any(isinstance(s, Store | Probe) for s in code.trace):
             known = {}
-        sums.follow(code)
     return found
 
 

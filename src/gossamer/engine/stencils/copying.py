@@ -17,6 +17,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+from gossamer.base.bits import signed
 from gossamer.base.units import PAGE_SIZE
 from gossamer.engine.addresses import Addresses
 from gossamer.engine.context import ENTRY_STRIDE, ITLB_ENTRIES, LINE
@@ -475,12 +476,12 @@ high:
   %not = xor i32 %up32, -1
   %neg = icmp slt i64 %up, 0
   %imm.h = select i1 %neg, i32 %not, i32 %up32
-  %op.h = select i1 %neg, i32 {_signed(_MOVN | _SHIFTED)}, i32 {_signed(_MOVZ | _SHIFTED)}
+  %op.h = select i1 %neg, i32 {signed(_MOVN | _SHIFTED, 32)}, i32 {signed(_MOVZ | _SHIFTED, 32)}
   %imm.up = shl i32 %imm.h, 5
   %h1 = or i32 %op.h, %imm.up
   %h2 = or i32 %h1, %r.h
   %nothing = icmp eq i64 %up, 0
-  %h3 = select i1 %nothing, i32 {_signed(_NOP)}, i32 %h2
+  %h3 = select i1 %nothing, i32 {signed(_NOP, 32)}, i32 %h2
   store i32 %h3, ptr %p, align 1
   ret void
 low:
@@ -488,7 +489,7 @@ low:
   %r.l = and i32 %old.l, 31
   %rest = ashr i64 %value, 16
   %alone = icmp eq i64 %rest, 0
-  %op.l = select i1 %alone, i32 {_signed(_MOVZ)}, i32 {_signed(_MOVK)}
+  %op.l = select i1 %alone, i32 {signed(_MOVZ, 32)}, i32 {signed(_MOVK, 32)}
   %half = and i32 %v32, 65535
   %imm.l = shl i32 %half, 5
   %l1 = or i32 %op.l, %imm.l
@@ -517,7 +518,7 @@ branch:
   %b1 = ashr i64 %far, 2
   %b2 = trunc i64 %b1 to i32
   %b3 = and i32 %b2, {0x03FF_FFFF}
-  %b4 = and i32 %old, {_signed(~0x03FF_FFFF)}
+  %b4 = and i32 %old, {signed(~0x03FF_FFFF, 32)}
   %b5 = or i32 %b3, %b4
   store i32 %b5, ptr %p, align 1
   ret void
@@ -531,7 +532,7 @@ page:
   %p7 = ashr i32 %p4, 2
   %p8 = and i32 %p7, {0x7FFFF}
   %p9 = shl i32 %p8, 5
-  %p10 = and i32 %old, {_signed(~0x60FF_FFE0)}
+  %p10 = and i32 %old, {signed(~0x60FF_FFE0, 32)}
   %p11 = or i32 %p6, %p9
   %p12 = or i32 %p10, %p11
   store i32 %p12, ptr %p, align 1
@@ -542,14 +543,8 @@ low:
   %l1 = and i32 %to32, 4095
   %l2 = lshr i32 %l1, %shift
   %l3 = shl i32 %l2, 10
-  %l4 = and i32 %old, {_signed(~0x003F_FC00)}
+  %l4 = and i32 %old, {signed(~0x003F_FC00, 32)}
   %l5 = or i32 %l3, %l4
   store i32 %l5, ptr %p, align 1
   ret void
 }}"""
-
-
-def _signed(word: int) -> int:
-    """A word of 32 bits as LLVM writes it."""
-    word &= 0xFFFF_FFFF
-    return word - (1 << 32) if word >> 31 else word

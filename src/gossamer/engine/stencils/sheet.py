@@ -46,9 +46,9 @@ def sheet_text(architecture: Architecture, unit: int, obj: Object) -> str:
         code += s.code
     intrinsics: set[str] = set()
     parts = [_value(n, name, intrinsics) for n, name in enumerate(holes)]
+    values = ", ".join(f"ptr @value_{n}" for n in range(len(parts)))
     if unit == 0:
         parts.append(copying(addresses_of(architecture)))
-    values = ", ".join(f"ptr @value_{n}" for n in range(len(parts) - (unit == 0)))
     return "\n".join(
         [
             *sorted(intrinsics),

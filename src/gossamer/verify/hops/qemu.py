@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from gossamer.base.errors import HostError
+from gossamer.core.host import listen_private
 
 PROGRAM: Final = "qemu-system-ppc"
 _PR_SET_PDEATHSIG: Final = 1
@@ -31,8 +32,7 @@ def _listening(path: Path) -> socket.socket:
     """A socket that one program will connect to."""
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     path.unlink(missing_ok=True)
-    made.bind(str(path))
-    made.listen(1)
+    listen_private(made, str(path), 1)
     return made
 
 
