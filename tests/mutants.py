@@ -521,8 +521,8 @@ MUTANTS = (
         "AArch64's upper half is the lower one",
         "stencils",
         STENCILS + "copying.py",
-        "i32 {_signed(_MOVZ | _SHIFTED)}",
-        "i32 {_signed(_MOVZ)}",
+        "i32 {signed(_MOVZ | _SHIFTED, 32)}",
+        "i32 {signed(_MOVZ, 32)}",
         BLOCKS,
     ),
     one(
